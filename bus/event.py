@@ -1,0 +1,91 @@
+"""An event: the immutable record of something that happened (CloudEvents 1.0 attributes plus the body as received).
+
+Exactly one trigger section (`http`, `queue`, `timer`, `topic`, `call`) says how it came in; a batch has `items`
+instead of a body of its own. The field names of the sections are what a handler sees under `event["http"]` and so on.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from msgspec import Struct, field
+
+Headers = dict[str, str]
+
+
+class HttpSection(Struct, frozen=True, kw_only=True):
+    """The request, header names in lower case; `params` are typed as the route declares them."""
+
+    method: str
+    path: str
+    route: str
+    params: dict[str, Any] = {}
+    query: Headers = {}
+    query_all: dict[str, list[str]] = {}
+    headers: Headers = {}
+    cookies: Headers = {}
+    host: str = ""
+    scheme: str = "http"
+    remote: str = ""
+
+
+class QueueSection(Struct, frozen=True, kw_only=True):
+    """The message's envelope; `attempt` counts from 1."""
+
+    name: str
+    broker: str = ""
+    message_id: str | None = None
+    attempt: int = 1
+    redelivered: bool = False
+    headers: dict[str, Any] = {}
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    exchange: str = ""
+    routing_key: str = ""
+
+
+class TimerSection(Struct, frozen=True, kw_only=True):
+    """One scheduled time; `scheduled_at` is RFC 3339, `missed` how many earlier times this run stands for."""
+
+    name: str
+    schedule: str
+    timezone: str
+    scheduled_at: str
+    past_due: bool = False
+    missed: int = 0
+
+
+class TopicSection(Struct, frozen=True, kw_only=True):
+    """The topic this event was published to; `attempt` counts from 1."""
+
+    name: str
+    attempt: int = 1
+
+
+class CallSection(Struct, frozen=True, kw_only=True):
+    """Who invoked the function directly: another function's name, or a client such as `cli`."""
+
+    caller: str = ""
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """What a trigger hands to the bus. `id` stays the same through every retry; `time` is RFC 3339 in UTC."""
+
+    source: str
+    type: str
+    id: str = field(default_factory=lambda: str(uuid4()))
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+    subject: str | None = None
+    datacontenttype: str | None = None
+    body: bytes = b""
+    decode: str | None = None
+    """How the guest makes `data` of the body: `json`, `text`, `bytes`, or None for what the content type says."""
+    function: str | None = None
+    http: HttpSection | None = None
+    queue: QueueSection | None = None
+    timer: TimerSection | None = None
+    topic: TopicSection | None = None
+    call: CallSection | None = None
+    items: "tuple[Event, ...] | None" = None
+    traceparent: str | None = None
+    hops: int = 0

@@ -1,0 +1,66 @@
+"""An outcome: how one invocation ended, as data. Every trigger maps it to its own world (a status, an ack, a log line)."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+StartKind = Literal["warm", "fork", "load", "boot"]
+"""What the event had to wait for: a ready instance, a fork, a template, or a whole zygote. Cold is anything but warm."""
+
+FailureKind = Literal["error", "timeout", "crash", "load", "protocol", "store", "throttled", "unknown_function"]
+
+
+class Timings(Struct, frozen=True):
+    """CLOCK_MONOTONIC nanoseconds. `started` and `finished` come from the guest, clamped between written and received."""
+
+    accepted_ns: int = 0
+    assigned_ns: int = 0
+    started_ns: int = 0
+    finished_ns: int = 0
+
+
+class Output(Struct, frozen=True):
+    """What a handler sent (`send`), published (`publish`) or spawned (`spawn`); stored only if the invocation succeeds."""
+
+    kind: Literal["send", "publish", "spawn"]
+    name: str
+    content_type: str
+    body: bytes
+    delay_s: float = 0.0
+    id: str | None = None
+    headers: dict[str, str] = {}
+
+
+class _Run(Struct, frozen=True, kw_only=True):
+    """What both ends of an outcome say about the run itself; zero or empty where no instance took part."""
+
+    timings: Timings = Timings()
+    start: StartKind | None = None
+    instance: str = ""
+    version: str = ""
+    attempt: int = 1
+    cpu_ns: int = 0
+    peak_rss_kb: int = 0
+
+
+class Ok(_Run, frozen=True, kw_only=True):
+    """The handler returned. `status` and `headers` are its own wishes: 204 for None, 200 if it said nothing."""
+
+    body: bytes = b""
+    content_type: str | None = None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[Output, ...] = ()
+
+
+class Failed(_Run, frozen=True, kw_only=True):
+    """The handler did not return. `code` is a stable string; `retry_after_s` is set when the handler or we named a time."""
+
+    kind: FailureKind
+    code: str
+    message: str
+    traceback: str = ""
+    retry_after_s: float | None = None
+
+
+Outcome = Ok | Failed

@@ -1,0 +1,1 @@
+"""The face of Forklight and its composition root: command line, configuration, code snapshots."""

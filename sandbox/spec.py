@@ -1,0 +1,52 @@
+"""What the sandbox has to know of a runtime and of a function: frozen, complete, with every default filled in."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+MIB = 1024 * 1024
+
+
+class Runtime(Struct, frozen=True, kw_only=True):
+    """An interpreter and what it preloads; one zygote each. `env` is in the zygote's environment from its first line."""
+
+    name: str
+    python: Path
+    preload: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
+class Hooks(Struct, frozen=True, kw_only=True):
+    """`module:attribute` of callables: `init` once in the template, `after_fork` in each instance, `stop` before it ends."""
+
+    init: str | None = None
+    after_fork: str | None = None
+    stop: str | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one instance (and, for `template_memory_bytes`, one template) may use."""
+
+    memory_bytes: int = 256 * MIB
+    template_memory_bytes: int = 1024 * MIB
+    open_files: int = 1024
+    max_result_bytes: int = 6 * MIB
+    log_bytes: int = 1 * MIB
+    """Kept of the log of one invocation."""
+
+
+class FunctionSpec(Struct, frozen=True, kw_only=True):
+    """One version of one function. `code` is its read-only snapshot; `env` and `secrets` reach nobody but its template."""
+
+    name: str
+    version: str
+    code: Path
+    handler: str
+    runtime: Runtime
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    hooks: Hooks = Hooks()
+    limits: Limits = Limits()
+    timeout_s: float = 60.0
+    grace_s: float = 0.5
+    init_timeout_s: float = 30.0
