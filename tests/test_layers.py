@@ -1,0 +1,246 @@
+"""The house keeps its layers: who may import whom, and how long a file and a function may be.
+
+DESIGN §2 is the source of the import rules. Tests, benchmarks and examples import what they like, but stay short too.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 50
+
+OURS = {"bus", "triggers", "dispatcher", "sandbox", "forklight", "tests", "benchmarks", "examples"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "bus": set(),
+    "triggers": {"bus"},
+    "triggers.http": {"bus"},
+    "triggers.queue": {"bus"},
+    "triggers.timer": {"bus"},
+    "sandbox": {"bus", "sandbox.guest"},
+    "sandbox.guest": set(),
+    "dispatcher": {"bus", "sandbox"},
+    "forklight": {"bus", "triggers", "dispatcher", "sandbox"},
+}
+"""What each layer imports of ours besides itself. A layer within another stands alone, as in `triggers.http`."""
+
+ONLY_IN: dict[str, set[str]] = {
+    "aiohttp": {"triggers.http", "forklight.admin"},
+    "aio_pika": {"bus.rabbitmq"},
+    "uvloop": {"forklight.cli"},
+    "prometheus_client": {"forklight.metrics"},
+}
+
+GUEST = "sandbox.guest"
+GUEST_LIBRARY = sys.stdlib_module_names - {"tomllib"}
+"""The guest runs on Python 3.10 too, which has no tomllib."""
+SHARED_CONSTANTS = {"sandbox.guest._forklight.wire"}
+SHARED_WITH_TESTING = {"sandbox.guest._forklight.context", "sandbox.guest._forklight.codecs"}
+
+
+class Import(NamedTuple):
+    """`from a import b` imports `a.b`, be b a module or not; a relative import has its absolute name here."""
+
+    line: int
+    name: str
+    relative: bool
+
+    @property
+    def top(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def inside(name: str, package: str) -> bool:
+    """Whether the dotted name is the package or something in it."""
+    return name == package or name.startswith(package + ".")
+
+
+def inside_any(name: str, packages: set[str]) -> bool:
+    return any(inside(name, package) for package in packages)
+
+
+def module_of(path: PurePosixPath) -> str:
+    """`bus/__init__.py` is `bus`, `bus/event.py` is `bus.event`."""
+    return ".".join(path.parent.parts if path.name == "__init__.py" else path.with_suffix("").parts)
+
+
+def layer_of(name: str) -> str | None:
+    """The innermost layer that the dotted name lies in; None for third parties, tests, benchmarks and examples."""
+    return max((layer for layer in MAY_IMPORT if inside(name, layer)), key=len, default=None)
+
+
+def imports(path: PurePosixPath, source: str) -> Iterator[Import]:
+    """All imports of a file, at its top or anywhere in it."""
+    package = path.parent.parts
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name, relative=False) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join((*base, node.module) if node.module else base)
+            yield from (Import(node.lineno, f"{origin}.{alias.name}", node.level > 0) for alias in node.names)
+
+
+def why_not(module: str, imported: Import) -> str | None:
+    """Why the module may not import this; None if it may."""
+    layer = layer_of(module)
+    target = layer_of(imported.name)
+    places = ONLY_IN.get(imported.top)
+    if layer is None:
+        return None
+    if places and not inside_any(module, places):
+        return f"{imported.top} is only for {' and '.join(sorted(places))}"
+    if layer == GUEST:
+        return why_not_in_guest(module, imported)
+    if imported.top in OURS and target != layer and not inside_any(imported.name, MAY_IMPORT[layer]):
+        return f"of ours, {layer} imports only {', '.join(sorted(MAY_IMPORT[layer] | {layer}))}"
+    if target == GUEST:
+        return why_not_of_guest(module, imported)
+    return None
+
+
+def why_not_in_guest(module: str, imported: Import) -> str | None:
+    """The guest runs where nothing of ours can be imported, and its own package has another name there than here."""
+    if imported.top in GUEST_LIBRARY:
+        return None
+    if module == f"{GUEST}.__main__" and imported.top == "_forklight":
+        return None
+    if imported.relative and inside(imported.name, f"{GUEST}._forklight"):
+        return None
+    return "the guest imports the standard library of Python 3.10 and, relatively, itself"
+
+
+def why_not_of_guest(module: str, imported: Import) -> str | None:
+    """Of the guest, parents share the constants of the wire, so that both sides mean the same frames."""
+    origin, _, name = imported.name.rpartition(".")
+    if origin in SHARED_CONSTANTS and name.isupper():
+        return None
+    if module == "forklight.testing" and inside_any(imported.name, SHARED_WITH_TESTING):
+        return None
+    return f"of the guest, parents import only constants from {' and '.join(sorted(SHARED_CONSTANTS))}"
+
+
+def import_violations(path: PurePosixPath, source: str) -> list[str]:
+    """One line per forbidden import of a file, whose path is relative to the root."""
+    reasons = ((imported, why_not(module_of(path), imported)) for imported in imports(path, source))
+    return [f"{path}:{found.line}: may not import {found.name}: {reason}" for found, reason in reasons if reason]
+
+
+def length_violations(path: PurePosixPath, source: str) -> list[str]:
+    """One line for a file that is too long, and one for each such function (from `def` to its last line)."""
+    lines = len(source.splitlines())
+    violations = (
+        [f"{path}: {lines} lines, at most {MAX_FILE_LINES}: split it by idea"] if lines > MAX_FILE_LINES else []
+    )
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > MAX_FUNCTION_LINES:
+                violations.append(f"{path}:{node.lineno}: {node.name} has {length} lines, at most {MAX_FUNCTION_LINES}")
+    return violations
+
+
+def python_files() -> list[PurePosixPath]:
+    """Every Python file of ours, relative to the root; without the sample functions, some broken on purpose."""
+    relative = (PurePosixPath(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py"))
+    return sorted(path for path in relative if path.parts[:2] != ("tests", "functions"))
+
+
+def test_imports_in_this_tree() -> None:
+    files = python_files()
+    assert PurePosixPath("bus/event.py") in files
+    violations = [line for path in files for line in import_violations(path, (ROOT / path).read_text())]
+    assert not violations, "\n".join(violations)
+
+
+def test_lengths_in_this_tree() -> None:
+    violations = [line for path in python_files() for line in length_violations(path, (ROOT / path).read_text())]
+    assert not violations, "\n".join(violations)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("bus/bus.py", "import dispatcher"),
+        ("bus/bus.py", "from sandbox.guest._forklight.wire import LENGTHS"),
+        ("triggers/__init__.py", "from triggers.http import server"),
+        ("bus/bus.py", "from sandbox import spec"),
+        ("bus/bus.py", "from tests import conftest"),
+        ("bus/bus.py", "def late():\n    import forklight.app"),
+        ("bus/bus.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import triggers.http"),
+        ("triggers/http/server.py", "from dispatcher.pool import Pool"),
+        ("triggers/http/server.py", "from triggers import timer"),
+        ("triggers/queue/consumer.py", "from ..http.codec import decode"),
+        ("triggers/timer/runner.py", "import sandbox"),
+        ("sandbox/instance.py", "from dispatcher import pool"),
+        ("dispatcher/pool.py", "import triggers"),
+        ("dispatcher/pool.py", "import forklight.metrics"),
+        ("forklight/app.py", "from benchmarks import load"),
+        ("dispatcher/pool.py", "import aiohttp"),
+        ("forklight/app.py", "from aiohttp import web"),
+        ("triggers/queue/consumer.py", "import aio_pika"),
+        ("bus/bus.py", "from aio_pika.abc import AbstractMessage"),
+        ("forklight/app.py", "import uvloop"),
+        ("forklight/app.py", "from prometheus_client import Counter"),
+        ("sandbox/guest/_forklight/wire.py", "import msgspec"),
+        ("sandbox/guest/_forklight/wire.py", "import tomllib"),
+        ("sandbox/guest/_forklight/wire.py", "from bus.event import Event"),
+        ("sandbox/guest/_forklight/wire.py", "from ... import spec"),
+        ("sandbox/guest/_forklight/wire.py", "from sandbox.guest._forklight import control"),
+        ("sandbox/guest/_forklight/wire.py", "import _forklight.control"),
+        ("sandbox/guest/__main__.py", "from sandbox import spec"),
+        ("sandbox/wire.py", "from sandbox.guest._forklight.wire import Frames"),
+        ("sandbox/wire.py", "from sandbox.guest._forklight import control"),
+        ("sandbox/wire.py", "from .guest._forklight.control import SIZE"),
+        ("sandbox/wire.py", "from sandbox import guest"),
+        ("dispatcher/pool.py", "import sandbox.guest"),
+        ("forklight/app.py", "from sandbox.guest._forklight.context import Context"),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
+    [violation] = import_violations(PurePosixPath(path), source)
+    assert violation.startswith(f"{path}:{len(source.splitlines())}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("bus/__init__.py", "from bus.event import Event"),
+        ("bus/bus.py", "from .event import Event\nimport anyio, sqlite3, msgspec"),
+        ("bus/rabbitmq.py", "import aio_pika"),
+        ("triggers/http/server.py", "from aiohttp import web\nfrom bus import Event\nfrom triggers.http import codec"),
+        ("dispatcher/pool.py", "from sandbox.spec import FunctionSpec\nimport bus"),
+        ("forklight/app.py", "from triggers.http import server\nimport dispatcher, sandbox.spec, bus.bus"),
+        ("forklight/cli.py", "import click, uvloop"),
+        ("forklight/admin.py", "import aiohttp.web"),
+        ("forklight/metrics.py", "import prometheus_client"),
+        ("forklight/testing.py", "from sandbox.guest._forklight.context import Context"),
+        ("sandbox/wire.py", "from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES"),
+        ("sandbox/guest/__main__.py", "import sys\nfrom _forklight import zygote"),
+        ("sandbox/guest/_forklight/zygote.py", "import json\nfrom . import control\nfrom .wire import Frames"),
+        ("tests/unit/test_wire.py", "import aiohttp\nfrom sandbox.guest._forklight.wire import Frames"),
+    ],
+)
+def test_an_allowed_import_is_left_alone(path: str, source: str) -> None:
+    assert import_violations(PurePosixPath(path), source) == []
+
+
+def test_a_long_file_is_found() -> None:
+    assert length_violations(PurePosixPath("bus/bus.py"), "x = 1\n" * 400) == []
+    assert length_violations(PurePosixPath("bus/bus.py"), "x = 1\n" * 401) == [
+        "bus/bus.py: 401 lines, at most 400: split it by idea"
+    ]
+
+
+@pytest.mark.parametrize("keyword", ["def", "async def"])
+def test_a_long_function_is_found(keyword: str) -> None:
+    def source(lines: int) -> str:
+        return f"class Bus:\n    {keyword} call(self):\n" + "        pass\n" * (lines - 1)
+
+    assert length_violations(PurePosixPath("bus/bus.py"), source(50)) == []
+    assert length_violations(PurePosixPath("bus/bus.py"), source(51)) == ["bus/bus.py:2: call has 51 lines, at most 50"]
