@@ -13,6 +13,6 @@ __all__ = [
     "Output",
     "QueueSection",
     "TimerSection",
-    "TopicSection",
     "Timings",
+    "TopicSection",
 ]

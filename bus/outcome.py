@@ -1,17 +1,17 @@
-"""An outcome: how one invocation ended, as data. Every trigger maps it to its own world (a status, an ack, a log line)."""
+"""An outcome: how one invocation ended, as data. Every trigger maps it to its own world (status, ack, log line)."""
 
 from typing import Literal
 
 from msgspec import Struct
 
 StartKind = Literal["warm", "fork", "load", "boot"]
-"""What the event had to wait for: a ready instance, a fork, a template, or a whole zygote. Cold is anything but warm."""
+"""What the event had to wait for: a ready instance, a fork, a template, a whole zygote. Cold is anything but warm."""
 
 FailureKind = Literal["error", "timeout", "crash", "load", "protocol", "store", "throttled", "unknown_function"]
 
 
 class Timings(Struct, frozen=True):
-    """CLOCK_MONOTONIC nanoseconds. `started` and `finished` come from the guest, clamped between written and received."""
+    """CLOCK_MONOTONIC nanoseconds. `started` and `finished` are the guest's, clamped between written and received."""
 
     accepted_ns: int = 0
     assigned_ns: int = 0
@@ -20,7 +20,7 @@ class Timings(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """What a handler sent (`send`), published (`publish`) or spawned (`spawn`); stored only if the invocation succeeds."""
+    """What a handler sent (`send`), published (`publish`) or spawned (`spawn`); stored only if the invocation is ok."""
 
     kind: Literal["send", "publish", "spawn"]
     name: str
@@ -54,7 +54,7 @@ class Ok(_Run, frozen=True, kw_only=True):
 
 
 class Failed(_Run, frozen=True, kw_only=True):
-    """The handler did not return. `code` is a stable string; `retry_after_s` is set when the handler or we named a time."""
+    """The handler did not return. `code` is a stable string; `retry_after_s` is set when the handler or we did."""
 
     kind: FailureKind
     code: str

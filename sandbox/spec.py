@@ -8,16 +8,18 @@ MIB = 1024 * 1024
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
-    """An interpreter and what it preloads; one zygote each. `env` is in the zygote's environment from its first line."""
+    """An interpreter and what it preloads; one zygote each. `env` is in the zygote's environment from the start."""
 
     name: str
     python: Path
+    prefix: Path | None = None
+    """The `sys.prefix` it must report; another one means that it could not read its own libraries."""
     preload: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """`module:attribute` of callables: `init` once in the template, `after_fork` in each instance, `stop` before it ends."""
+    """`module:attribute` of callables: `init` in the template, `after_fork` in each instance, `stop` at its end."""
 
     init: str | None = None
     after_fork: str | None = None
@@ -36,7 +38,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class FunctionSpec(Struct, frozen=True, kw_only=True):
-    """One version of one function. `code` is its read-only snapshot; `env` and `secrets` reach nobody but its template."""
+    """One version of one function. `code` is its read-only snapshot; `env` and `secrets` reach only its template."""
 
     name: str
     version: str

@@ -1,1 +1,1 @@
-"""The child half: runs in zygote, template and instance on the standard library of Python 3.10 or later, nothing else."""
+"""The child half: runs in zygote, template and instance on the standard library of Python ≥ 3.10, nothing else."""

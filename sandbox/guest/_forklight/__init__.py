@@ -1,1 +1,1 @@
-"""Private. The only name of ours in a function's `sys.modules`; everything in here imports relatively and the standard library."""
+"""Private: the only name of ours in a function's `sys.modules`. Imports itself relatively, and the standard library."""

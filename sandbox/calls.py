@@ -1,0 +1,228 @@
+"""The end of a call, decided in one place: the pure state machine of one instance.
+
+Theory of operation. A reply, a guest's failure, the deadline, the process's death, end of file and a breach of protocol
+all race. Each arrives here as one method call, in the order in which the dispatcher happened to see
+it; each returns the actions to carry out. A call is `open`, then perhaps `overdue`, and ends exactly once: an `End`
+action is returned for it once, and only from here. The I/O around it (`instance.py`) decides nothing.
+
+The instance is `serving`, then perhaps `leaving` (it takes no more calls and ends by itself), perhaps `condemned`
+(SIGKILL was sent; nothing it says counts any more), and at last `dead`. Death is what the dispatcher has verified, with
+everything the instance started. A condemned instance's calls end at its death, not before: until then it still runs.
+"""
+
+import signal
+from typing import Literal
+
+from msgspec import Struct
+
+from sandbox.wire import FailFrame, Frame, OkFrame
+
+
+class Died(Struct, frozen=True):
+    """How a process ended: its exit code, or minus the signal; None where nobody could tell."""
+
+    code: int | None
+
+
+class Verdict(Struct, frozen=True):
+    """A failure the dispatcher itself finds; `innocent` is a call that died for a neighbour's."""
+
+    kind: Literal["timeout", "crash", "protocol", "load"]
+    code: str
+    message: str
+
+
+class Answered(Struct, frozen=True):
+    """The guest's own answer."""
+
+    frame: Frame
+    body: bytes
+
+
+Ending = Answered | Verdict
+
+
+class End(Struct, frozen=True):
+    """Action: call `i` has ended so. `traceback` is the guest's, if it gave one for a verdict of ours."""
+
+    i: int
+    ending: Ending
+    traceback: str = ""
+
+
+class Cancel(Struct, frozen=True):
+    """Action: tell the guest that call `i` is overdue: a stack dump, a `cancel` frame, SIGTERM for a sync handler."""
+
+    i: int
+
+
+class Kill(Struct, frozen=True):
+    """Action: SIGKILL the instance and everything it started."""
+
+    reason: str
+
+
+class Leave(Struct, frozen=True):
+    """Action: close our end for writing; the guest runs its `stop` hook and exits."""
+
+
+Action = End | Cancel | Kill | Leave
+
+TIMEOUT = "Timeout"
+MEMORY_EXCEEDED = Verdict("crash", "MemoryExceeded", "the handler ran out of memory")
+
+
+class _Call(Struct):
+    deadline_ns: int
+    overdue: bool = False
+
+
+class Calls:
+    """The open calls of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
+
+    def __init__(self, *, slots: int, grace_ns: int, asynchronous: bool) -> None:
+        self.state: Literal["serving", "leaving", "condemned", "dead"] = "serving"
+        self._slots = slots
+        self._grace_ns = grace_ns
+        self._asynchronous = asynchronous
+        self._open: dict[int, _Call] = {}
+        self._left_ns: int | None = None
+        """When we closed our end, so that a `stop` hook has its grace and no more."""
+        self._condemned_for: tuple[Verdict, int | None] | None = None
+        """Why it was killed, and the call at fault; None blames every open call."""
+
+    @property
+    def free_slots(self) -> int:
+        """How many more calls may begin now."""
+        return self._slots - len(self._open) if self.state == "serving" else 0
+
+    @property
+    def open_calls(self) -> tuple[int, ...]:
+        """The ids of the calls that have not ended."""
+        return tuple(self._open)
+
+    @property
+    def next_tick_ns(self) -> int | None:
+        """When `tick` has something to do at the earliest; None: not until something else happens."""
+        times = [call.deadline_ns + (self._grace_ns if call.overdue else 0) for call in self._open.values()]
+        if self._left_ns is not None:
+            times.append(self._left_ns + self._grace_ns)
+        return min(times) if times and self.state in ("serving", "leaving") else None
+
+    def begin(self, i: int, deadline_ns: int) -> None:
+        """Call `i` is about to be written. Needs a free slot and an id never used here before."""
+        if self.free_slots <= 0 or i in self._open:
+            raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(self._open)} of {self._slots} slots taken")
+        self._open[i] = _Call(deadline_ns)
+
+    def abort(self, i: int) -> None:
+        """Call `i` could not be written at all: it never began, and ends elsewhere."""
+        del self._open[i]
+
+    def frame(self, frame: Frame, body: bytes, now_ns: int) -> list[Action]:
+        """A well-formed frame has arrived."""
+        if self.state in ("condemned", "dead"):
+            return []
+        call = self._open.get(frame.i)
+        if call is None:
+            return self.breach(f"a reply to call {frame.i}, which is not open")
+        if call.overdue:
+            return self._late(frame, now_ns)
+        if isinstance(frame, FailFrame) and frame.kind == "timeout":
+            return self.breach("a timeout before the deadline", frame.i)
+        if isinstance(frame, FailFrame) and frame.code == "MemoryError":
+            return [self._end(frame.i, MEMORY_EXCEEDED, frame.traceback), *self.kill(MEMORY_EXCEEDED)]
+        return [self._end(frame.i, Answered(frame, body)), *self._after_last(now_ns)]
+
+    def _late(self, frame: Frame, now_ns: int) -> list[Action]:
+        """Whatever a guest says after the deadline, the call has timed out; the process survives only if async."""
+        traceback = "" if isinstance(frame, OkFrame) else frame.traceback
+        end = self._end(frame.i, _timed_out(), traceback)
+        if self._asynchronous:
+            return [end, *self._after_last(now_ns)]
+        return [end, *self.kill(_timed_out())]
+
+    def breach(self, how: str, i: int | None = None) -> list[Action]:
+        """The guest broke the protocol, in call `i` if that can be told."""
+        return self._condemn(Verdict("protocol", "Breach", f"the instance sent {how}"), i)
+
+    def end_of_file(self) -> list[Action]:
+        """The guest closed its end: it cannot answer any more. Expected of one that leaves; not yet its death."""
+        if self.state == "leaving" and not self._open:
+            return []
+        return self._condemn(Verdict("crash", "Exit", "the instance closed its connection"), None)
+
+    def died(self, how: Died) -> list[Action]:
+        """The process and all it started are gone. Every call still open ends now."""
+        if self.state == "dead":
+            return []
+        ends: list[Action] = [self._end(i, self._verdict_at_death(i, how)) for i in tuple(self._open)]
+        self.state = "dead"
+        return ends
+
+    def _verdict_at_death(self, i: int, how: Died) -> Verdict:
+        if self._open[i].overdue:
+            return _timed_out()
+        killed = how.code in (-signal.SIGKILL, None)
+        if self._condemned_for is None or not killed:
+            return _crash(how)
+        verdict, culprit = self._condemned_for
+        if culprit in (None, i):
+            return verdict
+        return Verdict("crash", "InstanceKilled", f"the instance was killed for another call: {verdict.message}")
+
+    def tick(self, now_ns: int) -> list[Action]:
+        """Time has passed: cancel what is overdue, kill what has used up its grace."""
+        if self.state not in ("serving", "leaving"):
+            return []
+        actions: list[Action] = []
+        for i, call in self._open.items():
+            if call.overdue and now_ns >= call.deadline_ns + self._grace_ns:
+                return [*actions, *self._condemn(_timed_out(), i)]
+            if not call.overdue and now_ns >= call.deadline_ns:
+                call.overdue = True
+                actions.append(Cancel(i))
+        if self._left_ns is not None and now_ns >= self._left_ns + self._grace_ns:
+            actions += self._condemn(Verdict("crash", "Exit", "the instance did not end in time"), None)
+        return actions
+
+    def leave(self, now_ns: int) -> list[Action]:
+        """Take no more calls, finish what runs, then end."""
+        if self.state != "serving":
+            return []
+        self.state = "leaving"
+        return self._after_last(now_ns)
+
+    def kill(self, verdict: Verdict) -> list[Action]:
+        """End it now, for a reason outside any one call (memory, a hostile template)."""
+        return self._condemn(verdict, None)
+
+    def _condemn(self, verdict: Verdict, culprit: int | None) -> list[Action]:
+        if self.state in ("condemned", "dead"):
+            return []
+        self.state = "condemned"
+        self._condemned_for = (verdict, culprit)
+        return [Kill(verdict.message)]
+
+    def _end(self, i: int, ending: Ending, traceback: str = "") -> End:
+        del self._open[i]
+        return End(i, ending, traceback)
+
+    def _after_last(self, now_ns: int) -> list[Action]:
+        if self.state != "leaving" or self._open or self._left_ns is not None:
+            return []
+        self._left_ns = now_ns
+        return [Leave()]
+
+
+def _timed_out() -> Verdict:
+    return Verdict("timeout", TIMEOUT, "the handler did not finish by its deadline")
+
+
+def _crash(how: Died) -> Verdict:
+    if how.code is None:
+        return Verdict("crash", "Exit", "the instance is gone; nobody could tell how it ended")
+    if how.code >= 0:
+        return Verdict("crash", "Exit", f"the handler ended its process with exit code {how.code}")
+    name = signal.Signals(-how.code).name if -how.code in signal.Signals._value2member_map_ else f"signal {-how.code}"
+    return Verdict("crash", "Signal", f"the instance was ended by {name}")

@@ -1,0 +1,161 @@
+"""The dispatcher's end of a control socket: requests with a time limit, unasked messages, descriptors.
+
+The peer is not trusted: what it sends is decoded into exact types, descriptors nobody asked for are closed, and any
+breach, silence or end of file ends the channel. Whoever owns the channel then kills the process.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from sandbox.commons import close_all
+from sandbox.errors import Ended
+from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_BYTES
+
+
+class Message(Struct, kw_only=True):
+    """Any message a zygote or template may send; `design/processes.md` §3 tells which fields belong to which."""
+
+    t: str
+    n: int | None = None
+    pid: int = 0
+    code: int | str = 0
+    errno: int = 0
+    version: tuple[int, int, int] = (0, 0, 0)
+    prefix: str = ""
+    base_prefix: str = ""
+    rss_kb: int = 0
+    ms: float = 0.0
+    threads: int = 1
+    thread_owner: str | None = None
+    asynchronous: bool = False
+    message: str = ""
+    traceback: str = ""
+
+
+_decode = msgspec.json.Decoder(Message).decode
+_encode = msgspec.json.Encoder().encode
+_Answer = tuple[Message, list[int]]
+
+
+class Control:
+    """One channel. `on_message` gets what was not asked for; `on_end` is called once, with the reason."""
+
+    def __init__(
+        self, connection: socket.socket, on_message: Callable[[Message], None], on_end: Callable[[str], None]
+    ) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+        self._on_message = on_message
+        self._on_end = on_end
+        self._waiting: dict[int, asyncio.Future[_Answer]] = {}
+        self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(connection, self._readable)
+        self.ended: str | None = None
+        """Why the channel is closed, or None while it is open."""
+
+    async def request(self, message: dict[str, object], fds: Sequence[int] = (), *, limit_s: float) -> _Answer:
+        """Send a message with a fresh `n` and wait for its answer; the caller owns the answer's descriptors.
+
+        Raises Ended if the channel ends, and ends it itself after `limit_s`. `fds` must stay open until it returns.
+        """
+        n = message["n"]
+        assert isinstance(n, int)
+        answer: asyncio.Future[_Answer] = self._loop.create_future()
+        self._waiting[n] = answer
+        try:
+            self.post(message, fds)
+            with anyio.fail_after(limit_s):
+                return await answer
+        except TimeoutError:
+            _close_unclaimed(answer)
+            self.close(f"no answer to {message['t']!r} within {limit_s:g} s")
+            raise Ended(self.ended) from None
+        except asyncio.CancelledError:
+            _close_unclaimed(answer)
+            raise
+        finally:
+            self._waiting.pop(n, None)
+
+    def post(self, message: dict[str, object], fds: Sequence[int] = ()) -> None:
+        """Send without waiting for an answer. Raises Ended if the channel is closed already."""
+        if self.ended is not None:
+            raise Ended(self.ended)
+        data = _encode(message)
+        if len(data) <= PART_BYTES:
+            self._outbox.append((data, fds))
+        else:
+            text = data.decode()
+            for at in range(0, len(text), PART_BYTES):
+                part = {"part": text[at : at + PART_BYTES], "more": at + PART_BYTES < len(text)}
+                self._outbox.append((_encode(part), ()))
+        self._flush()
+
+    def close(self, reason: str) -> None:
+        """End the channel: the peer sees end of file, every open request raises Ended. Further calls do nothing."""
+        if self.ended is not None:
+            return
+        self.ended = reason
+        self._loop.remove_reader(self._connection)
+        self._loop.remove_writer(self._connection)
+        self._connection.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Ended(reason))
+        self._on_end(reason)
+
+    def _flush(self) -> None:
+        while self._outbox:
+            data, fds = self._outbox[0]
+            try:
+                socket.send_fds(self._connection, [data], fds)
+            except BlockingIOError:
+                self._loop.add_writer(self._connection, self._flush)
+                return
+            except OSError as error:
+                self.close(f"the process is gone ({error.strerror})")
+                return
+            self._outbox.popleft()
+        self._loop.remove_writer(self._connection)
+
+    def _readable(self) -> None:
+        try:
+            data, fds, flags, _ = socket.recv_fds(
+                self._connection, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds, flags = b"", [], 0
+        if not data:
+            self.close("the process closed its control socket")
+            return
+        try:
+            message = _decode(data)
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise msgspec.DecodeError("it is too long")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            close_all(fds)
+            self.close(f"a control message that is not one of ours: {error}")
+            return
+        self._hand_on(message, fds)
+
+    def _hand_on(self, message: Message, fds: list[int]) -> None:
+        answer = None if message.n is None or message.t == "exited" else self._waiting.pop(message.n, None)
+        if answer is not None and not answer.done():
+            answer.set_result((message, fds))
+            return
+        close_all(fds)
+        self._on_message(message)
+
+
+def _close_unclaimed(answer: asyncio.Future[_Answer]) -> None:
+    """The waiter left although the answer had come: its descriptors belong to nobody now."""
+    if answer.done() and not answer.cancelled() and answer.exception() is None:
+        close_all(answer.result()[1])

@@ -1,0 +1,85 @@
+"""The serve loop of an async handler. Imported only by instances that need asyncio; the loop never crosses a fork.
+
+The loop goes on reading while handlers run, so a deadline arrives as a `cancel` frame: the task is cancelled, its
+`finally` blocks run, and the process lives on for the next event.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+from . import handler, invocation, wire
+from .instance import has_unread_log
+
+
+def serve(function: "handler.Function", connection: socket.socket, log: int) -> None:
+    """Answer calls until end of file, then run the `stop` hook."""
+    asyncio.run(_Async(function, connection, log).serve())
+
+
+class _Async:
+    """Open calls as tasks; replies are written whole, one at a time."""
+
+    def __init__(self, function: "handler.Function", connection: socket.socket, log: int) -> None:
+        self._function = function
+        self._connection = connection
+        self._log = log
+        self._frames = wire.Frames()
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._expired: set[int] = set()
+        self._writing = asyncio.Lock()
+
+    async def serve(self) -> None:
+        """Read until the dispatcher closes its end; calls still open then are cancelled."""
+        loop = asyncio.get_running_loop()
+        self._connection.setblocking(False)
+        ended: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._connection, self._readable, ended)
+        await ended
+        loop.remove_reader(self._connection)
+        await self._function.arun_hook("stop")
+
+    def _readable(self, ended: "asyncio.Future[None]") -> None:
+        try:
+            data = self._connection.recv(64 * 1024)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            if not ended.done():
+                ended.set_result(None)
+            return
+        self._frames.feed(data)
+        while (frame := self._frames.next()) is not None:
+            self._take(*frame)
+
+    def _take(self, head: "dict[str, Any]", body: bytes) -> None:
+        i = head["i"]
+        if head["t"] == "invoke":
+            self._calls[i] = asyncio.get_running_loop().create_task(self._answer(i, head, body))
+        elif head["t"] == "cancel" and i in self._calls:
+            self._expired.add(i)
+            self._calls[i].cancel()
+
+    async def _answer(self, i: int, head: "dict[str, Any]", body: bytes) -> None:
+        reply = await invocation.arun(self._function, head, body, lambda: i in self._expired)
+        del self._calls[i]  # from here on a `cancel` comes too late, and must not cut a reply in two
+        self._expired.discard(i)
+        reply.header["log"] = has_unread_log(self._log)
+        async with self._writing:
+            for piece in wire.pack(reply.header, reply.chunks):
+                await self._send(piece)
+
+    async def _send(self, piece: bytes) -> None:
+        try:
+            sent = self._connection.send(piece)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:
+            return
+        if sent < len(piece):
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._connection, memoryview(piece)[sent:])
+            except ConnectionError:
+                return

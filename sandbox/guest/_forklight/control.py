@@ -1,0 +1,48 @@
+"""Control messages as zygote and template see them: JSON over SOCK_SEQPACKET, descriptors by SCM_RIGHTS.
+
+A peer that died with unread data shows as EPIPE or ECONNRESET: both are end of file here.
+"""
+
+import json
+import os
+import socket
+from typing import Any
+
+from .wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES
+
+
+class Ended(Exception):
+    """The dispatcher has closed its end, so it is gone or done with this process."""
+
+
+def receive(control: socket.socket) -> "tuple[dict[str, Any], list[int]]":
+    """Block for one message; its descriptors are close-on-exec. Raises Ended."""
+    text, fds = "", []
+    while True:
+        try:
+            data, new, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        except (ConnectionResetError, BrokenPipeError):
+            raise Ended from None
+        if not data:
+            raise Ended
+        fds += new
+        message = json.loads(data)
+        if "part" not in message:
+            return message, fds
+        text += message["part"]
+        if not message.get("more"):
+            return json.loads(text), fds
+
+
+def send(control: socket.socket, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
+    """Send one message; copies of `fds` go with it. Raises Ended."""
+    try:
+        socket.send_fds(control, [json.dumps(message).encode()], fds)
+    except (ConnectionResetError, BrokenPipeError):
+        raise Ended from None
+
+
+def close(fds: "tuple[int, ...]") -> None:
+    """Close descriptors that were handed on."""
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,181 @@
+"""The template: one version of one function, imported once, that then does nothing but fork instances.
+
+The order of the first steps is the boundary: close what was inherited, enter the box, own session, no inspection, then
+the limits, and only then the function's code. What is applied after the import could be undone by it.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import resource
+import select
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import box, control, handler, instance, logs, posix, threads, wire
+
+
+def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int | None = None) -> NoReturn:
+    """Become a template (just forked from the zygote), load what the dispatcher says, fork instances. Never returns."""
+    posix.close_all_but({connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])})
+    box.enter(box_pidfd)
+    os.setsid()
+    os.umask(0o077)
+    _redirect(log)
+    posix.arm_lifeline(lifeline)
+    posix.become_subreaper()
+    posix.forbid_inspection()
+    faulthandler.enable(stack)
+    faulthandler.register(wire.STACK_SIGNAL, stack)  # before any fork: a signal to a newborn instance must find it
+    connection = socket.socket(fileno=connection_fd)
+    try:
+        Template(connection, log, lifeline, stack).run()
+    except control.Ended:
+        pass
+    finally:  # also after an error of ours: this process must not fall back into the zygote's loop
+        with contextlib.suppress(Exception):
+            traceback = sys.exc_info()[1]
+            if traceback is not None:
+                sys.excepthook(type(traceback), traceback, traceback.__traceback__)
+        posix.kill_children()
+        os._exit(0)
+
+
+def _redirect(log: int) -> None:
+    """Descriptors 0 to 2 are the function's: an empty input, and its log twice."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(null)
+
+
+class Template:
+    """Loads once, then forks on request and reports the ends of what it forked."""
+
+    def __init__(self, connection: socket.socket, log: int, lifeline: int, stack: int) -> None:
+        self._connection = connection
+        self._own_fds = (log, lifeline)
+        self._stack = stack
+        self._instances: dict[int, tuple[int, int]] = {}
+        """pidfd → (the number the dispatcher gave the instance, pid)"""
+        self._older: set[int] = set()
+        """children that the function's import or its `init` hook started; they end with the template"""
+
+    def run(self) -> NoReturn:
+        """Serve until the dispatcher closes the socket; raises control.Ended then."""
+        message, _ = control.receive(self._connection)
+        self._load(message)
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd in self._instances:
+                    poll.unregister(fd)
+                    self._bury(fd)
+                elif fd == self._connection.fileno():
+                    pidfd = self._answer(*control.receive(self._connection))
+                    if pidfd is not None:
+                        poll.register(pidfd, select.POLLIN)
+
+    def _load(self, message: dict[str, Any]) -> None:
+        """Apply what must be in force before the first line of the function's code, then import it."""
+        started = time.monotonic()
+        _limit(message["limits"])
+        os.environ.clear()
+        os.environ.update(message["env"])
+        os.chdir(message["code"])
+        sys.path.insert(_after_standard_library(), message["code"])
+        sys.argv[:] = [message["function"]["handler"]]
+        logs.set_up()
+        self._limits = message["limits"]
+        try:
+            with threads.watch_threads() as seen:
+                self._function = handler.load(**message["function"])
+                self._function.run_hook("init")
+        except handler.LoadError as error:
+            logs.flush()
+            failed = {"t": "failed", "n": 0, "code": error.code, "message": error.message, "traceback": error.traceback}
+            control.send(self._connection, failed)
+            raise control.Ended from None
+        logs.flush()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._older = posix.children()
+        self._data_bytes = posix.data_bytes()
+        loaded = {
+            "t": "loaded",
+            "n": 0,
+            "ms": (time.monotonic() - started) * 1000,
+            "threads": seen.count,
+            "thread_owner": seen.owner,
+            "asynchronous": self._function.is_async,
+            "rss_kb": posix.memory_kb(),
+        }
+        control.send(self._connection, loaded)
+
+    def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
+        if message["t"] == "fork":
+            return self._fork(message, fds)
+        if message["t"] == "become":  # threads are alive: forking would be unsafe, so this process is the instance
+            control.send(self._connection, {"t": "became", "n": message["n"]})
+            self._become(message, fds)
+        raise control.Ended  # `stop`, and whatever this guest does not know
+
+    def _fork(self, message: dict[str, Any], fds: list[int]) -> int | None:
+        n = message["n"]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            control.close(tuple(fds))
+            control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
+            return None
+        if pid == 0:
+            self._become(message, fds)
+        control.close(tuple(fds))  # at once: a data end held here would hide the instance's end of file
+        pidfd = os.pidfd_open(pid)
+        self._instances[pidfd] = (n, pid)
+        control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
+        return pidfd
+
+    def _become(self, message: dict[str, Any], fds: list[int]) -> NoReturn:
+        """Turn this process (a fresh fork, or the template itself) into the instance; never returns to the template."""
+        for pidfd in self._instances:
+            os.close(pidfd)
+        self._connection.close()
+        for fd in self._own_fds:
+            os.close(fd)
+        data_limit = self._data_bytes + 4 * self._limits["memory_bytes"]
+        with contextlib.suppress(ValueError):  # it already lives under a lower hard limit
+            resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
+        instance.main(self._function, message, fds, self._stack)
+
+    def _bury(self, pidfd: int) -> None:
+        """Reap a dead instance, kill all it left behind, then say how it ended: in this order, so that said is gone."""
+        n, pid = self._instances.pop(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        posix.kill_children({*self._older, *(pid for _, pid in self._instances.values())})
+        control.send(self._connection, {"t": "exited", "n": n, "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _limit(limits: dict[str, int]) -> None:
+    """Set what the kernel keeps per process; memory that it cannot count (memfd) is watched by the dispatcher."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = limits["open_files"] if hard == resource.RLIM_INFINITY else min(hard, limits["open_files"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
+    backstop = 4 * limits["template_memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))
+
+
+def _after_standard_library() -> int:
+    """Where the function's code goes in `sys.path`: behind the standard library, before installed libraries."""
+    for index, entry in enumerate(sys.path):
+        if entry.endswith(("site-packages", "dist-packages")):
+            return index
+    return len(sys.path)

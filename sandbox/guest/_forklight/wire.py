@@ -1,0 +1,78 @@
+"""The frames between dispatcher and instance, as the guest reads and writes them; constants of control messages.
+
+A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a raw body. The parents share the constants
+of this file and nothing else; they parse with limits of their own, because they trust no length that comes from here.
+"""
+
+import json
+import signal
+import socket
+import struct
+from typing import Any
+
+Frame = tuple[dict[str, Any], bytes]
+
+LENGTHS = struct.Struct(">II")
+MAX_HEADER_BYTES = 1024 * 1024
+ONE_WRITE_BYTES = 64 * 1024
+"""Up to this size header and body leave in one write; more is written as the socket takes it."""
+
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_DESCRIPTORS = 8
+"""Of one control message."""
+PART_BYTES = 16 * 1024
+"""A long control message travels as `part`s of this many characters of its JSON, each at most doubled by escapes."""
+STACK_SIGNAL = signal.SIGRTMAX - 1
+"""Asks any process of a function to write its Python stack (faulthandler), also one that is blocked in C."""
+
+
+class Frames:
+    """Cuts frames out of whatever pieces the socket gives."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take what was just read."""
+        self._buffer += data
+
+    def next(self) -> Frame | None:
+        """The next whole frame, or None if more must be read first."""
+        buffer = self._buffer
+        if len(buffer) < LENGTHS.size:
+            return None
+        header_length, body_length = LENGTHS.unpack_from(buffer)
+        body_start = LENGTHS.size + header_length
+        end = body_start + body_length
+        if len(buffer) < end:
+            return None
+        header = json.loads(buffer[LENGTHS.size : body_start])
+        body = bytes(memoryview(buffer)[body_start:end])
+        del buffer[:end]
+        return header, body
+
+
+def read(connection: socket.socket, frames: Frames) -> Frame | None:
+    """Block until a whole frame is there; None once the dispatcher has closed its end."""
+    while True:
+        frame = frames.next()
+        if frame is not None:
+            return frame
+        try:
+            data = connection.recv(64 * 1024)
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        frames.feed(data)
+
+
+def pack(header: dict[str, Any], chunks: "list[bytes]") -> "list[bytes]":
+    """The pieces to write, in order; a small frame is a single piece."""
+    head = json.dumps(header, separators=(",", ":")).encode()
+    length = sum(map(len, chunks))
+    start = LENGTHS.pack(len(head), length) + head
+    if len(start) + length <= ONE_WRITE_BYTES:
+        return [start + b"".join(chunks)]
+    return [start, *chunks]

@@ -1,0 +1,138 @@
+"""The zygote: an interpreter with the runtime's libraries loaded. It forks templates and is the last to sweep.
+
+Theory of operation. One thread, one blocking poll over the control socket and a wake-up for SIGCHLD. It is a subreaper:
+whatever a template or an orphaned instance leaves behind becomes its child. It is told by the dispatcher which adopted
+children are instances that still run (`sweep{keep}`); everything else it kills. When the control socket ends, so has
+the dispatcher, and the zygote kills and reaps all it has before it exits: nothing outlives the dispatcher.
+"""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from . import control, posix, template
+
+
+def main(control_fd: int) -> NoReturn:
+    """Preload, say hello, then serve the dispatcher until it closes the control socket. Never returns."""
+    connection = socket.socket(fileno=control_fd)
+    connection.set_inheritable(False)
+    try:
+        posix.become_subreaper()
+        posix.forbid_new_privileges()
+        posix.forbid_inspection()
+        _preload(connection)
+        Zygote(connection).run()
+    except control.Ended:
+        posix.kill_children()
+    os._exit(0)
+
+
+def _preload(connection: socket.socket) -> None:
+    """Import what the runtime names. Only here does the zygote need a lifeline: later it must survive to sweep."""
+    message, (lifeline,) = control.receive(connection)
+    posix.arm_lifeline(lifeline)
+    for name in message["preload"]:
+        try:
+            __import__(name)
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+            control.send(
+                connection,
+                {"t": "failed", "n": 0, "code": "ImportModuleError", "message": f"cannot preload {name!r}: {text}"},
+            )
+            os._exit(1)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    posix.disarm_lifeline(lifeline)
+    hello = {
+        "t": "hello",
+        "n": 0,
+        "version": list(sys.version_info[:3]),
+        "prefix": sys.prefix,
+        "base_prefix": sys.base_prefix,
+        "rss_kb": posix.memory_kb(),
+        "threads": len(os.listdir("/proc/self/task")),
+    }
+    control.send(connection, hello)
+
+
+class Zygote:
+    """Forks templates, reaps children, sweeps orphans."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._templates: dict[int, int] = {}
+        """pid → the number the dispatcher gave it"""
+        self._wake, wake_end = socket.socketpair()
+        self._wake_end = wake_end
+        for end in (self._wake, wake_end):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
+
+    def run(self) -> NoReturn:
+        """Serve until the dispatcher ends; raises control.Ended then."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._wake.fileno() in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake.recv(4096)
+                self._reap()
+            if self._connection.fileno() in ready:
+                self._answer(*control.receive(self._connection))
+
+    def _answer(self, message: dict[str, Any], fds: list[int]) -> None:
+        if message["t"] == "template":
+            self._fork_template(message["n"], fds)
+        elif message["t"] == "sweep":
+            for pid, status in posix.kill_children({*message["keep"], *self._templates}):
+                self._report(pid, status)
+            control.send(self._connection, {"t": "swept", "n": message["n"]})
+
+    def _fork_template(self, n: int, fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            control.close(tuple(fds))
+            control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
+            return
+        if pid == 0:
+            self._leave_behind()
+            template.main(*fds)
+        self._templates[pid] = n
+        control.close(tuple(fds))
+        pidfd = os.pidfd_open(pid)
+        control.send(self._connection, {"t": "template", "n": n, "pid": pid}, (pidfd,))
+        os.close(pidfd)
+
+    def _leave_behind(self) -> None:
+        """In a new template: forget the zygote's own descriptors, whose numbers are about to be used again."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for end in (self._connection, self._wake, self._wake_end):
+            end.detach()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._report(pid, status)
+
+    def _report(self, pid: int, status: int) -> None:
+        message: dict[str, Any] = {"t": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)}
+        n = self._templates.pop(pid, None)
+        if n is not None:
+            message["n"] = n
+        control.send(self._connection, message)

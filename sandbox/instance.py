@@ -1,0 +1,311 @@
+"""The dispatcher's half of an instance: it carries out what `calls.py` decides, and decides nothing.
+
+One call is one frame out and one frame in, on a non-blocking socket without a transport: a dead instance shows as EPIPE
+at once, and a warm call makes no task, takes no lock and passes no queue. The instance is dead when its pidfd is
+readable; it is buried when whoever was its parent has also reaped it and killed all that it left behind.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from bus import Event, Outcome
+from bus.outcome import StartKind
+from sandbox import outcomes, processes, stacks, wire
+from sandbox.calls import MEMORY_EXCEEDED, Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Verdict
+from sandbox.channels import STACK_BYTES, Channels
+from sandbox.commons import Commons
+from sandbox.errors import InstanceGone
+from sandbox.guest._forklight.wire import STACK_SIGNAL
+from sandbox.logs import LogPipe
+from sandbox.spec import FunctionSpec
+from sandbox.sweep import WATCH_S
+
+READ_BYTES = 64 * 1024
+SOCKET_BYTES = 16 * 1024 * 1024
+"""More than any socket buffer holds."""
+BURIAL_LIMIT_NS = 5_000_000_000
+"""How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
+
+
+class _Pending(Struct):
+    """A call that is on its way: who waits for it, and what its outcome must tell."""
+
+    waiter: "asyncio.Future[Outcome]"
+    run: outcomes.Run
+
+
+class Body(Struct, frozen=True):
+    """What makes a process an instance: who it is and what ties it to us."""
+
+    id: str
+    pid: int
+    """0 if it was dead on arrival."""
+    pidfd: int
+    channels: Channels
+    folder: Path
+    baseline_kb: int
+    """The template's memory when this was forked: what is shared, and not this instance's own."""
+    asynchronous: bool
+
+
+class Parent(Protocol):
+    """Who forked an instance, or stands in for who did."""
+
+    def bury(self, instance: "Instance") -> None:
+        """The process is dead: reap it, kill all it left behind, then call its `buried`."""
+
+    def bury_overdue(self, instance: "Instance") -> None:
+        """That takes too long."""
+
+    def forget(self, instance: "Instance") -> None:
+        """It is dead and buried, and its last outcome delivered."""
+
+
+class Instance:
+    """One live process that runs one function.
+
+    `on_free` is called each time a slot comes free, `on_dead` once, after the last outcome.
+    """
+
+    def __init__(self, spec: FunctionSpec, body: Body, commons: Commons, parent: Parent) -> None:
+        self.spec = spec
+        self.id = body.id
+        self.pid = body.pid
+        self.pidfd = body.pidfd
+        self.invocations = 0
+        self.on_free: Callable[[Instance], None] = _nobody
+        self.on_dead: Callable[[Instance], None] = _nobody
+        self._body = body
+        self._commons = commons
+        self._parent = parent
+        self._timeout_ns = int(spec.timeout_s * 1e9)
+        self._calls = Calls(slots=1, grace_ns=int(spec.grace_s * 1e9), asynchronous=body.asynchronous)
+        self._frames = wire.Frames(spec.limits.max_result_bytes)
+        self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.sink)
+        self._pending: dict[int, _Pending] = {}
+        self._unsent: deque[memoryview] = deque()
+        self._dead_ns: int | None = None
+        self._socket = body.channels.socket
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._readable)
+        self._loop.add_reader(body.pidfd, self._died)
+        commons.sweep.add(self)
+
+    @property
+    def free_slots(self) -> int:
+        """How many events it can take now; 0 once it leaves or dies."""
+        return self._calls.free_slots
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process has ended; it may not be buried yet."""
+        return self._dead_ns is not None
+
+    @property
+    def state(self) -> str:
+        """`idle`, `busy` or `dead`, as `ps` shows it."""
+        if self._calls.state in ("condemned", "dead"):
+            return "dead"
+        return "busy" if self._calls.open_calls else "idle"
+
+    def invoke(
+        self,
+        event: Event,
+        *,
+        start: StartKind = "warm",
+        attempt: int = 1,
+        accepted_ns: int | None = None,
+        timeout_ns: int | None = None,
+    ) -> "asyncio.Future[Outcome]":
+        """Write the event to the instance; the future gets its one outcome. Needs a free slot.
+
+        The timeout counts from here. Cancelling the future means nobody waits any more: the call runs on, its outcome
+        is dropped. Raises InstanceGone if the process is dead already, so that the event can be assigned again.
+        """
+        self.invocations += 1
+        i = self.invocations
+        now_ns = time.monotonic_ns()
+        deadline_ns = now_ns + (self._timeout_ns if timeout_ns is None else timeout_ns)
+        self._calls.begin(i, deadline_ns)
+        self._log.begin(event.id)
+        try:
+            self._send(wire.invoke(i, deadline_ns, attempt, start, event))
+        except OSError as error:
+            self._calls.abort(i)
+            self._log.end(drain=False)
+            raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt)
+        self._pending[i] = _Pending(waiter, run)
+        self._commons.sweep.expect(min(deadline_ns, now_ns + int(WATCH_S * 1e9)))
+        return waiter
+
+    def leave(self) -> None:
+        """Take no more events, finish what runs, then run the `stop` hook and end, within the grace."""
+        self._carry_out(self._calls.leave(time.monotonic_ns()))
+        self._expect_tick()
+
+    def kill(self, verdict: Verdict) -> None:
+        """End it now; its calls end as `verdict` once it is dead."""
+        self._carry_out(self._calls.kill(verdict))
+
+    def buried(self, code: int | None) -> None:
+        """Its parent has reaped it and swept after it: the calls still open end now. `code` None: nobody could tell."""
+        if self._calls.state == "dead":
+            return
+        self._commons.sweep.remove(self)
+        self._carry_out(self._calls.died(Died(code)))
+        for fd in (self._socket, self.pidfd):
+            self._loop.remove_reader(fd)
+        self._loop.remove_writer(self._socket)
+        self._log.close()
+        self._body.channels.close()
+        os.close(self.pidfd)
+        self._commons.remove_folder(self._body.folder)
+        self._parent.forget(self)
+        self.on_dead(self)
+
+    def tick(self, now_ns: int) -> int | None:
+        """What the sweep calls: deadlines, memory, and a burial that does not come."""
+        if self._dead_ns is not None:
+            if now_ns < self._dead_ns + BURIAL_LIMIT_NS:
+                return self._dead_ns + BURIAL_LIMIT_NS
+            self._parent.bury_overdue(self)
+            return None
+        self._carry_out(self._calls.tick(now_ns))
+        self._watch_memory()
+        next_ns = self._calls.next_tick_ns
+        return None if next_ns is None else min(next_ns, now_ns + int(WATCH_S * 1e9))
+
+    def _watch_memory(self) -> None:
+        """Private memory is what came on top of the template's, whose shared pages are charged to it alone."""
+        used_kb = processes.memory_kb(self.pid) or 0
+        if (used_kb - self._body.baseline_kb) * 1024 > self.spec.limits.memory_bytes:
+            limit_mib = self.spec.limits.memory_bytes // (1024 * 1024)
+            self.kill(
+                Verdict("crash", MEMORY_EXCEEDED.code, f"the instance used more than its {limit_mib} MiB of memory")
+            )
+
+    def _expect_tick(self) -> None:
+        if (at_ns := self._calls.next_tick_ns) is not None:
+            self._commons.sweep.expect(at_ns)
+
+    def _readable(self) -> bool:
+        """Read once; whether there may be more."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._socket)
+            self._carry_out(self._calls.end_of_file())
+            return False
+        try:
+            for frame, body in self._frames.feed(data):
+                self._carry_out(self._calls.frame(frame, body, time.monotonic_ns()))
+        except wire.Breach as breach:
+            self._loop.remove_reader(self._socket)
+            self._carry_out(self._calls.breach(str(breach)))
+            return False
+        return True
+
+    def _died(self) -> None:
+        """The pidfd is readable. Replies it wrote before its end still count; then it is its parent's turn."""
+        self._loop.remove_reader(self.pidfd)
+        self._commons.pids.discard(self.pid)
+        self._drain_replies()
+        self._dead_ns = time.monotonic_ns()
+        self._commons.sweep.expect(self._dead_ns + BURIAL_LIMIT_NS)
+        self._parent.bury(self)
+
+    def _drain_replies(self) -> None:
+        """Read what a dead instance had written; bounded, because a child of it may hold the socket and write on."""
+        for _ in range(SOCKET_BYTES // READ_BYTES):
+            if not self._readable():
+                return
+
+    def _send(self, pieces: list[bytes]) -> None:
+        """Write as much as the socket takes now, the rest as it takes more. Raises OSError if the instance is gone."""
+        for piece in pieces:
+            sent = 0
+            if not self._unsent:
+                try:
+                    sent = self._socket.send(piece)
+                except BlockingIOError:
+                    sent = 0
+            if sent < len(piece):
+                self._unsent.append(memoryview(piece)[sent:])
+        if self._unsent:
+            self._loop.add_writer(self._socket, self._send_rest)
+
+    def _send_rest(self) -> None:
+        try:
+            while self._unsent:
+                sent = self._socket.send(self._unsent[0])
+                if sent < len(self._unsent[0]):
+                    self._unsent[0] = self._unsent[0][sent:]
+                    return
+                self._unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError:  # it is dying; its end arrives by the pidfd
+            self._unsent.clear()
+        self._loop.remove_writer(self._socket)
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case End():
+                    self._end(action)
+                case Cancel():
+                    self._cancel(action.i)
+                case Kill():
+                    processes.kill(self.pidfd)
+                case Leave():
+                    self._shut()
+
+    def _shut(self) -> None:
+        try:
+            self._socket.shutdown(1)
+        except OSError:  # it closed its own end first
+            return
+
+    def _cancel(self, i: int) -> None:
+        """Ask for the stack first, so that it shows where the handler was and not how it was stopped."""
+        os.pwrite(self._body.channels.stack, bytes(STACK_BYTES), 0)
+        os.lseek(self._body.channels.stack, 0, os.SEEK_SET)
+        processes.kill(self.pidfd, STACK_SIGNAL)
+        try:
+            self._send([wire.cancel(i)])
+        except OSError:
+            return
+        if not self._body.asynchronous:
+            processes.kill(self.pidfd, signal.SIGTERM)
+
+    def _end(self, end: End) -> None:
+        pending = self._pending.pop(end.i)
+        answer = end.ending
+        self._log.end(drain=isinstance(answer, Verdict) or bool(answer.frame.log))
+        if not pending.waiter.done():
+            stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer)
+            pending.waiter.set_result(outcomes.of(answer, stack, pending.run, time.monotonic_ns()))
+        self.on_free(self)
+
+    def _stack(self, verdict: Verdict) -> str:
+        if verdict.kind == "timeout" or verdict.code == "Signal":
+            return stacks.readable(self._body.channels.read_stack())
+        return ""
+
+
+def _nobody(_instance: Instance) -> None:
+    """What the callbacks do until a pool sets its own."""

@@ -1,0 +1,84 @@
+"""Starting a zygote: exec, with a hand-made environment, no descriptor of ours, and as the unprivileged user.
+
+posix_spawn instead of fork, because the dispatcher has threads and much memory; `setpriv` changes the user between, so
+that nothing of ours in a function is ever uid 0. What is in the exec environment stays readable in /proc for ever, so
+neither the dispatcher's variables nor any secret is in it.
+"""
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+from pathlib import Path
+
+from msgspec import Struct
+
+from sandbox.spec import Runtime
+
+GUEST_CONTROL_FD = 3
+LOG_BYTES = 1024 * 1024
+"""Kept of what a zygote or template writes outside any invocation, between two calls."""
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Numeric libraries start a thread per core at import; a process with threads cannot be forked safely."""
+
+
+class Account(Struct, frozen=True):
+    """The unprivileged user that everything below the dispatcher runs as. `switch`: only root can become it."""
+
+    uid: int
+    gid: int
+    switch: bool
+
+
+def own_account() -> Account:
+    """Started as an ordinary user, everything runs as that user. Never root: its functions would be."""
+    if os.getuid() == 0:
+        raise ValueError("functions never run as root: name an unprivileged account")
+    return Account(os.getuid(), os.getgid(), switch=False)
+
+
+def seal_descriptors() -> None:
+    """Make every descriptor the dispatcher itself inherited close-on-exec, and allow as many as the kernel lets us."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2:
+            try:
+                os.set_inheritable(fd, False)
+            except OSError:  # the descriptor of the listing itself
+                continue
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spawn(runtime: Runtime, guest: Path, account: Account, control: socket.socket, log: int) -> int:
+    """Start `PYTHON -I GUEST 3` with `control` as its descriptor 3 and `log` as its output; the pid. Raises OSError."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), log)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, high[1], 1),
+        (os.POSIX_SPAWN_DUP2, high[1], 2),
+        (os.POSIX_SPAWN_DUP2, high[0], GUEST_CONTROL_FD),
+    ]
+    argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD)]
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            {"PATH": _PATH, "LANG": "C.UTF-8", **_ONE_THREAD, **runtime.env},
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
+        )
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def _become(account: Account) -> list[str]:
+    if not account.switch:
+        return []
+    drop = ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--clear-groups"]
+    return ["/usr/bin/setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", *drop, "--"]

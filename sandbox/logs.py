@@ -1,0 +1,105 @@
+"""The log pipe of one guest process: whole lines, each attributed to an invocation, capped for each invocation.
+
+An instance with one slot runs one invocation at a time, so all that arrives between its begin and its end is its own,
+also from threads and child processes; what arrives in between belongs to the instance. Before an invocation ends the
+pipe is drained, if the guest's reply says that it holds anything.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from msgspec import Struct
+
+LINE_BYTES = 64 * 1024
+"""A line longer than this is cut: nothing is kept without bound for a guest that never ends its line."""
+READ_BYTES = 64 * 1024
+
+
+class LogLine(Struct, frozen=True):
+    """One line of a function's log. `invocation` is None for what the process wrote between calls."""
+
+    function: str
+    instance: str
+    invocation: str | None
+    text: str
+
+
+LogSink = Callable[[LogLine], None]
+
+
+class LogPipe:
+    """Reads the pipe as it fills and hands lines to `sink`; beyond `limit_bytes` an invocation's lines are dropped."""
+
+    def __init__(self, fd: int, function: str, instance: str, limit_bytes: int, sink: LogSink) -> None:
+        self._fd = fd
+        self._function = function
+        self._instance = instance
+        self._limit_bytes = limit_bytes
+        self._sink = sink
+        self._invocation: str | None = None
+        self._partial = b""
+        self._used = self._dropped = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._read)
+
+    def begin(self, invocation: str) -> None:
+        """From here on, what is written belongs to this invocation."""
+        self._flush()
+        self._invocation = invocation
+
+    def end(self, *, drain: bool) -> None:
+        """The invocation has ended; with `drain`, what the pipe still holds is its own."""
+        if drain:
+            self.drain()
+        self._flush()
+        self._invocation = None
+
+    def drain(self) -> None:
+        """Read what is there now, at most a pipe's content: a guest that writes without pause must not hold us."""
+        for _ in range(1024 * 1024 // READ_BYTES):
+            if not self._read():
+                return
+
+    def close(self) -> None:
+        """Read the rest and close. No reader of a descriptor may outlive it."""
+        self._loop.remove_reader(self._fd)
+        self.drain()
+        self._flush()
+        os.close(self._fd)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._fd)  # every writer is gone; the descriptor itself is closed by its owner
+            return False
+        *lines, partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._emit(line)
+        while len(partial) > LINE_BYTES:
+            self._emit(partial[:LINE_BYTES])
+            partial = partial[LINE_BYTES:]
+        self._partial = partial
+        return True
+
+    def _flush(self) -> None:
+        """End the last line, and say how much was dropped."""
+        if self._partial:
+            self._emit(self._partial)
+            self._partial = b""
+        if self._dropped:
+            text = f"[forklight] {self._dropped} more bytes of log dropped: the limit is {self._limit_bytes}"
+            self._sink(LogLine(self._function, self._instance, self._invocation, text))
+        self._used = self._dropped = 0
+
+    def _emit(self, line: bytes) -> None:
+        if self._used + len(line) > self._limit_bytes:
+            self._dropped += len(line) + 1
+            self._used = self._limit_bytes
+            return
+        self._used += len(line) + 1
+        text = line[:].decode(errors="backslashreplace")
+        self._sink(LogLine(self._function, self._instance, self._invocation, text))

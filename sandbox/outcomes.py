@@ -1,0 +1,69 @@
+"""From how a call ended to the Outcome that its trigger gets."""
+
+from msgspec import Struct
+
+from bus import Failed, Ok, Outcome, Timings
+from bus.outcome import StartKind
+from sandbox import wire
+from sandbox.calls import Answered, Verdict
+from sandbox.wire import OkFrame
+
+
+class Run(Struct, frozen=True):
+    """What the dispatcher knows of a call when it writes it. Times are CLOCK_MONOTONIC nanoseconds."""
+
+    accepted_ns: int
+    written_ns: int
+    start: StartKind
+    instance: str
+    version: str
+    attempt: int
+
+
+def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
+    """The outcome of a call that ends at `now_ns`. The guest's own times are clamped to what we saw ourselves."""
+    if isinstance(answer, Verdict):
+        return Failed(
+            kind=answer.kind,
+            code=answer.code,
+            message=answer.message,
+            traceback=stack,
+            timings=Timings(run.accepted_ns, run.written_ns, run.written_ns, now_ns),
+            start=run.start,
+            instance=run.instance,
+            version=run.version,
+            attempt=run.attempt,
+        )
+    frame = answer.frame
+    started_ns = min(max(frame.started_ns, run.written_ns), now_ns)
+    finished_ns = min(max(frame.finished_ns, started_ns), now_ns)
+    timings = Timings(run.accepted_ns, run.written_ns, started_ns, finished_ns)
+    if isinstance(frame, OkFrame):
+        return Ok(
+            body=answer.body if not frame.out else answer.body[: frame.length],
+            content_type=frame.type,
+            status=frame.status,
+            headers=frame.headers,
+            outputs=wire.outputs(frame, answer.body) if frame.out else (),
+            timings=timings,
+            start=run.start,
+            instance=run.instance,
+            version=run.version,
+            attempt=run.attempt,
+            cpu_ns=frame.cpu_ns,
+            peak_rss_kb=frame.peak_rss_kb,
+        )
+    return Failed(
+        kind=frame.kind,
+        code=frame.code,
+        message=frame.message,
+        traceback=frame.traceback,
+        retry_after_s=frame.retry_after_s,
+        timings=timings,
+        start=run.start,
+        instance=run.instance,
+        version=run.version,
+        attempt=run.attempt,
+        cpu_ns=frame.cpu_ns,
+        peak_rss_kb=frame.peak_rss_kb,
+    )

@@ -1,0 +1,73 @@
+"""pidfds: what names a process without races. One that comes from a guest is believed only after a check.
+
+`pidfd_open` needs no permission, so a hostile template could hand over anybody's pidfd and have a root dispatcher kill
+it: `verify` reads what the kernel says (pidfd fdinfo, proc(5)) and refuses all but a live child of the right parent and
+user that is not known already. Readable means dead; nothing else does.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Container
+
+
+class Forged(Exception):
+    """A live process, but not the one it should be. It is never signalled."""
+
+
+def has_died(pidfd: int) -> bool:
+    """Whether the process behind the pidfd has ended (a zombie has)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal; a process that is gone already needs none."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> int | None:
+    """The pid behind a pidfd that a guest sent, or None if that process is dead on arrival. Raises Forged."""
+    pid = _pid_of(pidfd)
+    if pid is None:
+        return None
+    facts = _facts(pid)
+    if _pid_of(pidfd) != pid or has_died(pidfd) or facts is None:
+        return None  # it ended while we looked, so the facts may be another's
+    found_parent, uids = facts
+    if found_parent != parent_pid or uids != {uid}:
+        raise Forged(f"process {pid} has parent {found_parent} and users {sorted(uids)}, not {parent_pid} and {uid}")
+    if pid in known:
+        raise Forged(f"process {pid} is known already")
+    return pid
+
+
+def _pid_of(pidfd: int) -> int | None:
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as info:
+        for line in info:
+            if line.startswith(b"Pid:"):
+                pid = int(line[4:])
+                return pid if pid > 0 else None
+    raise Forged("the descriptor is no pidfd")
+
+
+def _facts(pid: int) -> tuple[int, set[int]] | None:
+    """(parent pid, all user ids) of a process, or None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            lines = dict(line.split(b":", 1) for line in status)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(lines[b"PPid"]), set(map(int, lines[b"Uid"].split()))
+
+
+def memory_kb(pid: int) -> int | None:
+    """Resident memory in KiB, or None if the process is gone. Readable for every user, unlike smaps."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
+    except (FileNotFoundError, ProcessLookupError):
+        return None

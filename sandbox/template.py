@@ -1,0 +1,288 @@
+"""The dispatcher's half of a template: load one version of a function, fork instances, bury them.
+
+A template is not trusted: it shares a user and a fate with the code it imported. Its pidfds are verified, its messages
+have exact types and time limits, and whatever it gets wrong kills it. Its instances do not die with it: they finish
+what they run, and the zygote, which adopts them, takes over their burial.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from socket import SOCK_SEQPACKET, SOCK_STREAM
+
+import anyio
+
+from sandbox import processes, stacks
+from sandbox.box import Box
+from sandbox.channels import Channels
+from sandbox.commons import Commons, close_all
+from sandbox.control import Control, Message
+from sandbox.errors import Ended, LoadFailed, StartFailed
+from sandbox.guest._forklight.wire import STACK_SIGNAL
+from sandbox.instance import Body, Instance
+from sandbox.launch import LOG_BYTES
+from sandbox.logs import LogPipe
+from sandbox.spec import FunctionSpec
+from sandbox.sweep import WATCH_S
+from sandbox.zygote import REQUEST_LIMIT_S, Zygote
+
+FILE_BYTES = 1024 * 1024 * 1024
+"""RLIMIT_FSIZE: no single file of a function grows beyond this."""
+
+_TOO_MUCH_MEMORY = "it used too much memory"
+
+
+class Template:
+    """One live template. After `load` it forks instances until it is retired or dies."""
+
+    def __init__(self, spec: FunctionSpec, zygote: Zygote, commons: Commons) -> None:
+        self.spec = spec
+        self.zygote = zygote
+        self.loaded = Message(t="loaded")
+        """What the template said of itself after the import: its memory, its threads, whether the handler is async."""
+        self.ended: str | None = None
+        """Why it forks no more, or None while it does."""
+        self.gone = anyio.Event()
+        """Set once the process is dead, and the orphans it left are swept."""
+        self.instances: dict[int, Instance] = {}
+        self.n = commons.number()
+        self.pid = 0
+        self.on_end: Callable[[Template], None] = lambda _template: None
+        self.on_gone: Callable[[Template], None] = lambda _template: None
+        self._commons = commons
+        self._forking: dict[int, int | None] = {}
+        """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
+        self._dead = False
+        self._retired = False
+        self._may_end = False
+        """Its control socket closes because it stops or becomes an instance: no reason to kill it."""
+        self._last_stack = ""
+
+    @property
+    def must_become(self) -> bool:
+        """Threads were alive after the import, so a fork would be unsafe: each instance is a template of its own."""
+        return self.loaded.threads > 1
+
+    async def start(self, box: Box) -> None:
+        """Have the process forked, then the function loaded. Raises LoadFailed, StartFailed, Ended (zygote)."""
+        self._channels = Channels(SOCK_SEQPACKET)
+        self._folder = self._commons.make_folder(f"template-{self.n}")
+        try:
+            with self._channels:
+                pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box)
+        except BaseException:
+            self._commons.remove_folder(self._folder)
+            raise
+        self.pid = pid or 0
+        self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.sink)
+        self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+        await self._load()
+
+    async def _load(self) -> None:
+        """Wait for the import, at most `init_timeout`; then the grace, in which it writes the stack of where it was."""
+        spec = self.spec
+        self._commons.sweep.add(self)
+        self._commons.sweep.expect(time.monotonic_ns())
+        overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
+        try:
+            limit_s = spec.init_timeout_s + spec.grace_s
+            answer, fds = await self._control.request(self._load_message(), limit_s=limit_s)
+        except Ended as error:
+            raise self._load_error(str(error)) from None
+        except BaseException:
+            self._control.close("nobody waits for it any more")
+            raise
+        finally:
+            overtime.cancel()
+            self._commons.sweep.remove(self)
+        close_all(fds)
+        if answer.t == "failed":
+            self._control.close("it could not load")
+            raise LoadFailed(str(answer.code), answer.message, answer.traceback)
+        self.loaded = answer
+
+    def _load_message(self) -> dict[str, object]:
+        spec = self.spec
+        own = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(self._folder),
+            "TMPDIR": str(self._folder),
+            "FORKLIGHT_FUNCTION": spec.name,
+            "FORKLIGHT_VERSION": spec.version,
+        }
+        function = {
+            "name": spec.name,
+            "version": spec.version,
+            "handler": spec.handler,
+            "runtime": spec.runtime.name,
+            "hooks": {"init": spec.hooks.init, "after_fork": spec.hooks.after_fork, "stop": spec.hooks.stop},
+            "max_result": spec.limits.max_result_bytes,
+        }
+        limits = {
+            "memory_bytes": spec.limits.memory_bytes,
+            "template_memory_bytes": spec.limits.template_memory_bytes,
+            "open_files": spec.limits.open_files,
+            "file_bytes": FILE_BYTES,
+        }
+        env = {**own, **spec.env, **spec.secrets}
+        return {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
+
+    def _load_error(self, reason: str) -> LoadFailed:
+        """The template ended while it loaded: it took too long, too much memory, or crashed."""
+        if reason == _TOO_MUCH_MEMORY:
+            limit_mib = self.spec.limits.template_memory_bytes // (1024 * 1024)
+            message = f"loading {self.spec.name!r} used more than template_memory, {limit_mib} MiB"
+            return LoadFailed("InitFailed", message)
+        stack = self._last_stack if self._dead else self._channels.read_stack()
+        if reason.startswith("no answer"):
+            message = f"loading {self.spec.name!r} took longer than init_timeout, {self.spec.init_timeout_s:g} s"
+            return LoadFailed("InitTimeout", message, stacks.readable(stack))
+        return LoadFailed("InitFailed", f"the process that loaded {self.spec.name!r} ended: {reason}", stack)
+
+    async def fork(self) -> Instance:
+        """A new instance; it may be given its first event at once. Raises Ended (this template's) or StartFailed."""
+        if self.ended is not None:
+            raise Ended(self.ended)
+        n = self._commons.number()
+        identity = f"{self.spec.name}-{n}"
+        folder = self._commons.make_folder(identity)
+        channels = Channels(SOCK_STREAM)
+        self._forking[n] = None
+        try:
+            with channels:
+                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(n, channels, folder)
+        except BaseException:
+            self._commons.remove_folder(folder)
+            del self._forking[n]
+            self._end_if_done()
+            raise
+        body = Body(identity, pid or 0, pidfd, channels, folder, self.loaded.rss_kb, self.loaded.asynchronous)
+        instance = self.instances[n] = Instance(self.spec, body, self._commons, self)
+        code = self._forking.pop(n)
+        if code is not None:
+            instance.buried(code)
+        if self.ended is not None and not self.must_become:
+            instance.leave()
+            raise Ended(self.ended)
+        return instance
+
+    async def _ask_fork(self, n: int, channels: Channels, folder: Path) -> tuple[int | None, int]:
+        request = {"t": "fork", "n": n, "env": self._private(folder)}
+        answer, fds = await self._control.request(request, channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+        if answer.t == "error":
+            close_all(fds)
+            raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {os.strerror(answer.errno)}")
+        try:
+            return self._commons.verified(fds, self.pid)
+        except processes.Forged as error:
+            self._control.close(f"it answered with a process that is not its own: {error}")
+            raise Ended(self.ended) from None
+
+    async def _ask_become(self, n: int, channels: Channels, folder: Path) -> tuple[int | None, int]:
+        self._may_end = True
+        request = {"t": "become", "n": n, "env": self._private(folder)}
+        _, fds = await self._control.request(request, channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+        close_all(fds)
+        return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+    def _private(self, folder: Path) -> dict[str, str]:
+        """The variables that differ in each instance, unless the configuration sets them."""
+        configured = {*self.spec.env, *self.spec.secrets}
+        return {name: str(folder) for name in ("HOME", "TMPDIR") if name not in configured}
+
+    def retire(self) -> None:
+        """Fork no more; its instances finish and leave, and after the last one it ends."""
+        self._retired = True
+        if self.ended is None:
+            self.ended = "it was retired"
+            self.on_end(self)
+        for instance in tuple(self.instances.values()):
+            instance.leave()
+        self._end_if_done()
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL it: hostile or stuck. Its instances finish what they run."""
+        self._control.close(reason)
+
+    def _end_if_done(self) -> None:
+        if self._retired and not self.instances and not self._forking and not self._may_end and not self._dead:
+            self._may_end = True
+            self._control.close("it was retired")
+            asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, self._kill_if_alive)
+
+    def _kill_if_alive(self) -> None:
+        if not self._dead:
+            processes.kill(self._pidfd)
+
+    def bury(self, instance: Instance) -> None:
+        """While the template lives it reaps and sweeps by itself, and says so with `exited`."""
+        if self._dead or self.must_become:
+            self._commons.tasks.start_soon(self._bury_orphan, instance)
+
+    def bury_overdue(self, instance: Instance) -> None:
+        """A template that does not reap is stuck: killed, and the zygote buries in its place."""
+        self.kill(f"it did not reap instance {instance.id}")
+
+    def forget(self, instance: Instance) -> None:
+        """The last one of a retired template ends it."""
+        self.instances = {n: other for n, other in self.instances.items() if other is not instance}
+        self._end_if_done()
+
+    async def _bury_orphan(self, instance: Instance) -> None:
+        """The zygote adopted it, so the zygote reaps it and kills whatever it left behind."""
+        with anyio.CancelScope(shield=True):
+            await self.zygote.sweep(sorted(self._commons.pids))
+        instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
+
+    def _on_message(self, message: Message) -> None:
+        if message.t != "exited" or message.n is None or not isinstance(message.code, int):
+            return self.kill(f"it sent {message.t!r}, which nobody asked for")
+        if message.n in self._forking:
+            self._forking[message.n] = message.code
+            return None
+        instance = self.instances.get(message.n)
+        if instance is None or not processes.has_died(instance.pidfd):
+            return self.kill("it reported the death of an instance that lives, or that it never had")
+        return instance.buried(message.code)
+
+    def _on_control_end(self, reason: str) -> None:
+        self.ended = self.ended or reason
+        if not self._may_end:
+            processes.kill(self._pidfd)
+        for instance in tuple(self.instances.values()):
+            instance.leave()
+        self.on_end(self)
+
+    def tick(self, now_ns: int) -> int:
+        """While it loads: its memory, as no rlimit counts all of it."""
+        used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
+        if used_kb * 1024 > self.spec.limits.template_memory_bytes:
+            self.kill(_TOO_MUCH_MEMORY)
+        return now_ns + int(WATCH_S * 1e9)
+
+    def _died(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._dead = True
+        self._last_stack = self._channels.read_stack()
+        self._commons.pids.discard(self.pid)
+        self._control.close("the process ended")
+        self._log.close()
+        self._channels.close()
+        os.close(self._pidfd)
+        self._commons.tasks.start_soon(self._settle_estate)
+
+    async def _settle_estate(self) -> None:
+        """Have what it left behind killed; bury those of its instances that died before it could."""
+        with anyio.CancelScope(shield=True):
+            await self.zygote.sweep(sorted(self._commons.pids))
+        self._commons.remove_folder(self._folder)
+        for instance in tuple(self.instances.values()):
+            if instance.is_dead:
+                instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
+        self.gone.set()
+        self.on_gone(self)

@@ -1,0 +1,148 @@
+"""The dispatcher's half of a zygote: start it, have templates forked and orphans swept, notice its end."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from sandbox import launch, processes
+from sandbox.box import Box
+from sandbox.channels import Channels
+from sandbox.commons import Commons, close_all
+from sandbox.control import Control, Message
+from sandbox.errors import Ended, LoadFailed, StartFailed
+from sandbox.logs import LogPipe
+from sandbox.spec import Runtime
+
+REQUEST_LIMIT_S = 5.0
+"""For what takes milliseconds: a zygote or template that needs longer is stuck, and is killed."""
+
+
+MOST_EXIT_CODES = 1000
+"""Kept of processes that may have been nobody's: daemons that outlived their instance report here too."""
+
+
+class Zygote:
+    """One live zygote of one runtime. Killing it costs its templates, which then only finish what they have."""
+
+    def __init__(self, runtime: Runtime, commons: Commons) -> None:
+        self.runtime = runtime
+        self.rss_kb = 0
+        self.ended: str | None = None
+        """Why it is of no use any more, or None while it is."""
+        self.gone = anyio.Event()
+        """Set once the process is dead and reaped."""
+        self.on_end: Callable[[Zygote], None] = lambda _zygote: None
+        self.exit_codes: dict[int, int] = {}
+        """pid → exit code, or minus signal, of what it reaped; whoever needs one takes it out."""
+        self._commons = commons
+        self._stopping = False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log, log_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(log, False)
+        try:
+            self.pid = launch.spawn(runtime, commons.guest, commons.account, theirs, log_end)
+        except OSError as error:
+            ours.close()
+            os.close(log)
+            raise LoadFailed("InitFailed", f"cannot start {runtime.python}: {error.strerror}") from None
+        finally:
+            theirs.close()
+            os.close(log_end)
+        self.pidfd = os.pidfd_open(self.pid)
+        commons.pids.add(self.pid)
+        self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.sink)
+        self._control = Control(ours, self._on_message, self._on_control_end)
+        asyncio.get_running_loop().add_reader(self.pidfd, self._died)
+
+    async def preload(self, limit_s: float) -> None:
+        """Wait until its libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
+        lifeline_end, lifeline = os.pipe2(os.O_CLOEXEC)
+        request: dict[str, object] = {"t": "preload", "n": 0, "preload": self.runtime.preload}
+        try:
+            hello, fds = await self._control.request(request, (lifeline_end,), limit_s=limit_s)
+        except Ended as error:
+            raise LoadFailed("InitFailed", f"runtime {self.runtime.name!r} did not start: {error}") from None
+        finally:
+            os.close(lifeline_end)
+            os.close(lifeline)
+        close_all(fds)
+        wrong = _complaint(hello, self.runtime)
+        if wrong is not None:
+            self._control.close(wrong)
+            code = str(hello.code) if hello.t == "failed" else "InitFailed"
+            raise LoadFailed(code, f"runtime {self.runtime.name!r}: {wrong}")
+        self.rss_kb = hello.rss_kb
+
+    async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
+        """Fork a template that holds the other ends of `channels`: its (pid, or None if dead already; pidfd).
+
+        Raises Ended, or StartFailed if the machine has no room for one more process.
+        """
+        fds = [*channels.guest_fds, *([] if box.pidfd is None else [box.pidfd])]
+        answer, got = await self._control.request({"t": "template", "n": n}, fds, limit_s=REQUEST_LIMIT_S)
+        if answer.t == "error":
+            close_all(got)
+            raise StartFailed(f"no template could be forked: {os.strerror(answer.errno)}")
+        try:
+            return self._commons.verified(got, self.pid)
+        except processes.Forged as error:
+            self._control.close(f"it answered with a process that is not its own: {error}")
+            raise Ended(self.ended) from None
+
+    async def sweep(self, keep: list[int]) -> None:
+        """Have every child killed and reaped that is neither a template nor in `keep`; returns when they are gone.
+
+        A zygote that is gone has no children: nothing is left to do then.
+        """
+        try:
+            request: dict[str, object] = {"t": "sweep", "n": self._commons.number(), "keep": keep}
+            _, fds = await self._control.request(request, limit_s=REQUEST_LIMIT_S)
+        except Ended:
+            return
+        close_all(fds)
+
+    async def stop(self) -> None:
+        """Let it kill and reap everything below it and exit; killed itself if that takes too long."""
+        self._stopping = True
+        self._control.close("stopped")
+        with anyio.move_on_after(REQUEST_LIMIT_S):
+            await self.gone.wait()
+        if not self.gone.is_set():
+            processes.kill(self.pidfd)
+            await self.gone.wait()
+
+    def _on_message(self, message: Message) -> None:
+        if message.t == "exited" and isinstance(message.code, int):
+            self.exit_codes[message.pid] = message.code
+            if len(self.exit_codes) > MOST_EXIT_CODES:
+                del self.exit_codes[next(iter(self.exit_codes))]
+
+    def _on_control_end(self, reason: str) -> None:
+        self.ended = reason
+        if not self._stopping:
+            processes.kill(self.pidfd)
+        self.on_end(self)
+
+    def _died(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.pidfd)
+        os.close(self.pidfd)
+        os.waitpid(self.pid, 0)
+        self._commons.pids.discard(self.pid)
+        self._log.close()
+        self._control.close("the zygote died")
+        self.gone.set()
+
+
+def _complaint(hello: Message, runtime: Runtime) -> str | None:
+    """What is wrong with a zygote's first words, or None."""
+    if hello.t == "failed":
+        return hello.message
+    if runtime.prefix is not None and Path(hello.prefix) != runtime.prefix:
+        return f"it runs with prefix {hello.prefix}, not {runtime.prefix}: can its user read that folder?"
+    if hello.threads > 1:
+        return f"preloading {', '.join(runtime.preload)} left {hello.threads} threads, so forking would be unsafe"
+    return None
