@@ -56,13 +56,17 @@ def _serve(function: "handler.Function", connection: socket.socket, log: int) ->
         function.run_hook("after_fork")
     except handler.LoadError as error:
         return _refuse(connection, error)
-    if function.is_async:
-        from . import aio
+    try:
+        if function.is_async:
+            from . import aio
 
-        aio.serve(function, connection, log)
-    else:
-        _Sync(function, connection, log).serve()
-        function.run_hook("stop")
+            aio.serve(function, connection, log)
+        else:
+            _Sync(function, connection, log).serve()
+            function.run_hook("stop")
+    except handler.LoadError as error:  # nobody waits for a `stop` hook: its failure is told in the log
+        sys.stderr.write(f"{error.message}\n{error.traceback}")
+        return 1
     return 0
 
 

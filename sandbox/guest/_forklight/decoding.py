@@ -1,0 +1,60 @@
+"""From the bytes of a body to what a handler finds in `event["data"]`. The content type decides, `decode` overrides."""
+
+import json
+from typing import Any, NoReturn
+
+from . import forms, mediatypes
+from .charsets import decode_text
+
+
+class Undecodable(Exception):
+    """The body is not what its content type says. The handler has not run, and another attempt would end the same."""
+
+
+def decode_body(body: bytes, content_type: str | None, decode: str | None) -> Any:
+    """An empty body is None. `decode` is `json`, `text` or `bytes`; None asks the content type, see `_kind`.
+
+    Raises Undecodable, and nothing else, whatever the bytes and the content type are.
+    """
+    if not body:
+        return None
+    media_type, parameters = mediatypes.parse(content_type or "")
+    kind = decode or _kind(media_type)
+    try:
+        if kind == "json":
+            return _json(body, parameters.get("charset"))
+        if kind == "text":
+            return decode_text(body, parameters.get("charset"))
+        if kind == "form":
+            return forms.urlencoded(decode_text(body, parameters.get("charset")))
+        if kind == "multipart":
+            return forms.multipart(body, parameters.get("boundary"))
+    except RecursionError:
+        raise Undecodable(f"the body cannot be decoded as {kind}: it is nested too deeply") from None
+    except (ValueError, LookupError) as error:
+        raise Undecodable(f"the body cannot be decoded as {kind}: {error}") from None
+    return body
+
+
+def _kind(media_type: str) -> str:
+    """`json` for application/json and every `+json` (RFC 6839), `text` for text/*, the two HTML forms, else `bytes`."""
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return "json"
+    if media_type.startswith("text/"):
+        return "text"
+    if media_type == "application/x-www-form-urlencoded":
+        return "form"
+    return "multipart" if media_type == "multipart/form-data" else "bytes"
+
+
+def _json(body: bytes, charset: str | None) -> Any:
+    # RFC 8259 §8.1 wants UTF-8. Older senders use UTF-16 or 32, as the first bytes tell; byte order marks are ignored.
+    text = decode_text(body, charset or json.detect_encoding(body))
+    return _JSON.decode(text.removeprefix("\ufeff"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)

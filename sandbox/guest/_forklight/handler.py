@@ -1,0 +1,107 @@
+"""A function, loaded: its handler and its hooks, found by `module:attribute` in the user's code."""
+
+import logging
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .imports import LoadError, did_you_mean, import_module, init_failed
+from .signature import Unusable, is_async, takes_context
+
+__all__ = ["Function", "LoadError", "load"]
+
+_MAX_LISTED = 10
+
+
+class Function:
+    """What a template loads once and its instances call. `hooks` has those of init, after_fork and stop that exist."""
+
+    def __init__(self, *, name: str, version: str, call: Callable[..., Any], max_result: int) -> None:
+        self.name = name
+        self.version = version
+        self.call = call
+        self.max_result = max_result
+        """bytes that a result and the outputs of an invocation may have together"""
+        self.takes_context = takes_context(call)
+        self.is_async = is_async(call)
+        self.hooks: dict[str, Callable[[], Any]] = {}
+        self.logger = logging.getLogger(name)
+
+    def run_hook(self, name: str) -> None:
+        """Runs a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""
+        try:
+            if name in self.hooks:
+                self.hooks[name]()
+        except BaseException as error:  # user code may raise anything
+            raise init_failed(f"the hook {name!r}", error) from None
+
+    async def arun_hook(self, name: str) -> None:
+        """The same inside an event loop, where a hook may be `async def`."""
+        try:
+            if name in self.hooks:
+                result = self.hooks[name]()
+                if is_async(self.hooks[name]):
+                    await result
+        except BaseException as error:  # user code may raise anything
+            raise init_failed(f"the hook {name!r}", error) from None
+
+
+def load(
+    *, name: str, version: str, handler: str, runtime: str, hooks: dict[str, str | None], max_result: int
+) -> Function:
+    """Imports the user's code and finds the handler and the hooks in it.
+
+    The working directory is the code, and `sys.path` has it. Raises LoadError, whatever that code does.
+    """
+    call = _find(handler, f"the handler {handler!r}", runtime)
+    try:
+        function = Function(name=name, version=version, call=call, max_result=max_result)
+    except Unusable as error:
+        raise LoadError("HandlerNotFound", f"the handler {handler!r} {error}") from None
+    for hook, target in hooks.items():
+        if target is not None:
+            function.hooks[hook] = _find_hook(hook, target, runtime, may_be_async=hook == "stop" and function.is_async)
+    return function
+
+
+def _find_hook(hook: str, target: str, runtime: str, *, may_be_async: bool) -> Callable[[], Any]:
+    what = f"the hook {hook} = {target!r}"
+    found = _find(target, what, runtime)
+    if not callable(found):
+        raise LoadError("HandlerNotFound", f"{what} is not callable, it is an object of type {type(found).__name__}")
+    if is_async(found) and not may_be_async:
+        raise LoadError("HandlerNotFound", f"{what} must be `def`: only the stop hook of an async handler may be async")
+    call: Callable[[], Any] = found
+    return call
+
+
+def _find(target: str, what: str, runtime: str) -> Any:
+    """What `module:attribute` names; both sides may be dotted."""
+    module_name, _, attribute = target.partition(":")
+    if not all(part and part == part.strip() for part in (*module_name.split("."), *attribute.split("."))):
+        raise LoadError("HandlerNotFound", f"{what} is not of the form module:attribute")
+    module = import_module(module_name, runtime)
+    found: Any = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise LoadError("HandlerNotFound", f"{what} does not exist: {_what_is_there(module, attribute)}") from None
+        except BaseException as error:  # a module's __getattr__ is user code
+            raise init_failed(f"looking up {what}", error) from None
+    return found
+
+
+def _what_is_there(module: ModuleType, attribute: str) -> str:
+    """The functions that the module itself defines, for the message that the wanted one is not there."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and not isinstance(value, type)
+        and getattr(value, "__module__", module.__name__) == module.__name__
+    ]
+    more = ", ..." if len(names) > _MAX_LISTED else ""
+    listed = ", ".join(names[:_MAX_LISTED]) + more if names else "no functions"
+    return f"module {module.__name__!r} has {listed}{did_you_mean(attribute, names)}"

@@ -1,0 +1,96 @@
+"""The import of the user's code, and what to say when it fails. The working directory is the code's."""
+
+import os
+import sys
+from types import ModuleType
+
+from .tracebacks import format_traceback, message_of
+
+
+class LoadError(Exception):
+    """A function cannot be loaded. `code` is a stable string of the table in the design, `message` names the remedy."""
+
+    def __init__(self, code: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.traceback = traceback
+
+
+def import_module(name: str, runtime: str) -> ModuleType:
+    """The module, imported. Raises LoadError, whatever the user's code raises at its import."""
+    _refuse_taken_names(name)
+    try:
+        # The function, not importlib's: this one leaves the import system's own frames out of tracebacks.
+        __import__(name)
+        return sys.modules[name]
+    except SyntaxError as error:
+        message = f"{_relative(error.filename)}:{error.lineno}: {error.msg}"
+        raise LoadError("SyntaxError", message, format_traceback(error)) from None
+    except ImportError as error:
+        raise LoadError("ImportModuleError", _explain(error, name, runtime), format_traceback(error)) from None
+    except BaseException as error:  # a module may raise anything, SystemExit included; the template answers
+        raise init_failed(f"importing {name!r}", error) from None
+
+
+def init_failed(doing: str, error: BaseException) -> LoadError:
+    """InitFailed, with what was being done when `error` came."""
+    message = f"{doing} failed: {type(error).__name__}: {message_of(error)}"
+    return LoadError("InitFailed", message, format_traceback(error))
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing if no known name is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _refuse_taken_names(name: str) -> None:
+    """The entry module cannot have a name that is taken before its directory is looked at."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "_forklight":
+        owner = "Forklight" if top == "_forklight" else "the standard library"
+        raise LoadError("BuiltInModuleConflict", f"the name {top!r} belongs to {owner}: rename the function's module")
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if file is not None and top in _own_modules() and not _is_own_file(file):
+        message = f"the function's {top!r} is hidden by the one that its runtime preloads: rename the function's module"
+        raise LoadError("BuiltInModuleConflict", message)
+
+
+def _explain(error: ImportError, module: str, runtime: str) -> str:
+    where = f"runtime {runtime!r} (Python {sys.version.split()[0]} at {sys.prefix})"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not missing:
+        return f"importing {module!r} failed: {message_of(error)}, in {where}"
+    top = missing.partition(".")[0]
+    own = _own_modules()
+    if missing != top and top in own:
+        return f"{message_of(error)}: the function's own {top!r} has no such module"
+    if f"{module}.".startswith(f"{missing}."):
+        listed = ", ".join(own) or "no modules"
+        return f"{message_of(error)}: not in the function's code ({listed}), nor in {where}{did_you_mean(top, own)}"
+    return (
+        f"{message_of(error)}: it is neither in the function's code nor in {where}. "
+        f"Install the package that provides it there: {sys.executable} -m pip install {top}"
+    )
+
+
+def _own_modules() -> list[str]:
+    """The top-level names that the function's code offers to an import."""
+    with os.scandir() as entries:
+        files = sorted((entry.name, entry.is_dir()) for entry in entries)
+    return [name if is_dir else name[: -len(".py")] for name, is_dir in files if _is_module(name, is_dir)]
+
+
+def _is_module(name: str, is_dir: bool) -> bool:
+    return name.isidentifier() and name != "__pycache__" if is_dir else name.endswith(".py")
+
+
+def _is_own_file(file: str) -> bool:
+    return os.path.realpath(file).startswith(os.path.realpath(os.curdir) + os.sep)
+
+
+def _relative(file: str | None) -> str:
+    return os.path.relpath(file) if file and os.path.isabs(file) and _is_own_file(file) else str(file)

@@ -1,0 +1,144 @@
+"""One run of a function for one event, from an invoke frame to its reply; whatever the handler does, there is one."""
+
+import builtins
+import resource
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import logs
+from .context import Context, Rejected, Retry
+from .decoding import Undecodable
+from .encoding import Unencodable
+from .events import make_event
+from .handler import Function
+from .outputs import Outputs, ResultTooLarge
+from .results import encode_result
+from .tracebacks import format_traceback, message_of, place_of
+
+_OURS = (Undecodable, Unencodable, ResultTooLarge, Retry, Rejected)
+_RESERVED_CODES = frozenset(("Timeout", "MemoryError", *(kind.__name__ for kind in _OURS)))
+
+
+class Reply(NamedTuple):
+    """A frame to send: `ok` with the result and the outputs' bodies as `chunks`, or `fail` without any."""
+
+    header: dict[str, Any]
+    chunks: list[bytes]
+
+
+def run(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
+    """Runs a sync handler. `expired` is true once the deadline's signal has raised SystemExit in this thread."""
+    invocation = _Invocation(function, head, expired)
+    try:
+        try:
+            return invocation.success(function.call(*invocation.arguments(body)))
+        except BaseException as error:  # the process survives whatever a handler raises
+            return invocation.failure(error)
+    except SystemExit as error:  # the deadline came while the failure was being described
+        return invocation.failure(error)
+
+
+async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
+    """Runs an async handler. `expired` is true once the deadline has passed and this task was cancelled for it."""
+    invocation = _Invocation(function, head, expired)
+    try:
+        return invocation.success(await function.call(*invocation.arguments(body)))
+    except BaseException as error:  # as above; the cancellation ends here, as a reply
+        return invocation.failure(error)
+
+
+class _Invocation:
+    """The times and the outputs of one run, and the two ways it can end."""
+
+    def __init__(self, function: Function, head: dict[str, Any], expired: Callable[[], bool]) -> None:
+        self._function = function
+        self._head = head
+        self._expired = expired
+        self._outputs = Outputs(function.max_result)
+        self._started_ns = time.monotonic_ns()
+        self._started_cpu_ns = time.process_time_ns()
+
+    def arguments(self, body: bytes) -> tuple[Any, ...]:
+        """What the handler is called with. Raises Undecodable."""
+        event = make_event(self._head["event"], body)
+        function = self._function
+        if not function.takes_context:
+            return (event,)
+        return event, Context(function.name, function.version, function.logger, self._head, self._outputs)
+
+    def success(self, value: Any) -> Reply:
+        """The handler returned; still a failure if what it returned cannot be encoded or came too late. Raises then."""
+        result = encode_result(value)
+        outputs = self._outputs.close()
+        bodies = [body for _, body in outputs]
+        self._outputs.check_size(result_bytes=len(result.body), outputs_bytes=sum(map(len, bodies)))
+        logs.flush()
+        if self._expired():
+            return self._fail("Timeout", "")
+        header = {
+            "t": "ok",
+            "i": self._head["i"],
+            "status": result.status,
+            "type": result.type,
+            "headers": result.headers,
+            "length": len(result.body),
+            "out": [output for output, _ in outputs],
+        }
+        return Reply(header | self._figures(), [result.body, *bodies])
+
+    def failure(self, error: BaseException) -> Reply:
+        """The handler raised, did not get to run, or returned what cannot be sent. Its outputs are dropped."""
+        self._outputs.close()
+        logs.flush()
+        error = _in_group_of_one(error)
+        if isinstance(error, MemoryError):
+            return self._fail("MemoryError", "the function ran out of memory", place_of(error))
+        if isinstance(error, Retry):
+            return self._fail("Retry", message_of(error), retry_after_s=error.retry_after_s)
+        if isinstance(error, Rejected):
+            return self._fail("Rejected", message_of(error))
+        return self._fail(_code_of(error), message_of(error), format_traceback(error))
+
+    def _fail(self, code: str, message: str, traceback: str = "", retry_after_s: float | None = None) -> Reply:
+        kind = "error"
+        if self._expired():  # asked last, as the deadline may come while a failure is being described
+            limit_s = (self._head["deadline_ns"] - self._started_ns) / 1e9
+            kind, code, message = "timeout", "Timeout", f"the handler had no result after {limit_s:.3g} s"
+            retry_after_s = None
+        header = {
+            "t": "fail",
+            "i": self._head["i"],
+            "kind": kind,
+            "code": code,
+            "message": message,
+            "traceback": traceback,
+            "retry_after_s": retry_after_s,
+        }
+        return Reply(header | self._figures(), [])
+
+    def _figures(self) -> dict[str, int]:
+        """CPU time is the process's: it counts the handler's threads, and with `concurrency > 1` its neighbours."""
+        return {
+            "started_ns": self._started_ns,
+            "finished_ns": time.monotonic_ns(),
+            "cpu_ns": time.process_time_ns() - self._started_cpu_ns,
+            "peak_rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+
+
+def _code_of(error: BaseException) -> str:
+    """The type's name; with its module's if it would pass for a code of ours, some of which forbid another attempt."""
+    kind = type(error)
+    if kind.__name__ in _RESERVED_CODES and not isinstance(error, _OURS):
+        return f"{kind.__module__}.{kind.__name__}"
+    return kind.__name__
+
+
+def _in_group_of_one(error: BaseException) -> BaseException:
+    """A task group wraps what one of its tasks raised; `retry` and `reject` are meant for us all the same."""
+    group = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
+    inner: Any = error
+    while isinstance(inner, group) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner if isinstance(inner, (Retry, Rejected)) else error

@@ -1,0 +1,90 @@
+"""What one invocation sends, publishes and spawns: part of its reply if it succeeds, dropped if it fails."""
+
+import json
+from typing import Any, NamedTuple
+
+from .encoding import encode_body
+
+_MAX_LISTING_BYTES = 512 * 1024  # the list rides in the reply's header, which may have 1 MiB
+
+
+class ResultTooLarge(ValueError):
+    """The result and the outputs of an invocation are together larger than `max_result`."""
+
+
+class Output(NamedTuple):
+    """One output as a reply lists it; its body follows the result's."""
+
+    kind: str
+    name: str
+    type: str
+    length: int
+    delay_s: float
+    id: str | None
+    headers: dict[str, str]
+
+
+class Outputs:
+    """The outputs of one invocation, in order. `max_result_bytes` is what they and the result may have together."""
+
+    def __init__(self, max_result_bytes: int) -> None:
+        self._max_result_bytes = max_result_bytes
+        self._kept: list[tuple[Output, bytes]] = []
+        self._closed = False
+        self._bodies_bytes = 0
+        self._listing_bytes = 0
+
+    def add(
+        self, kind: str, name: str, data: Any, *, delay_s: float, output_id: str | None, headers: dict[str, str]
+    ) -> None:
+        """Encodes at once, so what the handler does to `data` later changes nothing. Raises before anything is kept."""
+        _check(kind, name, output_id, headers)
+        content_type, body = encode_body(data)
+        output = Output(kind, name, content_type, len(body), delay_s, output_id, dict(headers))
+        listing_bytes = self._listing_bytes + len(json.dumps(output))
+        if listing_bytes > _MAX_LISTING_BYTES:
+            raise ResultTooLarge(f"the outputs' names and headers are {listing_bytes} bytes, over {_MAX_LISTING_BYTES}")
+        self.check_size(result_bytes=0, outputs_bytes=self._bodies_bytes + len(body))
+        if self._closed:
+            raise RuntimeError(f"{kind}({name!r}) after the invocation has ended: its outputs went with its result")
+        self._listing_bytes = listing_bytes
+        self._bodies_bytes += len(body)
+        self._kept.append((output, body))
+
+    def close(self) -> list[tuple[Output, bytes]]:
+        """The invocation has ended: what there is by now, unchanged by threads of the handler that still run."""
+        self._closed = True
+        return self._kept.copy()
+
+    def check_size(self, *, result_bytes: int, outputs_bytes: int) -> None:
+        """Raises ResultTooLarge if both together exceed the limit."""
+        if result_bytes + outputs_bytes > self._max_result_bytes:
+            raise ResultTooLarge(
+                f"a result of {result_bytes} bytes and outputs of {outputs_bytes} bytes, "
+                f"but max_result allows {self._max_result_bytes} bytes together"
+            )
+
+
+def seconds(duration: Any) -> float:
+    """A duration as the author gives it, seconds or a timedelta; None is none. Raises TypeError, ValueError."""
+    if duration is None:
+        return 0.0
+    if hasattr(duration, "total_seconds"):
+        duration = duration.total_seconds()
+    if not isinstance(duration, (int, float)) or isinstance(duration, bool):
+        raise TypeError(f"a duration is seconds or a timedelta, not an object of type {type(duration).__name__}")
+    if not 0 <= duration < float("inf"):
+        raise ValueError(f"a duration of {duration} s: it must be finite and not negative")
+    return float(duration)
+
+
+def _check(kind: str, name: str, output_id: str | None, headers: dict[str, str]) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{kind}: the name must be a text that is not empty, not {name!r:.40}")
+    if output_id is not None and (not isinstance(output_id, str) or not output_id):
+        raise TypeError(f"{kind}: the id must be a text that is not empty, not {output_id!r:.40}")
+    if not isinstance(headers, dict):
+        raise TypeError(f"{kind}: headers must be a dict, not an object of type {type(headers).__name__}")
+    for key, value in headers.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"{kind}: headers must be texts by name, not {key!r:.40}: {value!r:.40}")

@@ -1,0 +1,95 @@
+"""Who started threads while the user's code was imported: a process with more than one thread must not be forked."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType, TracebackType
+
+_SETTLE_TRIES = 50
+_SETTLE_STEP_S = 0.001
+
+
+class ThreadWatch:
+    """`with watch_threads() as seen:` around an import; afterwards it says what threads there are, and whence.
+
+    `count` is the number of threads in the process. `modules` are those that most likely started them: for Python's own
+    threads the module of what they run, else the one whose import was the last to begin before the number rose.
+    `names` are those of Python's threads, but for the main one. Threads that have ended again are not told of.
+    """
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.modules: list[str] = []
+        self.names: list[str] = []
+        self._before = 1
+        self._importing = ""
+
+    def __enter__(self) -> "ThreadWatch":
+        self._before = self.count = _count_threads()
+        sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self in sys.meta_path:  # the code may have made a new list of finders
+            sys.meta_path.remove(self)
+        self._note_rise()
+        started = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        self.count = _count_when_settled(self._before + len(started))
+        self.names = [thread.name for thread in started]
+        told = {module for module in map(_module_of, started) if not _is_standard(module)}
+        if self.count <= self._before:
+            self.modules = []
+        elif told:
+            self.modules = sorted(told)
+
+    @property
+    def owner(self) -> str:
+        """One line for a log: the modules, and the threads' names; empty if there is no thread to tell of."""
+        if self.count <= self._before:
+            return ""
+        modules = ", ".join(self.modules) or "an unknown module"
+        return f"{modules} ({', '.join(self.names)})" if self.names else modules
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Python asks before each import; finds nothing, only looks whether the one before has started a thread."""
+        self._note_rise()
+        if not _is_standard(name):
+            self._importing = name
+        return None
+
+    def _note_rise(self) -> None:
+        count = _count_threads()
+        if count > self.count and self._importing and self._importing not in self.modules:
+            self.modules.append(self._importing)
+        self.count = count
+
+
+def watch_threads() -> ThreadWatch:
+    """A watch for one import."""
+    return ThreadWatch()
+
+
+def _is_standard(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _module_of(thread: threading.Thread) -> str:
+    runs = getattr(thread, "_target", None) or type(thread)
+    return getattr(runs, "__module__", None) or "threading"
+
+
+def _count_when_settled(expected: int) -> int:
+    """Looks again for a moment if there are more than expected: `join` returns shortly before the kernel is done."""
+    for _ in range(_SETTLE_TRIES):
+        if _count_threads() <= expected:
+            break
+        time.sleep(_SETTLE_STEP_S)
+    return _count_threads()
+
+
+def _count_threads() -> int:
+    # One stat instead of a listing, as this runs for each of hundreds of imports: a link for each thread, `.` and `..`.
+    return os.stat("/proc/self/task").st_nlink - 2

@@ -1,0 +1,6 @@
+class Shop:
+    def order(self, event):
+        return "ordered"
+
+
+shop = Shop()

@@ -1,0 +1,124 @@
+"""Run by test_interpreters.py with each interpreter found, without pytest; as the guest, for Python 3.10 and later."""
+
+import asyncio
+import inspect
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "sandbox" / "guest"))
+
+from _forklight import encoding, events, handler, invocation, logs, signature, threads, tracebacks
+
+FORM = b'--b\r\ncontent-disposition: form-data; name="f"; filename="a.txt"\r\n\r\nbytes\r\n--b--'
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Item:
+    when: datetime
+    price: Decimal
+
+
+def make_head(**fields: Any) -> "dict[str, Any]":
+    deadline_ns = time.monotonic_ns() + 10_000_000_000
+    return {"t": "invoke", "i": 1, "deadline_ns": deadline_ns, "attempt": 1, "start": "warm", "event": fields}
+
+
+def call(function: Any, body: bytes = b"", **fields: Any) -> Any:
+    loaded = handler.Function(name="f", version="v", call=function, max_result=1000)
+    if loaded.is_async:
+        return asyncio.run(invocation.arun(loaded, make_head(**fields), body, lambda: False))
+    return invocation.run(loaded, make_head(**fields), body, lambda: False)
+
+
+def check_decoding() -> None:
+    event = events.make_event({"datacontenttype": "multipart/form-data; boundary=b"}, FORM)
+    assert event["data"]["files"][0]["body"] == b"bytes"
+    event = events.make_event({"datacontenttype": "application/x-www-form-urlencoded"}, b"a=1&a=2")
+    assert event["data"] == {"a": ["1", "2"]}
+    for body in (b"[" * 200_000, b"1" * 5000, b"NaN", b"\xff"):
+        assert call(print, body, decode="json").header["code"] == "Undecodable"
+
+
+def check_encoding() -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)  # noqa: UP017 - datetime.UTC is 3.11
+    body = encoding.encode_json({Colour.RED: [Item(noon, Decimal("0.10")), {1}]})
+    assert body == b'{"red":[{"when":"2026-01-01T12:00:00Z","price":"0.10"},[1]]}'
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for wrong in (deep, [float("nan")], [10**5000], [object()]):
+        assert call(lambda event, wrong=wrong: wrong).header["code"] == "Unencodable"
+
+
+def check_signatures() -> None:
+    async def handler_of_both(event: Any, context: Any) -> str:
+        return str(context.attempt)
+
+    assert call(handler_of_both).chunks == [b"1"]
+    assert call(lambda event: event["id"], id="e").chunks == [b"e"]
+    if sys.version_info >= (3, 12):
+        assert signature.is_async(inspect.markcoroutinefunction(lambda event: handler_of_both(event, None)))
+
+
+def check_failures() -> None:
+    def recurse(event: Any) -> None:
+        recurse(event)
+
+    def fail(event: Any) -> None:
+        try:
+            recurse(event)
+        except RecursionError as error:
+            raise SystemExit("no") from error
+
+    def reject(event: Any, context: Any) -> None:
+        context.reject("never")
+
+    header = call(fail).header
+    assert header["code"] == "SystemExit"
+    assert "RecursionError" in header["traceback"]
+    assert "_forklight" not in header["traceback"]
+    assert call(reject).header["code"] == "Rejected"
+    assert tracebacks.format_traceback(ValueError()) == ""
+
+
+def check_deadline() -> None:
+    passed = []
+
+    def on_signal(*_: Any) -> None:
+        passed.append(True)
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, on_signal)
+    function = handler.Function(name="f", version="v", call=lambda event: os.kill(os.getpid(), 15), max_result=1)
+    header = invocation.run(function, make_head(), b"", lambda: bool(passed)).header
+    assert (header["kind"], header["code"]) == ("timeout", "Timeout")
+
+
+def check_loading() -> None:
+    try:
+        handler.load(name="f", version="v", handler="fl_none:f", runtime="r", hooks={}, max_result=1)
+    except handler.LoadError as error:
+        code = error.code
+    assert code == "ImportModuleError"
+    with threads.watch_threads() as seen:
+        import wave  # noqa: F401 - any module that is not loaded yet
+    assert (seen.count, seen.owner) == (1, "")
+
+
+if __name__ == "__main__":
+    logs.set_up()
+    for check in (check_decoding, check_encoding, check_signatures, check_failures, check_deadline, check_loading):
+        check()
+    sys.stdout.write("checked\n")

@@ -1,0 +1,90 @@
+"""`event["data"]`: what every content type becomes, and that hostile bytes end as Undecodable and nothing else."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.guest._forklight.decoding import Undecodable, decode_body
+
+DECODED: list[tuple[bytes, str | None, str | None, Any]] = [
+    (b'{"a": [1, 2.5, null, true]}', "application/json", None, {"a": [1, 2.5, None, True]}),
+    (b"[1]", "Application/JSON; charset=UTF-8", None, [1]),
+    (b"[1]", "application/cloudevents+json", None, [1]),
+    ('["ä"]'.encode("utf-16"), "application/json", None, ["ä"]),
+    ('["ä"]'.encode("latin-1"), 'application/json; charset="latin-1"', None, ["ä"]),
+    (b"\xef\xbb\xbf[1]", "application/json", None, [1]),
+    ("grün".encode(), "text/plain", None, "grün"),
+    ("grün".encode("latin-1"), "text/html; charset=ISO-8859-1", None, "grün"),
+    (b"a=1&b=&a=2&c", "application/x-www-form-urlencoded", None, {"a": ["1", "2"], "b": "", "c": ""}),
+    (b"n=gr%C3%BCn+tea", "application/x-www-form-urlencoded", None, {"n": "grün tea"}),
+    (b"\x89PNG", "image/png", None, b"\x89PNG"),
+    (b"{}", None, None, b"{}"),
+    (b"{}", "nonsense", None, b"{}"),
+    (b"[1]", "text/plain", "json", [1]),
+    (b"[1]", "application/json", "text", "[1]"),
+    (b"[1]", "application/json", "bytes", b"[1]"),
+    (b"", "application/json", None, None),
+    (b"", None, "bytes", None),
+]
+
+UNDECODABLE = [
+    (b"{", "application/json", None, "line 1 column 2"),
+    (b"[NaN]", "application/json", None, "NaN is not JSON"),
+    (b"[" * 200_000, "application/json", None, "nested too deeply"),
+    (b"1" * 5000, "application/json", None, "4300"),
+    (b"\xff", "application/json", None, "utf-8"),
+    (b"\xff", "text/plain", None, "invalid start byte"),
+    (b"x", "text/plain; charset=klingon", None, "klingon"),
+    (b"x", "text/plain; charset=hex", None, "hex"),
+    (b"x", "text/plain; charset=unicode_escape", None, "unknown encoding"),
+    (b"x", "text/plain; charset=idna", None, "unknown encoding"),
+    (b"a=%FF", "application/x-www-form-urlencoded", None, "utf-8"),
+    (b"--b--", "multipart/form-data", None, "names no boundary"),
+    (b"plain", "text/plain", "json", "as json"),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type", "decode", "data"), DECODED)
+def test_decodes(body: bytes, content_type: str | None, decode: str | None, data: Any) -> None:
+    assert decode_body(body, content_type, decode) == data
+
+
+@pytest.mark.parametrize(("body", "content_type", "decode", "reason"), UNDECODABLE)
+def test_says_why_it_cannot_decode(body: bytes, content_type: str | None, decode: str | None, reason: str) -> None:
+    with pytest.raises(Undecodable, match="cannot be decoded as") as caught:
+        decode_body(body, content_type, decode)
+    assert reason in str(caught.value)
+
+
+CONTENT_TYPES = st.one_of(
+    st.none(),
+    st.text(),
+    st.sampled_from(["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]),
+    st.builds("text/x; charset={}".format, st.text()),
+    st.builds("multipart/form-data; boundary={}".format, st.sampled_from(["b", '"b b"', "ü", ""])),
+)
+PIECES = [b"--b", b"\r\n", b"\r\n\r\n", b"--", b"content-disposition: form-data; ", b'name="a"', b"filename*=x''%FF"]
+BODIES = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join))
+
+
+@given(BODIES, CONTENT_TYPES, st.sampled_from([None, "json", "text", "bytes"]))
+def test_raises_nothing_but_undecodable(body: bytes, content_type: str | None, decode: str | None) -> None:
+    try:
+        data = decode_body(body, content_type, decode)
+    except Undecodable:
+        data = "undecodable"
+    assert (data is None) or body
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES, st.sampled_from(["utf-8", "utf-16", "utf-32-be"]))
+def test_json_comes_back_in_every_encoding(value: Any, encoding: str) -> None:
+    assert decode_body(json.dumps(value).encode(encoding), "application/json", None) == value
