@@ -64,3 +64,13 @@ class Failed(_Run, frozen=True, kw_only=True):
 
 
 Outcome = Ok | Failed
+
+
+def phases_ns(outcome: Outcome) -> tuple[int, int, int]:
+    """Where an event's time went, in nanoseconds: waiting in line, starting, running.
+
+    An event that took a ready instance only waited in line; one that had to have an instance made waited for that.
+    """
+    timings = outcome.timings
+    assigned_ns = timings.assigned_ns if outcome.start == "warm" else timings.accepted_ns
+    return assigned_ns - timings.accepted_ns, timings.started_ns - assigned_ns, timings.finished_ns - timings.started_ns

@@ -1,0 +1,56 @@
+"""`forklight check`: what can be known about functions without running any of their code. Blocks."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from forklight import files
+from forklight.config import Config, Function, load
+from forklight.hint import did_you_mean
+from forklight.problem import ConfigError, Problem
+from forklight.state import state_path
+
+
+def check(path: Path, environ: Mapping[str, str]) -> tuple[Config, tuple[Problem, ...]]:
+    """Return the configuration and the warnings, of the configuration and of the code. Raises ConfigError."""
+    config = load(path, environ)
+    apart = config.no_code | {state_path(None, environ, config.path)}
+    names_of: dict[Path, list[str]] = {}
+    problems: list[Problem] = []
+    warnings = list(config.warnings)
+    for function in config.functions.values():
+        if function.code not in names_of:
+            try:
+                names_of[function.code] = [file.name for file in files.collect(function.code, apart)]
+            except files.CodeError as error:
+                names_of[function.code] = []
+                problems.append(function.node.at("code").problem(str(error)))
+                continue
+            warnings += shadow_warnings(function, names_of[function.code])
+        warnings += entry_warnings(function, names_of[function.code])
+    if problems:
+        raise ConfigError(problems)
+    return config, tuple(sorted(set(warnings)))
+
+
+def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning for each top-level module of the code that the standard library's will always win over."""
+    shadowed = sorted(modules(names) & sys.stdlib_module_names)
+    place = function.node.at("code")
+    advice = "is named like one of the standard library, which is imported instead: rename it"
+    return [place.problem(f"the module {name!r} {advice}") for name in shadowed]
+
+
+def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning if the handler's module is not in the code: it may be a library of the runtime, or a slip."""
+    here = modules(names)
+    top = function.settings.handler.module.partition(".")[0]
+    if not here or top in here:
+        return []
+    advice = f"{did_you_mean(top, here)}: it must be installed in the runtime"
+    return [function.node.at("handler").problem(f"there is no module {top!r} in {function.code}{advice}")]
+
+
+def modules(names: list[str]) -> set[str]:
+    """Return the top-level modules among file names: `a.py`, `b/__init__.py`, and a folder with any module in it."""
+    return {name.split("/")[0].removesuffix(".py") for name in names if name.endswith(".py")}

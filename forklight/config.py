@@ -1,0 +1,203 @@
+"""The configuration: what stands in `forklight.toml`, checked as a whole and with everything it names looked up.
+
+Every package declares the frozen struct of its own settings; `function.py` puts them together, `reader.py` reads them.
+Here is what needs more than one key: defaults, environments, interpreters, the user. All problems are found before
+any is reported.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from forklight.document import Node, merge, read_document
+from forklight.environment import Secrets, check_variables, exec_only_warnings, read_environment
+from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
+from forklight.hint import did_you_mean
+from forklight.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
+from forklight.problem import ConfigError, Problem
+from forklight.reader import Reader
+from forklight.users import User, is_this_process, unprivileged_user
+from sandbox.spec import Runtime
+
+FILE_NAME = "forklight.toml"
+DEFAULT_RUNTIME = "default"
+_PER_FUNCTION = ("handler", "code")
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""What numeric libraries read when they start: threads of theirs in a zygote or template would make forking unsafe."""
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """One function with everything looked up. `code` is an absolute path: of a directory, or of a single file."""
+
+    name: str
+    settings: FunctionSettings
+    code: Path
+    env: dict[str, str]
+    secrets: Secrets
+    node: Node
+    """Where it is configured, for the place of later problems."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """A configuration without problems. `path` is the absolute file it was read from: a `forklight.toml` or a `.py`."""
+
+    path: Path
+    settings: Settings
+    functions: dict[str, Function]
+    runtimes: dict[str, Runtime]
+    interpreters: dict[str, Interpreter]
+    """What each runtime's interpreter said of itself, under the runtime's name."""
+    user: User | None
+    """Whom functions run as; None: who runs this process."""
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def no_code(self) -> frozenset[Path]:
+        """The files that never enter a snapshot: the configuration, env files and files of secrets."""
+        every = list(self.settings.functions.values())  # also of functions that this process does not run
+        named = [settings.env_file for settings in every]
+        named += [secret.file for settings in every for secret in settings.secrets.values()]
+        own = [self.path] if self.path.suffix != ".py" else []
+        return frozenset(path for path in (*named, *own) if path)
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
+
+    `environ` is what `${VAR}` and `secrets` see. Blocks: it reads files and runs the interpreters. Raises ConfigError.
+    """
+    try:
+        file = _locate(path)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+    reader = Reader(file.parent, environ)
+    root = _single_file(file) if file.suffix == ".py" else _with_defaults(read_document(file), reader)
+    settings = reader.struct(root, Settings) or Settings()
+    if "functions" not in root.value or root.value["functions"].value == {}:
+        reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
+    user = _user(settings, root, reader.problems)
+    runtimes, interpreters = _runtimes(settings, root, user, reader)
+    functions = {str(name): _function(name, settings, root, reader) for name in settings.functions}
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Config(
+        path=file.resolve(),
+        settings=settings,
+        functions=functions,
+        runtimes=runtimes,
+        interpreters=interpreters,
+        user=user,
+        warnings=tuple(_warnings(functions, settings, root)),
+    )
+
+
+def _locate(path: Path) -> Path:
+    if path.is_dir():
+        file = path / FILE_NAME
+        if not file.is_file():
+            message = f"there is no {FILE_NAME} in this directory; name another, or a single file such as hello.py"
+            raise ConfigError([Problem(str(path), 0, "", message)])
+        return file
+    if not path.exists():
+        raise ConfigError([Problem(str(path), 0, "", f"does not exist: name a directory with a {FILE_NAME}")])
+    if path.suffix not in (".toml", ".py"):
+        message = f"is no configuration: name a directory with a {FILE_NAME}, a .toml file or a .py file"
+        raise ConfigError([Problem(str(path), 0, "", message)])
+    return path
+
+
+def _single_file(file: Path) -> Node:
+    """Return the tree that a `forklight.toml` for this one file would give; its function is named after the file."""
+
+    def node(value: object, key: str) -> Node:
+        return Node(value, str(file), key)
+
+    try:
+        name, handler = Name.parse(file.stem), Handler.parse(f"{file.stem}:handler")
+    except ValueError as error:
+        advice = "rename it, in small letters, digits and _, unlike any module of the standard library"
+        raise ConfigError([Problem(str(file), 0, "", f"cannot be a function's file: {advice}")]) from error
+    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code")}
+    return node({"functions": node({str(name): node(function, "")}, "")}, "")
+
+
+def _with_defaults(root: Node, reader: Reader) -> Node:
+    """Return the tree with `[defaults]` merged into each function; a problem keeps the place it was written at."""
+    tables = dict(root.value)
+    defaults = tables.pop("defaults", None)
+    if defaults is None or reader.struct(defaults, FunctionSettings, without=_PER_FUNCTION) is None:
+        return Node(tables, root.file)
+    usable = Node({key: node for key, node in defaults.value.items() if key not in _PER_FUNCTION}, root.file)
+    functions = tables.get("functions")
+    if functions is not None and isinstance(functions.value, dict):
+        merged = {name: merge(usable, node) for name, node in functions.value.items()}
+        tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
+    return Node(tables, root.file)
+
+
+def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:
+    try:
+        return unprivileged_user(settings.machine.user)
+    except ValueError as error:
+        problems.append(root.at("machine").at("user").problem(str(error)))
+        return None
+
+
+def _runtimes(
+    settings: Settings, root: Node, user: User | None, reader: Reader
+) -> tuple[dict[str, Runtime], dict[str, Interpreter]]:
+    """Ask the interpreter of each runtime: of every configured one, and of our own if a function uses it."""
+    wanted = {str(name): runtime for name, runtime in settings.runtimes.items()}
+    if any(function.runtime == DEFAULT_RUNTIME for function in settings.functions.values()):
+        wanted.setdefault(DEFAULT_RUNTIME, RuntimeSettings())
+    runtimes: dict[str, Runtime] = {}
+    interpreters: dict[str, Interpreter] = {}
+    for name, runtime in wanted.items():
+        check_variables(root.at("runtimes").at(name).at("env"), runtime.env, reader.problems)
+        try:
+            python = find_python(runtime.python, reader.base) if runtime.python else Path(sys.executable)
+            interpreter = ask_interpreter(python, user)
+        except InterpreterError as error:
+            reader.problems.append(root.at("runtimes").at(name).at("python").problem(str(error)))
+            continue
+        interpreters[name] = interpreter
+        runtimes[name] = Runtime(
+            name=name,
+            python=interpreter.python,
+            prefix=Path(interpreter.prefix),
+            preload=tuple(map(str, runtime.preload)),
+            env=ONE_THREAD | runtime.env,
+        )
+    return runtimes, interpreters
+
+
+def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Function:
+    node = root.at("functions").at(name)
+    is_single_file = root.file.endswith(".py")
+    function = settings.functions[name]
+    code = function.code or reader.base
+    if not (os.path.isdir(code) or is_single_file):  # unlike Path.is_dir, False where we may not look
+        reader.problems.append(node.at("code").problem(f"there is no directory {code}"))
+    if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
+        hint = did_you_mean(function.runtime, settings.runtimes)
+        message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
+        reader.problems.append(node.at("runtime").problem(message))
+    env, secrets = read_environment(function, node, reader.environ, reader.problems)
+    return Function(name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, node=node)
+
+
+def _warnings(functions: dict[str, Function], settings: Settings, root: Node) -> list[Problem]:
+    found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
+    configured = settings.machine.user
+    if configured and os.geteuid() != 0 and not is_this_process(configured):
+        place = root.at("machine").at("user")
+        found.append(place.problem("has no effect: only root can run functions as another user"))
+    for name, runtime in settings.runtimes.items():
+        env = root.at("runtimes").at(name).at("env")
+        ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
+        found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
+    return sorted(set(found))

@@ -1,0 +1,36 @@
+"""`${VAR}` and `${VAR:-default}` in the strings of a configuration."""
+
+import re
+from collections.abc import Mapping
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""What the name of an environment variable looks like."""
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """Return `text` with its references replaced; `$${` stands for a plain `${`.
+
+    A default also stands in for an empty variable, as in a shell. Raises ValueError, which names every variable that is
+    not set.
+    """
+    missing: list[str] = []
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "${"
+        name, default_follows, default = match[1].partition(":-")
+        if not match[2] or not NAME.fullmatch(name):
+            raise ValueError("has a bad reference: write ${NAME} or ${NAME:-default}, and $${ for a plain ${")
+        if default_follows:
+            return environ.get(name) or default
+        if name not in environ:
+            missing.append(name)
+        return environ.get(name, "")
+
+    expanded = _REFERENCE.sub(value, text)
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        raise ValueError(f"needs what is not set in the environment: {names} (${{NAME:-default}} would do without)")
+    return expanded

@@ -1,0 +1,167 @@
+"""The files that make up a function's code: which they are, and a faithful copy of them. Both block."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from forklight.ignore import ignored_by
+
+IGNORE_FILE = ".forklightignore"
+MOST_BYTES = 250 * 1000 * 1000
+"""Of the code of one function."""
+
+_NEVER = frozenset({".git", "__pycache__", ".forklight"})
+_ENVIRONMENT_MARK = "pyvenv.cfg"
+_CHUNK_BYTES = 1 << 20
+
+
+class CodeError(Exception):
+    """The code cannot be taken: what is wrong, with which file."""
+
+
+class CodeFile(Struct, frozen=True, order=True):
+    """One file of the code: `name` from the root of the code, with slashes; `path` what it is now, behind any link."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    is_executable: bool
+
+
+def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
+    """Return the files of `code`, sorted by name: a directory, or a single file and the modules and packages beside it.
+
+    Left out: `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` says, what is no file
+    (sockets, pipes, devices), and `apart`: absolute paths of what is no code, such as secrets and the state directory.
+    Raises CodeError on a link that leads outside or nowhere, and on more than 250 MB.
+    """
+    root = code if code.is_dir() else code.parent
+    ignore = root / IGNORE_FILE
+    try:
+        is_ignored = ignored_by(ignore.read_text("utf-8") if ignore.is_file() else "")
+        walk = _Walk(root.resolve(), {path.resolve() for path in apart}, is_ignored)
+        found = sorted(walk.files(root.resolve(), "", is_wanted=_is_module if root != code else None))
+    except UnicodeDecodeError as error:
+        raise CodeError(f"{ignore} is no UTF-8") from error
+    except ValueError as error:
+        raise CodeError(f"{ignore}: {error}") from error
+    except OSError as error:
+        raise CodeError(f"{error.filename} cannot be read: {error.strerror}") from error
+    total_bytes = sum(file.size_bytes for file in found)
+    if total_bytes > MOST_BYTES:
+        raise CodeError(
+            f"{root} holds {_mb(total_bytes)}, more than {_mb(MOST_BYTES)}: most of it in {_biggest(found)}; "
+            f"list what functions do not need in {ignore}"
+        )
+    return found
+
+
+def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5) -> str:
+    """Copy `files` of the code directory `root` below `destination`; return a hash of names, modes and contents.
+
+    A file that changes meanwhile is copied again, up to `attempts` times. Raises CodeError.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        target = destination / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = _copy_steady(file.path, target, root, attempts)
+        target.chmod(0o755 if file.is_executable else 0o644)
+        digest.update(f"{file.name}\0{file.is_executable:d}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+class _Walk:
+    def __init__(self, root: Path, apart: Set[Path], is_ignored: Callable[[str, bool], bool]) -> None:
+        self.root = root
+        self.apart = apart
+        self.is_ignored = is_ignored
+
+    def files(
+        self, folder: Path, prefix: str, is_wanted: Callable[[Path], bool] | None = None, above: tuple[Path, ...] = ()
+    ) -> Iterator[CodeFile]:
+        """Yield the files below `folder` (a path without links); `above` are the folders that led here."""
+        for entry in sorted(folder.iterdir()):
+            name = prefix + entry.name
+            is_folder = entry.is_dir()
+            if self.is_ignored(name, is_folder) or (is_folder and self._stays_out(entry)):
+                continue
+            path = entry.resolve() if entry.is_symlink() else entry
+            if path in self.apart or (is_wanted is not None and not is_wanted(entry)):
+                continue
+            self._require_inside(entry, path)
+            if is_folder:
+                if path in (*above, folder):
+                    raise CodeError(f"{entry} is a link to a folder it lies in: the code would never end")
+                yield from self.files(path, f"{name}/", above=(*above, folder))
+            elif path.is_file():
+                status = path.stat()
+                yield CodeFile(name, path, status.st_size, bool(status.st_mode & stat.S_IXUSR))
+
+    def _require_inside(self, entry: Path, target: Path) -> None:
+        if not target.exists():
+            raise CodeError(f"{entry} is a link that leads nowhere: remove it, or list it in {IGNORE_FILE}")
+        if not target.is_relative_to(self.root):
+            raise CodeError(f"{entry} is a link out of the code, to {target}: copy that, or list it in {IGNORE_FILE}")
+
+    @staticmethod
+    def _stays_out(folder: Path) -> bool:
+        return folder.name in _NEVER or (folder / _ENVIRONMENT_MARK).exists()
+
+
+def _is_module(path: Path) -> bool:
+    return (path / "__init__.py").exists() if path.is_dir() else path.suffix == ".py"
+
+
+def _copy_steady(path: Path, target: Path, root: Path, attempts: int) -> str:
+    """Copy one file and return the hash of its bytes, which were not written to meanwhile."""
+    for _ in range(attempts):
+        content = hashlib.sha256()
+        with _opened(path, root) as source, open(target, "wb") as copied:
+            before = os.fstat(source)
+            while chunk := os.read(source, _CHUNK_BYTES):
+                content.update(chunk)
+                copied.write(chunk)
+            after = os.fstat(source)
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            return content.hexdigest()
+    raise CodeError(f"{path} changes while it is read: try again when it is written")
+
+
+@contextmanager
+def _opened(path: Path, root: Path) -> Iterator[int]:
+    """Open a file of the code for reading, and make sure that it is one still.
+
+    We may be root, and who may write the code may swap a folder for a link while we read: what is really open counts.
+    """
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CodeError(f"{path} vanished while the code was read: try again") from None
+    except OSError as error:
+        raise CodeError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        opened = Path(f"/proc/self/fd/{source}").readlink()
+        if not (stat.S_ISREG(os.fstat(source).st_mode) and opened.is_relative_to(root.resolve())):
+            raise CodeError(f"{path} became something else while the code was read: try again")
+        yield source
+    finally:
+        os.close(source)
+
+
+def _biggest(files: list[CodeFile]) -> str:
+    sizes: dict[str, int] = {}
+    for file in files:
+        folder = "/".join(file.name.split("/")[:-1][:2]) or "."
+        sizes[folder] = sizes.get(folder, 0) + file.size_bytes
+    biggest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{folder} ({_mb(size)})" for folder, size in biggest)
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"

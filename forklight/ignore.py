@@ -1,0 +1,65 @@
+"""`.forklightignore`: which files of the code stay out of a snapshot. Pure; the everyday part of gitignore(5).
+
+- one pattern a line; blank lines and lines that begin with # are nothing; a later line overrules an earlier one;
+- a pattern without a slash, or with one only at its end, matches a name in any folder; any other counts from the root;
+- a slash at the end matches folders only; what lies in a folder that is left out is left out too;
+- `*` and `?` stop at a slash, `**/` is any number of folders, `[a-z]` and `[!a-z]` (or `[^a-z]`) are one character;
+- `!` in front takes files back in. To begin a pattern with # or !, put a backslash before it.
+"""
+
+import re
+from collections.abc import Callable
+
+_PART = re.compile(r"\*\*/|/\*\*$|\*|\?|\[[!^]?(?:\][^\]]*|[^\]]+)\]|\\.|.", re.DOTALL)
+
+
+def ignored_by(text: str) -> Callable[[str, bool], bool]:
+    """Return a predicate of (path from the root with slashes, is it a folder): whether `text` leaves it out.
+
+    Raises ValueError, which names the line.
+    """
+    rules = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.rstrip()
+        if line and not line.startswith("#"):
+            try:
+                rules.append(_rule(line))
+            except re.error as error:
+                raise ValueError(f"line {number} is no pattern: {error}") from error
+
+    def is_ignored(path: str, is_folder: bool) -> bool:
+        out = False
+        for pattern, folders_only, leaves_out in rules:
+            if (is_folder or not folders_only) and pattern.fullmatch(path):
+                out = leaves_out
+        return out
+
+    return is_ignored
+
+
+def _rule(line: str) -> tuple[re.Pattern[str], bool, bool]:
+    """Return (pattern of the whole path, does it match folders only, does it leave out)."""
+    leaves_out = not line.startswith("!")
+    pattern = line if leaves_out else line[1:]
+    folders_only = pattern.endswith("/")
+    pattern = pattern.removesuffix("/")
+    anywhere = "" if "/" in pattern and pattern != "/**" else "(?:.*/)?"
+    parts = _PART.findall(pattern.removeprefix("/"))
+    return re.compile(anywhere + "".join(map(_regex, parts)), re.DOTALL), folders_only, leaves_out
+
+
+def _regex(part: str) -> str:
+    match part:
+        case "**/":
+            return "(?:.*/)?"
+        case "/**":
+            return "/.+"
+        case "*":
+            return "[^/]*"
+        case "?":
+            return "[^/]"
+    if part.startswith("[") and len(part) > 1:
+        is_negated = part[1] in "!^" and len(part) > 3
+        members = re.sub(r"[^\w-]", r"\\\g<0>", part[1 + is_negated : -1])
+        return f"(?!/)[{'^' * is_negated}{members}]"
+    return re.escape(part[-1])

@@ -1,0 +1,26 @@
+"""A problem of a configuration or of a function's code: where it is, what it is, what to do about it."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+
+class Problem(Struct, frozen=True, order=True):
+    """One line for a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class ConfigError(Exception):
+    """Everything that is wrong, sorted by file and line; each problem stands on a line of its own in `str(error)`."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))

@@ -1,0 +1,99 @@
+"""Read-only snapshots of code: staged under a temporary name, byte-compiled, published by one rename. All block."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from forklight import bytecode, files
+from forklight.files import CodeError
+from forklight.interpreter import Interpreter
+from forklight.state import remove_tree
+from forklight.users import User, as_user
+
+COMPILED_WITHIN_S = 120.0
+"""Compiling 250 MB of Python takes about this long."""
+
+
+class Staged:
+    """A private, writable copy of some code. `digest` is the hash of what was copied."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path = path
+        self.digest = digest
+
+    def compile(self, interpreter: Interpreter, user: User | None) -> None:
+        """Lay the .pyc of each module beside it, made by `interpreter`, as `user` unless it is our own."""
+        sources = sorted(path for path in self.path.rglob("*.py") if path.is_file())
+        names = [(str(path), str(path.relative_to(self.path))) for path in sources]
+        if interpreter.is_ours:
+            contents: Iterator[bytes] = (bytecode.pyc(Path(name).read_bytes(), shown) for name, shown in names)
+        else:
+            contents = _compiled_by(interpreter, user, names)
+        for source, content in zip(sources, contents, strict=True):
+            if content:
+                target = source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc"
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(content)
+
+    def publish(self, final: Path) -> None:
+        """Make a read-only copy at `final`, all of it at once; its files are links to the staged ones."""
+        with _temporary_folder(final.parent) as new:
+            shutil.copytree(self.path, new, copy_function=os.link, dirs_exist_ok=True)
+            _seal(new)
+            new.rename(final)
+
+
+@contextmanager
+def staged(code: Path, apart: Set[Path], parent: Path) -> Iterator[Staged]:
+    """Copy `code` (a directory or a single file), but for `apart`, to a temporary folder in `parent`, gone at the end.
+
+    Raises CodeError.
+    """
+    root = code if code.is_dir() else code.parent
+    with _temporary_folder(parent) as folder:
+        yield Staged(folder, files.copy(files.collect(code, apart), folder, root))
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+    folder.chmod(0o755)  # what it lies in keeps others out, and the compiling user must pass
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def _seal(directory: Path) -> None:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)
+        Path(folder).chmod(0o555)
+
+
+def _compiled_by(interpreter: Interpreter, user: User | None, names: list[tuple[str, str]]) -> Iterator[bytes]:
+    program = Path(bytecode.__file__).read_text("utf-8")
+    try:
+        done = subprocess.run(
+            [*as_user(user), str(interpreter.python), "-I", "-c", program],
+            input=json.dumps(names).encode(),
+            capture_output=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+            timeout=COMPILED_WITHIN_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CodeError(f"{interpreter.python} could not byte-compile the code: {error}") from error
+    output = memoryview(done.stdout)
+    while output:
+        (length,) = struct.unpack_from(">I", output)
+        yield bytes(output[4 : 4 + length])
+        output = output[4 + length :]

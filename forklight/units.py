@@ -1,0 +1,43 @@
+"""Durations and sizes as people write them: strings with units, so that nobody has to guess what a bare 10 means.
+
+An error says what is wrong with the text but does not repeat it: the caller knows the text, and where it stands.
+"""
+
+import re
+from decimal import Decimal
+
+DURATION_FORM = 'write a number and a unit (ms, s, m, h, d), such as "500ms", "10s" or "1h30m"'
+SIZE_FORM = 'write a number and a unit (B, KB, MB, GB or KiB, MiB, GiB), such as "512MiB" or "10MB"'
+
+LONGEST_S = 366 * 86400
+LARGEST_BYTES = 2**60
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_DURATION = re.compile("".join(rf"(?:{_NUMBER}{unit})?" for unit in _UNITS_MS))
+_SIZE = re.compile(_NUMBER + r" ?([KMGT]i?B|kB|B)")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in `text`: units from large to small, each at most once. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError(f"is no duration: {DURATION_FORM}")
+    counts = zip(match.groups(), _UNITS_MS.values(), strict=True)
+    seconds = float(sum(Decimal(count) * unit_ms for count, unit_ms in counts if count) / 1000)
+    if seconds > LONGEST_S:
+        raise ValueError("is too long: the longest duration is 366d")
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes in `text`: MB is 1000 x 1000 bytes, MiB is 1024 x 1024. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"is no size: {SIZE_FORM}")
+    number, unit = match.groups()
+    base = 1024 if "i" in unit else 1000
+    size = Decimal(number) * base ** "BKMGT".index(unit[0].upper())
+    if size > LARGEST_BYTES:
+        raise ValueError("is too large: the largest size is 1048576TiB")
+    return int(size)

@@ -1,0 +1,78 @@
+"""Whom functions run as when Forklight is started as root, and what that user can reach."""
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class User(Struct, frozen=True):
+    """An unprivileged user: never uid 0. Processes get these two ids and no supplementary groups."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def unprivileged_user(name: str | None = None) -> User | None:
+    """Return whom functions run as, or None if that is who runs this process, because it is not root.
+
+    As root with no `name`: `forklight` if there is such a user, else `nobody`. Raises ValueError if the user does not
+    exist or is root.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(name) if name else _default_entry()
+    except KeyError:
+        raise ValueError(f'"{name}" is no user of this machine: create it, for example with useradd --system') from None
+    if entry.pw_uid == 0:
+        raise ValueError(f'"{entry.pw_name}" is root (uid 0): functions never run as root, name another user')
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def is_this_process(name: str) -> bool:
+    """Return whether this process already runs as the user `name`."""
+    try:
+        return pwd.getpwnam(name).pw_uid == os.geteuid()
+    except KeyError:
+        return False
+
+
+def as_user(user: User | None) -> list[str]:
+    """Return what to put before a command so that it runs as `user` without any privilege; nothing for None."""
+    if user is None:
+        return []
+    ids = [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
+    return ["setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
+
+
+def blocking(path: Path, user: User | None) -> Path | None:
+    """Return the first directory on the way to `path` that `user` may not pass, or the file if it may not be read.
+
+    None: nothing blocks. Symbolic links are followed. It goes by the permission bits, not by access control lists.
+    """
+    real = path.resolve()
+    for folder in (*reversed(path.absolute().parents), *reversed(real.parents)):
+        if not _bits(folder.stat(), user) & stat.S_IXOTH:
+            return folder
+    return None if _bits(real.stat(), user) & stat.S_IROTH else real
+
+
+def _bits(status: os.stat_result, user: User | None) -> int:
+    """Return the three permission bits that count for `user` (None: for this process)."""
+    uid, groups = (user.uid, {user.gid}) if user else (os.geteuid(), {os.getegid(), *os.getgroups()})
+    if uid == 0:
+        return 0o7
+    if status.st_uid == uid:
+        return status.st_mode >> 6
+    return status.st_mode >> 3 if status.st_gid in groups else status.st_mode
+
+
+def _default_entry() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam("forklight")
+    except KeyError:
+        return pwd.getpwnam("nobody")

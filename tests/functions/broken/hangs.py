@@ -1,0 +1,6 @@
+def forever():
+    while True:
+        pass
+
+
+forever()

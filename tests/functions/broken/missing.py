@@ -1,0 +1,5 @@
+import requests_but_misspelt
+
+
+def handler(event):
+    return requests_but_misspelt.get("/")

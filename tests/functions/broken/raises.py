@@ -1,0 +1,5 @@
+def connect():
+    raise ConnectionError("the database said no")
+
+
+connect()

@@ -1,0 +1,94 @@
+"""Environments of functions: what goes in, and that secrets never show."""
+
+from pathlib import Path
+
+import pytest
+
+from forklight.config import Config, load
+from forklight.problem import ConfigError
+
+HIDDEN = "hunter2"
+
+
+def _load(folder: Path, text: str, environ: dict[str, str] | None = None) -> Config:
+    (folder / "forklight.toml").write_text(text)
+    return load(folder, environ or {})
+
+
+def _problems(folder: Path, text: str, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        _load(folder, text, environ)
+    return str(caught.value).replace(f"{folder}/", "").splitlines()
+
+
+def test_env_stands_over_the_env_file_and_secrets_are_apart(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=file\nB=file\n")
+    (tmp_path / "key").write_bytes(b"hunter2\r\n\n")
+    text = """
+[defaults]
+env = { B = "default", C = "default" }
+[functions.f]
+handler = "f:h"
+env_file = ".env"
+env = { C = "${X}" }
+[functions.f.secrets]
+K = { file = "key" }
+L = { env = "X" }
+"""
+    function = _load(tmp_path, text, {"X": "x"}).functions["f"]
+    assert function.env == {"A": "file", "B": "default", "C": "x"}
+    assert function.secrets == {"K": "hunter2\r\n", "L": "x"}
+
+
+def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(HIDDEN)
+    text = '[functions.f]\nhandler = "f:h"\nsecrets = { A = { file = "key" }, B = { env = "X" } }'
+    config = _load(tmp_path, text, {"X": HIDDEN})
+    assert config.functions["f"].secrets == {"A": HIDDEN, "B": HIDDEN}
+    assert "Secrets(A, B)" in repr(config)
+    assert HIDDEN not in repr(config)
+
+
+def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(HIDDEN.encode() + b"\xff")
+    (tmp_path / "zero").write_bytes(HIDDEN.encode() + b"\0")
+    text = """
+[functions.f]
+handler = "f:h"
+env = { D = "" }
+[functions.f.secrets]
+A = "hunter2"
+B = { file = "key" }
+C = { file = "zero" }
+D = { env = "X" }
+"E F" = { env = "X" }
+"""
+    assert _problems(tmp_path, text, {"X": HIDDEN}) == [
+        "forklight.toml:6 functions.f.secrets.A: must be a table, not a string",
+        "forklight.toml:7 functions.f.secrets.B: key is no UTF-8",
+        "forklight.toml:8 functions.f.secrets.C: holds a zero byte, which no environment can",
+        "forklight.toml:9 functions.f.secrets.D: stands in env too: keep one of them",
+        (
+            'forklight.toml:10 functions.f.secrets."E F": is no name of a variable: '
+            "letters, digits and _, no digit first"
+        ),
+    ]
+
+
+def test_what_acts_only_at_exec_is_a_warning_where_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LD_PRELOAD=x\n")
+    text = """
+[functions.f]
+handler = "f:h"
+env_file = ".env"
+env = { PYTHONPATH = "x" }
+[runtimes.default]
+env = { PYTHONHASHSEED = "0", LD_LIBRARY_PATH = "/x" }
+"""
+    effect = "acts only when an interpreter starts, and an instance is forked: it will have no effect"
+    warnings = [str(warning).replace(f"{tmp_path}/", "") for warning in _load(tmp_path, text).warnings]
+    assert warnings == [
+        f"forklight.toml:4 functions.f.env_file: LD_PRELOAD {effect}",
+        f"forklight.toml:5 functions.f.env.PYTHONPATH: PYTHONPATH {effect}",
+        "forklight.toml:7 runtimes.default.env.PYTHONHASHSEED: has no effect: interpreters are started with -I",
+    ]

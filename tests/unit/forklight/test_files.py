@@ -1,0 +1,146 @@
+"""Which files are code, and their copies."""
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from forklight.files import CodeError, collect, copy
+
+
+def _write(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def _names(code: Path, apart: frozenset[Path] = frozenset()) -> list[str]:
+    return [file.name for file in collect(code, apart)]
+
+
+def test_what_stays_out(tmp_path: Path) -> None:
+    _write(tmp_path, "a.py", "pkg/b.py", "pkg/data.txt", "pkg/__pycache__/b.pyc", ".git/config", ".hidden")
+    _write(tmp_path, "venv/pyvenv.cfg", "venv/lib/x.py", "var/state/versions/a.py", ".forklight/x", "big/x", "big/y.py")
+    _write(tmp_path, ".forklightignore", "secret")
+    (tmp_path / ".forklightignore").write_text("big/*\n!big/y.py\n.forklightignore\n/outside\n")
+    (tmp_path / "outside").symlink_to("/etc")
+    (tmp_path / "pkg/linked").symlink_to("../secret")
+    (tmp_path / "passwd").symlink_to("/etc/passwd")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        names = _names(tmp_path, frozenset({tmp_path / "var/state", tmp_path / "secret", Path("/etc/passwd")}))
+    assert names == [".hidden", "a.py", "big/y.py", "pkg/b.py", "pkg/data.txt"]
+
+
+def test_a_single_file_brings_the_modules_and_packages_beside_it(tmp_path: Path) -> None:
+    _write(tmp_path, "hello.py", "other.py", "notes.txt", "pkg/__init__.py", "pkg/sub/data.txt", "folder/x.py")
+    assert _names(tmp_path / "hello.py") == ["hello.py", "other.py", "pkg/__init__.py", "pkg/sub/data.txt"]
+
+
+def test_links_within_the_code_become_what_they_point_to(tmp_path: Path) -> None:
+    _write(tmp_path, "pkg/a.py", "data/x")
+    (tmp_path / "b.py").symlink_to("pkg/a.py")
+    (tmp_path / "pkg/data").symlink_to(tmp_path / "data")
+    files = {file.name: file.path for file in collect(tmp_path)}
+    assert files["b.py"] == tmp_path / "pkg/a.py"
+    assert files["pkg/data/x"] == tmp_path / "data/x"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("/etc/passwd", "link is a link out of the code, to /etc/passwd: copy that"),
+        ("../..", "link is a link out of the code"),
+        ("nothing", "link is a link that leads nowhere: remove it"),
+        ("..", "link is a link to a folder it lies in: the code would never end"),
+        (".", "link is a link to a folder it lies in: the code would never end"),
+    ],
+)
+def test_links_that_cannot_be_followed(tmp_path: Path, target: str, message: str) -> None:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/link").symlink_to(target)
+    with pytest.raises(CodeError, match=message):
+        collect(tmp_path)
+
+
+def test_more_than_250_mb_is_refused_with_the_biggest_folders(tmp_path: Path) -> None:
+    for name, size_mb in (("a/b/c/x", 100), ("a/b/y", 60), ("z", 90), ("d/x", 1)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(size_mb * 1_000_000)
+    message = r"holds 251 MB, more than 250 MB: most of it in a/b \(160 MB\), \. \(90 MB\), d \(1 MB\); list what"
+    with pytest.raises(CodeError, match=message):
+        collect(tmp_path)
+    (tmp_path / ".forklightignore").write_text("z\n")
+    assert _names(tmp_path) == [".forklightignore", "a/b/c/x", "a/b/y", "d/x"]
+
+
+def test_an_ignore_file_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / ".forklightignore").write_text("\n[z-a]")
+    with pytest.raises(CodeError, match=r"\.forklightignore: line 2 is no pattern"):
+        collect(tmp_path)
+    (tmp_path / ".forklightignore").write_bytes(b"\xff")
+    with pytest.raises(CodeError, match=r"\.forklightignore is no UTF-8"):
+        collect(tmp_path)
+
+
+def _digest(code: Path, target: Path) -> str:
+    return copy(collect(code), target, code)
+
+
+def test_a_copy_is_faithful_and_its_digest_sees_names_modes_and_contents(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    _write(code, "a/b.py", "run")
+    (code / "run").chmod(0o755)
+    first = _digest(code, tmp_path / "1")
+    assert (tmp_path / "1/a/b.py").read_text() == "a/b.py"
+    assert os.access(tmp_path / "1/run", os.X_OK)
+    os.utime(code / "run", (0, 0))
+    assert _digest(code, tmp_path / "2") == first
+    digests = {first}
+    for change in (
+        lambda: (code / "run").chmod(0o644),
+        lambda: (code / "run").write_text("ruN"),
+        lambda: (code / "run").rename(code / "walk"),
+        (code / "empty").touch,
+    ):
+        change()
+        digests.add(_digest(code, tmp_path / str(len(digests) + 2)))
+    assert len(digests) == 5
+
+
+def test_a_file_that_keeps_changing_is_refused(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    _write(code, "a.py")
+    os.truncate(code / "a.py", 64_000_000)
+    is_over = threading.Event()
+
+    def touch() -> None:
+        while not is_over.is_set():
+            os.utime(code / "a.py")
+
+    toucher = threading.Thread(target=touch)
+    toucher.start()
+    try:
+        with pytest.raises(CodeError, match="changes while it is read: try again when it is written"):
+            _digest(code, tmp_path / "copy")
+    finally:
+        is_over.set()
+        toucher.join()
+
+
+def test_a_folder_swapped_for_a_link_after_the_listing_is_noticed(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    _write(code, "pkg/passwd")
+    files = collect(code)
+    (code / "pkg").rename(tmp_path / "away")
+    (code / "pkg").symlink_to("/etc")
+    with pytest.raises(CodeError, match="became something else while the code was read"):
+        copy(files, tmp_path / "copy", code)
+    (code / "pkg").unlink()
+    with pytest.raises(CodeError, match="vanished while the code was read"):
+        copy(files, tmp_path / "copy", code)
