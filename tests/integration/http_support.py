@@ -1,0 +1,155 @@
+"""A real http trigger on loopback, a target in the dispatcher's place, and a client that speaks bytes."""
+
+import asyncio
+from asyncio import CancelledError, IncompleteReadError, StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from socket import socket
+
+from bus.bus import Bus
+from bus.event import Event
+from bus.outcome import Ok, Outcome
+from triggers.http import HttpServer, HttpSettings, Route, RouteTable
+
+Handle = Callable[[Event], Awaitable[Outcome]]
+
+
+async def echo(event: Event) -> Outcome:
+    return Ok(body=event.body, content_type="text/plain")
+
+
+class Functions:
+    """The target: every function is `handle`. Remembers what it was called with and what was withdrawn."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.events: list[Event] = []
+        self.withdrawn: list[Event] = []
+        self.called = asyncio.Event()
+
+    async def call(self, event: Event) -> Outcome:
+        self.events.append(event)
+        self.called.set()
+        try:
+            return await self._handle(event)
+        except CancelledError:
+            self.withdrawn.append(event)
+            raise
+
+    def capacity(self, function: str) -> int:
+        return len(function)
+
+    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
+        callback()
+
+    def expect(self, function: str, at_ns: int) -> None:
+        """Nothing has to be made ready here."""
+
+
+@dataclass
+class Running:
+    server: HttpServer
+    functions: Functions
+    log: list[tuple[Event, Outcome | None, int]] = field(default_factory=list)
+    logged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
+        self.log.append((event, outcome, status))
+        self.logged.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator["Client"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port, limit=16 * 1024 * 1024)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+    async def talk(self, data: bytes) -> list["Reply"]:
+        """Sends `data`, then nothing more, and returns every answer until the server closes."""
+        async with self.connect() as client:
+            client.writer.write(data)
+            return await client.replies()
+
+
+ROUTES = (
+    Route(function="echo", path="/echo"),
+    Route(function="echo", path="/only-get", methods=("GET",)),
+    Route(function="small", path="/small", max_body_bytes=16),
+)
+
+
+@asynccontextmanager
+async def running(
+    handle: Handle = echo,
+    routes: tuple[Route, ...] = ROUTES,
+    settings: HttpSettings | None = None,
+    given: socket | None = None,
+    *,
+    dev: bool = False,
+) -> AsyncIterator[Running]:
+    bus = Bus()
+    functions = Functions(handle)
+    bus.attach(functions)
+    settings = settings or HttpSettings(listen="127.0.0.1:0")
+    server = HttpServer(bus, RouteTable(routes), settings, given=given, dev=dev)
+    house = Running(server, functions)
+    server.on_invocation = house.on_invocation
+    async with server.run():
+        yield house
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self.headers)[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in dict(self.headers)
+
+
+@dataclass
+class Client:
+    reader: StreamReader
+    writer: StreamWriter
+
+    async def reply(self, method: str = "GET") -> Reply:
+        """The next answer; IncompleteReadError if the server closes instead."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in head[1:] if line)]
+        length = int(dict(headers).get("content-length", "0"))
+        status = int(head[0].split(" ")[1])
+        body = b"" if method == "HEAD" else await self.reader.readexactly(length)
+        return Reply(status, headers, body)
+
+    async def replies(self) -> list[Reply]:
+        """Every answer until the server closes, which must be at the end of one."""
+        found = []
+        while not self.reader.at_eof():
+            try:
+                found.append(await self.reply())
+            except IncompleteReadError as error:
+                if error.partial:
+                    raise
+            except ConnectionResetError:
+                break
+        return found
+
+
+def request(target: str = "/echo", method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:
+    """A well-formed request; `headers` are whole lines. The length of a body is announced."""
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: here\r\n{headers}{length}\r\n".encode() + body
+
+
+LAST = request(headers="Connection: close\r\n")
+"""A good request after which the server closes: what stands behind it in a test is never answered."""

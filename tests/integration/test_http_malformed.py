@@ -1,0 +1,187 @@
+"""What no client should send: which answer each gets, that no function sees it, and that it is answered once.
+
+Each case is followed by a good request in the same segment. Unless the case is harmless, its answer is the last one.
+"""
+
+import asyncio
+
+import pytest
+
+from tests.integration.http_support import LAST, request, running
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def line(first: bytes) -> bytes:
+    return first + b"\r\nHost: here\r\n\r\n"
+
+
+def field(raw: bytes) -> bytes:
+    return b"GET /echo HTTP/1.1\r\nHost: here\r\n" + raw + b"\r\n\r\n"
+
+
+def post(raw: bytes, body: bytes = b"") -> bytes:
+    return b"POST /echo HTTP/1.1\r\nHost: here\r\n" + raw + b"\r\n\r\n" + body
+
+
+REFUSED = {
+    # The request line.
+    "no version": (line(b"GET /echo"), 400),
+    "version 0.9": (line(b"GET /echo HTTP/0.9"), 400),
+    "version 1.2": (line(b"GET /echo HTTP/1.2"), 400),
+    "version 2.0": (line(b"GET /echo HTTP/2.0"), 400),
+    "version 1": (line(b"GET /echo HTTP/1"), 400),
+    "version 1.1.1": (line(b"GET /echo HTTP/1.1.1"), 400),
+    "version in lower case": (line(b"GET /echo http/1.1"), 400),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "unknown method": (line(b"BREW /echo HTTP/1.1"), 400),
+    "method in lower case": (line(b"get /echo HTTP/1.1"), 400),
+    "method with a comma": (line(b"G,T /echo HTTP/1.1"), 400),
+    "tab for a space": (line(b"GET\t/echo HTTP/1.1"), 400),
+    "space before the method": (line(b" GET /echo HTTP/1.1"), 400),
+    "space in the target": (line(b"GET /ec ho HTTP/1.1"), 400),
+    "control character in the target": (line(b"GET /ec\x01ho HTTP/1.1"), 400),
+    "raw bytes over 127 in the target": (line(b"GET /\xc3\xa9 HTTP/1.1"), 400),
+    "fragment": (line(b"GET /echo#x HTTP/1.1"), 400),
+    "target without a slash": (line(b"GET echo HTTP/1.1"), 400),
+    "empty authority": (line(b"GET http:///echo HTTP/1.1"), 400),
+    "foreign scheme": (line(b"GET ftp://here/echo HTTP/1.1"), 400),
+    "user in the authority": (line(b"GET http://a@here/echo HTTP/1.1"), 400),
+    "asterisk for GET": (line(b"GET * HTTP/1.1"), 400),
+    "CONNECT": (line(b"CONNECT here:80 HTTP/1.1"), 501),
+    "dot segments": (line(b"GET /a/../echo HTTP/1.1"), 400),
+    "encoded dot segments": (line(b"GET /a/%2e%2e/echo HTTP/1.1"), 400),
+    "dot segments behind an encoded slash": (line(b"GET /a%2f..%2fecho HTTP/1.1"), 400),
+    "encoded NUL": (line(b"GET /echo%00 HTTP/1.1"), 400),
+    "broken escape": (line(b"GET /echo%4 HTTP/1.1"), 400),
+    "escape that is no UTF-8": (line(b"GET /%ff HTTP/1.1"), 400),
+    # Headers.
+    "no Host": (b"GET /echo HTTP/1.1\r\n\r\n", 400),
+    "two Hosts": (field(b"Host: there"), 400),
+    "malformed Host": (b"GET /echo HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    "Host with a path": (b"GET /echo HTTP/1.1\r\nHost: here/there\r\n\r\n", 400),
+    "space before the colon": (field(b"X-A : b"), 400),
+    "space in the name": (field(b"X A: b"), 400),
+    "no colon": (field(b"X-A"), 400),
+    "empty name": (field(b": b"), 400),
+    "folded header": (field(b"X-A: b\r\n c"), 400),
+    "space before the first header": (b"GET /echo HTTP/1.1\r\n Host: here\r\n\r\n", 400),
+    "NUL in a value": (field(b"X-A: \0"), 400),
+    "control character in a value": (field(b"X-A: \x01"), 400),
+    "bare CR in a value": (field(b"X-A: b\rX-C: d"), 400),
+    "bare LF after a header": (field(b"X-A: b\nX-C: d"), 400),
+    "name with a quote": (field(b'X"A: b'), 400),
+    "name with bytes over 127": (field(b"X-\xc3\xa9: b"), 400),
+    # How long the message is.
+    "length with a sign": (post(b"Content-Length: +1", b"x"), 400),
+    "negative length": (post(b"Content-Length: -1"), 400),
+    "length in hexadecimal": (post(b"Content-Length: 0x1", b"x"), 400),
+    "length with an underscore": (post(b"Content-Length: 1_0", b"x"), 400),
+    "length with a fraction": (post(b"Content-Length: 1.0", b"x"), 400),
+    "length of nothing": (post(b"Content-Length: "), 400),
+    "length over 64 bits": (post(b"Content-Length: 99999999999999999999"), 400),
+    "two lengths": (post(b"Content-Length: 1\r\nContent-Length: 1", b"x"), 400),
+    "two lengths in one": (post(b"Content-Length: 1, 1", b"x"), 400),
+    "length and chunks": (post(b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"), 400),
+    "chunks and length": (post(b"Transfer-Encoding: chunked\r\nContent-Length: 5", b"0\r\n\r\n"), 400),
+    "Transfer_Encoding": (post(b"Transfer_Encoding: chunked", b"0\r\n\r\n"), 400),
+    "Content_Length": (post(b"Content_Length: 5"), 400),
+    "chunks twice": (post(b"Transfer-Encoding: chunked, chunked", b"0\r\n\r\n"), 400),
+    "two codings": (post(b"Transfer-Encoding: gzip, chunked", b"0\r\n\r\n"), 501),
+    "coding that is not the last": (post(b"Transfer-Encoding: chunked, gzip", b"0\r\n\r\n"), 400),
+    "unknown coding": (post(b"Transfer-Encoding: xchunked", b"0\r\n\r\n"), 400),
+    "quoted coding": (post(b'Transfer-Encoding: "chunked"', b"0\r\n\r\n"), 400),
+    "tab in a coding": (post(b"Transfer-Encoding: \x0bchunked", b"0\r\n\r\n"), 400),
+    "chunks in HTTP/1.0": (b"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "unknown expectation": (post(b"Expect: payment"), 417),
+    # Chunks.
+    "chunk size of letters": (CHUNKED + b"zz\r\nx\r\n0\r\n\r\n", 400),
+    "chunk size with 0x": (CHUNKED + b"0x1\r\nx\r\n0\r\n\r\n", 400),
+    "chunk size with a sign": (CHUNKED + b"+1\r\nx\r\n0\r\n\r\n", 400),
+    "negative chunk size": (CHUNKED + b"-1\r\nx\r\n0\r\n\r\n", 400),
+    "chunk size with a space before": (CHUNKED + b" 1\r\nx\r\n0\r\n\r\n", 400),
+    "chunk size with a space behind": (CHUNKED + b"1 \r\nx\r\n0\r\n\r\n", 400),
+    "chunk size over 64 bits": (CHUNKED + b"11111111111111111\r\nx\r\n0\r\n\r\n", 400),
+    "chunk without a size": (CHUNKED + b"\r\nx\r\n0\r\n\r\n", 400),
+    "chunk longer than its size": (CHUNKED + b"1\r\nxy\r\n0\r\n\r\n", 400),
+    "bare LF behind a chunk size": (CHUNKED + b"1\nx\r\n0\r\n\r\n", 400),
+    "bare LF behind a chunk": (CHUNKED + b"1\r\nx\n0\r\n\r\n", 400),
+    "control character in a chunk extension": (CHUNKED + b"1;a=\x01\r\nx\r\n0\r\n\r\n", 400),
+    "malformed trailer": (CHUNKED + b"0\r\nX A: b\r\n\r\n", 400),
+}
+
+HARMLESS = {
+    "two spaces after the target": (line(b"GET /echo  HTTP/1.1"), [200, 200]),
+    "two spaces before the target": (line(b"GET  /echo HTTP/1.1"), [200, 200]),
+    "empty lines before": (b"\r\n\r\n" + request(), [200, 200]),
+    "value with bytes over 127": (field(b"X-A: \xe9"), [200, 200]),
+    "empty value": (field(b"X-A:"), [200, 200]),
+    "spaces around a value": (field(b"X-A: \t b \t"), [200, 200]),
+    "absolute target": (line(b"GET http://here/echo HTTP/1.1"), [200, 200]),
+    "an escape that was not needed": (line(b"GET /%65cho HTTP/1.1"), [200, 200]),
+    "empty segment": (line(b"GET //echo HTTP/1.1"), [404, 200]),
+    "trailing slash": (line(b"GET /echo/ HTTP/1.1"), [404, 200]),
+    "upgrade that nobody offers": (field(b"Upgrade: websocket\r\nConnection: Upgrade"), [200, 200]),
+    "TRACE": (line(b"TRACE /echo HTTP/1.1"), [405, 200]),
+    "length zero": (post(b"Content-Length: 0"), [200, 200]),
+    "chunk extension": (CHUNKED + b"1;a=b\r\nx\r\n0\r\n\r\n", [200]),
+    "trailer": (CHUNKED + b"0\r\nX-A: b\r\n\r\n", [200]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_malformed_requests_are_refused_once_and_never_run(case: str) -> None:
+    data, status = REFUSED[case]
+    async with running() as house:
+        answers = await house.talk(data + LAST)
+        assert [answer.status for answer in answers] == [status]
+        assert answers[0]["connection"] == "close"
+        assert answers[0]["content-type"] == "application/problem+json"
+        assert house.functions.events == []
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+async def test_odd_but_harmless_requests(case: str) -> None:
+    data, statuses = HARMLESS[case]
+    async with running() as house:
+        assert [answer.status for answer in await house.talk(data + LAST)] == statuses
+
+
+@pytest.mark.parametrize("case", [case for case in REFUSED if REFUSED[case][0].startswith(CHUNKED)])
+async def test_a_body_that_breaks_after_its_headers_were_read_is_refused_once(case: str) -> None:
+    data, status = REFUSED[case]
+    async with running() as house, house.connect() as client:
+        # The 100 says that the trigger has begun to wait for the body.
+        client.writer.write(CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\n")
+        assert (await client.reply()).status == 100
+        client.writer.write(data.removeprefix(CHUNKED) + LAST)
+        assert [answer.status for answer in await client.replies()] == [status]
+        assert house.functions.events == []
+
+
+@pytest.mark.parametrize("case", [*REFUSED, *HARMLESS])
+async def test_the_same_in_segments_of_one_byte(case: str) -> None:
+    data, expected = REFUSED[case] if case in REFUSED else HARMLESS[case]
+    statuses = [expected] if isinstance(expected, int) else expected
+    async with running() as house, house.connect() as client:
+        for byte in data + LAST:
+            client.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert [answer.status for answer in await client.replies()] == statuses
+        assert case in HARMLESS or house.functions.events == []
+
+
+async def test_a_good_request_before_a_malformed_one_in_the_same_segment_is_not_run() -> None:
+    """The parser gives up the whole segment. Safe, because the client is told 400 and nothing was done."""
+    async with running() as house:
+        assert [answer.status for answer in await house.talk(request() + b"BREW\r\n\r\n")] == [400]
+        assert house.functions.events == []
+
+
+async def test_a_client_that_stops_in_the_middle_gets_nothing() -> None:
+    async with running() as house, house.connect() as client:
+        client.writer.write(CHUNKED + b"5\r\nab")
+        client.writer.write_eof()
+        assert await client.replies() == []
+        assert house.functions.events == []

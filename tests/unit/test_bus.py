@@ -1,0 +1,90 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from bus.bus import Bus
+from bus.event import Event
+from bus.outcome import Failed, Ok, Outcome
+
+EVENT = Event(source="/test", type="test", function="f")
+
+
+class Recorder:
+    """A target that answers with `outcome`, or breaks its promise and raises it."""
+
+    def __init__(self, outcome: Outcome | Exception) -> None:
+        self.outcome = outcome
+        self.asked: list[tuple[object, ...]] = []
+
+    async def call(self, event: Event) -> Outcome:
+        self.asked.append((event,))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def capacity(self, function: str) -> int:
+        self.asked.append((function,))
+        return 3
+
+    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
+        self.asked.append((function, callback))
+
+    def expect(self, function: str, at_ns: int) -> None:
+        self.asked.append((function, at_ns))
+
+
+def attached(target: Recorder) -> Bus:
+    bus = Bus()
+    bus.attach(target)
+    return bus
+
+
+async def test_everything_is_forwarded() -> None:
+    target = Recorder(Ok())
+    bus = attached(target)
+    assert await bus.call(EVENT) is target.outcome
+    assert bus.capacity("f") == 3
+    bus.on_capacity("f", target.asked.clear)
+    bus.expect("f", 7)
+    assert target.asked == [(EVENT,), ("f",), ("f", target.asked.clear), ("f", 7)]
+
+
+async def test_a_call_never_raises() -> None:
+    outcome = await attached(Recorder(LookupError("oh"))).call(EVENT)
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.code) == ("error", "LookupError")
+    assert "oh" in outcome.message
+    assert "LookupError" in outcome.traceback
+
+
+async def test_a_call_without_a_target_says_what_is_missing() -> None:
+    outcome = await Bus().call(EVENT)
+    assert isinstance(outcome, Failed)
+    assert "attach one" in outcome.message
+
+
+async def test_cancelling_a_call_withdraws_it() -> None:
+    began, withdrawn = asyncio.Event(), asyncio.Event()
+
+    class Waiting(Recorder):
+        async def call(self, event: Event) -> Outcome:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                withdrawn.set()
+            return Ok()
+
+    call = asyncio.create_task(attached(Waiting(Ok())).call(EVENT))
+    await began.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert withdrawn.is_set()
+
+
+def test_a_bus_has_one_target() -> None:
+    bus = attached(Recorder(Ok()))
+    with pytest.raises(RuntimeError, match="already has a target"):
+        bus.attach(Recorder(Ok()))

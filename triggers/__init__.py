@@ -1,0 +1,1 @@
+"""Triggers turn outside occurrences into events. Each imports `bus` and none of the others."""

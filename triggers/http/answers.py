@@ -1,0 +1,83 @@
+"""What goes back to the client: a status, headers, a body, and how they are written as HTTP/1.1 bytes. Pure."""
+
+import re
+from functools import lru_cache
+from http import HTTPStatus
+
+from msgspec import Struct
+
+_CONNECTION_HEADERS = frozenset(
+    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+_OURS = frozenset(("content-length", "date", "server", "x-forklight-start"))
+DROPPED = _CONNECTION_HEADERS | _OURS
+"""Never a handler's to set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes itself."""
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_BODILESS = frozenset((204, 304))
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class InvalidHeaderError(Exception):
+    """A handler's header that must not be written: it could split the answer in two."""
+
+
+class Answer(Struct, frozen=True):
+    """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    last: bool = False
+
+
+def safe_headers(headers: tuple[tuple[str, str], ...], content_type: str | None) -> tuple[tuple[str, str], ...]:
+    """A handler's headers without those it may not set. `content_type` counts unless a header says it.
+
+    Raises InvalidHeaderError for a name that is no token or a value with control characters (RFC 9110 §5).
+    """
+    if not headers:
+        return _only_content_type(content_type)
+    kept = headers
+    if content_type is not None and not any(name.lower() == "content-type" for name, _ in headers):
+        kept = (("content-type", content_type), *headers)
+    for name, value in kept:
+        _check(name, value)
+    return tuple((name, value) for name, value in kept if name.lower() not in DROPPED)
+
+
+@lru_cache(maxsize=256)
+def _only_content_type(content_type: str | None) -> tuple[tuple[str, str], ...]:
+    """What nearly every outcome has, remembered, because checking it costs as much as encoding it."""
+    if content_type is None:
+        return ()
+    _check("content-type", content_type)
+    return (("content-type", content_type),)
+
+
+def _check(name: str, value: str) -> None:
+    if not _NAME.fullmatch(name) or _FORBIDDEN.search(value):
+        raise InvalidHeaderError(f"the handler's header {name!r} has characters that a header cannot have")
+
+
+def encode_answer(answer: Answer, *, method: str, connection: str, date: str) -> tuple[bytes, bytes]:
+    """(head, body) as bytes. `connection` is "", or a whole header line ending in CRLF; `date` is its header's value.
+
+    HEAD, 204 and 304 have no body (RFC 9110 §6.4.1); 204 has no Content-Length either (§8.6).
+    """
+    status = answer.status
+    body = answer.body
+    lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+    length = "" if status in _BODILESS else f"content-length: {len(body)}\r\n"
+    head = f"{_STATUS_LINES.get(status) or _status_line(status)}{lines}{length}date: {date}\r\n{connection}\r\n"
+    return head.encode(), b"" if method == "HEAD" or status in _BODILESS else body
+
+
+def _status_line(status: int) -> str:
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    return f"HTTP/1.1 {status} {phrase}\r\nserver: forklight\r\n"
+
+
+_STATUS_LINES = {int(status): _status_line(int(status)) for status in HTTPStatus}

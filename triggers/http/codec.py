@@ -1,0 +1,204 @@
+"""A request becomes an event, an outcome becomes an answer: the one place that knows both. Pure.
+
+The status table is DESIGN §4; `answers.py` beside it says what an answer is made of.
+"""
+
+import re
+from datetime import datetime
+from http import HTTPStatus
+from math import ceil
+from urllib.parse import unquote, unquote_plus
+
+from msgspec import json
+from msgspec.structs import replace
+
+from bus.event import Event, Headers, HttpSection
+from bus.outcome import Failed, Ok, Outcome, phases_ns
+from triggers.http.answers import Answer, InvalidHeaderError, safe_headers
+from triggers.http.errors import RefusedError
+from triggers.http.head import Head
+from triggers.http.routes import Allowed, Match
+
+STATUS_BY_KIND = {
+    "error": 500,
+    "timeout": 504,
+    "crash": 502,
+    "load": 502,
+    "protocol": 502,
+    "store": 503,
+    "throttled": 503,
+    "unknown_function": 404,
+}
+STATUS_BY_CODE = {
+    ("error", "Undecodable"): 400,
+    ("error", "Rejected"): 422,
+    ("throttled", "QueueFull"): 429,
+}
+
+_FOR_THE_CLIENT = frozenset({400, 404, 422, 429, 503, 504})
+"""Statuses whose message was written for the caller; any other may quote the function's inside."""
+
+_CLOUD_EVENT = ("id", "source", "type", "time", "subject")
+_RETRY_AFTER_S = 1
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
+
+
+def to_event(head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str) -> Event:
+    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken."""
+    headers = head.headers
+    query_all = parse_query(head.query) if head.query else {}
+    section = HttpSection(
+        method=head.method,
+        path=head.path,
+        route=match.route.path,
+        params=match.params,
+        query={name: values[-1] for name, values in query_all.items()} if query_all else {},
+        query_all=query_all,
+        headers=headers,
+        cookies=parse_cookies(headers["cookie"]) if "cookie" in headers else {},
+        host=head.host,
+        remote=remote,
+    )
+    event = Event(
+        id=invocation_id,
+        source="/http",
+        type="forklight.http",
+        time=time,
+        datacontenttype=headers.get("content-type"),
+        body=body,
+        decode=match.route.decode,
+        function=match.route.function,
+        http=section,
+        traceparent=_traceparent(headers),
+    )
+    return replace(event, **cloud_event_attributes(headers)) if "ce-specversion" in headers else event
+
+
+def cloud_event_attributes(headers: Headers) -> dict[str, str]:
+    """The `ce-*` headers of binary mode (CloudEvents HTTP binding 1.0 §3.1), percent-decoded."""
+    found = {name: unquote(headers[f"ce-{name}"]) for name in _CLOUD_EVENT if headers.get(f"ce-{name}")}
+    if headers["ce-specversion"] != "1.0":
+        raise RefusedError(400, "the CloudEvent's ce-specversion must be 1.0")
+    missing = [f"ce-{name}" for name in ("id", "source", "type") if name not in found]
+    if missing:
+        raise RefusedError(400, f"the CloudEvent lacks {', '.join(missing)}")
+    if "time" in found and not _is_time(found["time"]):
+        raise RefusedError(400, "the CloudEvent's ce-time is not an RFC 3339 time")
+    return found
+
+
+def parse_query(query: str) -> dict[str, list[str]]:
+    """`a=1&a=2&b` → `{"a": ["1", "2"], "b": [""]}`; what is not UTF-8 is replaced, nothing is refused."""
+    found: dict[str, list[str]] = {}
+    for pair in query.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            found.setdefault(_decode(name), []).append(_decode(value))
+    return found
+
+
+def parse_cookies(header: str) -> Headers:
+    """`a=1; b="2"` → `{"a": "1", "b": "2"}` (RFC 6265 §5.4); of a name sent twice the first counts."""
+    found: Headers = {}
+    for pair in header.split(";"):
+        name, separator, value = pair.partition("=")
+        if separator and name.strip():
+            found.setdefault(name.strip(), value.strip().removeprefix('"').removesuffix('"'))
+    return found
+
+
+def to_answer(outcome: Outcome, invocation_id: str, *, dev: bool = False) -> Answer:
+    """What the client gets. `dev` adds the exception's message and traceback."""
+    if isinstance(outcome, Ok):
+        return _success(outcome, invocation_id)
+    return _failure(outcome, invocation_id, dev)
+
+
+def refusal(refused: RefusedError) -> Answer:
+    """The answer to a request that never became an event. The last: where the next would begin is not to be trusted."""
+    return replace(problem(refused.status, refused.detail), last=True)
+
+
+def no_route(method: str, found: Allowed | None) -> Answer:
+    """404, 405, or the 204 of an OPTIONS that no route wanted; the last two say Allow (RFC 9110 §15.5.6)."""
+    if found is None:
+        return problem(404, "no function has this path")
+    allow = ("allow", ", ".join(found.methods))
+    if method == "OPTIONS":
+        return Answer(204, (allow,))
+    return problem(405, f"this path takes {allow[1]}", headers=(allow,))
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    members: dict[str, str] | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Answer:
+    """`application/problem+json` (RFC 9457): type, title, status, detail, and `members` beside them."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": _printable(detail)}
+    for name, text in (members or {}).items():
+        body[name] = _printable(text)
+    return Answer(status, (("content-type", "application/problem+json"), *headers), json.encode(body))
+
+
+def _printable(text: str) -> str:
+    """A function's words may hold lone surrogates, which no JSON text can (RFC 8259 §8.1)."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _decode(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+def _success(outcome: Ok, invocation_id: str) -> Answer:
+    try:
+        headers = safe_headers(outcome.headers, outcome.content_type)
+    except InvalidHeaderError as error:
+        return problem(500, str(error), members={"code": "InvalidHeader", "invocation_id": invocation_id})
+    if not 200 <= outcome.status <= 599:
+        detail = f"the handler answered with status {outcome.status}; a final one is from 200 to 599"
+        return problem(500, detail, members={"code": "InvalidStatus", "invocation_id": invocation_id})
+    return Answer(outcome.status, headers + _measured(outcome), outcome.body)
+
+
+def _failure(outcome: Failed, invocation_id: str, dev: bool) -> Answer:
+    status = STATUS_BY_CODE.get((outcome.kind, outcome.code)) or STATUS_BY_KIND[outcome.kind]
+    members = {"code": outcome.code, "invocation_id": invocation_id}
+    detail = outcome.message
+    if dev:
+        members |= {"traceback": outcome.traceback} if outcome.traceback else {}
+    elif status not in _FOR_THE_CLIENT:
+        detail = "the function failed; its log says why under this invocation_id"
+    headers = _measured(outcome)
+    if outcome.retry_after_s is not None or status in (429, 503):
+        retry_after_s = _RETRY_AFTER_S if outcome.retry_after_s is None else max(0, ceil(outcome.retry_after_s))
+        headers = (("retry-after", str(retry_after_s)), *headers)
+    return problem(status, detail, members=members, headers=headers)
+
+
+def _measured(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    """The start kind, and how long the event waited for an instance, for its start, and ran (Server-Timing, in ms)."""
+    if outcome.start is None:
+        return ()
+    queue_us, start_us, run_us = (phase_ns // 1000 for phase_ns in phases_ns(outcome))
+    return (
+        ("x-forklight-start", outcome.start),
+        ("server-timing", f"queue;dur={queue_us / 1000}, start;dur={start_us / 1000}, run;dur={run_us / 1000}"),
+    )
+
+
+def _traceparent(headers: Headers) -> str | None:
+    """As it came if it is one, else None: a broken one starts a new trace (W3C Trace Context §3.2)."""
+    value = headers.get("traceparent") or headers.get("ce-traceparent")
+    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

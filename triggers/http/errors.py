@@ -1,0 +1,29 @@
+"""What can go wrong with the http trigger, and the one exception that ends a request before it becomes an event."""
+
+
+class HttpTriggerError(Exception):
+    """Something the operator has to change; the message is one line that says what and how."""
+
+
+class ListenError(HttpTriggerError):
+    """The address cannot be listened on."""
+
+
+class ParserError(HttpTriggerError):
+    """aiohttp came without its C parser."""
+
+
+class RouteError(HttpTriggerError):
+    """A route is malformed, or two routes claim the same requests."""
+
+
+class RefusedError(Exception):
+    """A request, and with it its connection, ends here with `status` (RFC 9110 §15); no function sees it.
+
+    `detail` tells the client why.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail

@@ -1,0 +1,118 @@
+"""What a request line and its headers say, once they are safe to believe. Stricter than the parser where it is lenient.
+
+Nothing here is normalised: a request that two programs in a row could read in two ways is refused (RFC 9112 §11).
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from msgspec import Struct
+
+from bus.event import Headers
+from triggers.http.errors import RefusedError
+
+_FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection", "expect"})
+"""Misread by a neighbour that takes `_` for `-`, these would frame or route the request differently."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
+
+
+class Head(Struct, frozen=True):
+    """`path` is as received, percent-encoded, without the query; header names are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    host: str
+    headers: Headers
+
+
+def parse_head(method: str, target: str, version: tuple[int, int], headers: Iterable[tuple[str, str]]) -> Head:
+    """Raises RefusedError: 400 for what is malformed, 417 and 501 for what is asked and not offered."""
+    if version not in ((1, 1), (1, 0)):
+        raise RefusedError(400, "the request must be HTTP/1.1 or HTTP/1.0")
+    if not target.isascii() or "#" in target:
+        raise RefusedError(400, "the request target must be percent-encoded and have no fragment")
+    if method == "CONNECT":
+        raise RefusedError(501, "this server is no proxy")
+    joined = join_headers(headers)
+    if version == (1, 0):
+        # Such a client does not know what a 100 is (RFC 9110 §10.1.1).
+        joined.pop("expect", None)
+    _check_framing(joined, version)
+    host = joined.get("host", "")
+    if not target.startswith("/") and target != "*":
+        host, target = _split_absolute(target)
+        joined["host"] = host
+    if not _is_host(host):
+        raise RefusedError(400, "the host is malformed")
+    path, _, query = target.partition("?")
+    return Head(method, path, query, host, joined)
+
+
+def join_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Lower-case names; values of the same name joined as RFC 9110 §5.3 and, for cookies, RFC 9113 §8.2.3 have it.
+
+    Bytes that are not UTF-8 are read as Latin-1. Raises RefusedError (400) for a look-alike of a framing header.
+    """
+    joined: Headers = {}
+    for cased, value in headers:
+        name = cased.lower()
+        text = value if value.isascii() else _repair(value)
+        if name in joined:
+            text = joined[name] + ("; " if name == "cookie" else ", ") + text
+        elif "_" in name and name.replace("_", "-") in _FRAMING:
+            raise RefusedError(400, f"the header {name!r} could be taken for {name.replace('_', '-')!r}")
+        joined[name] = text
+    return joined
+
+
+def expects_continue(headers: Headers) -> bool:
+    """Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1)."""
+    return "expect" in headers
+
+
+def content_length(headers: Headers) -> int | None:
+    """Bytes the client announced; the parser has already refused what is no number."""
+    value = headers.get("content-length")
+    return None if value is None else int(value)
+
+
+def _check_framing(headers: Headers, version: tuple[int, int]) -> None:
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        if version == (1, 0):
+            raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding")
+        if "content-length" in headers:
+            raise RefusedError(400, "Transfer-Encoding and Content-Length exclude each other")
+        if coding.lower() != "chunked":
+            raise RefusedError(501, "the only Transfer-Encoding understood is 'chunked'")
+    expect = headers.get("expect")
+    if expect is not None and expect.lower() != "100-continue":
+        raise RefusedError(417, "the only expectation understood is '100-continue'")
+
+
+def _split_absolute(target: str) -> tuple[str, str]:
+    """`http://host/path` → (host, /path): its authority counts, not the Host header (RFC 9112 §3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    if scheme.lower() not in ("http", "https") or not separator:
+        raise RefusedError(400, "the request target must start with a slash")
+    end = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
+    host, path = rest[:end], rest[end:]
+    if not host:
+        raise RefusedError(400, "the request target has no host")
+    return host, path if path.startswith("/") else "/" + path
+
+
+@lru_cache(maxsize=256)
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None
+
+
+def _repair(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="surrogateescape").decode("latin-1")
+    return value

@@ -1,0 +1,177 @@
+"""Which route takes a request. Decided on decoded segments, so `/gr%65et` is `/greet` and `%2F` never splits a segment.
+
+The most specific route that takes the method wins: segment by segment from the left, literal before `int`, `float`,
+`uuid`, `str` and `path`. A trailing slash counts. An empty segment (`//`) matches nothing but `path`. Segments `.` and
+`..`, encoded or not and also between encoded slashes, are refused rather than resolved: a proxy in front may have
+judged another path than the one they would make.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
+
+from triggers.http.errors import RefusedError, RouteError
+from triggers.http.settings import Route
+from triggers.http.templates import KINDS, Segment, check_methods, convert, parse_template
+
+
+class Match(Struct, frozen=True):
+    """The route that takes the request, and its typed parameters by name."""
+
+    route: Route
+    params: dict[str, Any] = {}
+
+
+class Allowed(Struct, frozen=True):
+    """The path exists, the method does not: `methods` is what an Allow header says (RFC 9110 §10.2.1)."""
+
+    methods: tuple[str, ...]
+
+
+_Owner = tuple[Route, tuple[str, ...]]
+
+
+class _Node:
+    """One segment deep in the trie. `routes` maps a method to the route that ends here and its parameter names."""
+
+    __slots__ = ("branches", "literals", "routes")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.branches: dict[str, _Node] = {}
+        self.routes: dict[str, _Owner] = {}
+
+
+class RouteTable:
+    """Immutable once built: to change routes, build another and put it in the place of this one."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        """Raises RouteError naming the route that is malformed, or both that claim the same requests."""
+        self._root = _Node()
+        self._literal: dict[str, dict[str, Match]] = {}
+        self._methods: set[str] = set()
+        for route in routes:
+            self._add(route, parse_template(route.path))
+        _sort_branches(self._root)
+
+    def find(self, method: str, path: str) -> Match | Allowed | None:
+        """`path` as received, without query. None: no such path. RefusedError (400): a path unfit to match."""
+        by_method = self._literal.get(path)
+        if by_method is not None and method in by_method:
+            return by_method[method]
+        if path == "*":
+            return Allowed(_allow(self._methods))
+        values: list[Any] = []
+        allowed: set[str] = set()
+        owner = _search(self._root, decode_segments(path), 0, method, values=values, allowed=allowed)
+        if owner is not None:
+            return Match(owner[0], dict(zip(owner[1], values, strict=True)))
+        return Allowed(_allow(allowed)) if allowed else None
+
+    def _add(self, route: Route, segments: tuple[Segment, ...]) -> None:
+        node = self._root
+        for segment in segments:
+            children, key = (node.literals, segment.text) if segment.kind is None else (node.branches, segment.kind)
+            node = children.setdefault(key, _Node())
+        names = tuple(segment.text for segment in segments if segment.kind)
+        for method in check_methods(route.methods):
+            if method in node.routes:
+                _check_free(node.routes[method][0], method, route)
+            node.routes[method] = (route, names)
+        _add_head(node)
+        self._methods.update(node.routes)
+        if not names:
+            self._literal[route.path] = {method: Match(owner) for method, (owner, _) in node.routes.items()}
+
+
+def decode_segments(path: str) -> list[str]:
+    """`/a/b%2Fc` → `["a", "b/c"]`. Raises RefusedError (400): bad escapes, not UTF-8, NUL, dot segments."""
+    if not path.startswith("/"):
+        raise RefusedError(400, "the request target has no path")
+    segments = path[1:].split("/")
+    if "%" in path:
+        segments = [_decode(segment) for segment in segments]
+        parts = [part for segment in segments for part in segment.split("/")]
+    else:
+        parts = segments
+    if "." in parts or ".." in parts:
+        raise RefusedError(400, "the path has a '.' or '..' segment; send it resolved")
+    return segments
+
+
+def _decode(segment: str) -> str:
+    raw = unquote_to_bytes(segment)
+    # What unquote leaves alone is a percent sign that starts no escape.
+    if len(segment) - len(raw) != 2 * segment.count("%"):
+        raise RefusedError(400, "the path has a '%' that is not followed by two hexadecimal digits")
+    if b"\0" in raw:
+        raise RefusedError(400, "the path has an encoded NUL")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise RefusedError(400, "the path is not UTF-8 after percent-decoding") from None
+
+
+def _search(
+    node: _Node, segments: list[str], index: int, method: str, *, values: list[Any], allowed: set[str]
+) -> _Owner | None:
+    """The most specific route below `node`; its parameters are left in `values`, methods met on the way in `allowed`.
+
+    Each node of the trie is looked at once at most, so a lookup costs no more than the table is large.
+    """
+    if index == len(segments):
+        return _owner(node, method, allowed)
+    text = segments[index]
+    if text in node.literals:
+        found = _search(node.literals[text], segments, index + 1, method, values=values, allowed=allowed)
+        if found is not None:
+            return found
+    if not node.branches:
+        return None
+    for kind, branch in node.branches.items():
+        value = convert(kind, segments, index)
+        if value is None:
+            continue
+        values.append(value)
+        if kind == "path":
+            found = _owner(branch, method, allowed)
+        else:
+            found = _search(branch, segments, index + 1, method, values=values, allowed=allowed)
+        if found is not None:
+            return found
+        values.pop()
+    return None
+
+
+def _owner(node: _Node, method: str, allowed: set[str]) -> _Owner | None:
+    owner = node.routes.get(method)
+    if owner is None:
+        allowed.update(node.routes)
+    return owner
+
+
+def _sort_branches(node: _Node) -> None:
+    node.branches = {kind: node.branches[kind] for kind in KINDS if kind in node.branches}
+    for child in (*node.literals.values(), *node.branches.values()):
+        _sort_branches(child)
+
+
+def _check_free(other: Route, method: str, route: Route) -> None:
+    # A HEAD that only came with the other's GET gives way.
+    if method in other.methods:
+        raise RouteError(
+            f"{method} {route.path} of function {route.function!r} takes the same requests as "
+            f"{other.path} of function {other.function!r}"
+        )
+
+
+def _add_head(node: _Node) -> None:
+    """HEAD is answered as GET without the body (RFC 9110 §9.3.2) unless a route of this path names it."""
+    if "GET" in node.routes and "HEAD" not in node.routes:
+        node.routes["HEAD"] = node.routes["GET"]
+
+
+def _allow(methods: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(methods | {"OPTIONS"}))

@@ -1,0 +1,185 @@
+"""The http trigger at work: each request becomes an event, goes over the bus, and its outcome becomes the answer."""
+
+from asyncio import CancelledError, get_running_loop
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from socket import socket
+from typing import Self
+
+import anyio
+from aiohttp import http_parser, web
+
+from bus.bus import Bus
+from bus.event import Event
+from bus.outcome import Failed, Outcome
+from triggers.http.answers import Answer
+from triggers.http.body import read_body, take_body
+from triggers.http.codec import no_route, refusal, to_answer, to_event
+from triggers.http.connection import Connection
+from triggers.http.connections import Connections
+from triggers.http.errors import ParserError, RefusedError
+from triggers.http.exchange import Request
+from triggers.http.head import parse_head
+from triggers.http.listen import port_of, start_listening
+from triggers.http.routes import Match, RouteTable
+from triggers.http.settings import HttpSettings, Route
+from triggers.http.stamps import Stamps
+
+OnInvocation = Callable[[Event, Outcome | None, int], None]
+"""Called with every event that went to the bus, its outcome (None: nobody waited for it) and the status: 499 if the
+client left, as nginx has it, 503 if a drain could not wait. Runs in the event loop: it must not block."""
+
+_LAST_REQUESTS_S = 1.0
+"""In a drain, how long open connections may still send a request, which is then answered with `Connection: close`."""
+
+_FLUSH_S = 1.0
+"""After that, how long the last answers may take to reach clients that are slow to read."""
+
+
+class HttpServer:
+    """Assign `routes` at any time: each request is looked up once, in the table of that moment."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        routes: RouteTable,
+        settings: HttpSettings,
+        *,
+        on_invocation: OnInvocation | None = None,
+        given: socket | None = None,
+        dev: bool = False,
+    ) -> None:
+        """`dev`: tracebacks and messages of exceptions reach clients. `given` is a listening socket, inherited or unix, to use instead of `settings.listen`."""
+        self.routes = routes
+        self.on_invocation = on_invocation
+        self.port = 0
+        self._bus = bus
+        self._settings = settings
+        self._given = given
+        self._dev = dev
+        self._stamps = Stamps()
+        self._calls = 0
+        self._no_calls = anyio.Event()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Self]:
+        """Listens inside the context; leaving it cuts what `drain` has not ended. Raises HttpTriggerError."""
+        require_c_parser()
+        loop = get_running_loop()
+        self._connections = Connections(self._settings, self._stamps, loop.time)
+        web_server = web.Server(self._serve, request_factory=Request, handler_cancellation=True)  # type: ignore[arg-type]
+        self._listener = await start_listening(
+            self._settings, lambda: Connection(web_server, self._connections, loop=loop), self._given
+        )
+        self.port = port_of(self._listener)
+        self._sweep()
+        try:
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.drain(0)
+            self._timer.cancel()
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._connections)
+
+    async def wait_unconnected(self) -> None:
+        """Returns at a moment when no connection is open."""
+        await self._connections.wait_empty()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stops listening, answers what still comes with `Connection: close`, then closes idle connections.
+
+        What runs has `timeout_s` in all; after that its clients get 503 and it is withdrawn.
+        """
+        self._listener.close()
+        self._connections.draining = True
+        with anyio.move_on_after(timeout_s):
+            with anyio.move_on_after(_LAST_REQUESTS_S):
+                await self._connections.wait_empty()
+            self._connections.close_idle()
+            await self._connections.wait_empty()
+        self._connections.cut()
+        with anyio.move_on_after(_FLUSH_S):
+            await self._connections.wait_empty()
+            await self._wait_no_calls()
+        self._connections.abort()
+        await self._connections.wait_empty()
+
+    async def _wait_no_calls(self) -> None:
+        while self._calls:
+            if self._no_calls.is_set():
+                self._no_calls = anyio.Event()
+            await self._no_calls.wait()
+
+    def _sweep(self) -> None:
+        """One timer keeps the deadlines of all connections; a timer of its own would cost each request two calls."""
+        settings = self._settings
+        shortest_s = min(
+            settings.header_timeout_s, settings.body_timeout_s, settings.idle_timeout_s, settings.write_timeout_s
+        )
+        self._timer = get_running_loop().call_later(min(1.0, shortest_s / 4), self._sweep)
+        self._connections.sweep()
+
+    async def _serve(self, request: Request) -> web.StreamResponse:
+        try:
+            answer = await self._answer(request)
+        except RefusedError as refused:
+            answer = refusal(refused)
+        return await request.connection.finish(request, answer)
+
+    async def _answer(self, request: Request) -> Answer:
+        parsed, connection = request.parsed, request.connection
+        head = parse_head(parsed.method, parsed.path, parsed.version, parsed.headers.items())
+        found = self.routes.find(head.method, head.path)
+        if not isinstance(found, Match):
+            return no_route(head.method, found)
+        limit_bytes = found.route.max_body_bytes
+        body = take_body(request.payload, head, limit_bytes)
+        if body is None:
+            body = await read_body(connection, request.payload, head, limit_bytes)
+        event = to_event(
+            head,
+            found,
+            body,
+            remote=connection.remote,
+            invocation_id=self._stamps.invocation_id(),
+            time=self._stamps.time(),
+        )
+        connection.enter_busy()
+        return await self._call(event, found.route)
+
+    async def _call(self, event: Event, route: Route) -> Answer:
+        self._calls += 1
+        try:
+            if route.timeout_s is None:
+                outcome = await self._bus.call(event)
+            else:
+                outcome = await self._call_within(event, route.timeout_s)
+        except CancelledError:
+            self._report(event, None, 503 if self._connections.stopped else 499)
+            raise
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._no_calls.set()
+        answer = to_answer(outcome, event.id, dev=self._dev)
+        self._report(event, outcome, answer.status)
+        return answer
+
+    async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
+        with anyio.move_on_after(timeout_s):
+            return await self._bus.call(event)
+        return Failed(kind="timeout", code="Timeout", message=f"no outcome within the route's {timeout_s:g} s")
+
+    def _report(self, event: Event, outcome: Outcome | None, status: int) -> None:
+        if self.on_invocation is not None:
+            self.on_invocation(event, outcome, status)
+
+
+def require_c_parser() -> None:
+    """Raises ParserError on aiohttp's pure-Python parser, where most of its request smuggling bugs have been."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise ParserError("aiohttp has no C parser here: install its wheel, and unset AIOHTTP_NO_EXTENSIONS")

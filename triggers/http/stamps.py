@@ -1,0 +1,53 @@
+"""What is stamped on every event and answer: ids and times, made so that the warm path does not pay for them."""
+
+from collections.abc import Callable
+from itertools import count
+from secrets import token_hex
+from time import gmtime, time_ns
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Stamps:
+    """Ids are unique across processes and machines: 64 random bits of this server, then a counter."""
+
+    def __init__(self, now_ns: Callable[[], int] = time_ns) -> None:
+        """`now_ns` is wall-clock time since the epoch."""
+        self._now_ns = now_ns
+        self._server = token_hex(8)
+        self._count = count(1)
+        self._second = -1
+        self._date = self._prefix = ""
+
+    def invocation_id(self) -> str:
+        return f"{self._server}-{next(self._count):08x}"
+
+    def time(self) -> str:
+        """Now as RFC 3339 in UTC with microseconds."""
+        now_ns = self._now_ns()
+        self._turn(now_ns // 1_000_000_000)
+        return f"{self._prefix}.{now_ns // 1000 % 1_000_000:06}Z"
+
+    def date(self) -> str:
+        """Now as a Date header has it (RFC 9110 §5.6.7)."""
+        self._turn(self._now_ns() // 1_000_000_000)
+        return self._date
+
+    def _turn(self, second: int) -> None:
+        if second != self._second:
+            self._second = second
+            self._prefix, self._date = rfc3339_second(second), http_date(second)
+
+
+def rfc3339_second(second: int) -> str:
+    """`2026-11-23T19:06:00`: a Unix time in UTC, its offset and fraction left to the caller."""
+    at = gmtime(second)
+    return f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+
+
+def http_date(second: int) -> str:
+    """`Mon, 23 Nov 2026 19:06:00 GMT`, whatever the locale."""
+    at = gmtime(second)
+    clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    return f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year:04} {clock} GMT"

@@ -1,0 +1,108 @@
+"""Path templates: `/greet/{name}` cut into segments, each a literal or one typed parameter.
+
+A parameter fills a whole segment, never an empty one; only `path` reaches over slashes, comes last and may be empty.
+
+    {name}        any text: percent-decoded UTF-8, so `%2F` gives a slash within the value
+    {id:int}      -?[0-9]{1,18}                    an int
+    {price:float} -?[0-9]+ with optional fraction  a float; no exponent, no nan
+    {u:uuid}      8-4-4-4-12 hexadecimal digits    a str in lower case
+    {rest:path}   the rest of the path             a str
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from triggers.http.errors import RouteError
+from triggers.http.settings import DEFAULT_METHODS, METHODS
+
+KINDS = ("int", "float", "uuid", "str", "path")
+"""Parameter kinds, the most specific first. A literal is more specific than any of them."""
+
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}", re.ASCII)
+_INT = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_FLOAT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+_VALUES: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+    "int": (_INT, int),
+    "float": (_FLOAT, float),
+    "uuid": (_UUID, str.lower),
+}
+
+
+class Segment(Struct, frozen=True):
+    """A literal (`kind` is None and `text` the decoded literal), or a parameter of `kind` called `text`."""
+
+    kind: str | None
+    text: str
+
+
+def parse_template(template: str) -> tuple[Segment, ...]:
+    """The segments after the leading slash; `/` has one, the empty literal. Raises RouteError with the reason."""
+    if not template.startswith("/"):
+        raise RouteError(f"path {template!r} must start with a slash")
+    if "?" in template or "#" in template or "%" in template:
+        raise RouteError(f"path {template!r} has a '?', '#' or '%': write it decoded, without query or fragment")
+    texts = template[1:].split("/")
+    segments = tuple(_parse_segment(template, text) for text in texts)
+    _check_order(template, segments)
+    return segments
+
+
+def parse_short_form(text: str) -> tuple[tuple[str, ...], str]:
+    """`GET /x` or `GET,POST /x` or `/x` → (methods, path). Raises RouteError."""
+    words = text.split()
+    if len(words) == 1:
+        return DEFAULT_METHODS, words[0]
+    if len(words) == 2:
+        return check_methods(words[0].split(",")), words[1]
+    raise RouteError(f"route {text!r} is not of the form 'GET /path' or '/path'")
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """The same methods, or RouteError: unknown, twice or none at all."""
+    for method in methods:
+        if method not in METHODS:
+            raise RouteError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    if not methods or len(set(methods)) != len(methods):
+        raise RouteError(f"methods {list(methods)!r} must name at least one, each once")
+    return tuple(methods)
+
+
+def convert(kind: str, segments: Sequence[str], index: int) -> Any:
+    """The value that a parameter of `kind` takes at `index` of decoded segments, or None if it does not match there."""
+    if kind == "path":
+        return "/".join(segments[index:])
+    text = segments[index]
+    if kind == "str":
+        return text or None
+    pattern, make = _VALUES[kind]
+    return make(text) if pattern.fullmatch(text) else None
+
+
+def _parse_segment(template: str, text: str) -> Segment:
+    match = _PARAMETER.fullmatch(text)
+    if match is None:
+        if "{" in text or "}" in text:
+            raise RouteError(f"path {template!r}: segment {text!r} must be a literal or one whole '{{name:kind}}'")
+        if text in (".", ".."):
+            raise RouteError(f"path {template!r}: no request can match the segment {text!r}")
+        return Segment(None, text)
+    kind = match[2] or "str"
+    if kind not in KINDS:
+        raise RouteError(f"path {template!r}: unknown kind {kind!r}, use one of {', '.join(KINDS)}")
+    return Segment(kind, match[1])
+
+
+def _check_order(template: str, segments: tuple[Segment, ...]) -> None:
+    names = [segment.text for segment in segments if segment.kind]
+    if len(set(names)) != len(names):
+        raise RouteError(f"path {template!r} uses a parameter name twice")
+    for segment in segments[:-1]:
+        if segment.kind == "path":
+            raise RouteError(f"path {template!r}: a 'path' parameter must be the last segment")
+        if segment == Segment(None, ""):
+            raise RouteError(f"path {template!r} has an empty segment ('//')")
