@@ -49,7 +49,10 @@ class HttpServer:
         given: socket | None = None,
         dev: bool = False,
     ) -> None:
-        """`dev`: tracebacks and messages of exceptions reach clients. `given` is a listening socket, inherited or unix, to use instead of `settings.listen`."""
+        """`given` is a listening socket, inherited or unix, to use instead of `settings.listen`.
+
+        `dev`: tracebacks and messages of exceptions reach clients.
+        """
         self.routes = routes
         self.on_invocation = on_invocation
         self.port = 0
