@@ -68,7 +68,7 @@ class CallSection(Struct, frozen=True, kw_only=True):
     caller: str = ""
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a trigger hands to the bus. `id` stays the same through every retry; `time` is RFC 3339 in UTC."""
 
     source: str

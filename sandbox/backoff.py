@@ -21,6 +21,12 @@ class Backoff(Struct, frozen=True):
         delay_s = min(LONGEST_S, FIRST_S * 2.0 ** min(self.failures, 10))
         return Backoff(self.failures + 1, now_ns + int(delay_s * 1e9))
 
+    def ended(self, now_ns: int, lived_s: float) -> "Backoff":
+        """It had been made, worked for `lived_s` and ended now. Once in a row that is no reason to wait at all."""
+        if lived_s >= HEALTHY_S or self.failures == 0:
+            return Backoff(1, now_ns)
+        return self.failed(now_ns)
+
     def remaining_s(self, now_ns: int) -> float:
         """How long to wait yet; 0 if it may be tried now."""
         return max(0.0, (self.retry_at_ns - now_ns) / 1e9)

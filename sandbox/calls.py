@@ -87,7 +87,8 @@ class Calls:
         self._asynchronous = asynchronous
         self._open: dict[int, _Call] = {}
         self._left_ns: int | None = None
-        """When we closed our end, so that a `stop` hook has its grace and no more."""
+        """When either end was closed, so that a `stop` hook has its grace and no more."""
+        self._overstayed = Verdict("crash", "Exit", "the instance did not end in time")
         self._condemned_for: tuple[Verdict, int | None] | None = None
         """Why it was killed, and the call at fault; None blames every open call."""
 
@@ -131,7 +132,7 @@ class Calls:
         if isinstance(frame, FailFrame) and frame.kind == "timeout":
             return self.breach("a timeout before the deadline", frame.i)
         if isinstance(frame, FailFrame) and frame.code == "MemoryError":
-            return [self._end(frame.i, MEMORY_EXCEEDED, frame.traceback), *self.kill(MEMORY_EXCEEDED)]
+            return [self._end(frame.i, MEMORY_EXCEEDED, frame.traceback), *self._condemn(MEMORY_EXCEEDED, frame.i)]
         return [self._end(frame.i, Answered(frame, body)), *self._after_last(now_ns)]
 
     def _late(self, frame: Frame, now_ns: int) -> list[Action]:
@@ -140,17 +141,18 @@ class Calls:
         end = self._end(frame.i, _timed_out(), traceback)
         if self._asynchronous:
             return [end, *self._after_last(now_ns)]
-        return [end, *self.kill(_timed_out())]
+        return [end, *self._condemn(_timed_out(), frame.i)]
 
     def breach(self, how: str, i: int | None = None) -> list[Action]:
         """The guest broke the protocol, in call `i` if that can be told."""
         return self._condemn(Verdict("protocol", "Breach", f"the instance sent {how}"), i)
 
-    def end_of_file(self) -> list[Action]:
-        """The guest closed its end: it cannot answer any more. Expected of one that leaves; not yet its death."""
-        if self.state == "leaving" and not self._open:
-            return []
-        return self._condemn(Verdict("crash", "Exit", "the instance closed its connection"), None)
+    def end_of_file(self, now_ns: int) -> None:
+        """The guest closed its end: it can answer no more. Mostly it dies, so it has the grace to show how."""
+        if self.state == "serving" or (self.state == "leaving" and self._left_ns is None):
+            self.state = "leaving"
+            self._left_ns = now_ns
+            self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
 
     def died(self, how: Died) -> list[Action]:
         """The process and all it started are gone. Every call still open ends now."""
@@ -183,7 +185,7 @@ class Calls:
                 call.overdue = True
                 actions.append(Cancel(i))
         if self._left_ns is not None and now_ns >= self._left_ns + self._grace_ns:
-            actions += self._condemn(Verdict("crash", "Exit", "the instance did not end in time"), None)
+            actions += self._condemn(self._overstayed, None)
         return actions
 
     def leave(self, now_ns: int) -> list[Action]:
@@ -223,6 +225,12 @@ def _crash(how: Died) -> Verdict:
     if how.code is None:
         return Verdict("crash", "Exit", "the instance is gone; nobody could tell how it ended")
     if how.code >= 0:
-        return Verdict("crash", "Exit", f"the handler ended its process with exit code {how.code}")
-    name = signal.Signals(-how.code).name if -how.code in signal.Signals._value2member_map_ else f"signal {-how.code}"
-    return Verdict("crash", "Signal", f"the instance was ended by {name}")
+        return Verdict("crash", "Exit", f"the handler ended its process with {ending(how.code)}")
+    return Verdict("crash", "Signal", f"the instance was ended by {ending(how.code)}")
+
+
+def ending(code: int) -> str:
+    """`exit code 3` or `SIGSEGV`, of what `Died` and `exited` messages tell."""
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else f"signal {-code}"

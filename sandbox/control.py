@@ -4,18 +4,21 @@ The peer is not trusted: what it sends is decoded into exact types, descriptors 
 breach, silence or end of file ends the channel. Whoever owns the channel then kills the process.
 """
 
+import array
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import anyio
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from sandbox.commons import close_all
 from sandbox.errors import Ended
-from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_BYTES
+from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_CHARS
 
 
 class Message(Struct, kw_only=True):
@@ -24,8 +27,8 @@ class Message(Struct, kw_only=True):
     t: str
     n: int | None = None
     pid: int = 0
-    code: int | str = 0
-    errno: int = 0
+    code: Annotated[int, Meta(ge=-255, le=255)] | str = 0
+    errno: Annotated[int, Meta(ge=0, le=4095)] = 0
     version: tuple[int, int, int] = (0, 0, 0)
     prefix: str = ""
     base_prefix: str = ""
@@ -54,7 +57,8 @@ class Control:
         self._on_message = on_message
         self._on_end = on_end
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
-        self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        """What the socket has not taken yet, with copies of the descriptors: the sender may close its own meanwhile."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection, self._readable)
         self.ended: str | None = None
@@ -63,7 +67,7 @@ class Control:
     async def request(self, message: dict[str, object], fds: Sequence[int] = (), *, limit_s: float) -> _Answer:
         """Send a message with a fresh `n` and wait for its answer; the caller owns the answer's descriptors.
 
-        Raises Ended if the channel ends, and ends it itself after `limit_s`. `fds` must stay open until it returns.
+        Raises Ended if the channel ends, and ends it itself after `limit_s`. Copies of `fds` are sent; see `post`.
         """
         n = message["n"]
         assert isinstance(n, int)
@@ -84,17 +88,15 @@ class Control:
             self._waiting.pop(n, None)
 
     def post(self, message: dict[str, object], fds: Sequence[int] = ()) -> None:
-        """Send without waiting for an answer. Raises Ended if the channel is closed already."""
+        """Send without waiting for an answer; `fds` stay the caller's, who may close them as soon as it returns.
+
+        Raises Ended if the channel is closed already, OSError if there are too many descriptors to copy one.
+        """
         if self.ended is not None:
             raise Ended(self.ended)
-        data = _encode(message)
-        if len(data) <= PART_BYTES:
-            self._outbox.append((data, fds))
-        else:
-            text = data.decode()
-            for at in range(0, len(text), PART_BYTES):
-                part = {"part": text[at : at + PART_BYTES], "more": at + PART_BYTES < len(text)}
-                self._outbox.append((_encode(part), ()))
+        first, *others = _parts(_encode(message))
+        self._outbox.append((first, _copies(fds)))
+        self._outbox += [(part, []) for part in others]
         self._flush()
 
     def close(self, reason: str) -> None:
@@ -105,6 +107,8 @@ class Control:
         self._loop.remove_reader(self._connection)
         self._loop.remove_writer(self._connection)
         self._connection.close()
+        while self._outbox:
+            close_all(self._outbox.popleft()[1])
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(Ended(reason))
@@ -122,25 +126,25 @@ class Control:
                 self.close(f"the process is gone ({error.strerror})")
                 return
             self._outbox.popleft()
+            close_all(fds)
         self._loop.remove_writer(self._connection)
 
     def _readable(self) -> None:
         try:
-            data, fds, flags, _ = socket.recv_fds(
-                self._connection, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, fds, flags = _receive(self._connection)
         except BlockingIOError:
             return
         except OSError:
             data, fds, flags = b"", [], 0
         if not data:
+            close_all(fds)
             self.close("the process closed its control socket")
             return
         try:
             message = _decode(data)
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise msgspec.DecodeError("it is too long")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             close_all(fds)
             self.close(f"a control message that is not one of ours: {error}")
             return
@@ -153,6 +157,36 @@ class Control:
             return
         close_all(fds)
         self._on_message(message)
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """A message as the packets to send: itself, or if it is too long for one, pieces of its text."""
+    if len(data) <= MAX_MESSAGE_BYTES:
+        return [data]
+    text = data.decode()
+    starts = range(0, len(text), PART_CHARS)
+    return [_encode({"part": text[at : at + PART_CHARS], "more": at != starts[-1]}) for at in starts]
+
+
+def _copies(fds: Sequence[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        copies.extend(map(os.dup, fds))
+    except OSError:
+        close_all(copies)
+        raise
+    return copies
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int], int]:
+    """As socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
+    fds = array.array("i")
+    room = socket.CMSG_LEN(MAX_DESCRIPTORS * fds.itemsize)
+    data, ancillary, flags, _ = connection.recvmsg(MAX_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, fds.tolist(), flags
 
 
 def _close_unclaimed(answer: asyncio.Future[_Answer]) -> None:

@@ -102,7 +102,7 @@ class Instance:
     @property
     def free_slots(self) -> int:
         """How many events it can take now; 0 once it leaves or dies."""
-        return self._calls.free_slots
+        return 0 if self.is_dead else self._calls.free_slots
 
     @property
     def is_dead(self) -> bool:
@@ -128,16 +128,20 @@ class Instance:
         """Write the event to the instance; the future gets its one outcome. Needs a free slot.
 
         The timeout counts from here. Cancelling the future means nobody waits any more: the call runs on, its outcome
-        is dropped. Raises InstanceGone if the process is dead already, so that the event can be assigned again.
+        is dropped. Raises InstanceGone if the process is dead or leaves, so that the event can be assigned again, and
+        TypeError or ValueError if something in the event's header cannot be put into JSON.
         """
-        self.invocations += 1
-        i = self.invocations
+        if self.is_dead or self._calls.state != "serving":
+            raise InstanceGone(f"instance {self.id} is gone")
+        i = self.invocations + 1
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + (self._timeout_ns if timeout_ns is None else timeout_ns)
+        frame = wire.invoke(i, deadline_ns, attempt, start, event)
         self._calls.begin(i, deadline_ns)
+        self.invocations = i
         self._log.begin(event.id)
         try:
-            self._send(wire.invoke(i, deadline_ns, attempt, start, event))
+            self._send(frame)
         except OSError as error:
             self._calls.abort(i)
             self._log.end(drain=False)
@@ -161,6 +165,8 @@ class Instance:
         """Its parent has reaped it and swept after it: the calls still open end now. `code` None: nobody could tell."""
         if self._calls.state == "dead":
             return
+        if not self.is_dead:  # its parent was quicker to tell than its pidfd
+            self._note_death()
         self._commons.sweep.remove(self)
         self._carry_out(self._calls.died(Died(code)))
         for fd in (self._socket, self.pidfd):
@@ -208,7 +214,8 @@ class Instance:
             data = b""
         if not data:
             self._loop.remove_reader(self._socket)
-            self._carry_out(self._calls.end_of_file())
+            self._calls.end_of_file(time.monotonic_ns())
+            self._expect_tick()
             return False
         try:
             for frame, body in self._frames.feed(data):
@@ -220,13 +227,17 @@ class Instance:
         return True
 
     def _died(self) -> None:
-        """The pidfd is readable. Replies it wrote before its end still count; then it is its parent's turn."""
+        """The pidfd is readable: now it is its parent's turn."""
+        self._note_death()
+        self._commons.sweep.expect(time.monotonic_ns() + BURIAL_LIMIT_NS)
+        self._parent.bury(self)
+
+    def _note_death(self) -> None:
+        """Replies it wrote before its end still count."""
         self._loop.remove_reader(self.pidfd)
         self._commons.pids.discard(self.pid)
-        self._drain_replies()
         self._dead_ns = time.monotonic_ns()
-        self._commons.sweep.expect(self._dead_ns + BURIAL_LIMIT_NS)
-        self._parent.bury(self)
+        self._drain_replies()
 
     def _drain_replies(self) -> None:
         """Read what a dead instance had written; bounded, because a child of it may hold the socket and write on."""

@@ -5,6 +5,7 @@ that nothing of ours in a function is ever uid 0. What is in the exec environmen
 neither the dispatcher's variables nor any secret is in it.
 """
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -14,13 +15,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sandbox.errors import StartFailed
 from sandbox.spec import Runtime
 
 GUEST_CONTROL_FD = 3
+GUEST_LIFELINE_FD = 4
 LOG_BYTES = 1024 * 1024
 """Kept of what a zygote or template writes outside any invocation, between two calls."""
+SPARE_DESCRIPTORS = 64
+"""What must be left before something is started: it takes a dozen, and each other under way one more."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Numeric libraries start a thread per core at import; a process with threads cannot be forked safely."""
 
 
@@ -52,21 +57,40 @@ def seal_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def spawn(runtime: Runtime, guest: Path, account: Account, control: socket.socket, log: int) -> int:
-    """Start `PYTHON -I GUEST 3` with `control` as its descriptor 3 and `log` as its output; the pid. Raises OSError."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), log)]
+def require_descriptors() -> None:
+    """Raise StartFailed unless `SPARE_DESCRIPTORS` can be opened: a start that runs out halfway costs its template."""
+    opened: list[int] = []
+    try:
+        opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        while len(opened) < SPARE_DESCRIPTORS:
+            opened.append(os.dup(opened[0]))
+    except OSError as error:
+        raise StartFailed(f"the dispatcher has too few file descriptors left: {error.strerror}") from None
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def spawn(runtime: Runtime, guest: Path, account: Account, control: socket.socket, *, log: int, lifeline: int) -> int:
+    """Start `PYTHON -I GUEST 3 4`, with `control` and `lifeline` as those descriptors and `log` as its output; the pid.
+
+    The lifeline is armed from here, as an interpreter that has not read its first line yet can do nothing itself.
+    Raises OSError.
+    """
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), log, lifeline)]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, high[1], 1),
         (os.POSIX_SPAWN_DUP2, high[1], 2),
         (os.POSIX_SPAWN_DUP2, high[0], GUEST_CONTROL_FD),
+        (os.POSIX_SPAWN_DUP2, high[2], GUEST_LIFELINE_FD),
     ]
-    argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD)]
+    argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
     try:
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             argv[0],
             argv,
-            {"PATH": _PATH, "LANG": "C.UTF-8", **_ONE_THREAD, **runtime.env},
+            {"PATH": _PATH, "LANG": "C.UTF-8", **ONE_THREAD, **runtime.env},
             file_actions=actions,
             setpgroup=0,
             setsigmask=(),
@@ -75,6 +99,16 @@ def spawn(runtime: Runtime, guest: Path, account: Account, control: socket.socke
     finally:
         for fd in high:
             os.close(fd)
+    _arm(lifeline, pid)
+    return pid
+
+
+def _arm(lifeline: int, group: int) -> None:
+    """Have the kernel SIGKILL the process group once the write end of the pipe is gone: fcntl(2), F_SETSIG, O_ASYNC."""
+    with contextlib.suppress(ProcessLookupError):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -group)
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def _become(account: Account) -> list[str]:

@@ -78,12 +78,16 @@ class LogPipe:
             return False
         *lines, partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._emit(line)
-        while len(partial) > LINE_BYTES:
-            self._emit(partial[:LINE_BYTES])
-            partial = partial[LINE_BYTES:]
-        self._partial = partial
+            self._emit(self._cut(line))
+        self._partial = self._cut(partial)
         return True
+
+    def _cut(self, line: bytes) -> bytes:
+        """The last piece of a line that is too long; those before it are lines of their own."""
+        while len(line) > LINE_BYTES:
+            self._emit(line[:LINE_BYTES])
+            line = line[LINE_BYTES:]
+        return line
 
     def _flush(self) -> None:
         """End the last line, and say how much was dropped."""
@@ -96,10 +100,10 @@ class LogPipe:
         self._used = self._dropped = 0
 
     def _emit(self, line: bytes) -> None:
-        if self._used + len(line) > self._limit_bytes:
+        if self._used + len(line) + 1 > self._limit_bytes:
             self._dropped += len(line) + 1
             self._used = self._limit_bytes
             return
         self._used += len(line) + 1
-        text = line[:].decode(errors="backslashreplace")
+        text = line.decode(errors="backslashreplace")
         self._sink(LogLine(self._function, self._instance, self._invocation, text))

@@ -35,8 +35,8 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
     if pid is None:
         return None
     facts = _facts(pid)
-    if _pid_of(pidfd) != pid or has_died(pidfd) or facts is None:
-        return None  # it ended while we looked, so the facts may be another's
+    if has_died(pidfd) or facts is None:
+        return None  # it ended while we looked, so the facts may be another's; while it lives, its pid is its own
     found_parent, uids = facts
     if found_parent != parent_pid or uids != {uid}:
         raise Forged(f"process {pid} has parent {found_parent} and users {sorted(uids)}, not {parent_pid} and {uid}")
@@ -57,17 +57,26 @@ def _pid_of(pidfd: int) -> int | None:
 def _facts(pid: int) -> tuple[int, set[int]] | None:
     """(parent pid, all user ids) of a process, or None if it is gone."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            lines = dict(line.split(b":", 1) for line in status)
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as status:
+            text = status.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(lines[b"PPid"]), set(map(int, lines[b"Uid"].split()))
+    return int(_field(text, b"\nPPid:")), set(map(int, _field(text, b"\nUid:").split()))
+
+
+def _field(text: bytes, name: bytes) -> bytes:
+    """The rest of the line after `name`. The process's own name, in the first line, cannot hold a line break."""
+    start = text.index(name) + len(name)
+    return text[start : text.index(b"\n", start)]
 
 
 def memory_kb(pid: int) -> int | None:
-    """Resident memory in KiB, or None if the process is gone. Readable for every user, unlike smaps."""
+    """Resident memory in KiB, or None if the process is gone or we have no descriptor left to look with.
+
+    Readable for every user, unlike smaps.
+    """
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None

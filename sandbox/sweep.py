@@ -56,6 +56,8 @@ class Sweep:
         self._timer = None
         now_ns = time.monotonic_ns()
         for watched in tuple(self._watched):
+            if watched not in self._watched:  # the tick of another has removed it
+                continue
             at_ns = watched.tick(now_ns)
             if at_ns is not None:
                 self.expect(at_ns)

@@ -17,13 +17,14 @@ import anyio
 
 from sandbox import processes, stacks
 from sandbox.box import Box
+from sandbox.calls import ending
 from sandbox.channels import Channels
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Body, Instance
-from sandbox.launch import LOG_BYTES
+from sandbox.launch import LOG_BYTES, ONE_THREAD
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
@@ -46,20 +47,27 @@ class Template:
         self.ended: str | None = None
         """Why it forks no more, or None while it does."""
         self.gone = anyio.Event()
-        """Set once the process is dead, and the orphans it left are swept."""
+        """Set once the process is dead, the orphans it left are swept and its last instance is buried."""
         self.instances: dict[int, Instance] = {}
         self.n = commons.number()
         self.pid = 0
+        self.born = False
+        """Whether its process was ever made; what never was, has no end either."""
+        self.rss_kb = 0
+        """Its memory after the import: what every instance shares with it."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
         self._forking: dict[int, int | None] = {}
         """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
-        self._dead = False
+        self.is_dead = False
+        self._settled = False
         self._retired = False
+        self._has_loaded = False
         self._may_end = False
         """Its control socket closes because it stops or becomes an instance: no reason to kill it."""
         self._last_stack = ""
+        self._exit_code: int | None = None
 
     @property
     def must_become(self) -> bool:
@@ -75,11 +83,14 @@ class Template:
                 pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box)
         except BaseException:
             self._commons.remove_folder(self._folder)
+            self.gone.set()
             raise
         self.pid = pid or 0
+        self.born = True
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.sink)
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+        self._end_if_done()  # it may have been retired meanwhile
         await self._load()
 
     async def _load(self) -> None:
@@ -92,6 +103,9 @@ class Template:
             limit_s = spec.init_timeout_s + spec.grace_s
             answer, fds = await self._control.request(self._load_message(), limit_s=limit_s)
         except Ended as error:
+            if self.zygote.ended is not None:
+                raise Ended(f"its zygote ended: {self.zygote.ended}") from None
+            await self.gone.wait()
             raise self._load_error(str(error)) from None
         except BaseException:
             self._control.close("nobody waits for it any more")
@@ -100,10 +114,12 @@ class Template:
             overtime.cancel()
             self._commons.sweep.remove(self)
         close_all(fds)
-        if answer.t == "failed":
+        if answer.t != "loaded":
             self._control.close("it could not load")
             raise LoadFailed(str(answer.code), answer.message, answer.traceback)
         self.loaded = answer
+        self._has_loaded = True
+        self.rss_kb = processes.memory_kb(self.pid) or 0
 
     def _load_message(self) -> dict[str, object]:
         spec = self.spec
@@ -129,7 +145,7 @@ class Template:
             "open_files": spec.limits.open_files,
             "file_bytes": FILE_BYTES,
         }
-        env = {**own, **spec.env, **spec.secrets}
+        env = {**own, **ONE_THREAD, **spec.runtime.env, **spec.env, **spec.secrets}
         return {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
 
     def _load_error(self, reason: str) -> LoadFailed:
@@ -138,11 +154,12 @@ class Template:
             limit_mib = self.spec.limits.template_memory_bytes // (1024 * 1024)
             message = f"loading {self.spec.name!r} used more than template_memory, {limit_mib} MiB"
             return LoadFailed("InitFailed", message)
-        stack = self._last_stack if self._dead else self._channels.read_stack()
         if reason.startswith("no answer"):
             message = f"loading {self.spec.name!r} took longer than init_timeout, {self.spec.init_timeout_s:g} s"
-            return LoadFailed("InitTimeout", message, stacks.readable(stack))
-        return LoadFailed("InitFailed", f"the process that loaded {self.spec.name!r} ended: {reason}", stack)
+            return LoadFailed("InitTimeout", message, stacks.readable(self._last_stack))
+        how = reason if self._exit_code is None else ending(self._exit_code)
+        message = f"the process that loaded {self.spec.name!r} ended: {how}"
+        return LoadFailed("InitFailed", message, stacks.readable(self._last_stack))
 
     async def fork(self) -> Instance:
         """A new instance; it may be given its first event at once. Raises Ended (this template's) or StartFailed."""
@@ -161,11 +178,11 @@ class Template:
             del self._forking[n]
             self._end_if_done()
             raise
-        body = Body(identity, pid or 0, pidfd, channels, folder, self.loaded.rss_kb, self.loaded.asynchronous)
+        body = Body(identity, pid or 0, pidfd, channels, folder, self.rss_kb, self.loaded.asynchronous)
         instance = self.instances[n] = Instance(self.spec, body, self._commons, self)
         code = self._forking.pop(n)
-        if code is not None:
-            instance.buried(code)
+        if code is not None:  # soon, as whoever asked for it has to learn of the instance before its end
+            asyncio.get_running_loop().call_soon(instance.buried, code)
         if self.ended is not None and not self.must_become:
             instance.leave()
             raise Ended(self.ended)
@@ -210,18 +227,24 @@ class Template:
         self._control.close(reason)
 
     def _end_if_done(self) -> None:
-        if self._retired and not self.instances and not self._forking and not self._may_end and not self._dead:
-            self._may_end = True
+        if not self.born or self.instances or self._forking:
+            return
+        if self._settled:
+            self._channels.close()  # not before: a newborn instance is still in the process group of this lifeline
+            self.gone.set()
+            self.on_gone(self)
+        elif self._retired and not self._may_end and not self.is_dead:
+            self._may_end = self._has_loaded  # while it imports it does not listen, and is killed
             self._control.close("it was retired")
             asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, self._kill_if_alive)
 
     def _kill_if_alive(self) -> None:
-        if not self._dead:
+        if not self.is_dead:
             processes.kill(self._pidfd)
 
     def bury(self, instance: Instance) -> None:
         """While the template lives it reaps and sweeps by itself, and says so with `exited`."""
-        if self._dead or self.must_become:
+        if self.is_dead or self.must_become:
             self._commons.tasks.start_soon(self._bury_orphan, instance)
 
     def bury_overdue(self, instance: Instance) -> None:
@@ -254,8 +277,9 @@ class Template:
         self.ended = self.ended or reason
         if not self._may_end:
             processes.kill(self._pidfd)
-        for instance in tuple(self.instances.values()):
-            instance.leave()
+        if not self.must_become:  # else this is how it became its instance
+            for instance in tuple(self.instances.values()):
+                instance.leave()
         self.on_end(self)
 
     def tick(self, now_ns: int) -> int:
@@ -267,22 +291,23 @@ class Template:
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
-        self._dead = True
+        self.is_dead = True
         self._last_stack = self._channels.read_stack()
         self._commons.pids.discard(self.pid)
         self._control.close("the process ended")
         self._log.close()
-        self._channels.close()
         os.close(self._pidfd)
-        self._commons.tasks.start_soon(self._settle_estate)
+        unburied = [instance for instance in self.instances.values() if instance.is_dead]
+        self._commons.tasks.start_soon(self._settle_estate, unburied)
 
-    async def _settle_estate(self) -> None:
-        """Have what it left behind killed; bury those of its instances that died before it could."""
+    async def _settle_estate(self, unburied: list[Instance]) -> None:
+        """Have what it left behind killed; bury those of its instances that died before it could. Later ones `bury`."""
         with anyio.CancelScope(shield=True):
             await self.zygote.sweep(sorted(self._commons.pids))
+        if not self.must_become:  # else the instance's burial asks for it
+            self._exit_code = self.zygote.exit_codes.pop(self.pid, None)
         self._commons.remove_folder(self._folder)
-        for instance in tuple(self.instances.values()):
-            if instance.is_dead:
-                instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
-        self.gone.set()
-        self.on_gone(self)
+        for instance in unburied:
+            instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
+        self._settled = True
+        self._end_if_done()

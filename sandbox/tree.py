@@ -4,7 +4,7 @@ Theory of operation. Everything is made when it is first needed, once, however m
 event had to wait for is its start kind: `fork` if a template was there, `load` if it had to be made, `boot` if even the
 zygote was missing. What dies is replaced: at once when it had been healthy, with back-off when it keeps failing, and
 meanwhile every start fails at once with the stored reason. A version that is kept has its template restarted as soon as
-it dies. When the tree ends, everything below it has ended first.
+it dies; what no version needs any more ends. When the tree ends, everything below it has ended first.
 """
 
 import contextlib
@@ -26,12 +26,15 @@ from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.logs import LogSink
 from sandbox.spec import FunctionSpec, Runtime
+from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
 
 CLOSE_LIMIT_S = 10.0
 """How long the end of everything may take politely; then the zygotes kill what is left."""
 _SHUTDOWN = Verdict("crash", "InstanceKilled", "the server was shut down")
+BACKGROUND_LOADS = 2
+"""Templates that are loaded at a time before any event needs them, so that those which one needs get the processors."""
 BOOT_LIMIT_S = 60.0
 """How long a zygote may take to load what it preloads."""
 
@@ -52,12 +55,17 @@ class _Place:
             error = self.error
             raise LoadFailed(error.code, error.message, error.traceback, self.backoff.retry_at_ns)
 
-    def failed(self, error: LoadFailed | None = None) -> None:
-        """It could not be made, for the reason given; or it ended after it had been."""
+    def failed(self, error: LoadFailed) -> None:
+        """It could not be made, for the reason given."""
+        self.backoff = self.backoff.failed(time.monotonic_ns())
+        error.retry_at_ns = self.backoff.retry_at_ns
+        self.error = error
+
+    def ended(self) -> None:
+        """It ended after it had been made."""
         now_ns = time.monotonic_ns()
-        lived_s = 0.0 if error is not None else (now_ns - self.made_ns) / 1e9
-        self.backoff = self.backoff.failed(now_ns, lived_s)
-        self.error = error or LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
+        self.backoff = self.backoff.ended(now_ns, (now_ns - self.made_ns) / 1e9)
+        self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
 
     def filled(self) -> None:
         """It was made."""
@@ -75,7 +83,9 @@ class _Branch(_Place):
     """One version's template. `keeper` restarts it as soon as it ends, until it is cancelled."""
 
     template: Template | None = None
+    made_by: StartKind = "load"
     keeper: anyio.CancelScope | None = None
+    dropped = False
 
     def __init__(self, spec: FunctionSpec) -> None:
         super().__init__()
@@ -89,22 +99,30 @@ class Tree:
         self._commons = commons
         self._roots: dict[str, _Root] = {}
         """By the whole of what a runtime is: the same name with other libraries is another zygote."""
-        self._branches: dict[str, _Branch] = {}
+        self._branches: dict[tuple[str, str], _Branch] = {}
+        """By function and version: functions with the same code may differ in limits, and each has its own log."""
         self._templates: set[Template] = set()
-        """All that live, also those that only wait for their last instance."""
+        """All that live, or whose instances do."""
+        self._zygotes: set[Zygote] = set()
+        self._background = anyio.CapacityLimiter(BACKGROUND_LOADS)
+
+    @property
+    def sweep(self) -> Sweep:
+        """The one timer; pools put their deadlines on it too."""
+        return self._commons.sweep
 
     async def start(self, spec: FunctionSpec) -> tuple[Instance, StartKind]:
         """A new instance of this version and what it had to wait for.
 
         Raises LoadFailed (with the stored reason while it backs off), or StartFailed if the machine has no room.
         """
-        template, kind = await self._template(self._branch(spec))
+        branch = self._branch(spec)
         try:
-            return await template.fork(), kind
-        except Ended:  # it died under our hands: once more with a new one
-            template, kind = await self._template(self._branch(spec))
+            return await self._start(branch)
+        except Ended:  # the template or its zygote died under our hands: once more with new ones
+            pass
         try:
-            return await template.fork(), kind
+            return await self._start(branch)
         except Ended as error:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
 
@@ -115,95 +133,145 @@ class Tree:
             branch.keeper = anyio.CancelScope()
             self._commons.tasks.start_soon(self._keep, branch, branch.keeper)
 
-    def drop(self, version: str) -> None:
+    def drop(self, spec: FunctionSpec) -> None:
         """This version is not current any more: its instances finish what they run, then all of it ends."""
-        branch = self._branches.pop(version, None)
+        branch = self._branches.pop((spec.name, spec.version), None)
         if branch is None:
             return
+        branch.dropped = True
         if branch.keeper is not None:
             branch.keeper.cancel()
         if branch.template is not None:
             branch.template.retire()
+        root = self._roots.get(repr(spec.runtime))
+        if root is not None and root.zygote is not None:
+            self._stop_if_idle(root.zygote)
+
+    def template_of(self, spec: FunctionSpec) -> Template | LoadFailed | None:
+        """This version's live template, or why there is none, or None if it was not needed so far or is being made."""
+        branch = self._branches.get((spec.name, spec.version))
+        if branch is None:
+            return None
+        backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
+        return branch.template or (branch.error if backing_off else None)
 
     def templates(self) -> list[Template]:
         """All live templates, for `ps` and for tests."""
-        return sorted(self._templates, key=lambda template: template.n)
+        return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
 
     def zygotes(self) -> list[Zygote]:
-        """All live zygotes."""
-        return [root.zygote for root in self._roots.values() if root.zygote is not None]
+        """All live zygotes, also those that still start."""
+        return sorted(self._zygotes, key=lambda zygote: zygote.pid)
 
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
-        for version in tuple(self._branches):
-            self.drop(version)
+        for branch in tuple(self._branches.values()):
+            self.drop(branch.spec)
         ending = tuple(self._templates)
         for template in ending:
             for instance in tuple(template.instances.values()):
                 instance.kill(_SHUTDOWN) if instance.state == "busy" else instance.leave()
             template.retire()
-        with anyio.move_on_after(CLOSE_LIMIT_S):
-            for template in ending:
-                await template.gone.wait()
+        await _all_gone(ending)
         async with anyio.create_task_group() as stopping:
             for zygote in self.zygotes():
                 stopping.start_soon(zygote.stop)
+        await _all_gone(ending)  # of what did not go politely, the zygotes have made an end
         self._commons.sweep.close()
 
     def _branch(self, spec: FunctionSpec) -> _Branch:
-        return self._branches.setdefault(spec.version, _Branch(spec))
+        branch = self._branches.get((spec.name, spec.version))
+        if branch is None:
+            branch = self._branches[spec.name, spec.version] = _Branch(spec)
+        return branch
 
     async def _keep(self, branch: _Branch, scope: anyio.CancelScope) -> None:
+        backoff = Backoff()
         with scope:
             while True:
                 try:
-                    await self._template(branch)
-                except (LoadFailed, StartFailed):
-                    await anyio.sleep(branch.backoff.remaining_s(time.monotonic_ns()))
+                    async with self._background:
+                        await self._fill(branch)
+                except (LoadFailed, StartFailed, Ended):
+                    backoff = backoff.failed(time.monotonic_ns())
+                    await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
                 else:
+                    backoff = Backoff()
                     await branch.vacant.wait()
 
-    async def _template(self, branch: _Branch) -> tuple[Template, StartKind]:
+    async def _start(self, branch: _Branch) -> tuple[Instance, StartKind]:
+        kind = await self._fill(branch)
         template = branch.template
-        if template is not None:
-            if template.must_become:  # good for one instance only: whoever comes first has it
-                branch.template = None
-            return template, "fork" if not template.must_become else "load"
+        if template is None:
+            raise Ended("it ended as soon as it was loaded")
+        launch.require_descriptors()
+        if template.must_become:  # good for one instance only: whoever comes first has it
+            branch.template = None
+            branch.vacant.set()
+        return await template.fork(), kind
+
+    async def _fill(self, branch: _Branch) -> StartKind:
+        """Have the branch filled; what that had to wait for. Raises LoadFailed, StartFailed, Ended."""
+        if branch.template is not None:
+            return "load" if branch.template.must_become else "fork"
         async with branch.lock:
-            if branch.template is not None and not branch.template.must_become:
-                return branch.template, "load"
+            if branch.template is not None:
+                return branch.made_by  # somebody else made it, and this start waited for all of that
             branch.refuse_early()
             zygote, booted = await self._zygote(branch.spec.runtime)
             try:
-                template = await self._load(branch, zygote)
+                await self._load(branch, zygote)
             except LoadFailed as error:
                 branch.failed(error)
                 raise
-            except Ended as error:
-                branch.failed(failure := LoadFailed("InitFailed", f"its zygote ended: {error}"))
-                raise failure from None
-            return template, "boot" if booted else "load"
+            branch.made_by = "boot" if booted else "load"
+            return branch.made_by
 
-    async def _load(self, branch: _Branch, zygote: Zygote) -> Template:
+    async def _load(self, branch: _Branch, zygote: Zygote) -> None:
+        if branch.dropped:
+            self._stop_if_idle(zygote)
+            raise StartFailed(f"this version of {branch.spec.name!r} was dropped")
+        launch.require_descriptors()
         template = Template(branch.spec, zygote, self._commons)
         template.on_end = lambda ended: self._template_ended(branch, ended)
-        template.on_gone = self._templates.discard
+        template.on_gone = self._template_gone
         self._templates.add(template)
         try:
             await template.start(NO_BOX)
         except BaseException:
-            if template.pid == 0:
-                self._templates.discard(template)
+            if not template.born:
+                self._template_gone(template)
             raise
+        if template.ended is not None:
+            raise Ended(template.ended)
         branch.template = template
         branch.filled()
-        return template
+        if branch.dropped:  # while it was loaded
+            template.retire()
 
     def _template_ended(self, branch: _Branch, template: Template) -> None:
         if branch.template is template:
             branch.template = None
-            branch.failed()
             branch.vacant.set()
+            if not branch.dropped and template.zygote.ended is None:  # else it is not its own fault
+                branch.ended()
+
+    def _template_gone(self, template: Template) -> None:
+        self._templates.discard(template)
+        self._stop_if_idle(template.zygote)
+
+    def _stop_if_idle(self, zygote: Zygote) -> None:
+        """A zygote of a runtime that no version needs any more ends after its last template."""
+        if any(branch.spec.runtime == zygote.runtime for branch in self._branches.values()):
+            return
+        root = self._roots[repr(zygote.runtime)]
+        if root.zygote is zygote and all(template.zygote is not zygote for template in self._templates):
+            root.zygote = None
+            self._commons.tasks.start_soon(self._stop, zygote)
+
+    async def _stop(self, zygote: Zygote) -> None:
+        with anyio.CancelScope(shield=True):
+            await zygote.stop()
 
     async def _zygote(self, runtime: Runtime) -> tuple[Zygote, bool]:
         """The runtime's zygote, and whether this call had to wait for its start."""
@@ -214,9 +282,12 @@ class Tree:
             if root.zygote is not None:
                 return root.zygote, True
             root.refuse_early()
+            launch.require_descriptors()
             try:
                 zygote = Zygote(runtime, self._commons)
+                self._zygotes.add(zygote)
                 zygote.on_end = lambda ended: self._zygote_ended(root, ended)
+                zygote.on_gone = self._zygotes.discard
                 await zygote.preload(BOOT_LIMIT_S)
             except LoadFailed as error:
                 root.failed(error)
@@ -229,10 +300,17 @@ class Tree:
         """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
         if root.zygote is zygote:
             root.zygote = None
-            root.failed()
+            root.ended()
         for template in tuple(self._templates):
             if template.zygote is zygote:
                 template.retire()
+
+
+async def _all_gone(templates: tuple[Template, ...]) -> None:
+    """Wait for their ends, but not longer than `CLOSE_LIMIT_S`."""
+    with anyio.move_on_after(CLOSE_LIMIT_S):
+        for template in templates:
+            await template.gone.wait()
 
 
 @contextlib.asynccontextmanager

@@ -4,15 +4,18 @@ Nothing is allocated from a length that a guest sent: a length over its limit is
 memory grows only by bytes that have really arrived. A guest's JSON is decoded into exact types or is a breach.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct, to_builtins
+from msgspec.structs import replace
 
 from bus import Event, Output
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
 
-_OutputHead = tuple[Literal["send", "publish", "spawn"], str, str, int, float, str | None, dict[str, str]]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Seconds = Annotated[float, Meta(ge=0)]
+_OutputHead = tuple[Literal["send", "publish", "spawn"], str, str, _Count, _Seconds, str | None, dict[str, str]]
 """kind, name, content type, length of its body, delay in seconds, id, headers"""
 
 
@@ -21,21 +24,21 @@ class Breach(Exception):
 
 
 class _Numbers(Struct, kw_only=True):
-    i: int
-    started_ns: int = 0
-    finished_ns: int = 0
-    cpu_ns: int = 0
-    peak_rss_kb: int = 0
-    log: int = 0
+    i: _Count
+    started_ns: _Count = 0
+    finished_ns: _Count = 0
+    cpu_ns: _Count = 0
+    peak_rss_kb: _Count = 0
+    log: _Count = 0
 
 
 class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True):
     """The handler returned. The body holds `length` bytes of result, then the outputs' bodies in order."""
 
-    status: int = 200
+    status: Annotated[int, Meta(ge=100, le=599)] = 200
     type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    length: int
+    length: _Count
     out: tuple[_OutputHead, ...] = ()
 
 
@@ -46,7 +49,7 @@ class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
     code: str
     message: str
     traceback: str = ""
-    retry_after_s: float | None = None
+    retry_after_s: _Seconds | None = None
 
 
 Frame = OkFrame | FailFrame
@@ -88,22 +91,21 @@ class Frames:
         end = start + body_length
         if len(data) < end:
             return None, 0
+        if end <= ONE_WRITE_BYTES:  # of little data a slice is cheaper than a view
+            return (_checked(data[LENGTHS.size : start], body_length), bytes(data[start:end])), end
         with memoryview(data) as view:
             frame = _checked(view[LENGTHS.size : start], body_length)
             return (frame, bytes(view[start:end])), end
 
 
-def _checked(header: memoryview, body_length: int) -> Frame:
+def _checked(header: bytes | bytearray | memoryview, body_length: int) -> Frame:
     try:
         frame: Frame = _decode(header)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Breach(f"a frame header that is not one of ours: {error}") from None
     expected = 0
     if isinstance(frame, OkFrame):
-        lengths = [frame.length, *(head[3] for head in frame.out)]
-        if min(lengths) < 0 or not 100 <= frame.status <= 599:
-            raise Breach("a frame header with a negative length or an impossible status")
-        expected = sum(lengths)
+        expected = frame.length + (sum(head[3] for head in frame.out) if frame.out else 0)
     if expected != body_length:
         raise Breach(f"a frame body of {body_length} bytes whose header speaks of {expected}")
     return frame
@@ -120,7 +122,7 @@ def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
 
 def invoke(i: int, deadline_ns: int, attempt: int, start: str, event: Event) -> list[bytes]:
     """The pieces of an `invoke` frame to write in order; a small one is a single piece."""
-    head, body = _event_head(event)
+    head, body = _event_head(event) if event.items is None else _batch_head(event)
     header = {"t": "invoke", "i": i, "deadline_ns": deadline_ns, "attempt": attempt, "start": start, "event": head}
     return _pack(header, body)
 
@@ -138,14 +140,14 @@ def _pack(header: dict[str, Any], body: bytes) -> list[bytes]:
     return [start, body]
 
 
-_EVENT_FIELDS = tuple(name for name in Event.__struct_fields__ if name not in {"body", "items"})
+def _event_head(event: Event) -> tuple[Any, bytes]:
+    """The event without its bytes (what is at its default is left out of the JSON), and the bytes."""
+    return (replace(event, body=b"") if event.body else event), event.body
 
 
-def _event_head(event: Event) -> tuple[dict[str, Any], bytes]:
-    """The event without its bytes, and the bytes; a batch's bodies are joined, each item's head says its `length`."""
-    head = {name: value for name in _EVENT_FIELDS if (value := getattr(event, name)) is not None}
-    if event.items is None:
-        return head, event.body
-    pairs = [_event_head(item) for item in event.items]
-    head["items"] = [item | {"length": len(body)} for item, body in pairs]
-    return head, b"".join(body for _, body in pairs)
+def _batch_head(event: Event) -> tuple[Any, bytes]:
+    """A batch's bodies are joined, and each item's head says the `length` of its own."""
+    items = event.items or ()
+    heads = [to_builtins(_event_head(item)[0]) | {"length": len(item.body)} for item in items]
+    head = to_builtins(replace(event, items=None)) | {"items": heads}
+    return head, b"".join(item.body for item in items)

@@ -36,22 +36,24 @@ class Zygote:
         self.gone = anyio.Event()
         """Set once the process is dead and reaped."""
         self.on_end: Callable[[Zygote], None] = lambda _zygote: None
+        self.on_gone: Callable[[Zygote], None] = lambda _zygote: None
         self.exit_codes: dict[int, int] = {}
         """pid → exit code, or minus signal, of what it reaped; whoever needs one takes it out."""
         self._commons = commons
         self._stopping = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         log, log_end = os.pipe2(os.O_CLOEXEC)
+        lifeline_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(log, False)
         try:
-            self.pid = launch.spawn(runtime, commons.guest, commons.account, theirs, log_end)
+            self.pid = launch.spawn(runtime, commons.guest, commons.account, theirs, log=log_end, lifeline=lifeline_end)
         except OSError as error:
             ours.close()
-            os.close(log)
+            close_all((log, self._lifeline))
             raise LoadFailed("InitFailed", f"cannot start {runtime.python}: {error.strerror}") from None
         finally:
             theirs.close()
-            os.close(log_end)
+            close_all((log_end, lifeline_end))
         self.pidfd = os.pidfd_open(self.pid)
         commons.pids.add(self.pid)
         self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.sink)
@@ -60,15 +62,16 @@ class Zygote:
 
     async def preload(self, limit_s: float) -> None:
         """Wait until its libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
-        lifeline_end, lifeline = os.pipe2(os.O_CLOEXEC)
         request: dict[str, object] = {"t": "preload", "n": 0, "preload": self.runtime.preload}
         try:
-            hello, fds = await self._control.request(request, (lifeline_end,), limit_s=limit_s)
+            hello, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             raise LoadFailed("InitFailed", f"runtime {self.runtime.name!r} did not start: {error}") from None
+        except BaseException:
+            self._control.close("nobody waits for it any more")
+            raise
         finally:
-            os.close(lifeline_end)
-            os.close(lifeline)
+            os.close(self._lifeline)
         close_all(fds)
         wrong = _complaint(hello, self.runtime)
         if wrong is not None:
@@ -129,12 +132,13 @@ class Zygote:
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self.pidfd)
+        self._commons.pids.discard(self.pid)
+        self._control.close("the zygote died")
+        self._log.close()
         os.close(self.pidfd)
         os.waitpid(self.pid, 0)
-        self._commons.pids.discard(self.pid)
-        self._log.close()
-        self._control.close("the zygote died")
         self.gone.set()
+        self.on_gone(self)
 
 
 def _complaint(hello: Message, runtime: Runtime) -> str | None:

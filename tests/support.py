@@ -1,17 +1,20 @@
 """What tests start: real trees with real processes, on code and folders that the unprivileged user can read."""
 
+import asyncio
 import contextlib
+import json
 import os
 import pwd
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import sandbox.guest
-from bus import CallSection, Event
+from bus import CallSection, Event, Failed, Ok, Outcome
 from sandbox.launch import Account
 from sandbox.logs import LogLine
 from sandbox.spec import FunctionSpec, Runtime
@@ -54,6 +57,45 @@ def event(body: bytes = b"{}", **fields: Any) -> Event:
     return Event(body=body, call=CallSection(caller="test"), **(attributes | fields))
 
 
+def answer(outcome: Outcome) -> Any:
+    """The result of a call that has to have gone well, decoded if it is JSON."""
+    assert isinstance(outcome, Ok), outcome
+    if outcome.content_type == "application/json":
+        return json.loads(outcome.body)
+    return outcome.body if outcome.content_type is None else outcome.body.decode()
+
+
+def failure(outcome: Outcome) -> Failed:
+    """The outcome of a call that has to have failed."""
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+async def until(condition: Callable[[], Any], limit_s: float = 20.0) -> Any:
+    """Wait until `condition` is true, and return what it gave; fails after `limit_s`."""
+    end = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {limit_s:g} s: {condition}"
+        await asyncio.sleep(0.002)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended and been reaped."""
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def processes_with(mark: str) -> set[int]:
+    """The live processes that have `mark` in their command line; zombies have none."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "cmdline").read_bytes():
+                    found.add(int(entry.name))
+    return found
+
+
 class Bench:
     """A running tree, the log lines of its functions so far, and where their code lies."""
 
@@ -67,9 +109,25 @@ class Bench:
     def spec(self, folder: str, handler: str = "handler", **settings: Any) -> FunctionSpec:
         """The function `handler` of `tests/functions/FOLDER/function.py`; each handler is a version of its own."""
         identity = f"{folder}-{handler}-{abs(hash(repr(sorted(settings.items(), key=repr))))}"
-        fixed = {"name": f"{folder}-{handler}", "version": identity, "runtime": self.runtime}
+        fixed: dict[str, Any] = {"name": f"{folder}-{handler}", "version": identity, "runtime": self.runtime}
         target = handler if ":" in handler else f"function:{handler}"
         return FunctionSpec(**(fixed | {"code": self.code / folder, "handler": target} | settings))
+
+    async def call(self, spec: FunctionSpec, data: Any = None) -> Outcome:
+        """The outcome of one event with `data` on an instance of its own, which leaves afterwards."""
+        instance, kind = await self.tree.start(spec)
+        try:
+            return await instance.invoke(event(json.dumps(data).encode()), start=kind)
+        finally:
+            instance.leave()
+
+    async def answer(self, spec: FunctionSpec, data: Any = None) -> Any:
+        """What the handler returned, decoded, for a call that has to go well."""
+        return answer(await self.call(spec, data))
+
+    async def failure(self, spec: FunctionSpec, data: Any = None) -> Failed:
+        """How a call failed that has to fail."""
+        return failure(await self.call(spec, data))
 
     def texts(self) -> list[str]:
         """The texts of all log lines so far."""
@@ -89,3 +147,25 @@ async def running_tree(python: Path | None = None) -> AsyncIterator[Bench]:
         async with open_tree(guest=guest, folders=folders, sink=lines.append, account=account()) as tree:
             yield Bench(tree, code, folders, lines, interpreter)
         assert not list(folders.iterdir()), "private folders of dead processes must be gone"
+
+
+@contextlib.asynccontextmanager
+async def hosted_tree(python: Path | None = None) -> AsyncIterator[Bench]:
+    """`running_tree` for a fixture, which pytest-asyncio ends in another task than it began in: a task hosts it."""
+    ready: asyncio.Future[Bench] = asyncio.get_running_loop().create_future()
+    done = asyncio.Event()
+
+    async def host() -> None:
+        async with running_tree(python) as bench:
+            ready.set_result(bench)
+            await done.wait()
+
+    hosting = asyncio.create_task(host())
+    hosting.add_done_callback(lambda _task: ready.done() or ready.cancel())
+    await asyncio.wait({ready})
+    try:
+        if not hosting.done():
+            yield ready.result()
+    finally:
+        done.set()
+        await hosting

@@ -5,25 +5,30 @@ The loop goes on reading while handlers run, so a deadline arrives as a `cancel`
 """
 
 import asyncio
+import os
 import socket
 from typing import Any
 
 from . import handler, invocation, wire
 from .instance import has_unread_log
 
+_STACK_BYTES = 64 * 1024
+"""The size of the file for stacks, which is sealed."""
 
-def serve(function: "handler.Function", connection: socket.socket, log: int) -> None:
-    """Answer calls until end of file, then run the `stop` hook."""
-    asyncio.run(_Async(function, connection, log).serve())
+
+def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int) -> None:
+    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stacks of overdue calls."""
+    asyncio.run(_Async(function, connection, log, stack).serve())
 
 
 class _Async:
     """Open calls as tasks; replies are written whole, one at a time."""
 
-    def __init__(self, function: "handler.Function", connection: socket.socket, log: int) -> None:
+    def __init__(self, function: "handler.Function", connection: socket.socket, log: int, stack: int) -> None:
         self._function = function
         self._connection = connection
         self._log = log
+        self._stack = stack
         self._frames = wire.Frames()
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._expired: set[int] = set()
@@ -60,6 +65,7 @@ class _Async:
             self._calls[i] = asyncio.get_running_loop().create_task(self._answer(i, head, body))
         elif head["t"] == "cancel" and i in self._calls:
             self._expired.add(i)
+            os.pwrite(self._stack, _stack_of(self._calls[i]), 0)  # for the case that it does not obey
             self._calls[i].cancel()
 
     async def _answer(self, i: int, head: "dict[str, Any]", body: bytes) -> None:
@@ -83,3 +89,16 @@ class _Async:
                 await asyncio.get_running_loop().sock_sendall(self._connection, memoryview(piece)[sent:])
             except ConnectionError:
                 return
+
+
+def _stack_of(task: "asyncio.Task[None]") -> bytes:
+    """Where a task waits, as faulthandler would write it, which sees only that the thread is in the event loop."""
+    lines = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        if frame is not None:
+            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
+    text = "Task of the handler (most recent call first):\n" + "".join(reversed(lines))
+    return text.encode(errors="backslashreplace")[:_STACK_BYTES].ljust(_STACK_BYTES, b"\0")

@@ -3,6 +3,7 @@
 A peer that died with unread data shows as EPIPE or ECONNRESET: both are end of file here.
 """
 
+import array
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ def receive(control: socket.socket) -> "tuple[dict[str, Any], list[int]]":
     text, fds = "", []
     while True:
         try:
-            data, new, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            data, new = _receive_part(control)
         except (ConnectionResetError, BrokenPipeError):
             raise Ended from None
         if not data:
@@ -32,6 +33,17 @@ def receive(control: socket.socket) -> "tuple[dict[str, Any], list[int]]":
         text += message["part"]
         if not message.get("more"):
             return json.loads(text), fds
+
+
+def _receive_part(control: socket.socket) -> "tuple[bytes, list[int]]":
+    """As socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
+    fds = array.array("i")
+    room = socket.CMSG_LEN(MAX_DESCRIPTORS * fds.itemsize)
+    data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content)
+    return data, fds.tolist()
 
 
 def send(control: socket.socket, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:

@@ -49,7 +49,8 @@ def _kind(media_type: str) -> str:
 
 def _json(body: bytes, charset: str | None) -> Any:
     # RFC 8259 §8.1 wants UTF-8. Older senders use UTF-16 or 32, as the first bytes tell; byte order marks are ignored.
-    text = decode_text(body, charset or json.detect_encoding(body))
+    is_plain = charset is None and body[0] in b"{[" and b"\0" not in body[:4]
+    text = body.decode() if is_plain else decode_text(body, charset or json.detect_encoding(body))
     return _JSON.decode(text.removeprefix("\ufeff"))
 
 

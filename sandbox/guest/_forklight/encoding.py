@@ -1,9 +1,10 @@
 """From a Python value to a body and its content type, for results and outputs alike."""
 
-import json
 import math
 import sys
 from typing import Any
+
+from .jsons import make_encoder
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -34,7 +35,7 @@ def encode_text(text: str) -> bytes:
 def encode_json(value: Any) -> bytes:
     """JSON in UTF-8 (RFC 8259), with the additions of `_simpler`; keys may also be enums. Raises Unencodable."""
     try:
-        text = _ENCODER.encode(value)
+        text = _encode(value)
     except (TypeError, ValueError, RecursionError):
         # The encoder does not say where it failed and knows no enum as key: walk slowly, which names the place.
         text = _encode_slowly(value)
@@ -47,7 +48,7 @@ def _encode_slowly(value: Any) -> str:
     except RecursionError:
         raise Unencodable("$: nested too deeply to be encoded") from None
     try:
-        return _ENCODER.encode(plain)
+        return _encode(plain)
     except ValueError as error:  # an integer of thousands of digits
         raise Unencodable(f"$: {error}") from None
 
@@ -119,4 +120,4 @@ def _is_a(value: Any, module: str, name: str) -> bool:
     return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_simpler)
+_encode = make_encoder(default=_simpler, ascii_only=False)

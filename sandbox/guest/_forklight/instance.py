@@ -33,9 +33,10 @@ def main(function: "handler.Function", message: "dict[str, Any]", fds: "list[int
     _make_own(message["env"])
     gc.enable()
     connection = socket.socket(fileno=data)
+    connection.settimeout(None)  # the function may have called socket.setdefaulttimeout
     status = 1
     try:
-        status = _serve(function, connection, log)
+        status = _serve(function, connection, log, stack)
     finally:
         logs.flush()
         os._exit(status)
@@ -43,26 +44,28 @@ def main(function: "handler.Function", message: "dict[str, Any]", fds: "list[int
 
 def _make_own(env: "dict[str, str]") -> None:
     """What siblings must not share: private folders and random numbers (`random` reseeds itself after a fork)."""
-    os.environ.update(env)
+    for name, value in env.items():  # update() runs code of an abstract class, whose pages a fork would have to copy
+        os.environ[name] = value
     if "tempfile" in sys.modules:
         sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
 
 
-def _serve(function: "handler.Function", connection: socket.socket, log: int) -> int:
+def _serve(function: "handler.Function", connection: socket.socket, log: int, stack: int) -> int:
     """Answer calls until end of file, then run the `stop` hook; the exit status."""
+    sync = None if function.is_async else _Sync(function, connection, log)
     try:
         function.run_hook("after_fork")
     except handler.LoadError as error:
         return _refuse(connection, error)
     try:
-        if function.is_async:
+        if sync is None:
             from . import aio
 
-            aio.serve(function, connection, log)
+            aio.serve(function, connection, log, stack)
         else:
-            _Sync(function, connection, log).serve()
+            sync.serve()
             function.run_hook("stop")
     except handler.LoadError as error:  # nobody waits for a `stop` hook: its failure is told in the log
         sys.stderr.write(f"{error.message}\n{error.traceback}")
@@ -88,10 +91,12 @@ class _Sync:
         self._log = log
         self._running = False
         self._expired = False
+        self._heed_deadlines()  # already in a hook: the default action would leave no stack
+        os.register_at_fork(before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_forget_deadlines)
 
     def serve(self) -> None:
         """Read, run, write, until the dispatcher closes its end."""
-        signal.signal(signal.SIGTERM, self._on_deadline)
+        self._heed_deadlines()  # a hook may have set a handler of its own
         frames = wire.Frames()
         while True:
             frame = wire.read(self._connection, frames)
@@ -109,10 +114,28 @@ class _Sync:
             reply.header["log"] = has_unread_log(self._log)
             send(self._connection, reply)
 
+    def _heed_deadlines(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_deadline)
+
     def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
         if self._running:
             self._expired = True
             raise SystemExit("the deadline has passed")
+
+
+def _hold_sigterm() -> None:
+    """Python forgets a signal that reaches a fresh child before it knows that it is one: hold it back until then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _forget_deadlines() -> None:
+    """In a child of the handler SIGTERM does what it does in every other process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_sigterm()
 
 
 def has_unread_log(log: int) -> int:

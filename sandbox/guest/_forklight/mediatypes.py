@@ -8,6 +8,8 @@ _QUOTED_PAIR = re.compile(r'\\(["\\])')
 
 def parse(value: str) -> tuple[str, dict[str, str]]:
     """The value and its parameters, the value and the names in lower case; of a repeated parameter the first counts."""
+    if ";" not in value:
+        return value.strip().lower(), {}
     parameters: dict[str, str] = {}
     for name, text in _PARAMETER.findall(value):
         parameters.setdefault(name.lower(), _QUOTED_PAIR.sub(r"\1", text[1:-1]) if text[0] == '"' else text)

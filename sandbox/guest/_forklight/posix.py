@@ -15,6 +15,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _F_SETOWN, _F_SETSIG = 8, 10
+_SIGKILL = int(signal.SIGKILL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
@@ -47,7 +48,7 @@ def arm_lifeline(pipe: int) -> None:
     It works however busy or blocked the process is. Needs setsid (or a process group of one's own) before.
     """
     fcntl.fcntl(pipe, _F_SETOWN, -os.getpid())
-    fcntl.fcntl(pipe, _F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, _F_SETSIG, _SIGKILL)
     fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     if _has_hung_up(pipe):  # it died before we armed: no signal will come for that
         os.killpg(0, signal.SIGKILL)

@@ -75,6 +75,8 @@ def _from_base64(body: Any) -> bytes:
 def _response(body: Any, status: int, headers: Any) -> Result:
     _refuse_stream(body)
     content_type, content = (None, b"") if body is None else encode_body(body)
+    if headers is None:
+        return Result(status, content_type, [], content)
     given_type, others = _headers(headers)
     return Result(status, given_type or content_type, others, content)
 

@@ -7,6 +7,7 @@ the limits, and only then the function's code. What is applied after the import 
 import contextlib
 import faulthandler
 import gc
+import json
 import os
 import resource
 import select
@@ -16,6 +17,9 @@ import time
 from typing import Any, NoReturn
 
 from . import box, control, handler, instance, logs, posix, threads, wire
+
+_MAX_OWNER_CHARS = 500
+_MAX_MESSAGE_CHARS = 2000
 
 
 def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int | None = None) -> NoReturn:
@@ -31,6 +35,7 @@ def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int
     faulthandler.enable(stack)
     faulthandler.register(wire.STACK_SIGNAL, stack)  # before any fork: a signal to a newborn instance must find it
     connection = socket.socket(fileno=connection_fd)
+    connection.settimeout(None)  # a preloaded library may have called socket.setdefaulttimeout
     try:
         Template(connection, log, lifeline, stack).run()
     except control.Ended:
@@ -84,8 +89,7 @@ class Template:
         """Apply what must be in force before the first line of the function's code, then import it."""
         started = time.monotonic()
         _limit(message["limits"])
-        os.environ.clear()
-        os.environ.update(message["env"])
+        os.environ.update(message["env"])  # on top of the zygote's, which has the runtime's own and nothing else
         os.chdir(message["code"])
         sys.path.insert(_after_standard_library(), message["code"])
         sys.argv[:] = [message["function"]["handler"]]
@@ -97,10 +101,11 @@ class Template:
                 self._function.run_hook("init")
         except handler.LoadError as error:
             logs.flush()
-            failed = {"t": "failed", "n": 0, "code": error.code, "message": error.message, "traceback": error.traceback}
-            control.send(self._connection, failed)
+            control.send(self._connection, _failed(error))
             raise control.Ended from None
         logs.flush()
+        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -111,7 +116,7 @@ class Template:
             "n": 0,
             "ms": (time.monotonic() - started) * 1000,
             "threads": seen.count,
-            "thread_owner": seen.owner,
+            "thread_owner": seen.owner[:_MAX_OWNER_CHARS],
             "asynchronous": self._function.is_async,
             "rss_kb": posix.memory_kb(),
         }
@@ -148,9 +153,12 @@ class Template:
         self._connection.close()
         for fd in self._own_fds:
             os.close(fd)
+        _limit_files(self._limits["open_files"], final=True)
         data_limit = self._data_bytes + 4 * self._limits["memory_bytes"]
-        with contextlib.suppress(ValueError):  # it already lives under a lower hard limit
+        try:  # noqa: SIM105  what an instance runs before its first event is page faults, and suppress() is more code
             resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
+        except ValueError:  # it already lives under a lower hard limit
+            pass
         instance.main(self._function, message, fds, self._stack)
 
     def _bury(self, pidfd: int) -> None:
@@ -162,12 +170,32 @@ class Template:
         control.send(self._connection, {"t": "exited", "n": n, "pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
+def _failed(error: "handler.LoadError") -> dict[str, Any]:
+    """What could not be loaded, in one message: of a long traceback its end, which tells most, in JSON's escapes."""
+    failed: dict[str, Any] = {
+        "t": "failed",
+        "n": 0,
+        "code": error.code,
+        "message": error.message,
+        "traceback": error.traceback,
+    }
+    while len(json.dumps(failed)) > wire.MAX_MESSAGE_BYTES:
+        failed["traceback"] = failed["traceback"][len(failed["traceback"]) // 2 + 1 :]
+        failed["message"] = failed["message"][:_MAX_MESSAGE_CHARS]
+    return failed
+
+
+def _limit_files(files: int, *, final: bool) -> None:
+    """RLIMIT_NOFILE: for good in an instance; a template needs one more for each instance, after the import."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = files if hard == resource.RLIM_INFINITY else min(hard, files)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft if final else hard))
+
+
 def _limit(limits: dict[str, int]) -> None:
     """Set what the kernel keeps per process; memory that it cannot count (memfd) is watched by the dispatcher."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = limits["open_files"] if hard == resource.RLIM_INFINITY else min(hard, limits["open_files"])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    _limit_files(limits["open_files"], final=False)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
     backstop = 4 * limits["template_memory_bytes"]
     resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))

@@ -4,13 +4,16 @@ A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a r
 of this file and nothing else; they parse with limits of their own, because they trust no length that comes from here.
 """
 
-import json
 import signal
 import socket
 import struct
 from typing import Any
 
+from .jsons import make_encoder, scan
+
 Frame = tuple[dict[str, Any], bytes]
+
+_encode = make_encoder(ascii_only=True)
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
@@ -21,8 +24,8 @@ ONE_WRITE_BYTES = 64 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 """Of one control message."""
-PART_BYTES = 16 * 1024
-"""A long control message travels as `part`s of this many characters of its JSON, each at most doubled by escapes."""
+PART_CHARS = 12 * 1024
+"""A long control message travels as `part`s of this many characters of its JSON, each of at most four bytes."""
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Asks any process of a function to write its Python stack (faulthandler), also one that is blocked in C."""
 
@@ -31,10 +34,15 @@ class Frames:
     """Cuts frames out of whatever pieces the socket gives."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
 
     def feed(self, data: bytes) -> None:
         """Take what was just read."""
+        if not self._buffer:  # the usual case: one read, one frame
+            self._buffer = data
+            return
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(self._buffer)
         self._buffer += data
 
     def next(self) -> Frame | None:
@@ -47,9 +55,10 @@ class Frames:
         end = body_start + body_length
         if len(buffer) < end:
             return None
-        header = json.loads(buffer[LENGTHS.size : body_start])
-        body = bytes(memoryview(buffer)[body_start:end])
-        del buffer[:end]
+        header, _ = scan(str(buffer[LENGTHS.size : body_start], "utf-8"), 0)
+        with memoryview(buffer) as view:
+            body = bytes(view[body_start:end])
+        self._buffer = buffer[end:]
         return header, body
 
 
@@ -70,7 +79,7 @@ def read(connection: socket.socket, frames: Frames) -> Frame | None:
 
 def pack(header: dict[str, Any], chunks: "list[bytes]") -> "list[bytes]":
     """The pieces to write, in order; a small frame is a single piece."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = _encode(header).encode()
     length = sum(map(len, chunks))
     start = LENGTHS.pack(len(head), length) + head
     if len(start) + length <= ONE_WRITE_BYTES:

@@ -15,28 +15,29 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import control, posix, template
+from . import control, posix, template, warmup
 
 
-def main(control_fd: int) -> NoReturn:
+def main(control_fd: int, lifeline: int) -> NoReturn:
     """Preload, say hello, then serve the dispatcher until it closes the control socket. Never returns."""
     connection = socket.socket(fileno=control_fd)
     connection.set_inheritable(False)
+    os.set_inheritable(lifeline, False)
     try:
         posix.become_subreaper()
         posix.forbid_new_privileges()
         posix.forbid_inspection()
-        _preload(connection)
+        _preload(connection, lifeline)
         Zygote(connection).run()
     except control.Ended:
         posix.kill_children()
     os._exit(0)
 
 
-def _preload(connection: socket.socket) -> None:
+def _preload(connection: socket.socket, lifeline: int) -> None:
     """Import what the runtime names. Only here does the zygote need a lifeline: later it must survive to sweep."""
-    message, (lifeline,) = control.receive(connection)
     posix.arm_lifeline(lifeline)
+    message, _ = control.receive(connection)
     for name in message["preload"]:
         try:
             __import__(name)
@@ -47,6 +48,7 @@ def _preload(connection: socket.socket) -> None:
                 {"t": "failed", "n": 0, "code": "ImportModuleError", "message": f"cannot preload {name!r}: {text}"},
             )
             os._exit(1)
+    warmup.warm_up()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -95,6 +97,7 @@ class Zygote:
         if message["t"] == "template":
             self._fork_template(message["n"], fds)
         elif message["t"] == "sweep":
+            self._reap()  # what has died is told before `swept`, whose reader takes the rest for still alive
             for pid, status in posix.kill_children({*message["keep"], *self._templates}):
                 self._report(pid, status)
             control.send(self._connection, {"t": "swept", "n": message["n"]})

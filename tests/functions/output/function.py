@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 print("at import")
+warnings.simplefilter("always")
 
 
 def handler(event, context):
@@ -41,17 +43,11 @@ def empty_lines(event):
 
 
 def afterwards(event):
-    """Writes when the call is over: nobody's but the instance's."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        os.close(writer)
-        os.read(reader, 1)  # until the handler's process closes its end, after the call
-        os.write(1, b"late\n")
-        os._exit(0)
-    os.close(reader)
-    globals()["held"] = writer
+    """A thread goes on writing when the call is over: that is nobody's but the instance's."""
 
+    def go_on():
+        while True:
+            os.write(1, b"late\n")
+            time.sleep(0.01)
 
-def lets_go(event):
-    os.close(held)
-    os.wait()
+    threading.Thread(target=go_on, daemon=True).start()

@@ -1,0 +1,1 @@
+"""Event → function → pool → outcome. Imports only `bus` and `sandbox`."""

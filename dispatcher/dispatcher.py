@@ -1,0 +1,81 @@
+"""The dispatcher: finds the function of an event, has its pool run it, and answers with the outcome. Nothing else."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import anyio
+import anyio.abc
+
+from bus import Event, Outcome
+from dispatcher import outcomes
+from dispatcher.pool import Statistics
+from dispatcher.records import Record
+from dispatcher.runner import Function, Runner
+from sandbox.tree import Tree
+
+
+class Dispatcher:
+    """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
+
+    def __init__(self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
+        self._runners = {name: Runner(function, tree, tasks) for name, function in functions.items()}
+        self.records = {name: Record() for name in functions}
+        self._open = 0
+        self._draining = False
+        self._drained = anyio.Event()
+
+    async def call(self, event: Event) -> Outcome:
+        """Run the event's function. Every failure is an outcome; cancelling withdraws the event while it waits."""
+        accepted_ns = time.monotonic_ns()
+        name = event.function or ""
+        runner = self._runners.get(name)
+        if runner is None:
+            return outcomes.unknown_function(event.function)
+        if self._draining:
+            outcome: Outcome = outcomes.draining()
+        else:
+            self._open += 1
+            try:
+                outcome = await runner.call(event, accepted_ns)
+            finally:
+                self._open -= 1
+                if self._draining and self._open == 0:
+                    self._drained.set()
+        self.records[name].add(outcome)
+        return outcome
+
+    def capacity(self, function: str) -> int:
+        """How many more events the function could run at once now; 0 for one that is unknown or cannot load now."""
+        runner = self._runners.get(function)
+        return 0 if runner is None or self._draining else runner.capacity()
+
+    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
+        """Call `callback` each time capacity of the function rises from 0, in the event loop. It must not block."""
+        self._runners[function].on_capacity(callback)
+
+    def expect(self, function: str, at_ns: int) -> None:
+        """An event is due at `at_ns` (CLOCK_MONOTONIC): an instance is started in time for it. A hint, no promise."""
+        runner = self._runners.get(function)
+        if runner is not None and not self._draining:
+            runner.expect(at_ns)
+
+    async def drain(self, limit_s: float) -> int:
+        """Accept nothing more and wait until what was accepted has its outcome; how many had none after `limit_s`."""
+        self._draining = True
+        if self._open:
+            with anyio.move_on_after(limit_s):
+                await self._drained.wait()
+        return self._open
+
+    def stop(self) -> None:
+        """Start nothing more, whatever dies from here on: the tree is about to end."""
+        for runner in self._runners.values():
+            runner.stop()
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Each pool's numbers now."""
+        return {name: runner.statistics() for name, runner in self._runners.items()}
+
+    def runners(self) -> Mapping[str, Runner]:
+        """The functions at work, by name."""
+        return self._runners

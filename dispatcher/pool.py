@@ -1,0 +1,300 @@
+"""The pool of one function: which event gets which instance, when to start one, when one may go. Pure.
+
+Theory of operation. Everything that happens is one method call with the time it happened at, and returns the actions to
+carry out; the I/O around it (`runner.py`) decides nothing. Three rules cover it all:
+
+1. An event takes the most recently used idle instance (LIFO, so that the surplus ages out). With none idle it waits in
+   a bounded line, in the order of acceptance, and whichever instance comes free or is started first serves the first.
+2. Starts in flight never exceed the waiting events plus the deficit of reserved instances, nor the room left under
+   `max_instances`: no instance storm, whatever the burst.
+3. An instance idle for `keep_alive` goes, oldest first, but never below `reserved`, nor the one that an announced event
+   is about to need.
+
+So there is never an idle instance while an event waits, and never a start without need.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from dispatcher.settings import PoolSettings
+
+LEAD_NS = 2_000_000_000
+"""How long before an expected event its instance is started: enough for a template to load, not worth more memory."""
+
+Ticket = TypeVar("Ticket")
+Member = TypeVar("Member")
+
+
+class Assign(Struct, Generic[Ticket, Member], frozen=True):
+    """Action: this event runs on this instance."""
+
+    ticket: Ticket
+    member: Member
+
+
+class Refuse(Struct, Generic[Ticket], frozen=True):
+    """Action: this event is throttled."""
+
+    ticket: Ticket
+    code: Literal["QueueFull", "WaitExpired"]
+
+
+class Fail(Struct, Generic[Ticket], frozen=True):
+    """Action: this event fails for the reason for which the start did."""
+
+    ticket: Ticket
+
+
+class Start(Struct, frozen=True):
+    """Action: start one more instance; `started` or `start_failed` tells how it went."""
+
+
+class Leave(Struct, Generic[Member], frozen=True):
+    """Action: let this instance end; `died` tells when it has."""
+
+    member: Member
+
+
+class Rest(Struct, frozen=True):
+    """Action: nothing has happened for long enough, so the template may go too."""
+
+
+Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] | Start | Rest
+
+
+class Statistics(Struct, frozen=True):
+    """The pool's numbers at one moment."""
+
+    starting: int
+    idle: int
+    busy: int
+    leaving: int
+    waiting: int
+
+
+class Pool(Generic[Ticket, Member]):
+    """The instances of one function and the events that wait for one. Times are CLOCK_MONOTONIC nanoseconds."""
+
+    def __init__(self, settings: PoolSettings, now_ns: int) -> None:
+        self.settings = settings
+        self._idle: OrderedDict[Member, int] = OrderedDict()
+        """since when, the most recently used last"""
+        self._busy: set[Member] = set()
+        self._leaving: set[Member] = set()
+        self._starting = 0
+        self._waiting: OrderedDict[Ticket, int] = OrderedDict()
+        """since when, the first in line first"""
+        self._active_ns = now_ns
+        self._refill_ns = now_ns
+        """Reserved instances are replaced no earlier: the back-off of what keeps dying."""
+        self._blocked_ns = now_ns
+        """After a failed start, none is tried earlier."""
+        self._hopeless = False
+        """The last start failed because the function cannot load."""
+        self._resting = False
+        self._expected: set[int] = set()
+        """When announced events are due; `LEAD_NS` before, one idle instance is held ready."""
+
+    def take(self) -> Member | None:
+        """The warm path: the most recently used idle instance, now busy; None if there is none."""
+        if not self._idle:
+            return None
+        member, _ = self._idle.popitem()
+        self._busy.add(member)
+        return member
+
+    def wait(
+        self, ticket: Ticket, accepted_ns: int, now_ns: int, *, again: bool = False
+    ) -> "list[Action[Ticket, Member]]":
+        """An event found no idle instance. With `again` it met a dead one, and goes where its acceptance puts it."""
+        self._active_ns = now_ns
+        if not again and self._places() <= -self.settings.max_waiting:
+            return [Refuse(ticket, "QueueFull")]
+        self._waiting[ticket] = accepted_ns
+        if again:
+            self._waiting = OrderedDict(sorted(self._waiting.items(), key=itemgetter(1)))
+        return self._attend(now_ns)
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """The client left; a start made for this event goes on, and its instance stays for the next."""
+        self._waiting.pop(ticket, None)
+
+    def freed(self, member: Member, now_ns: int, *, spent: bool = False) -> "list[Action[Ticket, Member]]":
+        """An instance has ended a call; `spent` if it has had as many as it may."""
+        self._busy.discard(member)
+        self._active_ns = now_ns
+        if not spent:
+            return self._place(member, now_ns)
+        self._leaving.add(member)
+        return [Leave(member), *self._attend(now_ns)]
+
+    def started(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """A start has succeeded, so the function does load."""
+        self._starting -= 1
+        self._active_ns = now_ns
+        if self._hopeless:
+            self._hopeless = False
+            self._blocked_ns = now_ns
+        return [*self._place(member, now_ns), *self._attend(now_ns)]
+
+    def start_failed(self, now_ns: int, retry_ns: int, *, hopeless: bool) -> "list[Action[Ticket, Member]]":
+        """A start has failed; the next is tried no earlier than `retry_ns`, which is in the future.
+
+        `hopeless`: the function cannot load, so whoever waits or comes fails at once, unless a living instance can
+        serve. Otherwise the machine had no room, and they wait on.
+        """
+        self._starting -= 1
+        self._blocked_ns = retry_ns
+        self._hopeless = hopeless
+        return self._attend(now_ns)
+
+    def died(self, member: Member, now_ns: int, retry_ns: int) -> "list[Action[Ticket, Member]]":
+        """An instance is dead, whatever it was doing. Of `reserved`, it is replaced no earlier than `retry_ns`."""
+        expected = member in self._leaving
+        self._idle.pop(member, None)
+        self._busy.discard(member)
+        self._leaving.discard(member)
+        if not expected:
+            self._refill_ns = max(self._refill_ns, retry_ns)
+        return self._attend(now_ns)
+
+    def tick(self, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """Time has passed: refuse who waited too long, let go who idled too long, start what is due, rest."""
+        actions: list[Action[Ticket, Member]] = []
+        self._hopeless = self._is_hopeless(now_ns)
+        self._forget_announcements(now_ns)
+        while self._has_expired_wait(now_ns):
+            ticket, _ = self._waiting.popitem(last=False)
+            actions.append(Refuse(ticket, "WaitExpired"))
+        while self._has_idled_out(now_ns):
+            member, _ = self._idle.popitem(last=False)
+            self._leaving.add(member)
+            actions.append(Leave(member))
+        actions += self._attend(now_ns)
+        if self._may_rest(now_ns):
+            self._resting = True
+            actions.append(Rest())
+        return actions
+
+    def next_tick_ns(self, now_ns: int) -> int | None:
+        """When, from now on, `tick` has something to do; None: not before something else happens."""
+        moments = sorted({max(now_ns, at_ns) for at_ns in self._moments()})
+        return next((at_ns for at_ns in moments if self._is_due(at_ns)), None)
+
+    def expect(self, at_ns: int) -> None:
+        """An event is due at `at_ns`: from `LEAD_NS` before until then, one idle instance is held ready."""
+        self._expected.add(at_ns)
+
+    def is_leaving(self, member: Member) -> bool:
+        """Whether its end was our wish."""
+        return member in self._leaving
+
+    def room(self, now_ns: int) -> int:
+        """How many more events could run at once now; 0 while the function cannot load and no instance lives."""
+        if self._is_hopeless(now_ns) and not self._idle and not self._busy:
+            return 0
+        return max(0, self._places())
+
+    def statistics(self) -> Statistics:
+        """What there is now."""
+        return Statistics(self._starting, len(self._idle), len(self._busy), len(self._leaving), len(self._waiting))
+
+    def members(self) -> list[Member]:
+        """All that live: idle, busy and leaving."""
+        return [*self._idle, *self._busy, *self._leaving]
+
+    def _places(self) -> int:
+        """Instances that are or may be, less the events that have or await one; below 0, so many wait for a turn."""
+        return self.settings.max_instances - len(self._busy) - len(self._leaving) - len(self._waiting)
+
+    def _place(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """A free instance goes to the first in line, or rests."""
+        if self._waiting:
+            ticket, _ = self._waiting.popitem(last=False)
+            self._busy.add(member)
+            return [Assign(ticket, member)]
+        self._idle[member] = now_ns
+        return []
+
+    def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """Start what is wanted; if nothing can start and nothing lives that could serve, nobody waits in vain."""
+        if self._is_hopeless(now_ns) and not self._busy:
+            failed = [Fail(ticket) for ticket in self._waiting]
+            self._waiting.clear()
+            return list(failed)
+        wanted = self._wanted_starts(now_ns)
+        if wanted:
+            self._starting += wanted
+            self._resting = False
+        return [Start()] * wanted
+
+    def _is_hopeless(self, now_ns: int) -> bool:
+        return self._hopeless and now_ns < self._blocked_ns
+
+    def _wanted_starts(self, now_ns: int) -> int:
+        if now_ns < self._blocked_ns:
+            return 0
+        staying = len(self._idle) + len(self._busy)
+        deficit = max(0, self.settings.reserved - staying) if now_ns >= self._refill_ns else 0
+        if self._is_expected(now_ns) and not self._idle:
+            deficit = max(deficit, 1)
+        needed = max(len(self._waiting), deficit) - self._starting
+        living = staying + len(self._leaving) + self._starting
+        return max(0, min(needed, self.settings.max_instances - living))
+
+    def _is_expected(self, now_ns: int) -> bool:
+        return any(at_ns - LEAD_NS <= now_ns < at_ns for at_ns in self._expected)
+
+    def _forget_announcements(self, now_ns: int) -> None:
+        """Of what is due now: the instance held ready idles from here, or it would go just before the event comes."""
+        due = {at_ns for at_ns in self._expected if at_ns <= now_ns}
+        self._expected -= due
+        if due and self._idle:
+            self._idle[next(reversed(self._idle))] = now_ns
+
+    def _has_expired_wait(self, now_ns: int) -> bool:
+        return bool(self._waiting) and now_ns >= self._end_of_wait_ns()
+
+    def _has_idled_out(self, now_ns: int) -> bool:
+        """Whether the instance that is idle for longest is held by nothing: neither `reserved` nor an announcement."""
+        idle = len(self._idle)
+        surplus = min(idle - self._is_expected(now_ns), idle + len(self._busy) - self.settings.reserved)
+        return surplus > 0 and now_ns >= self._end_of_idling_ns()
+
+    def _may_rest(self, now_ns: int) -> bool:
+        empty = not (self._idle or self._busy or self._leaving or self._starting or self._waiting)
+        return self.settings.rest == "none" and not self._resting and empty and now_ns >= self._rest_ns()
+
+    def _is_due(self, at_ns: int) -> bool:
+        """Whether `tick` would do anything then."""
+        return (
+            self._has_expired_wait(at_ns)
+            or self._has_idled_out(at_ns)
+            or self._wanted_starts(at_ns) > 0
+            or self._may_rest(at_ns)
+            or (self._hopeless and at_ns >= self._blocked_ns)
+            or any(due_ns <= at_ns for due_ns in self._expected)
+        )
+
+    def _moments(self) -> Iterator[int]:
+        """All times at which something may become due."""
+        yield from (self._blocked_ns, self._refill_ns, self._rest_ns())
+        for at_ns in self._expected:
+            yield from (at_ns - LEAD_NS, at_ns)
+        if self._waiting:
+            yield self._end_of_wait_ns()
+        if self._idle:
+            yield self._end_of_idling_ns()
+
+    def _end_of_wait_ns(self) -> int:
+        return next(iter(self._waiting.values())) + int(self.settings.max_wait_s * 1e9)
+
+    def _end_of_idling_ns(self) -> int:
+        return next(iter(self._idle.values())) + int(self.settings.keep_alive_s * 1e9)
+
+    def _rest_ns(self) -> int:
+        return self._active_ns + int(self.settings.template_keep_alive_s * 1e9)

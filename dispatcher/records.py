@@ -1,0 +1,52 @@
+"""What the dispatcher remembers of each function's outcomes: plain integers, bumped in place, read at scrape."""
+
+from bisect import bisect_left
+
+from bus import Failed, Outcome
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the histograms' buckets, as Prometheus's client libraries have them; a last one is unbounded."""
+
+
+class Histogram:
+    """Counts durations by bucket, and their sum."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.sum_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Count one."""
+        self.counts[bisect_left(BUCKETS_S, duration_ns / 1e9)] += 1
+        self.sum_ns += duration_ns
+
+
+class Record:
+    """One function's outcomes so far."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = {}
+        """by `ok` or the failure's kind"""
+        self.failures: dict[str, int] = {}
+        """by code"""
+        self.starts: dict[str, int] = {}
+        """by start kind, of events that reached an instance"""
+        self.waited = Histogram()
+        self.ran = Histogram()
+        self.cpu_ns = 0
+        self.last_failure = ""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        kind = "ok"
+        if isinstance(outcome, Failed):
+            kind = str(outcome.kind)
+            self.failures[outcome.code] = self.failures.get(outcome.code, 0) + 1
+            self.last_failure = f"{outcome.kind}/{outcome.code}: {outcome.message}"
+        self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
+        if outcome.start is not None:
+            self.starts[outcome.start] = self.starts.get(outcome.start, 0) + 1
+            timings = outcome.timings
+            self.waited.add(timings.assigned_ns - timings.accepted_ns)
+            self.ran.add(timings.finished_ns - timings.started_ns)
+            self.cpu_ns += outcome.cpu_ns

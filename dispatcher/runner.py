@@ -1,0 +1,224 @@
+"""The I/O around a pool: it starts, invokes and ends instances as the pool decides, and delivers outcomes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import anyio.abc
+from msgspec import Struct
+
+from bus import Event, Failed, Outcome
+from bus.outcome import StartKind
+from dispatcher import outcomes
+from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.settings import PoolSettings
+from sandbox.backoff import Backoff
+from sandbox.errors import InstanceGone, LoadFailed, StartFailed
+from sandbox.instance import Instance
+from sandbox.spec import FunctionSpec
+from sandbox.tree import Tree
+
+RETRY_START_NS = 250_000_000
+"""How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
+_WARM: StartKind = "warm"
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """What the dispatcher serves under one name: the version to run and how many instances it may have."""
+
+    spec: FunctionSpec
+    pool: PoolSettings
+
+
+_Given = tuple[Instance, StartKind]
+_Ticket = asyncio.Future[_Given | Failed]
+
+
+class Runner:
+    """One function at work."""
+
+    def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
+        self.function = function
+        self._tree = tree
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._pool: Pool[_Ticket, Instance] = Pool(function.pool, time.monotonic_ns())
+        self._backoff = Backoff()
+        self._born_ns: dict[Instance, int] = {}
+        self._error = LoadFailed("InitFailed", "it was never loaded")
+        self._on_capacity: list[Callable[[], None]] = []
+        self._had_capacity = True
+        self._stopped = False
+        tree.sweep.add(self)
+        if function.pool.rest == "template":
+            tree.keep(function.spec)
+        self._carry_out(self._pool.tick(time.monotonic_ns()))
+
+    async def call(self, event: Event, accepted_ns: int) -> Outcome:
+        """Run the event on an instance. Cancelling withdraws a waiting event; a running one finishes unheard."""
+        for again in (False, True):
+            instance, start = self._take(), _WARM
+            if instance is None:
+                given = await self._wait(accepted_ns, again)
+                if isinstance(given, Failed):
+                    return given
+                instance, start = given
+            try:
+                running = instance.invoke(event, start=start, accepted_ns=accepted_ns)
+            except InstanceGone:  # it will be reported dead; the event has not been run, so once more
+                continue
+            except (TypeError, ValueError) as error:
+                self._hand_on(instance, start)
+                return outcomes.unwritable(str(error))
+            return await running
+        return outcomes.gone_twice(self.function.spec.name)
+
+    def _take(self) -> Instance | None:
+        """The most recently used idle instance. One that leaves by itself is passed over: its death follows."""
+        while (instance := self._pool.take()) is not None and instance.free_slots == 0:
+            pass
+        if self._on_capacity:
+            self._tell_capacity()
+        return instance
+
+    async def _wait(self, accepted_ns: int, again: bool) -> _Given | Failed:
+        ticket: _Ticket = self._loop.create_future()
+        self._carry_out(self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again))
+        try:
+            return await ticket
+        except asyncio.CancelledError:
+            self._pool.withdraw(ticket)
+            if ticket.done() and not ticket.cancelled():  # the instance had just been given, and goes to the next
+                given = ticket.result()
+                if not isinstance(given, Failed):
+                    self._hand_on(*given)
+            self._tell_capacity()
+            raise
+
+    def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
+        """Do what the pool decided, and have it ticked in time. `start`: what an event that is assigned waited for."""
+        self._perform(actions, start)
+        self._tell_capacity()
+        at_ns = self._pool.next_tick_ns(time.monotonic_ns())
+        if at_ns is not None:
+            self._tree.sweep.expect(at_ns)
+
+    def _perform(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
+        for action in actions:
+            match action:
+                case Assign(ticket, instance):
+                    self._assign(ticket, instance, start)
+                case Start():
+                    if not self._stopped:
+                        self._tasks.start_soon(self._start)
+                case Leave(instance):
+                    instance.leave()
+                case Refuse(ticket, code):
+                    self._deliver(ticket, self._throttled(code))
+                case Fail(ticket):
+                    self._deliver(ticket, outcomes.not_loaded(self._error))
+                case Rest():
+                    self._tree.drop(self.function.spec)
+
+    def _assign(self, ticket: _Ticket, instance: Instance, start: StartKind) -> None:
+        if ticket.done():  # its client left in this very tick
+            self._hand_on(instance, start)
+        else:
+            ticket.set_result((instance, start))
+
+    def _hand_on(self, instance: Instance, start: StartKind) -> None:
+        """An instance that was given and not used goes to the next in line, or rests."""
+        if instance.free_slots > 0:
+            self._carry_out(self._pool.freed(instance, time.monotonic_ns()), start)
+
+    @staticmethod
+    def _deliver(ticket: _Ticket, outcome: Failed) -> None:
+        if not ticket.done():
+            ticket.set_result(outcome)
+
+    def _throttled(self, code: str) -> Failed:
+        name, pool = self.function.spec.name, self.function.pool
+        if code == "QueueFull":
+            return outcomes.queue_full(name, pool.max_waiting)
+        return outcomes.wait_expired(name, pool.max_wait_s)
+
+    async def _start(self) -> None:
+        try:
+            instance, kind = await self._tree.start(self.function.spec)
+        except LoadFailed as error:
+            self._error = error
+            self._start_failed(error.retry_at_ns or 0, hopeless=True)
+        except StartFailed:
+            self._start_failed(0, hopeless=False)
+        else:
+            now_ns = time.monotonic_ns()
+            instance.on_free = self._freed
+            instance.on_dead = self._died
+            self._born_ns[instance] = now_ns
+            self._carry_out(self._pool.started(instance, now_ns), kind)
+
+    def _start_failed(self, retry_ns: int, *, hopeless: bool) -> None:
+        now_ns = time.monotonic_ns()
+        retry_ns = max(retry_ns, now_ns + RETRY_START_NS)
+        self._carry_out(self._pool.start_failed(now_ns, retry_ns, hopeless=hopeless))
+
+    def _freed(self, instance: Instance) -> None:
+        """A slot came free. What is being killed or leaves is not free: its death follows.
+
+        No tick is asked for: the call has armed the sweep, which comes within `WATCH_S` and sees this pool too.
+        """
+        if instance.free_slots == 0:
+            return
+        most = self.function.pool.max_invocations
+        spent = most is not None and instance.invocations >= most
+        self._perform(self._pool.freed(instance, time.monotonic_ns(), spent=spent))
+        if self._on_capacity:
+            self._tell_capacity()
+
+    def _died(self, instance: Instance) -> None:
+        now_ns = time.monotonic_ns()
+        lived_s = (now_ns - self._born_ns.pop(instance)) / 1e9
+        if not self._pool.is_leaving(instance):
+            self._backoff = self._backoff.ended(now_ns, lived_s)
+        self._carry_out(self._pool.died(instance, now_ns, self._backoff.retry_at_ns))
+
+    def tick(self, now_ns: int) -> int | None:
+        """What the tree's sweep calls when something of this pool may be due."""
+        self._perform(self._pool.tick(now_ns))
+        self._tell_capacity()
+        return self._pool.next_tick_ns(now_ns)
+
+    def capacity(self) -> int:
+        """How many more events could run at once now: 0 while the function cannot load."""
+        return self._pool.room(time.monotonic_ns())
+
+    def on_capacity(self, callback: Callable[[], None]) -> None:
+        """Call `callback` each time capacity rises from 0."""
+        self._on_capacity.append(callback)
+        self._had_capacity = self.capacity() > 0
+
+    def expect(self, at_ns: int) -> None:
+        """Have an instance ready for an event at `at_ns`."""
+        self._pool.expect(at_ns)
+        self._carry_out([])
+
+    def stop(self) -> None:
+        """Start nothing more: what dies from here on is not replaced."""
+        self._stopped = True
+
+    def statistics(self) -> Statistics:
+        """The pool's numbers now."""
+        return self._pool.statistics()
+
+    def instances(self) -> list[Instance]:
+        """All that live."""
+        return self._pool.members()
+
+    def _tell_capacity(self) -> None:
+        """A consumer that stopped because the pool was full goes on when it is not."""
+        if not self._on_capacity:
+            return
+        had, self._had_capacity = self._had_capacity, self.capacity() > 0
+        if self._had_capacity and not had:
+            for callback in self._on_capacity:
+                callback()

@@ -1,0 +1,25 @@
+"""How many instances of a function there may and must be, and how long they stay; every default filled in."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+class PoolSettings(Struct, frozen=True, kw_only=True):
+    """The pool's part of a function's configuration. Durations in seconds."""
+
+    max_instances: int = 8
+    max_waiting: Annotated[int, Meta(ge=0)] = 80
+    """Events that may wait for an instance; one more is refused at once. Configured: 10 times `max_instances`."""
+    max_wait_s: Annotated[float, Meta(ge=0)] = 60.0
+    """How long an event may wait. Configured: the function's timeout, unless it is set."""
+    keep_alive_s: Annotated[float, Meta(ge=0)] = 60.0
+    """How long an instance stays after its last invocation."""
+    reserved: Annotated[int, Meta(ge=0)] = 0
+    """Instances that always stay."""
+    max_invocations: int | None = None
+    """An instance is replaced after this many; None: never for that reason."""
+    rest: Literal["template", "none"] = "template"
+    """What a function without events keeps: its template, or no process at all."""
+    template_keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0
+    """With `rest = "none"`: how long the template stays after the last instance."""

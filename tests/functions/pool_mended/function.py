@@ -1,0 +1,3 @@
+"""Cannot load, until a test writes something better."""
+
+raise RuntimeError("not yet")

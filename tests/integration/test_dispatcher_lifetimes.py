@@ -1,0 +1,124 @@
+"""How long instances live: kept alive, reserved, spent, made ready ahead, and none at all."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from tests.integration.serving import closed_gate, serving
+from tests.support import Bench, answer, until
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def test_an_idle_instance_goes_and_the_next_event_starts_another(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), keep_alive_s=0.01) as served:
+        first = await served.call()
+        await until(lambda: not served.instances())
+        second = await served.call()
+
+        assert answer(first) != answer(second)
+        assert (second.start, len(bench.tree.templates())) == ("fork", 1)
+
+
+async def test_reserved_instances_are_there_before_any_event_and_stay(bench: Bench) -> None:
+    with closed_gate() as gate:
+        spec = bench.spec("pool_work", "held")
+        async with serving(bench.tree, spec, reserved=1, keep_alive_s=0) as served:
+            await until(lambda: served.now().idle == 1)
+            reserved = served.pids()
+            calls = [served.begin(gate.path) for _ in range(3)]
+            await until(lambda: served.running() == 3)
+            gate.release(3)
+            outcomes = await asyncio.gather(*calls)
+            await until(lambda: len(served.instances()) == 1)
+
+            assert sorted(str(outcome.start) for outcome in outcomes) == ["fork", "fork", "warm"]
+            assert reserved <= {answer(outcome) for outcome in outcomes}
+
+
+async def test_an_event_that_waited_for_an_instance_to_come_free_had_a_warm_start(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), max_instances=1, reserved=1) as served:
+        await until(lambda: served.now().idle == 1)
+        outcomes = await asyncio.gather(served.call(), served.call())
+
+        assert [outcome.start for outcome in outcomes] == ["warm", "warm"]
+
+
+async def test_a_reserved_instance_that_dies_is_replaced_with_back_off(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), reserved=1) as served:
+        await until(lambda: served.now().idle == 1)
+        (first,) = served.instances()
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: served.now().idle == 1 and served.instances() != [first])
+        (second,) = served.instances()
+        os.kill(second.pid, signal.SIGKILL)
+        await until(lambda: not served.instances())
+
+        assert served.now().starting == 0, "it does not live for long, so there is no hurry"
+        outcome = await served.call()
+        assert outcome.start == "fork", "but no event waits for that back-off"
+
+
+async def test_an_instance_is_replaced_after_so_many_invocations(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), max_invocations=2) as served:
+        pids = [await served.pid() for _ in range(5)]
+
+        assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+        await until(lambda: len(served.instances()) == 1)
+
+
+async def test_a_function_that_rests_without_processes_has_none(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec, rest="none", keep_alive_s=0, template_keep_alive_s=0) as served:
+        assert (bench.tree.zygotes(), bench.tree.templates()) == ([], [])
+        for _ in range(2):
+            outcome = await served.call()
+            assert outcome.start == "boot"
+            await until(lambda: not bench.tree.zygotes())
+            assert (bench.tree.templates(), served.instances()) == ([], [])
+        assert not list(bench.folders.iterdir())
+
+
+async def test_a_zygote_stays_as_long_as_another_function_needs_it(bench: Bench) -> None:
+    spec, other = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    async with serving(bench.tree, other), serving(bench.tree, spec, rest="none", keep_alive_s=0) as served:
+        await until(lambda: len(bench.tree.templates()) == 1)
+        (zygote,) = bench.tree.zygotes()
+        assert (await served.call()).start == "load"
+        bench.tree.drop(spec)
+        await until(lambda: [template.spec for template in bench.tree.templates()] == [other])
+        assert bench.tree.zygotes() == [zygote]
+        assert zygote.ended is None
+
+        bench.tree.drop(other)
+        await until(lambda: not bench.tree.zygotes())
+        assert zygote.ended == "stopped"
+
+
+async def test_an_announced_event_finds_an_instance(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), rest="none") as served:
+        served.dispatcher.expect("f", time.monotonic_ns() + 1_000_000_000)
+        await until(lambda: served.now().idle == 1)
+
+        assert (await served.call()).start == "warm"
+
+
+async def test_an_announcement_to_nobody_is_no_error(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work")) as served:
+        served.dispatcher.expect("g", time.monotonic_ns())
+        await served.dispatcher.drain(0)
+        served.dispatcher.expect("f", time.monotonic_ns())
+
+        assert served.now().starting == 0
+
+
+async def test_a_function_whose_threads_forbid_forking_is_served_all_the_same(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("threads"), max_instances=3, keep_alive_s=0.01) as served:
+        outcomes = await asyncio.gather(*(served.call() for _ in range(9)))
+
+        assert len({answer(outcome)["pid"] for outcome in outcomes}) <= 3
+        await until(lambda: not served.instances())
+        assert (await served.call()).start == "load"

@@ -1,0 +1,158 @@
+"""What a function can see: its environment, its names, its limits; and what nobody else can see of it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from sandbox.errors import LoadFailed
+from sandbox.spec import Limits
+from tests.support import Bench, answer, event
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def test_the_environment_is_what_was_configured_and_nothing_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAKED", "from the server")
+    spec = bench.spec("environment", env={"BUCKET": "photos"}, secrets={"API_KEY": "s3cr3t"})
+    found = await bench.answer(spec)
+
+    for moment in ("at_import", "now"):
+        assert found[moment] == {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "HOME": found[moment]["TMPDIR"],
+            "TMPDIR": found[moment]["HOME"],
+            "FORKLIGHT_FUNCTION": spec.name,
+            "FORKLIGHT_VERSION": spec.version,
+            "BUCKET": "photos",
+            "API_KEY": "s3cr3t",
+        }
+    assert found["at_import"]["HOME"] != found["now"]["HOME"]
+
+
+async def test_a_configured_home_is_kept(bench: Bench) -> None:
+    found = await bench.answer(bench.spec("environment", env={"HOME": "/nowhere", "TMPDIR": "/tmp"}))
+
+    assert (found["now"]["HOME"], found["now"]["TMPDIR"]) == ("/nowhere", "/tmp")
+
+
+async def test_a_long_environment_arrives_whole(bench: Bench) -> None:
+    env = {f"LONG_{n}": "\u00fc\u4e16\U0001f600" * 5000 for n in range(8)}
+    found = await bench.answer(bench.spec("environment", env=env, limits=Limits(max_result_bytes=16 * 1024 * 1024)))
+
+    assert {name: found["now"][name] for name in env} == env
+
+
+async def test_secrets_are_in_nobody_elses_memory_or_environment(bench: Bench) -> None:
+    mark = f"secret-{os.urandom(16).hex()}"
+    secret, _ = await bench.tree.start(bench.spec("environment", secrets={"API_KEY": mark}))
+    other, _ = await bench.tree.start(bench.spec("plain"))
+    answer(await secret.invoke(event()))
+    answer(await other.invoke(event()))
+
+    (zygote,) = bench.tree.zygotes()
+    mine, others = bench.tree.templates()
+    for pid in (zygote.pid, mine.pid, others.pid, other.pid, secret.pid, os.getpid()):
+        assert mark not in _environ(pid)
+    if os.getuid() == 0:
+        assert not any(_memory_has(pid, mark.encode()) for pid in (zygote.pid, others.pid, other.pid))
+        assert _memory_has(secret.pid, mark.encode())
+
+
+async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
+    """Not dumpable (prctl(2)): what /proc has of it belongs to root, not to the user that all of them share."""
+    instance, _ = await bench.tree.start(bench.spec("plain"))
+    (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
+
+    for pid in (zygote.pid, template.pid, instance.pid):
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+
+
+async def test_a_function_may_have_modules_of_any_name(bench: Bench) -> None:
+    found = await bench.answer(bench.spec("names"))
+
+    assert found["names"] == [f"the function's own {name}" for name in ("bus", "forklight", "sandbox", "triggers")]
+    assert found["json"] == "json[1]"
+    assert found["main"] is None
+    assert found["ours"] == ["_forklight"]
+    assert str(bench.code / "names") in found["path"]
+    assert not any("guest" in entry for entry in found["path"])
+
+
+@pytest.mark.parametrize("module", ["json", "_forklight", "sys", "os.path"])
+async def test_an_entry_module_whose_name_is_taken_is_refused(bench: Bench, module: str) -> None:
+    with pytest.raises(LoadFailed) as refused:
+        await bench.tree.start(bench.spec("names", f"{module}:handler"))
+
+    assert refused.value.code == "BuiltInModuleConflict"
+    assert module.partition(".")[0] in refused.value.message
+
+
+async def test_open_files_are_limited(bench: Bench) -> None:
+    found = await bench.answer(bench.spec("limits", "open_files", limits=Limits(open_files=64)))
+
+    assert found["limit"] == [64, 64]
+    assert 50 <= found["held"] < 64
+    assert found["error"] == "Too many open files"
+
+
+async def test_a_low_limit_of_open_files_is_not_shared_by_all_instances(bench: Bench) -> None:
+    spec = bench.spec("plain", limits=Limits(open_files=24))
+    for _ in range(30):
+        instance, _ = await bench.tree.start(spec)
+        assert answer(await instance.invoke(event()))["calls"] == 1
+
+
+async def test_no_core_is_dumped(bench: Bench) -> None:
+    assert await bench.answer(bench.spec("limits", "core")) == [0, 0]
+
+
+async def test_the_code_is_read_only(bench: Bench) -> None:
+    code = bench.code / "limits"
+    code.chmod(0o555)
+    found = await bench.answer(bench.spec("limits", "own_code"))
+    code.chmod(0o755)
+
+    assert found == "Permission denied"
+
+
+async def test_a_default_timeout_of_sockets_leaves_ours_alone(bench: Bench) -> None:
+    """The function sets one of 50 ms; its instance still waits for the next event for as long as it takes."""
+    instance, _ = await bench.tree.start(bench.spec("limits", "default_timeout"))
+    dead = asyncio.Event()
+    instance.on_dead = lambda _instance: dead.set()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(dead.wait(), 0.2)
+
+    assert answer(await instance.invoke(event())) == 0.05
+
+
+def _environ(pid: int) -> str:
+    """Empty where the user of the tests may not read it, and then nobody but root may."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except PermissionError:
+        return ""
+
+
+def _memory_has(pid: int, mark: bytes) -> bool:
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if not rights.startswith("rw") or "[v" in line:
+                continue
+            start, end = (int(address, 16) for address in span.split("-"))
+            try:
+                memory.seek(start)
+                if mark in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False

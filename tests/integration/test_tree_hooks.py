@@ -1,0 +1,90 @@
+"""`init` runs once in the template, `after_fork` in each instance, `stop` at an instance's end."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from bus import Failed
+from sandbox.errors import LoadFailed
+from sandbox.spec import Hooks
+from tests.support import Bench, answer, event, failure, until
+
+pytestmark = pytest.mark.ordinary_user
+
+ALL = Hooks(init="function:init", after_fork="function:after_fork", stop="function:stop")
+
+
+@pytest.mark.parametrize("handler", ["handler", "asynchronous"])
+async def test_each_hook_runs_in_its_place(bench: Bench, handler: str) -> None:
+    spec = bench.spec("hooks", handler, hooks=ALL)
+    for _ in range(2):
+        instance, _ = await bench.tree.start(spec)
+        template = bench.tree.templates()[0].pid
+        found = answer(await instance.invoke(event()))
+        instance.leave()
+
+        assert found == {
+            "import": template,
+            "init": template,
+            "after_fork": instance.pid,
+            "handler": instance.pid,
+        }
+        await until(partial(_says, bench, f"stop in {instance.pid}"))
+
+
+def _says(bench: Bench, text: str) -> bool:
+    return text in bench.texts()
+
+
+async def test_the_stop_hook_of_an_async_handler_may_be_async(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(bench.spec("hooks", "asynchronous", hooks=Hooks(stop="function:async_stop")))
+    answer(await instance.invoke(event()))
+    instance.leave()
+
+    await until(lambda: f"async stop in {instance.pid}" in bench.texts())
+
+
+async def test_an_init_that_fails_fails_the_load(bench: Bench) -> None:
+    with pytest.raises(LoadFailed, match="no database today") as failed:
+        await bench.tree.start(bench.spec("hooks", hooks=Hooks(init="function:raises")))
+
+    assert failed.value.code == "InitFailed"
+    assert "in raises" in failed.value.traceback
+
+
+async def test_a_hook_that_does_not_exist_fails_the_load(bench: Bench) -> None:
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("hooks", hooks=Hooks(stop="function:stopp")))
+
+    assert failed.value.code == "HandlerNotFound"
+    assert "did you mean 'stop'?" in failed.value.message
+
+
+async def test_an_after_fork_that_fails_fails_the_first_event(bench: Bench) -> None:
+    instance, kind = await bench.tree.start(bench.spec("hooks", hooks=Hooks(after_fork="function:raises")))
+    failed = failure(await instance.invoke(event(), start=kind))
+
+    assert (failed.kind, failed.code) == ("load", "InitFailed")
+    assert "no database today" in failed.message
+    await until(lambda: instance.state == "dead")
+
+
+async def test_a_stop_hook_that_hangs_is_ended_after_the_grace(bench: Bench) -> None:
+    spec = bench.spec("hooks", hooks=Hooks(stop="function:hangs"), grace_s=0.05)
+    instance, _ = await bench.tree.start(spec)
+    answer(await instance.invoke(event()))
+    dead = asyncio.Event()
+    instance.on_dead = lambda _instance: dead.set()
+    instance.leave()
+
+    await dead.wait()
+
+
+async def test_a_stop_hook_that_fails_harms_nobody(bench: Bench) -> None:
+    spec = bench.spec("hooks", hooks=Hooks(stop="function:raises"))
+    first, second = await bench.call(spec), await bench.call(spec)
+
+    assert not isinstance(first, Failed)
+    assert not isinstance(second, Failed)
+    await until(lambda: any("no database today" in text for text in bench.texts()))

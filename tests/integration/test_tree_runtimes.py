@@ -1,0 +1,175 @@
+"""Functions in other interpreters and environments, and with libraries that take long to import."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus import Ok
+from sandbox.errors import LoadFailed
+from sandbox.spec import Hooks, Runtime
+from tests.runtimes import bare_environment, environment_with, interpreters, readable_interpreter, site_packages
+from tests.support import Bench, answer, event, readable_folder, running_tree
+
+NUMPY = ("numpy==2.2.6",)
+FASTAPI = (
+    "fastapi==0.115.12",
+    "pydantic==2.11.4",
+    "starlette==0.46.2",
+    "typing-extensions==4.13.2",
+    "anyio==4.9.0",
+)
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """For copies of interpreters and for environments; other users can read it."""
+    with readable_folder() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def shop_python(folder: Path) -> Path:
+    """The python of an environment that has the library `shopkit`."""
+    python = bare_environment(folder / "shop")
+    (site_packages(python) / "shopkit.py").write_text('NAME = "corner shop"\n')
+    return python
+
+
+@pytest.mark.ordinary_user
+@pytest.mark.parametrize("python", interpreters() or [os.path.realpath("/usr/bin/python3")])
+async def test_functions_run_in(python: str, folder: Path) -> None:
+    interpreter = readable_interpreter(python, folder)
+    libraries = {"LD_LIBRARY_PATH": str(interpreter.parent.parent / "lib")}  # a copy is not where it was linked for
+    async with running_tree(interpreter) as bench:
+        bench.runtime = Runtime(name="other", python=interpreter, env=libraries)
+        await _greet(bench)
+        await _end_badly(bench)
+        await _use_children(bench)
+
+
+async def _greet(bench: Bench) -> None:
+    for handler in ("handler", "asynchronous"):
+        instance, _ = await bench.tree.start(bench.spec("plain", handler))
+        assert [answer(await instance.invoke(event()))["calls"] for _ in range(2)] == [1, 2]
+    hooks = Hooks(init="function:init", after_fork="function:after_fork", stop="function:stop")
+    assert sorted(await bench.answer(bench.spec("hooks", hooks=hooks))) == ["after_fork", "handler", "import", "init"]
+    assert (await bench.answer(bench.spec("names")))["json"] == "json[1]"
+
+
+async def _end_badly(bench: Bench) -> None:
+    for handler, place in (("sleeps", "in sleeps"), ("holds_gil", "in holds_gil"), ("swallows", "in swallows")):
+        failed = await bench.failure(bench.spec("slow", handler, timeout_s=0.2, grace_s=0.2))
+        assert failed.kind == "timeout"
+        assert place in failed.traceback
+    assert "in inner" in (await bench.failure(bench.spec("crashing", "segfaults"))).traceback
+    assert (await bench.failure(bench.spec("crashing", "fails_with_memory"))).code == "MemoryExceeded"
+    with pytest.raises(LoadFailed) as failed_load:
+        await bench.tree.start(bench.spec("broken", "long_story:handler"))
+    assert failed_load.value.code == "InitFailed"
+
+
+async def _use_children(bench: Bench) -> None:
+    for handler in ("by_fork", "by_spawn", "by_executor"):
+        assert await bench.answer(bench.spec("children", handler)) == [0, 2, 4, 6, 8]
+    found = await bench.answer(bench.spec("threads"))
+    assert found["parent"] == bench.tree.zygotes()[0].pid
+
+
+@pytest.mark.ordinary_user
+async def test_an_environment_brings_its_libraries(shop_python: Path) -> None:
+    async with running_tree(shop_python) as bench:
+        found = await bench.answer(bench.spec("library"))
+
+    assert (found["shop"], found["prefix"]) == ("corner shop", str(shop_python.parent.parent))
+
+
+@pytest.mark.ordinary_user
+async def test_two_runtimes_are_two_zygotes(bench: Bench, shop_python: Path) -> None:
+    shop = Runtime(name="shop", python=shop_python, prefix=shop_python.parent.parent, preload=("shopkit",))
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("library"))
+    found = await bench.answer(bench.spec("library", runtime=shop))
+
+    assert failed.value.code == "ImportModuleError"
+    assert "pip install shopkit" in failed.value.message
+    assert found["shop"] == "corner shop"
+    assert len(bench.tree.zygotes()) == 2
+
+
+@pytest.mark.ordinary_user
+async def test_a_runtime_has_the_environment_of_its_zygote(bench: Bench, shop_python: Path) -> None:
+    shop = Runtime(name="shop", python=shop_python, env={"TZ": "Asia/Tokyo"})
+    await bench.answer(bench.spec("library", runtime=shop))
+
+    (zygote,) = bench.tree.zygotes()
+    assert zygote.runtime == shop
+    found = await bench.answer(bench.spec("environment", runtime=shop))
+    assert found["at_import"]["TZ"] == "Asia/Tokyo"
+
+
+@pytest.mark.ordinary_user
+async def test_an_interpreter_that_reports_another_prefix_is_refused(bench: Bench, shop_python: Path) -> None:
+    wrong = Runtime(name="shop", python=shop_python, prefix=Path("/opt/elsewhere"))
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("library", runtime=wrong))
+
+    assert failed.value.code == "InitFailed"
+    assert f"it runs with prefix {shop_python.parent.parent}, not /opt/elsewhere" in failed.value.message
+
+
+@pytest.mark.ordinary_user
+async def test_what_cannot_be_preloaded_is_said(bench: Bench) -> None:
+    runtime = Runtime(name="odd", python=bench.runtime.python, preload=("json", "no_such_library"))
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("plain", runtime=runtime))
+
+    assert failed.value.code == "ImportModuleError"
+    assert "no_such_library" in failed.value.message
+
+
+@pytest.mark.ordinary_user
+@pytest.mark.parametrize("python", ["/nowhere/python", "/etc/passwd", "/bin/true"])
+async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None:
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("plain", runtime=Runtime(name="odd", python=Path(python))))
+
+    assert failed.value.code == "InitFailed"
+    assert (await bench.answer(bench.spec("plain")))["calls"] == 1
+
+
+async def test_numpy_is_imported_once_and_forked() -> None:
+    """Root alone: a library takes long to install and knows no users."""
+    async with running_tree(environment_with(*NUMPY)) as bench:
+        chances = set()
+        for expected in ("boot", "fork", "fork"):
+            found = await _forked_with_its_library(bench, "with_numpy", expected)
+            assert found["sum"] == 45
+            chances.add(found["chance"])
+
+    assert len(chances) == 3
+
+
+async def test_fastapi_is_imported_once_and_forked() -> None:
+    """Root alone, for the same reason."""
+    async with running_tree(environment_with(*FASTAPI)) as bench:
+        for expected in ("boot", "fork", "fork"):
+            found = await _forked_with_its_library(bench, "with_fastapi", expected)
+            assert (found["routes"], found["order"]) == (["/orders"], {"number": 7})
+
+
+async def _forked_with_its_library(bench: Bench, module: str, expected_kind: str) -> dict[str, object]:
+    instance, kind = await bench.tree.start(bench.spec("library", f"{module}:handler"))
+    outcome = await instance.invoke(event(b'{"number": 7}'), start=kind)
+    found: dict[str, object] = answer(outcome)
+
+    assert isinstance(outcome, Ok)
+    assert outcome.start == expected_kind
+    (template,) = bench.tree.templates()
+    assert found["imported_by"] == template.pid
+    assert template.loaded.threads == 1
+    assert bench.texts().count("imported") == 1
+    os.kill(instance.pid, signal.SIGKILL)
+    return found

@@ -1,0 +1,45 @@
+"""Outcomes of events that reached no instance: each names the place, the cause and, where time helps, when to retry."""
+
+import time
+
+import pytest
+
+from bus import Failed
+from dispatcher import outcomes
+from sandbox.errors import LoadFailed
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "code", "message"),
+    [
+        (outcomes.unknown_function("f"), "unknown_function", "UnknownFunction", "there is no function 'f'"),
+        (outcomes.queue_full("f", 80), "throttled", "QueueFull", "80 events wait for 'f' already"),
+        (outcomes.wait_expired("f", 2.5), "throttled", "WaitExpired", "no instance of 'f' came free within 2.5 s"),
+        (outcomes.draining(), "throttled", "Draining", "the server is shutting down"),
+        (outcomes.gone_twice("f"), "crash", "Exit", "two instances of 'f' were dead before the event reached them"),
+        (outcomes.unwritable("no"), "error", "Undecodable", "the event cannot be handed to a handler: no"),
+    ],
+)
+def test_what_it_says(outcome: Failed, kind: str, code: str, message: str) -> None:
+    assert (outcome.kind, outcome.code, outcome.message) == (kind, code, message)
+    assert outcome.retry_after_s == (outcomes.RETRY_AFTER_S if kind == "throttled" else None)
+
+
+def test_no_instance_took_part() -> None:
+    outcome = outcomes.queue_full("greet", 80)
+    assert (outcome.start, outcome.instance, outcome.timings.finished_ns) == (None, "", 0)
+
+
+def test_a_function_that_cannot_load_tells_why_and_when_it_is_tried_again() -> None:
+    error = LoadFailed("SyntaxError", "line 3", "Traceback ...", time.monotonic_ns() + 3600 * 10**9)
+    outcome = outcomes.not_loaded(error)
+
+    assert (outcome.kind, outcome.code, outcome.message) == ("load", "SyntaxError", "line 3")
+    assert outcome.traceback == "Traceback ..."
+    assert outcome.retry_after_s is not None
+    assert 0 < outcome.retry_after_s <= 3600
+
+
+@pytest.mark.parametrize("retry_at_ns", [None, 1])
+def test_without_a_back_off_nobody_is_told_to_wait(retry_at_ns: int | None) -> None:
+    assert outcomes.not_loaded(LoadFailed("InitFailed", "it ended", "", retry_at_ns)).retry_after_s is None

@@ -1,0 +1,232 @@
+"""The rules of a pool, one by one. What they are together is in `test_pool_machine.py`."""
+
+from typing import Any
+
+from dispatcher.pool import LEAD_NS, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.settings import PoolSettings
+
+S = 1_000_000_000
+
+
+def make_pool(**settings: Any) -> "Pool[str, str]":
+    """A pool at time 0. Tickets and members are names."""
+    return Pool(PoolSettings(**settings), 0)
+
+
+def with_idle(*members: str, **settings: Any) -> "Pool[str, str]":
+    """A pool whose members have come free one second after the other, from 0 on."""
+    pool = make_pool(**settings)
+    for second, member in enumerate(members):
+        pool.wait("first event", 0, 0)
+        pool.started(member, 0)
+        pool.freed(member, second * S)
+    return pool
+
+
+def test_an_event_takes_the_instance_that_was_used_last() -> None:
+    pool = make_pool(keep_alive_s=10)
+    for member in ("a", "b"):
+        pool.wait(f"for {member}", 0, 0)
+    assert pool.started("a", 0) == [Assign("for a", "a")]
+    assert pool.started("b", 0) == [Assign("for b", "b")]
+    pool.freed("b", 1 * S)
+    pool.freed("a", 2 * S)
+
+    assert (pool.take(), pool.take(), pool.take()) == ("a", "b", None)
+
+
+def test_without_an_idle_instance_one_is_started_while_there_is_room() -> None:
+    pool = make_pool(max_instances=2)
+
+    assert [pool.wait(ticket, 0, 0) for ticket in "abc"] == [[Start()], [Start()], []]
+
+
+def test_whichever_comes_first_serves_the_first_in_line() -> None:
+    pool = with_idle("old", max_instances=2)
+    pool.take()
+    pool.wait("a", 5, 5)
+    pool.wait("b", 6, 6)
+
+    assert pool.freed("old", 7) == [Assign("a", "old")]
+    assert pool.started("new", 8) == [Assign("b", "new")]
+
+
+def test_the_line_is_bounded() -> None:
+    """As many as could run at once are not in line: they have a start of their own."""
+    pool = make_pool(max_instances=2, max_waiting=1)
+    for ticket in "abc":
+        pool.wait(ticket, 0, 0)
+
+    assert pool.wait("d", 0, 0) == [Refuse("d", "QueueFull")]
+
+
+def test_without_a_line_events_still_start_instances() -> None:
+    pool = make_pool(max_instances=1, max_waiting=0)
+
+    assert pool.wait("a", 0, 0) == [Start()]
+    assert pool.wait("b", 0, 0) == [Refuse("b", "QueueFull")]
+
+
+def test_who_waited_too_long_is_refused() -> None:
+    pool = make_pool(max_wait_s=3)
+    pool.wait("a", 0, 1 * S)
+
+    assert pool.next_tick_ns(1 * S) == 3 * S
+    assert pool.tick(3 * S) == [Refuse("a", "WaitExpired")]
+
+
+def test_an_event_that_met_a_dead_instance_keeps_its_place_in_line() -> None:
+    pool = with_idle("dead", max_instances=1, max_waiting=1, max_wait_s=100)
+    pool.take()
+    pool.wait("later", 2, 2)
+
+    assert pool.wait("again", 1, 3, again=True) == []
+    assert pool.died("dead", 4, 4) == [Start()]
+    assert pool.started("new", 5) == [Assign("again", "new")]
+
+
+def test_a_withdrawn_event_leaves_its_start_to_the_next() -> None:
+    pool = make_pool()
+    pool.wait("a", 0, 0)
+    pool.withdraw("a")
+
+    assert pool.started("new", 1) == []
+    assert pool.take() == "new"
+
+
+def test_an_instance_goes_when_it_has_idled_for_long_enough() -> None:
+    pool = with_idle("a", keep_alive_s=10)
+
+    assert pool.next_tick_ns(0) == 10 * S
+    assert pool.tick(10 * S) == [Leave("a")]
+    assert pool.is_leaving("a")
+    assert pool.died("a", 11 * S, 11 * S) == []
+    assert pool.statistics() == Statistics(0, 0, 0, 0, 0)
+
+
+def test_reserved_instances_are_started_at_once_and_never_go() -> None:
+    pool = make_pool(reserved=2, keep_alive_s=0)
+
+    assert pool.tick(0) == [Start(), Start()]
+    pool.started("a", 1)
+    pool.started("b", 1)
+    assert pool.tick(100 * S) == []
+    assert pool.next_tick_ns(100 * S) is None
+
+
+def test_a_dead_reserved_instance_is_replaced_after_its_back_off() -> None:
+    pool = make_pool(reserved=1)
+    pool.tick(0)
+    pool.started("a", 0)
+
+    assert pool.died("a", 1 * S, 4 * S) == []
+    assert pool.next_tick_ns(1 * S) == 4 * S
+    assert pool.tick(4 * S) == [Start()]
+
+
+def test_waiting_events_do_not_wait_for_that_back_off() -> None:
+    pool = make_pool(reserved=1)
+    pool.tick(0)
+    pool.started("a", 0)
+    pool.died("a", 1 * S, 4 * S)
+
+    assert pool.wait("event", 2 * S, 2 * S) == [Start()]
+
+
+def test_a_spent_instance_leaves_and_what_is_reserved_is_started_before_it_ends() -> None:
+    pool = make_pool(reserved=1)
+    pool.tick(0)
+    pool.started("a", 0)
+    pool.take()
+
+    assert pool.freed("a", 1, spent=True) == [Leave("a"), Start()]
+
+
+def test_while_it_cannot_load_events_fail_at_once() -> None:
+    pool = make_pool()
+    pool.wait("a", 0, 0)
+
+    assert pool.start_failed(1 * S, 5 * S, hopeless=True) == [Fail("a")]
+    assert pool.wait("b", 2 * S, 2 * S) == [Fail("b")]
+    assert pool.room(2 * S) == 0
+    assert pool.next_tick_ns(2 * S) == 5 * S, "its capacity comes back then, and somebody waits for that"
+    assert pool.tick(5 * S) == []
+    assert pool.room(5 * S) == 8
+    assert pool.wait("c", 6 * S, 6 * S) == [Start()]
+
+
+def test_while_it_cannot_load_a_living_instance_still_serves_those_who_wait() -> None:
+    pool = with_idle("a")
+    pool.take()
+    pool.wait("b", 1, 1)
+
+    assert pool.start_failed(2, 5 * S, hopeless=True) == []
+    assert pool.wait("c", 3, 3) == []
+    assert pool.freed("a", 4) == [Assign("b", "a")]
+    assert pool.died("a", 5, 5) == [Fail("c")], "nobody is left who could serve it"
+
+
+def test_a_start_that_succeeds_after_another_failed_shows_that_it_can_load() -> None:
+    pool = make_pool()
+    for ticket in "abc":
+        pool.wait(ticket, 0, 0)
+    pool.started("first", 1)
+    pool.start_failed(2, 5 * S, hopeless=True)
+
+    assert pool.started("second", 3) == [Assign("b", "second"), Start()]
+
+
+def test_while_the_machine_has_no_room_events_wait_on() -> None:
+    pool = make_pool()
+    pool.wait("a", 0, 0)
+
+    assert pool.start_failed(1 * S, 2 * S, hopeless=False) == []
+    assert pool.wait("b", 1 * S, 1 * S) == []
+    assert pool.next_tick_ns(1 * S) == 2 * S
+    assert pool.tick(2 * S) == [Start(), Start()]
+
+
+def test_an_instance_is_made_ready_for_an_announced_event_and_held() -> None:
+    pool = make_pool(keep_alive_s=0.1)
+    at_ns = 10 * S
+    pool.expect(at_ns)
+
+    assert pool.next_tick_ns(0) == at_ns - LEAD_NS
+    assert pool.tick(at_ns - LEAD_NS) == [Start()]
+    pool.started("a", at_ns - LEAD_NS)
+    assert pool.next_tick_ns(at_ns - 1) == at_ns
+    assert pool.tick(at_ns) == [], "it idles from here, for the event is just about to come"
+    assert pool.next_tick_ns(at_ns) == at_ns + S // 10
+
+
+def test_one_announcement_does_not_hide_another() -> None:
+    pool = make_pool()
+    pool.expect(100 * S)
+    pool.expect(10 * S)
+    pool.tick(10 * S)
+
+    assert pool.next_tick_ns(10 * S) == 100 * S - LEAD_NS
+
+
+def test_a_function_that_rests_without_processes_drops_its_template_too() -> None:
+    pool = with_idle("a", rest="none", keep_alive_s=1, template_keep_alive_s=5)
+    pool.take()
+    pool.freed("a", 10 * S)
+
+    assert pool.tick(11 * S) == [Leave("a")]
+    assert pool.next_tick_ns(11 * S) is None, "not before it has left"
+    pool.died("a", 12 * S, 12 * S)
+    assert pool.next_tick_ns(12 * S) == 15 * S
+    assert pool.tick(15 * S) == [Rest()]
+    assert pool.next_tick_ns(15 * S) is None
+
+
+def test_room_is_what_could_run_now() -> None:
+    pool = with_idle("a", max_instances=3)
+    assert pool.room(0) == 3
+    pool.take()
+    pool.wait("b", 1, 1)
+    assert pool.room(1) == 1
+    for ticket in "cd":
+        pool.wait(ticket, 1, 1)
+    assert pool.room(1) == 0

@@ -1,0 +1,313 @@
+"""Every history of a pool: what must hold however events, starts, deaths and time interleave."""
+
+from collections.abc import Sequence
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dispatcher.pool import LEAD_NS, Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.settings import PoolSettings
+
+S = 1_000_000_000
+NOTHING = Statistics(0, 0, 0, 0, 0)
+steps_ns = st.integers(0, 5 * S)
+picks = st.integers(0, 1000)
+pool_settings = st.builds(
+    PoolSettings,
+    max_instances=st.integers(1, 4),
+    max_waiting=st.integers(0, 4),
+    max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
+    keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
+    reserved=st.integers(0, 3),
+    rest=st.sampled_from(["template", "none"]),
+    template_keep_alive_s=st.sampled_from([0.0, 3.0]),
+)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """A pool beside the plainest model of one. A ticket and a member are numbers, never used twice."""
+
+    @initialize(settings=pool_settings)
+    def open(self, settings: PoolSettings) -> None:
+        self.settings = settings
+        self.now_ns = self.refill_ns = self.blocked_ns = self.active_ns = self.attended_ns = 100 * S
+        self.hopeless = self.resting = False
+        self.accepted: dict[int, int] = {}
+        self.waiting: list[int] = []
+        self.ended: dict[int, str] = {}
+        self.idle: list[int] = []
+        self.since: dict[int, int] = {}
+        self.busy: dict[int, int | None] = {}
+        """which ticket it runs; None for one that was found dead"""
+        self.leaving: set[int] = set()
+        self.starting = 0
+        self.members = 0
+        self.expected: set[int] = set()
+        self.pool: Pool[int, int] = Pool(self.settings, self.now_ns)
+        self.tick()
+
+    def room(self) -> int:
+        return self.settings.max_instances - len(self.idle) - len(self.busy) - len(self.leaving) - self.starting
+
+    def is_expected(self) -> bool:
+        return any(at_ns - LEAD_NS <= self.now_ns < at_ns for at_ns in self.expected)
+
+    def deficit(self) -> int:
+        reserved = self.settings.reserved - len(self.idle) - len(self.busy) if self.now_ns >= self.refill_ns else 0
+        return max(0, reserved, int(self.is_expected() and not self.idle))
+
+    def end(self, ticket: int, how: str) -> None:
+        assert ticket not in self.ended
+        self.ended[ticket] = how
+
+    def carry_out(self, actions: "Sequence[Action[int, int]]", free: int | None = None, new: int | None = None) -> None:
+        """`free`: the member that has just come free. `new`: the ticket that has just come in."""
+        for action in actions:
+            match action:
+                case Assign(ticket, member):
+                    assert (ticket, member) == (self.waiting.pop(0), free)
+                    self.busy[member], free = ticket, None
+                case Leave(member):
+                    if member == free:
+                        free = None
+                    else:
+                        self.check_idled_out(member)
+                    self.leaving.add(member)
+                case Start():
+                    self.check_start()
+                    self.starting += 1
+                    self.resting = False
+                case Rest():
+                    self.check_rest()
+                    self.resting = True
+                case Refuse(ticket) | Fail(ticket):
+                    self.check_refusal(action, new)
+                    self.waiting.remove(ticket)
+                    self.end(ticket, "refused")
+        if free is not None:
+            assert not self.waiting
+            self.idle.append(free)
+            self.since[free] = self.now_ns
+        if new not in self.ended:
+            self.attended_ns = self.now_ns
+
+    def check_refusal(self, action: Refuse[int] | Fail[int], new: int | None) -> None:
+        could_run = self.settings.max_instances - len(self.busy) - len(self.leaving)
+        match action:
+            case Refuse(ticket, "QueueFull"):
+                assert ticket == new
+                assert len(self.waiting) > self.settings.max_waiting + could_run
+            case Refuse(ticket, "WaitExpired"):
+                assert ticket == self.waiting[0]
+                assert self.now_ns >= self.accepted[ticket] + self.settings.max_wait_s * S
+            case Fail(ticket):
+                assert self.hopeless
+                assert self.now_ns < self.blocked_ns
+                assert not self.busy
+
+    def check_start(self) -> None:
+        assert self.now_ns >= self.blocked_ns
+        assert self.starting < len(self.waiting) + self.deficit()
+        assert self.room() > 0
+
+    def check_rest(self) -> None:
+        assert self.settings.rest == "none"
+        assert not self.resting
+        assert self.pool.statistics() == NOTHING
+        assert self.now_ns >= self.active_ns + self.settings.template_keep_alive_s * S
+
+    def check_idled_out(self, member: int) -> None:
+        assert member == self.idle.pop(0)
+        assert self.now_ns >= self.since[member] + self.settings.keep_alive_s * S
+        assert len(self.idle) + len(self.busy) >= self.settings.reserved
+        assert self.idle or not self.is_expected()
+
+    def serve(self, ticket: int, *, again: bool) -> None:
+        member = self.pool.take()
+        assert member == (self.idle.pop() if self.idle else None)
+        if member is not None:
+            self.busy[member] = ticket
+            return
+        self.waiting.append(ticket)
+        if again:
+            self.waiting.sort(key=self.accepted.__getitem__)
+        self.active_ns = self.now_ns
+        actions = self.pool.wait(ticket, self.accepted[ticket], self.now_ns, again=again)
+        self.carry_out(actions, new=None if again else ticket)
+
+    @rule()
+    def event(self) -> None:
+        ticket = len(self.accepted)
+        self.accepted[ticket] = self.now_ns
+        self.now_ns += 1
+        self.serve(ticket, again=False)
+
+    @precondition(lambda self: any(ticket is not None for ticket in self.busy.values()))
+    @rule(pick=picks)
+    def found_dead(self, pick: int) -> None:
+        """The event met a dead instance, whose death is told later."""
+        running = [member for member, ticket in self.busy.items() if ticket is not None]
+        member = running[pick % len(running)]
+        ticket, self.busy[member] = self.busy[member], None
+        assert ticket is not None
+        self.serve(ticket, again=True)
+
+    @precondition(lambda self: self.waiting)
+    @rule(pick=picks)
+    def withdraw(self, pick: int) -> None:
+        ticket = self.waiting[pick % len(self.waiting)]
+        self.pool.withdraw(ticket)
+        self.waiting.remove(ticket)
+        self.end(ticket, "withdrawn")
+
+    @precondition(lambda self: any(ticket is not None for ticket in self.busy.values()))
+    @rule(pick=picks, spent=st.booleans())
+    def freed(self, pick: int, spent: bool) -> None:
+        running = [(member, ticket) for member, ticket in self.busy.items() if ticket is not None]
+        member, ticket = running[pick % len(running)]
+        del self.busy[member]
+        self.end(ticket, "assigned")
+        self.active_ns = self.now_ns
+        self.carry_out(self.pool.freed(member, self.now_ns, spent=spent), free=member)
+
+    @precondition(lambda self: self.starting)
+    @rule()
+    def started(self) -> None:
+        self.starting -= 1
+        self.members += 1
+        self.active_ns = self.now_ns
+        if self.hopeless:
+            self.hopeless, self.blocked_ns = False, self.now_ns
+        self.carry_out(self.pool.started(self.members, self.now_ns), free=self.members)
+
+    @precondition(lambda self: self.starting)
+    @rule(hopeless=st.booleans(), after_ns=st.integers(1, 5 * S))
+    def start_failed(self, hopeless: bool, after_ns: int) -> None:
+        self.starting -= 1
+        self.hopeless = hopeless
+        self.blocked_ns = self.now_ns + after_ns
+        self.carry_out(self.pool.start_failed(self.now_ns, self.blocked_ns, hopeless=hopeless))
+
+    @precondition(lambda self: self.idle or self.busy or self.leaving)
+    @rule(pick=picks, after_ns=steps_ns)
+    def died(self, pick: int, after_ns: int) -> None:
+        living = [*self.idle, *self.busy, *self.leaving]
+        member = living[pick % len(living)]
+        assert self.pool.is_leaving(member) == (member in self.leaving)
+        if member not in self.leaving:
+            self.refill_ns = max(self.refill_ns, self.now_ns + after_ns)
+        if member in self.idle:
+            self.idle.remove(member)
+        ticket = self.busy.pop(member, None)
+        if ticket is not None:
+            self.end(ticket, "assigned")
+        self.leaving.discard(member)
+        self.carry_out(self.pool.died(member, self.now_ns, self.now_ns + after_ns))
+
+    @rule(after_ns=st.integers(0, 10 * S))
+    def expect(self, after_ns: int) -> None:
+        self.pool.expect(self.now_ns + after_ns)
+        self.expected.add(self.now_ns + after_ns)
+
+    @rule(step_ns=steps_ns)
+    def pass_time(self, step_ns: int) -> None:
+        self.now_ns += step_ns
+
+    @rule()
+    def tick(self) -> None:
+        if self.now_ns >= self.blocked_ns:
+            self.hopeless = False
+        self.carry_out(self.pool.tick(self.now_ns))
+        next_ns = self.pool.next_tick_ns(self.now_ns)
+        assert next_ns is None or next_ns > self.now_ns, "a busy loop"
+
+    @precondition(lambda self: self.pool.next_tick_ns(self.now_ns) is not None)
+    @rule()
+    def wake(self) -> None:
+        next_ns = self.pool.next_tick_ns(self.now_ns)
+        assert next_ns is not None
+        before_ns, self.now_ns = self.now_ns, next_ns
+        assert self.now_ns >= before_ns
+        self.tick()
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        assert self.pool.statistics() == Statistics(
+            self.starting, len(self.idle), len(self.busy), len(self.leaving), len(self.waiting)
+        )
+        assert set(self.pool.members()) == {*self.idle, *self.busy, *self.leaving}
+        running = {ticket for ticket in self.busy.values() if ticket is not None}
+        assert {*self.waiting} | running | self.ended.keys() == self.accepted.keys()
+
+    @invariant()
+    def nobody_waits_beside_an_idle_instance(self) -> None:
+        assert not (self.idle and self.waiting)
+
+    @invariant()
+    def nobody_waits_in_vain(self) -> None:
+        if self.hopeless and self.now_ns < self.blocked_ns and not self.busy:
+            assert not self.waiting
+
+    @invariant()
+    def never_too_many(self) -> None:
+        assert self.room() >= 0
+        assert len(self.waiting) - len(self.busy) <= self.settings.max_waiting + self.settings.max_instances
+
+    @invariant()
+    def who_waits_has_a_start(self) -> None:
+        if self.attended_ns >= self.blocked_ns:
+            assert self.starting >= min(len(self.waiting), self.starting + self.room())
+
+    @invariant()
+    def what_is_reserved_or_announced_has_a_start(self) -> None:
+        """At the latest when the tick that is due has come."""
+        if self.now_ns >= self.blocked_ns and self.pool.next_tick_ns(self.now_ns) != self.now_ns:
+            assert self.starting >= min(self.deficit(), self.starting + self.room())
+
+    @invariant()
+    def a_tick_comes_in_time(self) -> None:
+        """No later than anything that is due by the model; `tick` itself is checked to be no busy loop."""
+        next_ns = self.pool.next_tick_ns(self.now_ns)
+        for at_ns in self.due_times():
+            assert next_ns is not None
+            assert next_ns <= max(at_ns, self.now_ns)
+
+    @invariant()
+    def capacity_is_what_could_run(self) -> None:
+        could_run = self.room() + len(self.idle) + self.starting - len(self.waiting)
+        if self.hopeless and self.now_ns < self.blocked_ns and not self.idle and not self.busy:
+            could_run = 0
+        assert self.pool.room(self.now_ns) == max(0, could_run)
+
+    def due_times(self) -> list[int]:
+        keep_alive_ns = int(self.settings.keep_alive_s * S)
+        times = [self.accepted[ticket] + int(self.settings.max_wait_s * S) for ticket in self.waiting[:1]]
+        if self.hopeless:
+            times.append(self.blocked_ns)
+        if self.settings.reserved > len(self.idle) + len(self.busy) + self.starting and self.room() > 0:
+            times.append(max(self.blocked_ns, self.refill_ns))
+        if len(self.waiting) > self.starting and self.room() > 0:
+            times.append(self.blocked_ns)
+        if len(self.idle) + len(self.busy) > self.settings.reserved and self.idle and not self.expected:
+            times.append(self.since[self.idle[0]] + keep_alive_ns)
+        if self.settings.rest == "none" and self.pool.statistics() == NOTHING and not self.resting:
+            times.append(self.active_ns + int(self.settings.template_keep_alive_s * S))
+        return times
+
+    def teardown(self) -> None:
+        """Whatever happened, every event gets its end."""
+        if not hasattr(self, "pool"):
+            return
+        while self.starting or self.waiting or self.busy:
+            if self.starting:
+                self.started()
+            elif self.busy:
+                self.died(len(self.idle), 0)
+            else:
+                self.wake()
+        assert self.ended.keys() == self.accepted.keys()
+
+
+PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+TestPool = PoolMachine.TestCase

@@ -1,0 +1,56 @@
+"""What is counted of outcomes."""
+
+from bisect import bisect_left
+
+import pytest
+
+from bus import Failed, Ok, Timings
+from dispatcher.records import BUCKETS_S, Histogram, Record
+
+MS = 1_000_000
+
+
+def test_an_outcome_is_counted_by_how_it_ended_and_what_it_waited_for() -> None:
+    record = Record()
+    record.add(Ok(start="fork", timings=Timings(0, 3 * MS, 4 * MS, 24 * MS), cpu_ns=7))
+    record.add(Ok(start="warm", timings=Timings(0, 1 * MS, 1 * MS, 2 * MS), cpu_ns=5))
+
+    assert (record.outcomes, record.starts, record.failures) == ({"ok": 2}, {"fork": 1, "warm": 1}, {})
+    assert (record.waited.sum_ns, record.ran.sum_ns, record.cpu_ns) == (4 * MS, 21 * MS, 12)
+    assert record.last_failure == ""
+
+
+def test_a_failure_is_counted_by_kind_and_code() -> None:
+    record = Record()
+    record.add(Failed(kind="error", code="ValueError", message="no such order", start="warm"))
+    record.add(Failed(kind="error", code="KeyError", message="'a'", start="warm"))
+
+    assert record.outcomes == {"error": 2}
+    assert record.failures == {"ValueError": 1, "KeyError": 1}
+    assert record.last_failure == "error/KeyError: 'a'"
+
+
+def test_an_event_that_reached_no_instance_has_no_times() -> None:
+    record = Record()
+    record.add(Failed(kind="throttled", code="QueueFull", message="full"))
+
+    assert record.outcomes == {"throttled": 1}
+    assert (record.starts, sum(record.waited.counts), sum(record.ran.counts)) == ({}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "bucket_s"), [(0, 0.001), (1 * MS, 0.001), (1 * MS + 1, 0.0025), (60_000 * MS, 60.0)]
+)
+def test_a_duration_falls_in_the_first_bucket_that_holds_it(duration_ns: int, bucket_s: float) -> None:
+    histogram = Histogram()
+    histogram.add(duration_ns)
+
+    assert [bound for bound, count in zip(BUCKETS_S, histogram.counts, strict=False) if count] == [bucket_s]
+
+
+def test_the_last_bucket_is_unbounded() -> None:
+    histogram = Histogram()
+    histogram.add(60_001 * MS)
+
+    assert histogram.counts[-1] == 1
+    assert bisect_left(BUCKETS_S, 60.001) == len(histogram.counts) - 1

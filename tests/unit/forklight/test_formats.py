@@ -1,0 +1,57 @@
+"""How a line of the journal looks."""
+
+import json
+import time
+
+import pytest
+
+from forklight.formats import as_json, as_text
+from forklight.journal import Entry
+
+AT_S = time.mktime((2026, 11, 23, 12, 34, 56, 0, 0, -1)) + 0.789
+WRITTEN = Entry(time=AT_S, function="greet", text="hello", instance="greet-3", invocation="0011223344556677-0000000a")
+ENDED = Entry(
+    time=AT_S,
+    function="greet",
+    invocation="0011223344556677-0000000a",
+    outcome="ok",
+    trigger="http",
+    status=200,
+    start="fork",
+    queue_ms=0.5,
+    start_ms=3.25,
+    run_ms=10.0,
+)
+FAILED = Entry(time=AT_S, function="greet", trigger="http", outcome="error/KeyError", text="'x'", traceback="one\n two")
+
+
+def test_json_says_nothing_that_says_nothing() -> None:
+    assert json.loads(as_json(WRITTEN)) == {
+        "time": AT_S,
+        "function": "greet",
+        "text": "hello",
+        "instance": "greet-3",
+        "invocation": "0011223344556677-0000000a",
+    }
+    assert json.loads(as_json(ENDED))["run_ms"] == 10.0
+    assert "\n" not in as_json(FAILED)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (WRITTEN, "12:34:56.789 greet 0000000a hello"),
+        (Entry(time=AT_S, function="greet", text="x", instance="greet-3"), "12:34:56.789 greet greet-3 x"),
+        (Entry(time=AT_S, function="", text="2 lines dropped"), "12:34:56.789 forklight - 2 lines dropped"),
+        (ENDED, "12:34:56.789 greet 0000000a ← http ok 200 fork, queue 0.5 ms, start 3.25 ms, run 10 ms"),
+        (FAILED, "12:34:56.789 greet - ← http error/KeyError 'x'\n  one\n   two"),
+    ],
+)
+def test_text_is_one_aligned_line(entry: Entry, text: str) -> None:
+    assert as_text(entry) == text
+
+
+def test_colours_mark_what_is_wrong() -> None:
+    assert as_text(WRITTEN, colour=True) == "\x1b[2m12:34:56.789\x1b[0m greet 0000000a hello"
+    assert "\x1b[31merror/KeyError\x1b[0m" in as_text(FAILED, colour=True)
+    assert "\x1b[31m" not in as_text(ENDED, colour=True)

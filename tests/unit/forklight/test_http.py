@@ -1,0 +1,91 @@
+"""The http keys: what they become, and every mistake in its place."""
+
+from pathlib import Path
+
+import pytest
+
+from forklight.config import load
+from forklight.http import told
+from forklight.problem import ConfigError
+from triggers.http import Route
+from triggers.http.settings import DEFAULT_METHODS, MIB
+
+HANDLER = 'handler = "f:h"\n'
+
+
+def _routes(folder: Path, toml: str) -> tuple[Route, ...]:
+    (folder / "forklight.toml").write_text(toml)
+    return load(folder, {}).routes
+
+
+def _problems(folder: Path, toml: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        _routes(folder, toml)
+    return [str(problem).replace(f"{folder}/forklight.toml:", "") for problem in caught.value.problems]
+
+
+def test_short_forms_and_a_list_of_them(tmp_path: Path) -> None:
+    toml = f'[functions.f]\n{HANDLER}http = "GET,POST /a/{{id:int}}"\n[functions.g]\n{HANDLER}http = ["/b", "PUT /c"]\n'
+    routes = _routes(tmp_path, toml)
+    assert [(route.function, route.path, route.methods) for route in routes] == [
+        ("f", "/a/{id:int}", ("GET", "POST")),
+        ("g", "/b", DEFAULT_METHODS),
+        ("g", "/c", ("PUT",)),
+    ]
+    assert [told(route) for route in routes] == ["GET,POST /a/{id:int}", "/b", "PUT /c"]
+
+
+def test_the_long_form_says_more(tmp_path: Path) -> None:
+    toml = f"""[functions.f]
+{HANDLER}
+[[functions.f.http]]
+path = "/upload"
+methods = ["POST"]
+max_body = "10MiB"
+decode = "bytes"
+timeout = "2s"
+[[functions.f.http]]
+path = "/"
+"""
+    assert _routes(tmp_path, toml) == (
+        Route(
+            function="f", path="/upload", methods=("POST",), max_body_bytes=10 * MIB, decode="bytes", timeout_s=2.0
+        ),
+        Route(function="f", path="/"),
+    )
+
+
+def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text("def handler(event): ...\n")
+    assert load(tmp_path / "hello.py", {}).routes == (Route(function="hello", path="/"),)
+
+
+@pytest.mark.parametrize(
+    ("http", "place", "word"),
+    [
+        ('http = "FETCH /x"', "3 functions.f.http", "FETCH"),
+        ('http = ["/x", "no slash"]', "3 functions.f.http[1]", "method 'no'"),
+        ('http = "GET x"', "3 functions.f.http", "must start with a slash"),
+        ('[[functions.f.http]]\npath = "x"', "4 functions.f.http[0].path", "must start with a slash"),
+        ('http = "/x/{id:number}"', "3 functions.f.http", "number"),
+        ("http = 3", "3 functions.f.http", "a table"),
+        ('[[functions.f.http]]\nmethods = ["GET"]', "3 functions.f.http[0]", 'path is missing: write path = "/hello"'),
+        ('[[functions.f.http]]\npath = "/x"\nmethod = "GET"', "5 functions.f.http[0].method", "did you mean 'methods'?"),
+        ('[[functions.f.http]]\npath = "/x"\ndecode = "xml"', "5 functions.f.http[0].decode", '"xml"'),
+        ('[http]\nlisten = "8080"', "4 http.listen", "host:port"),
+        ('[http]\nlistn = "127.0.0.1:80"', "4 http.listn", "did you mean 'listen'?"),
+        ('[admin]\nlisten = "9090"', "4 admin.listen", "host:port"),
+        ('[defaults]\nhttp = "/x"', "4 defaults.http", "each function needs its own"),
+    ],
+)
+def test_a_mistake_has_its_place(tmp_path: Path, http: str, place: str, word: str) -> None:
+    [problem] = _problems(tmp_path, f"[functions.f]\n{HANDLER}{http}\n")
+    assert problem.partition(": ")[0] == place
+    assert word in problem
+
+
+def test_two_functions_cannot_have_the_same_requests(tmp_path: Path) -> None:
+    toml = f'[functions.f]\n{HANDLER}http = "/x/{{a}}"\n[functions.g]\n{HANDLER}http = ["GET /y", "GET /x/{{b}}"]\n'
+    [problem] = _problems(tmp_path, toml)
+    assert problem.startswith("6 functions.g.http[1]: ")
+    assert "'f'" in problem or " f" in problem

@@ -1,0 +1,141 @@
+"""The journal: what becomes of lines and outcomes, what is kept, what is dropped, and that nothing waits for it."""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO
+
+from bus import Event, Failed, Ok
+from bus.outcome import Timings
+from forklight.journal import BACKLOG_LINES, RING_BYTES, Follower, Journal
+from sandbox.logs import LogLine
+
+EVENT = Event(source="/test", type="forklight.http", id="id-1", function="greet")
+TIMINGS = Timings(accepted_ns=1_000_000, assigned_ns=3_000_000, started_ns=6_000_000, finished_ns=16_000_000)
+
+
+@contextlib.asynccontextmanager
+async def _running(journal: Journal) -> AsyncIterator[None]:
+    """It writes inside the block, and has written all at its end."""
+    task = asyncio.create_task(journal.run())
+    try:
+        yield
+    finally:
+        await asyncio.sleep(0)  # it has begun
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _journal(descriptor: int = -1, **options: bool) -> Journal:
+    return Journal(lambda entry: f"{entry.function}:{entry.text}", descriptor, **options)
+
+
+def _line(text: str, function: str = "greet") -> LogLine:
+    return LogLine(function=function, instance="greet-1", invocation="id-1", text=text)
+
+
+def _lines(file: IO[bytes]) -> list[str]:
+    file.seek(0)
+    return file.read().decode().splitlines()
+
+
+async def test_lines_are_written_in_order() -> None:
+    with tempfile.TemporaryFile() as file:
+        journal = _journal(file.fileno())
+        async with _running(journal):
+            for number in range(2500):
+                journal.line(_line(str(number)))
+        assert _lines(file) == [f"greet:{number}" for number in range(2500)]
+
+
+async def test_what_is_no_utf8_is_written_all_the_same() -> None:
+    with tempfile.TemporaryFile() as file:
+        journal = _journal(file.fileno())
+        async with _running(journal):
+            journal.line(_line("\udc80"))
+        assert _lines(file) == ["greet:\\udc80"]
+
+
+async def test_a_reader_that_stalls_holds_up_nobody() -> None:
+    """A full pipe: the loop goes on, the newest lines are dropped and counted, and the rest comes when it is read."""
+    reading, writing = os.pipe()
+    journal = _journal(writing)
+    async with _running(journal):
+        for number in range(BACKLOG_LINES + 7):
+            journal.line(_line(str(number)))
+        with open(reading, "rb") as pipe:
+            wanted = b"greet:0\n"
+            assert await asyncio.to_thread(pipe.read, len(wanted)) == wanted
+            rest = asyncio.create_task(asyncio.to_thread(_until_dropped, pipe))
+            assert await rest == "7 lines dropped"
+    os.close(writing)
+
+
+def _until_dropped(pipe: IO[bytes]) -> str:
+    return next(line for line in pipe if b"dropped" in line).decode().strip().removeprefix(":")
+
+
+async def test_nobody_reads_any_more() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    journal = _journal(writing)
+    async with _running(journal):
+        journal.line(_line("x"))
+    os.close(writing)
+    assert [entry.text for entry in journal.latest("greet")] == ["x"]
+
+
+def test_an_outcome_is_one_entry() -> None:
+    journal = _journal()
+    journal.invocation(EVENT, Ok(timings=TIMINGS, start="fork", instance="greet-1"), 200)
+    journal.invocation(EVENT, Ok(timings=TIMINGS, start="warm", instance="greet-1"), 200)
+    failed = Failed(kind="crash", code="Signal", message="killed", traceback="at x", timings=TIMINGS, start="warm")
+    journal.invocation(EVENT, failed, 502)
+    journal.invocation(EVENT, None, 499)
+    forked, warm, crashed, left = journal.latest("greet")
+    assert (forked.outcome, forked.status, forked.trigger, forked.invocation) == ("ok", 200, "http", "id-1")
+    assert (forked.queue_ms, forked.start_ms, forked.run_ms) == (0.0, 5.0, 10.0)
+    assert (warm.queue_ms, warm.start_ms, warm.run_ms) == (2.0, 3.0, 10.0)
+    assert (crashed.outcome, crashed.text, crashed.traceback) == ("crash/Signal", "killed", "at x")
+    assert (left.outcome, left.status, left.start) == ("left", 499, "")
+
+
+def test_quiet_keeps_no_outcomes() -> None:
+    journal = _journal(invocations=False)
+    journal.line(_line("x"))
+    journal.invocation(EVENT, Ok(), 200)
+    assert [entry.text for entry in journal.latest(None)] == ["x"]
+
+
+def test_a_ring_keeps_the_latest_of_each_function() -> None:
+    journal = _journal()
+    journal.line(_line("of another", function="other"))
+    big = "x" * (RING_BYTES // 4)
+    for number in range(10):
+        journal.line(_line(f"{number}{big}"))
+    assert [entry.text[0] for entry in journal.latest("greet")] == ["7", "8", "9"]
+    assert [entry.text for entry in journal.latest("other")] == ["of another"]
+    assert [entry.function for entry in journal.latest(None)] == ["other", "greet", "greet", "greet"]
+    assert journal.latest("unknown") == []
+
+
+async def test_followers_get_what_comes_and_their_end() -> None:
+    journal = _journal()
+    journal.line(_line("before"))
+    with journal.follow() as follower:
+        journal.line(_line("one"))
+        waiting = asyncio.create_task(_all(follower))
+        await asyncio.sleep(0)
+        journal.line(_line("two"))
+        journal.close()
+        assert await waiting == ["one", "two"]
+
+
+async def _all(follower: Follower) -> list[str]:
+    texts = []
+    while (entry := await follower.next()) is not None:
+        texts.append(entry.text)
+    return texts

@@ -1,0 +1,83 @@
+"""The descriptors of one guest: what it holds cannot grow, and ours all go when it does."""
+
+import mmap
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.channels import STACK_BYTES, Channels
+
+from .support import open_fds
+
+pytestmark = pytest.mark.ordinary_user
+
+
+@pytest.fixture
+def channels() -> Iterator[Channels]:
+    made = Channels(socket.SOCK_STREAM)
+    yield made
+    made.close()
+    os.close(made.log)
+
+
+def test_the_stack_cannot_grow_nor_shrink_nor_be_unsealed(channels: Channels) -> None:
+    stack = channels.guest_fds[3]
+    with pytest.raises(PermissionError):
+        os.ftruncate(stack, STACK_BYTES + 1)
+    with pytest.raises(PermissionError):
+        os.ftruncate(stack, 0)
+    with pytest.raises(PermissionError):
+        os.pwrite(stack, b"x", STACK_BYTES)
+    assert os.fstat(stack).st_size == STACK_BYTES
+
+
+def test_the_stack_s_allocation_cannot_grow(channels: Channels) -> None:
+    with pytest.raises(PermissionError):
+        os.posix_fallocate(channels.guest_fds[3], 0, 2 * STACK_BYTES)
+
+
+def test_what_was_written_to_the_stack_is_read_as_text(channels: Channels) -> None:
+    assert channels.read_stack() == ""
+    os.write(channels.guest_fds[3], b"Thread 0x1: \xff")
+    assert channels.read_stack() == "Thread 0x1: \\xff"
+    with mmap.mmap(channels.guest_fds[3], STACK_BYTES) as mapped:
+        mapped[:] = b"y" * STACK_BYTES
+    assert channels.read_stack() == "y" * STACK_BYTES
+
+
+def test_every_descriptor_is_close_on_exec(channels: Channels) -> None:
+    ours = (channels.socket.fileno(), channels.log, channels.lifeline, channels.stack)
+    assert not any(map(os.get_inheritable, (*ours, *channels.guest_fds)))
+
+
+def test_handed_over_only_our_ends_stay_open() -> None:
+    before = open_fds()
+    with Channels(socket.SOCK_SEQPACKET) as channels:
+        pass
+    ours = {channels.socket.fileno(), channels.log, channels.lifeline, channels.stack}
+    assert open_fds() - before == ours
+    assert channels.socket.getblocking() is os.get_blocking(channels.log) is False
+    channels.close_guest_ends()
+    channels.close()
+    channels.close()
+    assert open_fds() - before == {channels.log}
+    os.close(channels.log)
+
+
+def test_not_handed_over_all_are_closed() -> None:
+    before = open_fds()
+    with pytest.raises(InterruptedError), Channels(socket.SOCK_STREAM):
+        raise InterruptedError
+    assert open_fds() == before
+
+
+def test_closed_on_our_side_the_guest_sees_end_of_file(channels: Channels) -> None:
+    connection, log, lifeline, stack = map(os.dup, channels.guest_fds)
+    channels.close()
+    assert os.read(connection, 1) == b""
+    assert os.read(lifeline, 1) == b""
+    os.write(log, b"its reader closes it, after the last line")
+    for fd in (connection, log, lifeline, stack):
+        os.close(fd)

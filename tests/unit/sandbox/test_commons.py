@@ -1,0 +1,143 @@
+"""What all processes of a tree share: which of them are known, and their private folders, gone after them."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sandbox.commons import Commons, remove_tree
+from sandbox.launch import Account
+from sandbox.processes import Forged
+
+from .support import child, open_fds
+
+pytestmark = pytest.mark.ordinary_user
+
+OWN = Account(os.getuid(), os.getgid(), switch=False)
+
+
+@contextlib.asynccontextmanager
+async def open_commons(folders: Path, account: Account = OWN) -> AsyncIterator[Commons]:
+    """Commons whose tasks have ended at the end of the block."""
+    async with anyio.create_task_group() as tasks:
+        yield Commons(account, Path("/"), folders, lambda _line: None, tasks)
+
+
+async def test_no_number_is_given_twice(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        assert len({commons.number() for _ in range(100)}) == 100
+
+
+async def test_a_verified_process_is_known_from_then_on(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        with child() as process:
+            pid, pidfd = commons.verified([os.pidfd_open(process.pid)], os.getpid())
+            os.close(pidfd)
+            assert pid == process.pid
+            assert commons.pids == {pid}
+            before = open_fds()
+            with pytest.raises(Forged, match="known already"):
+                commons.verified([os.pidfd_open(process.pid)], os.getpid())
+            assert open_fds() == before
+
+
+async def test_one_that_is_dead_on_arrival_is_not(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        with child() as process:
+            pidfd = os.pidfd_open(process.pid)
+            process.kill()
+            process.wait()
+            assert commons.verified([pidfd], os.getpid()) == (None, pidfd)
+            assert commons.pids == set()
+            os.close(pidfd)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+async def test_an_answer_has_exactly_one_descriptor(number: int, tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        before = open_fds()
+        with pytest.raises(Forged, match=f"{number} descriptors instead of one pidfd"):
+            commons.verified([os.pidfd_open(os.getpid()) for _ in range(number)], os.getpid())
+        assert open_fds() == before
+
+
+async def test_a_folder_is_private(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        folder = commons.make_folder("shop-1")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder.stat().st_uid, folder.stat().st_gid) == (OWN.uid, OWN.gid)
+
+
+async def test_an_empty_folder_goes_at_once_and_a_full_one_soon(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        empty, full = commons.make_folder("empty"), commons.make_folder("full")
+        (full / "file").write_text("x")
+        for folder in (empty, full, empty):
+            commons.remove_folder(folder)
+        assert not empty.exists()
+    assert not full.exists()
+
+
+def test_a_folder_goes_whatever_was_left_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "shop-1"
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "a" / "file").write_text("x")
+    (folder / "a" / "dangling").symlink_to("nowhere")
+    (folder / "c").mkdir()
+    os.mkfifo(folder / "a" / "b" / "pipe")
+    remove_tree(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_taken_away_hold_nothing_up(tmp_path: Path) -> None:
+    folder = tmp_path / "shop-1"
+    deepest = folder / "a" / "b" / "c"
+    deepest.mkdir(parents=True)
+    (deepest / "file").write_text("x")
+    for level in (deepest, *deepest.parents[:3]):
+        level.chmod(0)
+    remove_tree(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_neither_is_nesting_without_end_an_obstacle(tmp_path: Path) -> None:
+    """Deeper than Python recurses and than a path may be long."""
+    folder = tmp_path / "shop-1"
+    folder.mkdir()
+    dig = "import os\nfor _ in range(1500): os.mkdir('aa'); os.chdir('aa')\nopen('file', 'w').close()"
+    subprocess.run([sys.executable, "-I", "-c", dig], cwd=folder, check=True, timeout=50)
+    before = open_fds()
+    remove_tree(folder)
+    assert list(tmp_path.iterdir()) == []
+    assert open_fds() == before
+
+
+def test_what_a_symlink_leads_to_is_left_alone(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "shop-1"
+    outside.mkdir(mode=0o750)
+    (outside / "file").write_text("x")
+    folder.mkdir()
+    (folder / "link").symlink_to(outside)
+    remove_tree(folder)
+    assert not folder.exists()
+    assert (outside / "file").read_text() == "x"
+    assert outside.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_symlink_in_the_place_of_the_folder_is_left_alone(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "shop-1"
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    folder.symlink_to(outside)
+    remove_tree(folder)
+    assert (outside / "file").read_text() == "x"
+
+
+def test_what_is_gone_already_is_no_error(tmp_path: Path) -> None:
+    remove_tree(tmp_path / "nothing")
+    assert list(tmp_path.iterdir()) == []

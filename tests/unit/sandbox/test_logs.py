@@ -1,0 +1,167 @@
+"""A real pipe becomes log lines: whole, attributed to an invocation, capped, and never waited for."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from sandbox.logs import LINE_BYTES, LogLine, LogPipe
+
+PIPE_BYTES = 1024 * 1024
+
+
+class Log:
+    """A pipe with its reader, our hand on its write end, and the lines so far."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        read_end, self.write_end = os.pipe()
+        os.set_blocking(read_end, False)
+        self.lines: list[LogLine] = []
+        self.arrived = asyncio.Event()
+        self.pipe = LogPipe(read_end, "shop", "shop-1", limit_bytes, self._take)
+
+    def _take(self, line: LogLine) -> None:
+        self.lines.append(line)
+        self.arrived.set()
+
+    def write(self, data: bytes) -> None:
+        """Write and have it read, in portions that the pipe can hold."""
+        for at in range(0, len(data), 64 * 1024):
+            os.write(self.write_end, data[at : at + 64 * 1024])
+            self.pipe.drain()
+
+    @property
+    def texts(self) -> list[str]:
+        return [line.text for line in self.lines]
+
+    @property
+    def owners(self) -> list[tuple[str | None, str]]:
+        return [(line.invocation, line.text) for line in self.lines]
+
+
+@contextlib.contextmanager
+def open_log(limit_bytes: int = 1024 * 1024) -> Iterator[Log]:
+    log = Log(limit_bytes)
+    try:
+        yield log
+    finally:
+        os.close(log.write_end)
+        log.pipe.close()
+
+
+async def test_it_is_read_as_it_fills() -> None:
+    with open_log() as log:
+        os.write(log.write_end, b"hello\n")
+        await log.arrived.wait()
+        assert log.lines == [LogLine("shop", "shop-1", None, "hello")]
+
+
+async def test_a_line_comes_whole_however_it_was_written() -> None:
+    with open_log() as log:
+        log.write(b"one\ntw")
+        assert log.texts == ["one"]
+        log.write(b"o\n\nthr")
+        assert log.texts == ["one", "two", ""]
+    assert log.texts == ["one", "two", "", "thr"]
+
+
+async def test_lines_belong_to_the_invocation_between_its_begin_and_its_end() -> None:
+    with open_log() as log:
+        log.write(b"before\n")
+        log.pipe.begin("a")
+        log.write(b"in a\nopen end")
+        log.pipe.end(drain=False)
+        log.write(b"between\nopen end too")
+        log.pipe.begin("b")
+        os.write(log.write_end, b"unread")
+        log.pipe.end(drain=True)
+        os.write(log.write_end, b"after\n")
+    assert log.owners == [
+        (None, "before"),
+        ("a", "in a"),
+        ("a", "open end"),
+        (None, "between"),
+        (None, "open end too"),
+        ("b", "unread"),
+        (None, "after"),
+    ]
+
+
+async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:
+    with open_log(limit_bytes=10) as log:
+        log.pipe.begin("a")
+        log.write(b"1234\n5678\nabc\n\nd\n")
+        assert log.texts == ["1234", "5678"]
+        log.pipe.end(drain=False)
+        assert log.owners[2:] == [("a", "[forklight] 7 more bytes of log dropped: the limit is 10")]
+
+
+async def test_each_invocation_has_the_whole_limit() -> None:
+    with open_log(limit_bytes=10) as log:
+        for invocation in ("a", "b"):
+            log.pipe.begin(invocation)
+            log.write(b"12345678\n9\n")
+            log.pipe.end(drain=False)
+    marker = "[forklight] 2 more bytes of log dropped: the limit is 10"
+    assert log.owners == [("a", "12345678"), ("a", marker), ("b", "12345678"), ("b", marker)]
+
+
+async def test_what_is_no_text_is_shown_with_escapes() -> None:
+    with open_log() as log:
+        log.write(b"\xff\xfe caf\xc3\xa9 \xc3\n")
+        assert log.texts == ["\\xff\\xfe café \\xc3"]
+
+
+async def test_a_character_cut_by_a_read_stays_whole() -> None:
+    with open_log() as log:
+        log.write("é".encode()[:1])
+        log.write("é".encode()[1:] + b"\n")
+        assert log.texts == ["é"]
+
+
+async def test_a_long_line_is_cut_in_lines() -> None:
+    with open_log() as log:
+        log.write(b"x" * (2 * LINE_BYTES + 5) + b"\n" + b"y" * (LINE_BYTES + 1) + b"\n")
+        assert list(map(len, log.texts)) == [LINE_BYTES, LINE_BYTES, 5, LINE_BYTES, 1]
+
+
+async def test_a_line_of_the_longest_length_is_not_cut() -> None:
+    with open_log() as log:
+        log.write(b"x" * LINE_BYTES + b"\nend\n")
+        assert list(map(len, log.texts)) == [LINE_BYTES, 3]
+
+
+async def test_a_line_without_end_is_not_kept_without_bound() -> None:
+    with open_log(limit_bytes=10**8) as log:
+        log.write(b"x" * 1024 * 1024)
+        assert sum(map(len, log.texts)) >= 1024 * 1024 - LINE_BYTES
+
+
+FLOOD = "import os\nwhile True: os.write(1, (b'x' * 99 + b'\\n') * 600)"
+
+
+async def test_a_flood_is_drained_for_no_more_than_a_pipe_s_content() -> None:
+    log = Log(limit_bytes=10**9)
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", FLOOD], stdout=log.write_end, stderr=subprocess.DEVNULL
+    ) as writer:
+        os.close(log.write_end)
+        await log.arrived.wait()
+        log.lines.clear()
+        log.pipe.drain()
+        assert writer.poll() is None
+        assert 0 < len(log.lines) * 100 <= PIPE_BYTES + LINE_BYTES
+        log.pipe.close()  # the writer ends: nobody reads any more
+
+
+async def test_after_the_last_writer_nothing_is_read_any_more() -> None:
+    log = Log(limit_bytes=100)
+    log.write(b"open end")
+    os.close(log.write_end)
+    log.pipe.drain()
+    log.pipe.drain()
+    assert log.texts == []
+    log.pipe.close()
+    assert log.texts == ["open end"]

@@ -1,0 +1,123 @@
+"""Which pidfds are believed: those of real, live children of the right parent and user, and no others."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import processes
+from sandbox.processes import Forged
+
+from .support import child
+
+pytestmark = pytest.mark.ordinary_user
+
+WITH_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, '-I', '-c', 'input()'], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+input()
+child.communicate()
+"""
+
+
+@contextlib.contextmanager
+def pidfd_of(pid: int) -> Iterator[int]:
+    pidfd = os.pidfd_open(pid)
+    try:
+        yield pidfd
+    finally:
+        os.close(pidfd)
+
+
+def verify(pidfd: int, *, uid: int | None = None, known: tuple[int, ...] = ()) -> int | None:
+    """As if this process were the template that sent the pidfd."""
+    return processes.verify(pidfd, parent_pid=os.getpid(), uid=os.getuid() if uid is None else uid, known=known)
+
+
+def end_without_reaping(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_live_child_is_believed() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd:
+        assert verify(pidfd, known=(os.getpid(),)) == process.pid
+
+
+def test_init_is_refused() -> None:
+    with pidfd_of(1) as pidfd, pytest.raises(Forged, match="process 1 has parent 0"):
+        verify(pidfd)
+
+
+def test_we_ourselves_are_refused() -> None:
+    with pidfd_of(os.getpid()) as pidfd, pytest.raises(Forged, match=f"process {os.getpid()} has parent"):
+        verify(pidfd)
+
+
+def test_another_s_child_is_refused() -> None:
+    with child(WITH_CHILD) as process:
+        assert process.stdout is not None
+        grandchild = int(process.stdout.readline())
+        with pidfd_of(grandchild) as pidfd, pytest.raises(Forged, match=f"has parent {process.pid} and"):
+            verify(pidfd)
+
+
+def test_another_user_s_process_is_refused() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="and users"):
+        verify(pidfd, uid=os.getuid() + 1)
+
+
+def test_a_process_that_is_known_already_is_refused() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="known already"):
+        verify(pidfd, known=(process.pid,))
+
+
+def test_a_descriptor_that_is_no_pidfd_is_refused() -> None:
+    read_end, write_end = os.pipe()
+    with open("/proc/self/status", "rb") as file:
+        for fd in (read_end, write_end, file.fileno()):
+            with pytest.raises(Forged, match="no pidfd"):
+                verify(fd)
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_zombie_is_dead_on_arrival() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd:
+        end_without_reaping(process)
+        assert verify(pidfd) is None
+
+
+def test_a_reaped_process_is_dead_on_arrival_even_if_it_was_known() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd:
+        process.kill()
+        process.wait()
+        assert verify(pidfd, known=(process.pid,)) is None
+
+
+def test_a_zombie_has_died_and_a_live_process_has_not() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd:
+        assert not processes.has_died(pidfd)
+        end_without_reaping(process)
+        assert processes.has_died(pidfd)
+
+
+def test_a_signal_reaches_the_process_and_means_nothing_to_a_dead_one() -> None:
+    with child() as process, pidfd_of(process.pid) as pidfd:
+        processes.kill(pidfd, signal.SIGUSR1)
+        assert process.wait(50) == -signal.SIGUSR1
+        processes.kill(pidfd)
+
+
+def test_memory_is_known_of_the_living_only() -> None:
+    with child("held = bytes(range(256)) * (50 * 4096); print(flush=True); input()") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert (processes.memory_kb(process.pid) or 0) > 50 * 1024
+        process.kill()
+        process.wait()
+        assert processes.memory_kb(process.pid) is None

@@ -1,0 +1,185 @@
+"""Frames between dispatcher and guest: what one side writes the other reads, however the stream is cut in pieces."""
+
+import json
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import CallSection, Event, HttpSection, Output
+from sandbox import wire
+from sandbox.guest._forklight import wire as guest
+from sandbox.guest._forklight.wire import ONE_WRITE_BYTES
+from sandbox.wire import Frame, OkFrame
+
+MIB = 1024 * 1024
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+COUNTS = st.integers(0, 2**63 - 1)
+HEADERS = st.dictionaries(TEXTS, TEXTS, max_size=3)
+Pieces = list[bytes]
+OK = {"t": "ok", "i": 1, "length": 0}
+
+
+def cut(stream: bytes, places: list[int]) -> Pieces:
+    """The stream in pieces, as a socket may give it."""
+    ends = sorted(place % (len(stream) + 1) for place in places)
+    return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
+
+
+PLACES = st.lists(st.integers(0, 10**6), max_size=8)
+NUMBERS = st.fixed_dictionaries({"i": COUNTS}, optional={"started_ns": COUNTS, "cpu_ns": COUNTS, "log": COUNTS})
+
+
+@st.composite
+def outputs(draw: st.DrawFn) -> Output:
+    return Output(
+        kind=draw(st.sampled_from(["send", "publish", "spawn"])),
+        name=draw(TEXTS),
+        content_type=draw(TEXTS),
+        body=draw(st.binary(max_size=50)),
+        delay_s=draw(st.floats(0, 1e9)),
+        id=draw(st.none() | TEXTS),
+        headers=draw(HEADERS),
+    )
+
+
+@st.composite
+def ok_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
+    """Header and chunks of an `ok` frame as a guest packs it."""
+    body, sent = draw(st.binary(max_size=100)), draw(st.lists(outputs(), max_size=3))
+    listed = [(out.kind, out.name, out.content_type, len(out.body), out.delay_s, out.id, out.headers) for out in sent]
+    header = {
+        "t": "ok",
+        "status": draw(st.integers(100, 599)),
+        "type": draw(st.none() | TEXTS),
+        "headers": draw(st.lists(st.tuples(TEXTS, TEXTS), max_size=3)),
+        "length": len(body),
+        "out": listed,
+    }
+    return header | draw(NUMBERS), [body, *(out.body for out in sent)]
+
+
+@st.composite
+def fail_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
+    header = {"t": "fail", "kind": draw(st.sampled_from(["error", "timeout", "load"])), "traceback": draw(TEXTS)}
+    later = {"retry_after_s": draw(st.none() | st.floats(0, 1e9))}
+    return header | {"code": draw(TEXTS), "message": draw(TEXTS)} | later | draw(NUMBERS), []
+
+
+REPLIES = ok_replies() | fail_replies()
+
+
+def as_sent(frame: Frame) -> dict[str, Any]:
+    """The header that a guest would have to send for this frame, all fields written out."""
+    header = json.loads(msgspec.json.encode(frame))
+    assert isinstance(header, dict)
+    return header
+
+
+def packed(header: dict[str, Any], chunks: Pieces) -> bytes:
+    return b"".join(guest.pack(header, chunks))
+
+
+@given(st.lists(REPLIES, max_size=4), PLACES)
+def test_what_a_guest_replies_arrives_however_it_is_cut(
+    replies: list[tuple[dict[str, Any], Pieces]], places: list[int]
+) -> None:
+    frames = wire.Frames(MIB)
+    stream = b"".join(packed(*reply) for reply in replies)
+    arrived = [found for piece in cut(stream, places) for found in frames.feed(piece)]
+    assert len(arrived) == len(replies)
+    for (frame, body), (header, chunks) in zip(arrived, replies, strict=True):
+        assert as_sent(frame) | json.loads(json.dumps(header)) == as_sent(frame)
+        assert body == b"".join(chunks)
+
+
+@given(ok_replies())
+def test_outputs_are_cut_out_of_the_body_in_order(reply: tuple[dict[str, Any], Pieces]) -> None:
+    header, (result, *bodies) = reply
+    [(frame, body)] = wire.Frames(MIB).feed(packed(header, [result, *bodies]))
+    assert isinstance(frame, OkFrame)
+    assert body[: frame.length] == result
+    found = wire.outputs(frame, body)
+    assert [output.body for output in found] == bodies
+    for output, (kind, name, content_type, _, delay_s, output_id, headers) in zip(found, header["out"], strict=True):
+        assert output == Output(kind, name, content_type, output.body, delay_s, output_id, headers)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """A single event, or a batch."""
+    http = HttpSection(method="PUT", path=draw(TEXTS), route="/", params={"id": draw(COUNTS)}, headers=draw(HEADERS))
+    items = draw(st.none() | st.lists(st.binary(max_size=50).map(item), max_size=3).map(tuple))
+    body = draw(st.binary(max_size=100)) if items is None else b""
+    return Event(source=draw(TEXTS), type="t", subject=draw(st.none() | TEXTS), body=body, http=http, items=items)
+
+
+def item(body: bytes) -> Event:
+    return Event(source="/queue", type="forklight.queue", body=body)
+
+
+def read_all(stream: bytes, places: list[int]) -> list[guest.Frame]:
+    """What a guest finds in the stream when it looks after each piece."""
+    frames, found = guest.Frames(), []
+    for piece in cut(stream, places):
+        frames.feed(piece)
+        while (frame := frames.next()) is not None:
+            found.append(frame)
+    return found
+
+
+@given(st.lists(events(), max_size=3), PLACES)
+def test_what_is_invoked_arrives_at_the_guest_however_it_is_cut(sent: list[Event], places: list[int]) -> None:
+    stream = b""
+    for i, event in enumerate(sent):
+        stream += b"".join(wire.invoke(i, 2**62, 3, "fork", event)) + wire.cancel(i)
+    found = read_all(stream, places)
+    assert found[1::2] == [({"t": "cancel", "i": i}, b"") for i in range(len(sent))]
+    for i, (event, (header, body)) in enumerate(zip(sent, found[::2], strict=True)):
+        head = header.pop("event")
+        assert header == {"t": "invoke", "i": i, "deadline_ns": 2**62, "attempt": 3, "start": "fork"}
+        items = head.pop("items", None)
+        said = {name: value for name, value in msgspec.to_builtins(event).items() if value is not None}
+        assert head == {name: value for name, value in said.items() if name not in ("body", "items")}
+        if event.items is None:
+            assert (items, body) == (None, event.body)
+        else:
+            assert [one["length"] for one in items] == [len(one.body) for one in event.items]
+            assert [one["id"] for one in items] == [one.id for one in event.items]
+            assert body == b"".join(one.body for one in event.items)
+
+
+def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = guest.Frames()
+        event = Event(source="/", type="t", body=b"x" * 1000, call=CallSection())
+        for piece in [*wire.invoke(1, 2, 1, "warm", event), wire.cancel(1)]:
+            ours.sendall(piece)
+        ours.close()
+        read = [guest.read(theirs, frames) for _ in range(3)]
+    assert [frame and (frame[0]["t"], len(frame[1])) for frame in read] == [("invoke", 1000), ("cancel", 0), None]
+
+
+@pytest.mark.parametrize(("more", "pieces"), [(0, 1), (1, 2)])
+def test_an_invocation_up_to_the_limit_leaves_in_one_write(more: int, pieces: int) -> None:
+    event = Event(source="/", type="t")
+    [empty] = wire.invoke(1, 2, 1, "warm", event)
+    full = msgspec.structs.replace(event, body=bytes(ONE_WRITE_BYTES - len(empty) + more))
+    written = wire.invoke(1, 2, 1, "warm", full)
+    assert (len(written), sum(map(len, written))) == (pieces, ONE_WRITE_BYTES + more)
+
+
+@pytest.mark.parametrize(("more", "pieces"), [(0, 1), (1, 3)])
+def test_a_reply_up_to_the_limit_leaves_in_one_write(more: int, pieces: int) -> None:
+    room = ONE_WRITE_BYTES - len(packed(OK, [])) + more
+    written = guest.pack(OK, [bytes(room - 10), bytes(10)])
+    assert (len(written), sum(map(len, written))) == (pieces, ONE_WRITE_BYTES + more)
+
+
+def test_a_body_at_the_limit_is_taken() -> None:
+    [(_, body)] = wire.Frames(10).feed(packed(OK | {"length": 10}, [b"0123456789"]))
+    assert body == b"0123456789"
