@@ -15,7 +15,10 @@ import bus
 from forklight import check as checks
 from forklight.config import Config, load
 from forklight.hint import did_you_mean
+from forklight.init_command import init
 from forklight.problem import ConfigError
+from forklight.ps_command import logs, ps
+from forklight.serve_command import serve
 from forklight.state import StateError, state_path
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -113,6 +116,12 @@ def invoke(
     else:
         _print_outcome(name, outcome)
     return 0 if isinstance(outcome, bus.Ok) else 1
+
+
+cli.add_command(init)
+cli.add_command(serve)
+cli.add_command(ps)
+cli.add_command(logs)
 
 
 def _run_here(config: Config, name: str, body: bytes, content_type: str | None, state: Path) -> bus.Outcome:

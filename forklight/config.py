@@ -11,20 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from dispatcher.settings import PoolSettings
 from forklight.document import Node, merge, read_document
 from forklight.environment import Secrets, check_variables, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.hint import did_you_mean
+from forklight.http import check_listen, routes_of, with_long_forms
 from forklight.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
 from forklight.problem import ConfigError, Problem
 from forklight.reader import Reader
 from forklight.users import User, is_this_process, unprivileged_user
 from sandbox.spec import Runtime
+from triggers.http import Route
 
 FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
-_PER_FUNCTION = ("handler", "code")
+_PER_FUNCTION = ("handler", "code", "http")
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """What numeric libraries read when they start: threads of theirs in a zygote or template would make forking unsafe."""
@@ -38,6 +42,7 @@ class Function(Struct, frozen=True, kw_only=True):
     code: Path
     env: dict[str, str]
     secrets: Secrets
+    pool: PoolSettings
     node: Node
     """Where it is configured, for the place of later problems."""
 
@@ -53,6 +58,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """What each runtime's interpreter said of itself, under the runtime's name."""
     user: User | None
     """Whom functions run as; None: who runs this process."""
+    routes: tuple[Route, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
     @property
@@ -75,13 +81,16 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
     reader = Reader(file.parent, environ)
-    root = _single_file(file) if file.suffix == ".py" else _with_defaults(read_document(file), reader)
+    root = _single_file(file) if file.suffix == ".py" else _completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
     if "functions" not in root.value or root.value["functions"].value == {}:
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
     runtimes, interpreters = _runtimes(settings, root, user, reader)
     functions = {str(name): _function(name, settings, root, reader) for name in settings.functions}
+    written = {name: function.settings.http for name, function in functions.items()}
+    routes = routes_of(written, root, reader.problems)
+    check_listen(settings.http, root, reader.problems)
     if reader.problems:
         raise ConfigError(reader.problems)
     return Config(
@@ -91,6 +100,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         runtimes=runtimes,
         interpreters=interpreters,
         user=user,
+        routes=routes,
         warnings=tuple(_warnings(functions, settings, root)),
     )
 
@@ -121,8 +131,19 @@ def _single_file(file: Path) -> Node:
     except ValueError as error:
         advice = "rename it, in small letters, digits and _, unlike any module of the standard library"
         raise ConfigError([Problem(str(file), 0, "", f"cannot be a function's file: {advice}")]) from error
-    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code")}
+    route = node([node({"path": node("/", "path")}, "http")], "http")
+    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code"), "http": route}
     return node({"functions": node({str(name): node(function, "")}, "")}, "")
+
+
+def _completed(root: Node, reader: Reader) -> Node:
+    """Return the tree with every function's `http` in its long form and `[defaults]` merged in."""
+    functions = root.value.get("functions")
+    if functions is not None and isinstance(functions.value, dict):
+        long = {name: with_long_forms(node, reader.problems) for name, node in functions.value.items()}
+        tables = root.value | {"functions": Node(long, functions.file, functions.key, functions.line)}
+        root = Node(tables, root.file, root.key, root.line)
+    return _with_defaults(root, reader)
 
 
 def _with_defaults(root: Node, reader: Reader) -> Node:
@@ -187,7 +208,17 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
     env, secrets = read_environment(function, node, reader.environ, reader.problems)
-    return Function(name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, node=node)
+    pool = _pool(function, node)
+    return Function(
+        name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, pool=pool, node=node
+    )
+
+
+def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
+    """Return the pool's settings, with the defaults that depend on other keys."""
+    depends = {"max_waiting": 10 * function.pool.max_instances, "max_wait_s": function.timeout_s}
+    unset = {name: value for name, value in depends.items() if name.removesuffix("_s") not in node.value}
+    return replace(function.pool, **unset)
 
 
 def _warnings(functions: dict[str, Function], settings: Settings, root: Node) -> list[Problem]:

@@ -7,8 +7,12 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
+from dispatcher.settings import PoolSettings
+from forklight.http import RouteSettings
 from forklight.reader import flat
 from sandbox.spec import Hooks, Limits
+from triggers.http import HttpSettings, ListenError
+from triggers.http.listen import parse_listen
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -63,6 +67,22 @@ class Handler(str):
         return self.partition(":")[0]
 
 
+class Listen(str):
+    """`host:port`."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "127.0.0.1:9090"
+
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """Raises ValueError."""
+        try:
+            parse_listen(text)
+        except ListenError as error:
+            raise ValueError(str(error)) from None
+        return cls(text)
+
+
 class Secret(Struct, frozen=True, kw_only=True):
     """Where a secret is found; the value itself never stands in a configuration."""
 
@@ -96,6 +116,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     grace_s: Annotated[float, Meta(ge=0)] = 0.5
     init_timeout_s: float = 30.0
     limits: Annotated[Limits, flat("log")] = Limits()
+    pool: Annotated[PoolSettings, flat()] = PoolSettings()
+    http: tuple[RouteSettings, ...] = ()
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
@@ -112,10 +134,18 @@ class MachineSettings(Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
+class AdminSettings(Struct, frozen=True, kw_only=True):
+    """`[admin]`. `listen`: health, readiness and metrics over TCP too; the control socket always has them."""
+
+    listen: Listen | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole `forklight.toml`, but for `[defaults]`, which is merged into each function before it is read."""
 
     functions: dict[Name, FunctionSettings] = {}
+    http: HttpSettings = HttpSettings()
+    admin: AdminSettings = AdminSettings()
     runtimes: dict[Name, RuntimeSettings] = {}
     machine: MachineSettings = MachineSettings()
 

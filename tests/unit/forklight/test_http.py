@@ -48,9 +48,7 @@ timeout = "2s"
 path = "/"
 """
     assert _routes(tmp_path, toml) == (
-        Route(
-            function="f", path="/upload", methods=("POST",), max_body_bytes=10 * MIB, decode="bytes", timeout_s=2.0
-        ),
+        Route(function="f", path="/upload", methods=("POST",), max_body_bytes=10 * MIB, decode="bytes", timeout_s=2.0),
         Route(function="f", path="/"),
     )
 
@@ -66,11 +64,15 @@ def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
         ('http = "FETCH /x"', "3 functions.f.http", "FETCH"),
         ('http = ["/x", "no slash"]', "3 functions.f.http[1]", "method 'no'"),
         ('http = "GET x"', "3 functions.f.http", "must start with a slash"),
-        ('[[functions.f.http]]\npath = "x"', "4 functions.f.http[0].path", "must start with a slash"),
+        ('[[functions.f.http]]\npath = "x"', "3 functions.f.http[0]", "must start with a slash"),
         ('http = "/x/{id:number}"', "3 functions.f.http", "number"),
         ("http = 3", "3 functions.f.http", "a table"),
         ('[[functions.f.http]]\nmethods = ["GET"]', "3 functions.f.http[0]", 'path is missing: write path = "/hello"'),
-        ('[[functions.f.http]]\npath = "/x"\nmethod = "GET"', "5 functions.f.http[0].method", "did you mean 'methods'?"),
+        (
+            '[[functions.f.http]]\npath = "/x"\nmethod = "GET"',
+            "5 functions.f.http[0].method",
+            "did you mean 'methods'?",
+        ),
         ('[[functions.f.http]]\npath = "/x"\ndecode = "xml"', "5 functions.f.http[0].decode", '"xml"'),
         ('[http]\nlisten = "8080"', "4 http.listen", "host:port"),
         ('[http]\nlistn = "127.0.0.1:80"', "4 http.listn", "did you mean 'listen'?"),

@@ -87,6 +87,12 @@ def test_silent_for_its_grace_it_is_killed_and_the_call_ends_at_its_death() -> N
     assert codes(calls.died(Died(-signal.SIGKILL))) == {1: "Timeout"}
 
 
+def test_an_overdue_call_has_timed_out_however_its_process_then_ends() -> None:
+    calls = serving(1)
+    calls.tick(DEADLINE)
+    assert codes(calls.died(Died(-signal.SIGTERM))) == {1: "Timeout"}
+
+
 @pytest.mark.parametrize("frame", [ok(1), fail(1), fail(1, "timeout"), fail(1, code="MemoryError")])
 def test_whatever_an_async_handler_answers_late_is_a_timeout_and_its_process_lives_on(frame: OkFrame) -> None:
     calls = serving(1, asynchronous=True)
@@ -181,6 +187,14 @@ def test_the_neighbours_of_an_overdue_call_are_innocent() -> None:
     calls.tick(DEADLINE)
     calls.tick(DEADLINE + GRACE)
     assert codes(calls.died(Died(-signal.SIGKILL))) == {1: "Timeout", 2: "InstanceKilled"}
+
+
+def test_the_neighbours_of_a_late_answer_are_innocent() -> None:
+    calls = serving(1, slots=2)
+    calls.begin(2, 10 * DEADLINE)
+    calls.tick(DEADLINE)
+    assert codes(calls.frame(ok(1), b"", DEADLINE + 1)) == {1: "Timeout"}
+    assert codes(calls.died(Died(-signal.SIGKILL))) == {2: "InstanceKilled"}
 
 
 def test_the_neighbours_of_a_call_that_broke_the_protocol_are_innocent() -> None:

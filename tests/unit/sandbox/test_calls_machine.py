@@ -208,4 +208,4 @@ def code_of(ending: Answered | Verdict) -> str:
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=400, stateful_step_count=15)
+TestInterleavings.settings = settings(max_examples=250, stateful_step_count=15)

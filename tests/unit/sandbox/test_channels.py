@@ -1,5 +1,6 @@
 """The descriptors of one guest: what it holds cannot grow, and ours all go when it does."""
 
+import fcntl
 import mmap
 import os
 import socket
@@ -22,7 +23,7 @@ def channels() -> Iterator[Channels]:
     os.close(made.log)
 
 
-def test_the_stack_cannot_grow_nor_shrink_nor_be_unsealed(channels: Channels) -> None:
+def test_the_stack_cannot_grow_nor_shrink_nor_be_closed_to_us(channels: Channels) -> None:
     stack = channels.guest_fds[3]
     with pytest.raises(PermissionError):
         os.ftruncate(stack, STACK_BYTES + 1)
@@ -30,6 +31,8 @@ def test_the_stack_cannot_grow_nor_shrink_nor_be_unsealed(channels: Channels) ->
         os.ftruncate(stack, 0)
     with pytest.raises(PermissionError):
         os.pwrite(stack, b"x", STACK_BYTES)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(stack, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
     assert os.fstat(stack).st_size == STACK_BYTES
 
 

@@ -109,7 +109,7 @@ def test_neither_is_nesting_without_end_an_obstacle(tmp_path: Path) -> None:
     """Deeper than Python recurses and than a path may be long."""
     folder = tmp_path / "shop-1"
     folder.mkdir()
-    dig = "import os\nfor _ in range(1500): os.mkdir('aa'); os.chdir('aa')\nopen('file', 'w').close()"
+    dig = "import os\nname = 'a' * 50\nfor _ in range(1100): os.mkdir(name); os.chdir(name)\nopen('file', 'w').close()"
     subprocess.run([sys.executable, "-I", "-c", dig], cwd=folder, check=True, timeout=50)
     before = open_fds()
     remove_tree(folder)

@@ -308,3 +308,15 @@ async def test_closing_twice_says_so_once() -> None:
         line.control.close("first")
         line.control.close("second")
         assert line.reasons == [line.control.ended] == ["first"]
+
+
+async def test_closed_it_keeps_no_descriptor_that_was_still_to_be_sent() -> None:
+    async with open_line() as line:
+        line.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for n in range(100):
+            line.control.post({"t": "fork", "n": n, "env": "x" * 1000})
+        read_end, write_end = make_pipe()
+        line.control.post({"t": "fork", "n": 100}, (write_end,))
+        os.close(write_end)
+        line.control.close("enough")
+        assert is_closed_elsewhere(read_end)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ class Log:
     """A pipe with its reader, our hand on its write end, and the lines so far."""
 
     def __init__(self, limit_bytes: int) -> None:
-        read_end, self.write_end = os.pipe()
-        os.set_blocking(read_end, False)
+        self.read_end, self.write_end = os.pipe()
+        os.set_blocking(self.read_end, False)
         self.lines: list[LogLine] = []
         self.arrived = asyncio.Event()
-        self.pipe = LogPipe(read_end, "shop", "shop-1", limit_bytes, self._take)
+        self.pipe = LogPipe(self.read_end, "shop", "shop-1", limit_bytes, self._take)
 
     def _take(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -139,21 +140,25 @@ async def test_a_line_without_end_is_not_kept_without_bound() -> None:
         assert sum(map(len, log.texts)) >= 1024 * 1024 - LINE_BYTES
 
 
-FLOOD = "import os\nwhile True: os.write(1, (b'x' * 99 + b'\\n') * 600)"
+@contextlib.contextmanager
+def flooded(fd: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that writes lines of 100 bytes without pause."""
+    program = "import os\nwhile True: os.write(1, (b'x' * 99 + b'\\n') * 600)"
+    with subprocess.Popen([sys.executable, "-I", "-c", program], stdout=fd) as writer:
+        try:
+            yield writer
+        finally:
+            writer.kill()
 
 
 async def test_a_flood_is_drained_for_no_more_than_a_pipe_s_content() -> None:
-    log = Log(limit_bytes=10**9)
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", FLOOD], stdout=log.write_end, stderr=subprocess.DEVNULL
-    ) as writer:
-        os.close(log.write_end)
+    with open_log(limit_bytes=10**9) as log, flooded(log.write_end) as writer:
         await log.arrived.wait()
         log.lines.clear()
+        select.select([log.read_end], [], [])
         log.pipe.drain()
         assert writer.poll() is None
         assert 0 < len(log.lines) * 100 <= PIPE_BYTES + LINE_BYTES
-        log.pipe.close()  # the writer ends: nobody reads any more
 
 
 async def test_after_the_last_writer_nothing_is_read_any_more() -> None:

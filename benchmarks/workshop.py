@@ -1,0 +1,73 @@
+"""Where the measurements happen: functions and guest in a folder that the unprivileged user can read, and trees."""
+
+import contextlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+
+from sandbox.instance import Instance
+from sandbox.spec import FunctionSpec, Runtime
+from sandbox.tree import Tree, open_tree
+from tests.support import GUEST, account, copy_readable, readable_folder
+
+_FUNCTIONS = {
+    "hello": "def handler(event):\n    return {'hello': event['data']['name']}\n",
+    "with_numpy": "import numpy\n\n\ndef handler(event):\n    return int(numpy.arange(10).sum())\n",
+    "with_fastapi": "import fastapi\n\n\ndef handler(event):\n    return fastapi.__version__\n",
+}
+
+
+class Workshop:
+    """One interpreter, and the functions for it. Every tree of it has folders of its own."""
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        self.guest = folder / "guest"
+        self.runtime = Runtime(name="benchmark", python=python)
+        self._folder = folder
+        self._numbers = itertools.count(1)
+
+    def code(self, function: str) -> Path:
+        """The folder of this function's code."""
+        return self._folder / "functions" / function
+
+    def spec(self, function: str) -> FunctionSpec:
+        """A version that no tree has seen so far."""
+        return FunctionSpec(
+            name=function,
+            version=f"{function}-{next(self._numbers)}",
+            code=self.code(function),
+            handler=f"{function}:handler",
+            runtime=self.runtime,
+        )
+
+    def tree(self) -> AbstractAsyncContextManager[Tree]:
+        """A tree with no process in it yet. What its functions log is not kept."""
+        folders = self._folder / f"folders-{next(self._numbers)}"
+        folders.mkdir(mode=0o711)
+        return open_tree(guest=self.guest, folders=folders, sink=lambda _line: None, account=account())
+
+
+@contextlib.contextmanager
+def workshop(python: Path = Path(sys.executable)) -> Iterator[Workshop]:
+    """Guest and functions, byte-compiled as a deployment's are, in a folder that is removed at the end."""
+    with readable_folder() as folder:
+        copy_readable(GUEST, folder / "guest")
+        for name, text in _FUNCTIONS.items():
+            code = folder / "functions" / name
+            code.mkdir(parents=True)
+            (code / f"{name}.py").write_text(text)
+        subprocess.run([python, "-I", "-m", "compileall", "-q", folder], check=True)
+        yield Workshop(folder, python)
+
+
+async def ended(instance: Instance) -> None:
+    """Let an idle instance end, and wait until it is buried."""
+    buried = anyio.Event()
+    instance.on_dead = lambda _instance: buried.set()
+    instance.leave()
+    await buried.wait()

@@ -1,0 +1,148 @@
+"""The composition root of `forklight serve`: builds every part, gives each what it needs, and ends them in order.
+
+Start: state directory and its lock → code snapshots → journal → process tree → dispatcher → bus → admin → HTTP.
+The listener is open before templates are loaded; they load in the background, two at a time.
+
+Drain, at SIGTERM or SIGINT: HTTP stops listening and finishes what it has within `drain`, the dispatcher finishes what
+it accepted, then instances, templates and zygotes end. A second signal ends everything at once.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from msgspec import Struct
+
+from bus.bus import Bus
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.runner import Function
+from forklight import metrics
+from forklight.admin import Admin
+from forklight.config import Config
+from forklight.control_socket import socket_path
+from forklight.here import account_of
+from forklight.http import told
+from forklight.journal import Format, Journal
+from forklight.state import State
+from forklight.status import Status, function_statuses
+from forklight.versions import make_guest, make_versions, remove_unused
+from sandbox import isolation
+from sandbox.tree import Tree, open_tree
+from triggers.http import HttpServer, RouteTable
+from triggers.http.listen import parse_listen
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What the command line decides. `ready` is called once everything is, with the HTTP port and the admin's."""
+
+    render: Format
+    quiet: bool = False
+    ready: Callable[[int, int | None], None]
+
+
+class App:
+    """The running parts, for whoever asks about them."""
+
+    def __init__(self, config: Config, tree: Tree, dispatcher: Dispatcher) -> None:
+        self.draining = False
+        self._tree = tree
+        self._dispatcher = dispatcher
+        self._started_s = time.monotonic()
+        self._triggers = {
+            name: tuple(f"http {told(route)}" for route in config.routes if route.function == name)
+            for name in config.functions
+        }
+
+    def status(self) -> Status:
+        """The answer to `ps`."""
+        return Status(
+            pid=os.getpid(),
+            uptime_s=time.monotonic() - self._started_s,
+            draining=self.draining,
+            isolation=isolation.current(as_root=os.getuid() == 0),
+            zygotes_kb=sum(zygote.rss_kb for zygote in self._tree.zygotes()),
+            functions=function_statuses(self._dispatcher, self._tree, self._triggers),
+        )
+
+    def metrics(self) -> bytes:
+        """The answer to a scrape."""
+        return metrics.render(self._dispatcher, self.status().functions)
+
+
+class _Parts(Struct, frozen=True):
+    app: App
+    dispatcher: Dispatcher
+    journal: Journal
+
+
+async def serve(config: Config, state: State, options: Options) -> None:
+    """Serve until a signal has been obeyed. Raises ConfigError, HttpTriggerError and OSError before it is ready."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
+        journal = Journal(options.render, 1, invocations=not options.quiet)
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(journal.run)
+            account = account_of(config.user)
+            async with (
+                open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
+                anyio.create_task_group() as work,
+            ):
+                dispatcher = Dispatcher(functions, tree, work)
+                parts = _Parts(App(config, tree, dispatcher), dispatcher, journal)
+                try:
+                    await _serve_http(config, state, options, parts, signals)
+                finally:
+                    dispatcher.stop()
+                    work.cancel_scope.cancel()
+            writing.cancel_scope.cancel()
+
+
+def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
+    """Take the snapshots and drop those of versions that are not current. Nothing runs yet that could use them."""
+    specs = make_versions(config, state)
+    guest = make_guest(config, state)
+    remove_unused(state, {guest.name, *(spec.version for spec in specs.values())})
+    functions = {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in specs.items()}
+    return functions, guest
+
+
+async def _serve_http(
+    config: Config, state: State, options: Options, parts: "_Parts", signals: AsyncIterator[signal.Signals]
+) -> None:
+    """Listen, wait for a signal, drain."""
+    bus = Bus()
+    bus.attach(parts.dispatcher)
+    admin = Admin(parts.app.status, parts.app.metrics, parts.journal)
+    routes, settings = RouteTable(config.routes), config.settings.http
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(admin.on_socket(socket_path(state.path)))
+        admin_port = await _listen_admin(admin, config, stack)
+        server = HttpServer(bus, routes, settings, on_invocation=parts.journal.invocation)
+        await stack.enter_async_context(server.run())
+        options.ready(server.port, admin_port)
+        await anext(signals)
+        parts.app.draining = True
+        async with anyio.create_task_group() as draining:
+            draining.start_soon(_drain, server, parts.dispatcher, settings.drain_s, draining.cancel_scope)
+            await anext(signals)
+            draining.cancel_scope.cancel()
+
+
+async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:
+    listen = config.settings.admin.listen
+    if listen is None:
+        return None
+    return await stack.enter_async_context(admin.on_tcp(*parse_listen(listen)))
+
+
+async def _drain(server: HttpServer, dispatcher: Dispatcher, limit_s: float, scope: anyio.CancelScope) -> None:
+    """Finish what was accepted, HTTP first, as its requests are what the dispatcher runs; then end the wait."""
+    await server.drain(limit_s)
+    await dispatcher.drain(limit_s)
+    scope.cancel()

@@ -1,0 +1,100 @@
+"""The http keys of a function: short forms made long, and the routes of all functions checked together."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from forklight.document import Node
+from forklight.problem import Problem
+from triggers.http import HttpSettings, ListenError, Route, RouteError, RouteTable
+from triggers.http.listen import parse_listen
+from triggers.http.settings import DEFAULT_METHODS, MIB
+from triggers.http.templates import check_methods, parse_short_form, parse_template
+
+
+class RouteSettings(Struct, frozen=True, kw_only=True):
+    """One `[[functions.x.http]]` table."""
+
+    path: str = ""
+    """Required; the default lets its absence be told once."""
+    methods: tuple[str, ...] = DEFAULT_METHODS
+    max_body_bytes: Annotated[int, Meta(ge=0)] = MIB
+    decode: Literal["json", "text", "bytes"] | None = None
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError('path is missing: write path = "/hello"')
+        try:
+            parse_template(self.path)
+            check_methods(self.methods)
+        except RouteError as error:
+            raise ValueError(str(error)) from None
+
+
+def with_long_forms(function: Node, problems: list[Problem]) -> Node:
+    """Return the function's node with `http = "GET /x"`, or a list of such, written out as tables."""
+    if not isinstance(function.value, dict) or "http" not in function.value:
+        return function
+    http: Node = function.value["http"]
+    items = http.value if isinstance(http.value, list) else [http]
+    long = [_long_form(item, problems) for item in items]
+    tables = Node([item for item in long if item is not None], http.file, http.key, http.line)
+    return Node(function.value | {"http": tables}, function.file, function.key, function.line)
+
+
+def _long_form(item: Node, problems: list[Problem]) -> Node | None:
+    if not isinstance(item.value, str):
+        return item
+    try:
+        methods, path = parse_short_form(item.value)
+    except RouteError as error:
+        problems.append(item.problem(str(error)))
+        return None
+
+    def node(value: object) -> Node:
+        return Node(value, item.file, item.key, item.line)
+
+    return node({"path": node(path), "methods": node([node(method) for method in methods])})
+
+
+def routes_of(
+    functions: dict[str, tuple[RouteSettings, ...]], root: Node, problems: list[Problem]
+) -> tuple[Route, ...]:
+    """All functions' routes; each one that takes requests of an earlier one is a problem at its place."""
+    accepted: list[Route] = []
+    for name, settings in functions.items():
+        for index, one in enumerate(settings):
+            route = Route(
+                function=name,
+                path=one.path,
+                methods=one.methods,
+                max_body_bytes=one.max_body_bytes,
+                decode=one.decode,
+                timeout_s=one.timeout_s,
+            )
+            try:
+                RouteTable([*accepted, route])
+            except RouteError as error:
+                problems.append(_place(root, name, index).problem(str(error)))
+            else:
+                accepted.append(route)
+    return tuple(accepted)
+
+
+def _place(root: Node, function: str, index: int) -> Node:
+    http = root.at("functions").at(function).at("http")
+    return http.value[index] if isinstance(http.value, list) and index < len(http.value) else http
+
+
+def check_listen(settings: HttpSettings, root: Node, problems: list[Problem]) -> None:
+    """`[http] listen` must be an address."""
+    try:
+        parse_listen(settings.listen)
+    except ListenError as error:
+        problems.append(root.at("http").at("listen").problem(str(error)))
+
+
+def told(route: Route) -> str:
+    """`GET,POST /greet/{name}`, or the path alone if it takes every method."""
+    return route.path if route.methods == DEFAULT_METHODS else f"{','.join(route.methods)} {route.path}"

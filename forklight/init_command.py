@@ -1,0 +1,64 @@
+"""`forklight init`: a small application that works, with a test, in an empty directory."""
+
+from pathlib import Path
+
+import click
+
+_FILES = {
+    "forklight.toml": """\
+[functions.greet]
+handler = "greet:handler"
+http = "GET /greet/{name}"
+
+[functions.total]
+handler = "total:handler"
+http = "POST /total"
+timeout = "5s"
+""",
+    "greet.py": """\
+def handler(event, context):
+    name = event["http"]["params"]["name"]
+    context.log.info("greeting %s", name)
+    return {"hello": name}
+""",
+    "total.py": '''\
+def handler(event):
+    """Add up the numbers of a JSON body such as {"numbers": [1, 2, 3]}."""
+    return {"total": sum(event["data"]["numbers"])}
+''',
+    "test_functions.py": '''\
+"""Handlers are plain functions: call them. Run with: python -m unittest"""
+
+import unittest
+
+import total
+
+
+class TotalTest(unittest.TestCase):
+    def test_adds_up_the_numbers(self):
+        self.assertEqual(total.handler({"data": {"numbers": [1, 2, 3]}}), {"total": 6})
+''',
+    ".forklightignore": "test_*.py\n",
+}
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="[DIR]")
+def init(directory: Path) -> int:
+    """Write a starter application into an empty directory.
+
+    \b
+    Examples:
+      forklight init my-app
+      cd my-app && forklight serve
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    found = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
+    if found:
+        raise click.UsageError(f"{directory} is not empty: it has {', '.join(found[:5])}; name a new directory")
+    for name, text in _FILES.items():
+        (directory / name).write_text(text)
+    click.echo(f"Wrote {', '.join(_FILES)}.")
+    where = "" if directory == Path() else f" {directory}"
+    click.echo(f"Now: forklight serve{where}")
+    return 0

@@ -1,0 +1,198 @@
+"""The journal: every line of every function and one line per invocation, on its way to standard output.
+
+The event loop only appends; a thread formats and writes in batches, so a reader that stalls (a full pipe, a pager)
+never stalls an event. Beyond `BACKLOG_LINES` unwritten lines the newest are dropped and counted. A ring
+per function keeps the latest for `forklight logs`.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import anyio.to_thread
+from msgspec import Struct
+
+from bus import Event, Failed, Outcome
+from bus.outcome import phases_ns
+from sandbox.logs import LogLine
+
+RING_BYTES = 1024 * 1024
+"""Kept per function for `logs`."""
+BACKLOG_LINES = 50_000
+ENTRY_BYTES = 200
+"""What an entry costs beside its text, roughly; the ring's size is what it costs."""
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line. `invocation` is the event's id. An invocation's own line has `status` and the fields after it."""
+
+    time: float
+    """seconds since the epoch"""
+    function: str
+    text: str = ""
+    instance: str = ""
+    invocation: str = ""
+    outcome: str = ""
+    """`ok`, or kind/code of the failure; empty for a line that a function wrote"""
+    trigger: str = ""
+    status: int = 0
+    start: str = ""
+    queue_ms: float = 0.0
+    start_ms: float = 0.0
+    run_ms: float = 0.0
+    traceback: str = ""
+
+
+Format = Callable[[Entry], str]
+
+
+class Journal:
+    """Takes lines in the event loop; `run` carries them to a descriptor."""
+
+    def __init__(self, render: Format, descriptor: int, *, invocations: bool = True) -> None:
+        self._render = render
+        self._descriptor = descriptor
+        self._invocations = invocations
+        self._backlog: deque[Entry] = deque()
+        self._dropped = 0
+        self._wake = anyio.Event()
+        self._rings: dict[str, deque[Entry]] = {}
+        self._sizes: dict[str, int] = {}
+        self._followers: list[deque[Entry]] = []
+        self._followed = anyio.Event()
+        self.is_closed = False
+
+    def line(self, line: LogLine) -> None:
+        """A line that a function's process wrote."""
+        self._add(
+            Entry(
+                time=time.time(),
+                function=line.function,
+                text=line.text,
+                instance=line.instance,
+                invocation=line.invocation or "",
+            )
+        )
+
+    def invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
+        """The one line that tells how an event went; `outcome` None: its client left, and nobody waited."""
+        if not self._invocations:
+            return
+        fields: dict[str, object] = {"outcome": "left"}
+        if outcome is not None:
+            fields = _told(outcome)
+        name, trigger = event.function or "", event.type.rpartition(".")[2]
+        self._add(
+            Entry(time=time.time(), function=name, invocation=event.id, trigger=trigger, status=status, **fields)  # type: ignore[arg-type]
+        )
+
+    def latest(self, function: str | None) -> list[Entry]:
+        """What the rings hold, of one function or of all, oldest first."""
+        if function is not None:
+            return list(self._rings.get(function, ()))
+        return sorted((entry for ring in self._rings.values() for entry in ring), key=lambda entry: entry.time)
+
+    @contextmanager
+    def follow(self) -> Iterator["Follower"]:
+        """Everything from now on, for one reader; one that is too slow loses the oldest."""
+        entries: deque[Entry] = deque(maxlen=BACKLOG_LINES)
+        self._followers.append(entries)
+        try:
+            yield Follower(self, entries)
+        finally:
+            self._followers = [other for other in self._followers if other is not entries]
+
+    async def wait_followed(self) -> None:
+        """Until there is something new for followers."""
+        await self._followed.wait()
+
+    def close(self) -> None:
+        """Followers get what there is, and then their end."""
+        self.is_closed = True
+        self._followed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; then what is left, once."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=False)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
+
+    def _add(self, entry: Entry) -> None:
+        if len(self._backlog) < BACKLOG_LINES:
+            self._backlog.append(entry)
+        else:
+            self._dropped += 1
+        self._wake.set()
+        self._keep(entry)
+        if self._followers:
+            for follower in self._followers:
+                follower.append(entry)
+            self._followed.set()
+            self._followed = anyio.Event()
+
+    def _keep(self, entry: Entry) -> None:
+        ring = self._rings.setdefault(entry.function, deque())
+        ring.append(entry)
+        size = self._sizes.get(entry.function, 0) + _size(entry)
+        while size > RING_BYTES:
+            size -= _size(ring.popleft())
+        self._sizes[entry.function] = size
+
+    def _write(self) -> None:
+        """In a thread: a batch at a time. deque's popleft and append are atomic, so no lock is needed."""
+        while self._backlog:
+            batch = [self._backlog.popleft() for _ in range(min(1000, len(self._backlog)))]
+            self._put("".join([self._render(entry) + "\n" for entry in batch]))
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._put(self._render(Entry(time=time.time(), function="", text=f"{dropped} lines dropped")) + "\n")
+
+    def _put(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:  # nobody reads the record any more; events matter more
+            return
+
+
+class Follower:
+    """One reader of what comes."""
+
+    def __init__(self, journal: Journal, entries: deque[Entry]) -> None:
+        self._journal = journal
+        self._entries = entries
+
+    async def next(self) -> Entry | None:
+        """Wait for the next entry; None: there will be none."""
+        while not self._entries:
+            if self._journal.is_closed:
+                return None
+            await self._journal.wait_followed()
+        return self._entries.popleft()
+
+
+def _size(entry: Entry) -> int:
+    return ENTRY_BYTES + len(entry.text) + len(entry.traceback)
+
+
+def _told(outcome: Outcome) -> dict[str, object]:
+    queue_ns, start_ns, run_ns = phases_ns(outcome)
+    return {
+        "outcome": f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok",
+        "text": outcome.message if isinstance(outcome, Failed) else "",
+        "traceback": outcome.traceback if isinstance(outcome, Failed) else "",
+        "instance": outcome.instance,
+        "start": outcome.start or "",
+        "queue_ms": round(queue_ns / 1e6, 3),
+        "start_ms": round(start_ns / 1e6, 3),
+        "run_ms": round(run_ns / 1e6, 3),
+    }

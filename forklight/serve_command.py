@@ -1,0 +1,99 @@
+"""`forklight serve`: from a configuration to a running server, and what it says when it is ready."""
+
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+
+import anyio
+import click
+from msgspec.structs import replace
+
+from forklight import app
+from forklight.config import Config, load
+from forklight.formats import as_json, as_text
+from forklight.http import told
+from forklight.state import open_state, state_path
+from triggers.http import HttpTriggerError
+
+_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
+_EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
+@click.option("--listen", metavar="HOST:PORT", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT.")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text on a terminal, else json.")
+@click.option("--quiet", is_flag=True, help="No line for each invocation; what functions write is still shown.")
+def serve(path: Path, listen: str | None, state: Path | None, log_format: str | None, quiet: bool) -> int:
+    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      forklight serve                        the forklight.toml of this directory
+      forklight serve hello.py               a single file needs no configuration
+      forklight serve app/ --listen 0.0.0.0:80
+      PORT=8000 forklight serve --log-format json
+    """
+    config = _with_listen(load(path, os.environ), listen)
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    terminal = sys.stdout.isatty()
+    text = log_format == "text" or (log_format is None and terminal)
+    options = app.Options(
+        render=partial(as_text, colour=terminal) if text else as_json,
+        quiet=quiet,
+        ready=partial(_announce, config),
+    )
+    with open_state(state_path(state, os.environ, config.path), config.user) as owned:
+        try:
+            anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
+        except (OSError, HttpTriggerError, ExceptionGroup) as error:
+            raise click.ClickException(_reason(error)) from None
+    return 0
+
+
+def _reason(error: Exception) -> str:
+    """What kept the server from running, in one line; raises what was not foreseen."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_reason(one) for one in error.exceptions)
+    if isinstance(error, HttpTriggerError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"cannot serve: {error}"
+    raise error
+
+
+def _with_listen(config: Config, flag: str | None) -> Config:
+    """`--listen`, else FORKLIGHT_LISTEN, else PORT (which means all interfaces, as platforms that set it expect)."""
+    port = os.environ.get("PORT")
+    listen = flag or os.environ.get("FORKLIGHT_LISTEN") or (f"0.0.0.0:{port}" if port else None)
+    if listen is None:
+        return config
+    settings = replace(config.settings, http=replace(config.settings.http, listen=listen))
+    return replace(config, settings=settings)
+
+
+def _announce(config: Config, port: int, admin_port: int | None) -> None:
+    """Routes and a curl to paste, on standard error: standard output is the record of what functions write."""
+    host = config.settings.http.listen.rpartition(":")[0]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  compared, not listened on
+    click.echo(f"Forklight serves {config.path}", err=True)
+    width = max((len(told(route)) for route in config.routes), default=0)
+    for route in config.routes:
+        click.echo(f"  {told(route):{width}}  {route.function}", err=True)
+    if admin_port is not None:
+        click.echo(f"  health and metrics on port {admin_port}", err=True)
+    if config.routes:
+        click.echo(f"Try: {_curl(config, f'http://{shown}:{port}')}", err=True)
+
+
+def _curl(config: Config, base: str) -> str:
+    """A command that reaches the first route, with something in the place of each parameter."""
+    route = config.routes[0]
+    path = _PARAMETER.sub(lambda found: _EXAMPLES.get(found[1] or "str", "world"), route.path)
+    if "GET" in route.methods:
+        return f"curl {base}{path}"
+    return f"curl -X {route.methods[0]} {base}{path} -H 'Content-Type: application/json' -d '{{}}'"

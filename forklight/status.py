@@ -1,0 +1,86 @@
+"""What the server is doing now, function by function: what `ps`, `/functions` and the metrics tell."""
+
+import time
+
+from msgspec import Struct
+
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.pool import Statistics
+from sandbox import processes
+from sandbox.errors import LoadFailed
+from sandbox.isolation import Isolation
+from sandbox.template import Template
+from sandbox.tree import Tree
+
+LEAST_KB = 1024
+"""What a process costs at least: page tables and the like, which no RSS shows."""
+
+
+class FunctionStatus(Struct, frozen=True, kw_only=True):
+    """One function. Memory is private: a template's beyond its zygote's, an instance's beyond its template's."""
+
+    name: str
+    version: str
+    triggers: tuple[str, ...]
+    template: str
+    """`ready`, `none`, or why it cannot load"""
+    threads: str | None
+    """who keeps threads alive after the import, so that instances are loaded one by one instead of forked"""
+    instances: Statistics
+    starts: dict[str, int]
+    outcomes: dict[str, int]
+    failures: dict[str, int]
+    last_failure: str
+    memory_kb: int
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """The server and its functions."""
+
+    pid: int
+    uptime_s: float
+    draining: bool
+    isolation: Isolation
+    zygotes_kb: int
+    functions: tuple[FunctionStatus, ...]
+
+
+def function_statuses(
+    dispatcher: Dispatcher, tree: Tree, triggers: dict[str, tuple[str, ...]]
+) -> tuple[FunctionStatus, ...]:
+    """All functions, by name. Reads /proc once per live process."""
+    return tuple(_status(name, dispatcher, tree, triggers.get(name, ())) for name in sorted(dispatcher.runners()))
+
+
+def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, ...]) -> FunctionStatus:
+    runner, record = dispatcher.runners()[name], dispatcher.records[name]
+    spec = runner.function.spec
+    template = tree.template_of(spec)
+    live = template if isinstance(template, Template) else None
+    return FunctionStatus(
+        name=name,
+        version=spec.version,
+        triggers=triggers,
+        template=_told(template),
+        threads=live.loaded.thread_owner if live is not None and live.must_become else None,
+        instances=runner.statistics(),
+        starts=dict(record.starts),
+        outcomes=dict(record.outcomes),
+        failures=dict(record.failures),
+        last_failure=record.last_failure,
+        memory_kb=_memory_kb(live, [instance.pid for instance in runner.instances()]),
+    )
+
+
+def _told(template: Template | LoadFailed | None) -> str:
+    if isinstance(template, LoadFailed):
+        wait_s = max(0.0, ((template.retry_at_ns or 0) - time.monotonic_ns()) / 1e9)
+        again = f"; again in {wait_s:.0f} s" if wait_s else ""
+        return f"{template.code}: {template.message}{again}"
+    return "none" if template is None else "ready"
+
+
+def _memory_kb(template: Template | None, pids: list[int]) -> int:
+    shared_kb = template.loaded.rss_kb if template is not None else 0
+    own_kb = max(LEAST_KB, shared_kb - template.zygote.rss_kb) if template is not None else 0
+    return own_kb + sum(max(LEAST_KB, (processes.memory_kb(pid) or 0) - shared_kb) for pid in pids)

@@ -1,0 +1,86 @@
+"""Health, readiness and metrics, over the control socket and over TCP, and who may ask."""
+
+import asyncio
+import signal
+import stat
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.application import Gate, application, function
+from tests.e2e.served import Server, eventually, serving
+
+pytestmark = pytest.mark.ordinary_user
+ADMIN = '[admin]\nlisten = "127.0.0.1:0"\n'
+
+
+async def _over_tcp(server: Server, resource: str, host: str | None = None) -> tuple[int, str]:
+    port = (await server.wait_said(r"health and metrics on port (\d+)"))[1]
+    headers = {"Host": host} if host else {}
+    async with server.http.get(f"http://127.0.0.1:{port}{resource}", headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def test_the_control_socket_is_for_its_owner() -> None:
+    with application(function("echo")) as folder:
+        async with serving(folder) as server:
+            mode = (server.state / "control.sock").stat().st_mode
+            assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
+            for resource, text in (("/healthz", b"ok\n"), ("/readyz", b"ready\n")):
+                reply = await server.ask(resource)
+                assert (reply.status, reply.body) == (200, text)
+
+
+async def test_over_tcp_there_are_probes_and_no_more() -> None:
+    with application(function("echo") + ADMIN) as folder:
+        async with serving(folder) as server:
+            assert await _over_tcp(server, "/healthz") == (200, "ok\n")
+            assert await _over_tcp(server, "/readyz") == (200, "ready\n")
+            assert (await _over_tcp(server, "/logs"))[0] == 404
+            assert (await _over_tcp(server, "/status"))[0] == 404
+            assert (await _over_tcp(server, "/metrics", host="rebound.example"))[0] == 403
+            assert (await _over_tcp(server, "/metrics", host="localhost"))[0] == 200
+
+
+async def test_the_metrics_count_what_happened() -> None:
+    with application(function("echo") + function("fail") + ADMIN) as folder:
+        async with serving(folder) as server:
+            for _ in range(3):
+                await server.post("/echo", 1)
+            await server.get("/fail")
+            _, text = await _over_tcp(server, "/metrics")
+            assert text == (await server.ask("/metrics")).body.decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["forklight_invocations_total", "echo", "ok"] == 3
+    assert samples["forklight_invocations_total", "error", "fail"] == 1
+    assert samples["forklight_failures_total", "RuntimeError", "fail"] == 1
+    assert samples["forklight_starts_total", "echo", "warm"] == 2
+    assert samples["forklight_invocation_duration_seconds_count", "echo"] == 3
+    assert samples["forklight_invocation_duration_seconds_bucket", "+Inf", "echo"] == 3
+    assert samples["forklight_instances", "echo", "idle"] == 1
+
+
+async def test_while_draining_it_lives_and_is_not_ready() -> None:
+    with application(function("wait") + ADMIN) as folder:
+        gate = Gate(folder)
+        async with serving(folder) as server:
+            running = asyncio.create_task(server.post("/wait", gate.request))
+            async with gate.held():
+                server.send(signal.SIGTERM)
+
+                async def is_draining() -> bool:
+                    return await _over_tcp(server, "/readyz") == (503, "draining\n")
+
+                await eventually(is_draining)
+                assert await _over_tcp(server, "/healthz") == (200, "ok\n")
+                assert ", draining" in (await server.run("ps")).stdout
+                with pytest.raises(aiohttp.ClientConnectorError):
+                    async with aiohttp.ClientSession() as fresh:
+                        await fresh.get(server.url)
+            assert (await running).status == 200
+            assert await server.wait() == 0

@@ -1,0 +1,99 @@
+"""What a stranger does first: init, serve, curl, ps, logs, Ctrl-C. Every command is the installed one."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.application import application, function
+from tests.e2e.served import run, serving, started
+from tests.support import readable_folder
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def test_from_init_to_the_end() -> None:
+    with readable_folder() as folder:
+        written = await run("init", "app", cwd=folder)
+        assert (written.status, written.stderr) == (0, "")
+        assert "Now: forklight serve app" in written.stdout
+        async with serving(folder, "app") as server:
+            assert await server.wait_said(r"^  GET /greet/\{name\}  greet$")
+            assert await server.wait_said(r"^Try: curl http://127\.0\.0\.1:\d+/greet/world$")
+            greeted = await server.get("/greet/Ada")
+            assert (greeted.status, greeted.json()) == (200, {"hello": "Ada"})
+            assert greeted.start in ("fork", "load", "boot")
+            again = await server.get("/greet/Grace")
+            assert (again.json(), again.start) == ({"hello": "Grace"}, "warm")
+            total = await server.post("/total", {"numbers": [1, 2, 3]})
+            assert total.json() == {"total": 6}
+
+            shown = await server.run("ps", "app")
+            [greet] = [line.split() for line in shown.stdout.splitlines() if line.startswith("greet ")]
+            assert greet[2:5] == ["ready", "1", "0"]
+            assert f"pid {server.process.pid}, up " in shown.stdout
+            told = json.loads((await server.run("ps", "app", "--json")).stdout)
+            assert [(one["name"], one["outcomes"]) for one in told["functions"]] == [
+                ("greet", {"ok": 2}),
+                ("total", {"ok": 1}),
+            ]
+            logged = await server.run("logs", "greet", "-c", "app")
+            assert "INFO greet: greeting Ada" in logged.stdout
+            assert "total" not in logged.stdout
+            assert await server.end() == 0
+
+
+async def test_the_starter_has_a_test_that_passes() -> None:
+    with readable_folder() as folder:
+        assert (await run("init", cwd=folder)).status == 0
+        command = [sys.executable, "-m", "unittest"]
+        tested = await asyncio.to_thread(subprocess.run, command, cwd=folder, stderr=subprocess.PIPE, timeout=50)
+        assert (tested.returncode, b"Ran 1 test" in tested.stderr) == (0, True)
+        assert (await run("init", cwd=folder)).status == 2, "a folder that has something in it is left alone"
+
+
+async def test_a_single_file_needs_no_configuration() -> None:
+    with application("") as folder:
+        (folder / "solo.py").write_text("def handler(event):\n    return event['http']['method']\n")
+        async with serving(folder, "solo.py") as server:
+            assert (await server.get("/")).body == b"GET"
+            assert (await server.request("DELETE", "/")).body == b"DELETE"
+            assert (await server.get("/other")).status == 404
+
+
+async def test_control_c_ends_it_like_a_signal() -> None:
+    with application(function("echo")) as folder:
+        async with serving(folder) as server:
+            assert await server.end(signal.SIGINT) == 0
+
+
+async def test_logs_follow_until_the_server_ends() -> None:
+    with application(function("echo") + function("talk")) as folder:
+        async with serving(folder) as server, started("logs", "-f", "talk", "--json", cwd=folder) as follower:
+            assert follower.stdout is not None
+            await server.get("/talk")
+            await server.post("/echo", 1)
+            lines = [json.loads(await asyncio.wait_for(follower.stdout.readline(), 30)) for _ in range(3)]
+            assert [(line["function"], line.get("text"), line.get("outcome")) for line in lines] == [
+                ("talk", "printed", None),
+                ("talk", "WARNING talk: logged", None),
+                ("talk", None, "ok"),
+            ]
+            assert len({line["invocation"] for line in lines}) == 1
+            assert await server.end() == 0
+            assert await asyncio.wait_for(follower.wait(), 30) == 0
+
+
+async def test_a_function_that_idles_has_no_instances_but_the_reserved() -> None:
+    with application(function("pid", keep_alive="100ms") + function("echo", keep_alive="100ms", reserved=1)) as folder:
+        async with serving(folder) as server:
+            first = (await server.get("/pid")).json()["pid"]
+            await server.wait_instances("pid", starting=0, idle=0, busy=0, leaving=0)
+            second = await server.get("/pid")
+            assert second.json()["pid"] != first
+            assert second.start == "fork", "the template stays"
+            await server.wait_instances("pid", idle=0)
+            await server.wait_instances("echo", idle=1)

@@ -1,0 +1,95 @@
+"""Hostile imports: a template that lies is killed, and nothing it points at is ever touched."""
+
+import json
+import os
+
+import pytest
+
+from sandbox.errors import LoadFailed
+from sandbox.spec import FunctionSpec
+from sandbox.template import Template
+from tests.support import Bench, answer, event, is_gone, until
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def settled(bench: Bench, templates: list[Template]) -> None:
+    for template in templates:
+        await template.gone.wait()
+        assert is_gone(template.pid)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("init", "dispatcher", "zygote", "itself", "victim", "nothing", "two", "eight", "no_pidfd"),
+        *("garbage", "deep", "too_long", "huge_errno", "wrong_number", "closes", "unasked", "silent"),
+    ],
+)
+async def test_a_lie_about_a_fork_kills_the_liar_alone(
+    bench: Bench, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.template.REQUEST_LIMIT_S", 0.5)
+    victim, _ = await bench.tree.start(bench.spec("plain"))
+    answer(await victim.invoke(event()))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    bench_templates = bench.tree.templates()
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("hostile", "template:handler", env={"MODE": mode, "VICTIM": str(victim.pid)}))
+    seen = [template for template in bench.tree.templates() if template not in bench_templates]
+    await settled(bench, seen)
+
+    assert failed.value.code == "CrashLoop"
+    assert answer(await victim.invoke(event()))["calls"] == 2
+    await until(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    await until(lambda: len(list(bench.folders.iterdir())) == 2)  # the victim's, and its template's
+
+
+@pytest.mark.parametrize("mode", ["reports_the_living", "twice"])
+async def test_a_lie_after_a_fork_kills_the_liar_too(bench: Bench, mode: str) -> None:
+    victim, _ = await bench.tree.start(bench.spec("plain"))
+    (honest,) = bench.tree.templates()
+    spec = bench.spec("hostile", "template:handler", env={"MODE": mode})
+    try:
+        await bench.tree.start(spec)
+    except LoadFailed as error:
+        kind = error.code
+    else:
+        kind = "CrashLoop"
+
+    assert kind == "CrashLoop"
+    await until(lambda: bench.tree.templates() == [honest])
+    assert answer(await victim.invoke(event()))["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"t": "loaded", "n": 0, "rss_kb": 10**15},
+        {"t": "loaded", "n": 0, "rss_kb": -1, "threads": -5},
+        {"t": "loaded", "n": 0, "threads": 1000},
+        {"t": "failed", "n": 0, "code": 200, "message": "x" * 10_000},
+        {"t": "nonsense", "n": 0},
+        {"t": "exited", "n": 1, "code": 0},
+        {"t": "loaded", "n": 17},
+        {"n": 0},
+        {"t": "loaded", "n": 0, "ms": "soon"},
+        [],
+    ],
+    ids=str,
+)
+async def test_a_lie_about_the_load_is_the_liars_own_loss(bench: Bench, lie: object) -> None:
+    victim, _ = await bench.tree.start(bench.spec("plain"))
+    (honest,) = bench.tree.templates()
+    spec = bench.spec("hostile", "liar:handler", env={"ANSWER": json.dumps(lie)})
+    with pytest.raises(LoadFailed):
+        await _start_thrice(bench, spec)
+
+    await until(lambda: bench.tree.templates() == [honest])
+    assert answer(await victim.invoke(event()))["calls"] == 1
+
+
+async def _start_thrice(bench: Bench, spec: FunctionSpec) -> None:
+    """A lie that passes for a load ends the template with its second word, which may come after the first start."""
+    for _ in range(3):
+        await bench.tree.start(spec)

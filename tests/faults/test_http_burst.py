@@ -1,0 +1,44 @@
+"""More at once than there is room for: a bounded line, a bounded number of instances, and a word to who is too many."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.e2e.application import Gate, application, function
+from tests.e2e.served import serving
+
+pytestmark = pytest.mark.ordinary_user
+
+BURST = 500
+
+
+async def test_a_burst_is_absorbed_by_as_many_instances_as_may_be() -> None:
+    with application(function("pid", max_instances=8, max_waiting=1000)) as folder:
+        async with serving(folder) as server:
+            replies = await asyncio.gather(*(server.get("/pid") for _ in range(BURST)))
+            assert Counter(reply.status for reply in replies) == {200: BURST}
+            calls: Counter[int] = Counter(reply.json()["pid"] for reply in replies)
+            assert 1 <= len(calls) <= 8
+            status = await server.status("pid")
+            assert status["instances"]["idle"] == len(server.instances()) <= 8
+            assert (status["outcomes"], status["instances"]["waiting"]) == ({"ok": BURST}, 0)
+
+
+async def test_who_is_too_many_is_told_at_once() -> None:
+    with application(function("wait", max_instances=1, max_waiting=3)) as folder:
+        first, *others = [Gate(folder, f"gate{number}") for number in range(4)]
+        async with serving(folder) as server:
+            running = asyncio.create_task(server.post("/wait", first.request))
+            async with first.held():
+                waiting = [asyncio.create_task(server.post("/wait", gate.request)) for gate in others]
+                await server.wait_instances("wait", busy=1, waiting=3)
+                refused = await asyncio.gather(*(server.post("/wait", first.request) for _ in range(BURST)))
+                assert Counter(reply.status for reply in refused) == {429: BURST}
+                assert {reply.headers["Retry-After"] for reply in refused} == {"1"}
+                assert not any(task.done() for task in (running, *waiting))
+            for gate in others:
+                async with gate.held():
+                    pass
+            replies = await asyncio.gather(running, *waiting)
+            assert [reply.status for reply in replies] == [200] * 4
