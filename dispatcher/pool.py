@@ -189,6 +189,11 @@ class Pool(Generic[Ticket, Member]):
         """An event is due at `at_ns`: from `LEAD_NS` before until then, one idle instance is held ready."""
         self._expected.add(at_ns)
 
+    def is_full(self) -> bool:
+        """Whether nothing could be started now, whatever for."""
+        living = len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
+        return living >= self.settings.max_instances
+
     def is_leaving(self, member: Member) -> bool:
         """Whether its end was our wish."""
         return member in self._leaving

@@ -48,6 +48,7 @@ class Runner:
         self._error = LoadFailed("InitFailed", "it was never loaded")
         self._on_capacity: list[Callable[[], None]] = []
         self._had_capacity = True
+        self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._stopped = False
         tree.sweep.add(self)
         if function.pool.rest == "template":
@@ -83,7 +84,11 @@ class Runner:
 
     async def _wait(self, accepted_ns: int, again: bool) -> _Given | Failed:
         ticket: _Ticket = self._loop.create_future()
-        self._carry_out(self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again))
+        actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again)
+        if actions or not self._pool.is_full():
+            self._carry_out(actions)
+        else:  # a burst: one more in line makes nothing due but the end of its own wait
+            self._tree.sweep.expect(accepted_ns + self._max_wait_ns)
         try:
             return await ticket
         except asyncio.CancelledError:

@@ -22,6 +22,8 @@ from sandbox.logs import LogLine
 RING_BYTES = 1024 * 1024
 """Kept per function for `logs`."""
 BACKLOG_LINES = 50_000
+GATHER_S = 0.05
+"""How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
 ENTRY_BYTES = 200
 """What an entry costs beside its text, roughly; the ring's size is what it costs."""
 
@@ -119,6 +121,7 @@ class Journal:
         try:
             while True:
                 await self._wake.wait()
+                await anyio.sleep(GATHER_S)
                 self._wake = anyio.Event()
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=False)
         finally:

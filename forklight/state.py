@@ -11,10 +11,10 @@ As root, the group is that of the unprivileged user: it passes and reads all but
 are kept out. Values of secrets never lie here.
 """
 
+import errno
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
@@ -23,6 +23,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from forklight.users import User, blocking
+from sandbox import commons
 
 SYSTEM_STATES = Path("/var/lib/forklight")
 
@@ -105,15 +106,9 @@ def open_here(path: Path, user: User | None) -> Iterator[State]:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory, read-only folders in it included, if it is there."""
-    if not directory.exists():
-        return
-    if os.geteuid() != 0:  # root needs no permission, and must not change that of what a link swapped in leads to
-        directory.chmod(0o700)
-        for folder, names, _ in os.walk(directory):
-            for inner in (Path(folder, name) for name in names):
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
-    shutil.rmtree(directory)
+    commons.remove_tree(directory)
+    if directory.exists():
+        raise OSError(errno.ENOTEMPTY, "it cannot be removed", str(directory))
 
 
 def _make_base(path: Path, user: User | None) -> None:

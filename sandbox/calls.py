@@ -165,10 +165,11 @@ class Calls:
     def _verdict_at_death(self, i: int, how: Died) -> Verdict:
         if self._open[i].overdue:
             return _timed_out()
-        killed = how.code in (-signal.SIGKILL, None)
-        if self._condemned_for is None or not killed:
+        if self._condemned_for is None:
             return _crash(how)
         verdict, culprit = self._condemned_for
+        if how.code not in (-signal.SIGKILL, None) and verdict.kind != "protocol":
+            return _crash(how)  # it was quicker than our signal; but no own end undoes a breach
         if culprit in (None, i):
             return verdict
         return Verdict("crash", "InstanceKilled", f"the instance was killed for another call: {verdict.message}")

@@ -23,13 +23,15 @@ class Channels:
     """Our ends. `guest_fds` are the other ends: hand them over, then call `close_guest_ends`."""
 
     def __init__(self, kind: socket.SocketKind) -> None:
-        self.socket, self._guest_socket = socket.socketpair(socket.AF_UNIX, kind)
-        self.log, log_end = os.pipe2(os.O_CLOEXEC)
+        with contextlib.ExitStack() as undo:  # all or nothing: the next one may find no descriptor left
+            self.socket, self._guest_socket = socket.socketpair(socket.AF_UNIX, kind)
+            undo.callback(self.socket.close)
+            undo.callback(self._guest_socket.close)
+            self.log, log_end = _pipe(undo)
+            lifeline_end, self.lifeline = _pipe(undo)
+            self.stack = _sealed_file()
+            undo.pop_all()
         os.set_blocking(self.log, False)
-        lifeline_end, self.lifeline = os.pipe2(os.O_CLOEXEC)
-        self.stack = os.memfd_create("stack", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.stack, STACK_BYTES)
-        fcntl.fcntl(self.stack, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         self.socket.setblocking(False)
         self.guest_fds: tuple[int, ...] = (self._guest_socket.fileno(), log_end, lifeline_end, self.stack)
 
@@ -55,6 +57,12 @@ class Channels:
                 os.close(fd)
                 setattr(self, name, -1)
 
+    def discard(self) -> None:
+        """Close everything, the log too: nobody has begun to read it."""
+        self.close()
+        with contextlib.suppress(OSError):
+            os.close(self.log)
+
     def __enter__(self) -> "Channels":
         """Within `with`, a failure to hand the ends over closes all of them."""
         return self
@@ -63,6 +71,18 @@ class Channels:
         if kind is None:
             self.close_guest_ends()
             return
-        self.close()
-        with contextlib.suppress(OSError):
-            os.close(self.log)
+        self.discard()
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
+
+
+def _sealed_file() -> int:
+    file = os.memfd_create("stack", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, STACK_BYTES)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return file

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from socket import SocketKind
 from uuid import uuid4
 
 import anyio
@@ -12,6 +13,8 @@ import anyio.abc
 import anyio.to_thread
 
 from sandbox import processes
+from sandbox.channels import Channels
+from sandbox.errors import StartFailed
 from sandbox.launch import Account
 from sandbox.logs import LogSink
 from sandbox.sweep import Sweep
@@ -48,6 +51,18 @@ class Commons:
         if pid is not None:
             self.pids.add(pid)
         return pid, fds[0]
+
+    def equip(self, kind: SocketKind, name: str) -> tuple[Channels, Path]:
+        """The channels and the private folder of a new process. Raises StartFailed if there is no room for them."""
+        try:
+            channels = Channels(kind)
+        except OSError as error:
+            raise StartFailed(f"no descriptors for a new process: {error.strerror}") from None
+        try:
+            return channels, self.make_folder(name)
+        except OSError as error:
+            channels.discard()
+            raise StartFailed(f"no private folder for a new process: {error.strerror}") from None
 
     def make_folder(self, name: str) -> Path:
         """A private folder for one process; it belongs to `account` and nobody else can look inside."""

@@ -37,7 +37,9 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
     facts = _facts(pid)
     if has_died(pidfd) or facts is None:
         return None  # it ended while we looked, so the facts may be another's; while it lives, its pid is its own
-    found_parent, uids = facts
+    found_parent, uids, group = facts
+    if group != pid:
+        raise Forged(f"{pid} is a thread of process {group}")
     if found_parent != parent_pid or uids != {uid}:
         raise Forged(f"process {pid} has parent {found_parent} and users {sorted(uids)}, not {parent_pid} and {uid}")
     if pid in known:
@@ -54,14 +56,15 @@ def _pid_of(pidfd: int) -> int | None:
     raise Forged("the descriptor is no pidfd")
 
 
-def _facts(pid: int) -> tuple[int, set[int]] | None:
-    """(parent pid, all user ids) of a process, or None if it is gone."""
+def _facts(pid: int) -> tuple[int, set[int], int] | None:
+    """(parent pid, all user ids, thread group: its own pid unless it is a thread), or None if it is gone."""
     try:
         with open(f"/proc/{pid}/status", "rb", buffering=0) as status:
             text = status.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return int(_field(text, b"\nPPid:")), set(map(int, _field(text, b"\nUid:").split()))
+    uids = set(map(int, _field(text, b"\nUid:").split()))
+    return int(_field(text, b"\nPPid:")), uids, int(_field(text, b"\nTgid:"))
 
 
 def _field(text: bytes, name: bytes) -> bytes:

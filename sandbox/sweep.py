@@ -58,6 +58,10 @@ class Sweep:
         for watched in tuple(self._watched):
             if watched not in self._watched:  # the tick of another has removed it
                 continue
-            at_ns = watched.tick(now_ns)
+            try:
+                at_ns = watched.tick(now_ns)
+            except Exception as error:  # one that fails must not take the deadlines of all others with it
+                self._loop.call_exception_handler({"message": f"the tick of {watched!r} failed", "exception": error})
+                continue
             if at_ns is not None:
                 self.expect(at_ns)

@@ -76,8 +76,7 @@ class Template:
 
     async def start(self, box: Box) -> None:
         """Have the process forked, then the function loaded. Raises LoadFailed, StartFailed, Ended (zygote)."""
-        self._channels = Channels(SOCK_SEQPACKET)
-        self._folder = self._commons.make_folder(f"template-{self.n}")
+        self._channels, self._folder = self._commons.equip(SOCK_SEQPACKET, f"template-{self.n}")
         try:
             with self._channels:
                 pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box)
@@ -167,8 +166,7 @@ class Template:
             raise Ended(self.ended)
         n = self._commons.number()
         identity = f"{self.spec.name}-{n}"
-        folder = self._commons.make_folder(identity)
-        channels = Channels(SOCK_STREAM)
+        channels, folder = self._commons.equip(SOCK_STREAM, identity)
         self._forking[n] = None
         try:
             with channels:

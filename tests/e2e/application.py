@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from forklight.state import remove_tree
 from tests.support import readable_folder, until
 
 CODE = """
@@ -54,9 +55,19 @@ def wait(event):
 
 
 @contextlib.contextmanager
-def application(toml: str, **files: str) -> Iterator[Path]:
-    """A folder that every user can read, with `f.py` and this `forklight.toml`; `files` are more modules."""
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can read, for an application and its state."""
     with readable_folder() as folder:
+        try:
+            yield folder
+        finally:
+            remove_tree(folder / "state")  # its snapshots are read-only
+
+
+@contextlib.contextmanager
+def application(toml: str, **files: str) -> Iterator[Path]:
+    """An open folder with `f.py` and this `forklight.toml`; `files` are more modules."""
+    with open_folder() as folder:
         (folder / "forklight.toml").write_text(toml)
         for name, text in ({"f": CODE} | files).items():
             (folder / f"{name}.py").write_text(text)

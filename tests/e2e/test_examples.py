@@ -4,15 +4,15 @@ import os
 
 import pytest
 
+from tests.e2e.application import open_folder
 from tests.e2e.installed import ROOT
 from tests.e2e.served import serving
-from tests.support import readable_folder
 
 pytestmark = pytest.mark.ordinary_user
 
 
 async def test_hello() -> None:
-    with readable_folder() as folder:
+    with open_folder() as folder:
         async with serving(folder, str(ROOT / "examples/hello")) as server:
             assert (await server.get("/hello/Ada")).json() == {"hello": "Ada"}
             assert (await server.post("/sum", [1, 2, 3])).json() == {"sum": 6}

@@ -8,15 +8,14 @@ import sys
 
 import pytest
 
-from tests.e2e.application import application, function
+from tests.e2e.application import application, function, open_folder
 from tests.e2e.served import run, serving, started
-from tests.support import readable_folder
 
 pytestmark = pytest.mark.ordinary_user
 
 
 async def test_from_init_to_the_end() -> None:
-    with readable_folder() as folder:
+    with open_folder() as folder:
         written = await run("init", "app", cwd=folder)
         assert (written.status, written.stderr) == (0, "")
         assert "Now: forklight serve app" in written.stdout
@@ -47,7 +46,7 @@ async def test_from_init_to_the_end() -> None:
 
 
 async def test_the_starter_has_a_test_that_passes() -> None:
-    with readable_folder() as folder:
+    with open_folder() as folder:
         assert (await run("init", cwd=folder)).status == 0
         command = [sys.executable, "-m", "unittest"]
         tested = await asyncio.to_thread(subprocess.run, command, cwd=folder, stderr=subprocess.PIPE, timeout=50)

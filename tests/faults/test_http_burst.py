@@ -37,8 +37,11 @@ async def test_who_is_too_many_is_told_at_once() -> None:
                 assert Counter(reply.status for reply in refused) == {429: BURST}
                 assert {reply.headers["Retry-After"] for reply in refused} == {"1"}
                 assert not any(task.done() for task in (running, *waiting))
-            for gate in others:
-                async with gate.held():
-                    pass
-            replies = await asyncio.gather(running, *waiting)
-            assert [reply.status for reply in replies] == [200] * 4
+            replies = await asyncio.gather(running, *waiting, *map(_pass, others))
+            assert [reply.status for reply in replies if reply] == [200] * 4
+
+
+async def _pass(gate: Gate) -> None:
+    """Let through who comes to the gate, whenever that is."""
+    async with gate.held():
+        pass

@@ -75,7 +75,7 @@ async def test_an_async_instance_lives_on(bench: Bench) -> None:
 
 async def test_nothing_that_a_timed_out_call_started_is_left(bench: Bench) -> None:
     mark = uuid.uuid4().hex
-    instance, _ = await bench.tree.start(bench.spec("slow", "starts_others", timeout_s=2.0, grace_s=0.1))
+    instance, _ = await bench.tree.start(bench.spec("slow", "starts_others", timeout_s=4.0, grace_s=0.1))
     call = instance.invoke(event(f'"{mark}"'.encode()))
     await until(lambda: "started" in bench.texts())
     assert len(processes_with(mark)) == 3

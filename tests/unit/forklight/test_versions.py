@@ -1,5 +1,6 @@
 """Versions and snapshots."""
 
+import marshal
 import os
 import subprocess
 import sys
@@ -198,7 +199,8 @@ def test_another_interpreter_compiles_as_the_user_and_writes_nothing_itself(open
     with staged(code, frozenset(), state.versions) as stage:
         stage.compile(other, unprivileged_user())
         compiled = (stage.path / "__pycache__/a.other-1.pyc").read_bytes()
-        assert compiled == bytecode.pyc((code / "a.py").read_bytes(), "a.py")
+        expected = bytecode.pyc((code / "a.py").read_bytes(), "a.py")
+        assert (compiled[:16], marshal.loads(compiled[16:])) == (expected[:16], marshal.loads(expected[16:]))
         assert not (stage.path / "__pycache__/broken.other-1.pyc").exists()
     if os.geteuid() == 0:
         assert not (code / "written").exists()

@@ -248,3 +248,9 @@ def test_a_stop_hook_has_the_grace_and_no_more() -> None:
     assert calls.tick(50 + GRACE - 1) == []
     assert calls.tick(50 + GRACE) == [Kill("the instance did not end in time")]
     assert calls.next_tick_ns is None
+
+
+def test_ending_by_itself_before_our_signal_undoes_no_breach() -> None:
+    calls = serving(1)
+    calls.breach("nonsense", 1)
+    assert codes(calls.died(Died(0))) == {1: "Breach"}

@@ -133,7 +133,7 @@ class Interleavings(RuleBasedStateMachine):
     def code_at_death(self, i: int, code: int | None) -> str:
         if i in self.overdue:
             return "Timeout"
-        if not self.killed or code not in (None, -signal.SIGKILL):
+        if not self.killed or (code not in (None, -signal.SIGKILL) and self.blame[0] != "Breach"):
             return "Signal" if code is not None and code < 0 else "Exit"
         because, culprit = self.blame
         return because if culprit in (None, i) else "InstanceKilled"

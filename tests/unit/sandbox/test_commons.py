@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from socket import SOCK_STREAM
 
 import anyio
 import pytest
 
 from sandbox.commons import Commons, remove_tree
+from sandbox.errors import StartFailed
 from sandbox.launch import Account
 from sandbox.processes import Forged
 
@@ -141,3 +143,11 @@ def test_a_symlink_in_the_place_of_the_folder_is_left_alone(tmp_path: Path) -> N
 def test_what_is_gone_already_is_no_error(tmp_path: Path) -> None:
     remove_tree(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_start_that_finds_no_room_for_its_folder_is_put_off_and_leaks_nothing(tmp_path: Path) -> None:
+    async with open_commons(tmp_path / "missing") as commons:
+        before = open_fds()
+        with pytest.raises(StartFailed, match="no private folder"):
+            commons.equip(SOCK_STREAM, "shop-1")
+        assert open_fds() == before

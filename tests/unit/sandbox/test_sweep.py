@@ -115,3 +115,23 @@ async def test_closed_it_ticks_no_more() -> None:
     later.expect(time.monotonic_ns())
     await witness.ticks.get()
     assert alarm.ticks.empty()
+
+
+class Broken(Alarm):
+    """Has a bug."""
+
+    def tick(self, now_ns: int) -> int | None:
+        super().tick(now_ns)
+        raise RuntimeError("a bug")
+
+
+async def test_one_that_fails_does_not_take_the_others_deadlines_with_it() -> None:
+    sweep, others, failures = Sweep(), [Alarm(), Alarm(), Alarm()], asyncio.Queue[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.put_nowait(context))
+    for alarm in (*others, Broken()):
+        sweep.add(alarm)
+    sweep.expect(time.monotonic_ns())
+    for alarm in others:
+        await alarm.ticks.get()
+    assert str((await failures.get())["exception"]) == "a bug"
+    sweep.close()

@@ -1,0 +1,21 @@
+"""Whether there are descriptors left for a start."""
+
+import resource
+
+import pytest
+
+from sandbox.errors import StartFailed
+from sandbox.launch import SPARE_DESCRIPTORS, require_descriptors
+
+from .support import open_fds
+
+
+def test_a_start_that_would_run_out_of_descriptors_is_put_off() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    require_descriptors()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(open_fds()) + SPARE_DESCRIPTORS - 2, hard))
+    try:
+        with pytest.raises(StartFailed, match="raise its limit"):
+            require_descriptors()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
