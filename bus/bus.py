@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bus.event import Event
-from bus.outcome import Failed, Outcome
+from bus.outcome import Failed, Ok, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ class Bus:
     async def call(self, event: Event) -> Outcome:
         """Answers exactly once and raises nothing but cancellation, which means that the caller no longer waits.
 
+        What the handler sent, published or spawned is stored before the outcome is delivered. This version has nowhere
+        to store it, so that such an outcome is a failure of kind `store`, never silence.
         What a target raises against its promise becomes a failure of kind `error`, so that no trigger needs a second
         road for it.
         """
         try:
-            return await self.target.call(event)
+            outcome = await self.target.call(event)
         except Exception as error:
             log.exception("event %s for function %s broke its target", event.id, event.function)
             return Failed(
@@ -61,6 +63,10 @@ class Bus:
                 message=f"the dispatcher failed on this event: {error}",
                 traceback=traceback.format_exc(),
             )
+
+        if isinstance(outcome, Ok) and outcome.outputs:
+            return _not_stored(outcome)
+        return outcome
 
     def capacity(self, function: str) -> int:
         """As the target's: free slots of the function now."""
@@ -73,3 +79,19 @@ class Bus:
     def expect(self, function: str, at_ns: int) -> None:
         """As the target's: a hint that an event is due at `at_ns` (CLOCK_MONOTONIC)."""
         self.target.expect(function, at_ns)
+
+
+def _not_stored(outcome: Ok) -> Failed:
+    names = ", ".join(sorted({f"{output.kind} to {output.name!r}" for output in outcome.outputs}))
+    return Failed(
+        kind="store",
+        code="NoStore",
+        message=f"the handler returned, but this version cannot store its outputs ({names})",
+        timings=outcome.timings,
+        start=outcome.start,
+        instance=outcome.instance,
+        version=outcome.version,
+        attempt=outcome.attempt,
+        cpu_ns=outcome.cpu_ns,
+        peak_rss_kb=outcome.peak_rss_kb,
+    )

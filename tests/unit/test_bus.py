@@ -5,7 +5,7 @@ import pytest
 
 from bus.bus import Bus
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import Failed, Ok, Outcome, Output
 
 EVENT = Event(source="/test", type="test", function="f")
 
@@ -88,3 +88,11 @@ def test_a_bus_has_one_target() -> None:
     bus = attached(Recorder(Ok()))
     with pytest.raises(RuntimeError, match="already has a target"):
         bus.attach(Recorder(Ok()))
+
+
+async def test_outputs_that_cannot_be_stored_are_a_failure_and_never_silence() -> None:
+    returned = Ok(outputs=(Output("send", "orders", "text/plain", b"x"),), start="warm", instance="f-1", cpu_ns=5)
+    outcome = await attached(Recorder(returned)).call(EVENT)
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.code, outcome.instance, outcome.cpu_ns) == ("store", "NoStore", "f-1", 5)
+    assert "send to 'orders'" in outcome.message
