@@ -21,6 +21,7 @@ from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import Request
 from triggers.http.head import parse_head
 from triggers.http.listen import port_of, start_listening
+from triggers.http.retire import retire
 from triggers.http.routes import Match, RouteTable
 from triggers.http.settings import HttpSettings, Route
 from triggers.http.stamps import Stamps
@@ -97,8 +98,8 @@ class HttpServer:
 
         What runs has `timeout_s` in all; after that its clients get 503 and it is withdrawn.
         """
-        self._listener.close()
         self._connections.draining = True
+        await self._stop_listening()
         with anyio.move_on_after(timeout_s):
             with anyio.move_on_after(_LAST_REQUESTS_S):
                 await self._connections.wait_empty()
@@ -110,6 +111,10 @@ class HttpServer:
             await self._wait_no_calls()
         self._connections.abort()
         await self._connections.wait_empty()
+
+    async def _stop_listening(self) -> None:
+        if self._listener.is_serving():
+            await retire(self._listener)
 
     async def _wait_no_calls(self) -> None:
         while self._calls:
