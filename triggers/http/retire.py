@@ -4,6 +4,9 @@ Closing a listening socket resets every connection that the kernel has completed
 client may have sent a request already. So new ones are held off first: a filter on the socket drops SYN segments, which
 their clients repeat a second later (RFC 6298) and then find refused. Handshakes that were under way complete, the queue
 is accepted to its end, and only then is the socket closed. A unix socket has no handshakes: its queue is emptied.
+
+Some kernels let only root set a filter. An ordinary user's socket is closed in the moment its queue is found empty:
+what connects within those microseconds is reset.
 """
 
 import ctypes
@@ -30,21 +33,28 @@ _DROP_SYN = b"".join(
 async def retire(server: AbstractServer) -> None:
     """Accept what has connected, refuse what comes later, close."""
     descriptors = [listener.fileno() for listener in server.sockets]  # type: ignore[attr-defined]
-    for descriptor in descriptors:
-        _hold_off(descriptor)
-    await _until_accepted(descriptors)
-    await anyio.sleep(_HANDSHAKE_S)
+    held_off = [_hold_off(descriptor) for descriptor in descriptors]
+    if all(held_off):
+        await _until_accepted(descriptors)
+        await anyio.sleep(_HANDSHAKE_S)
     await _until_accepted(descriptors)
     server.close()
 
 
-def _hold_off(descriptor: int) -> None:
+def _hold_off(descriptor: int) -> bool:
+    """Have the kernel drop what would begin a new connection; whether it does."""
     with socket.socket(fileno=os.dup(descriptor)) as listener:
         if listener.family == socket.AF_UNIX:
-            return
+            return False
         program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
         count = len(_DROP_SYN) // struct.calcsize("HBBI")
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", count, ctypes.addressof(program)))
+        try:
+            listener.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", count, ctypes.addressof(program))
+            )
+        except PermissionError:
+            return False
+    return True
 
 
 async def _until_accepted(descriptors: list[int]) -> None:
