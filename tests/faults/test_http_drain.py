@@ -4,7 +4,6 @@ That no process and no private folder is left is checked by `serving` at the end
 """
 
 import asyncio
-import os
 import signal
 
 import aiohttp
@@ -18,12 +17,10 @@ pytestmark = pytest.mark.ordinary_user
 
 STOPS = 20
 AT_ONCE = 2
-KEEP_ALIVE = [True, False] if os.getuid() == 0 else [True]
-"""An ordinary user cannot hold new connections off on every kernel: triggers/http/retire.py."""
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("keep_alive", KEEP_ALIVE, ids=lambda kept: "kept connections" if kept else "a connection each")
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept connections", "a connection each"])
 async def test_sigterm_under_load_drops_no_request(keep_alive: bool) -> None:
     room = asyncio.Semaphore(AT_ONCE)
 

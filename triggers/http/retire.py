@@ -5,8 +5,8 @@ client may have sent a request already. So new ones are held off first: a filter
 their clients repeat a second later (RFC 6298) and then find refused. Handshakes that were under way complete, the queue
 is accepted to its end, and only then is the socket closed. A unix socket has no handshakes: its queue is emptied.
 
-Some kernels let only root set a filter. An ordinary user's socket is closed in the moment its queue is found empty:
-what connects within those microseconds is reset.
+Some kernels let only root set a filter. An ordinary user's socket then refuses every segment whose hop limit is not 255
+(ip(7), IP_MINTTL), which those of ordinary clients never have; a handshake under way over a real network is reset then.
 """
 
 import ctypes
@@ -20,6 +20,7 @@ import anyio
 import anyio.lowlevel
 
 _SO_ATTACH_FILTER = 26
+_IP_MINTTL, _IPV6_MINHOPCOUNT, _HIGHEST_HOPS = 21, 73, 255
 _HANDSHAKE_S = 0.1
 """Long enough for the last segment of a handshake under way, on any network a drain is worth waiting for."""
 
@@ -33,28 +34,28 @@ _DROP_SYN = b"".join(
 async def retire(server: AbstractServer) -> None:
     """Accept what has connected, refuse what comes later, close."""
     descriptors = [listener.fileno() for listener in server.sockets]  # type: ignore[attr-defined]
-    held_off = [_hold_off(descriptor) for descriptor in descriptors]
-    if all(held_off):
-        await _until_accepted(descriptors)
-        await anyio.sleep(_HANDSHAKE_S)
+    for descriptor in descriptors:
+        _hold_off(descriptor)
+    await _until_accepted(descriptors)
+    await anyio.sleep(_HANDSHAKE_S)
     await _until_accepted(descriptors)
     server.close()
 
 
-def _hold_off(descriptor: int) -> bool:
-    """Have the kernel drop what would begin a new connection; whether it does."""
+def _hold_off(descriptor: int) -> None:
+    """Have the kernel drop what would begin a new connection."""
     with socket.socket(fileno=os.dup(descriptor)) as listener:
         if listener.family == socket.AF_UNIX:
-            return False
+            return
         program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
         count = len(_DROP_SYN) // struct.calcsize("HBBI")
+        filtering = struct.pack("HP", count, ctypes.addressof(program))
         try:
-            listener.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", count, ctypes.addressof(program))
-            )
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
         except PermissionError:
-            return False
-    return True
+            if listener.family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, _HIGHEST_HOPS)
+            listener.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, _HIGHEST_HOPS)
 
 
 async def _until_accepted(descriptors: list[int]) -> None:
