@@ -23,15 +23,13 @@ from forklight.interpreter import Interpreter, InterpreterError, ask_interpreter
 from forklight.problem import ConfigError, Problem
 from forklight.reader import Reader
 from forklight.users import User, is_this_process, unprivileged_user
+from sandbox.launch import ONE_THREAD
 from sandbox.spec import Runtime
 from triggers.http import Route
 
 FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
 _PER_FUNCTION = ("handler", "code", "http")
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""What numeric libraries read when they start: threads of theirs in a zygote or template would make forking unsafe."""
 
 
 class Function(Struct, frozen=True, kw_only=True):

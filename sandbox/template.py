@@ -24,7 +24,7 @@ from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Body, Instance
-from sandbox.launch import LOG_BYTES, ONE_THREAD
+from sandbox.launch import LOG_BYTES
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
@@ -144,7 +144,7 @@ class Template:
             "open_files": spec.limits.open_files,
             "file_bytes": FILE_BYTES,
         }
-        env = {**own, **ONE_THREAD, **spec.runtime.env, **spec.env, **spec.secrets}
+        env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
         return {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
 
     def _load_error(self, reason: str) -> LoadFailed:
