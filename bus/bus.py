@@ -1,12 +1,23 @@
-"""The bus: carries events to the dispatcher and outcomes back. It knows the dispatcher only as a `Target`."""
+"""The bus: carries events to the dispatcher and outcomes back, and stores what must survive a crash.
+
+It knows the dispatcher only as a `Target`, and where messages lie only as a `Store`: its own, and one for each of other
+people's brokers. Three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer), `publish` (an event
+for a function's inbox).
+"""
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome
+from bus.message import Outgoing, event_message, inbox
+from bus.outcome import Failed, FailureKind, Ok, Outcome
+from bus.outputs import UnroutableError, outgoing
+from bus.store import Consumer, Settlement, Source, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +41,18 @@ class Target(Protocol):
 class Bus:
     """Built first, given its target once by whoever composes the house, then used by every trigger."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        brokers: Mapping[str, Store] | None = None,
+        functions: Collection[str] = (),
+    ) -> None:
+        """`brokers` by name; `functions` are those that may be spawned. Without a store nothing can be stored."""
+        self._stores: dict[str, Store] = dict(brokers or {})
+        if store is not None:
+            self._stores[""] = store
+        self._brokers = frozenset(brokers or ())
+        self._functions = functions
         self._target: Target | None = None
 
     def attach(self, target: Target) -> None:
@@ -45,28 +67,61 @@ class Bus:
             raise RuntimeError("the bus has no target yet: attach one before a trigger starts")
         return self._target
 
+    def store(self, broker: str = "") -> Store:
+        """The bus's own store, or that of `[brokers.NAME]`. Raises StoreError if there is none."""
+        try:
+            return self._stores[broker]
+        except KeyError:
+            raise StoreError(f"there is no broker {broker!r}" if broker else "the bus has no store") from None
+
     async def call(self, event: Event) -> Outcome:
         """Answers exactly once and raises nothing but cancellation, which means that the caller no longer waits.
 
-        What the handler sent, published or spawned is stored before the outcome is delivered. This version has nowhere
-        to store it, so that such an outcome is a failure of kind `store`, never silence.
-        What a target raises against its promise becomes a failure of kind `error`, so that no trigger needs a second
-        road for it.
+        What the handler sent or spawned is stored before the outcome is delivered; if it cannot be, the outcome is a
+        failure of kind `store`, never silence. What a target raises against its promise becomes a failure of kind
+        `error`, so that no trigger needs a second road for it.
         """
         try:
             outcome = await self.target.call(event)
         except Exception as error:
-            log.exception("event %s for function %s broke its target", event.id, event.function)
-            return Failed(
-                kind="error",
-                code=type(error).__name__,
-                message=f"the dispatcher failed on this event: {error}",
-                traceback=traceback.format_exc(),
-            )
-
+            return _broken(event, error)
         if isinstance(outcome, Ok) and outcome.outputs:
-            return _not_stored(outcome)
+            return await self._store_outputs(outcome, event)
         return outcome
+
+    async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
+        """As `call`, for whoever settles a message: what the handler sent is returned, to be stored by `settle`."""
+        try:
+            outcome = await self.target.call(event)
+            if isinstance(outcome, Ok) and outcome.outputs:
+                return self._routed(outcome, event)
+        except Exception as error:
+            return _broken(event, error), ()
+        return outcome, ()
+
+    async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
+        """Carry out the decisions in the deliveries' store. Outputs for other stores are stored first.
+
+        Raises StoreError; the deliveries are then still leased, and may be settled again.
+        """
+        elsewhere = [output for one in settlements for output in one.outputs if output.broker != broker]
+        if elsewhere:
+            await self._publish(elsewhere)
+            settlements = [
+                Settlement(one.delivery, one.decision, tuple(each for each in one.outputs if each.broker == broker))
+                for one in settlements
+            ]
+        await self.store(broker).settle(settlements)
+
+    async def publish(self, event: Event) -> None:
+        """Store an event for its function, which gets it at least once, from its inbox. Raises StoreError."""
+        if event.function is None:
+            raise ValueError(f"the event {event.id!r} names no function")
+        await self.store().publish([Outgoing(queue=inbox(event.function), message=event_message(event))])
+
+    def consume(self, broker: str, source: Source, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        """As the store's."""
+        return self.store(broker).consume(source, prefetch)
 
     def capacity(self, function: str) -> int:
         """As the target's: free slots of the function now."""
@@ -80,13 +135,41 @@ class Bus:
         """As the target's: a hint that an event is due at `at_ns` (CLOCK_MONOTONIC)."""
         self.target.expect(function, at_ns)
 
+    def _routed(self, outcome: Ok, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
+        try:
+            return replace(outcome, outputs=()), outgoing(outcome, event, self._functions, self._brokers)
+        except UnroutableError as error:
+            return _failed(outcome, "error", "Unroutable", str(error)), ()
 
-def _not_stored(outcome: Ok) -> Failed:
-    names = ", ".join(sorted({f"{output.kind} to {output.name!r}" for output in outcome.outputs}))
+    async def _store_outputs(self, outcome: Ok, event: Event) -> Outcome:
+        answered, messages = self._routed(outcome, event)
+        try:
+            await self._publish(messages)
+        except StoreError as error:
+            return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs were not: {error}")
+        return answered
+
+    async def _publish(self, messages: Sequence[Outgoing]) -> None:
+        for broker in sorted({message.broker for message in messages}):
+            await self.store(broker).publish([message for message in messages if message.broker == broker])
+
+
+def _broken(event: Event, error: Exception) -> Failed:
+    log.exception("event %s for function %s broke its target", event.id, event.function)
     return Failed(
-        kind="store",
-        code="NoStore",
-        message=f"the handler returned, but this version cannot store its outputs ({names})",
+        kind="error",
+        code=type(error).__name__,
+        message=f"the dispatcher failed on this event: {error}",
+        traceback=traceback.format_exc(),
+    )
+
+
+def _failed(outcome: Ok, kind: FailureKind, code: str, message: str) -> Failed:
+    """The handler returned, and yet its invocation has failed: the run's own figures stay."""
+    return Failed(
+        kind=kind,
+        code=code,
+        message=message,
         timings=outcome.timings,
         start=outcome.start,
         instance=outcome.instance,

@@ -87,5 +87,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     topic: TopicSection | None = None
     call: CallSection | None = None
     items: "tuple[Event, ...] | None" = None
+    attempt: int = 1
+    """Which attempt at this event it is; its section says the same where it has one."""
     traceparent: str | None = None
     hops: int = 0
+    """How many handlers sent, published or spawned what led here."""

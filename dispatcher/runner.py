@@ -65,7 +65,7 @@ class Runner:
                     return given
                 instance, start = given
             try:
-                running = instance.invoke(event, start=start, accepted_ns=accepted_ns)
+                running = instance.invoke(event, start=start, attempt=event.attempt, accepted_ns=accepted_ns)
             except InstanceGone:  # it will be reported dead; the event has not been run, so once more
                 continue
             except (TypeError, ValueError) as error:

@@ -94,5 +94,5 @@ async def test_outputs_that_cannot_be_stored_are_a_failure_and_never_silence() -
     returned = Ok(outputs=(Output("send", "orders", "text/plain", b"x"),), start="warm", instance="f-1", cpu_ns=5)
     outcome = await attached(Recorder(returned)).call(EVENT)
     assert isinstance(outcome, Failed)
-    assert (outcome.kind, outcome.code, outcome.instance, outcome.cpu_ns) == ("store", "NoStore", "f-1", 5)
-    assert "send to 'orders'" in outcome.message
+    assert (outcome.kind, outcome.code, outcome.instance, outcome.cpu_ns) == ("store", "NotStored", "f-1", 5)
+    assert "the bus has no store" in outcome.message

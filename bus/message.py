@@ -1,0 +1,130 @@
+"""A message: what a queue holds; and how events and outputs become messages. Pure.
+
+Headers follow the CloudEvents naming that RabbitMQ users have (`ce-`, as Knative's RabbitMQ source writes them); ours
+are `forklight-`, and a handler's own headers can set anything but those.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from bus.event import Event
+from bus.outcome import Output
+
+CE = "ce-"
+OURS = "forklight-"
+TRACEPARENT = "traceparent"
+HOPS = OURS + "hops"
+CALLER = OURS + "caller"
+ATTEMPT = OURS + "attempt"
+"""On a message that waits for another attempt: which one that will be."""
+STORED_AT = OURS + "stored-at"
+"""When the first of its attempts found it, seconds since the epoch: its age goes on counting through retries."""
+FIRST_ERROR = OURS + "first-error"
+LAST_ERROR = OURS + "last-error"
+REASON = OURS + "reason"
+QUEUE = OURS + "queue"
+FUNCTION = OURS + "function"
+DIED_AT = OURS + "died-at"
+"""The last six are what a dead letter has besides its original headers."""
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """`headers` of a foreign message may hold whatever AMQP 0-9-1 has: numbers, tables, lists, times, bytes."""
+
+    id: str | None = None
+    body: bytes = b""
+    content_type: str | None = None
+    headers: dict[str, Any] = {}
+    correlation_id: str | None = None
+    reply_to: str | None = None
+
+
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """A message on its way into a queue, where it is to be seen no earlier than `delay_s` from now."""
+
+    queue: str
+    message: Message
+    delay_s: float = 0.0
+    broker: str = ""
+    """The name of a `[brokers.NAME]`; empty: the bus's own store."""
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """A message in hand: leased to its consumer until it is settled, or until the process or the connection ends."""
+
+    queue: str
+    message: Message
+    lease: Any
+    """The store's own handle."""
+    attempt: int = 1
+    """Counts from 1; what ended without an attempt at it (throttled, a crash of ours) does not count."""
+    redelivered: bool = False
+    """It may have been run before, with an outcome that nobody recorded."""
+    stored_at_s: float | None = None
+    """When it was first stored, seconds since the epoch; None where the broker does not tell."""
+    first_error: str = ""
+    exchange: str = ""
+    routing_key: str = ""
+
+
+def inbox(function: str) -> str:
+    """The queue of what is meant for one function: asynchronous invocations, later also topic events."""
+    return f"forklight.inbox.{function}"
+
+
+def dead_queue(function: str) -> str:
+    """Where a function's dead letters go unless `dead_letter` names another queue."""
+    return f"forklight.dead.{function}"
+
+
+def retry_queue(function: str, queue: str) -> str:
+    """On a broker: where messages of `queue` wait for the function's next attempt, never in a queue others share."""
+    return f"forklight.retry.{function}.{queue}"
+
+
+def event_message(event: Event) -> Message:
+    """An event as a message of its function's inbox; its id stays the event's."""
+    headers = _attributes(event.id, event.source, event.type) | {CE + "time": event.time}
+    if event.subject is not None:
+        headers[CE + "subject"] = event.subject
+    return Message(
+        id=event.id,
+        body=event.body,
+        content_type=event.datacontenttype,
+        headers=headers | _lineage(event.hops, event.traceparent, event.call.caller if event.call else ""),
+    )
+
+
+def output_message(output: Output, event: Event, number: int) -> Message:
+    """What a handler sent or spawned, as the `number`-th output of its invocation for `event`.
+
+    The id is the handler's, or one that is the same in every attempt, so that a receiver can tell a duplicate.
+    """
+    message_id = output.id or f"{event.id}-{number}"
+    kind = "forklight.call" if output.kind == "spawn" else "forklight.queue"
+    caller = event.function or "" if output.kind == "spawn" else ""
+    own = {name: value for name, value in output.headers.items() if not name.lower().startswith(OURS)}
+    return Message(
+        id=message_id,
+        body=output.body,
+        content_type=output.content_type,
+        headers=_attributes(message_id, f"/forklight/{event.function}", kind)
+        | own
+        | _lineage(event.hops + 1, event.traceparent, caller),
+    )
+
+
+def _attributes(event_id: str, source: str, event_type: str) -> dict[str, Any]:
+    return {CE + "specversion": "1.0", CE + "id": event_id, CE + "source": source, CE + "type": event_type}
+
+
+def _lineage(hops: int, traceparent: str | None, caller: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if hops:
+        found[HOPS] = hops
+    if traceparent is not None:
+        found[TRACEPARENT] = traceparent
+    if caller:
+        found[CALLER] = caller
+    return found

@@ -1,0 +1,92 @@
+"""What becomes of a message, given how its invocation ended: the one settle table (DESIGN §4). Pure.
+
+Retries back off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+2015): the n-th failure waits a random time between 0 and `backoff * 2^(n-1)`, at most `BACKOFF_LIMIT_S`.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from bus.outcome import Failed, Outcome
+
+BACKOFF_LIMIT_S = 300.0
+_PAUSE_S = 1.0
+"""How long nothing more is taken after a failure that was not the message's, if nothing says how long."""
+
+Reason = Literal["Attempts", "MaxAge", "MaxHops", "Rejected", "Undecodable", "UnknownFunction", "Unroutable"]
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """How often and how long a message is tried."""
+
+    attempts: Annotated[int, Meta(ge=1)] = 5
+    backoff_s: float = 1.0
+    max_age_s: float | None = None
+    """From when it was first stored; older messages are dead letters, run or not."""
+
+
+class Ack(Struct, frozen=True):
+    """Done: the message is gone, and what its handler sent is stored."""
+
+
+class Retry(Struct, frozen=True):
+    """Another attempt, `delay_s` from now; this one counted, and failed with `error`."""
+
+    delay_s: float
+    error: str
+
+
+class Release(Struct, frozen=True):
+    """Back into its queue as it was, uncounted; its consumer takes nothing for `pause_s`, then as capacity allows."""
+
+    pause_s: float
+
+
+class Dead(Struct, frozen=True):
+    """Never again: into the dead letter queue, with the reason and the last error."""
+
+    reason: Reason
+    error: str
+
+
+Decision = Ack | Retry | Release | Dead
+
+_AT_ONCE: dict[tuple[str, str], Reason] = {
+    ("error", "Undecodable"): "Undecodable",
+    ("error", "Rejected"): "Rejected",
+    ("error", "Unroutable"): "Unroutable",
+    ("unknown_function", "UnknownFunction"): "UnknownFunction",
+}
+
+
+def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, draw: float) -> Decision:
+    """`attempt` is the one that ended so, from 1; `draw` a random number in [0, 1)."""
+    if not isinstance(outcome, Failed):
+        return Ack()
+    if outcome.kind in ("throttled", "load", "store"):
+        return Release(_PAUSE_S if outcome.retry_after_s is None else outcome.retry_after_s)
+    if (outcome.kind, outcome.code) == ("crash", "InstanceKilled"):
+        return Release(0.0)
+    error = f"{outcome.kind}/{outcome.code}: {outcome.message}"
+    reason = _AT_ONCE.get((outcome.kind, outcome.code))
+    if reason is not None:
+        return Dead(reason, error)
+    return retry_or_dead(error, attempt, age_s, policy, draw=draw, after_s=outcome.retry_after_s)
+
+
+def retry_or_dead(
+    error: str, attempt: int, age_s: float, policy: RetryPolicy, *, draw: float, after_s: float | None = None
+) -> Decision:
+    """An attempt that counted has failed; `after_s` is what the handler asked for instead of the back-off."""
+    if attempt >= policy.attempts:
+        return Dead("Attempts", error)
+    delay_s = backoff_s(attempt, policy, draw) if after_s is None else after_s
+    if policy.max_age_s is not None and age_s + delay_s > policy.max_age_s:
+        return Dead("MaxAge", error)
+    return Retry(delay_s, error)
+
+
+def backoff_s(attempt: int, policy: RetryPolicy, draw: float) -> float:
+    """How long to wait after the `attempt`-th failure; `draw` in [0, 1)."""
+    return draw * min(BACKOFF_LIMIT_S, policy.backoff_s * 2.0 ** min(attempt - 1, 32))

@@ -1,0 +1,1 @@
+"""The timer trigger: scheduled times become events. Imports only `bus`."""
