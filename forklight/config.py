@@ -18,18 +18,21 @@ from forklight.document import Node, merge, read_document
 from forklight.environment import Secrets, check_variables, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.hint import did_you_mean
-from forklight.http import check_listen, routes_of, with_long_forms
+from forklight.http import check_listen, routes_of
 from forklight.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
 from forklight.problem import ConfigError, Problem
+from forklight.queue import Consuming, triggers_of
 from forklight.reader import Reader
+from forklight.short_forms import with_long_forms
 from forklight.users import User, is_this_process, unprivileged_user
 from sandbox.launch import ONE_THREAD
 from sandbox.spec import Runtime
 from triggers.http import Route
+from triggers.queue.settings import QueueTrigger
 
 FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
-_PER_FUNCTION = ("handler", "code", "http")
+_PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -57,6 +60,8 @@ class Config(Struct, frozen=True, kw_only=True):
     user: User | None
     """Whom functions run as; None: who runs this process."""
     routes: tuple[Route, ...] = ()
+    queues: tuple[QueueTrigger, ...] = ()
+    """Every queue that a function consumes, its inbox included."""
     warnings: tuple[Problem, ...] = ()
 
     @property
@@ -89,6 +94,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
     check_listen(settings.http, root, reader.problems)
+    queues = _queues(functions, settings, root, reader.problems)
     if reader.problems:
         raise ConfigError(reader.problems)
     return Config(
@@ -99,6 +105,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         interpreters=interpreters,
         user=user,
         routes=routes,
+        queues=queues,
         warnings=tuple(_warnings(functions, settings, root)),
     )
 
@@ -135,7 +142,7 @@ def _single_file(file: Path) -> Node:
 
 
 def _completed(root: Node, reader: Reader) -> Node:
-    """Return the tree with every function's `http` in its long form and `[defaults]` merged in."""
+    """Return the tree with every function's triggers in their long form and `[defaults]` merged in."""
     functions = root.value.get("functions")
     if functions is not None and isinstance(functions.value, dict):
         long = {name: with_long_forms(node, reader.problems) for name, node in functions.value.items()}
@@ -156,6 +163,19 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
         merged = {name: merge(usable, node) for name, node in functions.value.items()}
         tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
     return Node(tables, root.file)
+
+
+def _queues(
+    functions: dict[str, Function], settings: Settings, root: Node, problems: list[Problem]
+) -> tuple[QueueTrigger, ...]:
+    return triggers_of(
+        {name: function.settings.queue for name, function in functions.items()},
+        {name: Consuming(one.pool.max_instances, one.settings.timeout_s) for name, one in functions.items()},
+        {str(name): broker for name, broker in settings.brokers.items()},
+        bus=settings.bus,
+        root=root,
+        problems=problems,
+    )
 
 
 def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from dispatcher.settings import PoolSettings
 from forklight.http import RouteSettings
+from forklight.queue import BrokerSettings, BusSettings, QueueSettings
 from forklight.reader import flat
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings, ListenError
@@ -118,6 +119,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     limits: Annotated[Limits, flat("log")] = Limits()
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
+    queue: tuple[QueueSettings, ...] = ()
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
@@ -145,6 +147,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     functions: dict[Name, FunctionSettings] = {}
     http: HttpSettings = HttpSettings()
+    bus: BusSettings = BusSettings()
+    brokers: dict[Name, BrokerSettings] = {}
     admin: AdminSettings = AdminSettings()
     runtimes: dict[Name, RuntimeSettings] = {}
     machine: MachineSettings = MachineSettings()

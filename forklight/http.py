@@ -1,4 +1,4 @@
-"""The http keys of a function: short forms made long, and the routes of all functions checked together."""
+"""The http keys of a function, and the routes of all functions checked together."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from forklight.problem import Problem
 from triggers.http import HttpSettings, ListenError, Route, RouteError, RouteTable
 from triggers.http.listen import parse_listen
 from triggers.http.settings import DEFAULT_METHODS, MIB
-from triggers.http.templates import check_methods, parse_short_form, parse_template
+from triggers.http.templates import check_methods, parse_template
 
 
 class RouteSettings(Struct, frozen=True, kw_only=True):
@@ -30,32 +30,6 @@ class RouteSettings(Struct, frozen=True, kw_only=True):
             check_methods(self.methods)
         except RouteError as error:
             raise ValueError(str(error)) from None
-
-
-def with_long_forms(function: Node, problems: list[Problem]) -> Node:
-    """Return the function's node with `http = "GET /x"`, or a list of such, written out as tables."""
-    if not isinstance(function.value, dict) or "http" not in function.value:
-        return function
-    http: Node = function.value["http"]
-    items = http.value if isinstance(http.value, list) else [http]
-    long = [_long_form(item, problems) for item in items]
-    tables = Node([item for item in long if item is not None], http.file, http.key, http.line)
-    return Node(function.value | {"http": tables}, function.file, function.key, function.line)
-
-
-def _long_form(item: Node, problems: list[Problem]) -> Node | None:
-    if not isinstance(item.value, str):
-        return item
-    try:
-        methods, path = parse_short_form(item.value)
-    except RouteError as error:
-        problems.append(item.problem(str(error)))
-        return None
-
-    def node(value: object) -> Node:
-        return Node(value, item.file, item.key, item.line)
-
-    return node({"path": node(path), "methods": node([node(method) for method in methods])})
 
 
 def routes_of(

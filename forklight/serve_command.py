@@ -14,6 +14,7 @@ from forklight import app
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
 from forklight.http import told
+from forklight.queue import BusUrl
 from forklight.state import open_state, state_path
 from triggers.http import HttpTriggerError
 
@@ -37,7 +38,7 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
       forklight serve app/ --listen 0.0.0.0:80
       PORT=8000 forklight serve --log-format json
     """
-    config = _with_listen(load(path, os.environ), listen)
+    config = _with_bus(_with_listen(load(path, os.environ), listen))
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
     terminal = sys.stdout.isatty()
@@ -74,6 +75,18 @@ def _with_listen(config: Config, flag: str | None) -> Config:
         return config
     settings = replace(config.settings, http=replace(config.settings.http, listen=listen))
     return replace(config, settings=settings)
+
+
+def _with_bus(config: Config) -> Config:
+    """FORKLIGHT_BUS_URL instead of `[bus] url`: the same file on a laptop and beside a broker."""
+    written = os.environ.get("FORKLIGHT_BUS_URL")
+    if not written:
+        return config
+    try:
+        url = BusUrl.parse(written)
+    except ValueError as error:
+        raise click.UsageError(f"FORKLIGHT_BUS_URL {error}") from None
+    return replace(config, settings=replace(config.settings, bus=replace(config.settings.bus, url=url)))
 
 
 def _announce(config: Config, port: int, admin_port: int | None) -> None:

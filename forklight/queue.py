@@ -1,0 +1,189 @@
+"""The queue keys of a function, `[bus]` and `[brokers.NAME]`: where messages come from and where they are stored."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from bus.message import dead_queue, inbox
+from bus.retry import RetryPolicy
+from forklight.document import Node
+from forklight.hint import did_you_mean
+from forklight.problem import Problem
+from forklight.reader import flat
+from triggers.queue.settings import QueueTrigger
+
+EMBEDDED = "sqlite:"
+_RESERVED = "forklight."
+CONSUMER_TIMEOUT_S = 1800.0
+"""RabbitMQ closes the channel of a consumer that holds a message for longer (its consumer_timeout)."""
+
+
+class BrokerUrl(str):
+    """`amqp://user:password@host/vhost`, or `amqps://` for TLS."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "amqp://guest:guest@localhost/"
+
+    @classmethod
+    def parse(cls, text: str) -> "BrokerUrl":
+        """Raises ValueError, which does not repeat the text: it may hold a password."""
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in ("amqp", "amqps") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f'is no URL of a broker: write "{cls.example}", or amqps:// for TLS')
+        return cls(text)
+
+
+class BusUrl(BrokerUrl):
+    """A broker's URL, or `sqlite:` for the embedded store."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "BusUrl":
+        """Raises ValueError."""
+        if text == EMBEDDED:
+            return cls(text)
+        if text.startswith(EMBEDDED):
+            raise ValueError(f'has a path: write "{EMBEDDED}" alone, the store lies in the state directory')
+        try:
+            return cls(super().parse(text))
+        except ValueError as error:
+            raise ValueError(f'{error}; or "{EMBEDDED}" for the embedded store') from None
+
+    @property
+    def is_embedded(self) -> bool:
+        return self == EMBEDDED
+
+
+class BusSettings(Struct, frozen=True, kw_only=True):
+    """`[bus]`. `url` is where messages of our own are stored."""
+
+    url: BusUrl = BusUrl(EMBEDDED)
+    max_hops: int = 16
+    """A message that as many handlers in a row have sent is taken for a loop: Lambda stops at about as many."""
+
+
+class BrokerSettings(Struct, frozen=True, kw_only=True):
+    """One `[brokers.NAME]` table: somebody else's broker."""
+
+    url: BrokerUrl
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True):
+    """One `[[functions.x.queue]]` table."""
+
+    queue: str = ""
+    """Required; the default lets its absence be told once."""
+    broker: str = ""
+    retry: Annotated[RetryPolicy, flat()] = RetryPolicy()
+    batch: Annotated[int, Meta(ge=1)] | None = None
+    batch_window_s: Annotated[float, Meta(ge=0)] = 0.0
+    decode: Literal["json", "text", "bytes"] | None = None
+    declare: bool = True
+    dead_letter: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.queue:
+            raise ValueError('queue is missing: write queue = "orders"')
+        for name in (self.queue, self.dead_letter or ""):
+            if name.startswith(_RESERVED) or len(name.encode()) > 200:
+                raise ValueError(f"the queue {name!r} cannot be: names have up to 200 bytes, and {_RESERVED} is ours")
+        if self.queue == self.dead_letter:
+            raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
+        if self.batch_window_s and self.batch is None:
+            raise ValueError("batch_window needs batch: write batch = 10, say, beside it")
+
+
+class Consuming(Struct, frozen=True):
+    """What else the triggers of a function depend on."""
+
+    slots: int
+    timeout_s: float
+
+
+def triggers_of(
+    functions: dict[str, tuple[QueueSettings, ...]],
+    consuming: dict[str, Consuming],
+    brokers: dict[str, BrokerSettings],
+    *,
+    bus: BusSettings,
+    root: Node,
+    problems: list[Problem],
+) -> tuple[QueueTrigger, ...]:
+    """The queues of all functions, and each function's inbox; mistakes become problems at their place."""
+    triggers = []
+    for function, queues in functions.items():
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(queues):
+            place = _place(root, function, index)
+            problems += _problems(one, place, seen, brokers, _holds_too_long(one, consuming[function], bus))
+            seen.add((one.broker, one.queue))
+            triggers.append(
+                QueueTrigger(
+                    function=function,
+                    queue=one.queue,
+                    broker=one.broker,
+                    retry=one.retry,
+                    batch=one.batch,
+                    batch_window_s=one.batch_window_s,
+                    decode=one.decode,
+                    declare=one.declare,
+                    dead_letter=one.dead_letter or dead_queue(function),
+                    slots=consuming[function].slots,
+                    max_hops=bus.max_hops,
+                )
+            )
+        triggers.append(_inbox(function, consuming[function].slots, bus))
+    return tuple(triggers)
+
+
+def _inbox(function: str, slots: int, bus: BusSettings) -> QueueTrigger:
+    return QueueTrigger(
+        function=function,
+        queue=inbox(function),
+        dead_letter=dead_queue(function),
+        slots=slots,
+        max_hops=bus.max_hops,
+    )
+
+
+def _problems(
+    one: QueueSettings,
+    place: Node,
+    seen: set[tuple[str, str]],
+    brokers: dict[str, BrokerSettings],
+    holds_too_long: bool,
+) -> Iterator[Problem]:
+    if one.broker and one.broker not in brokers:
+        hint = did_you_mean(one.broker, brokers)
+        yield place.at("broker").problem(
+            f"there is no [brokers.{one.broker}]{hint}; leave it out for the bus's own store"
+        )
+    if (one.broker, one.queue) in seen:
+        yield place.at("queue").problem(f"the function consumes {one.queue!r} twice: raise max_instances instead")
+    if holds_too_long:
+        yield place.problem(
+            "the function's timeout is over 30m, and RabbitMQ takes a message away that is held for so long "
+            "(its consumer_timeout): lower the timeout"
+        )
+
+
+def _holds_too_long(one: QueueSettings, consuming: Consuming, bus: BusSettings) -> bool:
+    on_broker = bool(one.broker) or not bus.url.is_embedded
+    return on_broker and consuming.timeout_s >= CONSUMER_TIMEOUT_S
+
+
+def _place(root: Node, function: str, index: int) -> Node:
+    queues = root.at("functions").at(function).at("queue")
+    return queues.value[index] if isinstance(queues.value, list) and index < len(queues.value) else queues
+
+
+def told(trigger: QueueTrigger) -> str:
+    """`orders`, or `orders@shop` on another broker."""
+    return f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
