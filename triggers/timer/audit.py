@@ -1,0 +1,81 @@
+"""What a configuration should be warned about: schedules that never fire, and what summer time does to them. Pure."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from cronsim import CronSim
+from msgspec import Struct
+
+from triggers.timer.expressions import keeps_the_hour
+from triggers.timer.parse import shown
+from triggers.timer.schedule import At, Cron, Schedule, local, next_after
+from triggers.timer.zones import zone
+
+_YEAR = timedelta(days=366)
+_DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+
+
+class _Change(Struct, frozen=True):
+    """The clocks are changed at `at`, when they show `before` and then `after`."""
+
+    at: datetime
+    before: datetime
+    after: datetime
+
+
+def warnings(schedule: Schedule, now: datetime) -> list[str]:
+    """Each is the end of a sentence about the timer; those about summer time look one year ahead."""
+    if next_after(schedule, now) is None:
+        return ["never fires again: its time is over" if isinstance(schedule, At) else "never fires"]
+    if isinstance(schedule, At):
+        return _moved(schedule)
+    if isinstance(schedule, Cron) and keeps_the_hour(schedule.expression):
+        found = (_surprise(schedule, change) for change in _changes(schedule.timezone, now))
+        return [each for each in found if each]
+    return []
+
+
+def _moved(schedule: At) -> list[str]:
+    """An `at` in local time that its zone leaves out."""
+    wanted = datetime.fromisoformat(schedule.text.removeprefix("at "))
+    runs = local(schedule, schedule.at).replace(tzinfo=None)
+    if wanted.tzinfo is not None or wanted == runs:
+        return []
+    return [f"on {shown(wanted)} does not exist in {schedule.timezone}: runs at {runs:%H:%M}"]
+
+
+def _surprise(cron: Cron, change: _Change) -> str | None:
+    """What the change does to the first of the schedule's times that it leaves out or repeats."""
+    low, high = sorted((change.before, change.after))
+    wanted = next(CronSim(cron.expression, low - _SECOND), None)
+    if wanted is None or wanted >= high:
+        return None
+    at = change.at
+    if change.after > change.before:
+        runs_then = next_after(cron, at - _SECOND) == at
+        told = f"runs at {change.after:%H:%M}" if runs_then else "does not run"
+        return f"on {shown(wanted)} does not exist in {cron.timezone}: {told}"
+    second = wanted.replace(fold=1, tzinfo=zone(cron.timezone)).astimezone(UTC)
+    if next_after(cron, second - _SECOND) != second:
+        return None
+    return f"on {shown(wanted)} comes twice in {cron.timezone}: runs both times"
+
+
+def _changes(timezone: str, now: datetime) -> Iterator[_Change]:
+    """Every change of the zone's offset within a year, found by looking at each day and halving those that differ."""
+    place = zone(timezone)
+    low = now.astimezone(UTC).replace(microsecond=0)
+    for _ in range(_YEAR.days):
+        day_end = low + _DAY
+        if low.astimezone(place).utcoffset() != day_end.astimezone(place).utcoffset():
+            before, after = low, day_end
+            while after - before > _SECOND:
+                middle = before + (after - before) // 2
+                middle = middle.replace(microsecond=0)
+                same = middle.astimezone(place).utcoffset() == low.astimezone(place).utcoffset()
+                before, after = (middle, after) if same else (before, middle)
+            offset = low.astimezone(place).utcoffset() or timedelta(0)
+            shows = after.replace(tzinfo=None)
+            yield _Change(after, shows + offset, after.astimezone(place).replace(tzinfo=None))
+        low = day_end

@@ -1,0 +1,55 @@
+"""What is remembered of all timers, and how it is stored: by one writer, many changes in one transaction."""
+
+from collections.abc import Iterable
+
+import anyio
+
+from bus.store import Facts
+from triggers.timer.planner import Remembered, remembered_text
+
+PREFIX = "timer/"
+
+
+class Ledger:
+    """`changed` and `wait_stored` are for the runs, `store` for the one task that writes."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._changed: dict[str, Remembered] = {}
+        self._waiting: list[anyio.Event] = []
+        self._writing = anyio.Lock()
+        self.wake = anyio.Event()
+        """Set when there is something to store."""
+
+    async def recall(self) -> dict[str, str]:
+        """By the timer's key, each as it was stored. Raises StoreError."""
+        found = await self._facts.recall(PREFIX)
+        return {name.removeprefix(PREFIX): text for name, text in found.items()}
+
+    def changed(self, key: str, remembered: Remembered) -> None:
+        """To be stored with the next batch."""
+        self._changed[key] = remembered
+        self.wake.set()
+
+    async def wait_stored(self) -> None:
+        """Until all that has changed up to now is stored."""
+        stored = anyio.Event()
+        self._waiting.append(stored)
+        self.wake.set()
+        await stored.wait()
+
+    async def store(self, also: Iterable[tuple[str, Remembered]]) -> None:
+        """Store every change, and these. Raises StoreError; the changes are then still to be stored, `also` is not."""
+        async with self._writing:  # or an older state of a timer could be stored last
+            changed, self._changed = self._changed, {}
+            waiting, self._waiting = self._waiting, []
+            facts = {PREFIX + key: remembered_text(one) for key, one in (changed | dict(also)).items()}
+            try:
+                if facts:
+                    await self._facts.remember(facts)
+            except BaseException:
+                self._changed = changed | self._changed
+                self._waiting = waiting + self._waiting
+                raise
+            for stored in waiting:
+                stored.set()

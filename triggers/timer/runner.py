@@ -1,0 +1,284 @@
+"""The timer trigger at work: at each scheduled time an event, over the bus, its outcome remembered.
+
+Theory of operation. One task keeps the time of all timers. Each round it takes those that are due off a heap, asks the
+planner what to do, stores in one transaction what was decided together with whatever ended since, and only then starts
+the runs, each a task of its own. So a run that has started is known after any crash, and no scheduled time is run
+twice. If the store fails, nothing starts, and the same times are tried again.
+
+It looks at the wall clock at least every `LOOK_S`, so that a clock that was set, or a machine that slept, is noticed.
+Sleeping is computed from the wall clock each time: nothing drifts.
+"""
+
+import logging
+import random
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Self
+
+import anyio
+import anyio.abc
+from msgspec.structs import replace
+
+from bus.bus import Bus
+from bus.event import Event
+from bus.outcome import Outcome
+from bus.store import Facts, StoreError
+from triggers.timer import planner
+from triggers.timer.alarms import Alarms
+from triggers.timer.announcements import Announcements
+from triggers.timer.clock import Clock, SystemClock
+from triggers.timer.events import again_after_s, to_event, to_event_now, told
+from triggers.timer.ledger import Ledger
+from triggers.timer.planner import Run, Step
+from triggers.timer.schedule import next_after
+from triggers.timer.settings import Timer
+from triggers.timer.work import TimerStatistics, TimerWork
+
+log = logging.getLogger(__name__)
+
+OnInvocation = Callable[[Event, Outcome | None, int], None]
+"""Called with every event that went to the bus, its outcome (None: a drain could not wait for it), and 0: timers
+have no status. Runs in the event loop: it must not block."""
+
+LOOK_S = 10.0
+"""How long the wall clock goes unlooked at, at most."""
+STORE_AGAIN_S = 1.0
+UNWIND_S = 1.0
+"""How long runs that are cut may take to notice."""
+LAST_STORE_S = 5.0
+"""How long the last outcomes may take to be stored after a drain."""
+
+
+class TimerRunner:
+    """All timers of a server. Built once, `running` once."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        facts: Facts,
+        timers: Sequence[Timer],
+        *,
+        on_invocation: OnInvocation | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.on_invocation = on_invocation
+        self._bus = bus
+        self._timers = timers
+        self._clock = clock or SystemClock()
+        self._ledger = Ledger(facts)
+        self._works: dict[str, TimerWork] = {}
+        self._alarms: Alarms[TimerWork] = Alarms()
+        self._announcements = Announcements(bus)
+        self._scopes: set[anyio.CancelScope] = set()
+        """One for each scheduled run."""
+        self._draining = anyio.Event()
+        self._open = 0
+        """Runs begun or being stored, and those by hand."""
+        self._none_open = anyio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Timers fire inside the context; leaving it cuts what `drain` has not ended. Raises StoreError first."""
+        interrupted = self._recall(await self._ledger.recall(), self._clock.now())
+        async with anyio.create_task_group() as keeping:
+            keeping.start_soon(self._keep_time)
+            async with anyio.create_task_group() as self._runs:
+                for work, run in interrupted:
+                    self._begin(work, run)
+                try:
+                    yield self
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self.drain(0)
+            keeping.cancel_scope.cancel()
+
+    def statistics(self) -> list[TimerStatistics]:
+        """Every timer now, as they were given."""
+        return [work.statistics() for work in self._works.values()]
+
+    async def run(self, function: str, name: str | None = None) -> Outcome:
+        """Run a timer once, now, beside its schedule; without `name` the function's only one.
+
+        Raises LookupError: there is none, or more than one. Nothing is remembered of it, and nothing is tried again.
+        """
+        work = self._find(function, name)
+        event = to_event_now(work.timer, self._clock.now())
+        self._open += 1
+        try:
+            return await self._call(work, event)
+        finally:
+            self._closed_one()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Fire nothing more, and let what runs finish within `timeout_s`; what does not is cut, and interrupted.
+
+        A run that waits for a further attempt stops waiting; it is interrupted too, and tried after the next start.
+        """
+        self._draining.set()
+        await self._wait_none_open(timeout_s)
+        for scope in self._scopes:
+            scope.cancel()
+        await self._wait_none_open(UNWIND_S)
+        with anyio.move_on_after(LAST_STORE_S):
+            while not await self._store(()):
+                await anyio.sleep(STORE_AGAIN_S)
+
+    def _find(self, function: str, name: str | None) -> TimerWork:
+        found = [work for work in self._works.values() if work.timer.function == function]
+        if name is not None:
+            found = [work for work in found if work.timer.name == name]
+        if not found:
+            raise LookupError(f"{function} has no timer{'' if name is None else f' {name!r}'}")
+        if len(found) > 1:
+            names = ", ".join(repr(work.timer.name) for work in found)
+            raise LookupError(f"{function} has {len(found)} timers, say which: {names}")
+        return found[0]
+
+    def _recall(self, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
+        """Set every timer going, and return the interrupted runs that get a further attempt."""
+        again = []
+        for timer in self._timers:
+            found = planner.recalled(timer, stored.get(timer.key), now)
+            remembered, runs = planner.interrupted(timer, found)
+            for run in found.running:
+                log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
+            work = TimerWork(timer, remembered, next_after(timer.schedule, remembered.until))
+            self._works[timer.key] = work
+            self._ledger.changed(timer.key, remembered)
+            self._arm(work)
+            again += [(work, run) for run in runs]
+        return again
+
+    async def _keep_time(self) -> None:
+        """The one task that plans and stores."""
+        last = self._clock.now()
+        while True:
+            self._ledger.wake = anyio.Event()
+            now = self._clock.now()
+            if now < last - timedelta(seconds=1):
+                log.warning("the clock went back by %s: what has run is not run again", last - now)
+            last = now
+            self._announcements.tell(now)
+            steps = [] if self._draining.is_set() else self._plan(now)
+            if await self._store(steps):
+                self._carry_out(steps)
+                await self._clock.wait(self._ledger.wake, self._sleep_s())
+            else:
+                await self._clock.wait(anyio.Event(), STORE_AGAIN_S)
+
+    def _plan(self, now: datetime) -> list[tuple[TimerWork, Step]]:
+        steps = []
+        for _, work in self._alarms.take(now):
+            assert work.next is not None
+            work.is_armed = False
+            step = planner.plan(work.timer, work.remembered, work.next, now, busy=work.is_busy, waited=work.is_held)
+            if step is None:
+                work.is_held = True
+            else:
+                steps.append((work, step))
+        self._open += len(steps)
+        return steps
+
+    async def _store(self, steps: Sequence[tuple[TimerWork, Step]]) -> bool:
+        """Whether it is stored; if not, every step is undone."""
+        try:
+            await self._ledger.store((work.timer.key, planner.stepped(work.remembered, step)) for work, step in steps)
+        except StoreError as error:
+            log.error("timers cannot be stored, so none is run: %s", error)
+            for work, _ in steps:
+                self._arm(work)
+                self._closed_one()
+            return False
+        return True
+
+    def _carry_out(self, steps: Sequence[tuple[TimerWork, Step]]) -> None:
+        for work, step in steps:
+            work.remembered = planner.stepped(work.remembered, step)
+            work.next = step.following
+            work.skipped += step.missed
+            work.is_held = False
+            self._arm(work)
+            if step.skipped:
+                log.warning("timer %s: %d skipped: %s", work.timer.key, step.missed, step.skipped)
+            if step.run is not None:
+                self._begin(work, step.run)
+            self._closed_one()
+
+    def _arm(self, work: TimerWork) -> None:
+        """Have it looked at when its next run is to start; once, however often it is asked."""
+        if work.next is None or work.is_armed:
+            return
+        work.is_armed = True
+        at = planner.start_at(work.timer, work.next)
+        self._alarms.set(at, work)
+        self._announcements.add(work.timer.function, at)
+
+    def _sleep_s(self) -> float:
+        now = self._clock.now()
+        moments = [at for at in (self._alarms.next, self._announcements.next) if at is not None]
+        if not moments or self._draining.is_set():
+            return LOOK_S
+        return max(0.0, min(LOOK_S, (min(moments) - now).total_seconds()))
+
+    def _begin(self, work: TimerWork, run: Run) -> None:
+        self._open += 1
+        self._runs.start_soon(self._run, work, run)
+
+    async def _run(self, work: TimerWork, run: Run) -> None:
+        """One scheduled time. It stays remembered as running until it needs no further attempt."""
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await self._attempt(work, run)
+            finally:
+                self._scopes.discard(scope)
+                self._closed_one()
+
+    async def _attempt(self, work: TimerWork, run: Run) -> None:
+        if run.attempt > 1:
+            await self._ledger.wait_stored()
+        while True:
+            outcome = await self._call(work, to_event(work.timer, run))
+            pause_s = again_after_s(work.timer, run, outcome, random.random())  # noqa: S311
+            if pause_s is None:
+                break
+            await self._clock.wait(self._draining, pause_s)
+            if self._draining.is_set():
+                return
+            run = replace(run, attempt=run.attempt + 1)
+            self._remember(work, planner.tried_again(work.remembered, run))
+            await self._ledger.wait_stored()
+        self._remember(work, planner.ended(work.remembered, run, told(outcome)))
+        if work.is_held:
+            self._arm(work)
+
+    async def _call(self, work: TimerWork, event: Event) -> Outcome:
+        try:
+            outcome = await self._bus.call(event)
+        except CancelledError:
+            self._report(event, None)
+            raise
+        work.runs += 1
+        self._report(event, outcome)
+        return outcome
+
+    def _remember(self, work: TimerWork, remembered: planner.Remembered) -> None:
+        work.remembered = remembered
+        self._ledger.changed(work.timer.key, remembered)
+
+    def _report(self, event: Event, outcome: Outcome | None) -> None:
+        if self.on_invocation is not None:
+            self.on_invocation(event, outcome, 0)
+
+    async def _wait_none_open(self, limit_s: float) -> None:
+        with anyio.move_on_after(limit_s):
+            while self._open:
+                await self._none_open.wait()
+
+    def _closed_one(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._none_open.set()
+            self._none_open = anyio.Event()

@@ -1,0 +1,67 @@
+"""One timer at work: what is known of it now, and what may be asked about it."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from triggers.timer.planner import Remembered
+from triggers.timer.settings import Timer
+
+
+class TimerStatistics(Struct, frozen=True, kw_only=True):
+    """One timer now. Times are in UTC."""
+
+    function: str
+    name: str
+    schedule: str
+    timezone: str
+    last: datetime | None
+    """The latest scheduled time that was run, also before a restart."""
+    outcome: str
+    """Of the latest run that ended: `ok`, kind/code, `interrupted`; or `skipped` if a time was since."""
+    next: datetime | None
+    """None: never again."""
+    running: int
+    """Runs that go now, including those that wait for a further attempt."""
+    runs: int
+    """Runs ended since the start, by themselves or by hand."""
+    skipped: int
+    """Scheduled times without a run of their own since the start: missed or overlapping."""
+
+
+class TimerWork:
+    """Changed by the runner only."""
+
+    __slots__ = ("is_armed", "is_held", "next", "remembered", "runs", "skipped", "timer")
+
+    def __init__(self, timer: Timer, remembered: Remembered, next_at: datetime | None) -> None:
+        self.timer = timer
+        self.remembered = remembered
+        self.next = next_at
+        self.is_armed = False
+        """It is in the heap of alarms."""
+        self.is_held = False
+        """A time is due and waits for the run that goes."""
+        self.runs = 0
+        self.skipped = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run goes."""
+        return bool(self.remembered.running)
+
+    def statistics(self) -> TimerStatistics:
+        """Its numbers now."""
+        timer, remembered = self.timer, self.remembered
+        return TimerStatistics(
+            function=timer.function,
+            name=timer.name,
+            schedule=timer.schedule.text,
+            timezone=timer.schedule.timezone,
+            last=remembered.last,
+            outcome=remembered.outcome,
+            next=self.next,
+            running=len(remembered.running),
+            runs=self.runs,
+            skipped=self.skipped,
+        )

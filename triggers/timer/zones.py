@@ -1,0 +1,26 @@
+"""Time zones by their IANA names, with an error that names the closest one."""
+
+from datetime import UTC, tzinfo
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, available_timezones
+
+
+def zone(name: str) -> tzinfo:
+    """The zone called `name`. Raises ValueError: what is wrong, and what was probably meant."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f"the time zone {name!r} is unknown: write a name such as 'Europe/Berlin'{_did_you_mean(name)}"
+        ) from None
+
+
+def _did_you_mean(name: str) -> str:
+    """Also for a city alone, and for any case."""
+    known = {each.lower(): each for each in sorted(available_timezones())}
+    wanted = name.lower().replace(" ", "_")
+    cities = [each for each in known if each.endswith("/" + wanted)]
+    close = cities or get_close_matches(wanted, known, n=1)
+    return f" (did you mean {known[close[0]]!r}?)" if close else ""
