@@ -1,10 +1,11 @@
 """The composition root of `forklight serve`: builds every part, gives each what it needs, and ends them in order.
 
-Start: state directory and its lock → code snapshots → journal → process tree → dispatcher → bus → admin → HTTP.
-The listener is open before templates are loaded; they load in the background, two at a time.
+Start: state directory and its lock → code snapshots → journal → stores → process tree → dispatcher → bus → admin →
+triggers. The listener is open before templates are loaded; they load in the background, two at a time.
 
-Drain, at SIGTERM or SIGINT: HTTP stops listening and finishes what it has within `drain`, the dispatcher finishes what
-it accepted, then instances, templates and zygotes end. A second signal ends everything at once.
+Drain, at SIGTERM or SIGINT: the triggers take nothing more and finish what they have within `drain`, the dispatcher
+finishes what it accepted, then instances, templates and zygotes end, and the stores close last. A second signal ends
+everything at once.
 """
 
 import contextlib
@@ -31,10 +32,11 @@ from forklight.http import told
 from forklight.journal import Format, Journal
 from forklight.state import State
 from forklight.status import Status, function_statuses
+from forklight.stores import Stores, open_stores
+from forklight.triggers import Triggers, run_triggers
 from forklight.versions import make_guest, make_versions, remove_unused
 from sandbox import isolation
 from sandbox.tree import Tree, open_tree
-from triggers.http import HttpServer, RouteTable
 from triggers.http.listen import parse_listen
 
 
@@ -79,10 +81,11 @@ class _Parts(Struct, frozen=True):
     app: App
     dispatcher: Dispatcher
     journal: Journal
+    stores: Stores
 
 
 async def serve(config: Config, state: State, options: Options) -> None:
-    """Serve until a signal has been obeyed. Raises ConfigError, HttpTriggerError and OSError before it is ready."""
+    """Serve until a signal has been obeyed. Before it is ready: ConfigError, StoreError, HttpTriggerError, OSError."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         journal = Journal(options.render, 1, invocations=not options.quiet)
@@ -90,13 +93,14 @@ async def serve(config: Config, state: State, options: Options) -> None:
             writing.start_soon(journal.run)
             account = account_of(config.user)
             async with (
+                open_stores(config.settings, state) as stores,
                 open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
                 anyio.create_task_group() as work,
             ):
                 dispatcher = Dispatcher(functions, tree, work)
-                parts = _Parts(App(config, tree, dispatcher), dispatcher, journal)
+                parts = _Parts(App(config, tree, dispatcher), dispatcher, journal, stores)
                 try:
-                    await _serve_http(config, state, options, parts, signals)
+                    await _serve(config, state, options, parts, signals)
                 finally:
                     dispatcher.stop()
                     work.cancel_scope.cancel()
@@ -112,24 +116,22 @@ def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
     return functions, guest
 
 
-async def _serve_http(
+async def _serve(
     config: Config, state: State, options: Options, parts: "_Parts", signals: AsyncIterator[signal.Signals]
 ) -> None:
-    """Listen, wait for a signal, drain."""
-    bus = Bus()
+    """Run the triggers, wait for a signal, drain."""
+    bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
     bus.attach(parts.dispatcher)
     admin = Admin(parts.app.status, parts.app.metrics, parts.journal)
-    routes, settings = RouteTable(config.routes), config.settings.http
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(admin.on_socket(socket_path(state.path)))
         admin_port = await _listen_admin(admin, config, stack)
-        server = HttpServer(bus, routes, settings, on_invocation=parts.journal.invocation)
-        await stack.enter_async_context(server.run())
-        options.ready(server.port, admin_port)
+        triggers = await stack.enter_async_context(run_triggers(config, bus, parts.stores.facts, parts.journal))
+        options.ready(triggers.http.port, admin_port)
         await anext(signals)
         parts.app.draining = True
         async with anyio.create_task_group() as draining:
-            draining.start_soon(_drain, server, parts.dispatcher, settings.drain_s, draining.cancel_scope)
+            draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)
             await anext(signals)
             draining.cancel_scope.cancel()
 
@@ -141,8 +143,8 @@ async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExi
     return await stack.enter_async_context(admin.on_tcp(*parse_listen(listen)))
 
 
-async def _drain(server: HttpServer, dispatcher: Dispatcher, limit_s: float, scope: anyio.CancelScope) -> None:
-    """Finish what was accepted, HTTP first, as its requests are what the dispatcher runs; then end the wait."""
-    await server.drain(limit_s)
+async def _drain(triggers: Triggers, dispatcher: Dispatcher, limit_s: float, scope: anyio.CancelScope) -> None:
+    """Finish what was accepted, the triggers first, as theirs is what the dispatcher runs; then end the wait."""
+    await triggers.drain(limit_s)
     await dispatcher.drain(limit_s)
     scope.cancel()

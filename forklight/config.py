@@ -8,6 +8,7 @@ any is reported.
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,11 +25,13 @@ from forklight.problem import ConfigError, Problem
 from forklight.queue import Consuming, triggers_of
 from forklight.reader import Reader
 from forklight.short_forms import with_long_forms
+from forklight.timer import timer_warnings, timers_of
 from forklight.users import User, is_this_process, unprivileged_user
 from sandbox.launch import ONE_THREAD
 from sandbox.spec import Runtime
 from triggers.http import Route
 from triggers.queue.settings import QueueTrigger
+from triggers.timer import Timer
 
 FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
@@ -62,6 +65,7 @@ class Config(Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()
     """Every queue that a function consumes, its inbox included."""
+    timers: tuple[Timer, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
     @property
@@ -95,6 +99,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     routes = routes_of(written, root, reader.problems)
     check_listen(settings.http, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
+    timers = timers_of({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if reader.problems:
         raise ConfigError(reader.problems)
     return Config(
@@ -106,7 +111,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         user=user,
         routes=routes,
         queues=queues,
-        warnings=tuple(_warnings(functions, settings, root)),
+        timers=timers,
+        warnings=tuple(_warnings(functions, settings, timers, root)),
     )
 
 
@@ -239,7 +245,9 @@ def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
     return replace(function.pool, **unset)
 
 
-def _warnings(functions: dict[str, Function], settings: Settings, root: Node) -> list[Problem]:
+def _warnings(
+    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
+) -> list[Problem]:
     found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
     configured = settings.machine.user
     if configured and os.geteuid() != 0 and not is_this_process(configured):
@@ -249,4 +257,5 @@ def _warnings(functions: dict[str, Function], settings: Settings, root: Node) ->
         env = root.at("runtimes").at(name).at("env")
         ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
         found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
+    found += timer_warnings(timers, root, datetime.now(UTC), embedded=settings.bus.url.is_embedded)
     return sorted(set(found))

@@ -11,6 +11,7 @@ from dispatcher.settings import PoolSettings
 from forklight.http import RouteSettings
 from forklight.queue import BrokerSettings, BusSettings, QueueSettings
 from forklight.reader import flat
+from forklight.timer import TimerSettings
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings, ListenError
 from triggers.http.listen import parse_listen
@@ -120,6 +121,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
     queue: tuple[QueueSettings, ...] = ()
+    timer: tuple[TimerSettings, ...] = ()
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import anyio
 import click
 from msgspec.structs import replace
 
+from bus.store import StoreError
 from forklight import app
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
@@ -51,7 +52,7 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
         try:
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
-        except (OSError, HttpTriggerError, ExceptionGroup) as error:
+        except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
     return 0
 
@@ -60,7 +61,7 @@ def _reason(error: Exception) -> str:
     """What kept the server from running, in one line; raises what was not foreseen."""
     if isinstance(error, ExceptionGroup):
         return "; ".join(_reason(one) for one in error.exceptions)
-    if isinstance(error, HttpTriggerError):
+    if isinstance(error, HttpTriggerError | StoreError):
         return str(error)
     if isinstance(error, OSError):
         return f"cannot serve: {error}"

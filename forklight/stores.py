@@ -1,0 +1,41 @@
+"""Where messages are stored: the bus's own store and one for each of other people's brokers, open while we serve."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from bus.rabbitmq import open_rabbitmq
+from bus.sqlite import open_sqlite
+from bus.store import Facts, Store
+from forklight.function import Settings
+from forklight.state import State
+
+FILE = "store.db"
+
+
+class Stores(Struct, frozen=True):
+    """`facts` lie on this node, whatever the bus."""
+
+    own: Store
+    brokers: dict[str, Store]
+    facts: Facts
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every store could store a message now."""
+        return self.own.is_connected and all(store.is_connected for store in self.brokers.values())
+
+
+@contextlib.asynccontextmanager
+async def open_stores(settings: Settings, state: State) -> AsyncIterator[Stores]:
+    """Open inside the block. Raises StoreError naming the store that cannot be opened, and what to do."""
+    async with contextlib.AsyncExitStack() as stack:
+        embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
+        own: Store = embedded
+        if not settings.bus.url.is_embedded:
+            own = await stack.enter_async_context(open_rabbitmq(settings.bus.url))
+        brokers: dict[str, Store] = {}
+        for name, broker in settings.brokers.items():
+            brokers[str(name)] = await stack.enter_async_context(open_rabbitmq(broker.url))
+        yield Stores(own, brokers, embedded)

@@ -1,0 +1,80 @@
+"""The timer keys of a function, and what `check` says about when its timers run."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from forklight.document import Node
+from forklight.problem import Problem
+from triggers.timer import Timer, name_timers, parse_schedule, warnings
+
+
+class TimerSettings(Struct, frozen=True, kw_only=True):
+    """One `[[functions.x.timer]]` table: exactly one of `schedule`, `every` and `at`."""
+
+    name: str | None = None
+    schedule: str | None = None
+    every_s: float | None = None
+    at: str | None = None
+    timezone: str = "UTC"
+    missed: Literal["one", "skip"] = "one"
+    overlap: Literal["skip", "queue", "allow"] = "skip"
+    jitter_s: Annotated[float, Meta(ge=0)] = 0.0
+    retry: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        parse_schedule(schedule=self.schedule, every_s=self.every_s, at=self.at, timezone=self.timezone, of="")
+        if self.name is not None and not (self.name and self.name == self.name.strip() and "/" not in self.name):
+            raise ValueError(f"name = {self.name!r} cannot be: a text without slashes and outer spaces")
+
+    @property
+    def text(self) -> str:
+        """The schedule as one text."""
+        schedule = parse_schedule(
+            schedule=self.schedule, every_s=self.every_s, at=self.at, timezone=self.timezone, of=""
+        )
+        return schedule.text
+
+
+def timers_of(
+    functions: dict[str, tuple[TimerSettings, ...]], root: Node, problems: list[Problem]
+) -> tuple[Timer, ...]:
+    """The timers of all functions; two of the same name are a problem at their function's place."""
+    timers: list[Timer] = []
+    for function, written in functions.items():
+        try:
+            names = name_timers(function, [(one.name, one.text) for one in written])
+        except ValueError as error:
+            problems.append(root.at("functions").at(function).at("timer").problem(str(error)))
+            continue
+        timers += [_timer(function, name, one) for name, one in zip(names, written, strict=True)]
+    return tuple(timers)
+
+
+def _timer(function: str, name: str, one: TimerSettings) -> Timer:
+    return Timer(
+        function=function,
+        name=name,
+        schedule=parse_schedule(
+            schedule=one.schedule, every_s=one.every_s, at=one.at, timezone=one.timezone, of=f"{function}/{name}"
+        ),
+        missed=one.missed,
+        overlap=one.overlap,
+        jitter_s=one.jitter_s,
+        retry=one.retry,
+    )
+
+
+def timer_warnings(timers: tuple[Timer, ...], root: Node, now: datetime, *, embedded: bool) -> Iterator[Problem]:
+    """Timers that never fire or that summer time surprises; and, on a broker, that every node runs them."""
+    for timer in timers:
+        place = root.at("functions").at(timer.function).at("timer")
+        for warning in warnings(timer.schedule, now):
+            yield place.problem(f"the timer {timer.name!r} {warning}")
+        if not embedded:
+            yield place.problem(
+                f"the timer {timer.name!r} runs on every node that serves this file: if there are several, "
+                "leave it to one of them, with a file of its own"
+            )
