@@ -7,6 +7,7 @@ are `forklight-`, and a handler's own headers can set anything but those.
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.event import Event
 from bus.outcome import Output
@@ -17,7 +18,7 @@ TRACEPARENT = "traceparent"
 HOPS = OURS + "hops"
 CALLER = OURS + "caller"
 ATTEMPT = OURS + "attempt"
-"""On a message that waits for another attempt: which one that will be."""
+"""On a message that waits for another attempt: which one that will be; on a dead letter: how many there were."""
 STORED_AT = OURS + "stored-at"
 """When the first of its attempts found it, seconds since the epoch: its age goes on counting through retries."""
 FIRST_ERROR = OURS + "first-error"
@@ -94,6 +95,20 @@ def event_message(event: Event) -> Message:
         content_type=event.datacontenttype,
         headers=headers | _lineage(event.hops, event.traceparent, event.call.caller if event.call else ""),
     )
+
+
+def dead_message(delivery: Delivery, function: str, reason: str, error: str, died_at_s: float) -> Message:
+    """The delivery's message as a dead letter: it keeps id, body and headers, and says what became of it and why."""
+    died = {
+        REASON: reason,
+        ATTEMPT: delivery.attempt,
+        FIRST_ERROR: delivery.first_error or error,
+        LAST_ERROR: error,
+        QUEUE: delivery.queue,
+        FUNCTION: function,
+        DIED_AT: died_at_s,
+    }
+    return replace(delivery.message, headers=delivery.message.headers | died)
 
 
 def output_message(output: Output, event: Event, number: int) -> Message:

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +17,18 @@ import pytest
 
 from bus.message import Delivery, Message, Outgoing, dead_queue
 from bus.retry import Ack, Decision
+from bus.sqlite import open_sqlite
 from bus.store import Consumer, Settlement, Source, Store
 
 StoreFactory = Callable[[], AbstractAsyncContextManager[Store]]
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest], StoreFactory]] = {}
+
+def _sqlite(request: pytest.FixtureRequest) -> StoreFactory:
+    path: Path = request.getfixturevalue("tmp_path") / "store.db"
+    return lambda: open_sqlite(path)
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], StoreFactory]] = {"sqlite": _sqlite}
 """By name: how to make a factory for one test, with whatever other fixtures it needs (`request.getfixturevalue`)."""
 
 LIMIT_S = 20.0

@@ -1,0 +1,94 @@
+"""What is read: the deliveries that consumers have room for, and what people ask to see."""
+
+import sqlite3
+from typing import NamedTuple
+
+from bus.message import Delivery
+from bus.sqlite.clock import StoreClock
+from bus.sqlite.leases import Intake, Leases, OpenQueue
+from bus.sqlite.rows import message
+from bus.store import QueueStatistics, Stored
+
+_BEHIND = (
+    "SELECT id, due_ns, stored_ns, attempts, first_error, envelope, body FROM messages "
+    "WHERE queue = ? AND (due_ns, id) > (?, ?) ORDER BY due_ns, id"
+)
+_COUNTS = "SELECT count(*), coalesce(sum(due_ns <= ?), 0) FROM messages WHERE queue = ?"
+_DUE = "SELECT id, due_ns FROM messages WHERE queue = ? AND due_ns <= ? ORDER BY due_ns, id"
+_BROWSE = (
+    "SELECT id, stored_ns, envelope, body FROM messages WHERE queue = ? AND due_ns <= ? "
+    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ?"
+)
+_RECALL = "SELECT name, value FROM facts WHERE substr(name, 1, length(?1)) = ?1"
+
+Arrival = tuple[Intake, int, Delivery]
+"""For which consumer, in which of its epochs, what."""
+
+
+class View(NamedTuple):
+    """What a read looks at, between two transactions. Its methods raise sqlite3.Error."""
+
+    connection: sqlite3.Connection
+    leases: Leases
+    clock: StoreClock
+
+    def lease_ready(self, arrivals: list[Arrival]) -> None:
+        """Lease what is ready to the consumers that have room, and append it to `arrivals`."""
+        now_ns = self.clock.now_ns()
+        for queue in self.leases.wanting(now_ns):
+            self._lease_of(queue, now_ns, arrivals)
+
+    def _lease_of(self, queue: OpenQueue, now_ns: int, arrivals: list[Arrival]) -> None:
+        queue.unread, queue.next_due_ns = True, None
+        rows = self.connection.execute(_BEHIND, (queue.name, *queue.position))
+        for key, due_ns, stored_ns, attempts, first_error, envelope, body in rows:
+            if due_ns > now_ns:
+                queue.unread, queue.next_due_ns = False, due_ns
+                break
+            if key not in queue.leases:
+                if not queue.has_room:
+                    break
+                lease = queue.lease(key, due_ns)
+                delivery = Delivery(
+                    queue=queue.name,
+                    message=message(envelope, body),
+                    lease=lease,
+                    attempt=attempts + 1,
+                    redelivered=self.leases.maybe_run(key),
+                    stored_at_s=self.clock.wall_s(stored_ns),
+                    first_error=first_error,
+                )
+                arrivals.append((lease.intake, lease.intake.epoch, delivery))
+            queue.position = (due_ns, key)
+        else:
+            queue.unread = False
+        rows.close()
+
+    def statistics(self, queue: str) -> QueueStatistics:
+        """Counts by the index alone, without the messages."""
+        now_ns, leased = self.clock.now_ns(), self.leases.of(queue)
+        total, due = self.connection.execute(_COUNTS, (now_ns, queue)).fetchone()
+        oldest_ns = None
+        if due > len(leased):
+            rows = self.connection.execute(_DUE, (queue, now_ns))
+            oldest_ns = next(due_ns for key, due_ns in rows if key not in leased)
+            rows.close()
+        return QueueStatistics(
+            ready=due - len(leased),
+            running=len(leased),
+            delayed=total - due,
+            oldest_age_s=None if oldest_ns is None else (now_ns - oldest_ns) / 1e9,
+        )
+
+    def browse(self, queue: str, limit: int) -> list[Stored]:
+        """Those that are ready and not leased, with their ids as keys."""
+        leased = f"[{','.join(map(str, self.leases.of(queue)))}]"
+        rows = self.connection.execute(_BROWSE, (queue, self.clock.now_ns(), leased, limit))
+        return [
+            Stored(key=str(key), message=message(envelope, body), stored_at_s=self.clock.wall_s(stored_ns))
+            for key, stored_ns, envelope, body in rows
+        ]
+
+    def recall(self, prefix: str) -> dict[str, str]:
+        """The facts whose names begin so."""
+        return dict(self.connection.execute(_RECALL, (prefix,)))

@@ -1,0 +1,80 @@
+"""Messages as rows of the table, and back. Pure.
+
+The body is a column of its own; all else is one MessagePack array, in which strings, numbers, booleans, None, lists,
+tables, bytes and times keep their types. A time comes back in UTC, and one without a zone is taken to be UTC, as an
+AMQP timestamp is.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bus.message import Message, Outgoing
+from bus.store import StoreError
+
+_ENVELOPE = tuple[str | None, str | None, dict[str, Any], str | None, str | None]
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+_MAX_DELAY_NS = 2**62
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_ENVELOPE).decode
+
+
+class Row(NamedTuple):
+    """An outgoing message, ready to be stored."""
+
+    queue: str
+    delay_ns: int
+    envelope: bytes
+    body: bytes
+
+
+def row(outgoing: Outgoing) -> Row:
+    """Raises StoreError for what cannot be stored, naming the message."""
+    message = outgoing.message
+    try:
+        return Row(outgoing.queue, delay_ns(outgoing.delay_s), envelope(message), message.body)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise StoreError(f"message {message.id!r} for queue {outgoing.queue!r} cannot be stored: {error}") from error
+
+
+def envelope(message: Message) -> bytes:
+    """All of a message but its body. Raises TypeError, ValueError, OverflowError or RecursionError."""
+    headers = message.headers
+    if not all(type(value) in _PLAIN for value in headers.values()):
+        headers = _with_zones(headers)
+    return _encode((message.id, message.content_type, headers, message.correlation_id, message.reply_to))
+
+
+def message(envelope: bytes, body: bytes) -> Message:
+    """The reverse of `envelope`."""
+    message_id, content_type, headers, correlation_id, reply_to = _decode(envelope)
+    return Message(
+        id=message_id,
+        body=body,
+        content_type=content_type,
+        headers=headers,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+    )
+
+
+def delay_ns(delay_s: float) -> int:
+    """Whole nanoseconds, within what the table can hold. Raises ValueError or OverflowError."""
+    return min(max(0, int(delay_s * 1e9)), _MAX_DELAY_NS)
+
+
+def storable(text: str) -> str:
+    """Without what UTF-8 cannot encode: an error that quotes such a thing must not keep its message from settling."""
+    return text.encode(errors="replace").decode()
+
+
+def _with_zones(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_zones(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_zones(each) for each in value]
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value

@@ -1,0 +1,113 @@
+"""What is written: each operation against the transaction it shares with others, and what memory learns from it.
+
+Leases change only when the transaction is committed (`learn`); if it is rolled back, nothing has happened.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from bus.message import Delivery, dead_message
+from bus.retry import Ack, Dead, Release, Retry
+from bus.sqlite.leases import Lease, Leases
+from bus.sqlite.rows import Row, delay_ns, envelope, storable
+from bus.store import Settlement
+
+_INSERT = (
+    "INSERT INTO messages (id, queue, due_ns, stored_ns, attempts, first_error, envelope, body) "
+    "VALUES (?, ?, ?, ?, 0, '', ?, ?)"
+)
+_DELETE = "DELETE FROM messages WHERE id = ?"
+_RETRY = "UPDATE messages SET due_ns = ?, attempts = ?, first_error = ? WHERE id = ?"
+_MOVE = (
+    "UPDATE messages SET queue = ?, due_ns = ?, stored_ns = ?, attempts = 0, first_error = '', envelope = ? "
+    "WHERE id = ?"
+)
+_TAKE_ONE = "DELETE FROM messages WHERE id = ? AND queue = ? AND due_ns <= ?"
+_TAKE_ALL = "DELETE FROM messages WHERE queue = ? AND due_ns <= ? AND id NOT IN (SELECT value FROM json_each(?))"
+_REMEMBER = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
+
+
+class Transaction:
+    """One that has begun on the connection; `now_ns` is store time, `died_at_s` the same as the wall clock has it."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, leases: Leases, ids: Iterator[int], *, now_ns: int, died_at_s: float
+    ) -> None:
+        self._connection = connection
+        self._leases = leases
+        self._ids = ids
+        self._now_ns = now_ns
+        self._died_at_s = died_at_s
+        self._lessons: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._settled: set[Lease] = set()
+
+    def learn(self) -> None:
+        """It is committed."""
+        for lesson, arguments in self._lessons:
+            lesson(*arguments)
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Store new messages."""
+        values = [
+            (next(self._ids), row.queue, self._now_ns + row.delay_ns, self._now_ns, row.envelope, row.body)
+            for row in rows
+        ]
+        self._connection.executemany(_INSERT, values)
+        self._lessons += [(self._leases.arrived, value[:3]) for value in values]
+
+    def settle(self, settlements: Sequence[tuple[Settlement, Sequence[Row]]]) -> None:
+        """Each with its outputs; one whose lease is lost is left out, outputs included: its message comes again."""
+        acknowledged = []
+        outputs: list[Row] = []
+        for settlement, rows in settlements:
+            lease = settlement.delivery.lease
+            if not self._leases.holds(lease) or lease in self._settled:
+                continue
+            self._settled.add(lease)
+            outputs += rows
+            match settlement.decision:
+                case Ack():
+                    acknowledged.append(lease)
+                case Retry() as retry:
+                    self._retry(lease, settlement.delivery, retry)
+                case Dead() as dead:
+                    self._bury(lease, settlement.delivery, dead)
+                case Release():
+                    self._lessons.append((self._leases.give_back, (lease,)))
+        if acknowledged:
+            self._connection.executemany(_DELETE, [(lease.id,) for lease in acknowledged])
+            self._lessons += [(self._leases.settled, (lease,)) for lease in acknowledged]
+        if outputs:
+            self.insert(outputs)
+
+    def take_out(self, queue: str, ids: Sequence[int] | None, into: Sequence[Row]) -> int:
+        """Remove what is ready and has one of the ids (None: any), and insert `into`; returns how many were removed."""
+        if into:
+            self.insert(into)
+        leased = self._leases.of(queue)
+        if ids is None:
+            values = (queue, self._now_ns, f"[{','.join(map(str, leased))}]")
+            return self._connection.execute(_TAKE_ALL, values).rowcount
+        free = [(key, queue, self._now_ns) for key in ids if key not in leased]
+        return max(0, self._connection.executemany(_TAKE_ONE, free).rowcount)
+
+    def remember(self, facts: dict[str, str]) -> None:
+        """Store facts in place of those with the same names."""
+        self._connection.executemany(_REMEMBER, list(facts.items()))
+
+    def _retry(self, lease: Lease, delivery: Delivery, retry: Retry) -> None:
+        due_ns = self._now_ns + delay_ns(retry.delay_s)
+        first_error = delivery.first_error or storable(retry.error)
+        self._connection.execute(_RETRY, (due_ns, delivery.attempt, first_error, lease.id))
+        self._moves(lease, delivery.queue, due_ns)
+
+    def _bury(self, lease: Lease, delivery: Delivery, dead: Dead) -> None:
+        source = lease.intake.source
+        letter = dead_message(delivery, source.function, dead.reason, storable(dead.error), self._died_at_s)
+        values = (source.dead_letter, self._now_ns, self._now_ns, envelope(letter), lease.id)
+        self._connection.execute(_MOVE, values)
+        self._moves(lease, source.dead_letter, self._now_ns)
+
+    def _moves(self, lease: Lease, queue: str, due_ns: int) -> None:
+        self._lessons += [(self._leases.settled, (lease,)), (self._leases.arrived, (lease.id, queue, due_ns))]

@@ -1,0 +1,263 @@
+"""The one thread that owns the store: its connection, its leases and its order.
+
+The event loop puts operations into an inbox and gets the results back by a callback; nothing is shared but that. One
+round of the thread:
+
+1. take all operations that are there, up to a bound; they gathered while the round before was at the disk;
+2. run the writes among them in one transaction and commit it: one sync of the disk for all (group commit);
+3. then, in their order, what changes who consumes, and what people ask to see;
+4. read, for every consumer that has room, what is ready: so a message that was just stored reaches its consumer
+   with the same callback that tells its publisher;
+5. call back into the loop once, with everything.
+
+If the transaction fails it is rolled back and its writes are run again one by one, so that exactly those fail that
+cannot be done. A write that fails by the database's fault (a full disk) marks the store as not connected; the thread
+then tries a write of its own every second until one succeeds. Between rounds it sleeps until something comes into
+the inbox, or until the first delay ends that somebody has room for.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bus.sqlite.clock import Clocks, StoreClock
+from bus.sqlite.database import open_database, roll_back, write_nothing
+from bus.sqlite.leases import Leases
+from bus.sqlite.reads import Arrival, View
+from bus.sqlite.transaction import Transaction
+from bus.store import StoreError
+
+log = logging.getLogger(__name__)
+
+_GROUP_LIMIT = 256
+"""Operations in one round: what a full group waits for stays well under a tenth of a second."""
+_PROBE_S = 1.0
+_LONGEST_SLEEP_S = 3600.0
+_NOT_THEIRS = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""What SQLite raises for a bad value, not for a bad disk."""
+
+Result = tuple["asyncio.Future[Any]", Any, StoreError | None]
+
+
+class Write(NamedTuple):
+    """Part of a transaction. `run` may be called twice, if what it shared the first one with could not be done."""
+
+    run: Callable[[Transaction], Any]
+    future: "asyncio.Future[Any]"
+
+
+class Read(NamedTuple):
+    """Looks at what is committed."""
+
+    run: Callable[[View], Any]
+    future: "asyncio.Future[Any]"
+
+
+class Change(NamedTuple):
+    """Changes who consumes. Nobody waits for it: whatever is put into the inbox later sees it done."""
+
+    run: Callable[[Leases], None]
+
+
+class Writer:
+    """`start`, any number of operations from the event loop that started it, `stop`."""
+
+    def __init__(self, path: Path, clocks: Clocks) -> None:
+        self._path = path
+        self._clocks = clocks
+        self._inbox: queue.SimpleQueue[Write | Read | Change | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended = asyncio.Event()
+        self._is_stopping = False
+        self.is_writable = True
+        """Whether the last write was committed."""
+
+    async def start(self) -> None:
+        """Returns when the store is open. Raises StoreError."""
+        self._thread.start()
+        try:
+            await self._opened
+        except StoreError:
+            self._thread.join()
+            raise
+
+    async def stop(self) -> None:
+        """Returns when everything that was given is done and the store is closed."""
+        self._is_stopping = True
+        self._inbox.put(None)
+        await self._ended.wait()
+        self._thread.join()
+
+    async def write(self, run: Callable[[Transaction], Any]) -> Any:
+        """Returns what `run` did once it is committed. Cancelled, it may be done all the same. Raises StoreError."""
+        return await self._ask(Write(run, self._loop.create_future()))
+
+    async def read(self, run: Callable[[View], Any]) -> Any:
+        """Returns what `run` found. Raises StoreError."""
+        return await self._ask(Read(run, self._loop.create_future()))
+
+    def change(self, run: Callable[[Leases], None]) -> None:
+        """Have it done before whatever comes next."""
+        self._inbox.put(Change(run))
+
+    async def _ask(self, operation: Write | Read) -> Any:
+        if self._is_stopping:
+            raise StoreError(f"the store {self._path} is closed")
+        self._inbox.put(operation)
+        return await operation.future
+
+    # From here on: in the thread.
+
+    def _run(self) -> None:
+        try:
+            connection = open_database(self._path)
+        except StoreError as error:
+            self._call_back(_fail, self._opened, error)
+        else:
+            with contextlib.closing(connection):
+                self._serve(connection)
+        self._call_back(self._ended.set)
+
+    def _serve(self, connection: sqlite3.Connection) -> None:
+        newest_id, newest_ns = _newest(connection)
+        self._connection = connection
+        self._leases = Leases()
+        self._clock = StoreClock(self._clocks, newest_ns)
+        self._view = View(connection, self._leases, self._clock)
+        self._ids = itertools.count(newest_id + 1)
+        self._call_back(self._opened.set_result, None)
+        goes_on = True
+        while goes_on:
+            operations, goes_on = self._take()
+            if not operations and not self.is_writable:
+                self._probe()
+            try:
+                self._round(operations)
+            except Exception as error:  # a bug of ours: nobody may wait for ever because of it
+                log.exception("the store %s failed", self._path)
+                asked = [each.future for each in operations if not isinstance(each, Change)]
+                self._call_back(_hand_over, [], [(future, None, self._note(error)) for future in asked])
+
+    def _take(self) -> tuple[list[Write | Read | Change], bool]:
+        """The next group, empty if it is time to look for what is due, and whether there will be another."""
+        operations: list[Write | Read | Change] = []
+        with contextlib.suppress(queue.Empty):
+            operation = self._inbox.get(timeout=self._sleep_s())
+            while operation is not None:
+                operations.append(operation)
+                if len(operations) == _GROUP_LIMIT:
+                    break
+                operation = self._inbox.get_nowait()
+            else:
+                return operations, False
+        return operations, True
+
+    def _sleep_s(self) -> float:
+        if not self.is_writable:
+            return _PROBE_S
+        due_ns = self._leases.next_due_ns()
+        if due_ns is None:
+            return _LONGEST_SLEEP_S
+        return min(_LONGEST_SLEEP_S, max(0.0, (due_ns - self._clock.now_ns()) / 1e9))
+
+    def _round(self, operations: Sequence[Write | Read | Change]) -> None:
+        results = self._commit([each for each in operations if isinstance(each, Write)])
+        for operation in operations:
+            if isinstance(operation, Change):
+                operation.run(self._leases)
+            elif isinstance(operation, Read):
+                results.append(self._answer(operation))
+        arrivals: list[Arrival] = []
+        try:
+            self._view.lease_ready(arrivals)
+        except sqlite3.Error as error:
+            self._note(error)
+        if arrivals or results:
+            self._call_back(_hand_over, arrivals, results)
+
+    def _commit(self, writes: Sequence[Write]) -> list[Result]:
+        if not writes:
+            return []
+        try:
+            return self._transact(writes)
+        except Exception as error:
+            if len(writes) == 1:
+                return [(writes[0].future, None, self._note(error))]
+        return [result for write in writes for result in self._commit([write])]
+
+    def _transact(self, writes: Sequence[Write]) -> list[Result]:
+        now_ns, before = self._clock.now_ns(), self._connection.total_changes
+        transaction = Transaction(
+            self._connection, self._leases, self._ids, now_ns=now_ns, died_at_s=self._clock.wall_s(now_ns)
+        )
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            results: list[Result] = [(write.future, write.run(transaction), None) for write in writes]
+            self._connection.execute("COMMIT")
+        finally:
+            roll_back(self._connection)
+        transaction.learn()
+        if self._connection.total_changes != before:
+            self._recovered()
+        return results
+
+    def _answer(self, read: Read) -> Result:
+        try:
+            return read.future, read.run(self._view), None
+        except Exception as error:
+            return read.future, None, self._note(error)
+
+    def _probe(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            write_nothing(self._connection)
+            self._recovered()
+
+    def _recovered(self) -> None:
+        if not self.is_writable:
+            log.warning("the store %s can be written again", self._path)
+        self.is_writable = True
+
+    def _note(self, error: Exception) -> StoreError:
+        """The error as callers get it; one that is the database's says whether the store can be written."""
+        if isinstance(error, StoreError):
+            return error
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_THEIRS):
+            if self.is_writable:
+                log.error("the store %s cannot be written: %s", self._path, error)
+            self.is_writable = False
+        return StoreError(f"the store {self._path}: {error}")
+
+    def _call_back(self, function: Callable[..., object], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _newest(connection: sqlite3.Connection) -> tuple[int, int]:
+    found = connection.execute("SELECT id, stored_ns FROM messages ORDER BY id DESC LIMIT 1").fetchone()
+    return found or (0, 0)
+
+
+def _hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
+    for intake, epoch, delivery in arrivals:
+        intake.arrive(epoch, delivery)
+    for future, result, error in results:
+        if future.done():
+            continue  # cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: StoreError) -> None:
+    if not future.done():
+        future.set_exception(error)
