@@ -3,9 +3,10 @@
 The event loop puts operations into an inbox and gets the results back by a callback; nothing is shared but that. One
 round of the thread:
 
-1. take all operations that are there, up to a bound; they gathered while the round before was at the disk;
+1. take all operations that are there, up to a bound; they gathered while the round before was at the disk. A change of
+   who consumes ends a round, so that what was asked before it and after it keeps to that order;
 2. run the writes among them in one transaction and commit it: one sync of the disk for all (group commit);
-3. then, in their order, what changes who consumes, and what people ask to see;
+3. answer what people ask to see, and make the change;
 4. read, for every consumer that has room, what is ready: so a message that was just stored reaches its consumer
    with the same callback that tells its publisher;
 5. call back into the loop once, with everything.
@@ -154,7 +155,7 @@ class Writer:
             operation = self._inbox.get(timeout=self._sleep_s())
             while operation is not None:
                 operations.append(operation)
-                if len(operations) == _GROUP_LIMIT:
+                if len(operations) == _GROUP_LIMIT or isinstance(operation, Change):
                     break
                 operation = self._inbox.get_nowait()
             else:

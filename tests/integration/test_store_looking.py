@@ -1,0 +1,67 @@
+"""Any store: what people see of it, and what they take out by hand."""
+
+from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, source, take, to
+
+
+async def test_a_queue_that_nobody_made_is_empty(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        assert store.is_connected
+        found = await store.statistics(queue)
+        assert (found.ready, found.running) == (0, 0)
+        assert await store.browse(queue, 10) == []
+        assert await store.take_out(queue, None) == 0
+
+
+async def test_browsing_leaves_everything_where_it_is(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        sent = await fill(store, queue, 3)
+        assert ids(await browsed(store, queue, 3)) == sent
+        assert [each.message.id for each in await store.browse(queue, 2)] == sent[:2]
+        assert ids(await drain(store, queue, 3)) == sent
+
+
+async def test_some_are_taken_out_by_their_keys(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        sent = await fill(store, queue, 4)
+        await browsed(store, queue, 4)
+        stored = await store.browse(queue, 4)
+        assert await store.take_out(queue, [stored[0].key, stored[2].key]) == 2
+        assert sorted(ids(await browsed(store, queue, 2))) == sorted([sent[1], sent[3]])
+        assert await store.take_out(queue, [stored[0].key, "no such key"]) == 0
+
+
+async def test_all_are_taken_out(stores: StoreFactory) -> None:
+    queue, other = fresh(), fresh("other")
+    async with stores() as store:
+        await fill(store, queue, 5)
+        kept = await fill(store, other, 1)
+        await browsed(store, queue, 5)
+        assert await store.take_out(queue, None) == 5
+        assert await browsed(store, queue, 0) == []
+        assert ids(await drain(store, other, 1)) == kept
+
+
+async def test_a_replay_moves_messages_to_another_queue(stores: StoreFactory) -> None:
+    dead, queue = fresh("dead"), fresh()
+    async with stores() as store:
+        await fill(store, dead, 2)
+        await browsed(store, dead, 2)
+        letters = await store.browse(dead, 2)
+        into = [each for letter in letters for each in to(queue, letter.message)]
+        assert await store.take_out(dead, [each.key for each in letters], into) == 2
+        assert sorted(ids(await drain(store, queue, 2))) == sorted(ids(each.message for each in letters))
+        assert await browsed(store, dead, 0) == []
+
+
+async def test_statistics_tell_what_runs_from_what_waits(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store, store.consume(source(queue), prefetch=2) as consumer:
+        await fill(store, queue, 5)
+        await store.publish(to(queue, message(), delay_s=3600))
+        await take(consumer, 2)
+        found = await store.statistics(queue)
+        assert found.ready + found.running == 5
+        assert found.delayed in {1, None}
