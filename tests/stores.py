@@ -17,7 +17,7 @@ import pytest
 
 from bus.message import Delivery, Message, Outgoing, dead_queue
 from bus.retry import Ack, Decision
-from bus.sqlite import open_sqlite
+from bus.sqlite import Clocks, open_sqlite
 from bus.store import Consumer, Settlement, Source, Store
 
 StoreFactory = Callable[[], AbstractAsyncContextManager[Store]]
@@ -121,3 +121,21 @@ class Ledger:
 
 BALANCED: Mapping[str, Sequence[str]] = {"lost": [], "unexpected": []}
 """The account of a ledger in which all is well."""
+
+
+class HandClock:
+    """A wall clock and a monotonic one that stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.wall_ns = 1_800_000_000 * 10**9
+        self.monotonic_ns = 5 * 10**9
+        self.clocks = Clocks(lambda: self.wall_ns, lambda: self.monotonic_ns)
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.monotonic_ns += int(seconds * 1e9)
+        self.wall_ns += int(seconds * 1e9)
+
+    def set_wall(self, seconds: float) -> None:
+        """Somebody sets the wall clock so much forward, or back."""
+        self.wall_ns += int(seconds * 1e9)
