@@ -1,7 +1,30 @@
 """What every test shares."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.broker import Node, running_node
 
 # A busy machine is no bug: how long an example takes decides no test.
 settings.register_profile("forklight", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("forklight")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Node]:
+    """The run's private RabbitMQ node, for tests that stop it, block it or cut it off; started for the first one."""
+    with running_node() as node:
+        yield node
+
+
+@pytest.fixture
+def amqp_url(request: pytest.FixtureRequest) -> str:
+    """A virtual host that is this test's alone on the private node; `AMQP_URL` instead if that is set."""
+    given = os.environ.get("AMQP_URL")
+    if given:
+        return given
+    node: Node = request.getfixturevalue("rabbitmq")
+    return node.fresh_url()
