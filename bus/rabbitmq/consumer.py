@@ -1,0 +1,140 @@
+"""A consumer that goes on consuming: through lost connections, closed channels, deleted queues and cancelled consumers.
+
+It consumes two queues through one channel: the source's own, and the one of ours in which messages wait for the
+function's next attempt. RabbitMQ limits what it delivers unasked for each queue alone (quorum queues know no limit for
+a channel): `prefetch` from the source, half as many from the retries, and of both together no more than `prefetch` are
+handed out. What cannot be seen from here is asked: every few seconds the broker says how many consumers each queue has,
+and if it knows of none while we think we are one, the channel is given up for a new one.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import anyio
+
+from bus.message import Delivery
+from bus.rabbitmq.link import Link
+from bus.rabbitmq.session import Session
+from bus.rabbitmq.topology import Topology
+from bus.store import Source, StoreError
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 3.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
+
+
+class RabbitConsumer:
+    """Call `prepare` once, then `run` in a task."""
+
+    def __init__(self, link: Link, topology: Topology, source: Source, prefetch: int) -> None:
+        self.source = source
+        self._link = link
+        self._topology = topology
+        self._prefetch = prefetch
+        self._session: Session | None = None
+        self._is_paused = False
+        self._starting = anyio.Lock()
+        self._changed = anyio.Event()
+        self._delay_s = _FIRST_DELAY_S
+
+    @property
+    def is_consuming(self) -> bool:
+        session = self._session
+        return session is not None and not session.is_closed and not self._is_paused and not session.missing
+
+    @property
+    def running(self) -> int:
+        """How many messages are here and not settled."""
+        return len(self._session.taken) + len(self._session.handed) if self._session else 0
+
+    async def next(self) -> Delivery:
+        while (delivery := self.next_nowait()) is None:
+            await self._changed.wait()
+        return delivery
+
+    def next_nowait(self) -> Delivery | None:
+        return self._session.hand_out(self._prefetch) if self._session and not self._is_paused else None
+
+    async def pause(self) -> None:
+        self._is_paused = True
+        async with self._starting:
+            if self._session is not None and self._is_paused:
+                await self._session.cancel()
+
+    async def resume(self) -> None:
+        self._is_paused = False
+        self._wake()
+
+    async def prepare(self) -> None:
+        """Raises StoreError if it could not consume now."""
+        await self._topology.ensure_queue(self.source.queue, may_make=self.source.declare)
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        while True:
+            await self._link.wait_up()
+            try:
+                async with self._open_session() as session:
+                    await self._stay(session)
+            except StoreError as error:
+                await self._rest(error)
+
+    @contextlib.asynccontextmanager
+    async def _open_session(self) -> AsyncIterator[Session]:
+        async with self._link.channel() as channel:
+            session = self._session = Session(channel, self.source, self._prefetch, self._wake)
+            try:
+                yield session
+            finally:
+                self._session = None
+
+    async def _stay(self, session: Session) -> None:
+        """Until the channel is closed, or there is reason to close it."""
+        while not session.is_closed:
+            changed = self._changed
+            if session.missing and not self._is_paused and (error := await self._start(session)):
+                await self._rest(error)
+                continue
+            with anyio.move_on_after(WATCH_S) as watching:
+                await changed.wait()
+            if watching.cancelled_caught and not await self._is_known(session):
+                log.warning("%s knows of no consumer of %r: consuming anew", self._link.place, self.source.queue)
+                return
+
+    async def _start(self, session: Session) -> StoreError | None:
+        async with self._starting:
+            for queue in session.missing:
+                may_make = self.source.declare or queue == session.retry_queue
+                try:
+                    await self._topology.ensure_queue(queue, may_make=may_make)
+                    if self._is_paused:
+                        return None
+                    await session.consume(queue)
+                except StoreError as error:
+                    return error
+        self._delay_s = _FIRST_DELAY_S
+        return None
+
+    async def _is_known(self, session: Session) -> bool:
+        """Whether the broker has a consumer for each queue that we think we consume."""
+        for queue in tuple(session.consumed):
+            try:
+                found = await self._topology.look_up(queue)
+            except StoreError:  # the link itself finds out whether the connection is alive
+                return True
+            if queue in session.consumed and (found is None or not found.consumer_count):
+                return False
+        return True
+
+    async def _rest(self, error: StoreError) -> None:
+        """Wait a while, longer each time in a row."""
+        await anyio.sleep(self._delay_s)
+        if self._delay_s < _LONGEST_DELAY_S <= self._delay_s * 2:
+            log.warning("the consumer of function %s keeps trying: %s", self.source.function, error)
+        self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

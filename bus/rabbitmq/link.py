@@ -1,0 +1,206 @@
+"""One connection to the broker, made again for as long as it is wanted.
+
+A connection may be dead and nobody has said so: the peer's packets are lost, or the machine behind it is gone. Besides
+the heartbeats, which take half a minute for that, each link asks the broker something every few seconds and gives the
+connection up if no answer comes. While the broker blocks the connection (memory or disk alarm) it answers nothing by
+design, and is not asked.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aio_pika
+import aiormq
+import anyio
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from bus.rabbitmq.address import Address, refusal
+from bus.store import StoreError
+
+log = logging.getLogger(__name__)
+# What these tell of every lost connection, with tracebacks, is told here in one line.
+for _name in ("aiormq.connection", "aiormq.channel", "aio_pika"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+CONNECT_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 5.0
+"""How long the broker may take to answer what is not a publish."""
+PATIENCE_S = 2.0
+"""How long something that needs a connection waits for one before it fails."""
+_ASK_EVERY_S = 5.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
+_CLOSE_LIMIT_S = 3.0
+_FRAME_BYTES = 131072
+"""RabbitMQ's default."""
+
+ERRORS = (*CONNECTION_EXCEPTIONS, TimeoutError)
+
+Channel = aiormq.abc.AbstractChannel
+
+
+@contextlib.contextmanager
+def store_errors(what: str) -> Iterator[None]:
+    """Whatever aio-pika raises becomes a StoreError that begins with `what`.
+
+    Some of it is CancelledError, in futures that end with their connection; taken for a cancellation of ours, a
+    message would count as stored that is not.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise StoreError(f"{what}: the connection was lost") from None
+    except TimeoutError:
+        raise StoreError(f"{what}: no answer in time") from None
+    except ERRORS as error:
+        raise StoreError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+class Link:
+    """Call `connect` once, then `run` in a task."""
+
+    def __init__(self, address: Address, role: str) -> None:
+        self._address = address
+        self._role = role
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._up = anyio.Event()
+        self._down = anyio.Event()
+
+    @property
+    def place(self) -> str:
+        """What messages call the broker."""
+        return self._address.place
+
+    @property
+    def is_up(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has stopped reading from us, for lack of memory or disk space."""
+        return self._connection is not None and not _is_ready(self._connection)
+
+    @property
+    def major_version(self) -> int:
+        """The broker's, of the last connection; 0 if it did not say."""
+        transport = self._connection.transport if self._connection else None
+        version: Any = transport.connection.server_properties.get("version") if transport else ""
+        head = str(version or "").partition(".")[0]
+        return int(head) if head.isdecimal() else 0
+
+    @property
+    def frame_bytes(self) -> int:
+        """The longest frame that the broker takes. Headers of a message travel in one."""
+        transport = self._connection.transport if self._connection else None
+        return (transport.connection.connection_tune.frame_max if transport else 0) or _FRAME_BYTES
+
+    async def connect(self) -> None:
+        """Raises StoreError, in one line for a person."""
+        url = self._address.url.update_query(name=f"{self._address.url.query['name']} {self._role}")
+        try:
+            self._connection = await aio_pika.connect(url, timeout=CONNECT_LIMIT_S)
+        except ERRORS as error:
+            raise refusal(self.place, error) from error
+        self._down = anyio.Event()
+        self._up.set()
+
+    async def run(self) -> None:
+        """Keep it connected until cancelled, then close it."""
+        try:
+            while True:
+                await self._until_lost()
+                await self._reconnect()
+        finally:
+            await self.close()
+
+    async def _until_lost(self) -> None:
+        assert self._connection is not None
+        assert self._connection.transport is not None
+        closing = self._connection.transport.connection.closing
+        closing.add_done_callback(lambda _: self._down.set())
+        while not self._down.is_set():
+            with anyio.move_on_after(_ASK_EVERY_S):
+                await self._down.wait()
+            if not self._down.is_set() and not await self._is_alive():
+                break
+        log.warning("lost the connection to %s", self.place)
+        await self.close()
+
+    async def _is_alive(self) -> bool:
+        assert self._connection is not None
+        if not _is_ready(self._connection):
+            return True
+        try:
+            async with self.channel() as channel:
+                await channel.exchange_declare("amq.direct", passive=True, timeout=ANSWER_LIMIT_S)
+        except StoreError:
+            return self._down.is_set() or self.is_blocked
+        return True
+
+    async def _reconnect(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        while True:
+            try:
+                await self.connect()
+            except StoreError as error:
+                if delay_s == _LONGEST_DELAY_S:
+                    log.warning("%s", error)
+                await anyio.sleep(delay_s)
+                delay_s = min(_LONGEST_DELAY_S, delay_s * 2)
+            else:
+                log.info("connected to %s again", self.place)
+                return
+
+    async def close(self) -> None:
+        """Close the connection that it has, if any."""
+        connection, self._connection = self._connection, None
+        self._up = anyio.Event()
+        if connection is not None:
+            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
+                await connection.close()
+
+    async def wait_up(self) -> None:
+        """Until it is connected, however long."""
+        while self._connection is None:
+            await self._up.wait()
+
+    @contextlib.asynccontextmanager
+    async def channel(self, *, confirms: bool = False) -> AsyncIterator[Channel]:
+        """A channel of its own for the block; what was taken through it and not settled goes back when it ends."""
+        channel = await self.open_channel(confirms=confirms)
+        try:
+            yield channel
+        finally:
+            await self.close_channel(channel)
+
+    async def open_channel(self, *, confirms: bool = False) -> Channel:
+        """Raises StoreError if there is no connection within a short while."""
+        with store_errors(f"{self.place} does not open a channel"):
+            with anyio.fail_after(PATIENCE_S):
+                await self.wait_up()
+            assert self._connection is not None
+            assert self._connection.transport is not None
+            with anyio.fail_after(ANSWER_LIMIT_S):
+                return await self._connection.transport.connection.channel(publisher_confirms=confirms)
+
+    async def close_channel(self, channel: Channel) -> None:
+        """Close it, whatever state it is in."""
+        with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
+            await channel.close()
+
+
+def _is_ready(connection: aio_pika.abc.AbstractConnection) -> bool:
+    """aiormq tells that a connection is blocked only by how `ready()` waits: step it once to see whether it would."""
+    assert connection.transport is not None
+    waiting = connection.transport.connection.ready()
+    try:
+        waiting.send(None)
+    except StopIteration:
+        return True
+    waiting.close()
+    return False

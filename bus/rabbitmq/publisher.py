@@ -1,0 +1,139 @@
+"""Publishing: what returns without an error is on the disks of a majority of the broker's nodes that have the queue.
+
+Every message is persistent, mandatory and confirmed. One whose queue is missing comes back; the queue is made and the
+message published once more. What is not confirmed in time may have been stored: the error says that it is unknown.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import anyio
+from aio_pika.exceptions import DeliveryError, PublishError
+from msgspec import Struct
+
+from bus.message import Outgoing
+from bus.rabbitmq.delays import ENTRY, ladder, routing_key, steps
+from bus.rabbitmq.letters import Letter, letter
+from bus.rabbitmq.link import Channel, Link, store_errors
+from bus.rabbitmq.topology import Topology
+from bus.store import StoreError
+
+_IN_FLIGHT = 200
+"""Messages at a time that wait for the broker's confirmation."""
+
+
+class Parcel(Struct, frozen=True):
+    """A letter on its way to a queue, `path` levels of the ladder down if it is to arrive later."""
+
+    queue: str
+    letter: Letter
+    path: tuple[int, ...] = ()
+
+
+def parcel(outgoing: Outgoing) -> Parcel:
+    """Raises StoreError for a delay that RabbitMQ cannot do."""
+    path = path_of(outgoing.delay_s)
+    return Parcel(outgoing.queue, letter(outgoing.message, outgoing.queue if path else ""), path)
+
+
+def path_of(delay_s: float) -> tuple[int, ...]:
+    """As `steps`, with the error that a store raises."""
+    try:
+        return steps(delay_s)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
+
+
+class Publisher:
+    """`limit_s` is how long a confirmation may take."""
+
+    def __init__(self, link: Link, topology: Topology, limit_s: float) -> None:
+        self._link = link
+        self._topology = topology
+        self._limit_s = limit_s
+        self._channel: Channel | None = None
+        self._opening = anyio.Lock()
+        self._slots = anyio.Semaphore(_IN_FLIGHT)
+        self._ids: dict[str, anyio.Event] = {}
+
+    async def publish(self, parcels: Sequence[Parcel]) -> list[StoreError | None]:
+        """What became of each: None if it is stored."""
+        if len(parcels) == 1:
+            return [await self._attempt(parcels[0])]
+        results: list[StoreError | None] = [StoreError("it was not published") for _ in parcels]
+
+        async def one(number: int) -> None:
+            results[number] = await self._attempt(parcels[number])
+
+        async with anyio.create_task_group() as group:
+            for number in range(len(parcels)):
+                group.start_soon(one, number)
+        return results
+
+    async def _attempt(self, parcel: Parcel) -> StoreError | None:
+        try:
+            async with self._slots:
+                await self._publish(parcel)
+        except StoreError as error:
+            self._topology.forget()
+            return error
+        return None
+
+    async def _publish(self, parcel: Parcel) -> None:
+        if not parcel.letter.fits(self._link.frame_bytes):
+            raise StoreError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")
+        if parcel.path:
+            await self._topology.ensure_ladder(ladder(parcel.path, parcel.queue))
+        if await self._confirmed(parcel):
+            return
+        await self._topology.ensure_queue(parcel.queue)
+        if not await self._confirmed(parcel):
+            raise StoreError(f"{self._link.place} cannot route a message to the queue {parcel.queue!r}")
+
+    async def _confirmed(self, parcel: Parcel) -> bool:
+        """Whether the broker could route it; it has it then."""
+        properties = parcel.letter.properties
+        channel = await self._current_channel()
+        unknown = f"{self._link.place} did not confirm a message to {parcel.queue!r}; whether it was stored is unknown"
+        async with self._alone(properties.message_id):
+            try:
+                with store_errors(unknown), anyio.fail_after(self._limit_s):
+                    await channel.basic_publish(
+                        parcel.letter.body,
+                        exchange=ENTRY if parcel.path else "",
+                        routing_key=routing_key(parcel.path) if parcel.path else parcel.queue,
+                        properties=properties,
+                        mandatory=True,
+                    )
+            except StoreError as error:
+                if isinstance(error.__cause__, PublishError):
+                    return False
+                if isinstance(error.__cause__, DeliveryError):
+                    raise StoreError(f"{self._link.place} refuses a message to {parcel.queue!r}: it is full") from None
+                raise
+            except (TypeError, ValueError) as error:
+                raise StoreError(f"a message to {parcel.queue!r} is none for AMQP: {error}") from None
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
+        """No two messages with one id at a time: aiormq finds by its id the message that the broker returns."""
+        if not message_id:
+            yield
+            return
+        while message_id in self._ids:
+            await self._ids[message_id].wait()
+        done = self._ids[message_id] = anyio.Event()
+        try:
+            yield
+        finally:
+            del self._ids[message_id]
+            done.set()
+
+    async def _current_channel(self) -> Channel:
+        async with self._opening:
+            if self._link.is_blocked:
+                raise StoreError(f"{self._link.place} takes no messages: it has too little memory or disk space left")
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._link.open_channel(confirms=True)
+            return self._channel

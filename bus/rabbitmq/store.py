@@ -1,0 +1,154 @@
+"""The store over RabbitMQ: `bus.store.Store` for one virtual host of one broker.
+
+Theory of operation. Two connections, so that a broker that blocks whoever publishes does not keep us from consuming
+and acknowledging; each is made again when it is lost. Queues that we make are durable quorum queues; those that exist
+are used as they are. What a settlement stores is confirmed before its delivery is acknowledged, so that a crash at any
+moment leaves the message, or its copy, or both: at least once, never less.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import anyio
+
+from bus.message import Outgoing
+from bus.rabbitmq.address import address
+from bus.rabbitmq.consumer import RabbitConsumer
+from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed
+from bus.rabbitmq.link import Link
+from bus.rabbitmq.looking import browse, remove
+from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
+from bus.rabbitmq.session import Lease
+from bus.rabbitmq.topology import Topology
+from bus.retry import Dead, Release, Retry
+from bus.store import Consumer, QueueStatistics, Settlement, Source, Stored, StoreError
+
+log = logging.getLogger(__name__)
+
+CONFIRM_LIMIT_S = 10.0
+
+
+class RabbitStore:
+    """Use `open_rabbitmq`."""
+
+    def __init__(self, consuming: Link, publishing: Link, confirm_limit_s: float) -> None:
+        self._consuming = consuming
+        self._publishing = publishing
+        self._topology = Topology(consuming)
+        self._publisher = Publisher(publishing, self._topology, confirm_limit_s)
+        self._consumers: set[RabbitConsumer] = set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it could store a message now."""
+        return self._publishing.is_up and self._consuming.is_up and not self._publishing.is_blocked
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Confirmed by the broker, all of them. Raises StoreError; some of them may be stored then."""
+        _raise_first(await self._publisher.publish([parcel(message) for message in messages]))
+
+    @contextlib.asynccontextmanager
+    async def consume(self, source: Source, prefetch: int) -> AsyncIterator[Consumer]:
+        """Consume inside the block. Raises StoreError at the start if the queue is missing and may not be made."""
+        consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch)
+        await consumer.prepare()
+        self._consumers.add(consumer)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(consumer.run)
+            try:
+                yield consumer
+            finally:
+                self._consumers.discard(consumer)
+                tasks.cancel_scope.cancel()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Carry out the decisions, all at the same time. Raises StoreError if something could not be stored."""
+        errors: list[StoreError | None] = []
+        if len(settlements) == 1:
+            await self._settle(settlements[0], errors)
+        else:
+            async with anyio.create_task_group() as tasks:
+                for settlement in settlements:
+                    tasks.start_soon(self._settle, settlement, errors)
+        _raise_first(errors)
+
+    async def _settle(self, settlement: Settlement, errors: list[StoreError | None]) -> None:
+        lease = settlement.delivery.lease
+        assert isinstance(lease, Lease)
+        if lease.session.is_closed or lease.tag not in lease.session.handed:
+            return
+        try:
+            parcels = self._parcels(settlement, lease)
+        except StoreError as error:
+            errors.append(error)
+            return
+        failed = [error for error in await self._publisher.publish(parcels) if error] if parcels else []
+        errors += failed
+        if not failed:
+            await lease.session.settle(lease.tag, requeue=isinstance(settlement.decision, Release))
+
+    def _parcels(self, settlement: Settlement, lease: Lease) -> list[Parcel]:
+        """What must be stored before the delivery may be acknowledged."""
+        delivery, decision, source = settlement.delivery, settlement.decision, lease.session.source
+        parcels = [parcel(output) for output in settlement.outputs]
+        if isinstance(decision, Retry):
+            to, path = lease.session.retry_queue, path_of(decision.delay_s)
+            copy = retry_copy(lease.properties, delivery, decision, to if path else "")
+            parcels.append(Parcel(to, self._fitting(copy), path))
+        elif isinstance(decision, Dead):
+            copy = dead_copy(lease.properties, delivery, decision, source.function)
+            parcels.append(Parcel(source.dead_letter, self._fitting(copy)))
+        return parcels
+
+    def _fitting(self, copy: Letter) -> Letter:
+        copy, dropped = trimmed(copy, self._publishing.frame_bytes)
+        if dropped:
+            log.warning("a copy of message %s has no room for its headers %s", copy.properties.message_id, dropped)
+        return copy
+
+    async def statistics(self, queue: str) -> QueueStatistics:
+        """What the broker has ready, and what is in hand here: it tells neither of other nodes nor of delayed ones."""
+        found = await self._topology.look_up(queue)
+        running = sum(consumer.running for consumer in self._consumers if consumer.source.queue == queue)
+        return QueueStatistics(ready=(found.message_count or 0) if found else 0, running=running)
+
+    async def browse(self, queue: str, limit: int) -> list[Stored]:
+        """The oldest `limit` ready messages; for a moment nobody else sees them. Raises StoreError."""
+        return await browse(self._consuming, queue, limit)
+
+    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
+        """Remove messages after `into` is confirmed: in between a crash leaves both. Raises StoreError."""
+        if into:
+            await self.publish(into)
+        return await remove(self._consuming, queue, keys)
+
+
+def _raise_first(errors: Sequence[StoreError | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+@contextlib.asynccontextmanager
+async def open_rabbitmq(url: str, *, confirm_limit_s: float = CONFIRM_LIMIT_S) -> AsyncIterator[RabbitStore]:
+    """A store that is connected for as long as the block lasts, and connects again whenever it is not.
+
+    `confirm_limit_s`: how long the broker may take to confirm a message. Raises StoreError if it cannot connect at
+    the start, within about ten seconds.
+    """
+    where = address(url)
+    consuming, publishing = Link(where, "consumes"), Link(where, "publishes")
+    await consuming.connect()
+    try:
+        await publishing.connect()
+    except BaseException:
+        await consuming.close()
+        raise
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consuming.run)
+        tasks.start_soon(publishing.run)
+        try:
+            yield RabbitStore(consuming, publishing, confirm_limit_s)
+        finally:
+            tasks.cancel_scope.cancel()

@@ -1,0 +1,43 @@
+import pytest
+from aio_pika.exceptions import AMQPConnectionError, ConnectionClosed, ProbableAuthenticationError
+
+from bus.rabbitmq.address import address, refusal
+from bus.store import StoreError
+
+
+def test_messages_name_the_broker_without_its_password() -> None:
+    where = address("amqps://user:secret@mq.example/shop%2Fnorth?heartbeat=3")
+    assert where.place == "RabbitMQ at mq.example:5671 (vhost shop/north)"
+    assert where.url.password == "secret"
+    assert where.url.query["heartbeat"] == "3"
+
+
+def test_defaults_are_filled_in() -> None:
+    where = address("amqp://mq.example")
+    assert where.place == "RabbitMQ at mq.example:5672 (vhost /)"
+    assert where.url.query["heartbeat"] == "10"
+
+
+@pytest.mark.parametrize("text", ["", "mq.example", "http://mq.example", "amqp://", "amqp://mq.example:port"])
+def test_no_url_of_a_broker(text: str) -> None:
+    with pytest.raises(StoreError, match="amqp://USER:PASSWORD@HOST"):
+        address(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "no answer in time"),
+        (AMQPConnectionError(111, "Connection refused"), "is RabbitMQ running"),
+        (AMQPConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "cafile"),
+        (ProbableAuthenticationError("ACCESS_REFUSED\nsee the log"), "user or password"),
+        (ConnectionClosed(530, "NOT_ALLOWED - vhost shop not found"), "make the virtual host"),
+        (AMQPConnectionError("Server connection unexpectedly closed"), "AMQP port"),
+        (RuntimeError("odd"), "odd"),
+    ],
+)
+def test_a_refusal_is_one_line_that_says_what_to_do(error: Exception, said: str) -> None:
+    text = str(refusal("RabbitMQ at mq.example:5672 (vhost /)", error))
+    assert "mq.example" in text
+    assert said in text
+    assert "\n" not in text
