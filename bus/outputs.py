@@ -6,9 +6,12 @@ from bus.event import Event
 from bus.message import Outgoing, inbox, output_message
 from bus.outcome import Ok, Output
 
+MAX_QUEUE_BYTES = 255
+"""Of a queue's name in UTF-8, as AMQP 0-9-1 has it (§3.1.4)."""
+
 
 class UnroutableError(Exception):
-    """An output names a function or a broker that does not exist here; another attempt would end the same."""
+    """An output names what does not exist here, or no store could have; another attempt would end the same."""
 
 
 def outgoing(outcome: Ok, event: Event, functions: Collection[str], brokers: Collection[str]) -> tuple[Outgoing, ...]:
@@ -35,4 +38,9 @@ def _outgoing(
             raise UnroutableError(f"spawn of {output.name!r}: there is no such function here")
         return Outgoing(queue=inbox(output.name), message=message, delay_s=output.delay_s)
     queue, broker = split_queue(output.name, brokers)
+    length_bytes = len(queue.encode(errors="replace"))
+    if length_bytes == 0:
+        raise UnroutableError(f"send to {output.name!r}: the queue has no name")
+    if length_bytes > MAX_QUEUE_BYTES:
+        raise UnroutableError(f"send to a queue whose name is {length_bytes} bytes: {MAX_QUEUE_BYTES} is the most")
     return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)

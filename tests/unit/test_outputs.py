@@ -1,0 +1,48 @@
+import pytest
+
+from bus.event import Event
+from bus.message import Outgoing
+from bus.outcome import Ok, Output
+from bus.outputs import UnroutableError, outgoing, split_queue
+
+EVENT = Event(id="e1", source="/test", type="test", function="orders")
+
+
+def routed(*outputs: Output) -> tuple[Outgoing, ...]:
+    return outgoing(Ok(outputs=outputs), EVENT, {"report"}, {"shop"})
+
+
+def output(kind: str, name: str, delay_s: float = 0.0) -> Output:
+    return Output(kind, name, "text/plain", b"x", delay_s)  # type: ignore[arg-type]
+
+
+def test_each_output_goes_to_its_queue_in_its_store() -> None:
+    found = routed(output("send", "bills"), output("send", "bills@shop", 3.0), output("spawn", "report", 2.0))
+    assert [(one.queue, one.broker, one.delay_s, one.message.id) for one in found] == [
+        ("bills", "", 0.0, "e1-1"),
+        ("bills", "shop", 3.0, "e1-2"),
+        ("forklight.inbox.report", "", 2.0, "e1-3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("q", ("q", "")), ("q@shop", ("q", "shop")), ("q@other", ("q@other", "")), ("a@b@shop", ("a@b", "shop"))],
+)
+def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> None:
+    assert split_queue(name, {"shop"}) == split
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("spawn", "nobody", "there is no such function here"),
+        ("publish", "news", "this version has no topics"),
+        ("send", "q" * 256, "256 bytes"),
+        ("send", "ä" * 128 + "@shop", "256 bytes"),
+        ("send", "@shop", "has no name"),
+    ],
+)
+def test_what_can_go_nowhere_is_an_error_and_never_silence(kind: str, name: str, told: str) -> None:
+    with pytest.raises(UnroutableError, match=told):
+        routed(output("send", "bills"), output(kind, name))
