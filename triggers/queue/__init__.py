@@ -1,1 +1,6 @@
-"""The queue trigger: messages become events, and outcomes decide what becomes of the messages. Imports only `bus`."""
+"""The queue trigger: messages become events, outcomes settle them. Read `consumer.py` first, then `codec.py`."""
+
+from triggers.queue.consumer import ConsumerStatistics, QueueConsumer
+from triggers.queue.settings import QueueTrigger
+
+__all__ = ["ConsumerStatistics", "QueueConsumer", "QueueTrigger"]

@@ -1,0 +1,166 @@
+"""A message becomes an event, several become a batch: the one place that knows both. Pure.
+
+A message without an id gets one when it is taken, and carries it from then on: into the event, into the copy that
+waits for another attempt, into its dead letter. (What is redelivered unsettled comes as it first came: another id.)
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from msgspec import json
+from msgspec.structs import replace
+
+from bus.event import CallSection, Event, QueueSection
+from bus.message import CALLER, HOPS, TRACEPARENT, Delivery, inbox
+from triggers.queue import cloudevents, headers
+from triggers.queue.errors import UnreadableError
+from triggers.queue.settings import QueueTrigger
+
+CALL = "forklight.call"
+TYPE = "forklight.queue"
+
+MAX_HEAD_BYTES = 512 * 1024
+"""Of one event without its body, as a guest is told it: half of what a frame's header may have."""
+MAX_BATCH_HEAD_BYTES = 960 * 1024
+"""Of all events of a batch: a frame's header may have 1 MiB, of which the batch itself needs little."""
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
+
+
+def identified(delivery: Delivery, new_id: Callable[[], str]) -> Delivery:
+    """The delivery, its message with an id."""
+    if delivery.message.id:
+        return delivery
+    return replace(delivery, message=replace(delivery.message, id=new_id()))
+
+
+def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
+    """The event a handler sees, of a delivery that is `identified`. Raises UnreadableError."""
+    message = delivery.message
+    shown = headers.shown(message.headers)
+    attributes = cloudevents.from_headers(shown)
+    body, content_type = message.body, message.content_type
+    if cloudevents.is_structured(content_type):
+        inner = cloudevents.from_body(body)
+        attributes, body, content_type = attributes | inner.attributes, inner.body, inner.datacontenttype
+    is_call = attributes.get("type") == CALL and delivery.queue == inbox(trigger.function)
+    event = Event(
+        id=attributes.get("id") or message.id or "",
+        source=attributes.get("source") or f"/forklight/queue/{delivery.queue}",
+        type=attributes.get("type") or TYPE,
+        time=attributes.get("time") or _time(delivery.stored_at_s),
+        subject=attributes.get("subject"),
+        datacontenttype=content_type,
+        body=body,
+        decode=trigger.decode,
+        function=trigger.function,
+        queue=None if is_call else _section(delivery, trigger, shown),
+        call=CallSection(caller=_text(message.headers.get(CALLER))) if is_call else None,
+        attempt=delivery.attempt,
+        traceparent=_traceparent(message.headers.get(TRACEPARENT), attributes.get("traceparent")),
+        hops=_hops(message.headers.get(HOPS)),
+    )
+    if head_bytes(event) > MAX_HEAD_BYTES:
+        raise UnreadableError(f"its headers are over {MAX_HEAD_BYTES} bytes of JSON")
+    return event
+
+
+def bare_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
+    """What can be said of an unreadable one, for the record of what became of it."""
+    section = QueueSection(name=delivery.queue, broker=trigger.broker, attempt=delivery.attempt)
+    return Event(
+        id=delivery.message.id or "",
+        source=f"/forklight/queue/{delivery.queue}",
+        type=TYPE,
+        function=trigger.function,
+        queue=section,
+        attempt=delivery.attempt,
+    )
+
+
+def batch_event(items: Sequence[Event], trigger: QueueTrigger) -> Event:
+    """One event for all of them. The same items make the same id; it is as far and as often tried as any of them."""
+    ids = sha256("\n".join(item.id for item in items).encode(errors="replace")).hexdigest()
+    attempt = max(item.attempt for item in items)
+    return Event(
+        id=f"batch-{ids[:32]}",
+        source=f"/forklight/queue/{trigger.queue}",
+        type=TYPE,
+        function=trigger.function,
+        queue=QueueSection(name=trigger.queue, broker=trigger.broker, attempt=attempt),
+        items=tuple(items),
+        attempt=attempt,
+        hops=max(item.hops for item in items),
+    )
+
+
+def head_bytes(event: Event) -> int:
+    """How much of a frame's header the event takes. Raises UnreadableError if no JSON can hold it."""
+    try:
+        return len(json.encode(replace(event, body=b"")))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnreadableError(f"something in its headers cannot be told to a handler: {error}") from None
+
+
+def fit(items: Sequence[Event]) -> list[range]:
+    """Consecutive items by their places, in groups that each fit into one frame."""
+    groups, start, sum_bytes = [], 0, 0
+    for place, item in enumerate(items):
+        size_bytes = head_bytes(item)
+        if place > start and sum_bytes + size_bytes > MAX_BATCH_HEAD_BYTES:
+            groups.append(range(start, place))
+            start, sum_bytes = place, 0
+        sum_bytes += size_bytes
+    return [*groups, range(start, len(items))]
+
+
+def _section(delivery: Delivery, trigger: QueueTrigger, shown: dict[str, Any]) -> QueueSection:
+    return QueueSection(
+        name=delivery.queue,
+        broker=trigger.broker,
+        message_id=delivery.message.id,
+        attempt=delivery.attempt,
+        redelivered=delivery.redelivered,
+        headers=shown,
+        correlation_id=delivery.message.correlation_id,
+        reply_to=delivery.message.reply_to,
+        exchange=delivery.exchange,
+        routing_key=delivery.routing_key,
+    )
+
+
+def _time(stored_at_s: float | None) -> str:
+    """When it was stored, or now: also if somebody's header says something absurd."""
+    try:
+        at = datetime.fromtimestamp(stored_at_s, UTC) if stored_at_s is not None else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        at = datetime.now(UTC)
+    return headers.rfc3339(at)
+
+
+def _traceparent(*values: Any) -> str | None:
+    """The first that is one: a broken one starts a new trace (W3C Trace Context §3.2)."""
+    for value in values:
+        text = _text(value)
+        if _TRACEPARENT.fullmatch(text):
+            return text
+    return None
+
+
+def _hops(value: Any) -> int:
+    """What is no count is 0: a message of somebody who does not count."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(0, value)
+    text = _text(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,254 @@
+"""The queue trigger at work: each message becomes an event, goes over the bus, and its outcome settles the message.
+
+Theory of operation. `slots` workers live as long as the consumer does: no message has a task of its own. Each takes a
+message (or gathers a batch; one worker at a time, or several would each wait for half of one), has the bus attempt it,
+and settles it in the store. A message leaves the store by being settled and in no other way: whatever ends before that,
+a worker, the process, the connection, leaves it leased, and the store delivers it again.
+
+An outcome that was not the message's fault (throttled, not loading, its outputs not stored) releases it, uncounted, and
+holds the consumer (`pace.py`) before the message goes back, so that it waits where it is stored instead of circling.
+"""
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import uuid4
+
+import anyio
+import anyio.abc
+from msgspec import Struct
+
+from bus.bus import Bus
+from bus.event import Event
+from bus.message import Delivery, Outgoing
+from bus.outcome import Outcome
+from bus.retry import Ack, Dead, Decision, Release, Retry, decide
+from bus.store import Consumer, Settlement, Source, StoreError
+from triggers.queue.codec import bare_event, batch_event, fit, identified, to_event
+from triggers.queue.errors import UnreadableError
+from triggers.queue.pace import Pace
+from triggers.queue.settings import QueueTrigger
+from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, settlements
+
+log = logging.getLogger(__name__)
+
+OnInvocation = Callable[[Event, Outcome | None, Sequence[Decision]], None]
+"""Called when an event is settled, with its outcome (None: it was not run) and the decision; a batch has one for each
+item, or none if its items are run again one by one. Runs in the event loop: it must not block."""
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+"""Between attempts to settle in a store that does not accept it."""
+
+
+class ConsumerStatistics(Struct, frozen=True, kw_only=True):
+    """Messages: running now, and settled since the start by what was decided."""
+
+    running: int
+    acked: int
+    retried: int
+    released: int
+    dead: int
+    consuming: bool
+    """Whether messages would come if there were any."""
+
+
+class _Item(NamedTuple):
+    delivery: Delivery
+    event: Event
+
+
+class QueueConsumer:
+    """One queue as one function consumes it; also a function's inbox, which is a queue like any other."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        trigger: QueueTrigger,
+        *,
+        on_invocation: OnInvocation | None = None,
+        now_s: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`now_s` is wall-clock time since the epoch; `draw` a random number in [0, 1)."""
+        self._bus = bus
+        self._trigger = trigger
+        self._on_invocation = on_invocation
+        self._now_s = now_s
+        self._draw = draw
+        self._idle: set[anyio.CancelScope] = set()
+        self._gathering = anyio.Lock()
+        self._settled: Counter[type[Decision]] = Counter()
+        self._running = 0
+        self._draining = False
+        self._ended: anyio.Event | None = None
+        self._consumer: Consumer
+        self._pace: Pace
+        self._workers: anyio.abc.TaskGroup
+
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Consume until `drain` ends it; cancelling gives back what is not settled. Raises StoreError at the start."""
+        trigger = self._trigger
+        source = Source(
+            queue=trigger.queue, function=trigger.function, dead_letter=trigger.dead_letter, declare=trigger.declare
+        )
+        try:
+            async with self._bus.consume(trigger.broker, source, trigger.prefetch) as self._consumer:
+                self._ended = anyio.Event()
+                self._pace = Pace(self._consumer, lambda: self._bus.capacity(trigger.function))
+                self._bus.on_capacity(trigger.function, self._pace.on_capacity)
+                await self._serve(task_status)
+        finally:
+            if self._ended is not None:
+                self._ended.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take nothing more, finish and settle what runs, give back the rest; after `timeout_s` what runs too."""
+        self._draining = True
+        if self._ended is None:
+            return
+        with anyio.move_on_after(timeout_s):
+            await self._pace.stop()
+            for scope in self._idle:
+                scope.cancel()
+            await self._ended.wait()
+        self._workers.cancel_scope.cancel()
+        await self._ended.wait()
+
+    def statistics(self) -> ConsumerStatistics:
+        """What it does and has done."""
+        return ConsumerStatistics(
+            running=self._running,
+            acked=self._settled[Ack],
+            retried=self._settled[Retry],
+            released=self._settled[Release],
+            dead=self._settled[Dead],
+            consuming=self._ended is not None and not self._ended.is_set() and self._consumer.is_consuming,
+        )
+
+    async def _serve(self, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as pacing:
+            pacing.start_soon(self._pace.keep)
+            async with anyio.create_task_group() as self._workers:
+                for _ in range(self._trigger.slots):
+                    self._workers.start_soon(self._work)
+                task_status.started()
+            pacing.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        with anyio.CancelScope() as scope:
+            while not self._draining:
+                self._idle.add(scope)
+                deliveries = await self._take()
+                self._idle.discard(scope)
+                self._running += len(deliveries)
+                try:
+                    await self._handle(deliveries)
+                finally:
+                    self._running -= len(deliveries)
+        self._idle.discard(scope)
+
+    async def _take(self) -> list[Delivery]:
+        """The next message; or a batch of them, full or as large as it got within its window."""
+        size, window_s = self._trigger.batch, self._trigger.batch_window_s
+        if size is None:
+            return [await self._consumer.next()]
+        async with self._gathering:
+            found = [await self._consumer.next()]
+            with anyio.move_on_after(window_s):
+                while len(found) < size:
+                    delivery = self._consumer.next_nowait()
+                    if delivery is None:
+                        if window_s <= 0:
+                            break
+                        delivery = await self._consumer.next()
+                    found.append(delivery)
+            return found
+
+    async def _handle(self, deliveries: list[Delivery]) -> None:
+        items = []
+        for delivery in deliveries:
+            item = await self._admit(identified(delivery, _new_id))
+            if item is not None:
+                items.append(item)
+        if self._trigger.batch is None:
+            for item in items:
+                await self._run(item)
+        elif items:
+            for places in fit([item.event for item in items]):
+                await self._run_batch(items[places.start : places.stop])
+
+    async def _admit(self, delivery: Delivery) -> _Item | None:
+        """The message's event. None: no handler can be given it, or must be any more, and it is a dead letter now."""
+        try:
+            event = to_event(delivery, self._trigger)
+        except UnreadableError as error:
+            event, dead = bare_event(delivery, self._trigger), Dead("Undecodable", str(error))
+        else:
+            refused = refuse(event, self._age_s(delivery), self._trigger)
+            if refused is None:
+                return _Item(delivery, event)
+            dead = refused
+        await self._conclude(event, None, [delivery], [dead])
+        return None
+
+    async def _run(self, item: _Item) -> None:
+        outcome, outputs = await self._bus.attempt(item.event)
+        delivery = item.delivery
+        decision = decide(outcome, delivery.attempt, self._age_s(delivery), self._trigger.retry, self._draw())
+        await self._conclude(item.event, outcome, [delivery], [decision], outputs)
+
+    async def _run_batch(self, items: list[_Item]) -> None:
+        batch = batch_event([item.event for item in items], self._trigger)
+        outcome, outputs = await self._bus.attempt(batch)
+        tried = [Tried(event.id, delivery.attempt, self._age_s(delivery), self._draw()) for delivery, event in items]
+        decisions = decide_batch(outcome, tried, self._trigger.retry)
+        if not isinstance(decisions, OneByOne):
+            await self._conclude(batch, outcome, [item.delivery for item in items], decisions, outputs)
+            return
+        self._report(batch, outcome, ())
+        for item in items:
+            await self._run_batch([item])
+
+    async def _conclude(
+        self,
+        event: Event,
+        outcome: Outcome | None,
+        deliveries: list[Delivery],
+        decisions: Sequence[Decision],
+        outputs: tuple[Outgoing, ...] = (),
+    ) -> None:
+        """Settle what was run as one event."""
+        pauses_s = [decision.pause_s for decision in decisions if isinstance(decision, Release)]
+        if pauses_s:
+            await self._pace.hold(max(pauses_s))
+        await self._settle(settlements(deliveries, decisions, outputs))
+        self._settled.update(map(type, decisions))
+        self._report(event, outcome, decisions)
+
+    async def _settle(self, settled: list[Settlement]) -> None:
+        """Until the store accepts it: as long as it does not, the messages are leased and this worker takes no more."""
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                await self._bus.settle(self._trigger.broker, settled)
+            except StoreError as error:
+                log.warning("queue %s: not settled, tried again in %.1f s: %s", self._trigger.queue, wait_s, error)
+                await anyio.sleep(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+            else:
+                return
+
+    def _age_s(self, delivery: Delivery) -> float:
+        """Since it was first stored; 0 where nobody knows, or where the clock was set back."""
+        return max(0.0, self._now_s() - delivery.stored_at_s) if delivery.stored_at_s is not None else 0.0
+
+    def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
+        if self._on_invocation is not None:
+            self._on_invocation(event, outcome, decisions)
+
+
+def _new_id() -> str:
+    return str(uuid4())

@@ -1,0 +1,58 @@
+"""Headers as a handler sees them: whatever AMQP 0-9-1 can hold, as what JSON can hold. Pure."""
+
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import Any
+
+from bus.message import OURS
+from triggers.queue.errors import UnreadableError
+
+MAX_DEPTH = 32
+"""Tables in tables in tables: deeper than anything useful, far below what a recursive reader bears."""
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def shown(headers: dict[str, Any]) -> dict[str, Any]:
+    """All but our own. Raises UnreadableError if they are nested too deeply.
+
+    Bytes become text if they are UTF-8, else base64; times RFC 3339; decimals, and integers of over 64 bits, text;
+    tables and lists stay what they are.
+    """
+    return {
+        str(name): value if type(value) is str else json_safe(value)
+        for name, value in headers.items()
+        if not str(name).lower().startswith(OURS)
+    }
+
+
+def json_safe(value: Any, depth: int = 1) -> Any:
+    """One header's value, at this depth of tables."""
+    if value is None or isinstance(value, str | bool | float):
+        return value
+    if isinstance(value, int):
+        return value if value in _INT64 else str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _text(bytes(value))
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, dict | list | tuple) and depth >= MAX_DEPTH:
+        raise UnreadableError(f"its headers are nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        return {str(name): json_safe(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(each, depth + 1) for each in value]
+    return str(value)
+
+
+def rfc3339(time: datetime) -> str:
+    """With its own offset; UTC where it has none, as AMQP's timestamps are."""
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return aware.isoformat().replace("+00:00", "Z")
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return b64encode(value).decode()

@@ -1,0 +1,102 @@
+"""What becomes of messages that were run together, or not at all. Pure; one message alone is `bus.retry.decide`.
+
+A batch is one invocation, and its messages are settled one by one. A handler that returns `{"failures": [ids]}` failed
+for these and succeeded for the others. A failure that no other attempt can mend says of a batch only that at least one
+of its messages is bad: then each is run alone, within the same attempt, so that the bad one dies and no other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import DecodeError, Struct, json
+
+from bus.event import Event
+from bus.message import Delivery, Outgoing
+from bus.outcome import Failed, Ok, Outcome
+from bus.retry import Ack, Dead, Decision, RetryPolicy, decide, retry_or_dead
+from bus.store import Settlement
+from triggers.queue.settings import QueueTrigger
+
+_OF_ONE = frozenset({"Undecodable", "Rejected", "Unroutable"})
+"""Reasons that speak of one message, though a batch died of it."""
+
+
+class Tried(Struct, frozen=True):
+    """One message of a batch that was run: `attempt` from 1, `age_s`, and a random `draw` in [0, 1)."""
+
+    id: str
+    attempt: int
+    age_s: float
+    draw: float
+
+
+class OneByOne(Struct, frozen=True):
+    """Run each of them again, as a batch of one, in the same attempt."""
+
+
+def refuse(event: Event, age_s: float, trigger: QueueTrigger) -> Dead | None:
+    """Why the event is not run at all; None if it is."""
+    if event.hops >= trigger.max_hops:
+        return Dead("MaxHops", f"{event.hops} handlers in a row have sent what led here: a loop")
+    limit_s = trigger.retry.max_age_s
+    if limit_s is not None and age_s > limit_s:
+        return Dead("MaxAge", f"not run: it is {age_s:.0f} s old, and {limit_s:g} s is the most")
+    return None
+
+
+def decide_batch(outcome: Outcome, tried: Sequence[Tried], policy: RetryPolicy) -> "list[Decision] | OneByOne":
+    """A decision for each, in order; what the handler listed is retried and counts as an attempt."""
+    if isinstance(outcome, Failed):
+        decisions = [decide(outcome, one.attempt, one.age_s, policy, one.draw) for one in tried]
+        first = decisions[0]
+        is_of_one = isinstance(first, Dead) and first.reason in _OF_ONE
+        return OneByOne() if is_of_one and len(tried) > 1 else decisions
+    failed, error = _failures(outcome, frozenset(one.id for one in tried))
+    return [
+        retry_or_dead(error, one.attempt, one.age_s, policy, draw=one.draw) if one.id in failed else Ack()
+        for one in tried
+    ]
+
+
+def settlements(
+    deliveries: Sequence[Delivery], decisions: Sequence[Decision], outputs: tuple[Outgoing, ...]
+) -> list[Settlement]:
+    """The outputs go with the first message that is done; if none is, they are dropped, as those of any failure are."""
+    found = []
+    for delivery, decision in zip(deliveries, decisions, strict=True):
+        is_done = isinstance(decision, Ack)
+        found.append(Settlement(delivery, decision, outputs if is_done else ()))
+        outputs = () if is_done else outputs
+    return found
+
+
+class _Answer(Struct):
+    failures: Any = None
+
+
+def _failures(outcome: Ok, ids: frozenset[str]) -> tuple[frozenset[str], str]:
+    """The ids that failed and how. All have failed if nobody can tell which: a list that is none, an id not of these.
+
+    Of messages that share an id, all have.
+    """
+    listed = _listed(outcome)
+    if listed is None:
+        return frozenset(), ""
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        return ids, "error/MalformedFailures: the handler's `failures` is no list of ids"
+    unknown = [each for each in listed if each not in ids]
+    if unknown:
+        return (
+            ids,
+            f"error/MalformedFailures: the handler's `failures` has {unknown[0]!r:.200}, which is not of this batch",
+        )
+    return frozenset(listed), "error/ListedAsFailed: the handler listed it in `failures`"
+
+
+def _listed(outcome: Ok) -> Any:
+    if outcome.content_type != "application/json" or b'"failures"' not in outcome.body:
+        return None
+    try:
+        return json.decode(outcome.body, type=_Answer).failures
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # some other value in which the word occurs
