@@ -122,8 +122,7 @@ class TimerRunner:
             scope.cancel()
         await self._wait_none_open(UNWIND_S)
         with anyio.move_on_after(LAST_STORE_S):
-            while not await self._store(()):
-                await anyio.sleep(STORE_AGAIN_S)
+            await self._store(())
 
     def _find(self, function: str, name: str | None) -> TimerWork:
         found = [work for work in self._works.values() if work.timer.function == function]
