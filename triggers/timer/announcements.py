@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from bus.bus import Bus
 from triggers.timer.alarms import Alarms
 
-AHEAD = timedelta(seconds=3)
-"""How long before its time an event is announced: a little more than a pool needs to be ready."""
+AHEAD = timedelta(seconds=4)
+"""How long before its time an event may be announced."""
+SLACK = timedelta(seconds=1)
+"""How much later it may be, so that nobody need wake up for each: still more than a pool needs to be ready."""
 ONCE = timedelta(milliseconds=250)
 """Events of one function that are due so close together are announced once."""
 
@@ -34,5 +36,6 @@ class Announcements:
 
     @property
     def next(self) -> datetime | None:
-        """When there is something to tell."""
-        return self._alarms.next
+        """When there is something to tell, at the latest."""
+        at = self._alarms.next
+        return None if at is None else at + SLACK

@@ -1,0 +1,89 @@
+"""What a timer knows after a restart: times missed, runs cut short, a schedule that was changed."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.serving import closed_gate, serving
+from tests.integration.timer_support import MINUTE, NOON, FileFacts, SetClock, every_minute, ticking
+from tests.support import Bench, until
+from triggers.timer import parse_cron, parse_schedule
+
+pytestmark = pytest.mark.ordinary_user
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> FileFacts:
+    return FileFacts(tmp_path / "facts")
+
+
+@pytest.mark.parametrize(
+    ("settings", "scheduled", "skipped"),
+    [({}, ["12:30"], 29), ({"missed": "skip"}, [], 30), ({"schedule": parse_cron("*/7 * * * *")}, [], 0)],
+)
+async def test_times_missed_while_the_server_was_down(
+    bench: Bench, facts: FileFacts, settings: dict[str, Any], scheduled: list[str], skipped: int
+) -> None:
+    """Also those before the timer ever ran; of a changed schedule none was missed."""
+    async with serving(bench.tree, bench.spec("timer_work")) as served:
+        async with ticking(served.dispatcher, facts, every_minute()) as house:
+            await house.settle()
+        later = SetClock(NOON + 30 * MINUTE + timedelta(seconds=20))
+        async with ticking(served.dispatcher, facts, every_minute(**settings), clock=later) as house:
+            await house.settle()
+            await house.wait_ended(len(scheduled))
+            assert [at[11:16] for at in house.scheduled()] == scheduled
+            assert [event.timer.past_due for event, _ in house.ended if event.timer] == [True] * len(scheduled)
+            assert house.now().skipped == skipped
+
+
+@pytest.mark.parametrize(("retry", "attempts"), [(0, []), (1, [2])])
+async def test_a_run_cut_short_is_known_and_only_run_as_a_further_attempt(
+    bench: Bench, facts: FileFacts, tmp_path: Path, retry: int, attempts: list[int]
+) -> None:
+    with closed_gate() as gate:
+        spec = bench.spec("timer_work", "held", env={"GATE": gate.path})
+        async with serving(bench.tree, spec) as served:
+            async with ticking(served.dispatcher, facts, every_minute(retry=retry)) as house:
+                await house.pass_(MINUTE)
+                await until(lambda: served.running() == 1)
+                killed = facts.copy(tmp_path / "killed")
+            assert [outcome for _, outcome in house.ended] == [None]
+            gate.release(2)
+            clock = SetClock(NOON + MINUTE + timedelta(seconds=1))
+            async with ticking(served.dispatcher, killed, every_minute(retry=retry), clock=clock) as house:
+                await house.settle()
+                await house.wait_ended(len(attempts))
+                assert [event.attempt for event, _ in house.ended] == attempts
+                assert {event.id for event, _ in house.ended} <= {"f/tick/2026-11-23T12:01:00Z"}
+                await until(lambda: house.now().outcome == ("ok" if attempts else "interrupted"))
+                assert house.now().last == NOON + MINUTE
+
+
+async def test_no_time_runs_again_after_a_restart_with_the_clock_set_back(bench: Bench, facts: FileFacts) -> None:
+    async with serving(bench.tree, bench.spec("timer_work")) as served:
+        async with ticking(served.dispatcher, facts, every_minute()) as house:
+            await house.pass_(MINUTE)
+            await house.wait_ended(1)
+        async with ticking(served.dispatcher, facts, every_minute()) as house:
+            await house.pass_(MINUTE)
+            assert house.ended == []
+            await house.pass_(MINUTE)
+            await house.wait_ended(1)
+            assert [at[11:16] for at in house.scheduled()] == ["12:02"]
+
+
+async def test_a_single_time_missed_is_run_once_and_never_again(bench: Bench, facts: FileFacts) -> None:
+    timer = every_minute(schedule=parse_schedule(at="2026-11-23T12:10", of="f/tick"))
+    async with serving(bench.tree, bench.spec("timer_work")) as served:
+        async with ticking(served.dispatcher, facts, timer) as house:
+            await house.settle()
+        for runs in (1, 0):
+            clock = SetClock(NOON + 30 * MINUTE)
+            async with ticking(served.dispatcher, facts, timer, clock=clock) as house:
+                await house.settle()
+                await house.wait_ended(runs)
+                await until(lambda: house.now().outcome == "ok")
+                assert (len(house.ended), house.now().next) == (runs, None)

@@ -1,0 +1,140 @@
+"""A timer trigger before a real dispatcher, a clock that a test sets, and facts in a file that survives a restart."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bus.bus import Bus, Target
+from bus.event import Event
+from bus.outcome import Outcome
+from bus.store import StoreError
+from tests.support import until
+from triggers.timer import Timer, TimerRunner, TimerStatistics, parse_cron
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class SetClock:
+    """Stands still until a test moves it. Whoever waits is woken by time that passes, never by a clock that is set."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self._now = now
+        self._passed_s = 0.0
+        self._sleepers: dict[anyio.Event, tuple[float, anyio.Event]] = {}
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def wait(self, event: anyio.Event, timeout_s: float) -> None:
+        alarm = anyio.Event()
+        self._sleepers[alarm] = (self._passed_s + timeout_s, event)
+        try:
+            async with anyio.create_task_group() as racing:
+                for each in (event, alarm):
+                    racing.start_soon(self._first, each, racing.cancel_scope)
+        finally:
+            del self._sleepers[alarm]
+
+    def set(self, by: timedelta) -> None:
+        """The wall clock is set forward or back."""
+        self._now += by
+
+    def pass_(self, span: timedelta) -> None:
+        """Time passes."""
+        self._now += span
+        self._passed_s += span.total_seconds()
+        for alarm, (at_s, _) in self._sleepers.items():
+            if at_s <= self._passed_s:
+                alarm.set()
+
+    def is_quiet(self) -> bool:
+        """Whether somebody waits, and nobody has anything to wake up for."""
+        woken = [alarm.is_set() or event.is_set() for alarm, (_, event) in self._sleepers.items()]
+        return bool(woken) and not any(woken)
+
+    @staticmethod
+    async def _first(event: anyio.Event, scope: anyio.CancelScope) -> None:
+        await event.wait()
+        scope.cancel()
+
+
+class FileFacts:
+    """Facts in a file. While `is_full`, nothing can be stored."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.is_full = False
+        self.refusals = 0
+
+    def copy(self, path: Path) -> "FileFacts":
+        """What a `kill -9` now would leave."""
+        path.write_bytes(self._path.read_bytes())
+        return FileFacts(path)
+
+    async def remember(self, facts: dict[str, str]) -> None:
+        if self.is_full:
+            self.refusals += 1
+            raise StoreError("the disk is full")
+        text = json.dumps(await self.recall("") | facts)
+        await anyio.Path(self._path).write_text(text)
+
+    async def recall(self, prefix: str) -> dict[str, str]:
+        file = anyio.Path(self._path)
+        found: dict[str, str] = json.loads(await file.read_text()) if await file.exists() else {}
+        return {name: text for name, text in found.items() if name.startswith(prefix)}
+
+
+@dataclass
+class Ticking:
+    runner: TimerRunner
+    clock: SetClock
+    ended: list[tuple[Event, Outcome | None]] = field(default_factory=list)
+
+    def now(self) -> TimerStatistics:
+        """The only timer's numbers."""
+        [statistics] = self.runner.statistics()
+        return statistics
+
+    def scheduled(self) -> list[str]:
+        """The scheduled times of the runs that ended, as the handlers saw them."""
+        return [event.timer.scheduled_at for event, _ in self.ended if event.timer is not None]
+
+    async def pass_(self, span: timedelta) -> None:
+        """Time passes, and what it makes due has been begun."""
+        await self.settle()
+        self.clock.pass_(span)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until the runner has looked at the clock as it is, and waits."""
+        await until(self.clock.is_quiet)
+
+    async def wait_ended(self, count: int) -> None:
+        await until(lambda: len(self.ended) >= count)
+
+
+def every_minute(function: str = "f", **settings: Any) -> Timer:
+    given: dict[str, Any] = {"function": function, "name": "tick", "schedule": parse_cron("* * * * *")} | settings
+    return Timer(**given)
+
+
+@asynccontextmanager
+async def ticking(
+    target: Target, facts: FileFacts, *timers: Timer, clock: SetClock | None = None
+) -> AsyncIterator[Ticking]:
+    """The timers at work until the block ends; what still runs then is cut."""
+    bus = Bus()
+    bus.attach(target)
+    clock = clock or SetClock()
+    runner = TimerRunner(bus, facts, timers, clock=clock)
+    house = Ticking(runner, clock)
+    runner.on_invocation = lambda event, outcome, _status: house.ended.append((event, outcome))
+    async with runner.running():
+        yield house
