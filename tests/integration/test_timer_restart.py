@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.serving import closed_gate, serving
-from tests.integration.timer_support import MINUTE, NOON, FileFacts, SetClock, every_minute, ticking
+from tests.integration.timer_support import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
 from tests.support import Bench, until
 from triggers.timer import parse_cron, parse_schedule
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.ordinary_user
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> FileFacts:
-    return FileFacts(tmp_path / "facts")
+def facts(tmp_path: Path) -> FactsFile:
+    return FactsFile(tmp_path / "store.db")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def facts(tmp_path: Path) -> FileFacts:
     [({}, ["12:30"], 29), ({"missed": "skip"}, [], 30), ({"schedule": parse_cron("*/7 * * * *")}, [], 0)],
 )
 async def test_times_missed_while_the_server_was_down(
-    bench: Bench, facts: FileFacts, settings: dict[str, Any], scheduled: list[str], skipped: int
+    bench: Bench, facts: FactsFile, settings: dict[str, Any], scheduled: list[str], skipped: int
 ) -> None:
     """Also those before the timer ever ran; of a changed schedule none was missed."""
     async with serving(bench.tree, bench.spec("timer_work")) as served:
@@ -41,7 +41,7 @@ async def test_times_missed_while_the_server_was_down(
 
 @pytest.mark.parametrize(("retry", "attempts"), [(0, []), (1, [2])])
 async def test_a_run_cut_short_is_known_and_only_run_as_a_further_attempt(
-    bench: Bench, facts: FileFacts, tmp_path: Path, retry: int, attempts: list[int]
+    bench: Bench, facts: FactsFile, tmp_path: Path, retry: int, attempts: list[int]
 ) -> None:
     with closed_gate() as gate:
         spec = bench.spec("timer_work", "held", env={"GATE": gate.path})
@@ -62,7 +62,7 @@ async def test_a_run_cut_short_is_known_and_only_run_as_a_further_attempt(
                 assert house.now().last == NOON + MINUTE
 
 
-async def test_no_time_runs_again_after_a_restart_with_the_clock_set_back(bench: Bench, facts: FileFacts) -> None:
+async def test_no_time_runs_again_after_a_restart_with_the_clock_set_back(bench: Bench, facts: FactsFile) -> None:
     async with serving(bench.tree, bench.spec("timer_work")) as served:
         async with ticking(served.dispatcher, facts, every_minute()) as house:
             await house.pass_(MINUTE)
@@ -75,7 +75,7 @@ async def test_no_time_runs_again_after_a_restart_with_the_clock_set_back(bench:
             assert [at[11:16] for at in house.scheduled()] == ["12:02"]
 
 
-async def test_a_single_time_missed_is_run_once_and_never_again(bench: Bench, facts: FileFacts) -> None:
+async def test_a_single_time_missed_is_run_once_and_never_again(bench: Bench, facts: FactsFile) -> None:
     timer = every_minute(schedule=parse_schedule(at="2026-11-23T12:10", of="f/tick"))
     async with serving(bench.tree, bench.spec("timer_work")) as served:
         async with ticking(served.dispatcher, facts, timer) as house:

@@ -10,7 +10,7 @@ import pytest
 from bus import Failed, Ok
 from bus.bus import Bus
 from tests.integration.serving import closed_gate, serving
-from tests.integration.timer_support import MINUTE, FileFacts, every_minute, ticking
+from tests.integration.timer_support import MINUTE, FactsFile, every_minute, ticking
 from tests.support import Bench, answer, failure, until
 from triggers.timer import Timer, TimerRunner, parse_schedule
 from triggers.timer.clock import SystemClock
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.ordinary_user
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> FileFacts:
-    return FileFacts(tmp_path / "facts")
+def facts(tmp_path: Path) -> FactsFile:
+    return FactsFile(tmp_path / "store.db")
 
 
-async def test_a_handler_sees_its_scheduled_time_in_its_zone(bench: Bench, facts: FileFacts) -> None:
+async def test_a_handler_sees_its_scheduled_time_in_its_zone(bench: Bench, facts: FactsFile) -> None:
     timer = every_minute(schedule=parse_schedule(schedule="* * * * *", timezone="Europe/Berlin", of=""))
     async with (
         serving(bench.tree, bench.spec("timer_work")) as served,
@@ -55,7 +55,7 @@ async def test_a_handler_sees_its_scheduled_time_in_its_zone(bench: Bench, facts
         assert (found.last, found.next) == (house.clock.now(), house.clock.now() + MINUTE)
 
 
-async def test_each_time_runs_once_however_the_clock_is_set(bench: Bench, facts: FileFacts) -> None:
+async def test_each_time_runs_once_however_the_clock_is_set(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work")) as served,
         ticking(served.dispatcher, facts, every_minute()) as house,
@@ -87,7 +87,7 @@ async def test_each_time_runs_once_however_the_clock_is_set(bench: Bench, facts:
     ],
 )
 async def test_times_that_come_while_a_run_goes(
-    bench: Bench, facts: FileFacts, overlap: str, scheduled: list[str], skipped: int
+    bench: Bench, facts: FactsFile, overlap: str, scheduled: list[str], skipped: int
 ) -> None:
     with closed_gate() as gate:
         spec = bench.spec("timer_work", "held", env={"GATE": gate.path})
@@ -108,7 +108,7 @@ async def test_times_that_come_while_a_run_goes(
             assert house.now().skipped == skipped
 
 
-async def test_a_failed_run_is_tried_again_with_the_same_id(bench: Bench, facts: FileFacts) -> None:
+async def test_a_failed_run_is_tried_again_with_the_same_id(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work", "third_time_lucky")) as served,
         ticking(served.dispatcher, facts, every_minute(retry=2)) as house,
@@ -126,7 +126,7 @@ async def test_a_failed_run_is_tried_again_with_the_same_id(bench: Bench, facts:
         await until(lambda: house.now().outcome == "ok")
 
 
-async def test_without_retry_a_failure_is_told_and_the_schedule_goes_on(bench: Bench, facts: FileFacts) -> None:
+async def test_without_retry_a_failure_is_told_and_the_schedule_goes_on(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work", "third_time_lucky")) as served,
         ticking(served.dispatcher, facts, every_minute()) as house,
@@ -138,7 +138,7 @@ async def test_without_retry_a_failure_is_told_and_the_schedule_goes_on(bench: B
         assert [event.attempt for event, _ in house.ended] == [1, 1]
 
 
-async def test_nothing_runs_that_could_not_be_stored_and_it_runs_when_it_can(bench: Bench, facts: FileFacts) -> None:
+async def test_nothing_runs_that_could_not_be_stored_and_it_runs_when_it_can(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work")) as served,
         ticking(served.dispatcher, facts, every_minute()) as house,
@@ -158,7 +158,7 @@ async def test_nothing_runs_that_could_not_be_stored_and_it_runs_when_it_can(ben
         assert (section.scheduled_at, section.past_due) == ("2026-11-23T12:01:00+00:00", True)
 
 
-async def test_a_run_by_hand_is_beside_the_schedule(bench: Bench, facts: FileFacts) -> None:
+async def test_a_run_by_hand_is_beside_the_schedule(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work")) as served,
         ticking(served.dispatcher, facts, every_minute(), every_minute(name="other")) as house,
@@ -173,7 +173,7 @@ async def test_a_run_by_hand_is_beside_the_schedule(bench: Bench, facts: FileFac
                 await house.runner.run("f", name)
 
 
-async def test_a_drain_fires_nothing_more_and_finishes_what_runs(bench: Bench, facts: FileFacts) -> None:
+async def test_a_drain_fires_nothing_more_and_finishes_what_runs(bench: Bench, facts: FactsFile) -> None:
     with closed_gate() as gate:
         spec = bench.spec("timer_work", "held", env={"GATE": gate.path})
         async with (
@@ -192,7 +192,7 @@ async def test_a_drain_fires_nothing_more_and_finishes_what_runs(bench: Bench, f
         assert (json.loads(text)["outcome"], "running" in json.loads(text)) == ("ok", False)
 
 
-async def test_a_timer_is_never_cold(bench: Bench, facts: FileFacts) -> None:
+async def test_a_timer_is_never_cold(bench: Bench, facts: FactsFile) -> None:
     """By the machine's own clock: the pool is told early enough to have an instance ready."""
     at = (SystemClock().now() + timedelta(seconds=3.5)).isoformat()
     timer = Timer(function="f", name="once", schedule=parse_schedule(at=at, of="f/once"))
@@ -201,14 +201,14 @@ async def test_a_timer_is_never_cold(bench: Bench, facts: FileFacts) -> None:
         bus.attach(served.dispatcher)
         ended: list[object] = []
         runner = TimerRunner(bus, facts, [timer], on_invocation=lambda _event, outcome, _status: ended.append(outcome))
-        async with runner.running():
+        async with facts.open(), runner.running():
             [outcome] = await until(lambda: ended)
         assert isinstance(outcome, Ok)
         assert outcome.start == "warm"
         assert runner.statistics()[0].next is None
 
 
-async def test_an_unknown_function_is_an_outcome(bench: Bench, facts: FileFacts) -> None:
+async def test_an_unknown_function_is_an_outcome(bench: Bench, facts: FactsFile) -> None:
     async with (
         serving(bench.tree, bench.spec("timer_work")) as served,
         ticking(served.dispatcher, facts, every_minute("g")) as house,

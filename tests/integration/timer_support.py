@@ -1,6 +1,6 @@
-"""A timer trigger before a real dispatcher, a clock that a test sets, and facts in a file that survives a restart."""
+"""A timer trigger before a real dispatcher, a clock that a test sets, and an embedded store that survives a restart."""
 
-import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ import anyio
 from bus.bus import Bus, Target
 from bus.event import Event
 from bus.outcome import Outcome
+from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import StoreError
 from tests.support import until
 from triggers.timer import Timer, TimerRunner, TimerStatistics, parse_cron
@@ -65,30 +66,40 @@ class SetClock:
         scope.cancel()
 
 
-class FileFacts:
-    """Facts in a file. While `is_full`, nothing can be stored."""
+class FactsFile:
+    """A file with an embedded store, opened by each server in turn. While `is_full`, it takes nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._store: SqliteStore | None = None
         self.is_full = False
         self.refusals = 0
 
-    def copy(self, path: Path) -> "FileFacts":
-        """What a `kill -9` now would leave."""
-        path.write_bytes(self._path.read_bytes())
-        return FileFacts(path)
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with open_sqlite(self._path) as self._store:
+            yield
+        self._store = None
+
+    def copy(self, folder: Path) -> "FactsFile":
+        """What a `kill -9` now would leave; `folder` must be new."""
+        folder.mkdir()
+        for file in self._path.parent.glob(self._path.name + "*"):
+            shutil.copy(file, folder)
+        return FactsFile(folder / self._path.name)
 
     async def remember(self, facts: dict[str, str]) -> None:
         if self.is_full:
             self.refusals += 1
             raise StoreError("the disk is full")
-        text = json.dumps(await self.recall("") | facts)
-        await anyio.Path(self._path).write_text(text)
+        assert self._store is not None
+        await self._store.remember(facts)
 
     async def recall(self, prefix: str) -> dict[str, str]:
-        file = anyio.Path(self._path)
-        found: dict[str, str] = json.loads(await file.read_text()) if await file.exists() else {}
-        return {name: text for name, text in found.items() if name.startswith(prefix)}
+        if self._store is not None:
+            return await self._store.recall(prefix)
+        async with open_sqlite(self._path) as store:
+            return await store.recall(prefix)
 
 
 @dataclass
@@ -127,7 +138,7 @@ def every_minute(function: str = "f", **settings: Any) -> Timer:
 
 @asynccontextmanager
 async def ticking(
-    target: Target, facts: FileFacts, *timers: Timer, clock: SetClock | None = None
+    target: Target, facts: FactsFile, *timers: Timer, clock: SetClock | None = None
 ) -> AsyncIterator[Ticking]:
     """The timers at work until the block ends; what still runs then is cut."""
     bus = Bus()
@@ -136,5 +147,5 @@ async def ticking(
     runner = TimerRunner(bus, facts, timers, clock=clock)
     house = Ticking(runner, clock)
     runner.on_invocation = lambda event, outcome, _status: house.ended.append((event, outcome))
-    async with runner.running():
+    async with facts.open(), runner.running():
         yield house
