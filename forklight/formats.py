@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from forklight.journal import Entry
+from forklight.journal import NOT_RUN, Entry
 
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"
@@ -26,12 +26,25 @@ def as_text(entry: Entry, *, colour: bool = False) -> str:
 def _what(entry: Entry, red: str, plain: str) -> str:
     if not entry.outcome:
         return entry.text
-    wrong = entry.outcome not in ("ok", "left")
+    wrong = entry.outcome not in ("ok", "left", NOT_RUN)
     told = f"{red}{entry.outcome}{plain}" if wrong else entry.outcome
-    parts = [f"← {entry.trigger}", told, *([str(entry.status)] if entry.status else [])]
+    parts = [f"← {entry.trigger}", *_origin(entry), told, *([str(entry.status)] if entry.status else [])]
+    if entry.decision:
+        lost = entry.decision.startswith("dead")
+        parts.append(f"{red}{entry.decision}{plain}" if lost else entry.decision)
     if entry.start:
         parts.append(
             f"{entry.start}, queue {entry.queue_ms:g} ms, start {entry.start_ms:g} ms, run {entry.run_ms:g} ms"
         )
     line = " ".join([*parts, *([entry.text] if entry.text else [])])
     return "\n  ".join([line, *entry.traceback.splitlines()])
+
+
+def _origin(entry: Entry) -> list[str]:
+    """Which queue and attempt, or which timer and scheduled time."""
+    parts = [entry.queue, entry.timer, entry.scheduled_at]
+    if entry.messages:
+        parts.append(f"{entry.messages} messages")
+    if entry.attempt:
+        parts.append(f"attempt {entry.attempt}")
+    return [part for part in parts if part]

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from bus import Event, Failed, Outcome
 from bus.outcome import phases_ns
+from bus.retry import Ack, Dead, Decision, Release, Retry
 from sandbox.logs import LogLine
 
 RING_BYTES = 1024 * 1024
@@ -40,6 +41,15 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     """`ok`, or kind/code of the failure; empty for a line that a function wrote"""
     trigger: str = ""
+    queue: str = ""
+    """where the message came from, with its broker's name if that is not the bus's own: `orders@shop`"""
+    attempt: int = 0
+    messages: int = 0
+    """how many were one event; 0 for one message that is no batch"""
+    decision: str = ""
+    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`"""
+    timer: str = ""
+    scheduled_at: str = ""
     status: int = 0
     start: str = ""
     queue_ms: float = 0.0
@@ -47,6 +57,9 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_ms: float = 0.0
     traceback: str = ""
 
+
+NOT_RUN = "unrun"
+"""The outcome of a message that was settled without being run."""
 
 Format = Callable[[Entry], str]
 
@@ -80,16 +93,21 @@ class Journal:
         )
 
     def invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
-        """The one line that tells how an event went; `outcome` None: its client left, and nobody waited."""
-        if not self._invocations:
-            return
-        fields: dict[str, object] = {"outcome": "left"}
-        if outcome is not None:
-            fields = _told(outcome)
-        name, trigger = event.function or "", event.type.rpartition(".")[2]
-        self._add(
-            Entry(time=time.time(), function=name, invocation=event.id, trigger=trigger, status=status, **fields)  # type: ignore[arg-type]
-        )
+        """The one line that tells how an event went; `outcome` None: its client left, and nobody waited.
+
+        `status` is what the client got, 0 if there is no such thing.
+        """
+        if self._invocations:
+            self._ended(event, outcome, "left", {"status": status})
+
+    def settled(self, event: Event, outcome: Outcome | None, decision: Decision) -> None:
+        """The same for a message, and what became of it; `outcome` None: it was not run."""
+        if self._invocations:
+            attempt = event.items[0].attempt if event.items else event.attempt
+            fields: dict[str, object] = {"decision": told_decision(decision), "attempt": attempt}
+            if outcome is None and isinstance(decision, Retry | Dead):
+                fields["text"] = decision.error
+            self._ended(event, outcome, NOT_RUN, fields)
 
     def latest(self, function: str | None) -> list[Entry]:
         """What the rings hold, of one function or of all, oldest first."""
@@ -127,6 +145,12 @@ class Journal:
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
+
+    def _ended(self, event: Event, outcome: Outcome | None, without: str, fields: dict[str, object]) -> None:
+        fields |= _origin(event)
+        fields |= {"outcome": without} if outcome is None else _told(outcome)
+        name = event.function or ""
+        self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 
     def _add(self, entry: Entry) -> None:
         if len(self._backlog) < BACKLOG_LINES:
@@ -185,6 +209,33 @@ class Follower:
 
 def _size(entry: Entry) -> int:
     return ENTRY_BYTES + len(entry.text) + len(entry.traceback)
+
+
+def told_decision(decision: Decision) -> str:
+    """`ack`, `retry in 2.1 s`, `released`, `dead: Attempts`."""
+    match decision:
+        case Ack():
+            return "ack"
+        case Retry():
+            return f"retry in {decision.delay_s:.1f} s"
+        case Release():
+            return "released"
+        case Dead():
+            return f"dead: {decision.reason}"
+
+
+def _origin(event: Event) -> dict[str, object]:
+    """What triggered it. A batch is told by its first message."""
+    if event.http is not None:
+        return {"trigger": "http"}
+    section = event.queue or (event.items[0].queue if event.items else None)
+    if section is not None:
+        queue = f"{section.name}@{section.broker}" if section.broker else section.name
+        messages = len(event.items) if event.items is not None else 0
+        return {"trigger": "queue", "queue": queue, "messages": messages}
+    if event.timer is not None:
+        return {"trigger": "timer", "timer": event.timer.name, "scheduled_at": event.timer.scheduled_at}
+    return {"trigger": event.type.rpartition(".")[2]}
 
 
 def _told(outcome: Outcome) -> dict[str, object]:

@@ -23,6 +23,24 @@ ENDED = Entry(
     run_ms=10.0,
 )
 FAILED = Entry(time=AT_S, function="greet", trigger="http", outcome="error/KeyError", text="'x'", traceback="one\n two")
+RETRIED = Entry(
+    time=AT_S,
+    function="greet",
+    invocation="m-1",
+    trigger="queue",
+    queue="orders",
+    attempt=2,
+    outcome="error/KeyError",
+    decision="retry in 2.1 s",
+    text="'x'",
+)
+FIRED = Entry(
+    time=AT_S, function="greet", trigger="timer", timer="nightly", scheduled_at="2026-11-23T02:30:00Z", outcome="ok"
+)
+BATCH = Entry(
+    time=AT_S, function="greet", trigger="queue", queue="orders", messages=3, attempt=1, outcome="ok", decision="ack"
+)
+SPAWNED = Entry(time=AT_S, function="greet", trigger="call", attempt=5, outcome="unrun", decision="dead: MaxAge")
 
 
 def test_json_says_nothing_that_says_nothing() -> None:
@@ -45,6 +63,10 @@ def test_json_says_nothing_that_says_nothing() -> None:
         (Entry(time=AT_S, function="", text="2 lines dropped"), "12:34:56.789 forklight - 2 lines dropped"),
         (ENDED, "12:34:56.789 greet 0000000a ← http ok 200 fork, queue 0.5 ms, start 3.25 ms, run 10 ms"),
         (FAILED, "12:34:56.789 greet - ← http error/KeyError 'x'\n  one\n   two"),
+        (RETRIED, "12:34:56.789 greet m-1 ← queue orders attempt 2 error/KeyError retry in 2.1 s 'x'"),
+        (FIRED, "12:34:56.789 greet - ← timer nightly 2026-11-23T02:30:00Z ok"),
+        (BATCH, "12:34:56.789 greet - ← queue orders 3 messages attempt 1 ok ack"),
+        (SPAWNED, "12:34:56.789 greet - ← call attempt 5 unrun dead: MaxAge"),
     ],
 )
 def test_text_is_one_aligned_line(entry: Entry, text: str) -> None:
@@ -55,3 +77,5 @@ def test_colours_mark_what_is_wrong() -> None:
     assert as_text(WRITTEN, colour=True) == "\x1b[2m12:34:56.789\x1b[0m greet 0000000a hello"
     assert "\x1b[31merror/KeyError\x1b[0m" in as_text(FAILED, colour=True)
     assert "\x1b[31m" not in as_text(ENDED, colour=True)
+    assert "\x1b[31mdead: MaxAge\x1b[0m" in as_text(SPAWNED, colour=True)
+    assert "\x1b[31mretry" not in as_text(RETRIED, colour=True)

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import AsyncIterator
 from typing import IO
 
-from bus import Event, Failed, Ok
+from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
+from bus.retry import Ack, Dead, Release, Retry
 from forklight.journal import BACKLOG_LINES, RING_BYTES, Follower, Journal
 from sandbox.logs import LogLine
 
@@ -139,3 +140,46 @@ async def _all(follower: Follower) -> list[str]:
     while (entry := await follower.next()) is not None:
         texts.append(entry.text)
     return texts
+
+
+def _message(attempt: int = 1, broker: str = "") -> Event:
+    queue = QueueSection(name="orders", attempt=attempt, broker=broker)
+    return Event(source="/test", type="com.example.order", id="m-1", function="greet", queue=queue, attempt=attempt)
+
+
+def test_a_message_is_one_entry_with_what_became_of_it() -> None:
+    journal = _journal()
+    failed = Failed(kind="error", code="KeyError", message="'x'", timings=TIMINGS, start="warm")
+    journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), Ack())
+    journal.settled(_message(attempt=2, broker="shop"), failed, Retry(2.14, "error/KeyError: 'x'"))
+    journal.settled(_message(attempt=3), failed, Release(1.0))
+    journal.settled(_message(attempt=5), failed, Dead("Attempts", "error/KeyError: 'x'"))
+    done, again, released, dead = journal.latest("greet")
+    assert (done.trigger, done.queue, done.attempt, done.outcome, done.decision) == ("queue", "orders", 1, "ok", "ack")
+    assert (again.queue, again.attempt, again.decision) == ("orders@shop", 2, "retry in 2.1 s")
+    assert (again.outcome, again.text, again.run_ms) == ("error/KeyError", "'x'", 10.0)
+    assert (released.decision, dead.decision) == ("released", "dead: Attempts")
+
+
+def test_a_message_that_was_not_run_says_why() -> None:
+    journal = _journal()
+    journal.settled(_message(), None, Dead("MaxHops", "16 handlers in a row"))
+    [entry] = journal.latest("greet")
+    assert (entry.outcome, entry.decision, entry.text) == ("unrun", "dead: MaxHops", "16 handlers in a row")
+
+
+def test_a_batch_is_one_entry() -> None:
+    journal = _journal()
+    items = (_message(attempt=3), _message())
+    journal.settled(Event(source="/test", type="forklight.queue", function="greet", items=items), Ok(), Ack())
+    [entry] = journal.latest("greet")
+    assert (entry.queue, entry.messages, entry.attempt) == ("orders", 2, 3)
+
+
+def test_an_entry_names_its_timer() -> None:
+    journal = _journal()
+    timer = TimerSection(name="nightly", schedule="30 2 * * *", timezone="UTC", scheduled_at="2026-11-23T02:30:00Z")
+    journal.invocation(Event(source="/test", type="forklight.timer", function="greet", timer=timer), Ok(), 0)
+    [entry] = journal.latest("greet")
+    assert (entry.trigger, entry.timer, entry.scheduled_at) == ("timer", "nightly", "2026-11-23T02:30:00Z")
+    assert (entry.status, entry.attempt) == (0, 0)
