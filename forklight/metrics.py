@@ -3,14 +3,15 @@
 Names follow Prometheus's conventions (base units, `_total`); labels are few, so that series stay few.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.records import BUCKETS_S, Histogram, Record
-from forklight.status import FunctionStatus
+from forklight.status import FunctionStatus, QueueStatus
+from forklight.tally import Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,6 +20,13 @@ def render(dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> byte
     """The scrape's answer."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(dispatcher, statuses))
+    return generate_latest(registry)
+
+
+def render_messages(queues: Sequence[QueueStatus], tally: Tally) -> bytes:
+    """The part of the scrape's answer that tells of queues and timers."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Messages(queues, tally))
     return generate_latest(registry)
 
 
@@ -84,3 +92,68 @@ class _Collector:
             waiting.add_metric([status.name], pool.waiting)
             memory.add_metric([status.name], status.memory_kb * 1024)
         yield from (instances, waiting, memory)
+
+
+class _Messages:
+    """Of queues and timers. What a store cannot tell has no sample."""
+
+    def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
+        self._queues = queues
+        self._tally = tally
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._depths()
+        yield from self._settled()
+        yield from self._timers()
+
+    def _depths(self) -> Iterator[Metric]:
+        """A queue that several functions consume is told once, and so is one of dead letters."""
+        messages = GaugeMetricFamily("forklight_queue_messages", "Messages in a queue", labels=["queue", "state"])
+        age = GaugeMetricFamily(
+            "forklight_queue_oldest_age_seconds", "How long the oldest ready message has waited", labels=["queue"]
+        )
+        counts: dict[tuple[str, str], int | None] = {}
+        ages: dict[str, float | None] = {}
+        for status in self._queues:
+            for state in ("ready", "running", "delayed"):
+                counts[status.queue, state] = getattr(status, state)
+            counts[status.dead_letter, "dead"] = status.dead
+            ages[status.queue] = status.oldest_age_s
+        for (queue, state), count in counts.items():
+            if count is not None:
+                messages.add_metric([queue, state], count)
+        for queue, age_s in ages.items():
+            if age_s is not None:
+                age.add_metric([queue], age_s)
+        yield from (messages, age)
+
+    def _settled(self) -> Iterator[Metric]:
+        settled = CounterMetricFamily(
+            "forklight_settled", "Messages by what became of them", labels=["function", "decision"]
+        )
+        dead = CounterMetricFamily("forklight_dead_letters", "Messages that were given up", labels=["function"])
+        for (function, decision), count in self._tally.settled_by.items():
+            settled.add_metric([function, decision], count)
+            if decision == "dead":
+                dead.add_metric([function], count)
+        yield from (settled, dead)
+
+    def _timers(self) -> Iterator[Metric]:
+        fires = CounterMetricFamily(
+            "forklight_timer_fires", "Runs: ok or the failure's kind", labels=["function", "timer", "outcome"]
+        )
+        late = GaugeMetricFamily(
+            "forklight_timer_lateness_seconds",
+            "Of the latest run, from its scheduled time",
+            labels=["function", "timer"],
+        )
+        for labels, count in self._tally.fires.items():
+            fires.add_metric([*labels], count)
+        for timer, late_s in self._tally.lateness_s().items():
+            late.add_metric([*timer], late_s)
+        yield from (fires, late)

@@ -34,6 +34,39 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     memory_kb: int
 
 
+class QueueStatus(Struct, frozen=True, kw_only=True):
+    """A queue as one function consumes it. None is what its store cannot tell; `problem` says why it did not."""
+
+    queue: str
+    """with its broker's name if it is not the bus's own: `orders@shop`"""
+    function: str
+    dead_letter: str
+    """the queue of its dead letters, written likewise; other triggers may share it"""
+    ready: int | None = None
+    running: int | None = None
+    delayed: int | None = None
+    dead: int | None = None
+    """all that lie in `dead_letter`"""
+    oldest_age_s: float | None = None
+    problem: str = ""
+
+
+class TimerStatus(Struct, frozen=True, kw_only=True):
+    """One timer. Times are RFC 3339, in the timer's zone."""
+
+    function: str
+    name: str
+    schedule: str
+    timezone: str
+    last: str | None = None
+    """the scheduled time of its last run"""
+    outcome: str = ""
+    """how that ended: `ok`, or kind/code of the failure; empty if it has not run, or runs"""
+    running: bool = False
+    next: tuple[str, ...] = ()
+    """the scheduled times to come; none if it never fires again"""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The server and its functions."""
 
@@ -43,6 +76,8 @@ class Status(Struct, frozen=True, kw_only=True):
     isolation: Isolation
     zygotes_kb: int
     functions: tuple[FunctionStatus, ...]
+    queues: tuple[QueueStatus, ...] = ()
+    timers: tuple[TimerStatus, ...] = ()
 
 
 def function_statuses(

@@ -1,0 +1,163 @@
+"""Dead letters as people see them: what one says of itself, which one is meant, and what it is when replayed. Pure.
+
+A dead letter is a message in a trigger's `dead_letter` queue. Its headers tell where it came from and why it is there;
+one that somebody else put into that queue may lack them, and can be looked at and removed, but not replayed.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bus import message as names
+from bus.message import Message, Outgoing
+from bus.store import Stored
+from forklight.queue_status import Place, written
+
+PREVIEW_BYTES = 4096
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """What a list shows of one."""
+
+    id: str
+    """the message's, or the key of one that has none"""
+    key: str
+    dead_letter: str
+    """the queue it lies in, with its broker's name if that is not the bus's own: `orders.dead@shop`"""
+    queue: str = ""
+    """the queue it came from, written likewise; empty if it does not say"""
+    function: str = ""
+    reason: str = ""
+    attempts: int | None = None
+    first_error: str = ""
+    last_error: str = ""
+    stored_at_s: float | None = None
+    """when the message first was stored, seconds since the epoch"""
+    died_at_s: float | None = None
+    content_type: str | None = None
+    size_bytes: int = 0
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """One, looked at closely: its original headers, and its body so far as it can be read."""
+
+    letter: DeadLetter
+    headers: dict[str, Any]
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    body: str = ""
+    """text, JSON indented; else hexadecimal; at most `PREVIEW_BYTES` of the message's"""
+    is_whole: bool = True
+    """whether `body` shows all of it"""
+
+
+class NoSuchLetter(Exception):
+    """No dead letter is called so, or more than one; the message says which."""
+
+
+def dead_letter(place: Place, stored: Stored) -> DeadLetter:
+    """What the message at this place says of itself."""
+    message, headers = stored.message, stored.message.headers
+    origin = _text(headers.get(names.QUEUE))
+    return DeadLetter(
+        id=message.id or stored.key,
+        key=stored.key,
+        dead_letter=written(place),
+        queue=written((place[0], origin)) if origin else "",
+        function=_text(headers.get(names.FUNCTION)),
+        reason=_text(headers.get(names.REASON)),
+        attempts=_whole(headers.get(names.ATTEMPT)),
+        first_error=_text(headers.get(names.FIRST_ERROR)),
+        last_error=_text(headers.get(names.LAST_ERROR)),
+        stored_at_s=_number(headers.get(names.STORED_AT)),
+        died_at_s=_number(headers.get(names.DIED_AT)),
+        content_type=message.content_type,
+        size_bytes=len(message.body),
+    )
+
+
+def shown(place: Place, stored: Stored) -> Shown:
+    """The same with its original headers and its body."""
+    message = stored.message
+    body, is_whole = preview(message.body, message.content_type)
+    return Shown(
+        letter=dead_letter(place, stored),
+        headers={name: value for name, value in message.headers.items() if not _is_ours(name)},
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        body=body,
+        is_whole=is_whole,
+    )
+
+
+def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
+    """A body as text (JSON indented) or, if it is none, in hexadecimal; and whether that is all of it."""
+    if "json" in (content_type or ""):
+        try:
+            text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        except ValueError:
+            pass
+        else:
+            return text[:PREVIEW_BYTES], len(text) <= PREVIEW_BYTES
+    is_whole = len(body) <= PREVIEW_BYTES
+    start = body[:PREVIEW_BYTES]
+    try:
+        return start.decode(), is_whole
+    except UnicodeDecodeError as error:
+        cut = error.reason == "unexpected end of data" and not is_whole  # in the middle of a character
+        return (start[: error.start].decode() if cut else start.hex(" ", 16)), is_whole
+
+
+def find(letters: Sequence[DeadLetter], name: str) -> DeadLetter:
+    """The one with this id or key, or whose id alone begins so. Raises NoSuchLetter."""
+    exact = [letter for letter in letters if name in (letter.id, letter.key)]
+    found = exact or [letter for letter in letters if name and letter.id.startswith(name)]
+    if not found:
+        raise NoSuchLetter(f"there is no dead letter {name!r}")
+    if len(found) > 1:
+        listed = ", ".join(f"{letter.id} in {letter.dead_letter} (key {letter.key})" for letter in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise NoSuchLetter(f"{name!r} means {len(found)} dead letters: {listed}{more}")
+    return found[0]
+
+
+def belongs(letter: DeadLetter, queue: str) -> bool:
+    """Whether it lies in this queue or came from it."""
+    return queue in (letter.dead_letter, letter.queue)
+
+
+def replayed(place: Place, stored: Stored) -> Outgoing | None:
+    """The message as it goes back to the queue it came from, its attempts and hops counted anew.
+
+    None if it does not say where it came from.
+    """
+    origin = _text(stored.message.headers.get(names.QUEUE))
+    if not origin:
+        return None
+    kept = {name: value for name, value in stored.message.headers.items() if not _is_ours(name) or name == names.CALLER}
+    message: Message = replace(stored.message, headers=kept)
+    return Outgoing(queue=origin, message=message, broker=place[0])
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(names.OURS)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> float | None:
+    """Brokers and other people's tools may have made text of a number."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
