@@ -54,8 +54,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     """whether `body` shows all of it"""
 
 
-class NoSuchLetter(Exception):
-    """No dead letter is called so, or more than one; the message says which."""
+class LetterError(Exception):
+    """What was asked of dead letters names none, or more than one, or cannot be done with it; one line says why."""
 
 
 def dead_letter(place: Place, stored: Stored) -> DeadLetter:
@@ -112,15 +112,15 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
 
 
 def find(letters: Sequence[DeadLetter], name: str) -> DeadLetter:
-    """The one with this id or key, or whose id alone begins so. Raises NoSuchLetter."""
+    """The one with this id or key, or whose id alone begins so. Raises LetterError."""
     exact = [letter for letter in letters if name in (letter.id, letter.key)]
     found = exact or [letter for letter in letters if name and letter.id.startswith(name)]
     if not found:
-        raise NoSuchLetter(f"there is no dead letter {name!r}")
+        raise LetterError(f"there is no dead letter {name!r}")
     if len(found) > 1:
         listed = ", ".join(f"{letter.id} in {letter.dead_letter} (key {letter.key})" for letter in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        raise NoSuchLetter(f"{name!r} means {len(found)} dead letters: {listed}{more}")
+        raise LetterError(f"{name!r} means {len(found)} dead letters: {listed}{more}")
     return found[0]
 
 

@@ -30,7 +30,7 @@ def _what(entry: Entry, red: str, plain: str) -> str:
     told = f"{red}{entry.outcome}{plain}" if wrong else entry.outcome
     parts = [f"← {entry.trigger}", *_origin(entry), told, *([str(entry.status)] if entry.status else [])]
     if entry.decision:
-        lost = entry.decision.startswith("dead")
+        lost = "dead" in entry.decision
         parts.append(f"{red}{entry.decision}{plain}" if lost else entry.decision)
     if entry.start:
         parts.append(

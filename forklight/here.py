@@ -5,8 +5,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from bus import CallSection, Event, Failed, Outcome
+from bus import Failed, Outcome
 from forklight.config import Config
+from forklight.invoking import cli_event
 from forklight.state import open_here
 from forklight.users import User
 from forklight.versions import make_guest, make_versions
@@ -33,15 +34,7 @@ async def invoke_here(config: Config, name: str, body: bytes, content_type: str 
                 return Failed(kind="load", code=error.code, message=error.message, traceback=error.traceback)
             except StartFailed as error:
                 return Failed(kind="throttled", code="MachineMemory", message=str(error))
-            event = Event(
-                source="/forklight/cli",
-                type="forklight.call",
-                datacontenttype=content_type,
-                body=body,
-                function=name,
-                call=CallSection(caller="cli"),
-            )
-            return await instance.invoke(event, start=start)
+            return await instance.invoke(cli_event(name, body, content_type), start=start)
 
 
 def account_of(user: User | None) -> Account | None:

@@ -6,9 +6,10 @@ per function keeps the latest for `forklight logs`.
 """
 
 import os
+import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -47,7 +48,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     messages: int = 0
     """how many were one event; 0 for one message that is no batch"""
     decision: str = ""
-    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`"""
+    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`; of a batch: `7 ack, 1 dead`"""
     timer: str = ""
     scheduled_at: str = ""
     status: int = 0
@@ -100,13 +101,16 @@ class Journal:
         if self._invocations:
             self._ended(event, outcome, "left", {"status": status})
 
-    def settled(self, event: Event, outcome: Outcome | None, decision: Decision) -> None:
-        """The same for a message, and what became of it; `outcome` None: it was not run."""
+    def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
+        """The same for a message or a batch, and what became of each of its messages; `outcome` None: it was not run.
+
+        Without decisions, the messages of a batch are run again one by one.
+        """
         if self._invocations:
             attempt = event.items[0].attempt if event.items else event.attempt
-            fields: dict[str, object] = {"decision": told_decision(decision), "attempt": attempt}
-            if outcome is None and isinstance(decision, Retry | Dead):
-                fields["text"] = decision.error
+            fields: dict[str, object] = {"decision": told_decisions(decisions), "attempt": attempt}
+            if outcome is None:
+                fields["text"] = "; ".join(one.error for one in decisions if isinstance(one, Retry | Dead))
             self._ended(event, outcome, NOT_RUN, fields)
 
     def latest(self, function: str | None) -> list[Entry]:
@@ -211,8 +215,18 @@ def _size(entry: Entry) -> int:
     return ENTRY_BYTES + len(entry.text) + len(entry.traceback)
 
 
-def told_decision(decision: Decision) -> str:
-    """`ack`, `retry in 2.1 s`, `released`, `dead: Attempts`."""
+def told_decisions(decisions: Sequence[Decision]) -> str:
+    """One as it is told alone; of several, how many were decided how."""
+    if not decisions:
+        return "again one by one"
+    told = [_told_decision(decision) for decision in decisions]
+    if len(told) == 1:
+        return told[0]
+    counts = Counter(re.split(r"\W", one, maxsplit=1)[0] for one in told)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _told_decision(decision: Decision) -> str:
     match decision:
         case Ack():
             return "ack"

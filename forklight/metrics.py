@@ -154,6 +154,6 @@ class _Messages:
         )
         for labels, count in self._tally.fires.items():
             fires.add_metric([*labels], count)
-        for timer, late_s in self._tally.lateness_s().items():
+        for timer, late_s in self._tally.lateness_s.items():
             late.add_metric([*timer], late_s)
         yield from (fires, late)

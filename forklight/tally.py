@@ -1,5 +1,7 @@
-"""The tally of what queues and timers report: plain integers, bumped in place, read at scrape."""
+"""The tally of what queues and timers report: plain numbers, changed in place, read at scrape."""
 
+import time
+from collections.abc import Sequence
 from datetime import datetime
 
 from bus import Event, Failed, Outcome
@@ -15,27 +17,25 @@ class Tally:
         self.settled_by: dict[tuple[str, str], int] = {}
         """messages by function and decision: `ack`, `retry`, `release`, `dead`"""
         self.fires: dict[tuple[str, str, str], int] = {}
-        """runs by function, timer, and `ok` or the failure's kind"""
-        self._last_fires: dict[tuple[str, str], tuple[str, str]] = {}
+        """runs by function, timer, and `ok`, the failure's kind or `left`: a drain could not wait for it"""
+        self.lateness_s: dict[tuple[str, str], float] = {}
+        """by function and timer: how long after its scheduled time the latest run was accepted"""
 
-    def settled(self, event: Event, outcome: Outcome | None, decision: Decision) -> None:
-        """A message was settled; `outcome` None: it was not run."""
-        key = (event.function or "", type(decision).__name__.lower())
-        self.settled_by[key] = self.settled_by.get(key, 0) + 1
-        self._journal.settled(event, outcome, decision)
+    def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
+        """Messages were settled; as `Journal.settled`."""
+        for decision in decisions:
+            key = (event.function or "", type(decision).__name__.lower())
+            self.settled_by[key] = self.settled_by.get(key, 0) + 1
+        self._journal.settled(event, outcome, decisions)
 
-    def fired(self, event: Event, outcome: Outcome) -> None:
-        """A timer's run has ended."""
+    def fired(self, event: Event, outcome: Outcome | None, status: int) -> None:
+        """A timer's run has ended; as `Journal.invocation`."""
         if event.timer is not None:
-            function, name = event.function or "", event.timer.name
-            key = (function, name, str(outcome.kind) if isinstance(outcome, Failed) else "ok")
-            self.fires[key] = self.fires.get(key, 0) + 1
-            self._last_fires[function, name] = (event.timer.scheduled_at, event.time)
-        self._journal.invocation(event, outcome, 0)
-
-    def lateness_s(self) -> dict[tuple[str, str], float]:
-        """By function and timer, how long after its scheduled time the latest run began."""
-        return {
-            timer: (datetime.fromisoformat(began) - datetime.fromisoformat(scheduled)).total_seconds()
-            for timer, (scheduled, began) in self._last_fires.items()
-        }
+            timer = (event.function or "", event.timer.name)
+            kind = "left" if outcome is None else str(outcome.kind) if isinstance(outcome, Failed) else "ok"
+            self.fires[*timer, kind] = self.fires.get((*timer, kind), 0) + 1
+            if outcome is not None and outcome.timings.accepted_ns:
+                ago_s = (time.monotonic_ns() - outcome.timings.accepted_ns) / 1e9
+                scheduled_s = datetime.fromisoformat(event.timer.scheduled_at).timestamp()
+                self.lateness_s[timer] = time.time() - ago_s - scheduled_s
+        self._journal.invocation(event, outcome, status)

@@ -150,10 +150,10 @@ def _message(attempt: int = 1, broker: str = "") -> Event:
 def test_a_message_is_one_entry_with_what_became_of_it() -> None:
     journal = _journal()
     failed = Failed(kind="error", code="KeyError", message="'x'", timings=TIMINGS, start="warm")
-    journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), Ack())
-    journal.settled(_message(attempt=2, broker="shop"), failed, Retry(2.14, "error/KeyError: 'x'"))
-    journal.settled(_message(attempt=3), failed, Release(1.0))
-    journal.settled(_message(attempt=5), failed, Dead("Attempts", "error/KeyError: 'x'"))
+    journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), [Ack()])
+    journal.settled(_message(attempt=2, broker="shop"), failed, [Retry(2.14, "error/KeyError: 'x'")])
+    journal.settled(_message(attempt=3), failed, [Release(1.0)])
+    journal.settled(_message(attempt=5), failed, [Dead("Attempts", "error/KeyError: 'x'")])
     done, again, released, dead = journal.latest("greet")
     assert (done.trigger, done.queue, done.attempt, done.outcome, done.decision) == ("queue", "orders", 1, "ok", "ack")
     assert (again.queue, again.attempt, again.decision) == ("orders@shop", 2, "retry in 2.1 s")
@@ -163,7 +163,7 @@ def test_a_message_is_one_entry_with_what_became_of_it() -> None:
 
 def test_a_message_that_was_not_run_says_why() -> None:
     journal = _journal()
-    journal.settled(_message(), None, Dead("MaxHops", "16 handlers in a row"))
+    journal.settled(_message(), None, [Dead("MaxHops", "16 handlers in a row")])
     [entry] = journal.latest("greet")
     assert (entry.outcome, entry.decision, entry.text) == ("unrun", "dead: MaxHops", "16 handlers in a row")
 
@@ -171,9 +171,12 @@ def test_a_message_that_was_not_run_says_why() -> None:
 def test_a_batch_is_one_entry() -> None:
     journal = _journal()
     items = (_message(attempt=3), _message())
-    journal.settled(Event(source="/test", type="forklight.queue", function="greet", items=items), Ok(), Ack())
-    [entry] = journal.latest("greet")
-    assert (entry.queue, entry.messages, entry.attempt) == ("orders", 2, 3)
+    batch = Event(source="/test", type="forklight.queue", function="greet", items=items)
+    journal.settled(batch, Ok(), [Ack(), Dead("Rejected", "no")])
+    journal.settled(batch, Failed(kind="error", code="Rejected", message="no"), [])
+    settled, again = journal.latest("greet")
+    assert (settled.queue, settled.messages, settled.attempt) == ("orders", 2, 3)
+    assert (settled.decision, again.decision) == ("1 ack, 1 dead", "again one by one")
 
 
 def test_an_entry_names_its_timer() -> None:

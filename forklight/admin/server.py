@@ -1,39 +1,59 @@
-"""The admin API: health, readiness, metrics, `ps` and `logs`, over the control socket and, if asked for, over TCP.
+"""The admin API: health, readiness and metrics over the control socket and, if asked for, over TCP; the rest over the
+socket alone: what `ps`, `logs`, `timers` and `dlq` show, and what `invoke`, `send` and `dlq` do.
 
 The control socket is 0600: whoever may use it is who runs the server, or root. The TCP listener is for probes and
-Prometheus, so it has no logs, and it answers only to a Host that names it, because a browser on the same machine would
-otherwise let any page ask (DNS rebinding).
+Prometheus, so it neither tells nor does more, and it answers only to a Host that names it, because a browser on the
+same machine would otherwise let any page ask (DNS rebinding).
 """
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
+from forklight.admin.acting import Acting
+from forklight.admin.answers import Handler, as_json, errors_as_lines
+from forklight.admin.controls import Controls
+from forklight.admin.letters import Letters, number
+from forklight.dead_letter_queues import DeadLetterQueues
 from forklight.journal import Entry, Journal
-from forklight.metrics import CONTENT_TYPE
+from forklight.metrics import CONTENT_TYPE, render_messages
 from forklight.status import Status
+from forklight.timer_status import MOST_UPCOMING
 
 _LAST_ANSWERS_S = 1.0
 """At the end, how long answers may take that are being written."""
+_LARGEST_BODY_BYTES = 64 * 1024 * 1024
+"""What `invoke` and `send` may carry: four times the largest message that RabbitMQ takes by default."""
 
 
 class Admin:
-    """Answers from what the app tells it: `status` and `metrics` are asked at each request."""
+    """Answers from what the app tells it: `status` and `metrics` are asked at each request.
 
-    def __init__(self, status: Callable[[], Status], metrics: Callable[[], bytes], journal: Journal) -> None:
+    They tell of functions; what there is to tell of queues and timers, and to do, comes from `controls`.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        metrics: Callable[[], bytes],
+        journal: Journal,
+        controls: Controls | None = None,
+    ) -> None:
         self._status = status
         self._metrics = metrics
         self._journal = journal
+        self._controls = controls
 
     @contextlib.asynccontextmanager
     async def on_socket(self, path: Path) -> AsyncIterator[None]:
         """Serve everything on a unix socket that only our own user and root can use."""
         _remove(path)  # what a killed predecessor left: whoever holds the state directory's lock owns it
-        runner = _runner(self._app(with_logs=True))
+        runner = _runner(self._app(on_socket=True))
         await runner.setup()
         before = os.umask(0o177)
         try:
@@ -50,7 +70,7 @@ class Admin:
     @contextlib.asynccontextmanager
     async def on_tcp(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve health, readiness and metrics on TCP; yields the port. Raises OSError."""
-        runner = _runner(self._app(with_logs=False))
+        runner = _runner(self._app(on_socket=False))
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -58,14 +78,20 @@ class Admin:
         finally:
             await runner.cleanup()
 
-    def _app(self, *, with_logs: bool) -> web.Application:
-        app = web.Application(middlewares=[] if with_logs else [_known_hosts_only])
+    def _app(self, *, on_socket: bool) -> web.Application:
+        middlewares = [errors_as_lines] if on_socket else [_known_hosts_only]
+        app = web.Application(middlewares=middlewares, client_max_size=_LARGEST_BODY_BYTES)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._scrape)
-        if with_logs:
+        if on_socket:
             app.router.add_get("/status", self._tell)
             app.router.add_get("/logs", self._logs)
+        if on_socket and self._controls is not None:
+            app.router.add_get("/queues", self._queues)
+            app.router.add_get("/timers", self._timers)
+            app.add_routes(Acting(self._controls, self._journal).routes())
+            app.add_routes(Letters(DeadLetterQueues(self._controls.bus, self._controls.triggers)).routes())
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -74,13 +100,31 @@ class Admin:
     async def _ready(self, _request: web.Request) -> web.Response:
         if self._status().draining:
             return web.Response(text="draining\n", status=503)
+        lost = self._controls.lost_stores() if self._controls is not None else []
+        if lost:
+            return web.Response(text=f"not connected: {', '.join(lost)}\n", status=503)
         return web.Response(text="ready\n")
 
     async def _scrape(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+        body = self._metrics()
+        if self._controls is not None:
+            body += render_messages(await self._controls.queue_statuses(), self._controls.tally)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _tell(self, _request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._status()), content_type="application/json")
+        status, controls = self._status(), self._controls
+        if controls is not None:
+            status = replace(status, queues=await controls.queue_statuses(), timers=controls.timer_statuses())
+        return as_json(status)
+
+    async def _queues(self, _request: web.Request) -> web.Response:
+        assert self._controls is not None
+        return as_json(await self._controls.queue_statuses())
+
+    async def _timers(self, request: web.Request) -> web.Response:
+        """Each with up to `?next=` times to come."""
+        assert self._controls is not None
+        return as_json(self._controls.timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         """JSON lines: what the rings hold, and with `?follow=1` what comes, of one function with `?function=`."""
@@ -96,7 +140,8 @@ class Admin:
 
 
 def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S)
+    """A client that leaves takes its `invoke` with it."""
+    return web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S, handler_cancellation=True)
 
 
 def _remove(path: Path) -> None:
@@ -108,9 +153,7 @@ def _line(entry: Entry) -> bytes:
 
 
 @web.middleware
-async def _known_hosts_only(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _known_hosts_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     name = request.host.rpartition(":")[0] or request.host
     is_address = all(part.isdigit() for part in name.split(".")) or name.startswith("[")
     if is_address or name == "localhost":

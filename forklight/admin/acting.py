@@ -1,0 +1,130 @@
+"""What makes something happen: `POST /invoke/FUNCTION` and `POST /send`. Only on the control socket.
+
+The body and its content type are the event's or the message's own; everything else is in the query.
+"""
+
+from asyncio import CancelledError
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+from msgspec.structs import replace
+
+from bus import Event, Outcome
+from bus.message import OURS, Message, Outgoing, event_message, inbox
+from bus.outputs import split_queue
+from forklight.admin.answers import Refused, as_json
+from forklight.admin.controls import Controls
+from forklight.hint import did_you_mean
+from forklight.invoking import cli_event, outcome_as_json
+from forklight.journal import Journal
+from forklight.queue_status import written
+from forklight.units import parse_duration
+
+LONGEST_NAME_BYTES = 200
+"""Of a queue, as in the configuration: RabbitMQ allows 255, and names of ours are made of it."""
+
+
+class Acting:
+    """Invokes functions, fires timers, sends messages."""
+
+    def __init__(self, controls: Controls, journal: Journal) -> None:
+        self._controls = controls
+        self._journal = journal
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """What is served."""
+        return [web.post("/invoke/{function}", self._invoke), web.post("/send", self._send)]
+
+    async def _invoke(self, request: web.Request) -> web.Response:
+        """The outcome as JSON, however it is; with `?timer=NAME` that of firing the timer now (empty: the only one)."""
+        function = request.match_info["function"]
+        if function not in self._controls.functions:
+            hint = did_you_mean(function, self._controls.functions)
+            raise Refused(404, f"there is no function {function!r} here{hint}")
+        if "timer" in request.query:
+            outcome = await self._fire(function, request.query["timer"])
+        else:
+            outcome = await self._call(cli_event(function, await request.read(), _content_type(request)))
+        return web.Response(body=outcome_as_json(outcome), content_type="application/json")
+
+    async def _call(self, event: Event) -> Outcome:
+        try:
+            outcome = await self._controls.bus.call(event)
+        except CancelledError:
+            self._journal.invocation(event, None, 0)
+            raise
+        self._journal.invocation(event, outcome, 0)
+        return outcome
+
+    async def _fire(self, function: str, name: str) -> Outcome:
+        names = [timer.name for timer in self._controls.timers if timer.function == function]
+        if name and name not in names:
+            known = f": its timers are {', '.join(map(repr, names))}" if names else ""
+            raise Refused(404, f"{function} has no timer {name!r}{did_you_mean(name, names) or known}")
+        try:
+            return await self._controls.runner.run(function, name or None)
+        except LookupError as error:
+            raise Refused(404, str(error)) from None
+
+    async def _send(self, request: web.Request) -> web.Response:
+        """Answers once the message is stored: its id, and which functions here consume the queue."""
+        query = request.query
+        name = query.get("queue", "")
+        queue, broker = self._place(name)
+        message = _message(query.get("id"), await request.read(), _content_type(request), _headers(query))
+        outgoing = Outgoing(queue=queue, message=message, delay_s=_delay_s(query.get("delay")), broker=broker)
+        await self._controls.bus.store(broker).publish([outgoing])
+        consumers = [one.function for one in self._controls.triggers if (one.queue, one.broker) == (queue, broker)]
+        known = {written((one.broker, one.queue)) for one in self._controls.triggers}
+        hint = "" if consumers else did_you_mean(name, known)
+        return as_json(
+            {"id": message.id, "queue": written((broker, queue)), "consumers": sorted(set(consumers)), "hint": hint}
+        )
+
+    def _place(self, name: str) -> tuple[str, str]:
+        """The queue and its broker; a name that can only be a mistake is refused."""
+        controls = self._controls
+        queue, broker = split_queue(name, controls.brokers)
+        if not queue or len(queue.encode()) > LONGEST_NAME_BYTES or not queue.isprintable():
+            raise Refused(400, f"{name!r} is no queue: names have 1 to {LONGEST_NAME_BYTES} bytes that can be printed")
+        if queue.startswith("forklight.") and queue not in {inbox(function) for function in controls.functions}:
+            raise Refused(
+                400, f"{name!r} cannot be sent to: of the queues that begin with forklight., only inboxes can"
+            )
+        other = name.rpartition("@")[2]
+        if "@" in name and not broker and not any(one.queue == name for one in controls.triggers):
+            raise Refused(404, f"there is no broker {other!r} here{did_you_mean(other, controls.brokers)}")
+        return queue, broker
+
+
+def _message(message_id: str | None, body: bytes, content_type: str | None, headers: dict[str, Any]) -> Message:
+    event = Event(source="/forklight/cli", type="forklight.queue", datacontenttype=content_type, body=body)
+    if message_id is not None:
+        event = replace(event, id=message_id)
+    message = event_message(event)
+    return replace(message, headers=message.headers | headers)
+
+
+def _headers(query: Any) -> dict[str, Any]:
+    """`header=name=value`, any number of them."""
+    found = {}
+    for text in query.getall("header", ()):
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise Refused(400, f"the header {text!r} is not of the form name=value")
+        if name.lower().startswith(OURS):
+            raise Refused(400, f"the header {name!r} cannot be set: {OURS} is ours")
+        found[name] = value
+    return found
+
+
+def _delay_s(text: str | None) -> float:
+    try:
+        return 0.0 if text is None else parse_duration(text)
+    except ValueError as error:
+        raise Refused(400, f"the delay {text!r} {error}") from None
+
+
+def _content_type(request: web.Request) -> str | None:
+    return request.headers.get("Content-Type")

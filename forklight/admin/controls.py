@@ -1,0 +1,40 @@
+"""What the admin API needs of the running server to look into its queues and timers, and to act."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from bus.bus import Bus
+from forklight.queue_status import lost_stores, queue_statuses
+from forklight.status import QueueStatus, TimerStatus
+from forklight.tally import Tally
+from forklight.timer_status import timer_statuses
+from triggers.queue.settings import QueueTrigger
+from triggers.timer import Timer, TimerRunner
+
+
+class Controls(Struct, frozen=True, kw_only=True):
+    """The parts, as the composition root has made them."""
+
+    bus: Bus
+    functions: Collection[str]
+    brokers: Collection[str]
+    """the names of `[brokers.NAME]`"""
+    triggers: tuple[QueueTrigger, ...]
+    """of all queues, inboxes included"""
+    timers: tuple[Timer, ...]
+    runner: TimerRunner
+    tally: Tally
+
+    async def queue_statuses(self) -> tuple[QueueStatus, ...]:
+        """What lies in the queues, so far as their stores tell in time."""
+        return await queue_statuses(self.bus, self.triggers)
+
+    def timer_statuses(self, count: int = 1) -> tuple[TimerStatus, ...]:
+        """What the timers do, each with up to `count` times to come."""
+        return timer_statuses(self.timers, self.runner.statistics(), datetime.now(UTC), count)
+
+    def lost_stores(self) -> list[str]:
+        """Which stores could not store a message now."""
+        return lost_stores(self.bus, self.brokers)
