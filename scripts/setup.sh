@@ -24,22 +24,24 @@ install_debian_packages() { # install_debian_packages PACKAGE...: those of them 
     "${install[@]}" 2>/dev/null || { apt-get update --quiet=2 && "${install[@]}"; }
 }
 
-key() { # key LOCK: changes with the lock file, the interpreter and where it is
-    { cat "$1" && "$python" -c 'import sys; print(sys.executable, sys.version)'; } | sha256sum | cut -c 1-16
+key() { # key LOCK...: changes with the lock files, the interpreter and where it is
+    { cat "$@" && "$python" -c 'import sys; print(sys.executable, sys.version)'; } | sha256sum | cut -c 1-16
 }
 
-make_environment() { # make_environment LOCK DIRECTORY: with exactly what the lock file names, unless it is there
-    local lock=$1 environment=$2
+make_environment() { # make_environment DIRECTORY LOCK...: with exactly what the lock files name, unless it is there
+    local environment=$1 locks=("${@:2}") lock
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { echo "Forklight needs Python 3.11, $python is $("$python" --version)" >&2 && exit 1; }
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         { echo "$python cannot make virtual environments: install Debian's package python3-venv" >&2 && exit 1; }
     mkdir -p "$(dirname "$environment")"
     exec 9<"$(dirname "$environment")" && flock 9 # two runs at once make it once
-    [[ -f $environment/key && $(<"$environment/key") == "$(key "$lock")" ]] && return
+    [[ -f $environment/key && $(<"$environment/key") == "$(key "${locks[@]}")" ]] && return
     "$python" -m venv --clear "$environment"
-    install_locked "$lock" "$environment/bin/python"
-    key "$lock" >"$environment/key"
+    for lock in "${locks[@]}"; do
+        install_locked "$lock" "$environment/bin/python"
+    done
+    key "${locks[@]}" >"$environment/key"
 }
 
 install_locked() { # install_locked LOCK PYTHON OPTION...: exactly the files whose hashes the lock file has

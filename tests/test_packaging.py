@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+GROUPS: dict[str, Any] = PROJECT["dependency-groups"]
+LOCKS = ROOT / "requirements"
 PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
 
@@ -19,15 +21,24 @@ def test_every_package_is_in_the_wheel() -> None:
     assert there <= set(PACKAGES), "add the missing packages to [tool.hatch.build.targets.wheel] in pyproject.toml"
 
 
-def test_every_dependency_is_locked() -> None:
-    wanted = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
-    names = {re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0] for requirement in wanted}
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/dev.txt").read_text(), flags=re.MULTILINE))
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("dev", PROJECT["project"]["dependencies"] + GROUPS["dev"] + GROUPS["examples"]),
+        ("runtime", PROJECT["project"]["dependencies"]),
+        ("examples", GROUPS["examples"]),
+    ],
+)
+def test_every_dependency_is_locked(lock: str, wanted: list[str | dict[str, str]]) -> None:
+    requirements = [requirement for requirement in wanted if isinstance(requirement, str)]  # others include a group
+    names = {re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0] for requirement in requirements}
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (LOCKS / f"{lock}.txt").read_text(), flags=re.MULTILINE))
     assert names <= locked, "pyproject.toml has new dependencies: run scripts/lock"
 
 
-def test_the_lock_file_names_no_host() -> None:
-    assert "://" not in (ROOT / "requirements/dev.txt").read_text()
+@pytest.mark.parametrize("lock", sorted(path.name for path in LOCKS.iterdir()))
+def test_the_lock_files_name_no_host(lock: str) -> None:
+    assert "://" not in (LOCKS / lock).read_text()
 
 
 @pytest.mark.ordinary_user
