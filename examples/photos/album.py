@@ -15,7 +15,7 @@ import secrets
 import time
 from pathlib import Path
 
-FORMATS = ("jpeg", "png", "gif", "webp")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 FOLDER = Path(os.environ["PHOTOS"])
 ORIGINALS = FOLDER / "originals"
 THUMBNAILS = FOLDER / "thumbnails"
@@ -41,7 +41,7 @@ def uploaded_at(photo):
 
 def original(photo):
     """The path of the original, or None. Any text may be asked for."""
-    return _existing(photo, *(ORIGINALS / f"{photo}.{extension}" for extension in FORMATS))
+    return _existing(photo, *(ORIGINALS / f"{photo}.{name.lower()}" for name in FORMATS))
 
 
 def thumbnail(photo):

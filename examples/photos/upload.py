@@ -8,6 +8,7 @@ import gallery
 from PIL import Image
 
 MAX_PIXELS = 40_000_000
+EXTENSIONS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}  # MPO: of many cameras
 
 # What is over the limit is refused here; Pillow need not warn of it as well.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -40,7 +41,7 @@ def picture_of(event):
 
 
 def checked(body):
-    """Return the picture's format; raise ValueError for what is none. A broken end shows only when it is unpacked."""
+    """Return the extension of its format; raise ValueError for what is no picture. A broken end does not show yet."""
     try:
         picture = Image.open(io.BytesIO(body), formats=album.FORMATS)
         picture.verify()
@@ -48,4 +49,4 @@ def checked(body):
         raise ValueError("This is not a picture that can be read: send a JPEG, PNG, GIF or WebP.") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"{picture.width} by {picture.height} pixels are too many: send at most {MAX_PIXELS:,}.")
-    return picture.format.lower()
+    return EXTENSIONS[picture.format]
