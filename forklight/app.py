@@ -1,7 +1,7 @@
 """The composition root of `forklight serve`: builds every part, gives each what it needs, and ends them in order.
 
-Start: state directory and its lock → code snapshots → journal → stores → process tree → dispatcher → bus → admin →
-triggers. The listener is open before templates are loaded; they load in the background, two at a time.
+Start: state directory and its lock → code snapshots → journal → stores → process tree → dispatcher → bus → triggers →
+admin. The listener is open before templates are loaded; they load in the background, two at a time.
 
 Drain, at SIGTERM or SIGINT: the triggers take nothing more and finish what they have within `drain`, the dispatcher
 finishes what it accepted, then instances, templates and zygotes end, and the stores close last. A second signal ends
@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -21,10 +21,11 @@ import anyio.to_thread
 from msgspec import Struct
 
 from bus.bus import Bus
+from bus.message import inbox
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
-from forklight import metrics
-from forklight.admin import Admin
+from forklight import metrics, queue
+from forklight.admin import Admin, Controls
 from forklight.config import Config
 from forklight.control_socket import socket_path
 from forklight.here import account_of
@@ -33,6 +34,7 @@ from forklight.journal import Format, Journal
 from forklight.state import State
 from forklight.status import Status, function_statuses
 from forklight.stores import Stores, open_stores
+from forklight.tally import Tally
 from forklight.triggers import Triggers, run_triggers
 from forklight.versions import make_guest, make_versions, remove_unused
 from sandbox import isolation
@@ -56,10 +58,7 @@ class App:
         self._tree = tree
         self._dispatcher = dispatcher
         self._started_s = time.monotonic()
-        self._triggers = {
-            name: tuple(f"http {told(route)}" for route in config.routes if route.function == name)
-            for name in config.functions
-        }
+        self._triggers = {name: tuple(_told_triggers(config, name)) for name in config.functions}
 
     def status(self) -> Status:
         """The answer to `ps`."""
@@ -75,6 +74,13 @@ class App:
     def metrics(self) -> bytes:
         """The answer to a scrape."""
         return metrics.render(self._dispatcher, self.status().functions)
+
+
+def _told_triggers(config: Config, name: str) -> Iterator[str]:
+    yield from (f"http {told(route)}" for route in config.routes if route.function == name)
+    queues = (trigger for trigger in config.queues if trigger.function == name and trigger.queue != inbox(name))
+    yield from (f"queue {queue.told(trigger)}" for trigger in queues)
+    yield from (f"timer {timer.schedule.text}" for timer in config.timers if timer.function == name)
 
 
 class _Parts(Struct, frozen=True):
@@ -122,11 +128,13 @@ async def _serve(
     """Run the triggers, wait for a signal, drain."""
     bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
     bus.attach(parts.dispatcher)
-    admin = Admin(parts.app.status, parts.app.metrics, parts.journal)
+    tally = Tally(parts.journal)
     async with contextlib.AsyncExitStack() as stack:
+        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally)
+        triggers = await stack.enter_async_context(running)
+        admin = Admin(parts.app.status, parts.app.metrics, parts.journal, _controls(config, bus, triggers, tally))
         await stack.enter_async_context(admin.on_socket(socket_path(state.path)))
         admin_port = await _listen_admin(admin, config, stack)
-        triggers = await stack.enter_async_context(run_triggers(config, bus, parts.stores.facts, parts.journal))
         options.ready(triggers.http.port, admin_port)
         await anext(signals)
         parts.app.draining = True
@@ -134,6 +142,18 @@ async def _serve(
             draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)
             await anext(signals)
             draining.cancel_scope.cancel()
+
+
+def _controls(config: Config, bus: Bus, triggers: Triggers, tally: Tally) -> Controls:
+    return Controls(
+        bus=bus,
+        functions=frozenset(config.functions),
+        brokers=frozenset(map(str, config.settings.brokers)),
+        triggers=config.queues,
+        timers=config.timers,
+        runner=triggers.timers,
+        tally=tally,
+    )
 
 
 async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:

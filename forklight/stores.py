@@ -21,11 +21,6 @@ class Stores(Struct, frozen=True):
     brokers: dict[str, Store]
     facts: Facts
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether every store could store a message now."""
-        return self.own.is_connected and all(store.is_connected for store in self.brokers.values())
-
 
 @contextlib.asynccontextmanager
 async def open_stores(settings: Settings, state: State) -> AsyncIterator[Stores]:

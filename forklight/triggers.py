@@ -9,6 +9,7 @@ from bus.bus import Bus
 from bus.store import Facts
 from forklight.config import Config
 from forklight.journal import Journal
+from forklight.tally import Tally
 from triggers.http import HttpServer, RouteTable
 from triggers.queue import QueueConsumer
 from triggers.timer import TimerRunner
@@ -32,11 +33,13 @@ class Triggers:
 
 
 @contextlib.asynccontextmanager
-async def run_triggers(config: Config, bus: Bus, facts: Facts, journal: Journal) -> AsyncIterator[Triggers]:
+async def run_triggers(
+    config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally
+) -> AsyncIterator[Triggers]:
     """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError."""
     server = HttpServer(bus, RouteTable(config.routes), config.settings.http, on_invocation=journal.invocation)
-    consumers = tuple(QueueConsumer(bus, trigger, on_invocation=journal.settled) for trigger in config.queues)
-    timers = TimerRunner(bus, facts, config.timers, on_invocation=journal.invocation)
+    consumers = tuple(QueueConsumer(bus, trigger, on_invocation=tally.settled) for trigger in config.queues)
+    timers = TimerRunner(bus, facts, config.timers, on_invocation=tally.fired)
     async with server.run(), timers.running(), anyio.create_task_group() as consuming:
         for consumer in consumers:
             await consuming.start(consumer.serve)
