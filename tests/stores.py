@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from bus.message import Delivery, Message, Outgoing, dead_queue
+from bus.rabbitmq import open_rabbitmq
 from bus.retry import Ack, Decision
 from bus.sqlite import Clocks, open_sqlite
 from bus.store import Consumer, Settlement, Source, Store
@@ -28,7 +29,12 @@ def _sqlite(request: pytest.FixtureRequest) -> StoreFactory:
     return lambda: open_sqlite(path)
 
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest], StoreFactory]] = {"sqlite": _sqlite}
+def _rabbitmq(request: pytest.FixtureRequest) -> StoreFactory:
+    url: str = request.getfixturevalue("amqp_url")
+    return lambda: open_rabbitmq(url)
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], StoreFactory]] = {"rabbitmq": _rabbitmq, "sqlite": _sqlite}
 """By name: how to make a factory for one test, with whatever other fixtures it needs (`request.getfixturevalue`)."""
 
 LIMIT_S = 20.0

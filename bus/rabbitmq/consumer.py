@@ -65,11 +65,18 @@ class RabbitConsumer:
 
     async def resume(self) -> None:
         self._is_paused = False
+        if self._session is not None:
+            await self._start(self._session)
         self._wake()
 
     async def prepare(self) -> None:
         """Raises StoreError if it could not consume now."""
         await self._topology.ensure_queue(self.source.queue, may_make=self.source.declare)
+
+    async def wait_consuming(self) -> None:
+        """Until messages would come if there were any."""
+        while not self.is_consuming:
+            await self._changed.wait()
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -115,6 +122,7 @@ class RabbitConsumer:
                 except StoreError as error:
                     return error
         self._delay_s = _FIRST_DELAY_S
+        self._wake()
         return None
 
     async def _is_known(self, session: Session) -> bool:

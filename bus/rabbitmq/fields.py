@@ -1,6 +1,6 @@
 """AMQP field values without loss: whatever a header holds is read, and written again with its type and value.
 
-pamqp, which encodes and decodes for aio-pika, fails on some of it: bytes that are no text, negative decimals, times
+pamqp, which encodes and decodes for aio-pika, fails on some of it: strings that are not UTF-8, negative decimals, times
 beyond the year 9999, doubles (written in single precision), tables nested a thousand deep. An error there ends the
 connection, and the message that caused it is delivered again on the next one, for ever. So its tables of codecs, one
 function for each type, get ours for these types when this module is imported.
@@ -22,6 +22,10 @@ _LAST_SECOND = 253_402_300_799
 """The end of the year 9999, where `datetime` ends."""
 
 
+class RawText(bytes):
+    """A long string that is not UTF-8. Bytes that are just bytes are what AMQP calls a byte array."""
+
+
 class Instant(int):
     """A timestamp that `datetime` cannot hold, as the number it came as. Often it was milliseconds."""
 
@@ -33,9 +37,9 @@ def decode_table(data: bytes) -> tuple[int, dict[str, Any]]:
         table: Any = decode.field_table(data)[1]
         if not is_deeper(table, DEEPEST):
             return size, table
-    except (ValueError, ArithmeticError, LookupError, RecursionError):
+    except (ValueError, ArithmeticError, LookupError, RecursionError, struct.error):
         pass
-    return size, {UNDECODABLE: bytearray(data[4:size])}
+    return size, {UNDECODABLE: data[4:size]}
 
 
 def is_deeper(value: Any, levels: int) -> bool:
@@ -64,6 +68,21 @@ def decode_decimal(data: bytes) -> tuple[int, decimal.Decimal]:
     """Signed, as the errata to AMQP 0-9-1 have it."""
     places, number = struct.unpack_from(">Bi", data)
     return 5, decimal.Decimal(number).scaleb(-places)
+
+
+def decode_long_text(data: bytes) -> tuple[int, str | RawText]:
+    """A string within headers."""
+    end = 4 + struct.unpack_from(">I", data)[0]
+    try:
+        return end, data[4:end].decode()
+    except UnicodeDecodeError:
+        return end, RawText(data[4:end])
+
+
+def decode_bytes(data: bytes) -> tuple[int, bytes]:
+    """A byte array within headers."""
+    end = 4 + struct.unpack_from(">I", data)[0]
+    return end, data[4:end]
 
 
 def decode_text(data: bytes) -> tuple[int, str]:
@@ -110,11 +129,12 @@ _ENCODERS: tuple[tuple[type, bytes, Callable[[Any], bytes]], ...] = (
     (Instant, b"T", encode_timestamp),
     (datetime.datetime, b"T", encode_timestamp),
     (float, b"d", lambda value: struct.pack(">d", value)),
-    (bytes, b"S", _sized),
+    (RawText, b"S", _sized),
+    (bytes, b"x", _sized),
     (dict, b"F", encode_table),
     (list, b"A", lambda value: _sized(b"".join(map(encode_value, value)))),
 )
 
 decode.METHODS.update(table=decode_table, shortstr=decode_text, timestamp=decode_timestamp)
-decode.TABLE_MAPPING.update({b"T": decode_timestamp, b"D": decode_decimal})
+decode.TABLE_MAPPING.update({b"T": decode_timestamp, b"D": decode_decimal, b"S": decode_long_text, b"x": decode_bytes})
 encode.METHODS.update(table=encode_table, shortstr=encode_text, timestamp=encode_timestamp)

@@ -16,19 +16,7 @@ from msgspec import Struct
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from bus.message import (
-    ATTEMPT,
-    DIED_AT,
-    FIRST_ERROR,
-    FUNCTION,
-    LAST_ERROR,
-    OURS,
-    QUEUE,
-    REASON,
-    STORED_AT,
-    Delivery,
-    Message,
-)
+from bus.message import ATTEMPT, FIRST_ERROR, OURS, STORED_AT, Delivery, Message, dead_message
 from bus.rabbitmq.delays import TO
 from bus.rabbitmq.fields import encode_value
 from bus.retry import Dead, Retry
@@ -37,6 +25,8 @@ ERROR_BYTES = 4096
 """How much of an error a header holds: all headers of a message travel in one frame."""
 PROPERTIES = OURS + "properties"
 """On a message that is looked at: the AMQP properties for which a `Message` has no field. Published, it has them."""
+ANONYMOUS = OURS + "anonymous"
+"""On a message without an id: what it has is aiormq's, which needs one to tell what the broker returns."""
 _BROKERS = frozenset(("x-delivery-count", "x-acquired-count"))
 _DEATHS = frozenset(
     (
@@ -76,9 +66,9 @@ class Origin(Struct, frozen=True):
 def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str] = frozenset()) -> Message:
     """What others see of it: not what the broker or the ladder of delays wrote into it."""
     headers: Headers = properties.headers or {}
-    hidden = without | _BROKERS | (_DEATHS | {TO} if TO in headers else frozenset())
+    hidden = without | _BROKERS | {ANONYMOUS} | (_DEATHS | {TO} if TO in headers else frozenset())
     return Message(
-        id=properties.message_id or None,
+        id=None if ANONYMOUS in headers else properties.message_id or None,
         body=body,
         content_type=properties.content_type or None,
         headers={name: value for name, value in headers.items() if name not in hidden},
@@ -122,10 +112,10 @@ def _number(value: Any) -> float | None:
 
 def letter(message: Message, delay_to: str = "") -> Letter:
     """A message of ours, persistent, sent now; `delay_to` is the queue it is for if it takes the ladder of delays."""
-    headers = {name: value for name, value in message.headers.items() if name not in _DEATHS and name != PROPERTIES}
+    added: Headers = ({TO: delay_to} if delay_to else {}) | ({} if message.id else {ANONYMOUS: True})
     properties = AmqpMessage(
         message.body,
-        headers=headers | ({TO: delay_to} if delay_to else {}),
+        headers=_lasting(message.headers) | added,
         content_type=message.content_type,
         delivery_mode=DeliveryMode.PERSISTENT,
         correlation_id=message.correlation_id,
@@ -162,32 +152,27 @@ def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, 
         EXCHANGE: delivery.exchange,
         ROUTING_KEY: delivery.routing_key,
     }
-    return _copy(original, delivery, added | ({TO: to} if decision.delay_s > 0 else {}))
+    return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
 
 
 def dead_copy(original: Basic.Properties, delivery: Delivery, decision: Dead, function: str) -> Letter:
     """A dead letter: the original headers, and what became of it."""
-    error = shortened(decision.error)
-    added = {
-        FIRST_ERROR: delivery.first_error or error,
-        LAST_ERROR: error,
-        REASON: decision.reason,
-        QUEUE: delivery.queue,
-        FUNCTION: function,
-        ATTEMPT: delivery.attempt,
-        DIED_AT: time.time(),
-    }
-    return _copy(original, delivery, added)
+    dead = dead_message(delivery, function, decision.reason, shortened(decision.error), time.time())
+    return _copy(original, delivery, dead.headers)
 
 
-def _copy(original: Basic.Properties, delivery: Delivery, added: Headers) -> Letter:
+def _copy(original: Basic.Properties, delivery: Delivery, headers: Headers) -> Letter:
     properties = Basic.Properties(
         **{name: getattr(original, name) for name in (*_MORE, "content_type", "correlation_id", "reply_to")},
-        headers={name: value for name, value in delivery.message.headers.items() if name not in _DEATHS} | added,
+        headers=_lasting(headers) | ({} if delivery.message.id else {ANONYMOUS: True}),
         delivery_mode=2,
-        message_id=original.message_id,
+        message_id=delivery.message.id,
     )
     return Letter(properties, delivery.message.body)
+
+
+def _lasting(headers: Headers) -> Headers:
+    return {name: value for name, value in headers.items() if name not in _DEATHS and name != PROPERTIES}
 
 
 def trimmed(copy: Letter, frame_bytes: int) -> tuple[Letter, list[str]]:

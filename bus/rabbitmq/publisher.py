@@ -82,6 +82,7 @@ class Publisher:
     async def _publish(self, parcel: Parcel) -> None:
         if not parcel.letter.fits(self._link.frame_bytes):
             raise StoreError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")
+        await self._topology.ensure_known(parcel.queue)
         if parcel.path:
             await self._topology.ensure_ladder(ladder(parcel.path, parcel.queue))
         if await self._confirmed(parcel):

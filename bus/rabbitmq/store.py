@@ -16,7 +16,7 @@ from bus.message import Outgoing
 from bus.rabbitmq.address import address
 from bus.rabbitmq.consumer import RabbitConsumer
 from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed
-from bus.rabbitmq.link import Link
+from bus.rabbitmq.link import PATIENCE_S, Link
 from bus.rabbitmq.looking import browse, remove
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.session import Lease
@@ -57,6 +57,8 @@ class RabbitStore:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
             try:
+                with anyio.move_on_after(PATIENCE_S):
+                    await consumer.wait_consuming()
                 yield consumer
             finally:
                 self._consumers.discard(consumer)

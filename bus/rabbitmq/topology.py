@@ -16,6 +16,8 @@ from bus.rabbitmq.delays import TO, Binding, Exchange, Piece, Queue
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import StoreError
 
+_REMEMBERED = 10_000
+"""Names of queues that are remembered."""
 _BELIEVED_S = 10.0
 """How long what was made is taken to be there still."""
 
@@ -28,6 +30,7 @@ class Topology:
         self._made_at: dict[Piece, float] = {}
         self._lock = anyio.Lock()
         self._making = anyio.Lock()
+        self._known: set[str] = set()
 
     async def look_up(self, queue: str) -> QueueCommand.DeclareOk | None:
         """The broker's counts of ready messages and of consumers; None if there is no such queue. Raises StoreError."""
@@ -38,15 +41,27 @@ class Topology:
                 except ChannelNotFoundEntity:
                     return None
 
+    async def ensure_known(self, queue: str) -> None:
+        """As `ensure_queue`, but of one that was there once it is believed. Who waits for the same goes on in order."""
+        if queue in self._known:
+            return
+        async with self._making:
+            if queue not in self._known:
+                await self._ensure(queue, may_make=True)
+
     async def ensure_queue(self, queue: str, *, may_make: bool = True) -> None:
         """The queue is there afterwards. Raises StoreError if it is missing and may not be made, or cannot be."""
         async with self._making:
-            if await self.look_up(queue) is None:
-                if not may_make:
-                    raise StoreError(
-                        f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it"
-                    )
-                await self._make_queue(queue)
+            await self._ensure(queue, may_make=may_make)
+
+    async def _ensure(self, queue: str, *, may_make: bool) -> None:
+        if await self.look_up(queue) is None:
+            if not may_make:
+                raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it")
+            await self._make_queue(queue)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known.add(queue)
 
     async def _make_queue(self, queue: str) -> None:
         with store_errors(f"{self._link.place} does not make the queue {queue!r}"):
@@ -76,6 +91,7 @@ class Topology:
     def forget(self) -> None:
         """Something failed that what was made should have made possible: make it again."""
         self._made_at.clear()
+        self._known.clear()
 
     async def _make(self, channel: Channel, piece: Piece) -> None:
         if isinstance(piece, Exchange):

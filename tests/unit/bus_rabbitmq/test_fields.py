@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from bus.rabbitmq.fields import DEEPEST, UNDECODABLE, Instant, decode_table, encode_table, is_deeper
+from bus.rabbitmq.fields import DEEPEST, UNDECODABLE, Instant, RawText, decode_table, encode_table, is_deeper
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda name: len(name.encode()) <= 255)
 TIMES = st.integers(0, 253_402_300_799).map(lambda s: datetime.datetime.fromtimestamp(s, tz=datetime.UTC))
-NOT_TEXT = st.binary(max_size=20).map(lambda data: data + b"\xff")
+NOT_TEXT = st.binary(max_size=20).map(lambda data: RawText(data + b"\xff"))
 DECIMALS = st.builds(
     lambda number, places: Decimal(number).scaleb(-places), st.integers(-(2**31), 2**31 - 1), st.integers(0, 20)
 )
@@ -25,7 +25,7 @@ VALUES = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]))
     | NOT_TEXT
-    | st.binary().map(bytearray)
+    | st.binary()
     | TIMES
     | st.integers(253_402_300_800, 2**64 - 1).map(Instant)
     | st.builds(
@@ -62,7 +62,7 @@ def test_no_bytes_make_decoding_fail(content: bytes) -> None:
 
 def test_what_cannot_be_decoded_is_kept_as_it_is() -> None:
     content = b"\x01\xffV"  # a name that is not UTF-8
-    assert decode_table(struct.pack(">I", 3) + content) == (7, {UNDECODABLE: bytearray(content)})
+    assert decode_table(struct.pack(">I", 3) + content) == (7, {UNDECODABLE: content})
 
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 5000])

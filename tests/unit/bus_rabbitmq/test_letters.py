@@ -98,7 +98,7 @@ def test_a_copy_that_does_not_fit_loses_its_largest_headers() -> None:
 
 
 def test_a_delayed_message_shows_nothing_of_its_way() -> None:
-    properties = letter(Message(headers={"own": 1}), "work").properties
+    properties = letter(Message(id="1", headers={"own": 1}), "work").properties
     assert properties.headers == {"own": 1, TO: "work"}
     properties.headers |= DEATHS
     got = delivery(properties)
@@ -120,6 +120,15 @@ def test_a_digest_leaves_out_what_the_broker_counts() -> None:
     assert digest(original(), b"") == digest(original(headers=FOREIGN | DEATHS | {"x-delivery-count": 3}), b"")
     assert digest(original(), b"") != digest(original(message_id="1"), b"")
     assert digest(original(), b"") != digest(original(), b"1")
+
+
+def test_a_message_without_an_id_stays_without() -> None:
+    properties = letter(Message(body=b"body")).properties
+    properties.message_id = "the library's"
+    assert delivery(properties).message == Message(body=b"body")
+    copy = retry_copy(properties, delivery(properties), Retry(1.0, "e"), "retry").properties
+    copy.message_id = "the library's"
+    assert delivery(copy, is_retry=True).message == Message(body=b"body")
 
 
 def test_a_letter_knows_whether_it_fits() -> None:
