@@ -91,7 +91,7 @@ class RabbitConsumer:
     @contextlib.asynccontextmanager
     async def _open_session(self) -> AsyncIterator[Session]:
         async with self._link.channel() as channel:
-            session = self._session = Session(channel, self.source, self._prefetch, self._wake)
+            session = self._session = Session(self._link, channel, self.source, self._prefetch, self._wake)
             try:
                 yield session
             finally:

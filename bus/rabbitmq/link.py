@@ -70,6 +70,7 @@ class Link:
         self._connection: aio_pika.abc.AbstractConnection | None = None
         self._up = anyio.Event()
         self._down = anyio.Event()
+        self._users: set[anyio.CancelScope] = set()
 
     @property
     def place(self) -> str:
@@ -101,13 +102,22 @@ class Link:
 
     async def connect(self) -> None:
         """Raises StoreError, in one line for a person."""
-        url = self._address.url.update_query(name=f"{self._address.url.query['name']} {self._role}")
-        try:
-            self._connection = await aio_pika.connect(url, timeout=CONNECT_LIMIT_S)
-        except ERRORS as error:
-            raise refusal(self.place, error) from error
+        self._connection = await self._connected()
         self._down = anyio.Event()
         self._up.set()
+
+    async def _connected(self) -> aio_pika.abc.AbstractConnection:
+        url = self._address.url.update_query(name=f"{self._address.url.query['name']} {self._role}")
+        connection = aio_pika.Connection(url)
+        try:
+            await connection.connect(timeout=CONNECT_LIMIT_S)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await connection.close()  # or it closes itself when it is collected, in a task that nobody knows
+            if isinstance(error, ERRORS):
+                raise refusal(self.place, error) from error
+            raise
+        return connection
 
     async def run(self) -> None:
         """Keep it connected until cancelled, then close it."""
@@ -146,13 +156,15 @@ class Link:
         delay_s = _FIRST_DELAY_S
         while True:
             try:
-                await self.connect()
+                connection = await self._connected()
             except StoreError as error:
-                if delay_s == _LONGEST_DELAY_S:
-                    log.warning("%s", error)
                 await anyio.sleep(delay_s)
+                if delay_s < _LONGEST_DELAY_S <= delay_s * 2:
+                    log.warning("%s; trying on", error)
                 delay_s = min(_LONGEST_DELAY_S, delay_s * 2)
             else:
+                self._connection, self._down = connection, anyio.Event()
+                self._up.set()
                 log.info("connected to %s again", self.place)
                 return
 
@@ -160,6 +172,8 @@ class Link:
         """Close the connection that it has, if any."""
         connection, self._connection = self._connection, None
         self._up = anyio.Event()
+        for user in self._users:
+            user.cancel()
         if connection is not None:
             with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
                 await connection.close()
@@ -169,14 +183,35 @@ class Link:
         while self._connection is None:
             await self._up.wait()
 
+    def has(self, channel: Channel) -> bool:
+        """Whether the channel is one of the present connection. Those of a lost one do not always know their end."""
+        transport = self._connection.transport if self._connection else None
+        return transport is not None and channel.connection is transport.connection and not channel.is_closed
+
+    @contextlib.contextmanager
+    def while_up(self) -> Iterator[None]:
+        """Cancels the block if the connection is lost meanwhile, and raises StoreError instead.
+
+        Not all that waits for an answer in aiormq ends with the connection.
+        """
+        with anyio.CancelScope() as scope:
+            self._users.add(scope)
+            try:
+                yield
+            finally:
+                self._users.discard(scope)
+        if scope.cancelled_caught:
+            raise StoreError(f"the connection to {self.place} was lost")
+
     @contextlib.asynccontextmanager
     async def channel(self, *, confirms: bool = False) -> AsyncIterator[Channel]:
         """A channel of its own for the block; what was taken through it and not settled goes back when it ends."""
         channel = await self.open_channel(confirms=confirms)
-        try:
-            yield channel
-        finally:
-            await self.close_channel(channel)
+        with self.while_up():
+            try:
+                yield channel
+            finally:
+                await self._close_channel(channel)
 
     async def open_channel(self, *, confirms: bool = False) -> Channel:
         """Raises StoreError if there is no connection within a short while."""
@@ -188,10 +223,10 @@ class Link:
             with anyio.fail_after(ANSWER_LIMIT_S):
                 return await self._connection.transport.connection.channel(publisher_confirms=confirms)
 
-    async def close_channel(self, channel: Channel) -> None:
-        """Close it, whatever state it is in."""
-        with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
-            await channel.close()
+    async def _close_channel(self, channel: Channel) -> None:
+        if self.has(channel):
+            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
+                await channel.close()
 
 
 def _is_ready(connection: aio_pika.abc.AbstractConnection) -> bool:

@@ -51,7 +51,8 @@ class Publisher:
         self._link = link
         self._topology = topology
         self._limit_s = limit_s
-        self._channel: Channel | None = None
+        self._channels: dict[bool, Channel] = {}
+        """One for the ladder of delays, one for the rest: a queue without a leader holds up all of its channel."""
         self._opening = anyio.Lock()
         self._slots = anyio.Semaphore(_IN_FLIGHT)
         self._ids: dict[str, anyio.Event] = {}
@@ -94,11 +95,11 @@ class Publisher:
     async def _confirmed(self, parcel: Parcel) -> bool:
         """Whether the broker could route it; it has it then."""
         properties = parcel.letter.properties
-        channel = await self._current_channel()
+        channel = await self._channel(delayed=bool(parcel.path))
         unknown = f"{self._link.place} did not confirm a message to {parcel.queue!r}; whether it was stored is unknown"
         async with self._alone(properties.message_id):
             try:
-                with store_errors(unknown), anyio.fail_after(self._limit_s):
+                with store_errors(unknown), anyio.fail_after(self._limit_s), self._link.while_up():
                     await channel.basic_publish(
                         parcel.letter.body,
                         exchange=ENTRY if parcel.path else "",
@@ -107,6 +108,8 @@ class Publisher:
                         mandatory=True,
                     )
             except StoreError as error:
+                if error.__cause__ is None and unknown not in str(error):
+                    raise StoreError(f"{unknown}: {error}") from None
                 if isinstance(error.__cause__, PublishError):
                     return False
                 if isinstance(error.__cause__, DeliveryError):
@@ -131,10 +134,11 @@ class Publisher:
             del self._ids[message_id]
             done.set()
 
-    async def _current_channel(self) -> Channel:
+    async def _channel(self, *, delayed: bool) -> Channel:
         async with self._opening:
             if self._link.is_blocked:
                 raise StoreError(f"{self._link.place} takes no messages: it has too little memory or disk space left")
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._link.open_channel(confirms=True)
-            return self._channel
+            channel = self._channels.get(delayed)
+            if channel is None or not self._link.has(channel):
+                channel = self._channels[delayed] = await self._link.open_channel(confirms=True)
+            return channel

@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 
 from bus.message import Delivery, retry_queue
 from bus.rabbitmq.letters import Origin, delivery_of
-from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, store_errors
+from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Source, StoreError
 
 
@@ -31,7 +31,9 @@ class Lease(Struct, frozen=True, eq=False):
 class Session:
     """`on_change` is called, in the event loop, when there is something new: a message, a free place, an end."""
 
-    def __init__(self, channel: Channel, source: Source, prefetch: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, link: Link, channel: Channel, source: Source, prefetch: int, on_change: Callable[[], None]
+    ) -> None:
         self.source = source
         self.retry_queue = retry_queue(source.function, source.queue)
         self.taken: deque[Delivery] = deque()
@@ -40,6 +42,7 @@ class Session:
         """The tags of those handed out and not settled."""
         self.consumed: dict[str, str] = {}
         """The consumer tag by queue."""
+        self._link = link
         self._channel = channel
         self._on_change = on_change
         self._prefetch = {source.queue: prefetch, self.retry_queue: max(1, prefetch // 2)}
@@ -48,7 +51,7 @@ class Session:
 
     @property
     def is_closed(self) -> bool:
-        return self._channel.is_closed
+        return not self._link.has(self._channel)
 
     @property
     def missing(self) -> list[str]:

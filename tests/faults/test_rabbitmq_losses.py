@@ -1,0 +1,54 @@
+"""RabbitMQ goes away under load in every way there is, and nothing is lost."""
+
+from bus.rabbitmq import open_rabbitmq
+from tests.broker import Node
+from tests.faults.traffic import traffic
+from tests.proxy import proxy_to
+from tests.stores import fresh, source
+from tests.support import until
+
+
+async def test_the_broker_is_killed(rabbitmq: Node) -> None:
+    async with open_rabbitmq(rabbitmq.fresh_url()) as store, traffic(store, source(fresh())) as flow:
+        rabbitmq.kill()
+        await until(lambda: not store.is_connected)
+        assert not any(consumer.is_consuming for consumer in flow.consumers)
+        await rabbitmq.wait_back()
+        await flow.wait_consuming()
+
+
+async def test_the_broker_is_restarted_five_times(rabbitmq: Node) -> None:
+    async with open_rabbitmq(rabbitmq.fresh_url()) as store, traffic(store, source(fresh()), faults=5) as flow:
+        for _ in range(5):
+            await rabbitmq.wait_restart()
+            await flow.wait_consuming()
+            await flow.wait_flowing()
+
+
+async def test_the_broker_closes_all_connections(rabbitmq: Node) -> None:
+    async with open_rabbitmq(rabbitmq.fresh_url()) as store, traffic(store, source(fresh())) as flow:
+        await rabbitmq.wait_connections_closed()
+        await flow.wait_consuming()
+
+
+async def test_the_network_is_cut(rabbitmq: Node) -> None:
+    async with proxy_to(rabbitmq.port) as proxy:
+        url = rabbitmq.fresh_url().replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+        async with open_rabbitmq(url) as store, traffic(store, source(fresh())) as flow:
+            before = proxy.connections
+            proxy.cut()
+            await until(lambda: not store.is_connected)
+            proxy.mend()
+            await flow.wait_consuming()
+            assert proxy.connections == before + 2
+
+
+async def test_the_network_swallows_everything(rabbitmq: Node) -> None:
+    """No side closes anything: whether the other is alive has to be asked."""
+    async with proxy_to(rabbitmq.port) as proxy:
+        url = rabbitmq.fresh_url().replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+        async with open_rabbitmq(url, confirm_limit_s=2.0) as store, traffic(store, source(fresh())) as flow:
+            proxy.freeze()
+            await until(lambda: not any(consumer.is_consuming for consumer in flow.consumers))
+            proxy.mend()
+            await flow.wait_consuming()
