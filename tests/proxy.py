@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
+from ssl import SSLContext
 
 
 class Proxy:
@@ -66,8 +67,8 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxy_to(port: int) -> AsyncIterator[Proxy]:
-    """A proxy to the server that listens on `port`."""
+async def proxy_to(port: int, context: SSLContext | None = None) -> AsyncIterator[Proxy]:
+    """A proxy to the server that listens on `port`; with a context it speaks TLS with its clients."""
     proxy = Proxy(port)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +77,7 @@ async def proxy_to(port: int) -> AsyncIterator[Proxy]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

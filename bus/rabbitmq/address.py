@@ -51,8 +51,11 @@ def _diagnosis(error: BaseException) -> tuple[str, str]:
             "it refuses this user or password",
             "check both in the URL (guest may connect from the broker's host only)",
         )
-    if "vhost" in text:
-        return text, "make the virtual host and give the user permissions there, or name another one in the URL"
+    if "Connection.OpenOk" in text:  # all that aiormq tells of it
+        return (
+            "it does not let us into the virtual host",
+            "make it and give the user permissions there, or name another one in the URL",
+        )
     if "certificate" in text.lower() or "ssl" in text.lower():
         return text, "check the certificates; ?cafile=FILE in the URL names the authority to trust"
     if "refused" in text.lower() or "Errno 111" in text or "Connect call failed" in text:

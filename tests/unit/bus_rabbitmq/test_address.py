@@ -1,5 +1,5 @@
 import pytest
-from aio_pika.exceptions import AMQPConnectionError, ConnectionClosed, ProbableAuthenticationError
+from aio_pika.exceptions import AMQPConnectionError, InvalidFrameError, ProbableAuthenticationError
 
 from bus.rabbitmq.address import address, refusal
 from bus.store import StoreError
@@ -31,7 +31,7 @@ def test_no_url_of_a_broker(text: str) -> None:
         (AMQPConnectionError(111, "Connection refused"), "is RabbitMQ running"),
         (AMQPConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "cafile"),
         (ProbableAuthenticationError("ACCESS_REFUSED\nsee the log"), "user or password"),
-        (ConnectionClosed(530, "NOT_ALLOWED - vhost shop not found"), "make the virtual host"),
+        (InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"), "into the virtual host; make it"),
         (AMQPConnectionError("Server connection unexpectedly closed"), "AMQP port"),
         (RuntimeError("odd"), "odd"),
     ],
