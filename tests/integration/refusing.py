@@ -1,0 +1,41 @@
+"""A store that is away for a moment: what is asked of it reaches the real one, but for the first settlements."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from bus.message import Outgoing
+from bus.store import Consumer, QueueStatistics, Settlement, Source, Store, Stored, StoreError
+
+
+class Refusing:
+    """Refuses to settle so many `times`; the messages stay leased, as the contract has it."""
+
+    def __init__(self, store: Store, times: int) -> None:
+        self._store = store
+        self._times = times
+        self.refused = 0
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        if self.refused < self._times:
+            self.refused += 1
+            raise StoreError("the store is away")
+        await self._store.settle(settlements)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        await self._store.publish(messages)
+
+    def consume(self, source: Source, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        return self._store.consume(source, prefetch)
+
+    async def statistics(self, queue: str) -> QueueStatistics:
+        return await self._store.statistics(queue)
+
+    async def browse(self, queue: str, limit: int) -> list[Stored]:
+        return await self._store.browse(queue, limit)
+
+    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
+        return await self._store.take_out(queue, keys, into)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._store.is_connected
