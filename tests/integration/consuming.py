@@ -1,5 +1,6 @@
 """What tests of the queue trigger share: a function on queues of a real store, and what became of all."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -16,7 +17,7 @@ from bus.retry import Ack, Decision, RetryPolicy
 from bus.store import Store
 from sandbox.spec import FunctionSpec
 from tests.integration.serving import Served, serving
-from tests.stores import StoreFactory, message, to
+from tests.stores import LIMIT_S, StoreFactory, browsed, message, to
 from tests.support import Bench, until
 from triggers.queue import QueueConsumer, QueueTrigger
 
@@ -72,15 +73,17 @@ class Consuming:
         await until(lambda: self._ended() >= count)
 
     async def dead(self, queue: str, count: int) -> list[Message]:
-        """The dead letters of a queue, of which there have to be so many."""
-        found = await self.store.browse(f"{queue}.dead", count + 1)
-        assert len(found) == count, found
-        return [each.message for each in found]
+        """The dead letters of a queue, once there are so many."""
+        return await browsed(self.store, f"{queue}.dead", count)
 
-    async def left(self, queue: str) -> int:
-        """How many messages the queue still has, in whatever state."""
-        statistics = await self.store.statistics(queue)
-        return statistics.ready + statistics.running + (statistics.delayed or 0)
+    async def wait_left(self, queue: str, *, ready: int = 0, running: int = 0) -> None:
+        """Wait until the queue has so many messages; a broker may take a moment to tell."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                found = await self.store.statistics(queue)
+                if (found.ready, found.running) == (ready, running) and not found.delayed:
+                    return
+                await asyncio.sleep(0.01)
 
     def _ended(self) -> int:
         return sum(one.acked + one.dead for one in (each.statistics() for each in self.consumers))

@@ -28,7 +28,7 @@ async def test_outputs_of_a_failure_are_dropped(bench: Bench, stores: StoreFacto
         await running.send(queue, {"send": [[bills, "a"]], "spawn": [1], "fail": True})
         await running.settled(1)
         assert len(await running.dead(queue, 1)) == 1
-        assert await running.left(bills) == 0
+        await running.wait_left(bills)
     assert [event.queue is not None for event, *_ in running.reports] == [True] * 3, "nothing was spawned"
 
 
@@ -38,7 +38,7 @@ async def test_a_function_that_sends_to_itself_is_stopped(bench: Bench, stores: 
         await running.send(queue, "round")
         await running.settled(5)
         [letter] = await running.dead(queue, 1)
-        assert await running.left(queue) == 0
+        await running.wait_left(queue)
     assert [event.hops for event, *_ in running.reports] == [0, 1, 2, 3, 4]
     assert [outcome is None for outcome in running.outcomes()] == [False] * 4 + [True]
     assert (letter.body, letter.headers[REASON]) == (b"round", "MaxHops")
@@ -61,7 +61,7 @@ async def test_a_store_that_does_not_settle_is_asked_again(bench: Bench, stores:
         async with consuming(served, refusing, trigger(queue)) as running:
             [sent] = await running.send(queue, {"send": [[bills, "a"]]})
             await running.settled(1)
-            assert await running.left(queue) == 0
+            await running.wait_left(queue)
             assert [each.message.body for each in await drain(store, bills, 1)] == [b"a"]
     assert (refusing.refused, running.decided(sent)) == (2, [ACK])
     assert len(running.reports) == 1, "the handler ran once"

@@ -15,14 +15,11 @@ async def test_messages_wait_in_the_store_while_the_function_is_throttled(bench:
     with closed_gate() as gate:
         async with working(bench, stores, spec, trigger(queue), max_instances=1, max_waiting=0) as running:
             sent = await running.send(queue, *[gate.path] * 6)
-            await until(
-                lambda: running.consumer.statistics().released >= 3 and not running.consumer.statistics().consuming
-            )
-            statistics = await running.store.statistics(queue)
-            assert (statistics.running, statistics.ready) == (1, 5), "all but the one that runs are back in their store"
+            await until(lambda: running.consumer.statistics().released)
+            await running.wait_left(queue, ready=5, running=1)  # all but the one that runs are back in their store
             gate.release(6)
             await running.settled(6)
-            assert await running.left(queue) == 0
+            await running.wait_left(queue)
             assert running.consumer.statistics().dead == running.consumer.statistics().retried == 0
     for each in sent:
         *before, last = running.decided(each)
@@ -36,12 +33,10 @@ async def test_messages_wait_in_the_store_while_the_function_cannot_load(bench: 
     async with working(bench, stores, bench.spec("pool_mended"), trigger(queue)) as running:
         sent = await running.send(queue, *range(6))
         await until(lambda: running.consumer.statistics().released and not running.consumer.statistics().consuming)
-        await until(lambda: not running.consumer.statistics().running)
-        statistics = await running.store.statistics(queue)
-        assert (statistics.running, statistics.ready) == (0, 6)
+        await running.wait_left(queue, ready=6)
         (bench.code / "pool_mended" / "function.py").write_text("def handler(event):\n    return 'mended'\n")
         await running.settled(6)
-        assert await running.left(queue) == 0
+        await running.wait_left(queue)
     assert [running.decided(each)[-1] for each in sent] == [ACK] * 6
     assert {event.attempt for event, *_ in running.reports} == {1}
 
@@ -55,7 +50,7 @@ async def test_messages_stay_in_the_store_while_the_server_drains(bench: Bench, 
         await until(lambda: running.consumer.statistics().released)
         async with asyncio.timeout(10):
             await running.consumer.drain(5.0)
-        assert (await running.store.statistics(queue)).ready == 6
+        await running.wait_left(queue, ready=6)
     async with working(bench, stores, spec, trigger(queue)) as running:
         await running.settled(6)
     assert sorted(event.id for event, *_ in running.reports) == sorted(sent)
