@@ -4,6 +4,7 @@ Headers follow the CloudEvents naming that RabbitMQ users have (`ce-`, as Knativ
 are `forklight-`, and a handler's own headers can set anything but those.
 """
 
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct
@@ -116,7 +117,7 @@ def output_message(output: Output, event: Event, number: int) -> Message:
 
     The id is the handler's, or one that is the same in every attempt, so that a receiver can tell a duplicate.
     """
-    message_id = output.id or f"{event.id}-{number}"
+    message_id = output.id or _output_id(event.id, number)
     kind = "forklight.call" if output.kind == "spawn" else "forklight.queue"
     caller = event.function or "" if output.kind == "spawn" else ""
     own = {name: value for name, value in output.headers.items() if not name.lower().startswith(OURS)}
@@ -128,6 +129,13 @@ def output_message(output: Output, event: Event, number: int) -> Message:
         | own
         | _lineage(event.hops + 1, event.traceparent, caller),
     )
+
+
+def _output_id(event_id: str, number: int) -> str:
+    """An event's id may be of any length, a message's has room for 255 bytes in AMQP."""
+    if len(event_id.encode(errors="replace")) > 200:
+        event_id = sha256(event_id.encode(errors="replace")).hexdigest()
+    return f"{event_id}-{number}"
 
 
 def _attributes(event_id: str, source: str, event_type: str) -> dict[str, Any]:

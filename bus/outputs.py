@@ -5,13 +5,16 @@ from collections.abc import Collection
 from bus.event import Event
 from bus.message import Outgoing, inbox, output_message
 from bus.outcome import Ok, Output
+from bus.retry import LONGEST_DELAY_S
 
-MAX_QUEUE_BYTES = 255
-"""Of a queue's name in UTF-8, as AMQP 0-9-1 has it (§3.1.4)."""
+MAX_NAME_BYTES = 255
+"""Of the name of a queue or a header, an id, a media type, in UTF-8: the short strings of AMQP 0-9-1 (§4.2.5.3)."""
+MAX_HEADERS_BYTES = 64 * 1024
+"""Of all headers of one message: on a broker they share a frame of 128 KiB with what retries and death add."""
 
 
 class UnroutableError(Exception):
-    """An output names what does not exist here, or no store could have; another attempt would end the same."""
+    """An output goes where nothing is, or is what not every store can hold; another attempt would end the same."""
 
 
 def outgoing(outcome: Ok, event: Event, functions: Collection[str], brokers: Collection[str]) -> tuple[Outgoing, ...]:
@@ -30,6 +33,7 @@ def split_queue(name: str, brokers: Collection[str]) -> tuple[str, str]:
 def _outgoing(
     output: Output, event: Event, number: int, functions: Collection[str], brokers: Collection[str]
 ) -> Outgoing:
+    _check_size(output)
     message = output_message(output, event, number)
     if output.kind == "publish":
         raise UnroutableError(f"publish to {output.name!r}: this version has no topics; send to a queue or spawn")
@@ -38,9 +42,34 @@ def _outgoing(
             raise UnroutableError(f"spawn of {output.name!r}: there is no such function here")
         return Outgoing(queue=inbox(output.name), message=message, delay_s=output.delay_s)
     queue, broker = split_queue(output.name, brokers)
-    length_bytes = len(queue.encode(errors="replace"))
-    if length_bytes == 0:
+    if not queue:
         raise UnroutableError(f"send to {output.name!r}: the queue has no name")
-    if length_bytes > MAX_QUEUE_BYTES:
-        raise UnroutableError(f"send to a queue whose name is {length_bytes} bytes: {MAX_QUEUE_BYTES} is the most")
+    _check_name(output, "the queue's name", queue)
     return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)
+
+
+def _check_size(output: Output) -> None:
+    """A store that refuses is asked again until it accepts: so it is never asked for what it will always refuse."""
+    _check_name(output, "the id", output.id or "")
+    _check_name(output, "the content type", output.content_type)
+    if output.delay_s > LONGEST_DELAY_S:
+        days = LONGEST_DELAY_S / 86400
+        raise UnroutableError(
+            f"{output.kind} to {output.name!r:.100}: a delay of {output.delay_s:g} s: {days:g} days is the most"
+        )
+    headers_bytes = 0
+    for name, value in output.headers.items():
+        _check_name(output, "a header's name", name)
+        headers_bytes += len(name.encode()) + len(value.encode())
+    if headers_bytes > MAX_HEADERS_BYTES:
+        raise UnroutableError(
+            f"{output.kind} to {output.name!r:.100}: headers of {headers_bytes} bytes: {MAX_HEADERS_BYTES} is the most"
+        )
+
+
+def _check_name(output: Output, what: str, name: str) -> None:
+    length_bytes = len(name.encode())
+    if length_bytes > MAX_NAME_BYTES:
+        raise UnroutableError(
+            f"{output.kind} to {output.name!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"
+        )

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 from bus.outcome import Failed, Outcome
 
 BACKOFF_LIMIT_S = 300.0
+LONGEST_DELAY_S = 30 * 86400.0
+"""No message is held back for longer, whatever its handler asks for: every store can do as much."""
 _PAUSE_S = 1.0
 """How long nothing more is taken after a failure that was not the message's, if nothing says how long."""
 
@@ -65,7 +67,7 @@ def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, dr
     if not isinstance(outcome, Failed):
         return Ack()
     if outcome.kind in ("throttled", "load", "store"):
-        return Release(_PAUSE_S if outcome.retry_after_s is None else outcome.retry_after_s)
+        return Release(_PAUSE_S if outcome.retry_after_s is None else min(BACKOFF_LIMIT_S, outcome.retry_after_s))
     if (outcome.kind, outcome.code) == ("crash", "InstanceKilled"):
         return Release(0.0)
     error = f"{outcome.kind}/{outcome.code}: {outcome.message}"
@@ -81,7 +83,7 @@ def retry_or_dead(
     """An attempt that counted has failed; `after_s` is what the handler asked for instead of the back-off."""
     if attempt >= policy.attempts:
         return Dead("Attempts", error)
-    delay_s = backoff_s(attempt, policy, draw) if after_s is None else after_s
+    delay_s = backoff_s(attempt, policy, draw) if after_s is None else min(LONGEST_DELAY_S, after_s)
     if policy.max_age_s is not None and age_s + delay_s > policy.max_age_s:
         return Dead("MaxAge", error)
     return Retry(delay_s, error)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.stores import KINDS, StoreFactory
 from tests.support import Bench, hosted_tree
 
 
@@ -12,3 +13,9 @@ async def bench() -> AsyncIterator[Bench]:
     """A running process tree over `tests/functions`."""
     async with hosted_tree() as running:
         yield running
+
+
+@pytest.fixture(params=sorted(KINDS))
+def stores(request: pytest.FixtureRequest) -> StoreFactory:
+    """Opens the store of the test, again and again the same one; each test runs once for every kind of store."""
+    return KINDS[request.param](request)

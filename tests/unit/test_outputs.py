@@ -1,4 +1,7 @@
+from typing import Any
+
 import pytest
+from msgspec import structs
 
 from bus.event import Event
 from bus.message import Outgoing
@@ -38,7 +41,7 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
     [
         ("spawn", "nobody", "there is no such function here"),
         ("publish", "news", "this version has no topics"),
-        ("send", "q" * 256, "256 bytes"),
+        ("send", "q" * 256, "the queue's name is 256 bytes: 255 is the most"),
         ("send", "ä" * 128 + "@shop", "256 bytes"),
         ("send", "@shop", "has no name"),
     ],
@@ -46,3 +49,26 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
 def test_what_can_go_nowhere_is_an_error_and_never_silence(kind: str, name: str, told: str) -> None:
     with pytest.raises(UnroutableError, match=told):
         routed(output("send", "bills"), output(kind, name))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"id": "i" * 256}, "the id is 256 bytes"),
+        ({"content_type": "t" * 256}, "the content type is 256 bytes"),
+        ({"delay_s": 1e300}, "a delay of 1e[+]300 s: 30 days is the most"),
+        ({"headers": {"n" * 256: ""}}, "a header's name is 256 bytes"),
+        ({"headers": {str(number): "x" * 1000 for number in range(66)}}, "headers of 66122 bytes: 65536 is the most"),
+    ],
+)
+def test_no_store_is_asked_for_what_one_of_them_would_always_refuse(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(UnroutableError, match=told):
+        routed(structs.replace(output("spawn", "report"), **fields))
+
+
+def test_an_output_has_an_id_that_fits_however_long_its_events_is() -> None:
+    events = [structs.replace(EVENT, id=name * 10_000) for name in ("a", "b")]
+    ids = [outgoing(Ok(outputs=(output("send", "q"),)), event, (), ())[0].message.id or "" for event in events * 2]
+    assert ids[:2] == ids[2:]
+    assert ids[0] != ids[1]
+    assert len(ids[0]) <= 255

@@ -28,7 +28,7 @@ MAX_BATCH_HEAD_BYTES = 960 * 1024
 """Of all events of a batch: a frame's header may have 1 MiB, of which the batch itself needs little."""
 
 _TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,200})?", re.ASCII
 )
 
 

@@ -8,7 +8,7 @@ of its messages is bad: then each is run alone, within the same attempt, so that
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Struct, ValidationError, json
 
 from bus.event import Event
 from bus.message import Delivery, Outgoing
@@ -98,5 +98,7 @@ def _listed(outcome: Ok) -> Any:
         return None
     try:
         return json.decode(outcome.body, type=_Answer).failures
-    except (DecodeError, UnicodeDecodeError, RecursionError):
+    except ValidationError:
         return None  # some other value in which the word occurs
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return False  # as an id that has a lone surrogate, which JSON can write and nobody can have sent

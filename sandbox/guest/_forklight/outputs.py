@@ -88,3 +88,14 @@ def _check(kind: str, name: str, output_id: str | None, headers: dict[str, str])
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"{kind}: headers must be texts by name, not {key!r:.40}: {value!r:.40}")
+    for text in (name, output_id or "", *headers, *headers.values()):
+        if not _is_utf8(text):
+            raise ValueError(f"{kind}: {text!r:.40} has a lone surrogate, which is not UTF-8")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

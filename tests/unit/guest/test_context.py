@@ -70,6 +70,10 @@ WRONG: list[tuple[Send, type[Exception], str]] = [
     (lambda context: context.publish(None, 1), TypeError, "publish: the name"),  # type: ignore[arg-type]
     (lambda context: context.spawn("f", 1, id=""), TypeError, "spawn: the id"),
     (lambda context: context.send("q", 1, headers={"a": 1}), TypeError, "headers must be texts"),  # type: ignore[dict-item]
+    (lambda context: context.send("q\udc80", 1), ValueError, "send: 'q\\\\udc80' has a lone surrogate"),
+    (lambda context: context.spawn("f", 1, id="\udc80"), ValueError, "has a lone surrogate"),
+    (lambda context: context.send("q", 1, headers={"a": "\udc80"}), ValueError, "has a lone surrogate"),
+    (lambda context: context.send("q", 1, headers={"\udc80": ""}), ValueError, "has a lone surrogate"),
     (lambda context: context.send("q", 1, headers=[1]), TypeError, "headers must be a dict"),  # type: ignore[arg-type]
     (lambda context: context.send("q", 1, delay=-1), ValueError, "finite and not negative"),
     (lambda context: context.send("q", 1, delay=float("nan")), ValueError, "finite and not negative"),

@@ -41,8 +41,6 @@ def told(decisions: list[Decision] | OneByOne) -> list[str]:
         returned({"other": {"failures": ["a"]}}),
         returned([{"failures": ["a"]}]),
         Ok(body=b'the "failures" were none', content_type="text/plain"),
-        Ok(body=b'{"failures"', content_type="application/json"),
-        Ok(body=b"[" * 100_000 + b'"failures"', content_type="application/json"),
     ],
 )
 def test_a_batch_that_lists_no_failures_is_done(outcome: Ok) -> None:
@@ -65,6 +63,14 @@ def test_failures_that_nobody_can_read_fail_the_whole_batch(failures: Any) -> No
     assert isinstance(decisions, list)
     assert isinstance(decisions[0], Retry)
     assert decisions[0].error.startswith("error/MalformedFailures: the handler's `failures`")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"failures":["\\udc80"]}', b'{"failures":["\xff"]}', b'{"failures"', b'{"failures":' + b"[" * 100_000]
+)
+def test_failures_that_are_no_json_fail_the_whole_batch(body: bytes) -> None:
+    decisions = decide_batch(Ok(body=body, content_type="application/json"), TRIED, POLICY)
+    assert told(decisions) == ["Retry", "Retry", "Dead"]
 
 
 def test_messages_that_share_a_listed_id_have_all_failed() -> None:
