@@ -20,7 +20,9 @@ async def test_messages_wait_in_the_store_while_the_function_is_throttled(bench:
             gate.release(6)
             await running.settled(6)
             await running.wait_left(queue)
-            assert running.consumer.statistics().dead == running.consumer.statistics().retried == 0
+            statistics = running.consumer.statistics()
+            assert statistics.dead == statistics.retried == 0
+            assert statistics.released <= 6 * 4, "it waits and does not circle"
     for each in sent:
         *before, last = running.decided(each)
         assert last == ACK
