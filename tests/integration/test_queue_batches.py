@@ -34,6 +34,18 @@ async def test_a_full_batch_runs_at_once(bench: Bench, stores: StoreFactory) -> 
         assert sorted(seen) == sorted(ids for ids, _ in ran), "the handler saw what was settled"
 
 
+async def test_messages_that_come_one_by_one_fill_one_batch(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    consumed = trigger(queue, batch=3, batch_window_s=FOREVER_S)
+    async with working(bench, stores, bench.spec("queue", "batched"), consumed) as running:
+        sent = []
+        for number in (1, 2, 3):
+            sent += await running.send(queue, number)
+            await running.wait_left(queue, running=number % 3)
+        await running.settled(3)
+    assert batches(running) == [(sent, [ACK] * 3)]
+
+
 async def test_a_batch_runs_when_its_window_has_passed(bench: Bench, stores: StoreFactory) -> None:
     queue = fresh()
     consumed = trigger(queue, batch=5, batch_window_s=0.05)

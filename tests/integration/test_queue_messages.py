@@ -115,6 +115,17 @@ async def test_what_no_handler_can_be_given_is_dead_at_once(bench: Bench, stores
     assert {letter.headers[REASON] for letter in letters} == {"Undecodable"}
 
 
+async def test_a_message_without_an_id_has_one_from_here_to_its_dead_letter(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    async with working(bench, stores, bench.spec("queue", "picky"), trigger(queue)) as running:
+        await running.store.publish(to(queue, Message(body=b'"bad"', content_type="application/json")))
+        await running.settled(1)
+        [letter] = await running.dead(queue, 1)
+    ids = [event.id for event, *_ in running.reports]
+    assert all(ids)
+    assert letter.id == ids[-1]
+
+
 async def test_a_message_that_is_too_old_is_not_run(bench: Bench, stores: StoreFactory) -> None:
     queue = fresh()
     policy = RetryPolicy(max_age_s=60.0)
