@@ -2,9 +2,10 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from forklight.control_socket import socket_path
@@ -12,6 +13,14 @@ from forklight.control_socket import socket_path
 
 class NoServer(Exception):
     """No server answers for this state directory; the message says which and what to do."""
+
+
+class Refused(Exception):
+    """The server refused; its own line says why, and its status what kind of mistake it was."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -26,24 +35,56 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def get(state: Path, resource: str) -> bytes:
-    """The body of one answer. Raises NoServer."""
-    with _answer(state, resource, timeout_s=10.0) as response:
+Query = Sequence[tuple[str, str]]
+
+
+def get(state: Path, resource: str, query: Query = ()) -> bytes:
+    """The body of one answer. Raises NoServer and Refused."""
+    with _answer(state, "GET", _target(resource, query), timeout_s=10.0) as response:
+        return response.read()
+
+
+def post(
+    state: Path,
+    resource: str,
+    body: bytes,
+    content_type: str | None,
+    *,
+    query: Query = (),
+    timeout_s: float | None = 60.0,
+) -> bytes:
+    """The same for what makes something happen. Raises NoServer and Refused."""
+    headers = {"Content-Type": content_type} if content_type is not None else {}
+    with _answer(state, "POST", _target(resource, query), timeout_s=timeout_s, body=body, headers=headers) as response:
         return response.read()
 
 
 def lines(state: Path, resource: str, **query: str) -> Iterator[bytes]:
-    """The lines of an answer as they come, for as long as the server sends them. Raises NoServer."""
-    with _answer(state, f"{resource}?{urlencode(query)}", timeout_s=None) as response:
+    """The lines of an answer as they come, for as long as the server sends them. Raises NoServer and Refused."""
+    with _answer(state, "GET", _target(resource, list(query.items())), timeout_s=None) as response:
         yield from iter(response.readline, b"")
 
 
+def _target(resource: str, query: Query) -> str:
+    return f"{resource}?{urlencode(query)}" if query else resource
+
+
 @contextmanager
-def _answer(state: Path, resource: str, timeout_s: float | None) -> Iterator[http.client.HTTPResponse]:
+def _answer(
+    state: Path,
+    method: str,
+    target: str,
+    *,
+    timeout_s: float | None,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[http.client.HTTPResponse]:
     try:
         with closing(_UnixConnection(socket_path(state), timeout_s)) as connection:
-            connection.request("GET", resource)
+            connection.request(method, target, body, dict(headers))
             with connection.getresponse() as response:
+                if response.status >= 400:
+                    raise Refused(response.status, response.read().decode(errors="replace").strip())
                 yield response
     except (FileNotFoundError, ConnectionRefusedError):
         raise NoServer(f"no server runs on {state}: start one with forklight serve, or name its --state") from None

@@ -76,6 +76,9 @@ class DeadLetterQueues:
     async def _move_all(self, queue: str | None, *, replays: bool) -> Moved:
         moved = left = 0
         for place in self._places(queue):
+            if not replays and queue in (None, written(place)):
+                moved += await self._store(place).take_out(place[1], None)
+                continue
             count, behind = await self._move(place, lambda one: queue is None or belongs(one, queue), replays=replays)
             moved, left = moved + count, left + behind
         return Moved(moved=moved, left=left)

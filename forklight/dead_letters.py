@@ -112,9 +112,9 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
 
 
 def find(letters: Sequence[DeadLetter], name: str) -> DeadLetter:
-    """The one with this id or key, or whose id alone begins so. Raises LetterError."""
-    exact = [letter for letter in letters if name in (letter.id, letter.key)]
-    found = exact or [letter for letter in letters if name and letter.id.startswith(name)]
+    """The one with this id; else the only one with this key or with an id that begins so. Raises LetterError."""
+    exact = [letter for letter in letters if name == letter.id]
+    found = exact or [letter for letter in letters if name and (name == letter.key or letter.id.startswith(name))]
     if not found:
         raise LetterError(f"there is no dead letter {name!r}")
     if len(found) > 1:

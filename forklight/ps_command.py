@@ -1,49 +1,52 @@
 """`forklight ps` and `forklight logs`: what a running server tells over its control socket."""
 
-import os
 import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from forklight.client import NoServer, get, lines
-from forklight.config import FILE_NAME
+from forklight.asking import asked, config_option, print_table, state_of, state_option
+from forklight.client import get, lines
 from forklight.formats import as_text
 from forklight.journal import Entry
-from forklight.state import state_path
-from forklight.status import FunctionStatus, Status
+from forklight.status import FunctionStatus, QueueStatus, Status, TimerStatus
+from forklight.timers_command import told_outcome
 
 _HEADINGS = ("FUNCTION", "VERSION", "TEMPLATE", "IDLE", "BUSY", "WAIT", "STARTS", "OK", "FAILED", "MEMORY")
+_QUEUE_HEADINGS = ("QUEUE", "FUNCTION", "READY", "RUNNING", "DELAYED", "DEAD", "OLDEST")
+_TIMER_HEADINGS = ("TIMER", "FUNCTION", "LAST", "OUTCOME", "NEXT")
 
 _place = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
-_state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 
 
 @click.command()
 @_place
-@_state
+@state_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything the server tells, as JSON.")
 def ps(path: Path, state: Path | None, as_json: bool) -> int:
-    """Show the functions of a running server: instances, starts so far, failures with reason, memory.
+    """Show a running server: its functions (instances, starts so far, failures with reason, memory), queues, timers.
+
+    What a broker cannot tell is unknown. Queues of ours, named forklight., are left out while they are empty.
 
     \b
     Examples:
       forklight ps
       forklight ps app/ --json | jq '.functions[].starts'
     """
-    answer = _ask(path, state)
+    with asked():
+        answer = get(state_of(path, state), "/status")
     if as_json:
         click.echo(answer)
         return 0
     status = msgspec.json.decode(answer, type=Status)
-    rows = [_HEADINGS, *(_row(function) for function in status.functions)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    for function in status.functions:
-        for note in _notes(function):
-            click.echo(f"{function.name}: {note}")
+    print_table(_HEADINGS, [_row(function) for function in status.functions])
+    _print_more(_QUEUE_HEADINGS, [_queue_row(queue) for queue in status.queues if _is_worth_a_row(queue)])
+    _print_more(_TIMER_HEADINGS, [_timer_row(timer) for timer in status.timers])
+    if status.queues or status.timers:
+        click.echo()
+    for note in _notes(status):
+        click.echo(note)
     draining = ", draining" if status.draining else ""
     click.echo(f"pid {status.pid}, up {_duration(status.uptime_s)}, isolation: {status.isolation.level}{draining}")
     return 0
@@ -52,8 +55,8 @@ def ps(path: Path, state: Path | None, as_json: bool) -> int:
 @click.command()
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=Path(), metavar="DIR|FILE")
-@_state
+@config_option
+@state_option
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
 def logs(name: str | None, follow: bool, path: Path, state: Path | None, as_json: bool) -> int:
     """Show the latest lines of the functions of a running server, or of the function NAME alone.
@@ -68,26 +71,17 @@ def logs(name: str | None, follow: bool, path: Path, state: Path | None, as_json
     if name is not None:
         query["function"] = name
     colour = sys.stdout.isatty()
-    try:
-        for line in lines(_state_of(path, state), "/logs", **query):
+    with asked():
+        for line in lines(state_of(path, state), "/logs", **query):
             entry = msgspec.json.decode(line, type=Entry)
             click.echo(line.rstrip(b"\n") if as_json else as_text(entry, colour=colour))
-    except NoServer as error:
-        raise click.ClickException(str(error)) from None
     return 0
 
 
-def _ask(path: Path, state: Path | None) -> bytes:
-    try:
-        return get(_state_of(path, state), "/status")
-    except NoServer as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _state_of(path: Path, state: Path | None) -> Path:
-    """The state directory of the server of this configuration, which need not be readable or right for this."""
-    source = path / FILE_NAME if path.is_dir() else path
-    return state_path(state, os.environ, source)
+def _print_more(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if rows:
+        click.echo()
+        print_table(headings, rows)
 
 
 def _row(function: FunctionStatus) -> tuple[str, ...]:
@@ -108,7 +102,33 @@ def _row(function: FunctionStatus) -> tuple[str, ...]:
     )
 
 
-def _notes(function: FunctionStatus) -> list[str]:
+def _is_worth_a_row(queue: QueueStatus) -> bool:
+    counts = (queue.ready, queue.running, queue.delayed, queue.dead)
+    return not queue.queue.startswith("forklight.") or bool(queue.problem) or any(counts)
+
+
+def _queue_row(queue: QueueStatus) -> tuple[str, ...]:
+    counts = (queue.ready, queue.running, queue.delayed, queue.dead)
+    oldest = "unknown" if queue.ready is None else "-"
+    if queue.oldest_age_s is not None:
+        oldest = _duration(queue.oldest_age_s)
+    elif queue.ready:
+        oldest = "unknown"
+    told = ("unknown" if count is None else str(count) for count in counts)
+    return (queue.queue, queue.function, *told, oldest)
+
+
+def _timer_row(timer: TimerStatus) -> tuple[str, ...]:
+    return timer.name, timer.function, timer.last or "-", told_outcome(timer), (*timer.next, "never")[0]
+
+
+def _notes(status: Status) -> list[str]:
+    """What does not fit in a column."""
+    notes = [f"{function.name}: {note}" for function in status.functions for note in _function_notes(function)]
+    return notes + [f"{queue.queue}: {queue.problem}" for queue in status.queues if queue.problem]
+
+
+def _function_notes(function: FunctionStatus) -> list[str]:
     """What does not fit in a column: why it cannot load, who keeps threads, the last failure."""
     notes = []
     if function.template not in ("ready", "none"):

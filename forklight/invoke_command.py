@@ -1,0 +1,91 @@
+"""`forklight invoke`: one event for one function, on the running server or in processes of its own."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import click
+
+from bus import Failed, Ok, Outcome
+from forklight.asking import asked, config_option, print_bytes, state_of, state_option
+from forklight.body_option import data_option, file_option, read_body
+from forklight.client import post
+from forklight.config import load
+from forklight.hint import did_you_mean
+from forklight.invoking import outcome_as_json, outcome_from_json
+from forklight.state import state_path
+
+
+@click.command()
+@click.argument("name")
+@data_option
+@file_option
+@click.option("--timer", is_flag=False, flag_value="", metavar="[TIMER]", help="Fire a timer of the function, now.")
+@click.option("--here", is_flag=True, help="Run the function in processes of its own, without a server.")
+@config_option
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole outcome as one JSON object.")
+def invoke(
+    *,
+    name: str,
+    data: str | None,
+    file: str | None,
+    timer: str | None,
+    here: bool,
+    path: Path,
+    state: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the function NAME once, on the running server, and print what it returns.
+
+    \b
+    Examples:
+      forklight invoke greet -d '{"name": "Ada"}'
+      forklight invoke thumbnail -f photo.jpg > small.jpg
+      forklight invoke report --timer                the function's only timer
+      forklight invoke digest --timer weekly --json
+      forklight invoke greet --here -d '{"name": "Ada"}'
+      forklight invoke hello --here -c hello.py --json
+      cat order.json | forklight invoke orders -f -
+    """
+    if timer is not None and (data is not None or file is not None):
+        raise click.UsageError("a timer's event has no body: leave out -d and -f, or --timer")
+    if timer is not None and here:
+        raise click.UsageError("timers belong to a running server: leave out --here, or --timer")
+    body, content_type = read_body(data, file)
+    if here:
+        outcome = _run_here(path, name, body, content_type, state)
+    else:
+        resource = f"/invoke/{quote(name, safe='')}"
+        query = [("timer", timer)] if timer is not None else []
+        with asked("; or run the function without a server: --here"):
+            answer = post(state_of(path, state), resource, body, content_type, query=query, timeout_s=None)
+        outcome = outcome_from_json(answer)
+    if as_json:
+        click.echo(outcome_as_json(outcome))
+    else:
+        _print(name, outcome)
+    return 0 if isinstance(outcome, Ok) else 1
+
+
+def _run_here(path: Path, name: str, body: bytes, content_type: str | None, state: Path | None) -> Outcome:
+    from forklight.here import invoke_here
+
+    config = load(path, os.environ)
+    if name not in config.functions:
+        hint = did_you_mean(name, config.functions)
+        raise click.UsageError(f"there is no function {name!r} in {config.path}{hint}")
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    place = state_path(state, os.environ, config.path)
+    return anyio.run(invoke_here, config, name, body, content_type, place, backend_options={"use_uvloop": True})
+
+
+def _print(name: str, outcome: Outcome) -> None:
+    if isinstance(outcome, Failed):
+        click.echo(f"{name}: {outcome.kind}/{outcome.code}: {outcome.message}", err=True)
+        if outcome.traceback:
+            click.echo(outcome.traceback.rstrip("\n"), err=True)
+        return
+    print_bytes(outcome.body)
