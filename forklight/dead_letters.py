@@ -15,6 +15,8 @@ from bus import message as names
 from bus.message import Message, Outgoing
 from bus.store import Stored
 from forklight.queue_status import Place, written
+from triggers.queue.errors import UnreadableError
+from triggers.queue.headers import shown as shown_headers
 
 PREVIEW_BYTES = 4096
 
@@ -46,6 +48,7 @@ class Shown(Struct, frozen=True, kw_only=True):
 
     letter: DeadLetter
     headers: dict[str, Any]
+    """as a handler sees them, so that JSON can hold them"""
     correlation_id: str | None = None
     reply_to: str | None = None
     body: str = ""
@@ -85,12 +88,19 @@ def shown(place: Place, stored: Stored) -> Shown:
     body, is_whole = preview(message.body, message.content_type)
     return Shown(
         letter=dead_letter(place, stored),
-        headers={name: value for name, value in message.headers.items() if not _is_ours(name)},
+        headers=_headers(message.headers),
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         body=body,
         is_whole=is_whole,
     )
+
+
+def _headers(headers: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return shown_headers(headers)
+    except UnreadableError as error:
+        return {"": str(error)}
 
 
 def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:

@@ -42,7 +42,7 @@ class Admin:
         status: Callable[[], Status],
         metrics: Callable[[], bytes],
         journal: Journal,
-        controls: Controls | None = None,
+        controls: Controls,
     ) -> None:
         self._status = status
         self._metrics = metrics
@@ -87,7 +87,6 @@ class Admin:
         if on_socket:
             app.router.add_get("/status", self._tell)
             app.router.add_get("/logs", self._logs)
-        if on_socket and self._controls is not None:
             app.router.add_get("/queues", self._queues)
             app.router.add_get("/timers", self._timers)
             app.add_routes(Acting(self._controls, self._journal).routes())
@@ -100,30 +99,23 @@ class Admin:
     async def _ready(self, _request: web.Request) -> web.Response:
         if self._status().draining:
             return web.Response(text="draining\n", status=503)
-        lost = self._controls.lost_stores() if self._controls is not None else []
-        if lost:
+        if lost := self._controls.lost_stores():
             return web.Response(text=f"not connected: {', '.join(lost)}\n", status=503)
         return web.Response(text="ready\n")
 
     async def _scrape(self, _request: web.Request) -> web.Response:
-        body = self._metrics()
-        if self._controls is not None:
-            body += render_messages(await self._controls.queue_statuses(), self._controls.tally)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        messages = render_messages(await self._controls.queue_statuses(), self._controls.tally)
+        return web.Response(body=self._metrics() + messages, headers={"Content-Type": CONTENT_TYPE})
 
     async def _tell(self, _request: web.Request) -> web.Response:
-        status, controls = self._status(), self._controls
-        if controls is not None:
-            status = replace(status, queues=await controls.queue_statuses(), timers=controls.timer_statuses())
-        return as_json(status)
+        queues, timers = await self._controls.queue_statuses(), self._controls.timer_statuses()
+        return as_json(replace(self._status(), queues=queues, timers=timers))
 
     async def _queues(self, _request: web.Request) -> web.Response:
-        assert self._controls is not None
         return as_json(await self._controls.queue_statuses())
 
     async def _timers(self, request: web.Request) -> web.Response:
         """Each with up to `?next=` times to come."""
-        assert self._controls is not None
         return as_json(self._controls.timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
