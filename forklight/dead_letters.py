@@ -118,7 +118,7 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
         return start.decode(), is_whole
     except UnicodeDecodeError as error:
         cut = error.reason == "unexpected end of data" and not is_whole  # in the middle of a character
-        return (start[: error.start].decode() if cut else start.hex(" ", 16)), is_whole
+        return (start[: error.start].decode() if cut else start.hex(" ")), is_whole
 
 
 def find(letters: Sequence[DeadLetter], name: str) -> DeadLetter:

@@ -1,0 +1,134 @@
+"""Dead letters of real stores: found, sent back, removed, and nothing beside them touched."""
+
+import pytest
+
+from bus.bus import Bus
+from bus.message import Message
+from bus.retry import Dead
+from bus.store import Source, Store
+from forklight.dead_letter_queues import ROUND, DeadLetterQueues, Moved, Selection
+from forklight.dead_letters import LetterError
+from forklight.queue_status import queue_statuses
+from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
+from triggers.queue.settings import QueueTrigger
+
+
+class House:
+    """Two queues of one function, whose dead letters lie together."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.orders, self.refunds, self.dead = fresh("orders"), fresh("refunds"), fresh("dead")
+        self.triggers = [
+            QueueTrigger(function="f", queue=queue, dead_letter=self.dead, slots=1)
+            for queue in (self.orders, self.refunds)
+        ]
+        self.letters = DeadLetterQueues(Bus(store), self.triggers)
+
+    async def bury(self, queue: str, count: int) -> list[str]:
+        """Messages of the queue that could never succeed."""
+        found = await fill(self.store, queue, count)
+        source = Source(queue=queue, function="f", dead_letter=self.dead)
+        async with self.store.consume(source, prefetch=count) as consumer:
+            await settle(self.store, await take(consumer, count), Dead("Rejected", "error/Rejected: no"))
+        return found
+
+
+async def test_they_are_listed_with_their_reason(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        [order], [refund] = await house.bury(house.orders, 1), await house.bury(house.refunds, 1)
+        await browsed(store, house.dead, 2)
+        found = {letter.id: letter for letter in await house.letters.letters()}
+        assert found.keys() == {order, refund}
+        assert (found[order].queue, found[order].function, found[order].reason) == (house.orders, "f", "Rejected")
+        assert (found[order].attempts, found[order].last_error) == (1, "error/Rejected: no")
+        assert [letter.id for letter in await house.letters.letters(house.refunds)] == [refund]
+        assert len(await house.letters.letters(house.dead)) == 2
+        shown = await house.letters.show(refund[:20])
+        assert (shown.letter.id, shown.body) == (refund, "{}")
+
+
+async def test_one_is_sent_back_and_the_others_stay(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        order, other = await house.bury(house.orders, 2)
+        await browsed(store, house.dead, 2)
+        assert await house.letters.replay(Selection(ids=(order,))) == Moved(moved=1)
+        [delivery] = await drain(store, house.orders, 1)
+        assert (delivery.message.id, delivery.attempt) == (order, 1)
+        assert not any(name.startswith("forklight-") for name in delivery.message.headers)
+        assert ids(await browsed(store, house.dead, 1)) == [other]
+
+
+async def test_those_of_one_queue_are_sent_back(stores: StoreFactory) -> None:
+    """More than a round of them, behind others that stay."""
+    async with stores() as store:
+        house = House(store)
+        count = ROUND + 5
+        refunds = await house.bury(house.refunds, count)
+        orders = await house.bury(house.orders, count)
+        await browsed(store, house.dead, 2 * count)
+        assert await house.letters.replay(Selection(queue=house.orders)) == Moved(moved=count)
+        assert sorted(ids(await drain(store, house.orders, count))) == sorted(orders)
+        assert sorted(ids(await browsed(store, house.dead, count))) == sorted(refunds)
+
+
+async def test_those_of_one_queue_are_removed(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        await house.bury(house.orders, 3)
+        kept = await house.bury(house.refunds, 1)
+        await browsed(store, house.dead, 4)
+        assert await house.letters.purge(Selection(queue=house.orders)) == Moved(moved=3)
+        assert ids(await browsed(store, house.dead, 1)) == kept
+        assert await house.letters.purge(Selection(all=True)) == Moved(moved=1)
+        assert await browsed(store, house.dead, 0) == []
+
+
+async def test_a_stranger_is_left_and_counted(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        await store.publish(to(house.dead, Message(id="stranger", body=b"x")))
+        [order] = await house.bury(house.orders, 1)
+        await browsed(store, house.dead, 2)
+        assert await house.letters.replay(Selection(all=True)) == Moved(moved=1, left=1)
+        with pytest.raises(LetterError, match="stranger does not say which queue it came from"):
+            await house.letters.replay(Selection(ids=("stranger",)))
+        assert ids(await browsed(store, house.dead, 1)) == ["stranger"]
+        assert ids(await drain(store, house.orders, 1)) == [order]
+
+
+async def test_an_unknown_queue_is_an_error_with_a_hint(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        with pytest.raises(
+            LetterError, match=rf"no function here has dead letters of .* \(did you mean '{house.orders}"
+        ):
+            await house.letters.purge(Selection(queue=house.orders + "x"))
+
+
+@pytest.mark.parametrize("fields", [{}, {"ids": ("x",), "all": True}, {"queue": "q", "all": True}])
+def test_a_selection_says_one_thing(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="say which"):
+        Selection(**fields)  # type: ignore[arg-type]
+
+
+async def test_what_lies_in_the_queues_is_told(stores: StoreFactory) -> None:
+    async with stores() as store:
+        house = House(store)
+        await house.bury(house.orders, 2)
+        await fill(store, house.orders, 3)
+        await browsed(store, house.dead, 2)
+        await browsed(store, house.orders, 3)
+        orders, refunds = await queue_statuses(Bus(store), house.triggers)
+        assert (orders.queue, orders.ready, orders.running, orders.dead) == (house.orders, 3, 0, 2)
+        assert (refunds.ready, refunds.dead, refunds.problem) == (0, 2, "")
+
+
+async def test_a_broker_that_is_not_there_is_told_as_a_problem(stores: StoreFactory) -> None:
+    trigger = QueueTrigger(function="f", queue="orders", broker="shop", dead_letter="dead", slots=1)
+    async with stores() as store:
+        [status] = await queue_statuses(Bus(store), [trigger])
+        assert (status.queue, status.ready, status.dead) == ("orders@shop", None, None)
+        assert status.problem == "there is no broker 'shop'"

@@ -1,0 +1,75 @@
+"""What is counted of queues and timers, and what a scrape tells of it."""
+
+import time
+from datetime import UTC, datetime
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bus import Event, Failed, Ok, QueueSection, TimerSection
+from bus.outcome import Timings
+from bus.retry import Ack, Dead, Retry
+from forklight.formats import as_json
+from forklight.journal import Journal
+from forklight.metrics import render_messages
+from forklight.status import QueueStatus
+from forklight.tally import Tally
+
+MESSAGE = Event(source="/test", type="t", function="f", queue=QueueSection(name="orders"))
+FAILED = Failed(kind="timeout", code="Timeout", message="late")
+
+
+def _fire(scheduled_at: str) -> Event:
+    timer = TimerSection(name="nightly", schedule="@daily", timezone="UTC", scheduled_at=scheduled_at)
+    return Event(source="/test", type="forklight.timer", function="f", timer=timer)
+
+
+def _samples(text: bytes) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(text.decode())
+    return {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
+
+
+def test_what_became_of_messages_is_counted_and_told() -> None:
+    journal = Journal(as_json, -1)
+    tally = Tally(journal)
+    tally.settled(MESSAGE, Ok(), [Ack()])
+    tally.settled(MESSAGE, Ok(), [Ack(), Retry(1.0, "e"), Dead("Attempts", "e")])
+    tally.settled(MESSAGE, FAILED, [])
+    samples = _samples(render_messages((), tally))
+    assert samples["forklight_settled_total", "ack", "f"] == 2
+    assert samples["forklight_settled_total", "f", "retry"] == 1
+    assert samples["forklight_settled_total", "dead", "f"] == 1
+    assert samples["forklight_dead_letters_total", "f"] == 1
+    assert [entry.outcome for entry in journal.latest("f")] == ["ok", "ok", "timeout/Timeout"]
+
+
+def test_runs_of_timers_are_counted_with_their_lateness() -> None:
+    journal = Journal(as_json, -1)
+    tally = Tally(journal)
+    scheduled = datetime.fromtimestamp(time.time() - 60, UTC).isoformat()
+    tally.fired(_fire(scheduled), Ok(timings=Timings(accepted_ns=time.monotonic_ns())), 0)
+    tally.fired(_fire(scheduled), FAILED, 0)
+    tally.fired(_fire(scheduled), None, 0)
+    samples = _samples(render_messages((), tally))
+    for outcome in ("ok", "timeout", "left"):
+        assert samples["forklight_timer_fires_total", *sorted(("f", "nightly", outcome))] == 1
+    assert 60 <= samples["forklight_timer_lateness_seconds", "f", "nightly"] < 120
+    assert [entry.timer for entry in journal.latest("f")] == ["nightly"] * 3
+
+
+def test_what_a_store_cannot_tell_has_no_sample() -> None:
+    known = QueueStatus(
+        queue="orders", function="f", dead_letter="dead", ready=3, running=1, delayed=2, dead=4, oldest_age_s=1.5
+    )
+    unknown = QueueStatus(queue="other@shop", function="f", dead_letter="dead@shop", ready=5, problem="")
+    text = render_messages((known, known, unknown), Tally(Journal(as_json, -1)))
+    samples = _samples(text)
+    messages = {key[1:]: value for key, value in samples.items() if key[0] == "forklight_queue_messages"}
+    assert messages == {
+        ("orders", "ready"): 3,
+        ("orders", "running"): 1,
+        ("delayed", "orders"): 2,
+        ("dead", "dead"): 4,
+        ("other@shop", "ready"): 5,
+    }
+    assert samples["forklight_queue_oldest_age_seconds", "orders"] == 1.5
+    assert text.count(b'forklight_queue_messages{queue="orders",state="ready"}') == 1
