@@ -1,0 +1,258 @@
+"""The admin API over a real socket, before a real embedded store: what it does, and what it refuses."""
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from bus import Event, Failed, Ok, Outcome
+from bus.bus import Bus
+from bus.message import Message, Outgoing
+from bus.rabbitmq import open_rabbitmq
+from bus.sqlite import SqliteStore, open_sqlite
+from bus.store import Source, Store
+from forklight.admin import Admin, Controls
+from forklight.formats import as_json
+from forklight.invoking import outcome_as_json
+from forklight.journal import Journal
+from forklight.status import Status
+from forklight.tally import Tally
+from sandbox import isolation
+from tests.proxy import proxy_to
+from tests.stores import take
+from tests.support import until
+from triggers.queue.settings import QueueTrigger
+from triggers.timer import Timer, TimerRunner, parse_cron
+
+TRIGGERS = tuple(
+    QueueTrigger(function="greet", queue=queue, dead_letter="greet.dead", slots=1)
+    for queue in ("orders", "forklight.inbox.greet")
+)
+TIMERS = tuple(
+    Timer(function="greet", name=name, schedule=parse_cron("0 7 1 1 *", "Europe/Berlin")) for name in ("early", "late")
+)
+
+
+class Echo:
+    """A target that answers with the body it got; it fails if that is `fail`."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def call(self, event: Event) -> Outcome:
+        self.events.append(event)
+        if event.body == b"fail":
+            return Failed(kind="error", code="KeyError", message="'x'", traceback="Traceback …")
+        return Ok(body=event.body, content_type=event.datacontenttype)
+
+    def capacity(self, function: str) -> int:
+        return 1
+
+    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
+        pass
+
+    def expect(self, function: str, at_ns: int) -> None:
+        pass
+
+
+class Asked:
+    """The socket, and what stands behind it."""
+
+    def __init__(self, session: aiohttp.ClientSession, store: SqliteStore, journal: Journal, port: int) -> None:
+        self.target = Echo()
+        self.store = store
+        self.journal = journal
+        self.port = port
+        self._session = session
+
+    async def post(self, resource: str, data: Any = None, **options: Any) -> tuple[int, bytes]:
+        async with self._session.post(f"http://localhost{resource}", data=data, **options) as response:
+            return response.status, await response.read()
+
+    async def get(self, resource: str) -> tuple[int, bytes]:
+        async with self._session.get(f"http://localhost{resource}") as response:
+            return response.status, await response.read()
+
+    async def json(self, resource: str) -> Any:
+        async with self._session.get(f"http://localhost{resource}") as response:
+            assert response.status == 200
+            return await response.json()
+
+
+def _status() -> Status:
+    return Status(
+        pid=os.getpid(),
+        uptime_s=1.0,
+        draining=False,
+        isolation=isolation.current(as_root=False),
+        zygotes_kb=0,
+        functions=(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Asked]:
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_sqlite(folder / "store.db"))
+        brokers = {"shop": store if shop is None else shop}
+        journal, bus = Journal(as_json, -1), Bus(store, brokers, functions={"greet"})
+        tally = Tally(journal)
+        timers = TimerRunner(bus, store, TIMERS, on_invocation=tally.fired)
+        await stack.enter_async_context(timers.running())
+        controls = Controls(
+            bus=bus,
+            functions={"greet"},
+            brokers=set(brokers),
+            triggers=TRIGGERS,
+            timers=TIMERS,
+            runner=timers,
+            tally=tally,
+        )
+        admin = Admin(_status, lambda: b"", journal, controls)
+        await stack.enter_async_context(admin.on_socket(folder / "socket"))
+        port = await stack.enter_async_context(admin.on_tcp("127.0.0.1", 0))
+        connector = aiohttp.UnixConnector(str(folder / "socket"))
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        asked = Asked(session, store, journal, port)
+        bus.attach(asked.target)
+        yield asked
+
+
+async def test_an_invocation_has_body_and_type_as_they_are(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        body = bytes(range(256))
+        status, answer = await asked.post("/invoke/greet", body, headers={"Content-Type": "image/png"})
+        assert (status, answer) == (200, outcome_as_json(Ok(body=body, content_type="image/png")))
+        [event] = asked.target.events
+        assert event.call is not None
+        assert (event.function, event.type, event.call.caller) == ("greet", "forklight.call", "cli")
+        [entry] = asked.journal.latest("greet")
+        assert (entry.trigger, entry.outcome, entry.invocation) == ("call", "ok", event.id)
+
+
+async def test_a_failure_is_an_answer_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        failed = Failed(kind="error", code="KeyError", message="'x'", traceback="Traceback …")
+        assert await asked.post("/invoke/greet", b"fail") == (200, outcome_as_json(failed))
+
+
+async def test_a_timer_is_fired_by_hand(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        assert (await asked.post("/invoke/greet?timer=late"))[0] == 200
+        [event] = asked.target.events
+        assert event.timer is not None
+        assert event.timer.name == "late"
+        assert asked.journal.latest("greet")[0].timer == "late"
+
+
+@pytest.mark.parametrize(
+    ("resource", "status", "line"),
+    [
+        ("/invoke/great", 404, "there is no function 'great' here (did you mean 'greet'?)"),
+        ("/invoke/greet?timer=lat", 404, "greet has no timer 'lat' (did you mean 'late'?)"),
+        ("/invoke/greet?timer=x", 404, "greet has no timer 'x': its timers are 'early', 'late'"),
+        ("/invoke/greet?timer=", 404, "greet has 2 timers, say which: 'early', 'late'"),
+        ("/send?queue=", 400, "'' is no queue: names have 1 to 200 bytes that can be printed"),
+        ("/send?queue=a%0Ab", 400, "'a\\nb' is no queue: names have 1 to 200 bytes that can be printed"),
+        (f"/send?queue={'x' * 201}", 400, f"'{'x' * 201}' is no queue: names have 1 to 200 bytes that can be printed"),
+        ("/send?queue=orders@shpo", 404, "there is no broker 'shpo' here (did you mean 'shop'?)"),
+        ("/send?queue=orders&delay=soon", 400, "the delay 'soon' is no duration: "),
+        ("/send?queue=orders&header=x", 400, "the header 'x' is not of the form name=value"),
+        ("/send?queue=orders&header=Forklight-Hops=1", 400, "the header 'Forklight-Hops' cannot be set: "),
+        ("/send?queue=forklight.dead.greet", 400, "'forklight.dead.greet' cannot be sent to: "),
+        ("/dlq/replay", 400, "Input data was truncated"),
+    ],
+)
+async def test_what_is_refused(tmp_path: Path, resource: str, status: int, line: str) -> None:
+    async with serving(tmp_path) as asked:
+        found, body = await asked.post(resource)
+        assert (found, body.decode()[: len(line)]) == (status, line)
+        assert asked.target.events == []
+        assert await asked.store.browse("orders", 9) == []
+
+
+async def test_a_message_is_stored_before_it_answers(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        headers = {"Content-Type": "application/json"}
+        status, answer = await asked.post(
+            "/send?queue=orders&id=order-7&header=tenant=a=b&header=Caf%C3%A9=%C3%A9", b'{"n": 1}', headers=headers
+        )
+        assert (status, answer) == (200, b'{"id":"order-7","queue":"orders","consumers":["greet"],"hint":""}')
+        [stored] = await asked.store.browse("orders", 9)
+        message = stored.message
+        assert (message.id, message.body, message.content_type) == ("order-7", b'{"n": 1}', "application/json")
+        assert {"tenant": "a=b", "Caf\u00e9": "\u00e9", "ce-id": "order-7"}.items() <= message.headers.items()
+        assert (await asked.post("/send?queue=order", b"1"))[1].endswith(
+            b'"consumers":[],"hint":" (did you mean \'orders\'?)"}'
+        )
+
+
+async def test_a_delayed_message_waits(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        assert (await asked.post("/send?queue=orders&delay=1h30m", b"1"))[0] == 200
+        orders, inbox = await asked.json("/queues")
+        assert (orders["queue"], orders["ready"], orders["delayed"], inbox["delayed"]) == ("orders", 0, 1, 0)
+
+
+async def test_timers_are_told_with_the_times_to_come(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        early, late = await asked.json("/timers?next=3")
+        assert (early["name"], late["name"], early["timezone"]) == ("early", "late", "Europe/Berlin")
+        assert len(early["next"]) == 3
+        assert early["next"][0].endswith("-01-01T07:00:00+01:00")
+        assert (await asked.get("/timers?next=0"))[0] == 400
+        assert len((await asked.json("/status"))["timers"]) == 2
+
+
+async def test_dead_letters_are_looked_after(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        headers = {"forklight-queue": "orders", "forklight-died-at": time.time(), "forklight-attempt": 5}
+        letters = [Message(id=f"a/{number}", body=b"\xff", headers=headers) for number in range(3)]
+        await asked.store.publish([Outgoing(queue="greet.dead", message=letter) for letter in letters])
+        assert [letter["id"] for letter in await asked.json("/dlq?queue=orders")] == ["a/0", "a/1", "a/2"]
+        shown = await asked.json("/dlq/a/1")
+        assert (shown["letter"]["attempts"], shown["body"], shown["headers"]) == (5, "ff", {})
+        assert (await asked.get("/dlq/b"))[0] == 404
+        assert await asked.post("/dlq/replay", b'{"ids":["a/0"]}') == (200, b'{"moved":1,"left":0}')
+        source = Source(queue="orders", function="greet", dead_letter="greet.dead")
+        async with asked.store.consume(source, prefetch=1) as consumer:
+            [delivery] = await take(consumer)
+            assert (delivery.message.id, delivery.message.headers) == ("a/0", {})
+        assert await asked.post("/dlq/purge", b'{"all":true}') == (200, b'{"moved":2,"left":0}')
+        assert await asked.json("/dlq") == []
+
+
+async def test_over_tcp_nothing_can_be_done(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked, aiohttp.ClientSession(f"http://127.0.0.1:{asked.port}") as session:
+        for resource in ("/invoke/greet", "/send?queue=orders", "/dlq/purge"):
+            async with session.post(resource) as response:
+                assert response.status == 404
+        for resource in ("/queues", "/timers", "/dlq", "/status"):
+            async with session.get(resource) as response:
+                assert response.status == 404
+        async with session.get("/metrics") as response:
+            assert 'forklight_queue_messages{queue="orders",state="ready"} 0.0' in await response.text()
+
+
+async def test_while_a_store_is_away_it_is_not_ready(tmp_path: Path, amqp_url: str) -> None:
+    place = urlsplit(amqp_url)
+    async with proxy_to(place.port or 5672) as proxy:
+        through = place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{proxy.port}").geturl()
+        async with open_rabbitmq(through) as shop, serving(tmp_path, shop) as asked:
+            assert await asked.get("/readyz") == (200, b"ready\n")
+            assert (await asked.post("/send?queue=orders@shop", b"1"))[0] == 200
+            proxy.cut()
+            await until(lambda: not shop.is_connected)
+            assert await asked.get("/readyz") == (503, b"not connected: shop\n")
+            status, line = await asked.post("/send?queue=orders@shop", b"2")
+            assert (status, line.count(b"\n")) == (503, 1)
+            assert await asked.get("/healthz") == (200, b"ok\n")
+            proxy.mend()
+            await until(lambda: shop.is_connected)
+            assert await asked.get("/readyz") == (200, b"ready\n")
