@@ -20,6 +20,10 @@ from triggers.queue.headers import shown as shown_headers
 
 PREVIEW_BYTES = 4096
 
+_DEATH = {names.REASON, names.FIRST_ERROR, names.LAST_ERROR, names.QUEUE, names.FUNCTION, names.DIED_AT}
+_OF_ITS_LIFE = _DEATH | {names.ATTEMPT, names.STORED_AT, names.HOPS}
+"""What a message that begins anew has not. Our other headers are its own: who called, properties of a broker."""
+
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """What a list shows of one."""
@@ -36,9 +40,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     first_error: str = ""
     last_error: str = ""
-    stored_at_s: float | None = None
-    """when the message first was stored, seconds since the epoch"""
     died_at_s: float | None = None
+    """seconds since the epoch"""
     content_type: str | None = None
     size_bytes: int = 0
 
@@ -75,7 +78,6 @@ def dead_letter(place: Place, stored: Stored) -> DeadLetter:
         attempts=_whole(headers.get(names.ATTEMPT)),
         first_error=_text(headers.get(names.FIRST_ERROR)),
         last_error=_text(headers.get(names.LAST_ERROR)),
-        stored_at_s=_number(headers.get(names.STORED_AT)),
         died_at_s=_number(headers.get(names.DIED_AT)),
         content_type=message.content_type,
         size_bytes=len(message.body),
@@ -147,13 +149,9 @@ def replayed(place: Place, stored: Stored) -> Outgoing | None:
     origin = _text(stored.message.headers.get(names.QUEUE))
     if not origin:
         return None
-    kept = {name: value for name, value in stored.message.headers.items() if not _is_ours(name) or name == names.CALLER}
+    kept = {name: value for name, value in stored.message.headers.items() if name not in _OF_ITS_LIFE}
     message: Message = replace(stored.message, headers=kept)
     return Outgoing(queue=origin, message=message, broker=place[0])
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(names.OURS)
 
 
 def _text(value: object) -> str:

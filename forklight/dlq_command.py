@@ -170,7 +170,6 @@ def _lines(shown: Shown) -> list[str]:
         "function": letter.function,
         "reason": letter.reason,
         "attempts": "" if letter.attempts is None else str(letter.attempts),
-        "first stored": "" if letter.stored_at_s is None else _clock(letter.stored_at_s),
         "died": "" if letter.died_at_s is None else _clock(letter.died_at_s),
         "first error": letter.first_error,
         "last error": letter.last_error if letter.last_error != letter.first_error else "",
@@ -182,8 +181,9 @@ def _lines(shown: Shown) -> list[str]:
     headers = {f"header {name}": str(value) for name, value in sorted(shown.headers.items())}
     told = {name: text for name, text in (facts | headers).items() if text}
     width = max(map(len, told))
+    margin = "\n" + " " * (width + 2)
     rest = [] if shown.is_whole else ["… (this is the beginning)"]
-    return [*(f"{name:{width}}  {text}" for name, text in told.items()), "", shown.body, *rest]
+    return [*(f"{name:{width}}  {text.replace(chr(10), margin)}" for name, text in told.items()), "", shown.body, *rest]
 
 
 def _clock(at_s: float | None) -> str:

@@ -231,7 +231,7 @@ def _told_decision(decision: Decision) -> str:
         case Ack():
             return "ack"
         case Retry():
-            return f"retry in {decision.delay_s:.1f} s"
+            return f"retry in {round(decision.delay_s, 1 if decision.delay_s >= 1 else 3):g} s"
         case Release():
             return "released"
         case Dead():

@@ -41,7 +41,7 @@ def ps(path: Path, state: Path | None, as_json: bool) -> int:
         return 0
     status = msgspec.json.decode(answer, type=Status)
     print_table(_HEADINGS, [_row(function) for function in status.functions])
-    _print_more(_QUEUE_HEADINGS, [_queue_row(queue) for queue in status.queues if _is_worth_a_row(queue)])
+    _print_more(_QUEUE_HEADINGS, [_queue_row(queue) for queue in _worth_a_row(status.queues)])
     _print_more(_TIMER_HEADINGS, [_timer_row(timer) for timer in status.timers])
     if status.queues or status.timers:
         click.echo()
@@ -102,9 +102,16 @@ def _row(function: FunctionStatus) -> tuple[str, ...]:
     )
 
 
-def _is_worth_a_row(queue: QueueStatus) -> bool:
-    counts = (queue.ready, queue.running, queue.delayed, queue.dead)
-    return not queue.queue.startswith("forklight.") or bool(queue.problem) or any(counts)
+def _worth_a_row(queues: tuple[QueueStatus, ...]) -> list[QueueStatus]:
+    """Inboxes only if something lies in them, or if their dead letters are told nowhere else."""
+    named = [queue for queue in queues if not queue.queue.startswith("forklight.")]
+    told = {queue.dead_letter for queue in named}
+
+    def is_told(queue: QueueStatus) -> bool:
+        has_dead = bool(queue.dead) and queue.dead_letter not in told
+        return has_dead or any((queue.ready, queue.running, queue.delayed, queue.problem))
+
+    return [queue for queue in queues if queue in named or is_told(queue)]
 
 
 def _queue_row(queue: QueueStatus) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Dead letters of real stores: found, sent back, removed, and nothing beside them touched."""
 
+import asyncio
+
 import pytest
 
 from bus.bus import Bus
@@ -9,7 +11,7 @@ from bus.store import Source, Store
 from forklight.dead_letter_queues import ROUND, DeadLetterQueues, Moved, Selection
 from forklight.dead_letters import LetterError
 from forklight.queue_status import queue_statuses
-from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
+from tests.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 
 
@@ -121,6 +123,9 @@ async def test_what_lies_in_the_queues_is_told(stores: StoreFactory) -> None:
         await fill(store, house.orders, 3)
         await browsed(store, house.dead, 2)
         await browsed(store, house.orders, 3)
+        async with asyncio.timeout(LIMIT_S):
+            while (await store.statistics(house.orders)).ready != 3:  # noqa: ASYNC110  # a broker takes a moment
+                await asyncio.sleep(0.01)
         orders, refunds = await queue_statuses(Bus(store), house.triggers)
         assert (orders.queue, orders.ready, orders.running, orders.dead) == (house.orders, 3, 0, 2)
         assert (refunds.ready, refunds.dead, refunds.problem) == (0, 2, "")

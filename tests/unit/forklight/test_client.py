@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from forklight.client import NoServer, get, lines
+from forklight.client import NoServer, Refused, get, lines, post
 from forklight.control_socket import socket_path
 
 
@@ -73,3 +73,11 @@ def test_a_path_too_long_for_a_socket_has_it_elsewhere(open_path: Path) -> None:
     folder = "/run" if os.getuid() == 0 else f"/run/user/{os.getuid()}"
     assert str(socket_path(long).parent) == folder
     assert socket_path(long) != socket_path(open_path / ("y" * 100))
+
+
+def test_a_refusal_is_told_with_its_line(open_path: Path, listener: socket.socket) -> None:
+    thread = _answer(listener, b"HTTP/1.1 404 Not Found\r\nContent-Length: 15\r\n\r\nno such thing!\n")
+    with pytest.raises(Refused, match=r"^no such thing!$") as refused:
+        post(open_path, "/invoke/x", b"{}", "application/json", query=[("timer", "a b")])
+    assert refused.value.status == 404
+    thread.join()

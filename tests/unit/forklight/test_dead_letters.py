@@ -16,7 +16,13 @@ ORIGINAL = Message(
     id="order-7",
     body=b'{"order": 7}',
     content_type="application/json",
-    headers={"ce-id": "order-7", "tenant": "acme", "forklight-caller": "g", "forklight-hops": 3},
+    headers={
+        "ce-id": "order-7",
+        "tenant": "acme",
+        "forklight-caller": "g",
+        "forklight-properties": {"content_encoding": "gzip"},
+        "forklight-hops": 3,
+    },
 )
 
 
@@ -72,7 +78,12 @@ def test_sent_back_it_is_what_it_was() -> None:
     assert outgoing is not None
     assert (outgoing.queue, outgoing.broker, outgoing.delay_s) == ("orders", "shop", 0.0)
     assert (outgoing.message.id, outgoing.message.body) == (ORIGINAL.id, ORIGINAL.body)
-    assert outgoing.message.headers == {"ce-id": "order-7", "tenant": "acme", "forklight-caller": "g"}
+    assert outgoing.message.headers == {
+        "ce-id": "order-7",
+        "tenant": "acme",
+        "forklight-caller": "g",
+        "forklight-properties": {"content_encoding": "gzip"},
+    }
 
 
 def test_a_stranger_cannot_be_sent_back() -> None:

@@ -152,12 +152,14 @@ def test_a_message_is_one_entry_with_what_became_of_it() -> None:
     failed = Failed(kind="error", code="KeyError", message="'x'", timings=TIMINGS, start="warm")
     journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), [Ack()])
     journal.settled(_message(attempt=2, broker="shop"), failed, [Retry(2.14, "error/KeyError: 'x'")])
+    journal.settled(_message(attempt=2), failed, [Retry(0.0314, "error/KeyError: 'x'")])
     journal.settled(_message(attempt=3), failed, [Release(1.0)])
     journal.settled(_message(attempt=5), failed, [Dead("Attempts", "error/KeyError: 'x'")])
-    done, again, released, dead = journal.latest("greet")
+    done, again, soon, released, dead = journal.latest("greet")
     assert (done.trigger, done.queue, done.attempt, done.outcome, done.decision) == ("queue", "orders", 1, "ok", "ack")
     assert (again.queue, again.attempt, again.decision) == ("orders@shop", 2, "retry in 2.1 s")
     assert (again.outcome, again.text, again.run_ms) == ("error/KeyError", "'x'", 10.0)
+    assert soon.decision == "retry in 0.031 s"
     assert (released.decision, dead.decision) == ("released", "dead: Attempts")
 
 

@@ -1,0 +1,86 @@
+"""How `ps` shows queues and timers."""
+
+import re
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from forklight import ps_command
+from forklight.status import QueueStatus, Status, TimerStatus
+from sandbox import isolation
+
+ORDERS = QueueStatus(
+    queue="orders",
+    function="f",
+    dead_letter="forklight.dead.f",
+    ready=3,
+    running=1,
+    delayed=2,
+    dead=4,
+    oldest_age_s=75.0,
+)
+SHOP = QueueStatus(queue="orders@shop", function="f", dead_letter="dead@shop", ready=7, running=0, dead=0)
+AWAY = QueueStatus(queue="refunds@shop", function="f", dead_letter="dead@shop", problem="no answer within 2 s")
+EMPTY = {"ready": 0, "running": 0, "delayed": 0}
+INBOX = QueueStatus(queue="forklight.inbox.f", function="f", dead_letter="forklight.dead.f", dead=4, **EMPTY)  # type: ignore[arg-type]
+LONELY = QueueStatus(queue="forklight.inbox.g", function="g", dead_letter="forklight.dead.g", dead=1, **EMPTY)  # type: ignore[arg-type]
+NIGHTLY = TimerStatus(
+    function="f",
+    name="nightly",
+    schedule="@daily",
+    timezone="UTC",
+    last="2026-11-23T00:00:00+00:00",
+    outcome="error/KeyError",
+    next=("2026-11-24T00:00:00+00:00",),
+)
+OVER = TimerStatus(function="f", name="once", schedule="at", timezone="UTC", running=True)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> str:
+    status = Status(
+        pid=7,
+        uptime_s=1.0,
+        draining=False,
+        isolation=isolation.current(as_root=False),
+        zygotes_kb=0,
+        functions=(),
+        queues=(ORDERS, SHOP, AWAY, INBOX, LONELY),
+        timers=(NIGHTLY, OVER),
+    )
+    monkeypatch.setattr(ps_command, "get", lambda *_: msgspec.json.encode(status))
+    result = CliRunner().invoke(ps_command.ps, [], standalone_mode=False)
+    assert result.return_value == 0
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "QUEUE FUNCTION READY RUNNING DELAYED DEAD OLDEST",
+        "orders f 3 1 2 4 1m15s",
+        "orders@shop f 7 0 unknown 0 unknown",
+        "refunds@shop f unknown unknown unknown unknown unknown",
+        "forklight.inbox.g g 0 0 0 1 -",
+        "nightly f 2026-11-23T00:00:00+00:00 error/KeyError 2026-11-24T00:00:00+00:00",
+        "once f - running never",
+        "refunds@shop: no answer within 2 s",
+    ],
+)
+def test_a_row_tells_what_is_known(shown: str, row: str) -> None:
+    assert row in [re.sub(" +", " ", line) for line in shown.splitlines()]
+
+
+def test_an_inbox_with_nothing_of_its_own_has_no_row(shown: str) -> None:
+    assert "forklight.inbox.f" not in shown
+
+
+def test_columns_are_aligned(shown: str) -> None:
+    rows = [
+        found
+        for line in shown.splitlines()
+        if (found := re.match(r"(?:QUEUE|\S*orders|\S*refunds|forklight)\S*  +", line))
+    ]
+    assert len(rows) == 5
+    assert len({row.end() for row in rows}) == 1
