@@ -50,10 +50,15 @@ timezone = "Europe/Berlin"
 )
 
 
+@pytest.fixture(params=["sqlite", "rabbitmq"])
+def bus_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("amqp_url")) if request.param == "rabbitmq" else "sqlite:"
+
+
 @asynccontextmanager
-async def _serving() -> AsyncIterator[Server]:
+async def _serving(bus_url: str = "sqlite:") -> AsyncIterator[Server]:
     with application(TOML, more=CODE) as folder:
-        async with serving(folder) as server:
+        async with serving(folder, "--listen", "127.0.0.1:0", FORKLIGHT_BUS_URL=bus_url) as server:
             yield server
 
 
@@ -99,8 +104,8 @@ async def test_a_delayed_message_waits() -> None:
         assert re.search(r"^orders +orders +0 +0 +1 +0 +-$", await _done(server, "ps"), re.MULTILINE)
 
 
-async def test_a_poison_message_is_looked_at_cured_and_replayed() -> None:
-    async with _serving() as server:
+async def test_a_poison_message_is_looked_at_cured_and_replayed(bus_url: str) -> None:
+    async with _serving(bus_url) as server:
         cure = server.folder / "cure"
         poison = ("send", "orders", "-d", '"poison"', "--header", f"cure={cure}")
         await _done(server, *poison, "--id", "first")
@@ -129,7 +134,7 @@ async def test_a_poison_message_is_looked_at_cured_and_replayed() -> None:
         shown = await _done(server, "dlq", "show", "fir")
         assert re.search(rf"^header cure +{cure}$", shown, re.MULTILINE)
         assert shown.endswith('\n\n"poison"\n')
-        assert re.search(r"^orders +orders +0 +0 +0 +2 +-$", await _done(server, "ps"), re.MULTILINE)
+        assert re.search(r"^orders +orders +0 +0 +(0|unknown) +2 +-$", await _done(server, "ps"), re.MULTILINE)
 
         cure.touch()
         assert await _done(server, "dlq", "replay", "first") == "replayed: 1\n"
