@@ -1,48 +1,39 @@
-"""Reads a request's body, never more of it than the route takes."""
+"""Reads a request's body, never more of it than the route takes. No I/O: it looks at what the parser has put there."""
 
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestPayloadError
 
-from triggers.http.connection import Connection
 from triggers.http.errors import RefusedError
-from triggers.http.head import Head, content_length, expects_continue
+from triggers.http.head import Head, content_length
 
 
-def take_body(payload: StreamReader, head: Head, limit_bytes: int) -> bytes | None:
-    """The body as received if it is all there, None if it has to be waited for. RefusedError: 413 over the limit.
+class Body:
+    """One body that comes in pieces, of which at most `limit_bytes` are taken."""
 
-    An announced length over the limit is refused before a byte is read and before `100 Continue`.
-    """
+    __slots__ = ("_blocks", "_limit_bytes", "_size_bytes", "_stream")
+
+    def __init__(self, stream: StreamReader, limit_bytes: int) -> None:
+        self._stream = stream
+        self._limit_bytes = limit_bytes
+        self._size_bytes = 0
+        self._blocks: list[bytes] = []
+
+    def pull(self) -> bool:
+        """Take what has come; whether that is the end. RefusedError: 413 over the limit."""
+        block = self._stream.read_nowait()
+        self._size_bytes += len(block)
+        if self._size_bytes > self._limit_bytes:
+            raise RefusedError(413, f"the body is over {self._limit_bytes} bytes")
+        if block:
+            self._blocks.append(block)
+        return self._stream.is_eof()
+
+    def whole(self) -> bytes:
+        """As received, once `pull` has seen the end."""
+        return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+
+
+def check_announced(head: Head, limit_bytes: int) -> None:
+    """RefusedError, 413, for an announced length over the limit: before a byte is read and before `100 Continue`."""
     announced = content_length(head.headers)
     if announced is not None and announced > limit_bytes:
-        raise _too_large(limit_bytes)
-    if not payload.is_eof():
-        return None
-    body = payload.read_nowait()
-    if len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
-    return body
-
-
-async def read_body(connection: Connection, payload: StreamReader, head: Head, limit_bytes: int) -> bytes:
-    """The body as received. RefusedError: 413 over the limit, 408 over the deadline, 400 if it is malformed."""
-    connection.expect_body(payload, asked=expects_continue(head.headers))
-    try:
-        return await _read_rest(payload, limit_bytes)
-    except RequestPayloadError as error:
-        raise RefusedError(400, "the body is malformed") from error
-
-
-async def _read_rest(payload: StreamReader, limit_bytes: int) -> bytes:
-    blocks: list[bytes] = []
-    size_bytes = 0
-    while block := await payload.readany():
-        blocks.append(block)
-        size_bytes += len(block)
-        if size_bytes > limit_bytes:
-            raise _too_large(limit_bytes)
-    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
-
-
-def _too_large(limit_bytes: int) -> RefusedError:
-    return RefusedError(413, f"the body is over {limit_bytes} bytes")
+        raise RefusedError(413, f"the body is over {limit_bytes} bytes")

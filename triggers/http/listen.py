@@ -25,16 +25,17 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def start_listening(
-    settings: HttpSettings, make: Callable[[], Connection], given: socket.socket | None
-) -> AbstractServer:
-    """Accepts from now on. `given` is a listening socket to use instead of `settings.listen`. Raises ListenError."""
+async def bind(settings: HttpSettings, make: Callable[[], Connection], given: socket.socket | None) -> AbstractServer:
+    """A server that has its address and does not accept yet. `given` is a socket to use instead of `settings.listen`.
+
+    Raises ListenError.
+    """
     loop = get_running_loop()
     try:
         if given is not None:
-            return await loop.create_server(make, sock=given, backlog=settings.backlog)
+            return await loop.create_server(make, sock=given, backlog=settings.backlog, start_serving=False)
         host, port = parse_listen(settings.listen)
-        return await loop.create_server(make, host, port, backlog=settings.backlog)
+        return await loop.create_server(make, host, port, backlog=settings.backlog, start_serving=False)
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {settings.listen}: the name is unknown ({error.strerror})") from error
     except OSError as error:

@@ -1,5 +1,6 @@
 """The http trigger at work: each request becomes an event, goes over the bus, and its outcome becomes the answer."""
 
+import logging
 from asyncio import CancelledError, get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,24 +8,26 @@ from socket import socket
 from typing import Self
 
 import anyio
-from aiohttp import http_parser, web
+from aiohttp import http_parser
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
-from triggers.http.body import read_body, take_body
+from triggers.http.body import check_announced
 from triggers.http.codec import no_route, refusal, to_answer, to_event
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
 from triggers.http.errors import ParserError, RefusedError
-from triggers.http.exchange import Request
-from triggers.http.head import parse_head
-from triggers.http.listen import port_of, start_listening
+from triggers.http.head import expects_continue, parse_head
+from triggers.http.listen import bind, port_of
 from triggers.http.retire import retire
 from triggers.http.routes import Match, RouteTable
 from triggers.http.settings import HttpSettings, Route
 from triggers.http.stamps import Stamps
+
+log = logging.getLogger(__name__)
 
 OnInvocation = Callable[[Event, Outcome | None, int], None]
 """Called with every event that went to the bus, its outcome (None: nobody waited for it) and the status: 499 if the
@@ -71,18 +74,19 @@ class HttpServer:
         require_c_parser()
         loop = get_running_loop()
         self._connections = Connections(self._settings, self._stamps, loop.time)
-        web_server = web.Server(self._serve, request_factory=Request, handler_cancellation=True)  # type: ignore[arg-type]
-        self._listener = await start_listening(
-            self._settings, lambda: Connection(web_server, self._connections, loop=loop), self._given
+        self._listener = await bind(
+            self._settings, lambda: Connection(self._connections, self._start, loop=loop), self._given
         )
         self.port = port_of(self._listener)
-        self._sweep()
-        try:
-            yield self
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.drain(0)
-            self._timer.cancel()
+        async with anyio.create_task_group() as self._tasks:
+            self._sweep()
+            try:
+                await self._listener.start_serving()
+                yield self
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.drain(0)
+                self._timer.cancel()
 
     @property
     def connections(self) -> int:
@@ -131,23 +135,36 @@ class HttpServer:
         self._timer = get_running_loop().call_later(min(1.0, shortest_s / 4), self._sweep)
         self._connections.sweep()
 
-    async def _serve(self, request: Request) -> web.StreamResponse:
-        try:
-            answer = await self._answer(request)
-        except RefusedError as refused:
-            answer = refusal(refused)
-        return await request.connection.finish(request, answer)
+    def _start(self, connection: Connection) -> None:
+        self._tasks.start_soon(self._serve, connection)
 
-    async def _answer(self, request: Request) -> Answer:
-        parsed, connection = request.parsed, request.connection
-        head = parse_head(parsed.method, parsed.path, parsed.version, parsed.headers.items())
+    async def _serve(self, connection: Connection) -> None:
+        """The connection's task: answers its requests one after the other. Losing the connection cancels it."""
+        with connection.scope:
+            try:
+                while connection.is_open:
+                    await connection.finish(await self._answer_next(connection))
+            except Exception:
+                log.exception("the http trigger failed on a request")
+                connection.fail()
+
+    async def _answer_next(self, connection: Connection) -> Answer:
+        try:
+            return await self._answer(connection)
+        except RefusedError as refused:
+            return refusal(refused)
+
+    async def _answer(self, connection: Connection) -> Answer:
+        message, stream = await connection.next_request()
+        head = parse_head(message.method, message.path, message.version, message.headers.items())
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
             return no_route(head.method, found)
-        limit_bytes = found.route.max_body_bytes
-        body = take_body(request.payload, head, limit_bytes)
-        if body is None:
-            body = await read_body(connection, request.payload, head, limit_bytes)
+        body = b""
+        if stream is not EMPTY_PAYLOAD:
+            limit_bytes = found.route.max_body_bytes
+            check_announced(head, limit_bytes)
+            body = await connection.read_body(stream, limit_bytes, asked=expects_continue(head.headers))
         event = to_event(
             head,
             found,
@@ -156,7 +173,6 @@ class HttpServer:
             invocation_id=self._stamps.invocation_id(),
             time=self._stamps.time(),
         )
-        connection.enter_busy()
         return await self._call(event, found.route)
 
     async def _call(self, event: Event, route: Route) -> Answer:
