@@ -6,6 +6,7 @@ what they run, and the zygote, which adopts them, takes over their burial.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from socket import SOCK_SEQPACKET, SOCK_STREAM
 
 import anyio
+from msgspec import Struct
 
 from sandbox import processes, stacks
 from sandbox.box import Box
@@ -34,6 +36,15 @@ FILE_BYTES = 1024 * 1024 * 1024
 """RLIMIT_FSIZE: no single file of a function grows beyond this."""
 
 _TOO_MUCH_MEMORY = "it used too much memory"
+
+
+class _Kit(Struct, frozen=True):
+    """What a new instance is given."""
+
+    n: int
+    identity: str
+    channels: Channels
+    folder: Path
 
 
 class Template:
@@ -58,6 +69,8 @@ class Template:
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
+        self._kit: _Kit | None = None
+        """For the next instance, made while another is being forked: at most one, and none once it forks no more."""
         self._forking: dict[int, int | None] = {}
         """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
         self.is_dead = False
@@ -164,19 +177,18 @@ class Template:
         """A new instance; it may be given its first event at once. Raises Ended (this template's) or StartFailed."""
         if self.ended is not None:
             raise Ended(self.ended)
-        n = self._commons.number()
-        identity = f"{self.spec.name}-{n}"
-        channels, folder = self._commons.equip(SOCK_STREAM, identity)
+        kit, self._kit = self._kit or self._make_kit(), None
+        n, channels = kit.n, kit.channels
         self._forking[n] = None
         try:
             with channels:
-                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(n, channels, folder)
+                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit)
         except BaseException:
-            self._commons.remove_folder(folder)
+            self._commons.remove_folder(kit.folder)
             del self._forking[n]
             self._end_if_done()
             raise
-        body = Body(identity, pid or 0, pidfd, channels, folder, self.rss_kb, self.loaded.asynchronous)
+        body = Body(kit.identity, pid or 0, pidfd, channels, kit.folder, self.rss_kb, self.loaded.asynchronous)
         instance = self.instances[n] = Instance(self.spec, body, self._commons, self)
         code = self._forking.pop(n)
         if code is not None:  # soon, as whoever asked for it has to learn of the instance before its end
@@ -186,9 +198,28 @@ class Template:
             raise Ended(self.ended)
         return instance
 
-    async def _ask_fork(self, n: int, channels: Channels, folder: Path) -> tuple[int | None, int]:
-        request = {"t": "fork", "n": n, "env": self._private(folder)}
-        answer, fds = await self._control.request(request, channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+    def _make_kit(self) -> _Kit:
+        """Raises StartFailed."""
+        n = self._commons.number()
+        identity = f"{self.spec.name}-{n}"
+        return _Kit(n, identity, *self._commons.equip(SOCK_STREAM, identity))
+
+    def _make_next_kit(self) -> None:
+        """Called while the template forks: what the next instance is given need not be waited for then."""
+        if self._kit is None and self.ended is None:
+            with contextlib.suppress(StartFailed):  # whoever needs one is told
+                self._kit = self._make_kit()
+
+    def _drop_kit(self) -> None:
+        if self._kit is not None:
+            self._kit.channels.discard()
+            self._commons.remove_folder(self._kit.folder)
+            self._kit = None
+
+    async def _ask_fork(self, kit: _Kit) -> tuple[int | None, int]:
+        request = {"t": "fork", "n": kit.n, "env": self._private(kit.folder)}
+        asyncio.get_running_loop().call_soon(self._make_next_kit)  # as soon as the request is on its way
+        answer, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         if answer.t == "error":
             close_all(fds)
             raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {os.strerror(answer.errno)}")
@@ -198,10 +229,10 @@ class Template:
             self._control.close(f"it answered with a process that is not its own: {error}")
             raise Ended(self.ended) from None
 
-    async def _ask_become(self, n: int, channels: Channels, folder: Path) -> tuple[int | None, int]:
+    async def _ask_become(self, kit: _Kit) -> tuple[int | None, int]:
         self._may_end = True
-        request = {"t": "become", "n": n, "env": self._private(folder)}
-        _, fds = await self._control.request(request, channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+        request = {"t": "become", "n": kit.n, "env": self._private(kit.folder)}
+        _, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         close_all(fds)
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
@@ -215,6 +246,7 @@ class Template:
         self._retired = True
         if self.ended is None:
             self.ended = "it was retired"
+            self._drop_kit()
             self.on_end(self)
         for instance in tuple(self.instances.values()):
             instance.leave()
@@ -273,6 +305,7 @@ class Template:
 
     def _on_control_end(self, reason: str) -> None:
         self.ended = self.ended or reason
+        self._drop_kit()
         if not self._may_end:
             processes.kill(self._pidfd)
         if not self.must_become:  # else this is how it became its instance

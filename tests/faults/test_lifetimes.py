@@ -171,7 +171,7 @@ async def test_many_starts_and_ends_leave_nothing(bench: Bench) -> None:
 def _holdings(bench: Bench, zygote: int, template: int) -> dict[str, object]:
     """All that could pile up: descriptors, children (zombies are children), private folders, tasks."""
     held: dict[str, object] = {
-        "folders": sorted(folder.name for folder in bench.folders.iterdir()),
+        "folders": len(list(bench.folders.iterdir())),
         "descriptors": Counter(_targets("self")),
         "tasks": len(asyncio.all_tasks()),
         "children": [_children(pid) for pid in (os.getpid(), zygote, template)],

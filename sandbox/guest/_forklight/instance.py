@@ -1,71 +1,86 @@
 """The instance: one process that runs one function for one event after another, until the dispatcher closes its end.
 
+Theory of operation. A fork shares its template's memory until one of both writes to it; a reference count is enough to
+have a page copied, which takes microseconds, and hundreds of such pages are what a start by fork costs. So all that can
+be made before the fork is made there, once (`Prepared`), and what is left to the instance is a few straight lines.
+
 A sync handler runs in the main thread between a blocking read and a write. At the deadline the dispatcher sends
 SIGTERM, which raises SystemExit in the handler so that its `finally` blocks run; a handler that does not answer within
 the grace is killed from outside. Async handlers live in `aio.py`.
 """
 
 import fcntl
-import gc
 import os
+import resource
 import signal
 import socket
 import sys
 import termios
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from . import handler, invocation, logs, posix, wire
 
 _NO_BYTES = bytes(4)
+_Limit = tuple[int, int]
 
 
-def main(function: "handler.Function", message: "dict[str, Any]", fds: "list[int]", stack: int) -> NoReturn:
+class Prepared:
+    """What every instance of a function begins with, made in its template after the import."""
+
+    def __init__(self, function: "handler.Function", stack: int, *, files: _Limit, data: _Limit) -> None:
+        """`stack`: the descriptor faulthandler writes to; `files`, `data`: an instance's RLIMIT_NOFILE, RLIMIT_DATA."""
+        self.function = function
+        self.stack = stack
+        self.files = files
+        self.data = data
+        self.sync = None if function.is_async else _Sync(function)
+        numpy_random = sys.modules.get("numpy.random")  # `random` reseeds itself after a fork
+        self.reseed = None if numpy_random is None else numpy_random.seed
+        if "tempfile" in sys.modules:  # it may remember the template's own folder
+            sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
+
+
+def main(prepared: Prepared, fds: "list[int]", *, forked: bool) -> NoReturn:
     """Take on what is this instance's own, then serve. `fds`: data socket, log, lifeline, stack. Never returns."""
-    data, log, lifeline, own_stack = fds
-    if message["t"] == "fork":
+    data, log, lifeline, stack = fds
+    if forked:
         os.setsid()
-    for source, target in ((log, 1), (log, 2), (own_stack, stack)):
-        os.dup2(source, target, inheritable=target < 3)
-    os.close(own_stack)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(stack, prepared.stack, False)
+    os.close(stack)
     posix.arm_lifeline(lifeline)
     posix.become_subreaper()
-    _make_own(message["env"])
-    gc.enable()
-    connection = socket.socket(fileno=data)
-    connection.settimeout(None)  # the function may have called socket.setdefaulttimeout
+    resource.setrlimit(resource.RLIMIT_NOFILE, prepared.files)
+    resource.setrlimit(resource.RLIMIT_DATA, prepared.data)
+    if prepared.reseed is not None:
+        prepared.reseed()
     status = 1
     try:
-        status = _serve(function, connection, log, stack)
+        status = _serve(prepared, data, log)
     finally:
         logs.flush()
         os._exit(status)
 
 
-def _make_own(env: "dict[str, str]") -> None:
-    """What siblings must not share: private folders and random numbers (`random` reseeds itself after a fork)."""
-    for name, value in env.items():  # update() runs code of an abstract class, whose pages a fork would have to copy
-        os.environ[name] = value
-    if "tempfile" in sys.modules:
-        sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()
-
-
-def _serve(function: "handler.Function", connection: socket.socket, log: int, stack: int) -> int:
+def _serve(prepared: Prepared, data: int, log: int) -> int:
     """Answer calls until end of file, then run the `stop` hook; the exit status."""
-    sync = None if function.is_async else _Sync(function, connection, log)
+    function, sync = prepared.function, prepared.sync
+    if sync is not None:
+        sync.is_instance = True
     try:
-        function.run_hook("after_fork")
+        if function.hooks:
+            function.run_hook("after_fork")
     except handler.LoadError as error:
-        return _refuse(connection, error)
+        return _refuse(data, error)
     try:
         if sync is None:
             from . import aio
 
-            aio.serve(function, connection, log, stack)
+            aio.serve(function, socket.socket(fileno=data), log, prepared.stack)
         else:
-            sync.serve()
+            sync.serve(data, log)
             function.run_hook("stop")
     except handler.LoadError as error:  # nobody waits for a `stop` hook: its failure is told in the log
         sys.stderr.write(f"{error.message}\n{error.traceback}")
@@ -73,33 +88,37 @@ def _serve(function: "handler.Function", connection: socket.socket, log: int, st
     return 0
 
 
-def _refuse(connection: socket.socket, error: "handler.LoadError") -> int:
+def _refuse(data: int, error: "handler.LoadError") -> int:
     """An instance whose `after_fork` hook failed says so to its first event, and ends."""
-    frame = wire.read(connection, wire.Frames())
+    frame = wire.read(data, wire.Frames())
     if frame is not None:
         fail = {"t": "fail", "i": frame[0]["i"], "kind": "load", "code": error.code, "message": error.message}
-        send(connection, invocation.Reply(fail | {"traceback": error.traceback}, []))
+        wire.write(data, fail | {"traceback": error.traceback}, [])
     return 1
 
 
 class _Sync:
     """The serve loop of a sync handler."""
 
-    def __init__(self, function: "handler.Function", connection: socket.socket, log: int) -> None:
+    def __init__(self, function: "handler.Function") -> None:
+        self.is_instance = False
+        """False in the template, which forks instances and has no handler to end."""
         self._function = function
-        self._connection = connection
-        self._log = log
+        self._frames = wire.Frames()
         self._running = False
         self._expired = False
         self._heed_deadlines()  # already in a hook: the default action would leave no stack
-        os.register_at_fork(before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_forget_deadlines)
+        os.register_at_fork(
+            before=self._hold_sigterm, after_in_parent=self._release_sigterm, after_in_child=self._forget_deadlines
+        )
 
-    def serve(self) -> None:
+    def serve(self, data: int, log: int) -> None:
         """Read, run, write, until the dispatcher closes its end."""
-        self._heed_deadlines()  # a hook may have set a handler of its own
-        frames = wire.Frames()
+        if self._function.hooks:  # one may have set a handler of its own
+            self._heed_deadlines()
+        frames, has_expired = self._frames, self._has_expired
         while True:
-            frame = wire.read(self._connection, frames)
+            frame = wire.read(data, frames)
             if frame is None:
                 return
             head, body = frame
@@ -107,12 +126,15 @@ class _Sync:
                 continue
             self._running = True
             try:
-                reply = invocation.run(self._function, head, body, lambda: self._expired)
+                reply = invocation.run(self._function, head, body, has_expired)
             except SystemExit:  # the deadline struck in our own code, outside the handler: silence says it too
                 return
             self._running = False
-            reply.header["log"] = has_unread_log(self._log)
-            send(self._connection, reply)
+            reply.header["log"] = has_unread_log(log)
+            wire.write(data, reply.header, reply.chunks)
+
+    def _has_expired(self) -> bool:
+        return self._expired
 
     def _heed_deadlines(self) -> None:
         signal.signal(signal.SIGTERM, self._on_deadline)
@@ -122,20 +144,20 @@ class _Sync:
             self._expired = True
             raise SystemExit("the deadline has passed")
 
+    def _hold_sigterm(self) -> None:
+        """Python forgets a signal that reaches a child before it knows that it is one: hold it back until then."""
+        if self.is_instance:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
-def _hold_sigterm() -> None:
-    """Python forgets a signal that reaches a fresh child before it knows that it is one: hold it back until then."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    def _release_sigterm(self) -> None:
+        if self.is_instance:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-
-def _release_sigterm() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _forget_deadlines() -> None:
-    """In a child of the handler SIGTERM does what it does in every other process."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _release_sigterm()
+    def _forget_deadlines(self) -> None:
+        """In a child of the handler SIGTERM does what it does in every other process."""
+        if self.is_instance:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._release_sigterm()
 
 
 def has_unread_log(log: int) -> int:
@@ -146,10 +168,7 @@ def has_unread_log(log: int) -> int:
     return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)
 
 
-def send(connection: socket.socket, reply: "invocation.Reply") -> None:
-    """Write a whole reply to a blocking socket; a dispatcher that is gone is noticed by the next read."""
-    try:
-        for piece in wire.pack(reply.header, reply.chunks):
-            connection.sendall(piece)
-    except ConnectionError:
-        pass
+def private(env: "dict[str, str]") -> None:
+    """The variables that siblings must not share. Set before the fork: what runs after it has its pages copied."""
+    for name, value in env.items():
+        os.environ[name] = value

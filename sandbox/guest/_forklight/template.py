@@ -94,7 +94,6 @@ class Template:
         sys.path.insert(_after_standard_library(), message["code"])
         sys.argv[:] = [message["function"]["handler"]]
         logs.set_up()
-        self._limits = message["limits"]
         try:
             with threads.watch_threads() as seen:
                 self._function = handler.load(**message["function"])
@@ -104,13 +103,8 @@ class Template:
             control.send(self._connection, _failed(error))
             raise control.Ended from None
         logs.flush()
-        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        self._prepare(message["limits"])
         self._older = posix.children()
-        self._data_bytes = posix.data_bytes()
         loaded = {
             "t": "loaded",
             "n": 0,
@@ -122,16 +116,29 @@ class Template:
         }
         control.send(self._connection, loaded)
 
+    def _prepare(self, limits: dict[str, int]) -> None:
+        """Make what every instance begins with; what is garbage now, none of them has to copy."""
+        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
+        gc.collect()
+        files = _at_most(limits["open_files"], most_files)
+        data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"], most_data)
+        self._prepared = instance.Prepared(self._function, self._stack, files=(files, files), data=(data, data))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one for each instance
+        gc.freeze()
+        gc.enable()  # for the instances: here nothing that could be collected is left, or comes
+
     def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
         if message["t"] == "fork":
-            return self._fork(message, fds)
+            instance.private(message["env"])
+            return self._fork(message["n"], fds)
         if message["t"] == "become":  # threads are alive: forking would be unsafe, so this process is the instance
+            instance.private(message["env"])
             control.send(self._connection, {"t": "became", "n": message["n"]})
-            self._become(message, fds)
+            self._become(fds, forked=False)
         raise control.Ended  # `stop`, and whatever this guest does not know
 
-    def _fork(self, message: dict[str, Any], fds: list[int]) -> int | None:
-        n = message["n"]
+    def _fork(self, n: int, fds: list[int]) -> int | None:
         try:
             pid = os.fork()
         except OSError as error:
@@ -139,27 +146,22 @@ class Template:
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return None
         if pid == 0:
-            self._become(message, fds)
+            self._become(fds, forked=True)
         control.close(tuple(fds))  # at once: a data end held here would hide the instance's end of file
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
         return pidfd
 
-    def _become(self, message: dict[str, Any], fds: list[int]) -> NoReturn:
+    def _become(self, fds: list[int], *, forked: bool) -> NoReturn:
         """Turn this process (a fresh fork, or the template itself) into the instance; never returns to the template."""
         for pidfd in self._instances:
             os.close(pidfd)
-        self._connection.close()
-        for fd in self._own_fds:
-            os.close(fd)
-        _limit_files(self._limits["open_files"], final=True)
-        data_limit = self._data_bytes + 4 * self._limits["memory_bytes"]
-        try:  # noqa: SIM105  what an instance runs before its first event is page faults, and suppress() is more code
-            resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
-        except ValueError:  # it already lives under a lower hard limit
-            pass
-        instance.main(self._function, message, fds, self._stack)
+        os.close(self._connection.detach())
+        log, lifeline = self._own_fds
+        os.close(log)
+        os.close(lifeline)
+        instance.main(self._prepared, fds, forked=forked)
 
     def _bury(self, pidfd: int) -> None:
         """Reap a dead instance, kill all it left behind, then say how it ended: in this order, so that said is gone."""
@@ -185,20 +187,18 @@ def _failed(error: "handler.LoadError") -> dict[str, Any]:
     return failed
 
 
-def _limit_files(files: int, *, final: bool) -> None:
-    """RLIMIT_NOFILE: for good in an instance; a template needs one more for each instance, after the import."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = files if hard == resource.RLIM_INFINITY else min(hard, files)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft if final else hard))
-
-
 def _limit(limits: dict[str, int]) -> None:
     """Set what the kernel keeps per process; memory that it cannot count (memfd) is watched by the dispatcher."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_files(limits["open_files"], final=False)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
     backstop = 4 * limits["template_memory_bytes"]
     resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))
+
+
+def _at_most(limit: int, hard: int) -> int:
+    return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
 
 
 def _after_standard_library() -> int:

@@ -7,7 +7,7 @@ copies a page; done here, it is done for all. It only saves time: nothing depend
 import socket
 import time
 
-from . import control, handler, instance, invocation, wire
+from . import control, handler, invocation, wire
 
 _ROUNDS = 20
 """More than the number of runs after which the interpreter specialises code, 8 in Python 3.11."""
@@ -31,8 +31,9 @@ def warm_up() -> None:
             head = {"t": "invoke", "i": i, "deadline_ns": time.monotonic_ns(), "attempt": 1, "start": "warm"}
             for piece in wire.pack(head | {"event": _EVENT}, [b'{"n": 1}']):
                 data[0].sendall(piece)
-            received, body = wire.read(data[1], frames) or (head, b"")
-            instance.send(data[1], invocation.run(function, received, body, lambda: False))
+            received, body = wire.read(data[1].fileno(), frames) or (head, b"")
+            reply = invocation.run(function, received, body, lambda: False)
+            wire.write(data[1].fileno(), reply.header, reply.chunks)
             data[0].recv(wire.ONE_WRITE_BYTES)
             control.send(control_ends[0], head)
             control.receive(control_ends[1])

@@ -4,8 +4,8 @@ A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a r
 of this file and nothing else; they parse with limits of their own, because they trust no length that comes from here.
 """
 
+import os
 import signal
-import socket
 import struct
 from typing import Any
 
@@ -17,6 +17,7 @@ _encode = make_encoder(ascii_only=True)
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
+ONE_READ_BYTES = 64 * 1024
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size header and body leave in one write; more is written as the socket takes it."""
 
@@ -62,19 +63,30 @@ class Frames:
         return header, body
 
 
-def read(connection: socket.socket, frames: Frames) -> Frame | None:
-    """Block until a whole frame is there; None once the dispatcher has closed its end."""
+def read(data: int, frames: Frames) -> Frame | None:
+    """Block on the data socket until a whole frame is there; None once the dispatcher has closed its end."""
     while True:
         frame = frames.next()
         if frame is not None:
             return frame
         try:
-            data = connection.recv(64 * 1024)
+            piece = os.read(data, ONE_READ_BYTES)
         except ConnectionError:
             return None
-        if not data:
+        if not piece:
             return None
-        frames.feed(data)
+        frames.feed(piece)
+
+
+def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
+    """Write a whole frame to the blocking data socket; a dispatcher that is gone is noticed by the next read."""
+    try:
+        for piece in pack(header, chunks):
+            sent = os.write(data, piece)
+            while sent < len(piece):
+                sent += os.write(data, memoryview(piece)[sent:])
+    except ConnectionError:
+        pass
 
 
 def pack(header: dict[str, Any], chunks: "list[bytes]") -> "list[bytes]":

@@ -160,7 +160,7 @@ def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> Non
         for piece in [*wire.invoke(1, 2, 1, "warm", event), wire.cancel(1)]:
             ours.sendall(piece)
         ours.close()
-        read = [guest.read(theirs, frames) for _ in range(3)]
+        read = [guest.read(theirs.fileno(), frames) for _ in range(3)]
     assert [frame and (frame[0]["t"], len(frame[1])) for frame in read] == [("invoke", 1000), ("cancel", 0), None]
 
 
