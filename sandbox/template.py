@@ -70,7 +70,7 @@ class Template:
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
         self._kit: _Kit | None = None
-        """For the next instance, made while another is being forked: at most one, and none once it forks no more."""
+        """For the next instance, made when another is gone: at most one, and none once it forks no more."""
         self._forking: dict[int, int | None] = {}
         """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
         self.is_dead = False
@@ -205,8 +205,8 @@ class Template:
         return _Kit(n, identity, *self._commons.equip(SOCK_STREAM, identity))
 
     def _make_next_kit(self) -> None:
-        """Called while the template forks: what the next instance is given need not be waited for then."""
-        if self._kit is None and self.ended is None:
+        """Called when an instance is gone: what the next one is given, no event waits for then."""
+        if self._kit is None and self.ended is None and not self.must_become:
             with contextlib.suppress(StartFailed):  # whoever needs one is told
                 self._kit = self._make_kit()
 
@@ -218,7 +218,6 @@ class Template:
 
     async def _ask_fork(self, kit: _Kit) -> tuple[int | None, int]:
         request = {"t": "fork", "n": kit.n, "env": self._private(kit.folder)}
-        asyncio.get_running_loop().call_soon(self._make_next_kit)  # as soon as the request is on its way
         answer, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         if answer.t == "error":
             close_all(fds)
@@ -284,6 +283,7 @@ class Template:
     def forget(self, instance: Instance) -> None:
         """The last one of a retired template ends it."""
         self.instances = {n: other for n, other in self.instances.items() if other is not instance}
+        self._make_next_kit()
         self._end_if_done()
 
     async def _bury_orphan(self, instance: Instance) -> None:
