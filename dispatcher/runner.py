@@ -116,8 +116,8 @@ class Runner:
                 case Start():
                     if not self._stopped:
                         self._tasks.start_soon(self._start)
-                case Leave(instance):
-                    instance.leave()
+                case Leave(instance):  # after the answer of its last call, for which somebody waits
+                    self._loop.call_soon(instance.leave)
                 case Refuse(ticket, code):
                     self._deliver(ticket, self._throttled(code))
                 case Fail(ticket):

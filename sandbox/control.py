@@ -95,6 +95,10 @@ class Control:
         if self.ended is not None:
             raise Ended(self.ended)
         first, *others = _parts(_encode(message))
+        if not self._outbox and not others and self._send(first, fds):  # nearly always: nothing to copy
+            return
+        if self.ended is not None:
+            return
         self._outbox.append((first, _copies(fds)))
         self._outbox += [(part, []) for part in others]
         self._flush()
@@ -117,17 +121,24 @@ class Control:
     def _flush(self) -> None:
         while self._outbox:
             data, fds = self._outbox[0]
-            try:
-                socket.send_fds(self._connection, [data], fds)
-            except BlockingIOError:
-                self._loop.add_writer(self._connection, self._flush)
-                return
-            except OSError as error:
-                self.close(f"the process is gone ({error.strerror})")
+            if not self._send(data, fds):
+                if self.ended is None:
+                    self._loop.add_writer(self._connection, self._flush)
                 return
             self._outbox.popleft()
             close_all(fds)
         self._loop.remove_writer(self._connection)
+
+    def _send(self, data: bytes, fds: Sequence[int]) -> bool:
+        """Whether the socket has taken it; if not, it is full, or the channel has ended."""
+        try:
+            socket.send_fds(self._connection, [data], fds)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.close(f"the process is gone ({error.strerror})")
+            return False
+        return True
 
     def _readable(self) -> None:
         try:

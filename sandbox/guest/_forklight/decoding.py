@@ -1,6 +1,7 @@
 """From the bytes of a body to what a handler finds in `event["data"]`. The content type decides, `decode` overrides."""
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import forms, mediatypes
@@ -18,7 +19,8 @@ def decode_body(body: bytes, content_type: str | None, decode: str | None) -> An
     """
     if not body:
         return None
-    media_type, parameters = mediatypes.parse(content_type or "")
+    plain_json = content_type == "application/json"
+    media_type, parameters = ("application/json", {}) if plain_json else mediatypes.parse(content_type or "")
     kind = decode or _kind(media_type)
     try:
         if kind == "json":
@@ -49,8 +51,16 @@ def _kind(media_type: str) -> str:
 
 def _json(body: bytes, charset: str | None) -> Any:
     # RFC 8259 §8.1 wants UTF-8. Older senders use UTF-16 or 32, as the first bytes tell; byte order marks are ignored.
-    is_plain = charset is None and body[0] in b"{[" and b"\0" not in body[:4]
-    text = body.decode() if is_plain else decode_text(body, charset or json.detect_encoding(body))
+    if charset is None and body[0] in b"{[" and b"\0" not in body[:4]:
+        text = body.decode()
+        try:
+            value, end = _scan(text, 0)
+            if end == len(text):
+                return value
+        except StopIteration:  # `decode` says where, and knows white space at the end
+            pass
+        return _JSON.decode(text)
+    text = decode_text(body, charset or json.detect_encoding(body))
     return _JSON.decode(text.removeprefix("\ufeff"))
 
 
@@ -59,3 +69,4 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan: "Callable[[str, int], tuple[Any, int]]" = _JSON.scan_once  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from typing import Any
 
 from .decoding import Undecodable, decode_body
 
-_ATTRIBUTES = ("id", "source", "type", "time", "subject", "datacontenttype")
 _SECTIONS = ("http", "queue", "timer", "topic", "call")
 
 
@@ -14,16 +13,25 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
     Attributes an event has not are None; of the sections only its own is there. A batch has an empty `body` and a list
     of events as `data`; their bodies are consecutive in the frame's, each `length` bytes. Raises Undecodable.
     """
-    event: dict[str, Any] = {"specversion": "1.0"}
-    for name in _ATTRIBUTES:
-        event[name] = fields.get(name)
+    field = fields.get
+    content_type = field("datacontenttype")
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": field("id"),
+        "source": field("source"),
+        "type": field("type"),
+        "time": field("time"),
+        "subject": field("subject"),
+        "datacontenttype": content_type,
+    }
     for name in _SECTIONS:
-        if fields.get(name) is not None:
-            event[name] = fields[name]
-    items = fields.get("items")
+        section = field(name)
+        if section is not None:
+            event[name] = section
+    items = field("items")
     if items is None:
         event["body"] = body
-        event["data"] = decode_body(body, event["datacontenttype"], fields.get("decode"))
+        event["data"] = decode_body(body, content_type, field("decode"))
     else:
         event["body"] = b""
         event["data"] = _make_items(items, body)

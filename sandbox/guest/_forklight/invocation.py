@@ -12,7 +12,7 @@ from .decoding import Undecodable
 from .encoding import Unencodable
 from .events import make_event
 from .handler import Function
-from .outputs import Outputs, ResultTooLarge
+from .outputs import Outputs, ResultTooLarge, check_size
 from .results import encode_result
 from .tracebacks import format_traceback, message_of, place_of
 
@@ -55,7 +55,7 @@ class _Invocation:
         self._function = function
         self._head = head
         self._expired = expired
-        self._outputs = Outputs(function.max_result)
+        self._outputs: Outputs | None = None
         self._started_ns = time.monotonic_ns()
         self._started_cpu_ns = time.process_time_ns()
 
@@ -65,33 +65,33 @@ class _Invocation:
         function = self._function
         if not function.takes_context:
             return (event,)
-        return event, Context(function.name, function.version, function.logger, self._head, self._outputs)
+        self._outputs = outputs = Outputs(function.max_result)
+        return event, Context(function.name, function.version, function.logger, self._head, outputs)
 
     def success(self, value: Any) -> Reply:
         """The handler returned; still a failure if what it returned cannot be encoded or came too late. Raises then."""
-        result = encode_result(value)
-        outputs = self._outputs.close()
-        bodies = [body for _, body in outputs]
-        self._outputs.check_size(result_bytes=len(result.body), outputs_bytes=sum(map(len, bodies)))
+        status, content_type, headers, content = encode_result(value)
+        outputs = () if self._outputs is None else self._outputs.close()
+        chunks = [content, *[body for _, body in outputs]]
+        length = len(content)
+        check_size(length, sum(map(len, chunks)) - length, self._function.max_result)
         logs.flush()
         if self._expired():
             return self._fail("Timeout", "")
-        header: dict[str, Any] = {
-            "t": "ok",
-            "i": self._head["i"],
-            "status": result.status,
-            "type": result.type,
-            "length": len(result.body),
-        }
-        if result.headers:
-            header["headers"] = result.headers
+        header = self._header("ok")
+        header["status"] = status
+        header["type"] = content_type
+        header["length"] = length
+        if headers:
+            header["headers"] = headers
         if outputs:
             header["out"] = [output for output, _ in outputs]
-        return Reply(header | self._figures(), [result.body, *bodies])
+        return Reply(header, chunks)
 
     def failure(self, error: BaseException) -> Reply:
         """The handler raised, did not get to run, or returned what cannot be sent. Its outputs are dropped."""
-        self._outputs.close()
+        if self._outputs is not None:
+            self._outputs.close()
         logs.flush()
         error = _in_group_of_one(error)
         if isinstance(error, MemoryError):
@@ -108,22 +108,21 @@ class _Invocation:
             limit_s = (self._head["deadline_ns"] - self._started_ns) / 1e9
             kind, code, message = "timeout", "Timeout", f"the handler had no result after {limit_s:.3g} s"
             retry_after_s = None
-        header = {
-            "t": "fail",
-            "i": self._head["i"],
-            "kind": kind,
-            "code": code,
-            "message": message,
-            "traceback": traceback,
-            "retry_after_s": retry_after_s,
-        }
-        return Reply(header | self._figures(), [])
+        header = self._header("fail")
+        header["kind"] = kind
+        header["code"] = code
+        header["message"] = message
+        header["traceback"] = traceback
+        header["retry_after_s"] = retry_after_s
+        return Reply(header, [])
 
-    def _figures(self) -> dict[str, int]:
+    def _header(self, kind: str) -> dict[str, Any]:
         """CPU time is the process's: it counts the handler's threads, and with `concurrency > 1` its neighbours."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu_ns = int((usage.ru_utime + usage.ru_stime) * 1e9) - self._started_cpu_ns
         return {
+            "t": kind,
+            "i": self._head["i"],
             "started_ns": self._started_ns,
             "finished_ns": time.monotonic_ns(),
             "cpu_ns": max(0, cpu_ns),  # the two clocks differ by less than a microsecond

@@ -44,7 +44,7 @@ class Outputs:
         listing_bytes = self._listing_bytes + len(json.dumps(output))
         if listing_bytes > _MAX_LISTING_BYTES:
             raise ResultTooLarge(f"the outputs' names and headers are {listing_bytes} bytes, over {_MAX_LISTING_BYTES}")
-        self.check_size(result_bytes=0, outputs_bytes=self._bodies_bytes + len(body))
+        check_size(0, self._bodies_bytes + len(body), self._max_result_bytes)
         if self._closed:
             raise RuntimeError(f"{kind}({name!r}) after the invocation has ended: its outputs went with its result")
         self._listing_bytes = listing_bytes
@@ -56,13 +56,14 @@ class Outputs:
         self._closed = True
         return self._kept.copy()
 
-    def check_size(self, *, result_bytes: int, outputs_bytes: int) -> None:
-        """Raises ResultTooLarge if both together exceed the limit."""
-        if result_bytes + outputs_bytes > self._max_result_bytes:
-            raise ResultTooLarge(
-                f"a result of {result_bytes} bytes and outputs of {outputs_bytes} bytes, "
-                f"but max_result allows {self._max_result_bytes} bytes together"
-            )
+
+def check_size(result_bytes: int, outputs_bytes: int, max_result_bytes: int) -> None:
+    """Raises ResultTooLarge if a result and outputs together exceed the limit."""
+    if result_bytes + outputs_bytes > max_result_bytes:
+        raise ResultTooLarge(
+            f"a result of {result_bytes} bytes and outputs of {outputs_bytes} bytes, "
+            f"but max_result allows {max_result_bytes} bytes together"
+        )
 
 
 def seconds(duration: Any) -> float:

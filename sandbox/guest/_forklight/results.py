@@ -5,7 +5,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .encoding import Unencodable, encode_body
+from .encoding import JSON, Unencodable, encode_body, encode_json
 
 _RESPONSE_KEYS = ("statusCode", "headers", "body", "isBase64Encoded")
 _MAX_HEADER_CHARS = 64 * 1024
@@ -28,6 +28,8 @@ def encode_result(value: Any) -> Result:
     None is 204; a tuple `(body, status)` or `(body, status, headers)` with a status from 100 to 599 and a dict with
     `statusCode` are whole responses; anything else is the body of a 200. Raises Unencodable.
     """
+    if type(value) is dict and "statusCode" not in value:  # most are
+        return Result(200, JSON, [], encode_json(value))
     if type(value) is tuple and _is_response(value):
         body, status, headers = (*value, None)[:3]
         return _response(body, int(status), headers)

@@ -57,6 +57,9 @@ class Frames:
         if len(buffer) < end:
             return None
         header, _ = scan(str(buffer[LENGTHS.size : body_start], "utf-8"), 0)
+        if end == len(buffer) and isinstance(buffer, bytes):
+            self._buffer = b""
+            return header, buffer[body_start:]
         with memoryview(buffer) as view:
             body = bytes(view[body_start:end])
         self._buffer = buffer[end:]
