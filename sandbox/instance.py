@@ -247,15 +247,16 @@ class Instance:
 
     def _send(self, pieces: list[bytes]) -> None:
         """Write as much as the socket takes now, the rest as it takes more. Raises OSError if the instance is gone."""
+        sent = 0
+        if not self._unsent:
+            try:  # noqa: SIM105  suppress() costs more, at each call
+                sent = self._socket.sendmsg(pieces)
+            except BlockingIOError:
+                pass
         for piece in pieces:
-            sent = 0
-            if not self._unsent:
-                try:
-                    sent = self._socket.send(piece)
-                except BlockingIOError:
-                    sent = 0
             if sent < len(piece):
                 self._unsent.append(memoryview(piece)[sent:])
+            sent = max(0, sent - len(piece))
         if self._unsent:
             self._loop.add_writer(self._socket, self._send_rest)
 

@@ -48,23 +48,30 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
 
 
 def _pid_of(pidfd: int) -> int | None:
-    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as info:
-        for line in info:
-            if line.startswith(b"Pid:"):
-                pid = int(line[4:])
-                return pid if pid > 0 else None
+    for line in _read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith(b"Pid:"):
+            pid = int(line[4:])
+            return pid if pid > 0 else None
     raise Forged("the descriptor is no pidfd")
 
 
 def _facts(pid: int) -> tuple[int, set[int], int] | None:
     """(parent pid, all user ids, thread group: its own pid unless it is a thread), or None if it is gone."""
     try:
-        with open(f"/proc/{pid}/status", "rb", buffering=0) as status:
-            text = status.read()
+        text = _read(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return None
     uids = set(map(int, _field(text, b"\nUid:").split()))
     return int(_field(text, b"\nPPid:")), uids, int(_field(text, b"\nTgid:"))
+
+
+def _read(path: str) -> bytes:
+    """What fits into one read, by three system calls; a file object would make twice as many."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 8192)
+    finally:
+        os.close(fd)
 
 
 def _field(text: bytes, name: bytes) -> bytes:
@@ -79,7 +86,6 @@ def memory_kb(pid: int) -> int | None:
     Readable for every user, unlike smaps.
     """
     try:
-        with open(f"/proc/{pid}/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
+        return int(_read(f"/proc/{pid}/statm").split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
     except OSError:
         return None

@@ -29,6 +29,7 @@ async def unharmed(bench: Bench, victim: Instance) -> AsyncIterator[None]:
     """What happens inside costs one process at most: a neighbour works on and the dispatcher loses no descriptor."""
     neighbour, _ = await bench.tree.start(bench.spec("plain"))
     before = answer(await neighbour.invoke(event()))
+    await _end_a_sibling(bench, victim)
     descriptors = len(os.listdir("/proc/self/fd"))
     yield
     await until(lambda: victim.state == "dead" and is_gone(victim.pid))
@@ -36,6 +37,15 @@ async def unharmed(bench: Bench, victim: Instance) -> AsyncIterator[None]:
 
     assert (after["pid"], after["calls"]) == (before["pid"], before["calls"] + 1)
     await until(lambda: len(os.listdir("/proc/self/fd")) < descriptors)
+
+
+async def _end_a_sibling(bench: Bench, victim: Instance) -> None:
+    """From then on their template has what it will give to the next one; the victim's end adds nothing to that."""
+    sibling, _ = await bench.tree.start(victim.spec)
+    buried = asyncio.Event()
+    sibling.on_dead = lambda _instance: buried.set()
+    sibling.leave()
+    await buried.wait()
 
 
 @pytest.mark.parametrize("what", WRONG)

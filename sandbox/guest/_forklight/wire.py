@@ -18,6 +18,8 @@ _encode = make_encoder(ascii_only=True)
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
 ONE_READ_BYTES = 64 * 1024
+_MAX_PIECES = 1024
+"""Of one writev (IOV_MAX)."""
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size header and body leave in one write; more is written as the socket takes it."""
 
@@ -84,10 +86,12 @@ def read(data: int, frames: Frames) -> Frame | None:
 def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket; a dispatcher that is gone is noticed by the next read."""
     try:
-        for piece in pack(header, chunks):
-            sent = os.write(data, piece)
+        pieces = pack(header, chunks)
+        sent = os.writev(data, pieces[:_MAX_PIECES])
+        for piece in pieces:
             while sent < len(piece):
                 sent += os.write(data, memoryview(piece)[sent:])
+            sent -= len(piece)
     except ConnectionError:
         pass
 

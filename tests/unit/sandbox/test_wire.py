@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from typing import Any
 
 import msgspec
@@ -162,6 +163,22 @@ def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> Non
         ours.close()
         read = [guest.read(theirs.fileno(), frames) for _ in range(3)]
     assert [frame and (frame[0]["t"], len(frame[1])) for frame in read] == [("invoke", 1000), ("cancel", 0), None]
+
+
+@pytest.mark.parametrize(
+    "chunks", [[], [b"x"], [b"x" * 100_000], [b"x" * 400_000, b"y" * 400_000], [b"xy" * 40] * 1100]
+)
+def test_the_guest_writes_a_whole_frame_whatever_its_size(chunks: list[bytes]) -> None:
+    ours, theirs = socket.socketpair()
+    writer = threading.Thread(target=guest.write, args=(theirs.fileno(), {"t": "ok"}, chunks))
+    with ours, theirs:
+        writer.start()
+        frames = guest.Frames()
+        frame = guest.read(ours.fileno(), frames)
+        writer.join()
+        theirs.close()
+        assert guest.read(ours.fileno(), frames) is None
+    assert frame == ({"t": "ok"}, b"".join(chunks))
 
 
 @pytest.mark.parametrize(("more", "pieces"), [(0, 1), (1, 2)])
