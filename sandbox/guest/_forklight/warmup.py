@@ -5,6 +5,7 @@ copies a page; done here, it is done for all. It only saves time: nothing depend
 """
 
 import socket
+import threading
 import time
 
 from . import control, handler, invocation, wire
@@ -22,10 +23,12 @@ _EVENT = {
 
 
 def warm_up() -> None:
-    """Frames, events, replies and control messages there and back, on sockets of its own."""
+    """Frames, events, replies and control messages there and back, on sockets of its own; what a fork runs first."""
     function = handler.Function(name="warm-up", version="", call=_handler, max_result=1024)
     data, control_ends = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     frames = wire.Frames()
+    # Python calls it in each child of a fork; where there is one thread, it changes nothing.
+    reset_threads = getattr(threading, "_after_fork", _nothing)
     try:
         for i in range(_ROUNDS):
             head = {"t": "invoke", "i": i, "deadline_ns": time.monotonic_ns(), "attempt": 1, "start": "warm"}
@@ -37,6 +40,7 @@ def warm_up() -> None:
             data[0].recv(wire.ONE_WRITE_BYTES)
             control.send(control_ends[0], head)
             control.receive(control_ends[1])
+            reset_threads()
     finally:
         for end in (*data, *control_ends):
             end.close()
@@ -44,3 +48,7 @@ def warm_up() -> None:
 
 def _handler(event: "dict[str, object]") -> object:
     return {"data": event["data"]}
+
+
+def _nothing() -> None:
+    """In a Python that has no such function."""
