@@ -6,18 +6,19 @@ from bus import Failed, Outcome
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histograms' buckets, as Prometheus's client libraries have them; a last one is unbounded."""
+_BUCKETS_NS = [round(bound_s * 1e9) for bound_s in BUCKETS_S]
 
 
 class Histogram:
     """Counts durations by bucket, and their sum."""
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.counts = [0] * (len(_BUCKETS_NS) + 1)
         self.sum_ns = 0
 
     def add(self, duration_ns: int) -> None:
         """Count one."""
-        self.counts[bisect_left(BUCKETS_S, duration_ns / 1e9)] += 1
+        self.counts[bisect_left(_BUCKETS_NS, duration_ns)] += 1
         self.sum_ns += duration_ns
 
 

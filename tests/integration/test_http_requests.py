@@ -32,7 +32,7 @@ async def test_a_request_and_its_answer() -> None:
             assert answer.status == 200
             assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
             assert answer.headers["X-Forklight-Start"] == "warm"
-            assert answer.headers["Server-Timing"] == "queue;dur=0.1, start;dur=0.1, run;dur=0.8"
+            assert answer.headers["Server-Timing"] == "queue;dur=0.100, start;dur=0.100, run;dur=0.800"
             assert answer.headers["Server"] == "forklight"
             assert answer.headers["Date"].endswith("GMT")
         [(event, outcome, status)] = house.log

@@ -137,9 +137,9 @@ class Connection(Protocol):
 
     async def next_request(self) -> Request:
         """The next one, as soon as its headers have come. RefusedError: malformed, too slow or too long."""
-        while (request := self._intake.take()) is None:
+        while not self._intake:
             await self._wait_client()
-        self._request = request
+        self._request = request = self._intake.take()
         return request
 
     async def read_body(self, stream: StreamReader, limit_bytes: int, *, asked: bool) -> bytes:

@@ -94,9 +94,9 @@ class Intake:
         kept, self._kept, self._stopped = self._kept, b"", False
         return kept
 
-    def take(self) -> Request | None:
-        """The next request, if one has come."""
-        return self._requests.popleft() if self._requests else None
+    def take(self) -> Request:
+        """The next request; one has come."""
+        return self._requests.popleft()
 
     def finished(self) -> None:
         """The request last taken is complete and answered."""

@@ -143,16 +143,14 @@ class HttpServer:
         with connection.scope:
             try:
                 while connection.is_open:
-                    await connection.finish(await self._answer_next(connection))
+                    try:
+                        answer = await self._answer(connection)
+                    except RefusedError as refused:
+                        answer = refusal(refused)
+                    await connection.finish(answer)
             except Exception:
                 log.exception("the http trigger failed on a request")
                 connection.fail()
-
-    async def _answer_next(self, connection: Connection) -> Answer:
-        try:
-            return await self._answer(connection)
-        except RefusedError as refused:
-            return refusal(refused)
 
     async def _answer(self, connection: Connection) -> Answer:
         message, stream = await connection.next_request()

@@ -120,7 +120,7 @@ def test_a_success_is_written_as_the_handler_wished() -> None:
         ("set-cookie", "b=2"),
         ("X-A", "é"),
         ("x-forklight-start", "fork"),
-        ("server-timing", "queue;dur=0.0, start;dur=2.5, run;dur=6.5"),
+        ("server-timing", "queue;dur=0.000, start;dur=2.500, run;dur=6.500"),
     )
 
 
