@@ -169,7 +169,10 @@ class PoolMachine(RuleBasedStateMachine):
         del self.busy[member]
         self.end(ticket, "assigned")
         self.active_ns = self.now_ns
+        before_ns = self.attended_ns
         self.carry_out(self.pool.freed(member, self.now_ns, spent=spent), free=member)
+        if not spent:  # the warm path starts nothing: what a block held up is for the tick that is due at its end
+            self.attended_ns = before_ns
 
     @precondition(lambda self: self.starting)
     @rule()
