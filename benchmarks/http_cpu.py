@@ -15,16 +15,25 @@ class _Stat(NamedTuple):
 
 def tree_cpu_us(root: int) -> float:
     """Microseconds so far, user and system, also of descendants that ended and were waited for."""
+    return sum(stat.ticks for stat in _tree(root).values()) * 1e6 / _TICKS_PER_S
+
+
+def tree_pids(root: int) -> list[int]:
+    """The process and all its descendants now."""
+    return list(_tree(root))
+
+
+def _tree(root: int) -> dict[int, _Stat]:
     stats = {int(path.name): stat for path in Path("/proc").glob("[0-9]*") if (stat := _stat(path)) is not None}
     children = defaultdict(list)
     for pid, stat in stats.items():
         children[stat.parent].append(pid)
-    ticks, todo = 0, [root]
+    found, todo = {}, [root]
     while todo:
         pid = todo.pop()
         todo += children[pid]
-        ticks += stats[pid].ticks
-    return ticks * 1e6 / _TICKS_PER_S
+        found[pid] = stats[pid]
+    return found
 
 
 def _stat(process: Path) -> _Stat | None:

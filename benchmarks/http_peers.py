@@ -17,18 +17,18 @@ _REQUIREMENTS = FOLDER / "requirements.txt"
 _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
 
-def environment() -> Path:
+def environment(requirements: Path = _REQUIREMENTS) -> Path:
     """Its `bin` folder; the first time this downloads the peers. Raises ServerError if pip cannot."""
-    pinned = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:8]
+    pinned = hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]
     folder = cache_folder() / f"peers-python{sys.version_info.major}.{sys.version_info.minor}-{pinned}"
     ready = folder / "ready"
     if not ready.exists():
         venv.create(folder, with_pip=True, clear=True)
         python = folder / "bin" / "python"
         try:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", _REQUIREMENTS], check=True, timeout=300)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True, timeout=300)
         except subprocess.SubprocessError as error:
-            raise ServerError(f"the peers in {_REQUIREMENTS} could not be installed: {error}") from error
+            raise ServerError(f"the peers in {requirements} could not be installed: {error}") from error
         ready.touch()
     return folder / "bin"
 

@@ -1,0 +1,5 @@
+from latency import note
+
+
+def handle(event, context):
+    note(event["data"])
