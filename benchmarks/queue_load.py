@@ -9,9 +9,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 
 from benchmarks.queue_peers import PADDING, QUEUE, Consumer, Wire
+from tests.e2e.served import eventually
 
 IN_FLIGHT = 200
-_PREFETCH_LIMIT_S = 30.0
 
 
 class Load:
@@ -21,18 +21,20 @@ class Load:
         self._channel = channel
 
     async def wait_consumed(self) -> None:
-        """Until somebody consumes the queue. Raises TimeoutError."""
-        async with asyncio.timeout(_PREFETCH_LIMIT_S):
-            while not await self._consumers():
-                await asyncio.sleep(0.1)
+        """Until somebody consumes the queue."""
+        await eventually(self._is_consumed)
 
-    async def _consumers(self) -> int:
+    async def _is_consumed(self) -> bool:
         try:
             queue = await self._channel.declare_queue(QUEUE, passive=True)
         except aio_pika.exceptions.ChannelNotFoundEntity:
             await self._channel.reopen()
-            return 0
-        return queue.declaration_result.consumer_count or 0
+            return False
+        return bool(queue.declaration_result.consumer_count)
+
+    async def is_empty(self) -> bool:
+        """Whether it has nothing to deliver."""
+        return await self.depth() == 0
 
     async def declare(self) -> None:
         """A durable classic queue, as Celery and Dramatiq make it."""

@@ -34,6 +34,8 @@ class Consumer(NamedTuple):
     """of a virtual host of its own; empty: the embedded store"""
     env: dict[str, str]
     message: Callable[[dict[str, Any]], Wire]
+    state: Path = Path()
+    """Forklight's state directory"""
 
 
 def consumers(fresh_url: Callable[[], str], latency_file: Path, state: Path) -> list[Consumer]:
@@ -58,10 +60,11 @@ def consumers(fresh_url: Callable[[], str], latency_file: Path, state: Path) -> 
 
 def _forklight(name: str, state: Path, url: str, latency_file: Path) -> Consumer:
     """Ours, as an operator starts it; without HTTP routes the listener is idle."""
+    state.mkdir(mode=0o755)
     folder = FOLDER / "forklight" / "queues"
     serve = (sys.executable, "-m", "forklight", "serve", str(folder), "--state", str(state), "--quiet")
     env = {"FORKLIGHT_BUS_URL": url or "sqlite:", "LATENCY_FILE": str(latency_file)}
-    return Consumer(name, (*serve, "--listen", "127.0.0.1:0"), url, env, _plain)
+    return Consumer(name, (*serve, "--listen", "127.0.0.1:0"), url, env, _plain, state)
 
 
 def _plain(payload: dict[str, Any]) -> Wire:

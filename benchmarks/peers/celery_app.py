@@ -1,9 +1,10 @@
-"""The trivial handler for Celery: settings as for work that must not be lost (acks_late), prefork, two processes."""
+"""The trivial handler for Celery: settings as for work that must not be lost (acks late), prefork, two processes."""
 
 import os
+from typing import Any
 
-from celery import Celery
-from latency import note
+from celery import Celery  # type: ignore[import-not-found]  # only in the peers' own environment
+from latency import note  # type: ignore[import-not-found]  # its folder is on the path
 
 app = Celery("bench", broker=os.environ["BROKER_URL"])
 app.conf.update(
@@ -16,6 +17,6 @@ app.conf.update(
 )
 
 
-@app.task(name="bench.handle")
-def handle(message):
+@app.task(name="bench.handle")  # type: ignore[untyped-decorator]
+def handle(message: dict[str, Any]) -> None:
     note(message)

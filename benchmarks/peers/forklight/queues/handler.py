@@ -1,5 +1,0 @@
-from latency import note
-
-
-def handle(event, context):
-    note(event["data"])
