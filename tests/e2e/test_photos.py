@@ -93,7 +93,7 @@ async def test_the_oldest_are_pruned(bus_url: str) -> None:
 
 
 async def upload(server: Server, body: bytes) -> Reply:
-    return await server.request("POST", "/photos", data=body, headers={"Content-Type": "image/jpeg"})
+    return await server.request("POST", "/photos", data=io.BytesIO(body), headers={"Content-Type": "image/jpeg"})
 
 
 async def upload_by_form(server: Server, *bodies: bytes) -> list[Reply]:

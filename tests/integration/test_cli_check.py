@@ -317,7 +317,6 @@ def test_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (["f"], "", "or run the function without a server: --here"),
         (["ff", "--here"], "", "there is no function 'ff' in FOLDER/forklight.toml (did you mean 'f'?)"),
         (["f", "--here", "-d", "1", "-f", "-"], "", "give -d or -f, not both"),
         (["f", "--here", "-d", "{"], "", "the data is no JSON: Expecting property name enclosed in double quotes"),
