@@ -39,11 +39,6 @@ _MAKE_VHOSTS = """
   ok = rabbit_auth_backend_internal:set_permissions(<<"guest">>, Name, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)
 end || N <- lists:seq({first}, {last})].
 """
-_ELECT = """
-[ra:trigger_election(amqqueue:get_pid(Queue)) ||
-  Queue <- rabbit_amqqueue:list(), amqqueue:get_type(Queue) == rabbit_quorum_queue,
-  element(1, sys:get_state(element(1, amqqueue:get_pid(Queue)))) =/= leader].
-"""
 _CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
 disk_free_limit.absolute = 1MB
@@ -121,16 +116,6 @@ class Node:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-
-    async def wait_back(self) -> None:
-        """Start it after a kill, until it speaks AMQP and its queues work.
-
-        RabbitMQ 3.10 alone on its own may leave a quorum queue without a leader after a kill, for good: an operator
-        would restart it once more, and here the election is asked for.
-        """
-        self.start_nowait()
-        await self.wait_ready()
-        await self.wait_ctl("eval", _ELECT)
 
     def stop(self) -> None:
         """For good, gracefully if it can."""

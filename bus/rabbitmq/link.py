@@ -183,6 +183,13 @@ class Link:
         while self._connection is None:
             await self._up.wait()
 
+    async def wait_up_soon(self) -> None:
+        """For who can do without: raises StoreError if it is not connected within a short while."""
+        with anyio.move_on_after(PATIENCE_S):
+            await self.wait_up()
+        if not self.is_up:
+            raise StoreError(f"there is no connection to {self.place}")
+
     def has(self, channel: Channel) -> bool:
         """Whether the channel is one of the present connection. Those of a lost one do not always know their end."""
         transport = self._connection.transport if self._connection else None
@@ -216,8 +223,7 @@ class Link:
     async def open_channel(self, *, confirms: bool = False) -> Channel:
         """Raises StoreError if there is no connection within a short while."""
         with store_errors(f"{self.place} does not open a channel"):
-            with anyio.fail_after(PATIENCE_S):
-                await self.wait_up()
+            await self.wait_up_soon()
             assert self._connection is not None
             assert self._connection.transport is not None
             with anyio.fail_after(ANSWER_LIMIT_S):

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
+from anyio.abc import TaskGroup
 
 from bus.message import Outgoing
 from bus.rabbitmq.address import address
@@ -32,7 +33,8 @@ CONFIRM_LIMIT_S = 10.0
 class RabbitStore:
     """Use `open_rabbitmq`."""
 
-    def __init__(self, consuming: Link, publishing: Link, confirm_limit_s: float) -> None:
+    def __init__(self, consuming: Link, publishing: Link, confirm_limit_s: float, tasks: TaskGroup) -> None:
+        self._tasks = tasks
         self._consuming = consuming
         self._publishing = publishing
         self._topology = Topology(consuming)
@@ -54,15 +56,17 @@ class RabbitStore:
         consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch)
         await consumer.prepare()
         self._consumers.add(consumer)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(consumer.run)
-            try:
-                with anyio.move_on_after(PATIENCE_S):
-                    await consumer.wait_consuming()
-                yield consumer
-            finally:
-                self._consumers.discard(consumer)
-                tasks.cancel_scope.cancel()
+        scope, ended = anyio.CancelScope(), anyio.Event()
+        self._tasks.start_soon(_run, consumer, scope, ended)
+        try:
+            with anyio.move_on_after(PATIENCE_S):
+                await consumer.wait_consuming()
+            yield consumer
+        finally:
+            self._consumers.discard(consumer)
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await ended.wait()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Carry out the decisions, all at the same time. Raises StoreError if something could not be stored."""
@@ -126,6 +130,14 @@ class RabbitStore:
         return await remove(self._consuming, queue, keys)
 
 
+async def _run(consumer: RabbitConsumer, scope: anyio.CancelScope, ended: anyio.Event) -> None:
+    try:
+        with scope:
+            await consumer.run()
+    finally:
+        ended.set()
+
+
 def _raise_first(errors: Sequence[StoreError | None]) -> None:
     for error in errors:
         if error is not None:
@@ -151,6 +163,6 @@ async def open_rabbitmq(url: str, *, confirm_limit_s: float = CONFIRM_LIMIT_S) -
         tasks.start_soon(consuming.run)
         tasks.start_soon(publishing.run)
         try:
-            yield RabbitStore(consuming, publishing, confirm_limit_s)
+            yield RabbitStore(consuming, publishing, confirm_limit_s, tasks)
         finally:
             tasks.cancel_scope.cancel()

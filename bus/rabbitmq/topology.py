@@ -45,6 +45,7 @@ class Topology:
         """As `ensure_queue`, but of one that was there once it is believed. Who waits for the same goes on in order."""
         if queue in self._known:
             return
+        await self._link.wait_up_soon()  # here all wait at once, behind the lock one after the other
         async with self._making:
             if queue not in self._known:
                 await self._ensure(queue, may_make=True)
