@@ -39,6 +39,8 @@ async def test_the_queue_is_deleted_under_the_consumer(rabbitmq: Node) -> None:
     url, origin = rabbitmq.fresh_url(), source(fresh())
     async with open_rabbitmq(url) as store, store.consume(origin, prefetch=2) as consumer, foreign(url) as other:
         await other.queue_delete(origin.queue)
+        await until(lambda: not consumer.is_consuming)  # what is published sooner may go into the queue that ends
+        await until(lambda: consumer.is_consuming)
         sent = await fill(store, origin.queue, 2)
         assert sorted(ids(await take(consumer, 2))) == sorted(sent)
 
