@@ -71,6 +71,8 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.runner.run(self.open())
+        for queue in QUEUES:
+            self.runner.run(self._come(queue))
 
     def teardown(self) -> None:
         self.runner.run(self.close())
@@ -117,9 +119,20 @@ class StoreMachine(RuleBasedStateMachine):
     def wall_clock_is_set(self, seconds: float) -> None:
         self.clock.set_wall(seconds)
 
-    @rule(queue=st.sampled_from(QUEUES))
-    def come_or_go(self, queue: str) -> None:
-        self.runner.run(self._go(queue) if queue in self.hands else self._come(queue))
+    @precondition(lambda self: len(self.hands) < len(QUEUES))
+    @rule()
+    def come(self) -> None:
+        for queue in set(QUEUES) - self.hands.keys():
+            self.runner.run(self._come(queue))
+
+    @rule(rare=st.sampled_from(["go", "reopen", "take all out"]), queue=st.sampled_from(QUEUES))
+    def disturb(self, rare: str, queue: str) -> None:
+        if rare == "reopen":
+            self._reopen()
+        elif rare == "take all out":
+            self._take_all_out(queue)
+        elif queue in self.hands:
+            self.runner.run(self._go(queue))
 
     async def _come(self, queue: str) -> None:
         self.hands[queue] = Hands()
@@ -146,13 +159,21 @@ class StoreMachine(RuleBasedStateMachine):
             hands.holds = []
         hands.is_paused = not hands.is_paused
 
-    @precondition(lambda self: any(hands.holds for hands in self.hands.values()))
-    @rule(data=st.data())
-    def take(self, data: Any) -> None:
-        queue = data.draw(st.sampled_from([each for each in sorted(self.hands) if self.hands[each].holds]))
-        hands, delivery = self.hands[queue], self.consumers[queue].next_nowait()
-        entry = hands.holds.pop(0)
-        hands.handed.append(entry)
+    @precondition(lambda self: self.in_hand or any(hands.holds for hands in self.hands.values()))
+    @rule(data=st.data(), count=st.integers(0, PREFETCH))
+    def work(self, data: Any, count: int) -> None:
+        self._take_some(count)
+        if self.in_hand:
+            self._settle_some(data)
+
+    def _take_some(self, count: int) -> None:
+        for queue, hands in self.hands.items():
+            for entry in hands.holds[:count]:
+                self._take(entry, self.consumers[queue].next_nowait())
+            hands.handed += hands.holds[:count]
+            del hands.holds[:count]
+
+    def _take(self, entry: Entry, delivery: Delivery | None) -> None:
         assert delivery is not None
         assert delivery.message.id == entry.id
         assert (delivery.attempt, delivery.first_error) == (entry.attempts + 1, entry.first_error)
@@ -161,10 +182,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert delivery.stored_at_s is not None
         self.in_hand.append(delivery)
 
-    @precondition(lambda self: self.in_hand)
-    @rule(data=st.data())
-    def settle(self, data: Any) -> None:
-        chosen = data.draw(st.lists(st.sampled_from(self.in_hand), min_size=1, max_size=4, unique_by=id))
+    def _settle_some(self, data: Any) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(self.in_hand), max_size=4, unique_by=id))
         decision = st.sampled_from(
             [Ack(), Retry(0.0, "again"), Retry(5.0, "later"), Release(0.0), Dead("Attempts", "never")]
         )
@@ -203,8 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
         output = Outgoing(queue="a", message=Message(id="never"))
         self.runner.run(self.store.settle([Settlement(delivery, Ack(), (output,))]))
 
-    @rule(queue=st.sampled_from(QUEUES))
-    def take_all_out(self, queue: str) -> None:
+    def _take_all_out(self, queue: str) -> None:
         leased = self.leased()
         gone = [
             each for each in self.entries if each.queue == queue and each.due_ns <= self.now_ns and each not in leased
@@ -212,8 +230,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.entries = [each for each in self.entries if each not in gone]
         assert self.runner.run(self.store.take_out(queue, None)) == len(gone)
 
-    @rule()
-    def reopen(self) -> None:
+    def _reopen(self) -> None:
         self.hands, self.lost, self.in_hand = {}, [], []
         for entry in self.entries:
             entry.maybe_run = False
@@ -261,4 +278,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = pytest.mark.timeout(300)(StoreMachine.TestCase)
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+StoreMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
