@@ -83,6 +83,18 @@ async def test_a_lost_lease_stores_no_outputs(path: Path) -> None:
         assert (await store.statistics("out")).ready == 0
 
 
+async def test_what_was_recorded_is_not_called_redelivered(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        await fill(store, "q", 1)
+        async with store.consume(source("q"), prefetch=1) as consumer:
+            await take(consumer)
+        async with store.consume(source("q"), prefetch=1) as consumer:
+            [left] = await take(consumer)
+            await settle(store, [left], Retry(0.0, "e"))
+            [retried] = await take(consumer)
+    assert (left.redelivered, retried.redelivered) == (True, False)
+
+
 async def test_the_second_settlement_of_a_delivery_has_no_effect(path: Path) -> None:
     async with open_sqlite(path) as store, store.consume(source("q"), prefetch=1) as consumer:
         await fill(store, "q", 1)

@@ -195,3 +195,27 @@ async def test_every_message_comes_once_while_many_publish_and_consume(stores: S
             task.cancel()
         await asyncio.wait(consuming)
     assert sorted(seen) == sorted(sent)
+
+
+async def test_every_message_comes_once_while_its_consumer_pauses_and_resumes(stores: StoreFactory) -> None:
+    queue, count = fresh(), 60
+    seen: list[str] = []
+    async with stores() as store, store.consume(source(queue), prefetch=3) as consumer:
+
+        async def work() -> None:
+            while len(seen) < count:
+                delivery = await consumer.next()
+                seen.extend(ids([delivery]))
+                await settle(store, [delivery])
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(work())
+            sent: list[str] = []
+            for number in range(count):
+                publishing = group.create_task(fill(store, queue, 1))
+                for _ in range(number % 7):
+                    await asyncio.sleep(0)
+                await consumer.pause()
+                sent += await publishing
+                await consumer.resume()
+    assert sorted(seen) == sorted(sent)
