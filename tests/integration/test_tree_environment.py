@@ -156,3 +156,11 @@ def _memory_has(pid: int, mark: bytes) -> bool:
             except OSError:
                 continue
     return False
+
+
+async def test_an_instance_wakes_without_preempting_the_dispatcher(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(bench.spec("plain"))
+    (zygote,) = bench.tree.zygotes()
+
+    assert os.sched_getscheduler(instance.pid) == os.sched_getscheduler(zygote.pid) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

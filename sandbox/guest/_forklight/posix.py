@@ -42,6 +42,18 @@ def forbid_inspection() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+def wake_without_preempting() -> None:
+    """Let who wakes this process run on until it sleeps (sched(7), SCHED_BATCH); inherited by fork.
+
+    A dispatcher that is preempted by each instance it writes to loses its caches between every two events: at 16
+    connections that cost a sixth of a request. The share of the processor is the same as before.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:  # some containers forbid it, and everything works without
+        return
+
+
 def arm_lifeline(pipe: int) -> None:
     """Have the kernel SIGKILL this whole process group once the only writer of `pipe` (the dispatcher) is gone.
 

@@ -25,6 +25,7 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
     os.set_inheritable(lifeline, False)
     try:
         posix.become_subreaper()
+        posix.wake_without_preempting()
         posix.forbid_new_privileges()
         posix.forbid_inspection()
         _preload(connection, lifeline)
