@@ -1,8 +1,8 @@
 """`python -m benchmarks.timers [--timers N] [--seconds N]`: how late timers of every second are, and what they cost.
 
 In the same run, in turns, the barest thing that could do it: a heap of times and a function call, which remembers
-nothing. Ours decides, stores each run before it starts and its end (here in memory, so without what a disk costs), and
-carries each as an event over the bus to a target that answers at once.
+nothing. Ours decides, stores each run before it starts, and its end, in the embedded store, and carries each as an
+event over the bus to a target that answers at once.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import anyio
@@ -22,6 +24,7 @@ from benchmarks.tree import machine
 from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
+from bus.sqlite import open_sqlite
 from triggers.timer import Timer, TimerRunner, parse_cron, parse_schedule
 from triggers.timer.schedule import Schedule, next_after
 
@@ -56,24 +59,14 @@ class _Answers:
         """Nothing has to be made ready."""
 
 
-class _Facts:
-    def __init__(self) -> None:
-        self._facts: dict[str, str] = {}
-
-    async def remember(self, facts: dict[str, str]) -> None:
-        self._facts.update(facts)
-
-    async def recall(self, prefix: str) -> dict[str, str]:
-        return {name: text for name, text in self._facts.items() if name.startswith(prefix)}
-
-
 async def ours(schedules: list[Schedule], seconds: float) -> Run:
     """All as timers of one function."""
     bus, target = Bus(), _Answers()
     bus.attach(target)
     timers = [Timer(function="f", name=str(n), schedule=schedule) for n, schedule in enumerate(schedules)]
-    async with TimerRunner(bus, _Facts(), timers).running():
-        return await _measured(target.late_ms, seconds)
+    with TemporaryDirectory() as folder:
+        async with open_sqlite(Path(folder) / "store.db") as facts, TimerRunner(bus, facts, timers).running():
+            return await _measured(target.late_ms, seconds)
 
 
 async def bare(schedules: list[Schedule], seconds: float) -> Run:

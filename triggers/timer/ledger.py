@@ -1,5 +1,6 @@
 """What is remembered of all timers, and how it is stored: by one writer, many changes in one transaction."""
 
+import asyncio
 from collections.abc import Iterable
 
 import anyio
@@ -8,6 +9,8 @@ from bus.store import Facts
 from triggers.timer.planner import Remembered, remembered_text
 
 PREFIX = "timer/"
+GATHER_S = 0.02
+"""How long ends of runs are gathered: a commit costs a sync of the disk, however much is in it."""
 
 
 class Ledger:
@@ -27,8 +30,12 @@ class Ledger:
         return {name.removeprefix(PREFIX): text for name, text in found.items()}
 
     def changed(self, key: str, remembered: Remembered) -> None:
-        """To be stored with the next batch."""
+        """To be stored with the next batch, `GATHER_S` from now at the latest."""
+        if not self._changed:
+            asyncio.get_running_loop().call_later(GATHER_S, self._wake)
         self._changed[key] = remembered
+
+    def _wake(self) -> None:
         self.wake.set()
 
     async def wait_stored(self) -> None:

@@ -252,6 +252,7 @@ class TimerRunner:
         self._remember(work, planner.ended(work.remembered, run, told(outcome)))
         if work.is_held:
             self._arm(work)
+            self._ledger.wake.set()
 
     async def _call(self, work: TimerWork, event: Event) -> Outcome:
         try:
