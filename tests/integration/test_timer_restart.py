@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.integration.serving import closed_gate, serving
@@ -60,6 +61,46 @@ async def test_a_run_cut_short_is_known_and_only_run_as_a_further_attempt(
                 assert {event.id for event, _ in house.ended} <= {"f/tick/2026-11-23T12:01:00Z"}
                 await until(lambda: house.now().outcome == ("ok" if attempts else "interrupted"))
                 assert house.now().last == NOON + MINUTE
+
+
+async def test_a_run_that_ends_while_the_next_is_stored_does_not_undo_it(
+    bench: Bench, facts: FactsFile, tmp_path: Path
+) -> None:
+    with closed_gate() as gate:
+        spec = bench.spec("timer_work", "held", env={"GATE": gate.path})
+        timer = every_minute(overlap="allow")
+        async with serving(bench.tree, spec) as served:
+            async with ticking(served.dispatcher, facts, timer) as house:
+                await house.pass_(MINUTE)
+                await until(lambda: served.running() == 1)
+                facts.pause = anyio.Event()
+                house.clock.pass_(MINUTE)
+                await until(lambda: facts.paused)
+                gate.release()
+                await house.wait_ended(1)
+                facts.pause.set()
+                await until(lambda: served.running() == 1 and facts.paused > 1)
+                await house.settle()
+                killed = facts.copy(tmp_path / "killed")
+            clock = SetClock(NOON + 2 * MINUTE + timedelta(seconds=1))
+            async with ticking(served.dispatcher, killed, timer, clock=clock) as house:
+                await house.settle()
+                assert (house.now().last, house.now().running) == (NOON + 2 * MINUTE, 0)
+                assert house.now().outcome == "interrupted"
+            gate.release()
+
+
+async def test_a_run_that_waits_for_a_further_attempt_gets_it_after_a_restart(bench: Bench, facts: FactsFile) -> None:
+    timer = every_minute(retry=2, backoff_s=300)
+    async with serving(bench.tree, bench.spec("timer_work", "third_time_lucky")) as served:
+        async with ticking(served.dispatcher, facts, timer) as house:
+            await house.pass_(MINUTE)
+            await house.wait_ended(1)
+            await house.runner.drain(30)
+        clock = SetClock(NOON + MINUTE + timedelta(seconds=1))
+        async with ticking(served.dispatcher, facts, timer, clock=clock) as house:
+            await house.wait_ended(1)
+            assert house.ended[0][0].attempt == 2
 
 
 async def test_no_time_runs_again_after_a_restart_with_the_clock_set_back(bench: Bench, facts: FactsFile) -> None:

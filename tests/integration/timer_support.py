@@ -74,6 +74,9 @@ class FactsFile:
         self._store: SqliteStore | None = None
         self.is_full = False
         self.refusals = 0
+        self.pause: anyio.Event | None = None
+        """While there is one that is not set, storing takes until it is."""
+        self.paused = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -92,6 +95,9 @@ class FactsFile:
         if self.is_full:
             self.refusals += 1
             raise StoreError("the disk is full")
+        if self.pause is not None:
+            self.paused += 1
+            await self.pause.wait()
         assert self._store is not None
         await self._store.remember(facts)
 

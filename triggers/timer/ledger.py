@@ -1,12 +1,13 @@
 """What is remembered of all timers, and how it is stored: by one writer, many changes in one transaction."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import anyio
 
 from bus.store import Facts
-from triggers.timer.planner import Remembered, remembered_text
+from triggers.timer.planner import Step, remembered_text, stepped
+from triggers.timer.work import TimerWork
 
 PREFIX = "timer/"
 GATHER_S = 0.02
@@ -18,7 +19,7 @@ class Ledger:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._changed: dict[str, Remembered] = {}
+        self._changed: dict[str, TimerWork] = {}
         self._waiting: list[anyio.Event] = []
         self._writing = anyio.Lock()
         self.wake = anyio.Event()
@@ -29,11 +30,11 @@ class Ledger:
         found = await self._facts.recall(PREFIX)
         return {name.removeprefix(PREFIX): text for name, text in found.items()}
 
-    def changed(self, key: str, remembered: Remembered) -> None:
-        """To be stored with the next batch, `GATHER_S` from now at the latest."""
+    def changed(self, work: TimerWork) -> None:
+        """What is remembered of it is stored with the next batch, `GATHER_S` from now at the latest."""
         if not self._changed:
             asyncio.get_running_loop().call_later(GATHER_S, self._wake)
-        self._changed[key] = remembered
+        self._changed[work.timer.key] = work
 
     def _wake(self) -> None:
         self.wake.set()
@@ -45,12 +46,19 @@ class Ledger:
         self.wake.set()
         await stored.wait()
 
-    async def store(self, also: Iterable[tuple[str, Remembered]]) -> None:
-        """Store every change, and these. Raises StoreError; the changes are then still to be stored, `also` is not."""
+    async def store(self, steps: Sequence[tuple[TimerWork, Step]]) -> None:
+        """Store every change, and the steps as if they had been taken. Raises StoreError; the changes are then still to
+        be stored, and the steps are not.
+
+        What is written is read at that moment: a run may end while a step of the same timer is being stored, and the
+        next batch then has both.
+        """
         async with self._writing:  # or an older state of a timer could be stored last
             changed, self._changed = self._changed, {}
             waiting, self._waiting = self._waiting, []
-            facts = {PREFIX + key: remembered_text(one) for key, one in (changed | dict(also)).items()}
+            facts = {PREFIX + key: remembered_text(work.remembered) for key, work in changed.items()}
+            for work, step in steps:
+                facts[PREFIX + work.timer.key] = remembered_text(stepped(work.remembered, step))
             try:
                 if facts:
                     await self._facts.remember(facts)

@@ -145,7 +145,7 @@ class TimerRunner:
                 log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
             work = TimerWork(timer, remembered, next_after(timer.schedule, remembered.until))
             self._works[timer.key] = work
-            self._ledger.changed(timer.key, remembered)
+            self._ledger.changed(work)
             self._arm(work)
             again += [(work, run) for run in runs]
         return again
@@ -183,7 +183,7 @@ class TimerRunner:
     async def _store(self, steps: Sequence[tuple[TimerWork, Step]]) -> bool:
         """Whether it is stored; if not, every step is undone."""
         try:
-            await self._ledger.store((work.timer.key, planner.stepped(work.remembered, step)) for work, step in steps)
+            await self._ledger.store(steps)
         except StoreError as error:
             log.error("timers cannot be stored, so none is run: %s", error)
             for work, _ in steps:
@@ -266,7 +266,7 @@ class TimerRunner:
 
     def _remember(self, work: TimerWork, remembered: planner.Remembered) -> None:
         work.remembered = remembered
-        self._ledger.changed(work.timer.key, remembered)
+        self._ledger.changed(work)
 
     def _report(self, event: Event, outcome: Outcome | None) -> None:
         if self.on_invocation is not None:
