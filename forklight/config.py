@@ -257,5 +257,6 @@ def _warnings(
         env = root.at("runtimes").at(name).at("env")
         ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
         found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
-    found += timer_warnings(timers, root, datetime.now(UTC), embedded=settings.bus.url.is_embedded)
+    shared = bool(settings.brokers) or not settings.bus.url.is_embedded
+    found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)
     return sorted(set(found))

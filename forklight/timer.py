@@ -67,14 +67,17 @@ def _timer(function: str, name: str, one: TimerSettings) -> Timer:
     )
 
 
-def timer_warnings(timers: tuple[Timer, ...], root: Node, now: datetime, *, embedded: bool) -> Iterator[Problem]:
-    """Timers that never fire or that summer time surprises; and, on a broker, that every node runs them."""
+def timer_warnings(timers: tuple[Timer, ...], root: Node, now: datetime, *, shared: bool) -> Iterator[Problem]:
+    """Timers that never fire, that summer time surprises, or that run more than once.
+
+    `shared`: the queues lie on a broker, so that several nodes may serve the file, and each fires its timers.
+    """
     for timer in timers:
         place = root.at("functions").at(timer.function).at("timer")
         for warning in warnings(timer.schedule, now):
             yield place.problem(f"the timer {timer.name!r} {warning}")
-        if not embedded:
+        if shared:
             yield place.problem(
-                f"the timer {timer.name!r} runs on every node that serves this file: if there are several, "
-                "leave it to one of them, with a file of its own"
+                f"the timer {timer.name!r} runs on every node that serves this file: if there are several, leave it "
+                "to one of them, with a file of its own"
             )
