@@ -107,6 +107,11 @@ class Pool(Generic[Ticket, Member]):
         self._busy.add(member)
         return member
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether `take` would give one."""
+        return bool(self._idle)
+
     def wait(
         self, ticket: Ticket, accepted_ns: int, now_ns: int, *, again: bool = False
     ) -> "list[Action[Ticket, Member]]":

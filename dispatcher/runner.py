@@ -49,6 +49,7 @@ class Runner:
         self._on_capacity: list[Callable[[], None]] = []
         self._had_capacity = True
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
+        self._max_invocations = function.pool.max_invocations
         self._stopped = False
         tree.sweep.add(self)
         if function.pool.rest == "template":
@@ -76,9 +77,9 @@ class Runner:
 
     def _take(self) -> Instance | None:
         """The most recently used idle instance. One that leaves by itself is passed over: its death follows."""
-        while (instance := self._pool.take()) is not None and instance.free_slots == 0:
+        while (instance := self._pool.take()) is not None and not instance.is_serving:
             pass
-        if self._on_capacity:
+        if self._had_capacity and not self._pool.has_idle:
             self._tell_capacity()
         return instance
 
@@ -172,12 +173,13 @@ class Runner:
 
         No tick is asked for: the call has armed the sweep, which comes within `WATCH_S` and sees this pool too.
         """
-        if instance.free_slots == 0:
+        if not instance.is_serving:
             return
-        most = self.function.pool.max_invocations
-        spent = most is not None and instance.invocations >= most
-        self._perform(self._pool.freed(instance, time.monotonic_ns(), spent=spent))
-        if self._on_capacity:
+        spent = self._max_invocations is not None and instance.invocations >= self._max_invocations
+        actions = self._pool.freed(instance, time.monotonic_ns(), spent=spent)
+        if actions:
+            self._perform(actions)
+        elif not self._had_capacity:
             self._tell_capacity()
 
     def _died(self, instance: Instance) -> None:

@@ -105,6 +105,11 @@ class Instance:
         return 0 if self.is_dead else self._calls.free_slots
 
     @property
+    def is_serving(self) -> bool:
+        """Whether it lives and does not leave."""
+        return self._dead_ns is None and self._calls.state == "serving"
+
+    @property
     def is_dead(self) -> bool:
         """Whether its process has ended; it may not be buried yet."""
         return self._dead_ns is not None
@@ -131,7 +136,7 @@ class Instance:
         is dropped. Raises InstanceGone if the process is dead or leaves, so that the event can be assigned again, and
         TypeError or ValueError if something in the event's header cannot be put into JSON.
         """
-        if self.is_dead or self._calls.state != "serving":
+        if not self.is_serving:
             raise InstanceGone(f"instance {self.id} is gone")
         i = self.invocations + 1
         now_ns = time.monotonic_ns()
