@@ -39,14 +39,14 @@ class Record:
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        kind = "ok"
+        kind, start = "ok", outcome.start
         if isinstance(outcome, Failed):
             kind = str(outcome.kind)
             self.failures[outcome.code] = self.failures.get(outcome.code, 0) + 1
             self.last_failure = f"{outcome.kind}/{outcome.code}: {outcome.message}"
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
-        if outcome.start is not None:
-            self.starts[outcome.start] = self.starts.get(outcome.start, 0) + 1
+        if start is not None:
+            self.starts[start] = self.starts.get(start, 0) + 1
             timings = outcome.timings
             self.waited.add(timings.assigned_ns - timings.accepted_ns)
             self.ran.add(timings.finished_ns - timings.started_ns)

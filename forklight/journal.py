@@ -81,6 +81,11 @@ class Journal:
         self._followed = anyio.Event()
         self.is_closed = False
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether invocations get no line."""
+        return not self._invocations
+
     def line(self, line: LogLine) -> None:
         """A line that a function's process wrote."""
         self._add(

@@ -37,7 +37,12 @@ async def run_triggers(
     config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally
 ) -> AsyncIterator[Triggers]:
     """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError."""
-    server = HttpServer(bus, RouteTable(config.routes), config.settings.http, on_invocation=journal.invocation)
+    server = HttpServer(
+        bus,
+        RouteTable(config.routes),
+        config.settings.http,
+        on_invocation=None if journal.is_quiet else journal.invocation,
+    )
     consumers = tuple(QueueConsumer(bus, trigger, on_invocation=tally.settled) for trigger in config.queues)
     timers = TimerRunner(bus, facts, config.timers, on_invocation=tally.fired)
     async with server.run(), timers.running(), anyio.create_task_group() as consuming:

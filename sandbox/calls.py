@@ -133,7 +133,8 @@ class Calls:
             return self.breach("a timeout before the deadline", frame.i)
         if isinstance(frame, FailFrame) and frame.code == "MemoryError":
             return [self._end(frame.i, MEMORY_EXCEEDED, frame.traceback), *self._condemn(MEMORY_EXCEEDED, frame.i)]
-        return [self._end(frame.i, Answered(frame, body)), *self._after_last(now_ns)]
+        end = self._end(frame.i, Answered(frame, body))
+        return [end] if self.state == "serving" else [end, *self._after_last(now_ns)]
 
     def _late(self, frame: Frame, now_ns: int) -> list[Action]:
         """Whatever a guest says after the deadline, the call has timed out; the process survives only if async."""

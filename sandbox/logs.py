@@ -45,14 +45,16 @@ class LogPipe:
 
     def begin(self, invocation: str) -> None:
         """From here on, what is written belongs to this invocation."""
-        self._flush()
+        if self._partial or self._used:
+            self._flush()
         self._invocation = invocation
 
     def end(self, *, drain: bool) -> None:
         """The invocation has ended; with `drain`, what the pipe still holds is its own."""
         if drain:
             self.drain()
-        self._flush()
+        if self._partial or self._used or self._dropped:
+            self._flush()
         self._invocation = None
 
     def drain(self) -> None:

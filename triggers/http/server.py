@@ -188,7 +188,8 @@ class HttpServer:
             if not self._calls:
                 self._no_calls.set()
         answer = to_answer(outcome, event.id, dev=self._dev)
-        self._report(event, outcome, answer.status)
+        if self.on_invocation is not None:
+            self.on_invocation(event, outcome, answer.status)
         return answer
 
     async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
