@@ -10,8 +10,9 @@ import anyio
 import click
 from msgspec.structs import replace
 
+from bus.message import inbox
 from bus.store import StoreError
-from forklight import app
+from forklight import app, queue
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
 from forklight.http import told
@@ -95,13 +96,24 @@ def _announce(config: Config, port: int, admin_port: int | None) -> None:
     host = config.settings.http.listen.rpartition(":")[0]
     shown = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  compared, not listened on
     click.echo(f"Forklight serves {config.path}", err=True)
-    width = max((len(told(route)) for route in config.routes), default=0)
-    for route in config.routes:
-        click.echo(f"  {told(route):{width}}  {route.function}", err=True)
+    served = _served(config)
+    width = max((len(what) for what, _ in served), default=0)
+    for what, function in served:
+        click.echo(f"  {what:{width}}  {function}", err=True)
     if admin_port is not None:
         click.echo(f"  health and metrics on port {admin_port}", err=True)
     if config.routes:
         click.echo(f"Try: {_curl(config, f'http://{shown}:{port}')}", err=True)
+
+
+def _served(config: Config) -> list[tuple[str, str]]:
+    """What makes events of which function: routes, queues, timers."""
+    own = [trigger for trigger in config.queues if trigger.queue != inbox(trigger.function)]
+    return [
+        *((told(route), route.function) for route in config.routes),
+        *((f"queue {queue.told(trigger)}", trigger.function) for trigger in own),
+        *((f"timer {timer.schedule.text}", timer.function) for timer in config.timers),
+    ]
 
 
 def _curl(config: Config, base: str) -> str:
