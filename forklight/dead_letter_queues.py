@@ -4,7 +4,6 @@
 import time
 from collections.abc import Callable, Container, Sequence
 
-import anyio
 from msgspec import Struct
 
 from bus.bus import Bus
@@ -18,8 +17,6 @@ SEARCHED = 1000
 """In how many of a queue's oldest letters one is looked for: each is read whole, and may have a large body."""
 ROUND = 100
 """How many are replayed or removed in one step."""
-LOOKS, LOOK_AGAIN_S = 2, 0.2
-"""What a broker was asked to show is out of sight for a moment after: so often what seems gone is looked for again."""
 
 
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,28 +85,18 @@ class DeadLetterQueues:
         return Moved(moved=moved, left=left)
 
     async def _move(self, place: Place, is_meant: Callable[[DeadLetter], bool], *, replays: bool) -> tuple[int, int]:
-        """Those that lay there at first: what is replayed may die again meanwhile, and come back.
-
-        What was removed may come back too, if a broker lost the word of it: it is removed again, not replayed again.
-        """
-        started_s, moved, passed, looks = time.time(), 0, 0, 0
-        handled: set[str] = set()
+        """Those that lay there at first: what is replayed may die again meanwhile, and come back."""
+        started_s, moved, passed = time.time(), 0, 0
         while True:
             seen = [(place, stored) for stored in await self._store(place).browse(place[1], passed + ROUND)]
             meant = [
                 one for one in seen if is_meant(letter := dead_letter(*one)) and (letter.died_at_s or 0) < started_s
             ]
             ready = [one for one in meant if not replays or replayed(*one) is not None]
-            if ready or len(seen) == passed + ROUND:
-                fresh = {stored.key for _, stored in ready} - handled
-                moved += min(len(fresh), await self._take_out(ready, fresh if replays else ()))
-                handled |= fresh
-                passed, looks = len(seen) - len(ready), 0
-            elif looks == LOOKS:
+            if not ready and len(seen) < passed + ROUND:
                 return moved, len(meant)
-            else:
-                looks += 1
-                await anyio.sleep(LOOK_AGAIN_S)
+            moved += await self._take_out(ready, {stored.key for _, stored in ready} if replays else ())
+            passed = len(seen) - len(ready)
 
     async def _take_out(self, letters: Sequence[tuple[Place, Stored]], replays: Container[str]) -> int:
         """Remove them, after those with a key in `replays` are stored where they came from. How many were there."""
@@ -117,22 +104,10 @@ class DeadLetterQueues:
         for place in sorted({place for place, _ in letters}):
             store, mine = self._store(place), {stored.key: stored for at, stored in letters if at == place}
             outgoing = [replayed(place, stored) for key, stored in mine.items() if key in replays]
-            found = await store.take_out(place[1], list(mine), [one for one in outgoing if one is not None])
-            for _ in range(LOOKS):
-                if found < len(mine):
-                    await anyio.sleep(LOOK_AGAIN_S)
-                    found += await store.take_out(place[1], list(mine))
-            moved += found
+            moved += await store.take_out(place[1], list(mine), [one for one in outgoing if one is not None])
         return moved
 
     async def _find(self, name: str, queue: str | None) -> tuple[Place, Stored]:
-        try:
-            return await self._find_now(name, queue)
-        except LetterError:
-            await anyio.sleep(LOOK_AGAIN_S)
-            return await self._find_now(name, queue)
-
-    async def _find_now(self, name: str, queue: str | None) -> tuple[Place, Stored]:
         letters = {dead_letter(place, stored): (place, stored) for place, stored in await self._browse(queue, SEARCHED)}
         return letters[find(list(letters), name)]
 

@@ -33,6 +33,21 @@ async def test_some_are_taken_out_by_their_keys(stores: StoreFactory) -> None:
         assert await store.take_out(queue, [stored[0].key, "no such key"]) == 0
 
 
+async def test_every_second_of_many_is_taken_out_and_the_rest_is_there_at_once(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        await fill(store, queue, 100)
+        await browsed(store, queue, 100)
+        stored = await store.browse(queue, 100)
+        meant, others = stored[::2], stored[1::2]
+        assert await store.take_out(queue, [each.key for each in meant]) == 50
+        assert (await store.statistics(queue)).ready == 50
+        for _ in range(2):
+            left = await store.browse(queue, 100)
+            assert sorted(each.message.id or "" for each in left) == sorted(each.message.id or "" for each in others)
+        assert (await store.statistics(queue)).ready == 50
+
+
 async def test_all_are_taken_out(stores: StoreFactory) -> None:
     queue, other = fresh(), fresh("other")
     async with stores() as store:
