@@ -3,7 +3,7 @@
 import http.client
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlencode
@@ -81,7 +81,8 @@ def _answer(
 ) -> Iterator[http.client.HTTPResponse]:
     try:
         with closing(_UnixConnection(socket_path(state), timeout_s)) as connection:
-            connection.request(method, target, body, dict(headers))
+            with suppress(BrokenPipeError):  # it has refused before it has read all, and its answer says why
+                connection.request(method, target, body, dict(headers))
             with connection.getresponse() as response:
                 if response.status >= 400:
                     raise Refused(response.status, response.read().decode(errors="replace").strip())
