@@ -21,37 +21,32 @@ def bus_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("amqp_url")) if request.param == "rabbitmq" else "sqlite:"
 
 
-@pytest.mark.timeout(180)
-async def test_a_killed_server_loses_nothing_that_it_accepted(bus_url: str) -> None:
+async def duplicates_after(bus_url: str, end: signal.Signals, status: int) -> int:
+    """Servers under load that end so, one after the other on the same state; then one that finishes what is left."""
     numbers = itertools.count()
     async with counted(bus_url) as (ledger, server_started):
         for _ in range(KILLS):
             async with server_started() as server:
                 loading = asyncio.create_task(load(server, ledger, numbers))
                 await wait_more(ledger, random.randint(1, 80))
-                assert await server.end(signal.SIGKILL) == -signal.SIGKILL
+                assert await server.end(end) == status
                 await loading
         async with server_started():
             await ledger.wait_handled()
         assert len(ledger.accepted) > KILLS
-        # Of `b` also what a first attempt at `a` had sent before it was cut off.
-        assert ledger.duplicates() <= KILLS * 3 * (IN_FLIGHT + IN_FLIGHT // 2)
+        return ledger.duplicates()
+
+
+@pytest.mark.timeout(180)
+async def test_a_killed_server_loses_nothing_that_it_accepted(bus_url: str) -> None:
+    # Of `b` also what a first attempt at `a` had sent before it was cut off.
+    most = KILLS * 3 * (IN_FLIGHT + IN_FLIGHT // 2)
+    assert await duplicates_after(bus_url, signal.SIGKILL, -signal.SIGKILL) <= most
 
 
 @pytest.mark.timeout(180)
 async def test_a_stopped_server_loses_nothing_and_repeats_nothing(bus_url: str) -> None:
-    numbers = itertools.count()
-    async with counted(bus_url) as (ledger, server_started):
-        for _ in range(KILLS):
-            async with server_started() as server:
-                loading = asyncio.create_task(load(server, ledger, numbers))
-                await wait_more(ledger, random.randint(1, 80))
-                assert await server.end(signal.SIGTERM) == 0
-                await loading
-        async with server_started():
-            await ledger.wait_handled()
-        assert len(ledger.accepted) > KILLS
-        assert ledger.duplicates() == 0
+    assert await duplicates_after(bus_url, signal.SIGTERM, 0) == 0
 
 
 @pytest.mark.timeout(180)
