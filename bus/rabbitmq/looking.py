@@ -1,11 +1,16 @@
 """Looking into queues: RabbitMQ shows a message only to who takes it, so it is taken, and given back in its place.
 
 Meanwhile nobody else sees the message, and afterwards it counts as redelivered.
+
+The broker answers neither an ack nor a nack. To a quorum queue, a channel sends only 32 of them before the queue has
+carried them out (each message taken by a `get` counts); the rest it gathers in no certain order, and forgets when it is
+closed (RabbitMQ's `rabbit_fifo_client`). So there are never as many: each removal is followed by the next `get`, which
+the queue answers after it, and what goes back goes in small groups, each of which is seen again before the next.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence, Set
-from itertools import groupby
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -19,67 +24,69 @@ from bus.store import Stored
 _AT_LEAST = 200
 """A quorum queue puts what it gets back behind what it got back before, and all of it before the rest. Who takes fewer
 than were looked at last time changes their order; so a few are always taken."""
-_RUNS = 30
-"""So many acknowledgements of a channel at a time: of more, RabbitMQ holds some back, and forgets them when the channel
-closes (rabbit_fifo_client sends 32 commands ahead)."""
+_GROUP = 16
+"""How many are given back at a time."""
 _VISIBLE_LIMIT_S = 2.0
-"""How long what was given back may take to be in its queue again."""
+"""How long what was given back may take to be in its queue again; if others take it first, it never is."""
+_ASK_EVERY_S = 0.002
 
 
 async def browse(link: Link, queue: str, limit: int) -> list[Stored]:
     """The oldest `limit` ready messages. Raises StoreError."""
+    taken: dict[str, DeliveredMessage] = {}
     with store_errors(f"{link.place} does not show the queue {queue!r}"):
         async with link.channel() as channel:
-            taken = await _take(channel, queue, max(limit, _AT_LEAST))
-            await _hand_back(channel, queue, taken, frozenset())
+            look = _Look(channel, queue)
+            while len(taken) < max(limit, _AT_LEAST) and (found := await look.next()):
+                taken[look.key] = found
+            await _give_back(channel, queue, list(taken.values()))
     return [_stored(key, found) for key, found in tuple(taken.items())[:limit]]
 
 
 async def remove(link: Link, queue: str, keys: Sequence[str] | None) -> int:
     """Remove the messages with these keys, or all that are ready. Returns how many there were. Raises StoreError."""
     with store_errors(f"{link.place} does not remove messages from the queue {queue!r}"):
-        if keys is None:
-            async with link.channel() as channel:
-                return await _purge(channel, queue)
-        wanted, removed = set(keys), 0
-        while wanted:
-            async with link.channel() as channel:
-                taken = await _take(channel, queue, None, wanted)
-                found = wanted & taken.keys()
-                gone = await _hand_back(channel, queue, taken, found)
-            removed += len(gone)
-            wanted -= gone
-            if len(gone) == len(found):  # what was not found this time is not there
-                break
-        return removed
+        async with link.channel() as channel:
+            return await (_purge(channel, queue) if keys is None else _remove(channel, queue, frozenset(keys)))
 
 
-async def _hand_back(channel: Channel, queue: str, taken: dict[str, DeliveredMessage], remove: Set[str]) -> set[str]:
-    """Settle all that was taken, removing those of `remove`, as many as a channel can at a time; which those are."""
-    runs = [(is_removed, list(keys)) for is_removed, keys in groupby(taken, remove.__contains__)]
-    now, later = runs[:_RUNS], [key for _, keys in runs[_RUNS:] for key in keys]
-    if later:
-        now.append((False, later))
-    for is_removed, keys in now:
-        last = _tag(taken[keys[-1]])
-        if is_removed:
-            await channel.basic_ack(last, multiple=True)
+async def _remove(channel: Channel, queue: str, keys: Set[str]) -> int:
+    """Reads no further than to the last of them."""
+    removed = 0
+    others: list[DeliveredMessage] = []
+    look = _Look(channel, queue)
+    while (removed < len(keys) or removed + len(others) < _AT_LEAST) and (found := await look.next()):
+        if look.key in keys:
+            await channel.basic_ack(_tag(found))
+            removed += 1
         else:
-            await channel.basic_nack(last, multiple=True, requeue=True)
-    gone = {key for is_removed, keys in now if is_removed for key in keys}
-    await _wait_visible(channel, queue, len(taken) - len(gone))
-    return gone
+            others.append(found)
+    await _give_back(channel, queue, others)
+    return removed
 
 
-async def _wait_visible(channel: Channel, queue: str, count: int) -> None:
-    """Until the queue has that many again, or others have taken them."""
-    if not count:
+async def _give_back(channel: Channel, queue: str, taken: Sequence[DeliveredMessage]) -> None:
+    """In this order. Returns when all can be seen again, or when that takes so long that others must have them."""
+    if not taken:
         return
-    with anyio.move_on_after(_VISIBLE_LIMIT_S):
-        while True:
-            found = await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)
-            if (found.message_count or 0) >= count:
-                return
+    ready, end_s = await _count(channel, queue), time.monotonic() + _VISIBLE_LIMIT_S
+    for start in range(0, len(taken), _GROUP):
+        group = taken[start : start + _GROUP]
+        for each in group:
+            await channel.basic_nack(_tag(each), requeue=True)
+        ready += len(group)
+        await _wait_visible(channel, queue, ready, end_s)
+
+
+async def _wait_visible(channel: Channel, queue: str, ready: int, end_s: float) -> None:
+    while await _count(channel, queue) < ready:
+        if time.monotonic() >= end_s:
+            return
+        await anyio.sleep(_ASK_EVERY_S)
+
+
+async def _count(channel: Channel, queue: str) -> int:
+    return (await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)).message_count or 0
 
 
 def _stored(key: str, taken: DeliveredMessage) -> Stored:
@@ -95,29 +102,28 @@ async def _purge(channel: Channel, queue: str) -> int:
         return 0
 
 
-async def _take(
-    channel: Channel, queue: str, limit: int | None, wanted: Set[str] = frozenset()
-) -> dict[str, DeliveredMessage]:
-    """Ready messages by key, oldest first; those that are alike in everything are told apart by a number.
+class _Look:
+    """Takes ready messages, oldest first; those that are alike in everything are told apart by a number."""
 
-    `limit` None: until all that are `wanted` are there, or the queue ends.
-    """
-    seen: Counter[str] = Counter()
-    taken: dict[str, DeliveredMessage] = {}
-    missing = set(wanted)
-    while len(taken) < (_AT_LEAST if limit is None else limit) or (limit is None and missing):
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self.key = ""
+        """Of the message that was taken last."""
+        self._channel = channel
+        self._queue = queue
+        self._seen: Counter[str] = Counter()
+
+    async def next(self) -> DeliveredMessage | None:
+        """None if there is none, or no such queue."""
         try:
-            found = await channel.basic_get(queue, timeout=ANSWER_LIMIT_S)
+            found = await self._channel.basic_get(self._queue, timeout=ANSWER_LIMIT_S)
         except ChannelNotFoundEntity:
-            break
+            return None
         if isinstance(found.delivery, Basic.GetEmpty):
-            break
+            return None
         alike = digest(found.header.properties, found.body)
-        seen[alike] += 1
-        key = f"{alike}-{seen[alike]}"
-        taken[key] = found
-        missing.discard(key)
-    return taken
+        self._seen[alike] += 1
+        self.key = f"{alike}-{self._seen[alike]}"
+        return found
 
 
 def _tag(taken: DeliveredMessage) -> int:

@@ -1,6 +1,15 @@
 """Any store: what people see of it, and what they take out by hand."""
 
+from collections.abc import Sequence
+
+import pytest
+
+from bus.store import Stored
 from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, source, take, to
+
+
+def keys(stored: Sequence[Stored]) -> list[str]:
+    return [each.key for each in stored]
 
 
 async def test_a_queue_that_nobody_made_is_empty(stores: StoreFactory) -> None:
@@ -40,12 +49,37 @@ async def test_every_second_of_many_is_taken_out_and_the_rest_is_there_at_once(s
         await browsed(store, queue, 100)
         stored = await store.browse(queue, 100)
         meant, others = stored[::2], stored[1::2]
-        assert await store.take_out(queue, [each.key for each in meant]) == 50
+        assert await store.take_out(queue, keys(meant)) == 50
         assert (await store.statistics(queue)).ready == 50
         for _ in range(2):
             left = await store.browse(queue, 100)
             assert sorted(each.message.id or "" for each in left) == sorted(each.message.id or "" for each in others)
         assert (await store.statistics(queue)).ready == 50
+
+
+@pytest.mark.parametrize("others", [0, 105])
+async def test_all_that_are_named_are_gone_for_good(stores: StoreFactory, others: int) -> None:
+    queue = fresh()
+    async with stores() as store:
+        sent = await fill(store, queue, 105 + others)
+        stored = await store.browse(queue, 210)
+        assert sorted(ids(each.message for each in stored)) == sorted(sent)
+        meant, left = (stored[::2], stored[1::2]) if others else (stored, [])
+        assert await store.take_out(queue, keys(meant)) == 105
+        assert (await store.statistics(queue)).ready == others
+        assert sorted(keys(await store.browse(queue, 210))) == sorted(keys(left))
+        assert await store.take_out(queue, keys(meant)) == 0
+        assert (await store.statistics(queue)).ready == others
+
+
+async def test_who_looks_twice_sees_the_same(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        await fill(store, queue, 60)
+        first = await store.browse(queue, 60)
+        assert len(first) == 60
+        assert (await store.statistics(queue)).ready == 60
+        assert keys(await store.browse(queue, 60)) == keys(first)
 
 
 async def test_all_are_taken_out(stores: StoreFactory) -> None:
