@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from bus.event import Event
 from bus.message import Outgoing, event_message, inbox
-from bus.outcome import Failed, FailureKind, Ok, Outcome
-from bus.outputs import UnroutableError, outgoing
-from bus.store import Consumer, Settlement, Source, Store, StoreError
+from bus.outcome import Failed, Ok, Outcome
+from bus.outputs import UnroutableError, not_stored, outgoing, unroutable
+from bus.store import Consumer, RefusedError, Settlement, Source, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,8 @@ class Bus:
         """Answers exactly once and raises nothing but cancellation, which means that the caller no longer waits.
 
         What the handler sent or spawned is stored before the outcome is delivered; if it cannot be, the outcome is a
-        failure of kind `store`, never silence. What a target raises against its promise becomes a failure of kind
-        `error`, so that no trigger needs a second road for it.
+        failure of kind `store`, never silence; of kind `error` if it never can be. What a target raises against its
+        promise becomes a failure of kind `error`, so that no trigger needs a second road for it.
         """
         try:
             outcome = await self.target.call(event)
@@ -102,7 +102,8 @@ class Bus:
     async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
         """Carry out the decisions in the deliveries' store. Outputs for other stores are stored first.
 
-        Raises StoreError; the deliveries are then still leased, and may be settled again.
+        Raises StoreError; the deliveries are then still leased, and may be settled again. Raises RefusedError if an
+        output never can be stored.
         """
         elsewhere = [output for one in settlements for output in one.outputs if output.broker != broker]
         if elsewhere:
@@ -139,14 +140,16 @@ class Bus:
         try:
             return replace(outcome, outputs=()), outgoing(outcome, event, self._functions, self._brokers)
         except UnroutableError as error:
-            return _failed(outcome, "error", "Unroutable", str(error)), ()
+            return unroutable(outcome, error), ()
 
     async def _store_outputs(self, outcome: Ok, event: Event) -> Outcome:
         answered, messages = self._routed(outcome, event)
         try:
             await self._publish(messages)
+        except RefusedError as error:
+            return unroutable(outcome, error)
         except StoreError as error:
-            return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs were not: {error}")
+            return not_stored(outcome, error)
         return answered
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
@@ -161,20 +164,4 @@ def _broken(event: Event, error: Exception) -> Failed:
         code=type(error).__name__,
         message=f"the dispatcher failed on this event: {error}",
         traceback=traceback.format_exc(),
-    )
-
-
-def _failed(outcome: Ok, kind: FailureKind, code: str, message: str) -> Failed:
-    """The handler returned, and yet its invocation has failed: the run's own figures stay."""
-    return Failed(
-        kind=kind,
-        code=code,
-        message=message,
-        timings=outcome.timings,
-        start=outcome.start,
-        instance=outcome.instance,
-        version=outcome.version,
-        attempt=outcome.attempt,
-        cpu_ns=outcome.cpu_ns,
-        peak_rss_kb=outcome.peak_rss_kb,
     )

@@ -3,12 +3,11 @@
 from collections.abc import Collection
 
 from bus.event import Event
+from bus.limits import MAX_NAME_BYTES
 from bus.message import Outgoing, inbox, output_message
-from bus.outcome import Ok, Output
+from bus.outcome import Failed, FailureKind, Ok, Output
 from bus.retry import LONGEST_DELAY_S
 
-MAX_NAME_BYTES = 255
-"""Of the name of a queue or a header, an id, a media type, in UTF-8: the short strings of AMQP 0-9-1 (§4.2.5.3)."""
 MAX_HEADERS_BYTES = 64 * 1024
 """Of all headers of one message: on a broker they share a frame of 128 KiB with what retries and death add."""
 
@@ -22,6 +21,16 @@ def outgoing(outcome: Ok, event: Event, functions: Collection[str], brokers: Col
     return tuple(
         _outgoing(output, event, number, functions, brokers) for number, output in enumerate(outcome.outputs, start=1)
     )
+
+
+def unroutable(outcome: Ok, error: Exception) -> Failed:
+    """The outcome of a handler that returned, but sent what can never be stored."""
+    return _failed(outcome, "error", "Unroutable", str(error))
+
+
+def not_stored(outcome: Ok, error: Exception) -> Failed:
+    """The outcome of a handler that returned, but whose outputs a store did not accept this time."""
+    return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs were not: {error}")
 
 
 def split_queue(name: str, brokers: Collection[str]) -> tuple[str, str]:
@@ -73,3 +82,19 @@ def _check_name(output: Output, what: str, name: str) -> None:
         raise UnroutableError(
             f"{output.kind} to {output.name!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"
         )
+
+
+def _failed(outcome: Ok, kind: FailureKind, code: str, message: str) -> Failed:
+    """The handler returned, and yet its invocation has failed: the run's own figures stay."""
+    return Failed(
+        kind=kind,
+        code=code,
+        message=message,
+        timings=outcome.timings,
+        start=outcome.start,
+        instance=outcome.instance,
+        version=outcome.version,
+        attempt=outcome.attempt,
+        cpu_ns=outcome.cpu_ns,
+        peak_rss_kb=outcome.peak_rss_kb,
+    )

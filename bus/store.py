@@ -19,6 +19,13 @@ class StoreError(Exception):
     """The store did not accept what it was given; one line says why. Whether it was stored all the same is unknown."""
 
 
+class RefusedError(StoreError):
+    """It never will be accepted, however often it is tried: too long, too large, for a queue that may not be used.
+
+    Of `settle` it speaks of what a handler sent, never of the delivery itself.
+    """
+
+
 class Source(Struct, frozen=True, kw_only=True):
     """A queue as one function consumes it."""
 
@@ -83,7 +90,7 @@ class Store(Protocol):
     """One place of queues: the embedded one, or one vhost of a broker. Queues are made when they are first needed."""
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Returns once all are stored for good (embedded: one transaction). Raises StoreError."""
+        """Returns once all are stored for good (embedded: one transaction). Raises StoreError, RefusedError."""
 
     def consume(self, source: Source, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
         """Consume inside the block; leaving it gives back what is not settled. Raises StoreError at the start."""
@@ -92,7 +99,8 @@ class Store(Protocol):
         """Carry out the decisions (embedded: one transaction, outputs included; a broker: outputs are confirmed first).
 
         A lease that is lost is no error: the message will be delivered again. Raises StoreError if outputs, retries or
-        dead letters could not be stored; the deliveries concerned are then still leased.
+        dead letters could not be stored; the deliveries concerned are then still leased. Raises RefusedError if an
+        output never can be; no delivery is settled then.
         """
 
     async def statistics(self, queue: str) -> QueueStatistics:

@@ -15,10 +15,11 @@ from typing import Any
 import aio_pika
 import aiormq
 import anyio
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused
 
 from bus.rabbitmq.address import Address, refusal
-from bus.store import StoreError
+from bus.store import RefusedError, StoreError
 
 log = logging.getLogger(__name__)
 # What these tell of every lost connection, with tracebacks, is told here in one line.
@@ -36,6 +37,8 @@ _CLOSE_LIMIT_S = 3.0
 _FRAME_BYTES = 131072
 """RabbitMQ's default."""
 
+_REFUSALS = (ChannelAccessRefused, ChannelPreconditionFailed)
+"""AMQP's 403 and 406: the same question would get the same answer."""
 ERRORS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 Channel = aiormq.abc.AbstractChannel
@@ -43,7 +46,7 @@ Channel = aiormq.abc.AbstractChannel
 
 @contextlib.contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """Whatever aio-pika raises becomes a StoreError that begins with `what`.
+    """Whatever aio-pika raises becomes a StoreError that begins with `what`; a RefusedError if the broker refuses it.
 
     Some of it is CancelledError, in futures that end with their connection; taken for a cancellation of ours, a
     message would count as stored that is not.
@@ -58,7 +61,8 @@ def store_errors(what: str) -> Iterator[None]:
     except TimeoutError:
         raise StoreError(f"{what}: no answer in time") from None
     except ERRORS as error:
-        raise StoreError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+        kind = RefusedError if isinstance(error, _REFUSALS) else StoreError
+        raise kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 class Link:

@@ -5,18 +5,20 @@ message published once more. What is not confirmed in time may have been stored:
 """
 
 import contextlib
+import struct
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
 from aio_pika.exceptions import DeliveryError, PublishError
 from msgspec import Struct
 
+from bus.limits import check
 from bus.message import Outgoing
 from bus.rabbitmq.delays import ENTRY, ladder, routing_key, steps
 from bus.rabbitmq.letters import Letter, letter
 from bus.rabbitmq.link import Channel, Link, store_errors
 from bus.rabbitmq.topology import Topology
-from bus.store import StoreError
+from bus.store import RefusedError, StoreError
 
 _IN_FLIGHT = 200
 """Messages at a time that wait for the broker's confirmation."""
@@ -31,7 +33,8 @@ class Parcel(Struct, frozen=True):
 
 
 def parcel(outgoing: Outgoing) -> Parcel:
-    """Raises StoreError for a delay that RabbitMQ cannot do."""
+    """Raises RefusedError for a name that is too long or a delay that RabbitMQ cannot do."""
+    check(outgoing)
     path = path_of(outgoing.delay_s)
     return Parcel(outgoing.queue, letter(outgoing.message, outgoing.queue if path else ""), path)
 
@@ -41,7 +44,7 @@ def path_of(delay_s: float) -> tuple[int, ...]:
     try:
         return steps(delay_s)
     except ValueError as error:
-        raise StoreError(str(error)) from None
+        raise RefusedError(str(error)) from None
 
 
 class Publisher:
@@ -81,8 +84,7 @@ class Publisher:
         return None
 
     async def _publish(self, parcel: Parcel) -> None:
-        if not parcel.letter.fits(self._link.frame_bytes):
-            raise StoreError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")
+        _check_headers(parcel, self._link.frame_bytes)
         await self._topology.ensure_known(parcel.queue)
         if parcel.path:
             await self._topology.ensure_ladder(ladder(parcel.path, parcel.queue))
@@ -93,9 +95,18 @@ class Publisher:
             raise StoreError(f"{self._link.place} cannot route a message to the queue {parcel.queue!r}")
 
     async def _confirmed(self, parcel: Parcel) -> bool:
-        """Whether the broker could route it; it has it then."""
+        """Whether the broker could route it; it has it then.
+
+        A refusal closes the channel and does not say which of the messages on their way it is for: so each of them
+        goes once more, through a channel of its own.
+        """
+        with contextlib.suppress(RefusedError):
+            return await self._sent(await self._channel(delayed=bool(parcel.path)), parcel)
+        async with self._link.channel(confirms=True) as channel:
+            return await self._sent(channel, parcel)
+
+    async def _sent(self, channel: Channel, parcel: Parcel) -> bool:
         properties = parcel.letter.properties
-        channel = await self._channel(delayed=bool(parcel.path))
         unknown = f"{self._link.place} did not confirm a message to {parcel.queue!r}; whether it was stored is unknown"
         async with self._alone(properties.message_id):
             try:
@@ -107,6 +118,10 @@ class Publisher:
                         properties=properties,
                         mandatory=True,
                     )
+            except RefusedError as error:
+                raise RefusedError(
+                    f"{self._link.place} refuses a message to {parcel.queue!r}: {error.__cause__}"
+                ) from error.__cause__
             except StoreError as error:
                 if error.__cause__ is None and unknown not in str(error):
                     raise StoreError(f"{unknown}: {error}") from None
@@ -115,8 +130,6 @@ class Publisher:
                 if isinstance(error.__cause__, DeliveryError):
                     raise StoreError(f"{self._link.place} refuses a message to {parcel.queue!r}: it is full") from None
                 raise
-            except (TypeError, ValueError) as error:
-                raise StoreError(f"a message to {parcel.queue!r} is none for AMQP: {error}") from None
         return True
 
     @contextlib.asynccontextmanager
@@ -143,3 +156,12 @@ class Publisher:
             if channel is None or not self._link.has(channel):
                 channel = self._channels[delayed] = await self._link.open_channel(confirms=True)
             return channel
+
+
+def _check_headers(parcel: Parcel, frame_bytes: int) -> None:
+    try:
+        if parcel.letter.fits(frame_bytes):
+            return
+    except (TypeError, ValueError, ArithmeticError, RecursionError, struct.error) as error:
+        raise RefusedError(f"a message to {parcel.queue!r} is none for AMQP: {error}") from None
+    raise RefusedError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")

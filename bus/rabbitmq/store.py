@@ -9,6 +9,7 @@ moment leaves the message, or its copy, or both: at least once, never less.
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,7 +24,7 @@ from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
 from bus.retry import Dead, Release, Retry
-from bus.store import Consumer, QueueStatistics, Settlement, Source, Stored, StoreError
+from bus.store import Consumer, QueueStatistics, RefusedError, Settlement, Source, Stored, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -69,43 +70,60 @@ class RabbitStore:
                 await ended.wait()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Carry out the decisions, all at the same time. Raises StoreError if something could not be stored."""
-        errors: list[StoreError | None] = []
-        if len(settlements) == 1:
-            await self._settle(settlements[0], errors)
+        """Confirm all outputs, then carry out the decisions, each for itself.
+
+        Raises RefusedError if one of the outputs is refused, before anything is settled; StoreError if something could
+        not be stored.
+        """
+        errors: list[StoreError] = []
+        ready = await self._stored(list(filter(_is_leased, settlements)), errors)
+        if len(ready) == 1:
+            await self._settle(ready[0], errors)
         else:
             async with anyio.create_task_group() as tasks:
-                for settlement in settlements:
+                for settlement in ready:
                     tasks.start_soon(self._settle, settlement, errors)
         _raise_first(errors)
 
-    async def _settle(self, settlement: Settlement, errors: list[StoreError | None]) -> None:
+    async def _stored(self, settlements: list[Settlement], errors: list[StoreError]) -> list[Settlement]:
+        """Those whose outputs are all stored; the errors of the others. Raises RefusedError."""
+        parcels = [parcel(output) for settlement in settlements for output in settlement.outputs]
+        if not parcels:
+            return settlements
+        results = iter(await self._publisher.publish(parcels))
+        ready = []
+        for settlement in settlements:
+            failed = [error for error in islice(results, len(settlement.outputs)) if error]
+            errors += failed
+            if not failed:
+                ready.append(settlement)
+        _raise_first([error for error in errors if isinstance(error, RefusedError)])
+        return ready
+
+    async def _settle(self, settlement: Settlement, errors: list[StoreError]) -> None:
         lease = settlement.delivery.lease
-        assert isinstance(lease, Lease)
-        if lease.session.is_closed or lease.tag not in lease.session.handed:
-            return
         try:
-            parcels = self._parcels(settlement, lease)
+            copy = self._copy(settlement, lease)
         except StoreError as error:
-            errors.append(error)
+            errors.append(StoreError(str(error)))
             return
-        failed = [error for error in await self._publisher.publish(parcels) if error] if parcels else []
-        errors += failed
-        if not failed:
+        failed = [error for error in await self._publisher.publish([copy]) if error] if copy else []
+        if failed:
+            errors.append(StoreError(str(failed[0])))  # also of a copy that is refused: only outputs may be given up
+        else:
             await lease.session.settle(lease.tag, requeue=isinstance(settlement.decision, Release))
 
-    def _parcels(self, settlement: Settlement, lease: Lease) -> list[Parcel]:
-        """What must be stored before the delivery may be acknowledged."""
+    def _copy(self, settlement: Settlement, lease: Lease) -> Parcel | None:
+        """What must be stored before the delivery may be acknowledged: the retry, or the dead letter."""
         delivery, decision, source = settlement.delivery, settlement.decision, lease.session.source
-        parcels = [parcel(output) for output in settlement.outputs]
         if isinstance(decision, Retry):
             to, path = lease.session.retry_queue, path_of(decision.delay_s)
-            copy = retry_copy(lease.properties, delivery, decision, to if path else "")
-            parcels.append(Parcel(to, self._fitting(copy), path))
-        elif isinstance(decision, Dead):
-            copy = dead_copy(lease.properties, delivery, decision, source.function)
-            parcels.append(Parcel(source.dead_letter, self._fitting(copy)))
-        return parcels
+            return Parcel(to, self._fitting(retry_copy(lease.properties, delivery, decision, to if path else "")), path)
+        if isinstance(decision, Dead):
+            return Parcel(
+                source.dead_letter, self._fitting(dead_copy(lease.properties, delivery, decision, source.function))
+            )
+        return None
 
     def _fitting(self, copy: Letter) -> Letter:
         copy, dropped = trimmed(copy, self._publishing.frame_bytes)
@@ -136,6 +154,12 @@ async def _run(consumer: RabbitConsumer, scope: anyio.CancelScope, ended: anyio.
             await consumer.run()
     finally:
         ended.set()
+
+
+def _is_leased(settlement: Settlement) -> bool:
+    lease = settlement.delivery.lease
+    assert isinstance(lease, Lease)
+    return not lease.session.is_closed and lease.tag in lease.session.handed
 
 
 def _raise_first(errors: Sequence[StoreError | None]) -> None:

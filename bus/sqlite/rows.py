@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bus.limits import check
 from bus.message import Message, Outgoing
-from bus.store import StoreError
+from bus.store import RefusedError
 
 _ENVELOPE = tuple[str | None, str | None, dict[str, Any], str | None, str | None]
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
@@ -31,12 +32,13 @@ class Row(NamedTuple):
 
 
 def row(outgoing: Outgoing) -> Row:
-    """Raises StoreError for what cannot be stored, naming the message."""
+    """Raises RefusedError for what cannot be stored, naming the message."""
     message = outgoing.message
+    check(outgoing)
     try:
         return Row(outgoing.queue, delay_ns(outgoing.delay_s), envelope(message), message.body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise StoreError(f"message {message.id!r} for queue {outgoing.queue!r} cannot be stored: {error}") from error
+        raise RefusedError(f"message {message.id!r} for queue {outgoing.queue!r} cannot be stored: {error}") from error
 
 
 def envelope(message: Message) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from bus.store import StoreError
+from bus.store import RefusedError, StoreError
 from forklight.dead_letters import LetterError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +33,8 @@ async def errors_as_lines(request: web.Request, handler: Handler) -> web.StreamR
         return _line(error.status, error)
     except LetterError as error:
         return _line(404, error)
+    except RefusedError as error:
+        return _line(400, error)
     except StoreError as error:
         return _line(503, error)
 

@@ -1,11 +1,13 @@
 """Any store: what is published comes to a consumer as it was, and stays until it is settled."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from bus.message import Message
-from tests.stores import StoreFactory, drain, fill, fresh, ids, message, settle, source, take, to
+from bus.store import RefusedError
+from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 
 async def test_a_message_comes_as_it_was_sent(stores: StoreFactory) -> None:
@@ -94,6 +96,36 @@ async def test_a_delayed_message_comes_after_one_that_is_not(stores: StoreFactor
             [delivery] = await take(consumer)
             assert delivery.message == expected
             await settle(store, [delivery])
+
+
+@pytest.mark.parametrize(
+    ("queue", "fields", "told"),
+    [
+        ("q" * 256, {}, "the queue's name is 256 bytes: 255 is the most"),
+        ("", {"id": "ä" * 128}, "the id is 256 bytes"),
+        ("", {"content_type": "t" * 256}, "the content type is 256 bytes"),
+        ("", {"correlation_id": "c" * 256}, "the correlation id is 256 bytes"),
+        ("", {"reply_to": "r" * 256}, "the name in reply_to is 256 bytes"),
+        ("", {"headers": {"h" * 256: 1}}, "a header's name is 256 bytes"),
+        ("", {"headers": {"it": 1j}}, "complex"),
+        ("", {"id": "lone \ud800"}, "surrogates not allowed"),
+    ],
+)
+async def test_what_no_store_can_hold_is_refused(
+    stores: StoreFactory, queue: str, fields: dict[str, Any], told: str
+) -> None:
+    async with stores() as store:
+        with pytest.raises(RefusedError, match=told):
+            await store.publish(to(queue or fresh(), message(**fields)))
+
+
+async def test_names_as_long_as_they_may_be_come_as_they_were_sent(stores: StoreFactory) -> None:
+    queue = fresh("q" * 242)
+    sent = message(id="i" * 255, content_type="t" * 255, headers={"h" * 255: "x"})
+    async with stores() as store:
+        await store.publish(to(queue, sent))
+        [found] = await browsed(store, queue, 1)
+    assert (len(queue), found) == (255, sent)
 
 
 async def test_nothing_to_publish_is_nothing_to_do(stores: StoreFactory) -> None:

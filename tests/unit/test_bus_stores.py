@@ -9,7 +9,7 @@ from bus.event import Event
 from bus.message import Delivery, Message, Outgoing
 from bus.outcome import Failed, Ok, Outcome, Output
 from bus.retry import Ack, Retry
-from bus.store import Settlement, StoreError
+from bus.store import RefusedError, Settlement, StoreError
 from tests.unit.test_bus import EVENT, Recorder
 
 SENT = Output("send", "bills", "text/plain", b"x")
@@ -20,12 +20,13 @@ DELIVERY = Delivery(queue="orders", message=Message(id="m1"), lease=1)
 
 
 class Shelf:
-    """Remembers what it was given to store; while `full`, it takes nothing."""
+    """Remembers what it was given to store; while it is `full` or `refuses`, it takes nothing."""
 
     def __init__(self, name: str, journal: list[str]) -> None:
         self.name = name
         self.journal = journal
         self.full = False
+        self.refuses = False
         self.published: list[Outgoing] = []
         self.settled: list[Settlement] = []
 
@@ -41,6 +42,8 @@ class Shelf:
         self.journal.append(f"{what} {self.name}")
         if self.full:
             raise StoreError("the disk is full")
+        if self.refuses:
+            raise RefusedError("too large")
 
 
 class House:
@@ -74,6 +77,14 @@ async def test_a_call_whose_outputs_are_not_stored_has_failed() -> None:
     assert isinstance(outcome, Failed)
     assert (outcome.kind, outcome.code, outcome.instance) == ("store", "NotStored", "f-1")
     assert "the disk is full" in outcome.message
+
+
+async def test_a_call_whose_outputs_never_can_be_stored_is_the_handlers_error() -> None:
+    house = House()
+    house.shop.refuses = True
+    outcome = await house.bus.call(EVENT)
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.code, outcome.message, outcome.cpu_ns) == ("error", "Unroutable", "too large", 5)
 
 
 async def test_a_call_that_failed_stores_nothing() -> None:

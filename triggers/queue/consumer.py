@@ -24,9 +24,10 @@ from msgspec import Struct
 from bus.bus import Bus
 from bus.event import Event
 from bus.message import Delivery, Outgoing
-from bus.outcome import Outcome
+from bus.outcome import Ok, Outcome
+from bus.outputs import unroutable
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
-from bus.store import Consumer, Settlement, Source, StoreError
+from bus.store import Consumer, RefusedError, Settlement, Source, StoreError
 from triggers.queue.codec import bare_event, batch_event, fit, identified, to_event
 from triggers.queue.errors import UnreadableError
 from triggers.queue.pace import Pace
@@ -196,6 +197,12 @@ class QueueConsumer:
 
     async def _run(self, item: _Item) -> None:
         outcome, outputs = await self._bus.attempt(item.event)
+        try:
+            await self._finish(item, outcome, outputs)
+        except RefusedError as error:
+            await self._finish(item, _refused(outcome, error))
+
+    async def _finish(self, item: _Item, outcome: Outcome, outputs: tuple[Outgoing, ...] = ()) -> None:
         delivery = item.delivery
         decision = decide(outcome, delivery.attempt, self._age_s(delivery), self._trigger.retry, self._draw())
         await self._conclude(item.event, outcome, [delivery], [decision], outputs)
@@ -203,6 +210,14 @@ class QueueConsumer:
     async def _run_batch(self, items: list[_Item]) -> None:
         batch = batch_event([item.event for item in items], self._trigger)
         outcome, outputs = await self._bus.attempt(batch)
+        try:
+            await self._finish_batch(batch, items, outcome, outputs)
+        except RefusedError as error:
+            await self._finish_batch(batch, items, _refused(outcome, error))
+
+    async def _finish_batch(
+        self, batch: Event, items: list[_Item], outcome: Outcome, outputs: tuple[Outgoing, ...] = ()
+    ) -> None:
         tried = [Tried(event.id, delivery.attempt, self._age_s(delivery), self._draw()) for delivery, event in items]
         decisions = decide_batch(outcome, tried, self._trigger.retry)
         if not isinstance(decisions, OneByOne):
@@ -220,7 +235,7 @@ class QueueConsumer:
         decisions: Sequence[Decision],
         outputs: tuple[Outgoing, ...] = (),
     ) -> None:
-        """Settle what was run as one event."""
+        """Settle what was run as one event. Raises RefusedError if one of the outputs never can be stored."""
         pauses_s = [decision.pause_s for decision in decisions if isinstance(decision, Release)]
         if pauses_s:
             await self._pace.hold(max(pauses_s))
@@ -229,12 +244,17 @@ class QueueConsumer:
         self._report(event, outcome, decisions)
 
     async def _settle(self, settled: list[Settlement]) -> None:
-        """Until the store accepts it: as long as it does not, the messages are leased and this worker takes no more."""
+        """Until the store accepts it: as long as it does not, the messages are leased and this worker takes no more.
+
+        Raises RefusedError for outputs: no waiting would help them, the attempt has failed.
+        """
         wait_s = _FIRST_WAIT_S
         while True:
             try:
                 await self._bus.settle(self._trigger.broker, settled)
             except StoreError as error:
+                if isinstance(error, RefusedError) and any(one.outputs for one in settled):
+                    raise
                 log.warning("queue %s: not settled, tried again in %.1f s: %s", self._trigger.queue, wait_s, error)
                 await anyio.sleep(wait_s)
                 wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
@@ -248,6 +268,11 @@ class QueueConsumer:
     def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
         if self._on_invocation is not None:
             self._on_invocation(event, outcome, decisions)
+
+
+def _refused(outcome: Outcome, error: RefusedError) -> Outcome:
+    """What the outcome is instead: only one that is ok has outputs."""
+    return unroutable(outcome, error) if isinstance(outcome, Ok) else outcome
 
 
 def _new_id() -> str:

@@ -47,6 +47,12 @@ def batched(event, context):
     return {"failures": ids}
 
 
+def sends_each(event, context):
+    """Sends to the queue that each item names."""
+    for item in event["data"]:
+        context.send(item["data"], item["id"])
+
+
 def rejects_batch(event, context):
     """Rejects the whole batch for one bad item in it."""
     if any(item["data"] == "bad" for item in event["data"]):
