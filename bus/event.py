@@ -2,6 +2,9 @@
 
 Exactly one trigger section (`http`, `queue`, `timer`, `topic`, `call`) says how it came in; a batch has `items`
 instead of a body of its own. The field names of the sections are what a handler sees under `event["http"]` and so on.
+
+`gc=False`, here and on other structs that each event makes: they are never part of a cycle, so the collector need not
+know of them.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +16,7 @@ from msgspec import Struct, field
 Headers = dict[str, str]
 
 
-class HttpSection(Struct, frozen=True, kw_only=True):
+class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
     """The request, header names in lower case; `params` are typed as the route declares them."""
 
     method: str
@@ -68,7 +71,7 @@ class CallSection(Struct, frozen=True, kw_only=True):
     caller: str = ""
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a trigger hands to the bus. `id` stays the same through every retry; `time` is RFC 3339 in UTC."""
 
     source: str

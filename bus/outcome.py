@@ -10,7 +10,7 @@ StartKind = Literal["warm", "fork", "load", "boot"]
 FailureKind = Literal["error", "timeout", "crash", "load", "protocol", "store", "throttled", "unknown_function"]
 
 
-class Timings(Struct, frozen=True):
+class Timings(Struct, frozen=True, gc=False):
     """CLOCK_MONOTONIC nanoseconds. `started` and `finished` are the guest's, clamped between written and received."""
 
     accepted_ns: int = 0
@@ -31,7 +31,7 @@ class Output(Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-class _Run(Struct, frozen=True, kw_only=True):
+class _Run(Struct, frozen=True, kw_only=True, gc=False):
     """What both ends of an outcome say about the run itself; zero or empty where no instance took part."""
 
     timings: Timings = Timings()
@@ -43,7 +43,7 @@ class _Run(Struct, frozen=True, kw_only=True):
     peak_rss_kb: int = 0
 
 
-class Ok(_Run, frozen=True, kw_only=True):
+class Ok(_Run, frozen=True, kw_only=True, gc=False):
     """The handler returned. `status` and `headers` are its own wishes: 204 for None, 200 if it said nothing."""
 
     body: bytes = b""

@@ -32,7 +32,7 @@ class Verdict(Struct, frozen=True):
     message: str
 
 
-class Answered(Struct, frozen=True):
+class Answered(Struct, frozen=True, gc=False):
     """The guest's own answer."""
 
     frame: Frame
@@ -42,7 +42,7 @@ class Answered(Struct, frozen=True):
 Ending = Answered | Verdict
 
 
-class End(Struct, frozen=True):
+class End(Struct, frozen=True, gc=False):
     """Action: call `i` has ended so. `traceback` is the guest's, if it gave one for a verdict of ours."""
 
     i: int

@@ -254,10 +254,15 @@ class Instance:
         """Write as much as the socket takes now, the rest as it takes more. Raises OSError if the instance is gone."""
         sent = 0
         if not self._unsent:
-            try:  # noqa: SIM105  suppress() costs more, at each call
-                sent = self._socket.sendmsg(pieces)
+            try:
+                if len(pieces) == 1:
+                    sent = self._socket.send(pieces[0])
+                    if sent == len(pieces[0]):
+                        return
+                else:
+                    sent = self._socket.sendmsg(pieces)
             except BlockingIOError:
-                pass
+                sent = 0
         for piece in pieces:
             if sent < len(piece):
                 self._unsent.append(memoryview(piece)[sent:])

@@ -9,7 +9,7 @@ from sandbox.calls import Answered, Verdict
 from sandbox.wire import OkFrame
 
 
-class Run(Struct, frozen=True):
+class Run(Struct, frozen=True, gc=False):
     """What the dispatcher knows of a call when it writes it. Times are CLOCK_MONOTONIC nanoseconds."""
 
     accepted_ns: int

@@ -23,7 +23,7 @@ class Breach(Exception):
     """The guest broke the protocol; the message says how. Its instance is killed."""
 
 
-class _Numbers(Struct, kw_only=True):
+class _Numbers(Struct, kw_only=True, gc=False):
     i: _Count
     started_ns: _Count = 0
     finished_ns: _Count = 0
@@ -32,7 +32,7 @@ class _Numbers(Struct, kw_only=True):
     log: _Count = 0
 
 
-class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True):
+class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
     """The handler returned. The body holds `length` bytes of result, then the outputs' bodies in order."""
 
     status: Annotated[int, Meta(ge=100, le=599)] = 200

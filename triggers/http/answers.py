@@ -24,7 +24,7 @@ class InvalidHeaderError(Exception):
     """A handler's header that must not be written: it could split the answer in two."""
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close."""
 
     status: int

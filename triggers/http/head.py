@@ -18,7 +18,7 @@ _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """`path` is as received, percent-encoded, without the query; header names are in lower case."""
 
     method: str

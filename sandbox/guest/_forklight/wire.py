@@ -87,7 +87,7 @@ def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket; a dispatcher that is gone is noticed by the next read."""
     try:
         pieces = pack(header, chunks)
-        sent = os.writev(data, pieces[:_MAX_PIECES])
+        sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:_MAX_PIECES])
         for piece in pieces:
             while sent < len(piece):
                 sent += os.write(data, memoryview(piece)[sent:])
