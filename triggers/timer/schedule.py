@@ -10,6 +10,9 @@ Summer time, as cronsim and Debian's cron have it, shown for Europe/Berlin:
 - Any other means an interval and runs through: `0 * * * *` and `*/15 * * * *` run every hour and quarter of an hour
   that really passes. So `*/15 2 * * *`, and all with a field of seconds, do not run at an hour that does not exist
   and run twice in one that comes twice. `audit` finds these.
+
+Where summer time is half an hour (Australia/Lord_Howe alone) cronsim 2.8 can be half an hour late on the day after a
+change, as it goes through hours in whole steps.
 """
 
 from collections.abc import Iterator
