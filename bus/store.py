@@ -67,7 +67,10 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class Consumer(Protocol):
-    """The messages of one source, at most `prefetch` of them unsettled."""
+    """The messages of one source, at most `prefetch` of them handed out and unsettled.
+
+    A store may hold a few more here: from a broker, retries come beside the others, half as many and at least one.
+    """
 
     async def next(self) -> Delivery:
         """Wait for the next one, however long, through losses of the connection. Safe to cancel: nothing is lost."""

@@ -2,9 +2,10 @@
 
 It consumes two queues through one channel: the source's own, and the one of ours in which messages wait for the
 function's next attempt. RabbitMQ limits what it delivers unasked for each queue alone (quorum queues know no limit for
-a channel): `prefetch` from the source, half as many from the retries, and of both together no more than `prefetch` are
-handed out. What cannot be seen from here is asked: every few seconds the broker says how many consumers each queue has,
-and if it knows of none while we think we are one, the channel is given up for a new one.
+a channel): `prefetch` from the source, half as many from the retries but at least one, and of both together no more
+than `prefetch` are handed out. So with a `prefetch` of 1 two may be here, of which one waits. What cannot be seen from
+here is asked: every few seconds the broker says how many consumers each queue has, and if it knows of none while we
+think we are one, the channel is given up for a new one.
 """
 
 import contextlib
@@ -68,6 +69,13 @@ class RabbitConsumer:
         if self._session is not None:
             await self._start(self._session)
         self._wake()
+
+    async def finish(self) -> None:
+        """Before `run` is cancelled: take nothing more, and let the broker carry out what was settled."""
+        self._is_paused = True
+        async with self._starting:
+            if self._session is not None and not self._session.is_closed:
+                await self._session.finish()
 
     async def prepare(self) -> None:
         """Raises StoreError if it could not consume now."""

@@ -78,6 +78,17 @@ class Session:
         while self.taken:
             await self._give_back(self.taken.popleft().lease.tag)
 
+    async def finish(self) -> None:
+        """Before the channel is closed: let the queue carry out what was settled.
+
+        A channel holds back acknowledgements when 32 are on their way, and forgets them at its end; the messages would
+        be delivered again. A quorum queue answers a cancel after all that was sent to it before; then the channel sends
+        the rest, and asking it anything more gives it the time.
+        """
+        await self.cancel()
+        with contextlib.suppress(StoreError), store_errors("finish"):
+            await self._channel.queue_declare(self.source.queue, passive=True, timeout=ANSWER_LIMIT_S)
+
     def hand_out(self, limit: int) -> Delivery | None:
         """The next one, if one is here and fewer than `limit` are handed out."""
         if not self.taken or len(self.handed) >= limit or self.is_closed:

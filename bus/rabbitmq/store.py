@@ -29,6 +29,8 @@ from bus.store import Consumer, QueueStatistics, RefusedError, Settlement, Sourc
 log = logging.getLogger(__name__)
 
 CONFIRM_LIMIT_S = 10.0
+_FINISH_LIMIT_S = 2.0
+"""How long a consumer that is left may take to have the broker carry out what it settled."""
 
 
 class RabbitStore:
@@ -65,8 +67,10 @@ class RabbitStore:
             yield consumer
         finally:
             self._consumers.discard(consumer)
-            scope.cancel()
             with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(_FINISH_LIMIT_S):
+                    await consumer.finish()
+                scope.cancel()
                 await ended.wait()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:

@@ -177,6 +177,17 @@ async def test_a_lost_lease_is_no_error(stores: StoreFactory) -> None:
     assert again.message.id == sent
 
 
+async def test_what_was_settled_before_its_consumer_left_does_not_come_again(stores: StoreFactory) -> None:
+    """However many at once: those that a broker's channel holds back must not end with it."""
+    origin, count = source(fresh()), 150
+    async with stores() as store:
+        await fill(store, origin.queue, count)
+        async with store.consume(origin, prefetch=count) as consumer:
+            await settle(store, await take(consumer, count))
+        await fill(store, origin.queue, 1)
+        assert len(await browsed(store, origin.queue, 1)) == 1
+
+
 async def test_settling_many_at_once_from_many_tasks(stores: StoreFactory) -> None:
     origin = source(fresh())
     async with stores() as store, store.consume(origin, prefetch=50) as consumer:
