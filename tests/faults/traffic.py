@@ -52,12 +52,17 @@ class Traffic:
             delivery = await consumer.next()
             fails = delivery.attempt == 1 and int(delivery.message.id or "", 16) % 3 == 0
             await asyncio.sleep(0.002)  # the work itself
-            try:
-                await self._store.settle([Settlement(delivery, Retry(0.05, "first") if fails else Ack())])
-            except StoreError:
-                continue  # it is still leased, or will be delivered again
+            await self._settle(Settlement(delivery, Retry(0.05, "first") if fails else Ack()))
             if not fails:
                 self.ledger.seen[delivery.message.id or ""] += 1
+
+    async def _settle(self, settlement: Settlement) -> None:
+        """Until the store accepts it: before that the message is leased here, and comes to nobody else."""
+        while True:
+            try:
+                return await self._store.settle([settlement])
+            except StoreError:
+                await asyncio.sleep(0.05)  # as the trigger does, which waits longer
 
     async def wait_flowing(self) -> None:
         """Until something that is published from now on has gone all the way, twice a round of the publisher later."""
@@ -87,7 +92,8 @@ async def traffic(store: Store, source: Source, faults: int = 1) -> AsyncIterato
         await running.wait_flowing()
         publishing.cancel()
         await running.wait_settled()
-        assert running.ledger.account() == BALANCED
+        account = running.ledger.account()
+        assert account == BALANCED, account
         assert running.ledger.duplicates <= faults * CONSUMERS * PREFETCH
     finally:
         for task in (publishing, *consuming):
