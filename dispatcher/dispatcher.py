@@ -11,6 +11,7 @@ from dispatcher import outcomes
 from dispatcher.pool import Statistics
 from dispatcher.records import Record
 from dispatcher.runner import Function, Runner
+from sandbox.instance import Instance
 from sandbox.tree import Tree
 
 
@@ -18,8 +19,14 @@ class Dispatcher:
     """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
 
     def __init__(self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
-        self._runners = {name: Runner(function, tree, tasks) for name, function in functions.items()}
-        self.records = {name: Record() for name in functions}
+        self._tree = tree
+        self._tasks = tasks
+        self._runners: dict[str, Runner] = {}
+        self._ending: dict[str, Runner] = {}
+        """Of functions that were removed, by name: they finish what they accepted."""
+        self.records: dict[str, Record] = {}
+        for name, function in functions.items():
+            self.add(name, function)
         self._open = 0
         self._draining = False
         self._drained = anyio.Event()
@@ -31,6 +38,7 @@ class Dispatcher:
         runner = self._runners.get(name)
         if runner is None:
             return outcomes.unknown_function(event.function)
+        record = self.records[name]
         if self._draining:
             outcome: Outcome = outcomes.draining()
         else:
@@ -41,8 +49,29 @@ class Dispatcher:
                 self._open -= 1
                 if self._draining and self._open == 0:
                     self._drained.set()
-        self.records[name].add(outcome)
+        record.add(outcome)
         return outcome
+
+    def add(self, name: str, function: Function) -> None:
+        """Serve one more function; one that was removed and has not ended yet comes back."""
+        self._ending = {name: runner for name, runner in self._ending.items() if not runner.is_gone}
+        runner = self._ending.pop(name, None)
+        if runner is None:
+            runner = Runner(function, self._tree, self._tasks)
+        else:
+            runner.renew(function, [])
+        self._runners[name] = runner
+        self.records[name] = Record()
+
+    def renew(self, name: str, function: Function, fresh: list[Instance]) -> None:
+        """Run what waits and what comes by this version. `fresh`: its first instances; the old ones finish and go."""
+        self._runners[name].renew(function, fresh)
+
+    def remove(self, name: str) -> None:
+        """Serve this function no more. What was accepted is run, and then nothing of it stays."""
+        runner = self._ending[name] = self._runners.pop(name)
+        del self.records[name]
+        runner.wind_up()
 
     def capacity(self, function: str) -> int:
         """How many more events the function could run at once now; 0 for one that is unknown or cannot load now."""
@@ -69,7 +98,7 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Start nothing more, whatever dies from here on: the tree is about to end."""
-        for runner in self._runners.values():
+        for runner in (*self._runners.values(), *self._ending.values()):
             runner.stop()
 
     def statistics(self) -> dict[str, Statistics]:

@@ -10,15 +10,19 @@ carry out; the I/O around it (`runner.py`) decides nothing. Three rules cover it
 3. An instance idle for `keep_alive` goes, oldest first, but never below `reserved`, nor the one that an announced event
    is about to need.
 
+When the function is renewed, every instance is outdated: it is given nothing more, and goes as soon as it runs nothing.
+While it runs it takes up room under `max_instances`; while it goes it does not, or events would wait for its end.
+
 So there is never an idle instance while an event waits, and never a start without need.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from operator import itemgetter
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatcher.settings import PoolSettings
 
@@ -85,6 +89,8 @@ class Pool(Generic[Ticket, Member]):
         """since when, the most recently used last"""
         self._busy: set[Member] = set()
         self._leaving: set[Member] = set()
+        self._outdated: set[Member] = set()
+        """of before the last renewal: busy, or on their way out"""
         self._starting = 0
         self._waiting: OrderedDict[Ticket, int] = OrderedDict()
         """since when, the first in line first"""
@@ -132,6 +138,8 @@ class Pool(Generic[Ticket, Member]):
         """An instance has ended a call; `spent` if it has had as many as it may."""
         self._busy.discard(member)
         self._active_ns = now_ns
+        if member in self._outdated:
+            return [Leave(member), *self._attend(now_ns)]
         if not spent:
             return self._place(member, now_ns)
         self._leaving.add(member)
@@ -159,13 +167,43 @@ class Pool(Generic[Ticket, Member]):
 
     def died(self, member: Member, now_ns: int, retry_ns: int) -> "list[Action[Ticket, Member]]":
         """An instance is dead, whatever it was doing. Of `reserved`, it is replaced no earlier than `retry_ns`."""
-        expected = member in self._leaving
+        expected = self.is_leaving(member)
         self._idle.pop(member, None)
         self._busy.discard(member)
         self._leaving.discard(member)
+        self._outdated.discard(member)
         if not expected:
             self._refill_ns = max(self._refill_ns, retry_ns)
         return self._attend(now_ns)
+
+    def renew(self, settings: PoolSettings, fresh: Iterable[Member], now_ns: int) -> "list[Action[Ticket, Member]]":
+        """The function is another from here on: `fresh` are its first instances, and starts on their way never were.
+
+        What waits goes to them or has others started; what is outdated and idle goes at once. Of `fresh` no more are
+        kept than may run beside what still runs.
+        """
+        self.settings = settings
+        self._outdated |= self._idle.keys() | self._busy | self._leaving
+        actions: list[Action[Ticket, Member]] = [Leave(member) for member in self._idle]
+        self._idle.clear()
+        self._leaving.clear()
+        self._starting = 0
+        self._hopeless = self._resting = False
+        self._active_ns = self._blocked_ns = self._refill_ns = now_ns
+        for member in fresh:
+            if len(self._idle) + len(self._busy) < settings.max_instances:
+                actions += self._place(member, now_ns)
+            else:
+                self._outdated.add(member)
+                actions.append(Leave(member))
+        return [*actions, *self._attend(now_ns)]
+
+    def wind_up(self, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """The function is no longer served: what was accepted is run, and then nothing of it stays."""
+        self.settings = replace(self.settings, reserved=0, keep_alive_s=0.0, rest="none", template_keep_alive_s=0.0)
+        self._expected.clear()
+        self._resting = False
+        return self.tick(now_ns)
 
     def tick(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Time has passed: refuse who waited too long, let go who idled too long, start what is due, rest."""
@@ -201,21 +239,29 @@ class Pool(Generic[Ticket, Member]):
 
     def is_leaving(self, member: Member) -> bool:
         """Whether its end was our wish."""
-        return member in self._leaving
+        return member in self._leaving or member in self._outdated
 
     def room(self, now_ns: int) -> int:
         """How many more events could run at once now; 0 while the function cannot load and no instance lives."""
-        if self._is_hopeless(now_ns) and not self._idle and not self._busy:
+        if self._is_hopeless(now_ns) and not self._idle and not self._serving():
             return 0
         return max(0, self._places())
 
     def statistics(self) -> Statistics:
         """What there is now."""
-        return Statistics(self._starting, len(self._idle), len(self._busy), len(self._leaving), len(self._waiting))
+        return Statistics(self._starting, len(self._idle), len(self._busy), len(self._going()), len(self._waiting))
 
     def members(self) -> list[Member]:
         """All that live: idle, busy and leaving."""
-        return [*self._idle, *self._busy, *self._leaving]
+        return [*self._idle, *self._busy, *self._going()]
+
+    def _serving(self) -> Set[Member]:
+        """Those that are busy and will serve again."""
+        return self._busy - self._outdated if self._outdated else self._busy
+
+    def _going(self) -> Set[Member]:
+        """Those that run nothing more."""
+        return self._leaving | (self._outdated - self._busy) if self._outdated else self._leaving
 
     def _places(self) -> int:
         """Instances that are or may be, less the events that have or await one; below 0, so many wait for a turn."""
@@ -232,7 +278,7 @@ class Pool(Generic[Ticket, Member]):
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Start what is wanted; if nothing can start and nothing lives that could serve, nobody waits in vain."""
-        if self._is_hopeless(now_ns) and not self._busy:
+        if self._is_hopeless(now_ns) and not self._serving():
             failed = [Fail(ticket) for ticket in self._waiting]
             self._waiting.clear()
             return list(failed)
@@ -248,12 +294,12 @@ class Pool(Generic[Ticket, Member]):
     def _wanted_starts(self, now_ns: int) -> int:
         if now_ns < self._blocked_ns:
             return 0
-        staying = len(self._idle) + len(self._busy)
+        staying = len(self._idle) + len(self._serving())
         deficit = max(0, self.settings.reserved - staying) if now_ns >= self._refill_ns else 0
         if self._is_expected(now_ns) and not self._idle:
             deficit = max(deficit, 1)
         needed = max(len(self._waiting), deficit) - self._starting
-        living = staying + len(self._leaving) + self._starting
+        living = len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
         return max(0, min(needed, self.settings.max_instances - living))
 
     def _is_expected(self, now_ns: int) -> bool:
@@ -272,11 +318,11 @@ class Pool(Generic[Ticket, Member]):
     def _has_idled_out(self, now_ns: int) -> bool:
         """Whether the instance that is idle for longest is held by nothing: neither `reserved` nor an announcement."""
         idle = len(self._idle)
-        surplus = min(idle - self._is_expected(now_ns), idle + len(self._busy) - self.settings.reserved)
+        surplus = min(idle - self._is_expected(now_ns), idle + len(self._serving()) - self.settings.reserved)
         return surplus > 0 and now_ns >= self._end_of_idling_ns()
 
     def _may_rest(self, now_ns: int) -> bool:
-        empty = not (self._idle or self._busy or self._leaving or self._starting or self._waiting)
+        empty = not (self._idle or self._busy or self._going() or self._starting or self._waiting)
         return self.settings.rest == "none" and not self._resting and empty and now_ns >= self._rest_ns()
 
     def _is_due(self, at_ns: int) -> bool:

@@ -16,7 +16,7 @@ from sandbox.backoff import Backoff
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
-from sandbox.tree import Tree
+from sandbox.tree import Tree, template_key
 
 RETRY_START_NS = 250_000_000
 """How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
@@ -50,11 +50,16 @@ class Runner:
         self._had_capacity = True
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
-        self._stopped = False
+        self._stopped = self._ending = False
         tree.sweep.add(self)
         if function.pool.rest == "template":
             tree.keep(function.spec)
         self._carry_out(self._pool.tick(time.monotonic_ns()))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is left, after `wind_up`."""
+        return self._ending and not self._tree.has(self.function.spec)
 
     async def call(self, event: Event, accepted_ns: int) -> Outcome:
         """Run the event on an instance. Cancelling withdraws a waiting event; a running one finishes unheard."""
@@ -124,7 +129,7 @@ class Runner:
                 case Fail(ticket):
                     self._deliver(ticket, outcomes.not_loaded(self._error))
                 case Rest():
-                    self._tree.drop(self.function.spec)
+                    self._rest()
 
     def _assign(self, ticket: _Ticket, instance: Instance, start: StartKind) -> None:
         if ticket.done():  # its client left in this very tick
@@ -148,20 +153,57 @@ class Runner:
             return outcomes.queue_full(name, pool.max_waiting)
         return outcomes.wait_expired(name, pool.max_wait_s)
 
+    def renew(self, function: Function, fresh: list[Instance]) -> None:
+        """Run this version from here on, also what waits. `fresh`: its first instances; the old ones finish and go."""
+        old, self.function = self.function.spec, function
+        self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
+        self._max_invocations = function.pool.max_invocations
+        self._backoff = Backoff()
+        self._ending = False
+        self._tree.sweep.add(self)
+        if function.pool.rest == "template":
+            self._tree.keep(function.spec)
+        now_ns = time.monotonic_ns()
+        living = [instance for instance in fresh if not instance.is_dead]
+        for instance in living:
+            self._adopt(instance, now_ns)
+        self._carry_out(self._pool.renew(function.pool, living, now_ns))
+        if template_key(old) != template_key(function.spec):
+            self._tree.drop(old)
+
+    def wind_up(self) -> None:
+        """Run what was accepted, then end all that there is of the function."""
+        self._ending = True
+        self._carry_out(self._pool.wind_up(time.monotonic_ns()))
+
+    def _rest(self) -> None:
+        self._tree.drop(self.function.spec)
+        if self._ending:
+            self._tree.sweep.remove(self)
+
     async def _start(self) -> None:
+        function = self.function
         try:
-            instance, kind = await self._tree.start(self.function.spec)
+            instance, kind = await self._tree.start(function.spec)
         except LoadFailed as error:
-            self._error = error
-            self._start_failed(error.retry_at_ns or 0, hopeless=True)
+            if function is self.function:
+                self._error = error
+                self._start_failed(error.retry_at_ns or 0, hopeless=True)
         except StartFailed:
-            self._start_failed(0, hopeless=False)
+            if function is self.function:
+                self._start_failed(0, hopeless=False)
         else:
+            if function is not self.function:  # renewed meanwhile: the pool expects this one no more
+                instance.leave()
+                return
             now_ns = time.monotonic_ns()
-            instance.on_free = self._freed
-            instance.on_dead = self._died
-            self._born_ns[instance] = now_ns
+            self._adopt(instance, now_ns)
             self._carry_out(self._pool.started(instance, now_ns), kind)
+
+    def _adopt(self, instance: Instance, now_ns: int) -> None:
+        instance.on_free = self._freed
+        instance.on_dead = self._died
+        self._born_ns[instance] = now_ns
 
     def _start_failed(self, retry_ns: int, *, hopeless: bool) -> None:
         now_ns = time.monotonic_ns()
@@ -169,11 +211,11 @@ class Runner:
         self._carry_out(self._pool.start_failed(now_ns, retry_ns, hopeless=hopeless))
 
     def _freed(self, instance: Instance) -> None:
-        """A slot came free. What is being killed or leaves is not free: its death follows.
+        """A slot came free. What is being killed or leaves is not free: its death follows, unless it was to go anyway.
 
         No tick is asked for: the call has armed the sweep, which comes within `WATCH_S` and sees this pool too.
         """
-        if not instance.is_serving:
+        if not (instance.is_serving or self._pool.is_leaving(instance)):
             return
         spent = self._max_invocations is not None and instance.invocations >= self._max_invocations
         actions = self._pool.freed(instance, time.monotonic_ns(), spent=spent)

@@ -25,7 +25,7 @@ from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.logs import LogSink
-from sandbox.spec import FunctionSpec, Runtime
+from sandbox.spec import FunctionSpec, Limits, Runtime
 from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
@@ -92,6 +92,17 @@ class _Branch(_Place):
         self.spec = spec
 
 
+_Key = tuple[str, str, Limits, float, float, float]
+
+
+def template_key(spec: FunctionSpec) -> _Key:
+    """What two specs have in common that share a template.
+
+    The function, as each has its own log; the version; and the limits, a change of which makes no version.
+    """
+    return (spec.name, spec.version, spec.limits, spec.timeout_s, spec.grace_s, spec.init_timeout_s)
+
+
 class Tree:
     """Makes and keeps zygotes and templates; starts instances. Use `open_tree`."""
 
@@ -99,8 +110,7 @@ class Tree:
         self._commons = commons
         self._roots: dict[str, _Root] = {}
         """By the whole of what a runtime is: the same name with other libraries is another zygote."""
-        self._branches: dict[tuple[str, str], _Branch] = {}
-        """By function and version: functions with the same code may differ in limits, and each has its own log."""
+        self._branches: dict[_Key, _Branch] = {}
         self._templates: set[Template] = set()
         """All that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
@@ -126,6 +136,21 @@ class Tree:
         except Ended as error:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
 
+    async def load(self, spec: FunctionSpec) -> None:
+        """Have this version's template ready now. Raises LoadFailed and StartFailed; it may then be dropped or kept."""
+        branch = self._branch(spec)
+        try:
+            await self._fill(branch)
+        except Ended:  # as in `start`
+            try:
+                await self._fill(branch)
+            except Ended as error:
+                raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
+
+    def has(self, spec: FunctionSpec) -> bool:
+        """Whether anything of this version was asked for, and not dropped since."""
+        return template_key(spec) in self._branches
+
     def keep(self, spec: FunctionSpec) -> None:
         """Load this version's template now, in the background, and again whenever it ends, until `drop`."""
         branch = self._branch(spec)
@@ -135,7 +160,7 @@ class Tree:
 
     def drop(self, spec: FunctionSpec) -> None:
         """This version is not current any more: its instances finish what they run, then all of it ends."""
-        branch = self._branches.pop((spec.name, spec.version), None)
+        branch = self._branches.pop(template_key(spec), None)
         if branch is None:
             return
         branch.dropped = True
@@ -149,7 +174,7 @@ class Tree:
 
     def template_of(self, spec: FunctionSpec) -> Template | LoadFailed | None:
         """This version's live template, or why there is none, or None if it was not needed so far or is being made."""
-        branch = self._branches.get((spec.name, spec.version))
+        branch = self._branches.get(template_key(spec))
         if branch is None:
             return None
         backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
@@ -158,6 +183,11 @@ class Tree:
     def templates(self) -> list[Template]:
         """All live templates, for `ps` and for tests."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
+
+    def versions(self) -> set[str]:
+        """Those whose code may still be read: something of them lives, or will."""
+        specs = [*(one.spec for one in self._templates), *(branch.spec for branch in self._branches.values())]
+        return {spec.version for spec in specs}
 
     def zygotes(self) -> list[Zygote]:
         """All live zygotes, also those that still start."""
@@ -180,9 +210,9 @@ class Tree:
         self._commons.sweep.close()
 
     def _branch(self, spec: FunctionSpec) -> _Branch:
-        branch = self._branches.get((spec.name, spec.version))
+        branch = self._branches.get(template_key(spec))
         if branch is None:
-            branch = self._branches[spec.name, spec.version] = _Branch(spec)
+            branch = self._branches[template_key(spec)] = _Branch(spec)
         return branch
 
     async def _keep(self, branch: _Branch, scope: anyio.CancelScope) -> None:

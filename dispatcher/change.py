@@ -1,0 +1,118 @@
+"""A change of what is served: made ready as a whole, then switched, or undone as if it had never been begun."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+import anyio
+
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.runner import Function
+from sandbox.errors import LoadFailed, StartFailed
+from sandbox.instance import Instance
+from sandbox.spec import FunctionSpec
+from sandbox.tree import BACKGROUND_LOADS, Tree, template_key
+
+
+class NotLoaded(Exception):
+    """Why functions cannot be served, by name: at least one."""
+
+    def __init__(self, errors: dict[str, LoadFailed | StartFailed]) -> None:
+        super().__init__("; ".join(f"{name}: {error}" for name, error in errors.items()))
+        self.errors = errors
+
+
+class Change:
+    """Use `open_change`. `add`, `switch` and `remove` are called in this order, each at most once; none can fail."""
+
+    def __init__(self, dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> None:
+        served = {name: runner.function for name, runner in dispatcher.runners().items()}
+        self.added = sorted(functions.keys() - served.keys())
+        self.changed = sorted(name for name in served.keys() & functions.keys() if served[name] != functions[name])
+        self.removed = sorted(served.keys() - functions.keys())
+        self._dispatcher = dispatcher
+        self._tree = tree
+        self._served = served
+        self._functions = functions
+        self._fresh: dict[str, list[Instance]] = {}
+        self._is_added = self._is_switched = False
+
+    def add(self) -> None:
+        """Serve what is new. Still undone at the end of the block, unless it is switched."""
+        for name in self.added:
+            self._dispatcher.add(name, self._functions[name])
+        self._is_added = True
+
+    def switch(self) -> None:
+        """From here on events run on what is changed, waiting ones too; of the old, each instance ends after its call.
+
+        Between the first function and the last there is no moment at which an event could come.
+        """
+        for name in self.changed:
+            self._dispatcher.renew(name, self._functions[name], self._fresh.pop(name, []))
+        self._is_switched = True
+
+    def remove(self) -> None:
+        """Serve what is gone no more, once nothing sends it events."""
+        for name in self.removed:
+            self._dispatcher.remove(name)
+
+    async def prepare(self) -> None:
+        """Load every template that is needed, then start the instances that are reserved. Raises NotLoaded."""
+        new = {name: self._functions[name] for name in (*self.added, *self.changed)}
+        errors = await load_all(self._tree, (function.spec for function in new.values()))
+        if errors:
+            raise NotLoaded(errors)
+        for name in self.changed:
+            self._fresh[name] = []
+            with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again
+                for _ in range(min(new[name].pool.reserved, new[name].pool.max_instances)):
+                    instance, _ = await self._tree.start(new[name].spec)
+                    self._fresh[name].append(instance)
+
+    def undo(self) -> None:
+        """Unless it was switched, end all that was made for it."""
+        if self._is_switched:
+            return
+        for instances in self._fresh.values():
+            for instance in instances:
+                instance.leave()
+        if self._is_added:
+            for name in self.added:
+                self._dispatcher.remove(name)
+        used = {template_key(function.spec) for function in self._served.values()}
+        for name in self.changed if self._is_added else (*self.added, *self.changed):
+            if template_key(self._functions[name].spec) not in used:
+                self._tree.drop(self._functions[name].spec)
+
+
+@contextlib.asynccontextmanager
+async def open_change(dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> AsyncIterator[Change]:
+    """A change to exactly these functions, ready to be switched inside the block, and undone after it if it was not.
+
+    Nobody may change the dispatcher meanwhile. Raises NotLoaded, with the reason of each function that cannot be
+    loaded, before the block; nothing was switched then.
+    """
+    change = Change(dispatcher, tree, functions)
+    try:
+        await change.prepare()
+        yield change
+    finally:
+        change.undo()
+
+
+async def load_all(tree: Tree, specs: Iterable[FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
+    """Have a template of each; the reasons of those that cannot be loaded, by name."""
+    errors: dict[str, LoadFailed | StartFailed] = {}
+    at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
+
+    async def load(spec: FunctionSpec) -> None:
+        async with at_once:
+            try:
+                await tree.load(spec)
+            except (LoadFailed, StartFailed) as error:
+                errors[spec.name] = error
+
+    async with anyio.create_task_group() as loading:
+        for spec in specs:
+            loading.start_soon(load, spec)
+    return dict(sorted(errors.items()))

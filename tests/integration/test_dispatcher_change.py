@@ -1,0 +1,168 @@
+"""Functions are changed, added and removed while they work, and nothing that was accepted notices."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from bus import Outcome
+from dispatcher.change import NotLoaded, open_change
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.runner import Function
+from dispatcher.settings import PoolSettings
+from sandbox.spec import FunctionSpec
+from tests.integration.serving import Served, closed_gate, serving
+from tests.support import Bench, answer, event, until
+
+pytestmark = pytest.mark.ordinary_user
+
+
+def only(spec: FunctionSpec, **pool: Any) -> dict[str, Function]:
+    """What is to be served: this alone, as "f"."""
+    return {"f": Function(spec=spec, pool=PoolSettings(**pool))}
+
+
+async def change(served: Served, bench: Bench, functions: dict[str, Function]) -> None:
+    """All of it, as nothing else depends on the functions."""
+    async with open_change(served.dispatcher, bench.tree, functions) as prepared:
+        prepared.add()
+        prepared.switch()
+        prepared.remove()
+
+
+def versions(bench: Bench) -> set[str]:
+    return {template.spec.version for template in bench.tree.templates()}
+
+
+async def call(dispatcher: Dispatcher, name: str) -> Outcome:
+    return await dispatcher.call(event(b"null", function=name))
+
+
+async def test_events_run_on_the_new_version_and_the_old_one_ends_after_its_last_call(bench: Bench) -> None:
+    old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
+    with closed_gate() as gate:
+        async with serving(bench.tree, old) as served:
+            running = served.begin(gate.path)
+            await until(lambda: served.running() == 1)
+            await change(served, bench, only(replace(new, name=old.name)))
+
+            outcome = await served.call()
+            assert outcome.version == new.version
+            assert versions(bench) == {old.version, new.version}
+            gate.release()
+            assert (await running).version == old.version
+            await until(lambda: versions(bench) == {new.version})
+
+
+async def test_waiting_events_are_run_by_the_new_version(bench: Bench) -> None:
+    old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
+    with closed_gate() as gate:
+        async with serving(bench.tree, old, max_instances=1) as served:
+            running = served.begin(gate.path)
+            await until(lambda: served.running() == 1)
+            waiting = served.begin(gate.path)
+            await until(lambda: served.now().waiting == 1)
+            await change(served, bench, only(replace(new, name=old.name), max_instances=2))
+
+            assert (await waiting).version == new.version
+            assert not running.done()
+            gate.release()
+            await running
+
+
+async def test_a_version_that_cannot_load_changes_nothing(bench: Bench) -> None:
+    old = bench.spec("pool_work")
+    broken = replace(bench.spec("broken", "raises:handler"), name=old.name)
+    async with serving(bench.tree, old) as served:
+        pid = await served.pid()
+        added = {"g": Function(spec=bench.spec("hello", "hello:handler"), pool=PoolSettings())}
+        with pytest.raises(NotLoaded) as caught:
+            await change(served, bench, only(broken) | added)
+
+        assert "raises.py" in caught.value.errors[old.name].traceback  # type: ignore[union-attr]
+        assert await served.pid() == pid
+        assert set(served.dispatcher.runners()) == {"f"}
+        await until(lambda: versions(bench) == {old.version})
+
+
+async def test_reserved_instances_are_there_before_the_old_ones_go(bench: Bench) -> None:
+    old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    async with serving(bench.tree, old, reserved=2) as served:
+        await until(lambda: served.now().idle == 2)
+        before = served.pids()
+        async with open_change(served.dispatcher, bench.tree, only(replace(new, name=old.name), reserved=2)) as made:
+            assert served.pids() == before, "nothing is switched yet"
+            made.switch()
+            assert served.now().idle == 2
+            assert not before & {one.pid for one in served.instances() if one.is_serving}
+        await until(lambda: len(served.instances()) == 2)
+
+
+async def test_other_settings_of_the_pool_renew_the_instances_but_not_the_template(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec, max_instances=1) as served:
+        pid = await served.pid()
+        [template] = bench.tree.templates()
+        await change(served, bench, only(spec, max_instances=2))
+
+        pids = await asyncio.gather(served.pid(), served.pid())
+        assert pid not in pids
+        assert bench.tree.templates() == [template]
+
+
+async def test_other_limits_are_another_template_of_the_same_version(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec) as served:
+        await served.pid()
+        [template] = bench.tree.templates()
+        await change(served, bench, only(replace(spec, timeout_s=7.0)))
+        await served.pid()
+
+        await until(lambda: template not in bench.tree.templates())
+        assert [one.spec.timeout_s for one in bench.tree.templates()] == [7.0]
+
+
+async def test_a_function_that_is_removed_finishes_and_leaves_nothing(bench: Bench) -> None:
+    spec = bench.spec("pool_work", "held")
+    with closed_gate() as gate:
+        async with serving(bench.tree, spec, max_instances=1, reserved=1) as served:
+            calls = [served.begin(gate.path) for _ in range(2)]
+            await until(lambda: served.now().waiting == 1)
+            await change(served, bench, {})
+
+            assert (await served.failure()).kind == "unknown_function"
+            gate.release(2)
+            assert len({answer(outcome) for outcome in await asyncio.gather(*calls)}) == 1
+            await until(lambda: not bench.tree.templates() and not bench.tree.zygotes())
+
+
+async def test_a_function_comes_and_goes_and_comes_back_while_it_runs(bench: Bench) -> None:
+    spec = bench.spec("pool_work", "held")
+    with closed_gate() as gate:
+        async with serving(bench.tree, spec) as served:
+            running = served.begin(gate.path)
+            await until(lambda: served.running() == 1)
+            await change(served, bench, {})
+            await change(served, bench, only(spec))
+            again = served.begin(gate.path)
+            await until(lambda: served.running() == 2)
+            gate.release(2)
+            assert answer(await running) != answer(await again)
+            assert len(bench.tree.templates()) == 1
+
+
+async def test_what_is_not_switched_is_undone(bench: Bench) -> None:
+    old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    other = bench.spec("hello", "hello:handler")
+    async with serving(bench.tree, old) as served:
+        await served.pid()
+        functions = only(replace(new, name=old.name), reserved=1)
+        added = {"g": Function(spec=other, pool=PoolSettings(reserved=1))}
+        async with open_change(served.dispatcher, bench.tree, functions | added) as prepared:
+            prepared.add()
+            assert (await call(served.dispatcher, "g")).version == other.version
+
+        assert (await served.call()).version == old.version
+        assert (await call(served.dispatcher, "g")).kind == "unknown_function"  # type: ignore[union-attr]
+        await until(lambda: versions(bench) == {old.version})
