@@ -5,6 +5,9 @@ planner what to do, stores in one transaction what was decided together with wha
 the runs, each a task of its own. So a run that has started is known after any crash, and no scheduled time is run
 twice. If the store fails, nothing starts, and the same times are tried again.
 
+Timers are replaced between two rounds, by the same task. A timer that stays as it is notices nothing; one that changes
+keeps what is remembered of it.
+
 It looks at the wall clock at least every `LOOK_S`, so that a clock that was set, or a machine that slept, is noticed.
 Sleeping is computed from the wall clock each time: nothing drifts.
 """
@@ -51,8 +54,17 @@ LAST_STORE_S = 5.0
 """How long the last outcomes may take to be stored after a drain."""
 
 
+class _Replacement:
+    """Timers that are to take the place of all others, and what is stored of any."""
+
+    def __init__(self, timers: Sequence[Timer], stored: dict[str, str]) -> None:
+        self.timers = timers
+        self.stored = stored
+        self.done = anyio.Event()
+
+
 class TimerRunner:
-    """All timers of a server. Built once, `running` once."""
+    """All timers of a server, which may be replaced. Built once, `running` once."""
 
     def __init__(
         self,
@@ -69,7 +81,11 @@ class TimerRunner:
         self._clock = clock or SystemClock()
         self._ledger = Ledger(facts)
         self._works: dict[str, TimerWork] = {}
-        self._alarms: Alarms[TimerWork] = Alarms()
+        self._gone: dict[str, TimerWork] = {}
+        """Those that are no longer configured and still run."""
+        self._alarms: Alarms[tuple[TimerWork, int]] = Alarms()
+        """With the generation it was set for."""
+        self._replacement: _Replacement | None = None
         self._announcements = Announcements(bus)
         self._scopes: set[anyio.CancelScope] = set()
         """One for each scheduled run."""
@@ -97,6 +113,16 @@ class TimerRunner:
     def statistics(self) -> list[TimerStatistics]:
         """Every timer now, as they were given."""
         return [work.statistics() for work in self._works.values()]
+
+    async def replace(self, timers: Sequence[Timer]) -> None:
+        """Have exactly these from here on. Runs that go on finish; of a timer that is gone none is tried again.
+
+        Raises StoreError, and nothing has changed then. One call at a time.
+        """
+        stored = await self._ledger.recall()
+        replacement = self._replacement = _Replacement(timers, stored)
+        self._ledger.wake.set()
+        await replacement.done.wait()
 
     async def run(self, function: str, name: str | None = None) -> Outcome:
         """Run a timer once, now, beside its schedule; without `name` the function's only one.
@@ -137,18 +163,39 @@ class TimerRunner:
 
     def _recall(self, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
         """Set every timer going, and return the interrupted runs that get a further attempt."""
-        again = []
-        for timer in self._timers:
-            found = planner.recalled(timer, stored.get(timer.key), now)
-            remembered, runs = planner.interrupted(timer, found)
-            for run in found.running:
-                log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
-            work = TimerWork(timer, remembered, next_after(timer.schedule, remembered.until))
+        return [again for timer in self._timers for again in self._recall_one(timer, stored.get(timer.key), now)]
+
+    def _recall_one(self, timer: Timer, stored: str | None, now: datetime) -> list[tuple[TimerWork, Run]]:
+        found = planner.recalled(timer, stored, now)
+        remembered, runs = planner.interrupted(timer, found)
+        for run in found.running:
+            log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
+        work = TimerWork(timer, remembered, next_after(timer.schedule, remembered.until))
+        self._works[timer.key] = work
+        self._ledger.changed(work)
+        self._arm(work)
+        return [(work, run) for run in runs]
+
+    def _apply(self, replacement: "_Replacement", now: datetime) -> None:
+        """Between two rounds, when no step is on its way."""
+        before, self._works = self._works, {}
+        for timer in replacement.timers:
+            work = before.pop(timer.key, None) or self._gone.pop(timer.key, None)
+            if work is None:
+                for again in self._recall_one(timer, replacement.stored.get(timer.key), now):
+                    self._begin(*again)
+                continue
+            if work.timer != timer or work.is_gone:
+                found = planner.recalled(timer, planner.remembered_text(work.remembered), now)
+                work.change(timer, found, next_after(timer.schedule, found.until))
+                self._ledger.changed(work)
+                self._arm(work)
             self._works[timer.key] = work
-            self._ledger.changed(work)
-            self._arm(work)
-            again += [(work, run) for run in runs]
-        return again
+        for work in before.values():
+            work.end()
+        self._gone = {work.timer.key: work for work in (*self._gone.values(), *before.values()) if work.is_busy}
+        self._timers = replacement.timers
+        replacement.done.set()
 
     async def _keep_time(self) -> None:
         """The one task that plans and stores."""
@@ -159,6 +206,9 @@ class TimerRunner:
             if now < last - timedelta(seconds=1):
                 log.warning("the clock went back by %s: what has run is not run again", last - now)
             last = now
+            if self._replacement is not None:
+                self._apply(self._replacement, now)
+                self._replacement = None
             self._announcements.tell(now)
             steps = [] if self._draining.is_set() else self._plan(now)
             if await self._store(steps):
@@ -169,7 +219,9 @@ class TimerRunner:
 
     def _plan(self, now: datetime) -> list[tuple[TimerWork, Step]]:
         steps = []
-        for _, work in self._alarms.take(now):
+        for _, (work, generation) in self._alarms.take(now):
+            if generation != work.generation:
+                continue
             assert work.next is not None
             work.is_armed = False
             step = planner.plan(work.timer, work.remembered, work.next, now, busy=work.is_busy, waited=work.is_held)
@@ -211,7 +263,7 @@ class TimerRunner:
             return
         work.is_armed = True
         at = planner.start_at(work.timer, work.next)
-        self._alarms.set(at, work)
+        self._alarms.set(at, (work, work.generation))
         self._announcements.add(work.timer.function, at)
 
     def _sleep_s(self) -> float:
@@ -241,7 +293,7 @@ class TimerRunner:
         while True:
             outcome = await self._call(work, to_event(work.timer, run))
             pause_s = again_after_s(work.timer, run, outcome, random.random())  # noqa: S311
-            if pause_s is None:
+            if pause_s is None or work.is_gone:
                 break
             await self._clock.wait(self._draining, pause_s)
             if self._draining.is_set():

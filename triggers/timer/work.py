@@ -32,7 +32,7 @@ class TimerStatistics(Struct, frozen=True, kw_only=True):
 class TimerWork:
     """Changed by the runner only."""
 
-    __slots__ = ("is_armed", "is_held", "next", "remembered", "runs", "skipped", "timer")
+    __slots__ = ("generation", "is_armed", "is_gone", "is_held", "next", "remembered", "runs", "skipped", "timer")
 
     def __init__(self, timer: Timer, remembered: Remembered, next_at: datetime | None) -> None:
         self.timer = timer
@@ -42,6 +42,10 @@ class TimerWork:
         """It is in the heap of alarms."""
         self.is_held = False
         """A time is due and waits for the run that goes."""
+        self.is_gone = False
+        """It is no longer configured: what runs finishes, and is not tried again."""
+        self.generation = 0
+        """Counts its changes: an alarm that was set for an earlier one is void."""
         self.runs = 0
         self.skipped = 0
 
@@ -49,6 +53,19 @@ class TimerWork:
     def is_busy(self) -> bool:
         """Whether a run goes."""
         return bool(self.remembered.running)
+
+    def change(self, timer: Timer, remembered: Remembered, next_at: datetime | None) -> None:
+        """Another schedule, other settings, or configured once more; runs that go are still its own."""
+        self.timer, self.remembered, self.next = timer, remembered, next_at
+        self.is_armed = self.is_held = self.is_gone = False
+        self.generation += 1
+
+    def end(self) -> None:
+        """No longer configured."""
+        self.next = None
+        self.is_armed = self.is_held = False
+        self.is_gone = True
+        self.generation += 1
 
     def statistics(self) -> TimerStatistics:
         """Its numbers now."""
