@@ -47,12 +47,15 @@ class Bus:
         brokers: Mapping[str, Store] | None = None,
         functions: Collection[str] = (),
     ) -> None:
-        """`brokers` by name; `functions` are those that may be spawned. Without a store nothing can be stored."""
+        """`brokers` by name; `functions`, which may be assigned at any time, are those that may be spawned.
+
+        Without a store nothing can be stored.
+        """
         self._stores: dict[str, Store] = dict(brokers or {})
         if store is not None:
             self._stores[""] = store
         self._brokers = frozenset(brokers or ())
-        self._functions = functions
+        self.functions = functions
         self._target: Target | None = None
 
     def attach(self, target: Target) -> None:
@@ -138,7 +141,7 @@ class Bus:
 
     def _routed(self, outcome: Ok, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
         try:
-            return replace(outcome, outputs=()), outgoing(outcome, event, self._functions, self._brokers)
+            return replace(outcome, outputs=()), outgoing(outcome, event, self.functions, self._brokers)
         except UnroutableError as error:
             return unroutable(outcome, error), ()
 

@@ -5,7 +5,7 @@ admin. The listener is open before templates are loaded; they load in the backgr
 
 Drain, at SIGTERM or SIGINT: the triggers take nothing more and finish what they have within `drain`, the dispatcher
 finishes what it accepted, then instances, templates and zygotes end, and the stores close last. A second signal ends
-everything at once.
+everything at once. SIGHUP reloads, unless it says that the terminal is gone, which ends the server like SIGTERM.
 """
 
 import contextlib
@@ -27,17 +27,20 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
 from forklight import metrics, queue
 from forklight.admin import Admin, Controls
+from forklight.change import Told, one_line
 from forklight.config import Config
 from forklight.control_socket import socket_path
 from forklight.here import account_of
 from forklight.http import told
 from forklight.journal import Format, Journal
+from forklight.reload import Reloader, Serving, make_functions
 from forklight.state import State
 from forklight.status import Status, function_statuses
 from forklight.stores import Stores, open_stores
 from forklight.tally import Tally
 from forklight.triggers import Triggers, run_triggers
-from forklight.versions import make_guest, make_versions, remove_unused
+from forklight.versions import make_guest, remove_unused
+from forklight.watching import keep_reloading
 from sandbox import isolation
 from sandbox.tree import Tree, open_tree
 from triggers.http.listen import parse_listen
@@ -47,11 +50,17 @@ GC_THRESHOLD = 20_000
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What the command line decides. `ready` is called once everything is, with the HTTP port and the admin's."""
+    """What the command line decides. `ready` is called once everything is, with the HTTP port and the admin's; `load`
+    reads the configuration again, and `told` is called with what became of each reload.
+    """
 
     render: Format
     quiet: bool = False
+    dev: bool = False
+    """Reload on each change of a file, and show clients what failed."""
     ready: Callable[[int, int | None], None]
+    load: Callable[[], Config]
+    told: Callable[[Told], None]
 
 
 class App:
@@ -62,6 +71,10 @@ class App:
         self._tree = tree
         self._dispatcher = dispatcher
         self._started_s = time.monotonic()
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Tell of this configuration from here on."""
         self._triggers = {name: tuple(_told_triggers(config, name)) for name in config.functions}
 
     def status(self) -> Status:
@@ -87,8 +100,14 @@ def _told_triggers(config: Config, name: str) -> Iterator[str]:
     yield from (f"timer {timer.schedule.text}" for timer in config.timers if timer.function == name)
 
 
-class _Parts(Struct, frozen=True):
+class _Parts(Struct, frozen=True, kw_only=True):
+    config: Config
+    """As it was at the start."""
+    state: State
+    options: Options
     app: App
+    guest: Path
+    tree: Tree
     dispatcher: Dispatcher
     journal: Journal
     stores: Stores
@@ -96,7 +115,7 @@ class _Parts(Struct, frozen=True):
 
 async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal has been obeyed. Before it is ready: ConfigError, StoreError, HttpTriggerError, OSError."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         journal = Journal(options.render, 1, invocations=not options.quiet)
         async with anyio.create_task_group() as writing:
@@ -108,9 +127,19 @@ async def serve(config: Config, state: State, options: Options) -> None:
                 anyio.create_task_group() as work,
             ):
                 dispatcher = Dispatcher(functions, tree, work)
-                parts = _Parts(App(config, tree, dispatcher), dispatcher, journal, stores)
+                parts = _Parts(
+                    config=config,
+                    state=state,
+                    options=options,
+                    app=App(config, tree, dispatcher),
+                    guest=guest,
+                    tree=tree,
+                    dispatcher=dispatcher,
+                    journal=journal,
+                    stores=stores,
+                )
                 try:
-                    await _serve(config, state, options, parts, signals)
+                    await _serve(parts, signals)
                 finally:
                     dispatcher.stop()
                     work.cancel_scope.cancel()
@@ -119,33 +148,39 @@ async def serve(config: Config, state: State, options: Options) -> None:
 
 def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
     """Take the snapshots and drop those of versions that are not current. Nothing runs yet that could use them."""
-    specs = make_versions(config, state)
+    functions = make_functions(config, state)
     guest = make_guest(config, state)
-    remove_unused(state, {guest.name, *(spec.version for spec in specs.values())})
-    functions = {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in specs.items()}
+    remove_unused(state, {guest.name, *(function.spec.version for function in functions.values())})
     return functions, guest
 
 
-async def _serve(
-    config: Config, state: State, options: Options, parts: "_Parts", signals: AsyncIterator[signal.Signals]
-) -> None:
+async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> None:
     """Run the triggers, wait for a signal, drain."""
+    config, options = parts.config, parts.options
     bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
     bus.attach(parts.dispatcher)
     tally = Tally(parts.journal)
+    has_terminal = os.isatty(0)
     async with contextlib.AsyncExitStack() as stack:
-        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally)
+        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally, dev=options.dev)
         triggers = await stack.enter_async_context(running)
-        admin = Admin(parts.app.status, parts.app.metrics, parts.journal, _controls(config, bus, triggers, tally))
-        await stack.enter_async_context(admin.on_socket(socket_path(state.path)))
+        reloading = await stack.enter_async_context(anyio.create_task_group())
+        reloader, controls = _controls(parts, bus, triggers, tally, reloading)
+        admin = Admin(parts.app.status, parts.app.metrics, parts.journal, controls)
+        await stack.enter_async_context(admin.on_socket(socket_path(parts.state.path)))
         admin_port = await _listen_admin(admin, config, stack)
         _settle_memory()
         options.ready(triggers.http.port, admin_port)
-        await anext(signals)
+        if options.dev:
+            reloading.start_soon(keep_reloading, reloader, parts.state.path)
+        while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
+            reloader.reload_soon()
+        reloading.cancel_scope.cancel()
         parts.app.draining = True
         async with anyio.create_task_group() as draining:
             draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)
-            await anext(signals)
+            while await anext(signals) == signal.SIGHUP:
+                pass
             draining.cancel_scope.cancel()
 
 
@@ -156,8 +191,32 @@ def _settle_memory() -> None:
     gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
-def _controls(config: Config, bus: Bus, triggers: Triggers, tally: Tally) -> Controls:
-    return Controls(
+def _controls(
+    parts: "_Parts", bus: Bus, triggers: Triggers, tally: Tally, tasks: anyio.abc.TaskGroup
+) -> tuple[Reloader, Controls]:
+    """What reloads, and what the admin acts on: each knows the other."""
+    config, options = parts.config, parts.options
+
+    def on_switch(config: Config) -> None:
+        parts.app.adopt(config)
+        bus.functions = controls.functions = frozenset(config.functions)
+        controls.triggers, controls.timers = config.queues, config.timers
+
+    def told(told: Told) -> None:
+        was_stale, triggers.http.stale = triggers.http.stale, one_line(told) if options.dev and not told.ok else ""
+        if was_stale or not (options.dev and told.is_quiet):
+            options.told(told)
+
+    serving = Serving(
+        state=parts.state,
+        guest=parts.guest,
+        tree=parts.tree,
+        dispatcher=parts.dispatcher,
+        triggers=triggers,
+        on_switch=on_switch,
+    )
+    reloader = Reloader(serving, config, load=options.load, tasks=tasks, told=told)
+    controls = Controls(
         bus=bus,
         functions=frozenset(config.functions),
         brokers=frozenset(map(str, config.settings.brokers)),
@@ -165,7 +224,9 @@ def _controls(config: Config, bus: Bus, triggers: Triggers, tally: Tally) -> Con
         timers=config.timers,
         runner=triggers.timers,
         tally=tally,
+        reload=reloader.reload,
     )
+    return reloader, controls
 
 
 async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:

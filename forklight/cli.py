@@ -14,8 +14,9 @@ from forklight.init_command import init
 from forklight.invoke_command import invoke
 from forklight.problem import ConfigError
 from forklight.ps_command import logs, ps
+from forklight.reload_command import reload
 from forklight.send_command import send
-from forklight.serve_command import serve
+from forklight.serve_command import dev, serve
 from forklight.state import StateError
 from forklight.timers_command import timers
 
@@ -80,7 +81,9 @@ def check(path: Path, as_json: bool) -> int:
 
 
 cli.add_command(init)
+cli.add_command(dev)
 cli.add_command(serve)
+cli.add_command(reload)
 cli.add_command(ps)
 cli.add_command(logs)
 cli.add_command(invoke)

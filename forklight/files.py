@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -43,8 +43,7 @@ def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
     root = code if code.is_dir() else code.parent
     ignore = root / IGNORE_FILE
     try:
-        is_ignored = ignored_by(ignore.read_text("utf-8") if ignore.is_file() else "")
-        walk = _Walk(root.resolve(), {path.resolve() for path in apart}, is_ignored)
+        walk = _walk(root, apart)
         found = sorted(walk.files(root.resolve(), "", is_wanted=_is_module if root != code else None))
     except UnicodeDecodeError as error:
         raise CodeError(f"{ignore} is no UTF-8") from error
@@ -59,6 +58,30 @@ def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
             f"list what functions do not need in {ignore}"
         )
     return found
+
+
+def folders(code: Path, apart: Set[Path] = frozenset()) -> set[Path]:
+    """The folders that `collect` looks into, empty ones too; what cannot be looked at now is left out."""
+    root = (code if code.is_dir() else code.parent).resolve()
+    found, ahead = {root}, [root]
+    try:
+        walk = _walk(root, apart)
+    except (OSError, ValueError):  # of the ignore file; `collect` says what is wrong with it
+        return found
+    while ahead:
+        with suppress(OSError):
+            inner = [entry for entry in ahead.pop().iterdir() if entry.is_dir() and not entry.is_symlink()]
+            inner = [folder for folder in inner if walk.enters(folder, is_top_of_file=not code.is_dir())]
+            found.update(inner)
+            ahead += inner
+    return found
+
+
+def _walk(root: Path, apart: Set[Path]) -> "_Walk":
+    """Raises OSError and ValueError for an ignore file that cannot be used."""
+    ignore = root / IGNORE_FILE
+    is_ignored = ignored_by(ignore.read_text("utf-8") if ignore.is_file() else "")
+    return _Walk(root.resolve(), {path.resolve() for path in apart}, is_ignored)
 
 
 def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5) -> str:
@@ -102,6 +125,13 @@ class _Walk:
             elif path.is_file():
                 status = path.stat()
                 yield CodeFile(name, path, status.st_size, bool(status.st_mode & stat.S_IXUSR))
+
+    def enters(self, folder: Path, *, is_top_of_file: bool) -> bool:
+        """Whether the files of a folder below the root may be code; beside a single file only a package's are."""
+        name = str(folder.relative_to(self.root))
+        if is_top_of_file and folder.parent == self.root and not _is_module(folder):
+            return False
+        return not (self.is_ignored(name, True) or self._stays_out(folder) or folder in self.apart)
 
     def _require_inside(self, entry: Path, target: Path) -> None:
         if not target.exists():

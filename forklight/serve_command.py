@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from bus.message import inbox
 from bus.store import StoreError
 from forklight import app, queue
+from forklight.change import Told, lines
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
 from forklight.http import told
@@ -24,14 +25,21 @@ _PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
 
 
+_path = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
+_listen = click.option(
+    "--listen", metavar="HOST:PORT", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT."
+)
+_state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+
+
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
-@click.option("--listen", metavar="HOST:PORT", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT.")
-@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+@_path
+@_listen
+@_state
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text on a terminal, else json.")
 @click.option("--quiet", is_flag=True, help="No line for each invocation; what functions write is still shown.")
 def serve(path: Path, listen: str | None, state: Path | None, log_format: str | None, quiet: bool) -> int:
-    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C.
+    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C; SIGHUP reloads.
 
     \b
     Examples:
@@ -40,15 +48,42 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
       forklight serve app/ --listen 0.0.0.0:80
       PORT=8000 forklight serve --log-format json
     """
-    config = _with_bus(_with_listen(load(path, os.environ), listen))
+    text = log_format == "text" or (log_format is None and sys.stdout.isatty())
+    return _serve(path, listen, state, text=text, quiet=quiet, dev=False)
+
+
+@click.command()
+@_path
+@_listen
+@_state
+def dev(path: Path, listen: str | None, state: Path | None) -> int:
+    """Serve while you write: what is saved answers at once, and what fails says why, on the terminal and to clients.
+
+    A version that does not load leaves the one before it serving.
+
+    \b
+    Examples:
+      forklight dev                          the forklight.toml of this directory
+      forklight dev hello.py                 a single file needs no configuration
+      forklight dev --listen 127.0.0.1:9000
+    """
+    return _serve(path, listen, state, text=True, quiet=False, dev=True)
+
+
+def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool) -> int:
+    def read() -> Config:
+        return _with_bus(_with_listen(load(path, os.environ), listen))
+
+    config = read()
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
-    terminal = sys.stdout.isatty()
-    text = log_format == "text" or (log_format is None and terminal)
     options = app.Options(
-        render=partial(as_text, colour=terminal) if text else as_json,
+        render=partial(as_text, colour=sys.stdout.isatty()) if text else as_json,
         quiet=quiet,
+        dev=dev,
         ready=partial(_announce, config),
+        load=read,
+        told=_tell,
     )
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
         try:
@@ -56,6 +91,12 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
     return 0
+
+
+def _tell(told: Told) -> None:
+    """What became of a reload, on standard error; in red what is wrong, on a terminal."""
+    for line in lines(told):
+        click.echo(click.style(line, fg=None if told.ok else "red"), err=True)
 
 
 def _reason(error: Exception) -> str:

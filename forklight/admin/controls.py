@@ -1,11 +1,12 @@
 """What the admin API needs of the running server to look into its queues and timers, and to act."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from bus.bus import Bus
+from forklight.change import Told
 from forklight.queue_status import lost_stores, queue_statuses
 from forklight.status import QueueStatus, TimerStatus
 from forklight.tally import Tally
@@ -14,8 +15,8 @@ from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer, TimerRunner
 
 
-class Controls(Struct, frozen=True, kw_only=True):
-    """The parts, as the composition root has made them."""
+class Controls(Struct, kw_only=True):
+    """The parts, as the composition root has made them; a reload assigns functions, triggers and timers anew."""
 
     bus: Bus
     functions: Collection[str]
@@ -26,6 +27,7 @@ class Controls(Struct, frozen=True, kw_only=True):
     timers: tuple[Timer, ...]
     runner: TimerRunner
     tally: Tally
+    reload: Callable[[], Awaitable[Told]]
 
     async def queue_statuses(self) -> tuple[QueueStatus, ...]:
         """What lies in the queues, so far as their stores tell in time."""

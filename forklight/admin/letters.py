@@ -6,14 +6,19 @@ import msgspec
 from aiohttp import web
 
 from forklight.admin.answers import Refused, as_json
+from forklight.admin.controls import Controls
 from forklight.dead_letter_queues import SEARCHED, DeadLetterQueues, Selection
 
 
 class Letters:
     """Answers from the dead letter queues."""
 
-    def __init__(self, queues: DeadLetterQueues) -> None:
-        self._queues = queues
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+
+    @property
+    def _queues(self) -> DeadLetterQueues:
+        return DeadLetterQueues(self._controls.bus, self._controls.triggers)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What is served. An id may have slashes."""

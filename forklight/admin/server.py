@@ -1,5 +1,5 @@
 """The admin API: health, readiness and metrics over the control socket and, if asked for, over TCP; the rest over the
-socket alone: what `ps`, `logs`, `timers` and `dlq` show, and what `invoke`, `send` and `dlq` do.
+socket alone: what `ps`, `logs`, `timers` and `dlq` show, and what `invoke`, `send`, `dlq` and `reload` do.
 
 The control socket is 0600: whoever may use it is who runs the server, or root. The TCP listener is for probes and
 Prometheus, so it neither tells nor does more, and it answers only to a Host that names it, because a browser on the
@@ -19,7 +19,6 @@ from forklight.admin.acting import Acting
 from forklight.admin.answers import Handler, as_json, errors_as_lines
 from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
-from forklight.dead_letter_queues import DeadLetterQueues
 from forklight.journal import Entry, Journal
 from forklight.metrics import CONTENT_TYPE, render_messages
 from forklight.status import Status
@@ -90,7 +89,8 @@ class Admin:
             app.router.add_get("/queues", self._queues)
             app.router.add_get("/timers", self._timers)
             app.add_routes(Acting(self._controls, self._journal).routes())
-            app.add_routes(Letters(DeadLetterQueues(self._controls.bus, self._controls.triggers)).routes())
+            app.add_routes(Letters(self._controls).routes())
+            app.router.add_post("/reload", self._reload)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -117,6 +117,10 @@ class Admin:
     async def _timers(self, request: web.Request) -> web.Response:
         """Each with up to `?next=` times to come."""
         return as_json(self._controls.timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        """What was switched, or why nothing was; a client that leaves stops nothing."""
+        return as_json(await self._controls.reload())
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         """JSON lines: what the rings hold, and with `?follow=1` what comes, of one function with `?function=`."""

@@ -18,6 +18,7 @@ from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
 from forklight.admin import Admin, Controls
+from forklight.change import Told
 from forklight.formats import as_json
 from forklight.invoking import outcome_as_json
 from forklight.journal import Journal
@@ -96,6 +97,10 @@ def _status() -> Status:
     )
 
 
+async def _reload() -> Told:
+    return Told(ok=True, changed=("greet",))
+
+
 @contextlib.asynccontextmanager
 async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Asked]:
     async with contextlib.AsyncExitStack() as stack:
@@ -113,6 +118,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
             timers=TIMERS,
             runner=timers,
             tally=tally,
+            reload=_reload,
         )
         admin = Admin(_status, lambda: b"", journal, controls)
         await stack.enter_async_context(admin.on_socket(folder / "socket"))

@@ -10,6 +10,7 @@ from typing import Self
 import anyio
 from aiohttp import http_parser
 from aiohttp.streams import EMPTY_PAYLOAD
+from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.event import Event
@@ -41,7 +42,11 @@ _FLUSH_S = 1.0
 
 
 class HttpServer:
-    """Assign `routes` at any time: each request is looked up once, in the table of that moment."""
+    """Assign `routes` at any time: each request is looked up once, in the table of that moment.
+
+    Assign `stale` to say in each answer, in the header `X-Forklight-Stale`, why it is not what it should be by now: one
+    line of ASCII, or nothing.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class HttpServer:
         `dev`: tracebacks and messages of exceptions reach clients.
         """
         self.routes = routes
+        self.stale = ""
         self.on_invocation = on_invocation
         self.port = 0
         self._bus = bus
@@ -147,6 +153,8 @@ class HttpServer:
                         answer = await self._answer(connection)
                     except RefusedError as refused:
                         answer = refusal(refused)
+                    if self.stale:
+                        answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
                     await connection.finish(answer)
             except Exception:
                 log.exception("the http trigger failed on a request")

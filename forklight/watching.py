@@ -1,0 +1,72 @@
+"""`dev`: files are watched, and what is saved is reloaded.
+
+Watched are the folders that snapshots are taken of, and of the folders of the configuration, env files and secrets
+these files alone. Which folders there are is asked again after each change: a new one is watched, and as something may
+have been saved in it before that, whenever other folders are watched there is a reload.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct
+from watchfiles import Change, DefaultFilter, awatch
+
+from forklight import files
+from forklight.config import Config
+from forklight.reload import Reloader
+
+SETTLE_MS = 15
+"""How long nothing more may change before what did is reloaded: an editor writes one file in several steps."""
+LONGEST_MS = 200
+"""How long that may put a reload off."""
+FIRST_LOOK_MS = 500
+"""A reload comes this long after other folders are watched, unless a change brings it earlier."""
+
+_of_editors = DefaultFilter(ignore_dirs=())
+"""False for the temporary files of editors."""
+
+
+class Watched(Struct, frozen=True):
+    """All of these folders, not of what is in their folders, and these files wherever they are."""
+
+    folders: frozenset[Path]
+    files: frozenset[Path]
+
+    @property
+    def places(self) -> list[Path]:
+        """The folders to watch."""
+        return sorted({*self.folders, *(file.parent for file in self.files if file.parent.is_dir())})
+
+    def concerns(self, change: Change, path: str) -> bool:
+        """Whether a change of this file may change what is served."""
+        file = Path(path)
+        return file in self.files or (file.parent in self.folders and _of_editors(change, path))
+
+
+def watched(config: Config, state: Path) -> Watched:
+    """What to watch. Blocks."""
+    apart = config.no_code | {state}
+    folders = [files.folders(function.code, apart) for function in config.functions.values()]
+    return Watched(frozenset().union(*folders), config.no_code | {config.path})
+
+
+async def keep_reloading(reloader: Reloader, state: Path) -> None:
+    """Say what does not load now, then reload at each change, until cancelled."""
+    await reloader.probe()
+    while True:
+        now = watched(reloader.config, state)
+        changes = awatch(
+            *now.places,
+            watch_filter=now.concerns,
+            step=SETTLE_MS,
+            debounce=LONGEST_MS,
+            rust_timeout=FIRST_LOOK_MS,
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        is_first = True
+        async for changed in changes:
+            if changed or is_first:
+                await reloader.reload()
+            is_first = False
+            if watched(reloader.config, state) != now:
+                break

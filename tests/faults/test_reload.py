@@ -1,0 +1,172 @@
+"""Reloads under load: not a request is dropped, the new code answers afterwards, and nothing stays of the old."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.application import Gate, application, function
+from tests.e2e.load import Load
+from tests.e2e.served import Server, eventually, serving
+from tests.support import is_gone, until
+
+pytestmark = pytest.mark.ordinary_user
+
+RELOADS = 20
+CODE = """
+import os
+
+def pid(event):
+    return {"number": NUMBER, "pid": os.getpid()}
+
+def wait(event):
+    with open(event["data"]["gate"]) as gate:
+        gate.read()
+    return NUMBER
+"""
+
+
+def write(folder: Path, number: int) -> None:
+    """The code that answers with this number; at once, as editors save."""
+    new = folder / "f.py.new"
+    new.write_text(CODE.replace("NUMBER", str(number)))
+    new.rename(folder / "f.py")
+
+
+async def number(server: Server) -> int:
+    return int((await server.get("/pid")).json()["number"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept connections", "a connection each"])
+async def test_no_request_is_dropped_by_twenty_reloads(keep_alive: bool) -> None:
+    with application(function("pid", max_instances=4, reserved=1)) as folder:
+        write(folder, 0)
+        async with serving(folder, "--quiet") as server:
+            load = Load(server.url, "/pid", keep_alive=keep_alive)
+            async with load.on(16):
+                for count in range(1, RELOADS + 1):
+                    await load.answer(100)
+                    write(folder, count)
+                    done = await server.run("reload")
+                    assert (done.status, done.stdout) == (0, "reloaded: pid changed\n"), done.stderr
+                    assert await number(server) == count
+            assert (load.broken, load.refused, set(load.answers)) == ([], 0, {200})
+            await until(lambda: len(server.templates()) == 1)
+            await eventually(lambda: _one_version(server))
+
+
+async def _one_version(server: Server) -> bool:
+    """Whether no snapshot is left but of what is served; they are removed at a reload."""
+    await server.run("reload")
+    return len(list((server.state / "versions").iterdir())) == 1
+
+
+async def test_what_runs_finishes_on_the_old_code_and_then_its_processes_end() -> None:
+    with application(function("wait") + function("pid")) as folder:
+        write(folder, 1)
+        gate = Gate(folder)
+        async with serving(folder) as server:
+            running = asyncio.create_task(server.post("/wait", gate.request))
+            async with gate.held():
+                old = set(server.templates())
+                write(folder, 2)
+                assert (await server.run("reload")).status == 0
+                assert await number(server) == 2
+                assert old & set(server.templates())
+            assert (await running).json() == 1
+            await until(lambda: all(map(is_gone, old)))
+
+
+async def test_sighup_reloads() -> None:
+    with application(function("pid")) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            assert await number(server) == 1
+            write(folder, 2)
+            server.send(signal.SIGHUP)
+            await server.wait_said("^reloaded: pid changed$")
+            assert await number(server) == 2
+
+
+async def test_a_function_that_does_not_load_leaves_everything_as_it_was() -> None:
+    with application(function("pid") + function("wait")) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            (folder / "f.py").write_text("import no_such_module")
+            done = await server.run("reload")
+            assert done.status == 1
+            assert "pid: load/ImportModuleError: " in done.stderr
+            assert "no_such_module" in done.stderr
+            assert await number(server) == 1
+            told = json.loads((await server.run("reload", "--json")).stdout)
+            assert (told["ok"], [one["function"] for one in told["failures"]]) == (False, ["pid", "wait"])
+
+
+async def test_every_problem_of_the_configuration_is_told_with_its_place() -> None:
+    toml = function("pid")
+    with application(toml) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(toml + 'timeuot = "1s"\n[functions.other]\nhandler = "x"\n')
+            done = await server.run("reload")
+            assert done.status == 2
+            assert "forklight.toml:4 functions.pid.timeuot: " in done.stderr
+            assert "forklight.toml:6 functions.other.handler: " in done.stderr
+            assert await number(server) == 1
+
+
+async def test_what_cannot_change_while_it_runs_says_so() -> None:
+    toml = function("pid")
+    with application(toml) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(toml + '[http]\nidle_timeout = "1s"\n[bus]\nmax_hops = 3\n')
+            done = await server.run("reload")
+            assert done.status == 2
+            assert "forklight.toml:4 http: [http] has changed: that needs a restart\n" in done.stderr
+            assert "forklight.toml:6 bus: [bus] has changed: that needs a restart\n" in done.stderr
+
+
+async def test_functions_and_routes_come_and_go() -> None:
+    pid = function("pid")
+    with application(pid) as folder:
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(pid.replace('"/pid"', '"/other"') + function("echo"))
+            assert (await server.run("reload")).stdout.startswith("reloaded: ")
+            assert (await server.get("/pid")).status == 404
+            assert (await server.get("/other")).status == 200
+            assert (await server.post("/echo", 7)).json() == 7
+            (folder / "forklight.toml").write_text(function("echo"))
+            assert "pid removed" in (await server.run("reload")).stdout
+            assert (await server.get("/other")).status == 404
+            functions = (await server.ask("/status")).json()["functions"]
+            assert [one["name"] for one in functions] == ["echo"]
+
+
+async def test_queues_are_consumed_as_they_are_configured() -> None:
+    with application(function("echo")) as folder:
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(function("echo", queue="orders"))
+            assert (await server.run("reload")).status == 0
+            await server.run("send", "orders", "-d", "1")
+            await until(lambda: server.entries(function="echo"))
+            (folder / "forklight.toml").write_text(function("echo"))
+            assert (await server.run("reload")).status == 0
+            await server.run("send", "orders", "-d", "2")
+            (folder / "forklight.toml").write_text(function("echo") + function("pid", queue="orders"))
+            assert (await server.run("reload")).status == 0
+            await until(lambda: server.entries(function="pid"))
+
+
+async def test_timers_fire_as_they_are_configured() -> None:
+    with application(function("pid")) as folder:
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(function("pid", timer="* * * * *"))
+            assert (await server.run("reload")).status == 0
+            assert (await server.run("invoke", "pid", "--timer")).status == 0
+            (folder / "forklight.toml").write_text(function("pid"))
+            assert (await server.run("reload")).status == 0
+            assert (await server.run("invoke", "pid", "--timer")).status == 2
