@@ -23,12 +23,23 @@ from sandbox.sweep import Sweep
 class Commons:
     """Made once per tree, and given to every zygote, template and instance in it."""
 
-    def __init__(self, account: Account, guest: Path, folders: Path, sink: LogSink, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self,
+        account: Account,
+        guest: Path,
+        folders: Path,
+        sink: LogSink,
+        tasks: anyio.abc.TaskGroup,
+        *,
+        shares_input: bool = False,
+    ) -> None:
         self.account = account
         self.guest = guest
         """The directory the zygotes run, readable for `account`."""
         self.sink = sink
         self.tasks = tasks
+        self.shares_input = shares_input
+        """Functions read our own standard input, instead of an empty one."""
         self.sweep = Sweep()
         self.pids: set[int] = set()
         """Every live process of ours below the dispatcher: no pidfd of a guest may claim one of them again."""

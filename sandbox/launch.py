@@ -66,15 +66,25 @@ def require_descriptors() -> None:
         raise StartFailed(f"the dispatcher has {used} of {limit} file descriptors open: raise its limit")
 
 
-def spawn(runtime: Runtime, guest: Path, account: Account, control: socket.socket, *, log: int, lifeline: int) -> int:
+def spawn(
+    runtime: Runtime,
+    guest: Path,
+    account: Account,
+    control: socket.socket,
+    *,
+    log: int,
+    lifeline: int,
+    shares_input: bool = False,
+) -> int:
     """Start `PYTHON -I GUEST 3 4`, with `control` and `lifeline` as those descriptors and `log` as its output; the pid.
 
+    Its input is empty, unless it `shares_input` with us.
     The lifeline is armed from here, as an interpreter that has not read its first line yet can do nothing itself.
     Raises OSError.
     """
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), log, lifeline)]
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        *([] if shares_input else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]),
         (os.POSIX_SPAWN_DUP2, high[1], 1),
         (os.POSIX_SPAWN_DUP2, high[1], 2),
         (os.POSIX_SPAWN_DUP2, high[0], GUEST_CONTROL_FD),

@@ -345,16 +345,18 @@ async def _all_gone(templates: tuple[Template, ...]) -> None:
 
 @contextlib.asynccontextmanager
 async def open_tree(
-    *, guest: Path, folders: Path, sink: LogSink, account: Account | None = None
+    *, guest: Path, folders: Path, sink: LogSink, account: Account | None = None, shares_input: bool = False
 ) -> AsyncIterator[Tree]:
     """A tree that lives as long as the block, and nothing of it longer.
 
     `guest`: the directory with the guest's code; `folders`: where private folders of processes are made. Both must be
     readable for `account`, the unprivileged user; None is the user we are, who must not be root.
+    With `shares_input` functions read our standard input; if that is a terminal, they write to it too, and not to their
+    logs, so that a debugger can be used.
     """
     launch.seal_descriptors()
     async with anyio.create_task_group() as tasks:
-        tree = Tree(Commons(account or launch.own_account(), guest, folders, sink, tasks))
+        tree = Tree(Commons(account or launch.own_account(), guest, folders, sink, tasks, shares_input=shares_input))
         try:
             yield tree
         finally:

@@ -46,7 +46,15 @@ class Zygote:
         lifeline_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(log, False)
         try:
-            self.pid = launch.spawn(runtime, commons.guest, commons.account, theirs, log=log_end, lifeline=lifeline_end)
+            self.pid = launch.spawn(
+                runtime,
+                commons.guest,
+                commons.account,
+                theirs,
+                log=log_end,
+                lifeline=lifeline_end,
+                shares_input=commons.shares_input,
+            )
         except OSError as error:
             ours.close()
             close_all((log, self._lifeline))

@@ -34,6 +34,7 @@ class Prepared:
         self.stack = stack
         self.files = files
         self.data = data
+        self.has_terminal = posix.is_terminal(0)
         self.sync = None if function.is_async else _Sync(function)
         numpy_random = sys.modules.get("numpy.random")  # `random` reseeds itself after a fork
         self.reseed = None if numpy_random is None else numpy_random.seed
@@ -46,8 +47,9 @@ def main(prepared: Prepared, fds: "list[int]", *, forked: bool) -> NoReturn:
     data, log, lifeline, stack = fds
     if forked:
         os.setsid()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    if not prepared.has_terminal:  # else 1 and 2 are the terminal already
+        os.dup2(log, 1)
+        os.dup2(log, 2)
     os.dup2(stack, prepared.stack, False)
     os.close(stack)
     posix.arm_lifeline(lifeline)

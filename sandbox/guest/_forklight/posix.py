@@ -78,6 +78,11 @@ def _has_hung_up(pipe: int) -> bool:
     return bool(poll.poll(0))
 
 
+def is_terminal(fd: int) -> bool:
+    """Whether a person can be talked with through this descriptor, both ways."""
+    return os.isatty(fd) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+
 def close_all_but(keep: Iterable[int]) -> None:
     """Close every descriptor from 3 up that is not in `keep`."""
     low = 3

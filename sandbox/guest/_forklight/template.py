@@ -50,11 +50,13 @@ def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int
 
 
 def _redirect(log: int) -> None:
-    """Descriptors 0 to 2 are the function's: an empty input, and its log twice."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    os.close(null)
+    """Descriptors 0 to 2 are the function's: the zygote's input, and twice its log, or the terminal that the input is.
+
+    The input is empty but for a tree that was started at a terminal or a pipe for this one purpose.
+    """
+    output = 0 if posix.is_terminal(0) else log
+    for target in (1, 2):
+        os.dup2(output, target)
 
 
 class Template:
