@@ -175,16 +175,16 @@ async def run(*arguments: str, cwd: Path) -> Finished:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[Server]:
-    """`forklight serve ARGUMENTS` in this folder, on a free port, from its readiness to the end of the block.
+async def serving(folder: Path, *arguments: str, command: str = "serve", **variables: str) -> AsyncIterator[Server]:
+    """`forklight serve ARGUMENTS`, or another `command`, in this folder, on a free port, from its readiness on.
 
     At the end nothing of it may be left: no process, no private folder of an instance.
     """
     listen = () if "--listen" in arguments or variables else ("--listen", "127.0.0.1:0")
-    command = [str(installed.command()), "serve", *arguments, *listen]
+    line = [str(installed.command()), command, *arguments, *listen]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, env=environ(folder, **variables), stdout=log, stderr=PIPE
+            *line, cwd=folder, env=environ(folder, **variables), stdout=log, stderr=PIPE
         )
     server = Server(process, folder)
     try:

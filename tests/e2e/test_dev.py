@@ -1,0 +1,162 @@
+"""`forklight dev`: what is saved answers, and what is wrong is said where one looks."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.application import application, function, open_folder
+from tests.e2e.served import Server, eventually, serving
+
+pytestmark = pytest.mark.ordinary_user
+
+SAYS = """
+import os
+def say(event):
+    return "WORD"
+def tell(event):
+    return os.environ["WORD"]
+def fail(event):
+    raise RuntimeError("the secret is 42")
+"""
+
+
+def save(path: Path, text: str) -> None:
+    """At once, as editors do."""
+    new = path.with_name(f"{path.name}~")
+    new.write_text(text)
+    new.rename(path)
+
+
+def save_word(folder: Path, word: str) -> None:
+    save(folder / "f.py", SAYS.replace("WORD", word, 1))
+
+
+@contextlib.asynccontextmanager
+async def developing(toml: str) -> AsyncIterator[Server]:
+    """`forklight dev` on this configuration; the tests' own log is no code."""
+    with application(toml) as folder:
+        save_word(folder, "one")
+        (folder / ".forklightignore").write_text("/log\n*.txt\n")
+        async with serving(folder, command="dev") as server:
+            yield server
+
+
+async def answers(server: Server, body: bytes, path: str = "/say") -> None:
+    """Until it does."""
+
+    async def does() -> bool:
+        return (await server.get(path)).body == body
+
+    await eventually(does)
+
+
+async def test_what_is_saved_answers() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        for word in ("two", "three"):
+            save_word(server.folder, word)
+            await server.wait_said("^reloaded: say changed$")
+            server.said.clear()
+            assert (await server.get("/say")).body == word.encode()
+
+
+async def test_a_broken_version_leaves_the_one_before_and_says_why() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        save(server.folder / "f.py", "import no_such_module\n")
+        await server.wait_said("^say: load/ImportModuleError: ")
+        await server.wait_said("^ModuleNotFoundError: No module named 'no_such_module'$")
+        reply = await server.get("/say")
+        assert (reply.status, reply.body) == (200, b"one")
+        assert reply.headers["X-Forklight-Stale"].startswith("say: load/ImportModuleError: ")
+        assert (await server.get("/nowhere")).headers["X-Forklight-Stale"]
+
+        save_word(server.folder, "two")
+        await server.wait_said("^reloaded: say changed$")
+        reply = await server.get("/say")
+        assert (reply.body, "X-Forklight-Stale" in reply.headers) == (b"two", False)
+
+
+async def test_a_function_broken_from_the_start_says_so_at_once_and_to_clients() -> None:
+    toml = function("say")
+    with application(toml) as folder:
+        (folder / ".forklightignore").write_text("/log\n")
+        (folder / "f.py").write_text("1 / 0\n")
+        async with serving(folder, command="dev") as server:
+            await server.wait_said("^say: load/InitFailed: .*division by zero")
+            reply = await server.get("/say")
+            assert (reply.status, "ZeroDivisionError" in reply.json()["traceback"]) == (502, True)
+            save_word(folder, "mended")
+            await server.wait_said("^reloaded: say changed$")
+            await answers(server, b"mended")
+
+
+async def test_a_traceback_reaches_the_client() -> None:
+    async with developing(function("fail")) as server:
+        reply = await server.get("/fail")
+        assert reply.status == 500
+        assert "RuntimeError: the secret is 42" in reply.json()["traceback"]
+
+
+async def test_the_configuration_is_watched_too() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        save(server.folder / "forklight.toml", function("say") + 'timeuot = "1s"\n')
+        await server.wait_said(r"forklight\.toml:4 functions\.say\.timeuot: ")
+        assert "timeuot" in (await server.get("/say")).headers["X-Forklight-Stale"]
+        save(server.folder / "forklight.toml", function("say") + function("fail"))
+        await server.wait_said("^reloaded: fail added$")
+        assert (await server.get("/fail")).status == 500
+
+
+async def test_env_files_are_watched_too() -> None:
+    with application(function("tell", env_file="settings/env")) as folder:
+        (folder / "settings").mkdir()
+        save(folder / "settings/env", "WORD=one\n")
+        (folder / ".forklightignore").write_text("/log\n/settings\n")
+        (folder / "f.py").write_text(SAYS)
+        async with serving(folder, command="dev") as server:
+            await answers(server, b"one", "/tell")
+            save(folder / "settings/env", "WORD=two\n")
+            await server.wait_said("^reloaded: tell changed$")
+            assert (await server.get("/tell")).body == b"two"
+
+
+async def test_a_module_in_a_new_folder_is_seen() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        (server.folder / "words").mkdir()
+        save(server.folder / "words/word.py", "word = 'two'\n")
+        save(server.folder / "f.py", "from words.word import word\ndef say(event):\n    return word\n")
+        await answers(server, b"two")
+        save(server.folder / "words/word.py", "word = 'three'\n")
+        await answers(server, b"three")
+
+
+async def test_what_snapshots_ignore_is_not_reloaded_for() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        save(server.folder / "notes.txt", "nothing of the code\n")
+        save_word(server.folder, "two")
+        await answers(server, b"two")
+        save_word(server.folder, "three")
+        await answers(server, b"three")
+        await server.end()
+        assert server.process.stderr is not None
+        said = (await server.process.stderr.read()).decode().splitlines()
+        assert [line for line in said if line.startswith("reloaded")] == ["reloaded: say changed"] * 2
+
+
+async def test_a_single_file_needs_no_configuration() -> None:
+    with open_folder() as folder:
+        code = folder / "app"
+        code.mkdir()
+        save(code / "hello.py", "from beside import word\ndef handler(event):\n    return word\n")
+        save(code / "beside.py", "word = 'one'\n")
+        async with serving(folder, "app/hello.py", command="dev") as server:
+            await answers(server, b"one", "/")
+            save(code / "beside.py", "word = 'two'\n")
+            await server.wait_said("^reloaded: hello changed$")
+            assert (await server.get("/")).body == b"two"
