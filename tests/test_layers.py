@@ -40,7 +40,12 @@ GUEST = "sandbox.guest"
 GUEST_LIBRARY = sys.stdlib_module_names - {"tomllib"}
 """The guest runs on Python 3.10 too, which has no tomllib."""
 SHARED_CONSTANTS = {"sandbox.guest._forklight.wire"}
-SHARED_WITH_TESTING = {"sandbox.guest._forklight.context", "sandbox.guest._forklight.codecs"}
+TESTING = "forklight.testing"
+SHARED_WITH_TESTING = {
+    f"{GUEST}._forklight.{module}"
+    for module in ("decoding", "encoding", "events", "handler", "invocation", "signature", "wire")
+}
+"""What makes an event, runs a handler and encodes its reply: in a test of an application as in an instance."""
 
 
 class Import(NamedTuple):
@@ -120,7 +125,7 @@ def why_not_of_guest(module: str, imported: Import) -> str | None:
     origin, _, name = imported.name.rpartition(".")
     if origin in SHARED_CONSTANTS and name.isupper():
         return None
-    if module == "forklight.testing" and inside_any(imported.name, SHARED_WITH_TESTING):
+    if inside(module, TESTING) and inside_any(imported.name, SHARED_WITH_TESTING):
         return None
     return f"of the guest, parents import only constants from {' and '.join(sorted(SHARED_CONSTANTS))}"
 
@@ -200,6 +205,10 @@ def test_lengths_in_this_tree() -> None:
         ("sandbox/wire.py", "from sandbox import guest"),
         ("dispatcher/pool.py", "import sandbox.guest"),
         ("forklight/app.py", "from sandbox.guest._forklight.context import Context"),
+        ("forklight/app.py", "from sandbox.guest._forklight.events import make_event"),
+        ("forklight/testing/running.py", "from sandbox.guest._forklight.instance import main"),
+        ("forklight/testing/running.py", "from sandbox.guest import _forklight"),
+        ("forklight/testing/application.py", "import aiohttp"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str) -> None:
@@ -219,7 +228,8 @@ def test_a_forbidden_import_is_found(path: str, source: str) -> None:
         ("forklight/cli.py", "import click, uvloop"),
         ("forklight/admin.py", "import aiohttp.web"),
         ("forklight/metrics.py", "import prometheus_client"),
-        ("forklight/testing.py", "from sandbox.guest._forklight.context import Context"),
+        ("forklight/testing/running.py", "from sandbox.guest._forklight.handler import Function, load"),
+        ("forklight/testing/running.py", "from sandbox.guest._forklight import invocation"),
         ("sandbox/wire.py", "from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES"),
         ("sandbox/guest/__main__.py", "import sys\nfrom _forklight import zygote"),
         ("sandbox/guest/_forklight/zygote.py", "import json\nfrom . import control\nfrom .wire import Frames"),

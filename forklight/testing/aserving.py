@@ -1,0 +1,77 @@
+"""`Application` for tests that are `async def`: what blocks, blocks a thread."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from forklight.journal import Entry
+from forklight.testing.application import POLL_S, Application, started
+from forklight.testing.results import Ended, Response
+
+
+class AsyncApplication:
+    """A running application; `wrapped` is the one that blocks, and its methods have the same parameters and errors."""
+
+    def __init__(self, wrapped: Application) -> None:
+        self.wrapped = wrapped
+        self.url = wrapped.url
+        self.state = wrapped.state
+
+    async def get(self, path: str, **options: Any) -> Response:
+        """`request("GET", …)`."""
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Response:
+        """`request("POST", …)`."""
+        return await self.request("POST", path, **options)
+
+    async def request(self, method: str, path: str, **options: Any) -> Response:
+        """An HTTP request, with the options of `Application.request`."""
+        return await run_sync(partial(self.wrapped.request, method, path, **options))
+
+    async def send(self, queue: str, **options: Any) -> str:
+        """A message into a queue, with the options of `Application.send`; its id."""
+        return await run_sync(partial(self.wrapped.send, queue, **options))
+
+    async def invoke(self, function: str, **options: Any) -> Ended:
+        """Run a function once, with the options of `Application.invoke`."""
+        return await run_sync(partial(self.wrapped.invoke, function, **options))
+
+    def logs(self, function: str | None = None) -> list[Entry]:
+        """All lines so far."""
+        return self.wrapped.logs(function)
+
+    async def wait_for(
+        self, matches: Callable[[Entry], bool] | None = None, *, timeout_s: float = 10.0, **fields: object
+    ) -> Entry:
+        """The first line of the log, so far or to come, that `matches` accepts and that has these fields."""
+        await self.wait_until(lambda: bool(self.wrapped.matching(matches, fields)), timeout_s=timeout_s)
+        return self.wrapped.matching(matches, fields)[0]
+
+    async def wait_until(
+        self, condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, timeout_s: float = 10.0
+    ) -> None:
+        """Ask until it is so; the condition may be `async def`. Raises TimeoutError with the last lines of the log."""
+        end_s = time.monotonic() + timeout_s
+        while True:
+            found = condition()
+            if found is True or (not isinstance(found, bool) and await found):
+                return
+            self.wrapped.check(end_s, timeout_s)
+            await anyio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def serve(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> AsyncIterator[AsyncApplication]:
+    """`serving` for tests that are `async def`. The server is ended whether the block ends, fails or is cancelled."""
+    with started(path, env or {}) as application:
+        await run_sync(application.wait_ready, abandon_on_cancel=True)
+        yield AsyncApplication(application)
+        with anyio.CancelScope(shield=True):
+            await run_sync(application.stop)

@@ -1,0 +1,200 @@
+"""How an invocation ended, as a test asks for it: from the outcome to a response, outputs, and what would follow. Pure.
+
+Everything is made by those who make it in a server: the http trigger's codec, the bus's router, the settle tables.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from bus.event import Event
+from bus.message import Outgoing
+from bus.outcome import Failed, FailureKind, Ok, Outcome, Output
+from bus.outputs import UnroutableError, outgoing
+from bus.retry import Ack, Dead, Decision, Release, Retry, RetryPolicy, decide
+from sandbox.guest._forklight.decoding import decode_body
+from triggers.http.codec import to_answer
+from triggers.queue.settling import OneByOne, Tried, decide_batch
+
+Settled = Literal["ack", "retry", "release", "dead", "alone"]
+"""What becomes of a message. `release`: back into its queue, no attempt counted; `alone`: it is run again without the
+others of its batch, as one of them is bad."""
+
+
+class Response(Struct, frozen=True, kw_only=True):
+    """What an HTTP client gets. `headers` has small letters, several of a name joined; `all_headers` has each."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    all_headers: tuple[tuple[str, str], ...]
+
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def text(self) -> str:
+        """The body, which has to be UTF-8."""
+        return self.body.decode()
+
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why there is no result: `kind` and `code` are stable, as logs and metrics have them."""
+
+    kind: FailureKind
+    code: str
+    message: str
+    traceback: str = ""
+    retry_after_s: float | None = None
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """A message of `context.send`. `data` as its receiver will find it; `id` the handler's, or the one it is given."""
+
+    queue: str
+    data: Any
+    delay_s: float
+    id: str
+    headers: dict[str, str]
+
+
+class Spawned(Struct, frozen=True, kw_only=True):
+    """An invocation of `context.spawn`, likewise."""
+
+    function: str
+    data: Any
+    delay_s: float
+    id: str
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How it ended. `response` is what an HTTP client would get, of a failure as well; `failure` is None on success."""
+
+    response: Response
+    failure: Failure | None
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
+
+
+class Result(Ended, frozen=True, kw_only=True):
+    """The same of a `run`: what it sent and spawned (nothing, if it failed), and the lines of its log."""
+
+    sent: tuple[Sent, ...]
+    spawned: tuple[Spawned, ...]
+    logs: tuple[str, ...]
+    settled_each: dict[str, Settled]
+    """What would become of each message of a batch, by its id; of one message, of that one."""
+
+    @property
+    def settled(self) -> Settled:
+        """What would become of the message. Raises ValueError for a batch whose messages fare differently."""
+        [first, *others] = set(self.settled_each.values())
+        if others:
+            raise ValueError("the messages of the batch are settled differently: look at settled_each")
+        return first
+
+
+def routed(outcome: Outcome, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
+    """The outcome once the bus has looked at its outputs, and the messages they become.
+
+    Which functions and brokers there are is the application's: any function can be spawned here.
+    """
+    if isinstance(outcome, Failed):
+        return outcome, ()
+    functions = {output.name for output in outcome.outputs if output.kind == "spawn"}
+    try:
+        return outcome, outgoing(outcome, event, functions, ())
+    except UnroutableError as error:
+        return Failed(kind="error", code="Unroutable", message=str(error), start=outcome.start), ()
+
+
+def result_of(event: Event, outcome: Outcome, logs: Sequence[str], policy: RetryPolicy) -> Result:
+    """What `run` returns. `policy` is the queue's."""
+    outcome, messages = routed(outcome, event)
+    outputs = outcome.outputs if isinstance(outcome, Ok) else ()
+    pairs = list(zip(outputs, messages, strict=True))
+    ended = ended_of(outcome, event.id)
+    return Result(
+        response=ended.response,
+        failure=ended.failure,
+        sent=tuple(_sent(output, message) for output, message in pairs if output.kind == "send"),
+        spawned=tuple(_spawned(output, message) for output, message in pairs if output.kind == "spawn"),
+        logs=tuple(logs),
+        settled_each=_settled(event, outcome, policy),
+    )
+
+
+def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
+    """What an invocation on a running server returns."""
+    answer = to_answer(outcome, invocation_id)
+    response = response_of(answer.status, answer.headers, answer.body)
+    if isinstance(outcome, Ok):
+        return Ended(response=response, failure=None)
+    failure = Failure(
+        kind=outcome.kind,
+        code=outcome.code,
+        message=outcome.message,
+        traceback=outcome.traceback,
+        retry_after_s=outcome.retry_after_s,
+    )
+    return Ended(response=response, failure=failure)
+
+
+def response_of(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Response:
+    """A response from what is on the wire."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return Response(status=status, body=body, headers=joined, all_headers=headers)
+
+
+def _sent(output: Output, outgoing: Outgoing) -> Sent:
+    return Sent(
+        queue=output.name,
+        data=decode_body(output.body, output.content_type, None),
+        delay_s=output.delay_s,
+        id=outgoing.message.id or "",
+        headers=output.headers,
+    )
+
+
+def _spawned(output: Output, outgoing: Outgoing) -> Spawned:
+    return Spawned(
+        function=output.name,
+        data=decode_body(output.body, output.content_type, None),
+        delay_s=output.delay_s,
+        id=outgoing.message.id or "",
+    )
+
+
+def _settled(event: Event, outcome: Outcome, policy: RetryPolicy) -> dict[str, Settled]:
+    """As the queue trigger decides, of messages that have just been sent."""
+    if event.items is None:
+        return {event.id: _word(decide(outcome, event.attempt, 0.0, policy, 0.0))}
+    tried = [Tried(item.id, item.attempt, 0.0, 0.0) for item in event.items]
+    decisions = decide_batch(outcome, tried, policy)
+    if isinstance(decisions, OneByOne):
+        return dict.fromkeys((one.id for one in tried), "alone")
+    return {one.id: _word(decision) for one, decision in zip(tried, decisions, strict=True)}
+
+
+def _word(decision: Decision) -> Settled:
+    match decision:
+        case Ack():
+            return "ack"
+        case Retry():
+            return "retry"
+        case Release():
+            return "release"
+        case Dead():
+            return "dead"

@@ -1,0 +1,179 @@
+"""Events for tests: what their builders take, and what they refuse as a server would."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from forklight.testing import batch, call, http, queue, timer
+from forklight.testing.frames import event_of, seen
+
+
+def test_a_request_has_what_the_route_says() -> None:
+    event = http("GET", "/users/7?a=1", route="/users/{id:int}", query={"b": [2, 3]}, cookies={"s": "x"})
+    assert event["http"]["params"] == {"id": 7}
+    assert event["http"]["route"] == "/users/{id:int}"
+    assert event["http"]["query_all"] == {"a": ["1"], "b": ["2", "3"]}
+    assert event["http"]["cookies"] == {"s": "x"}
+
+
+@pytest.mark.parametrize("name", ["Ada", "Ada Lovelace", "a/b", "ä", "50%"])
+def test_parameters_fill_the_path(name: str) -> None:
+    event = http("GET", "/greet/{name}", params={"name": name})
+    assert event["http"]["params"] == {"name": name}
+    assert event["http"]["path"].isascii()
+
+
+def test_a_path_parameter_keeps_its_slashes() -> None:
+    assert http("GET", "/files/{rest:path}", params={"rest": "a/b"})["http"]["path"] == "/files/a/b"
+
+
+def test_without_a_route_parameters_are_as_given() -> None:
+    assert http("GET", "/greet/Ada", params={"name": "Ada"})["http"]["params"] == {"name": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "data"),
+    [
+        ({"json": {"a": [1]}}, "application/json", {"a": [1]}),
+        ({"json": None}, "application/json", None),
+        ({"text": "ä"}, "text/plain; charset=utf-8", "ä"),
+        ({"form": {"a": "1", "b": [2, 3]}}, "application/x-www-form-urlencoded", {"a": "1", "b": ["2", "3"]}),
+        ({"data": b"\x00"}, None, b"\x00"),
+        ({}, None, None),
+    ],
+)
+def test_a_body_and_its_type(body: dict[str, Any], content_type: str | None, data: object) -> None:
+    event = http("POST", "/", **body)
+    assert (event["datacontenttype"], event["data"]) == (content_type, data)
+    assert event["http"]["headers"]["content-length"] == str(len(event["body"]))
+
+
+def test_a_header_says_the_type_of_bytes() -> None:
+    event = http("POST", "/", data=b"[1]", headers={"Content-Type": "application/json"})
+    assert event["data"] == [1]
+    assert http("POST", "/", data=b"[1]", headers=event["http"]["headers"], decode="text")["data"] == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"path": "/a/../b"}, "a server refuses this request: the path has a '.' or '..' segment"),
+        ({"path": "/", "method": "get"}, "a server refuses this request: method 'get' is not one of GET, HEAD"),
+        ({"path": "/users/x", "route": "/users/{id:int}"}, "GET /users/x is not what the route /users/{id:int} takes"),
+        ({"path": "/x", "route": "/{"}, "a server refuses this request: path '/{'"),
+        ({"path": "/{a}", "params": {"b": 1}}, "/{a} takes the parameters a, not b"),
+        ({"path": "/", "data": b"{", "headers": {"content-type": "application/json"}}, "no handler gets this event: "),
+        ({"path": "/", "json": 1, "text": "1"}, "not of text and json"),
+    ],
+)
+def test_what_a_server_refuses_is_refused(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        http(**({"method": "GET"} | arguments))
+    assert why in str(raised.value)
+
+
+def test_a_message() -> None:
+    event = queue("orders", json=[1], attempt=3, message_id="m-1", headers={"tenant": "acme", "forklight-hops": 9})
+    assert (event["id"], event["data"], event["source"]) == ("m-1", [1], "/forklight/cli")
+    assert (event["queue"]["attempt"], event["queue"]["headers"]["tenant"]) == (3, "acme")
+    assert "forklight-hops" not in event["queue"]["headers"]
+
+
+def test_a_message_that_no_handler_gets() -> None:
+    deep: Any = "x"
+    for _ in range(40):
+        deep = {"a": deep}
+    with pytest.raises(ValueError, match="nested more than"):
+        queue("orders", headers={"deep": deep})
+
+
+def test_a_batch_has_its_messages_as_they_are() -> None:
+    items = [queue("orders", json=1, decode="text"), queue("orders", data=b"x", attempt=4)]
+    event = batch(items)
+    assert event["data"] == items
+    assert (event["queue"]["name"], event["queue"]["attempt"]) == ("orders", 4)
+
+
+@pytest.mark.parametrize("items", [[], [http("GET", "/")]])
+def test_a_batch_is_made_of_messages(items: Any) -> None:
+    with pytest.raises(ValueError, match="made of the events of messages"):
+        batch(items)
+
+
+def test_a_run_of_a_timer() -> None:
+    at = datetime(2026, 7, 1, 0, 30, tzinfo=UTC)
+    event = timer(
+        "report", schedule="30 2 * * *", timezone="Europe/Berlin", scheduled_at=at, missed=2, function="sales"
+    )
+    assert event["timer"] == {
+        "name": "report",
+        "schedule": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "scheduled_at": "2026-07-01T02:30:00+02:00",
+        "past_due": True,
+        "missed": 2,
+    }
+    assert event["id"] == "sales/report/2026-07-01T00:30:00Z"
+    assert timer(scheduled_at="2026-07-01T02:30:00+02:00")["time"] == "2026-07-01T00:30:00Z"
+
+
+def test_a_timer_has_the_next_time_of_its_schedule() -> None:
+    assert timer(schedule="0 12 * * *")["timer"]["scheduled_at"].endswith("T12:00:00+00:00")
+    assert timer(every="5m")["timer"]["schedule"] == "every 300s"
+    assert timer(at="2030-01-01T00:00")["timer"]["scheduled_at"] == "2030-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"schedule": "61 * * * *"}, "61"),
+        ({"schedule": "0 1 * * *", "every": "5m"}, "exactly one of"),
+        ({"at": "2020-01-01T00:00"}, "never comes again: give scheduled_at"),
+        ({"scheduled_at": "2026-07-01T02:30:00"}, "has no offset"),
+    ],
+)
+def test_a_timer_that_is_none(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        timer(**arguments)
+
+
+def test_a_call() -> None:
+    assert call(json={"a": 1})["call"] == {"caller": "cli"}
+    assert call(text="x", caller="upload")["call"] == {"caller": "upload"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        http("POST", "/x", json={"a": 1}),
+        http("POST", "/x", json={"a": 1}, decode="bytes"),
+        queue("orders", text="x"),
+        batch([queue("orders", text="x"), queue("orders")]),
+        timer(),
+        call(json=[]),
+    ],
+    ids=["http", "decode", "queue", "batch", "timer", "call"],
+)
+def test_an_event_is_what_it_was_made_of(event: Any) -> None:
+    assert seen(event_of(event)) == event
+
+
+def test_an_event_by_hand_needs_nothing_but_what_matters() -> None:
+    event = seen(event_of({"data": {"when": datetime(2026, 1, 1, tzinfo=UTC)}}))
+    assert event["data"] == {"when": "2026-01-01T00:00:00Z"}
+    assert (event["datacontenttype"], event["call"]) == ("application/json", {"caller": "test"})
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"dat": 1}, "an event has no 'dat', only specversion, id"),
+        ({"data": 1, "http": {"path": "/"}}, "no trigger makes such an event: Object missing required field `method`"),
+        (call(json=1) | {"data": 2}, "the event's data is not what its body holds"),
+    ],
+)
+def test_an_event_by_hand_that_is_none(event: Any, why: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        event_of(event)
+    assert why in str(raised.value)
