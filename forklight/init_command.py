@@ -1,4 +1,4 @@
-"""`forklight init`: a small application that works, with a test, in an empty directory."""
+"""`forklight init`: a small application that works, with tests, in an empty directory."""
 
 from pathlib import Path
 
@@ -27,16 +27,26 @@ def handler(event):
     return {"total": sum(event["data"]["numbers"])}
 ''',
     "test_functions.py": '''\
-"""Handlers are plain functions: call them. Run with: python -m unittest"""
+"""Run with: python -m unittest (or pytest), where Forklight is installed. docs/testing.md tells what else there is."""
 
 import unittest
 
-import total
+from forklight.testing import http, run, serving
 
 
-class TotalTest(unittest.TestCase):
+class FunctionsTest(unittest.TestCase):
     def test_adds_up_the_numbers(self):
-        self.assertEqual(total.handler({"data": {"numbers": [1, 2, 3]}}), {"total": 6})
+        result = run("total:handler", http("POST", "/total", json={"numbers": [1, 2, 3]}))
+        self.assertEqual(result.response.json(), {"total": 6})
+
+    def test_a_body_without_numbers_fails(self):
+        result = run("total:handler", http("POST", "/total", json={}))
+        self.assertEqual(result.failure.code, "KeyError")
+
+    def test_the_whole_application(self):
+        with serving(".") as app:
+            self.assertEqual(app.get("/greet/Ada").json(), {"hello": "Ada"})
+            app.wait_for(function="greet", text="INFO greet: greeting Ada")
 ''',
     ".forklightignore": "test_*.py\n",
 }

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
+import re
 import signal
 import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
+from tests.e2e import installed
 from tests.e2e.application import application, function, open_folder
-from tests.e2e.served import run, serving, started
+from tests.e2e.served import ENVIRON, run, serving, started
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -45,13 +48,35 @@ async def test_from_init_to_the_end() -> None:
             assert await server.end() == 0
 
 
-async def test_the_starter_has_a_test_that_passes() -> None:
+@pytest.mark.parametrize("runner", ["unittest", "pytest"])
+async def test_the_starter_has_tests_that_pass(runner: str) -> None:
     with open_folder() as folder:
         assert (await run("init", cwd=folder)).status == 0
-        command = [sys.executable, "-m", "unittest"]
-        tested = await asyncio.to_thread(subprocess.run, command, cwd=folder, stderr=subprocess.PIPE, timeout=50)
-        assert (tested.returncode, b"Ran 1 test" in tested.stderr) == (0, True)
+        tested = await _python("-m", runner, cwd=folder)
+        assert tested.returncode == 0, tested.stdout
+        assert re.search("Ran 3 tests|3 passed", tested.stdout)
         assert (await run("init", cwd=folder)).status == 2, "a folder that has something in it is left alone"
+
+
+async def test_mypy_knows_the_types_of_an_installed_forklight() -> None:
+    code = "from forklight.types import Http\ndef path(http: Http) -> str:\n    return http['{}']\n"
+    with open_folder() as folder:
+        for key, status in (("path", 0), ("params", 1), ("paths", 1)):
+            (folder / "typed.py").write_text(code.format(key))
+            checked = await _python("-m", "mypy", "--strict", "--cache-dir", os.devnull, "typed.py", cwd=folder)
+            assert checked.returncode == status, checked.stdout
+
+
+async def _python(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """The interpreter that has the installed Forklight."""
+    command = [str(installed.command().with_name("python")), *arguments]
+
+    def run_it() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(  # noqa: PLW1510  it fails where a test wants it to
+            command, cwd=cwd, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=50
+        )
+
+    return await asyncio.to_thread(run_it)
 
 
 async def test_a_single_file_needs_no_configuration() -> None:

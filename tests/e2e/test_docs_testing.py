@@ -1,0 +1,38 @@
+"""docs/testing.md: its application is served, its tests pass, its types are found right."""
+
+import asyncio
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import installed
+from tests.e2e.application import open_folder
+from tests.e2e.served import ENVIRON
+
+pytestmark = pytest.mark.ordinary_user
+
+BLOCK = re.compile(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+async def test_every_block_does_what_it_says() -> None:
+    page = (installed.ROOT / "docs/testing.md").read_text()
+    blocks = dict(BLOCK.findall(page))
+    assert len(blocks) == page.count("```") / 2, "each block names its file, another one each"
+    with open_folder() as folder:
+        for name, code in blocks.items():
+            (folder / name).write_text(code)
+        tests = sum(code.count("def test_") for code in blocks.values())
+        assert f"{tests} passed" in await _output("pytest", "-p", "no:cacheprovider", cwd=folder)
+        assert "Success" in await _output("mypy", "--strict", "--cache-dir", "/dev/null", "typed.py", cwd=folder)
+
+
+async def _output(module: str, *arguments: str, cwd: Path) -> str:
+    """What a module of the interpreter prints that has the installed Forklight."""
+    command = [str(installed.command().with_name("python")), "-m", module, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 50)
+    return output.decode()
