@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -25,6 +25,7 @@ from forklight.journal import Entry
 from forklight.state import remove_tree
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
+from forklight.testing.options import RequestOptions
 from forklight.testing.results import Ended, Response, ended_of, response_of
 
 START_S = 60.0
@@ -51,11 +52,11 @@ class Application:
         self._folder = folder
         self._port = port
 
-    def get(self, path: str, **options: Any) -> Response:
+    def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """`request("GET", …)`."""
         return self.request("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> Response:
+    def post(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """`request("POST", …)`."""
         return self.request("POST", path, **options)
 

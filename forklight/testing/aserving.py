@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import anyio
 from anyio.to_thread import run_sync
 
 from forklight.journal import Entry
 from forklight.testing.application import POLL_S, Application, started
+from forklight.testing.options import InvokeOptions, RequestOptions, SendOptions
 from forklight.testing.results import Ended, Response
 
 
@@ -23,23 +24,23 @@ class AsyncApplication:
         self.url = wrapped.url
         self.state = wrapped.state
 
-    async def get(self, path: str, **options: Any) -> Response:
+    async def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """`request("GET", …)`."""
         return await self.request("GET", path, **options)
 
-    async def post(self, path: str, **options: Any) -> Response:
+    async def post(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """`request("POST", …)`."""
         return await self.request("POST", path, **options)
 
-    async def request(self, method: str, path: str, **options: Any) -> Response:
+    async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request, with the options of `Application.request`."""
         return await run_sync(partial(self.wrapped.request, method, path, **options))
 
-    async def send(self, queue: str, **options: Any) -> str:
+    async def send(self, queue: str, **options: Unpack[SendOptions]) -> str:
         """A message into a queue, with the options of `Application.send`; its id."""
         return await run_sync(partial(self.wrapped.send, queue, **options))
 
-    async def invoke(self, function: str, **options: Any) -> Ended:
+    async def invoke(self, function: str, **options: Unpack[InvokeOptions]) -> Ended:
         """Run a function once, with the options of `Application.invoke`."""
         return await run_sync(partial(self.wrapped.invoke, function, **options))
 

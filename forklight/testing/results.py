@@ -75,14 +75,21 @@ class Spawned(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How it ended. `response` is what an HTTP client would get, of a failure as well; `failure` is None on success."""
+    """How it ended. `response` is what an HTTP client would get, of a failure as well."""
 
     response: Response
-    failure: Failure | None
+    _failure: Failure | None
 
     @property
     def failed(self) -> bool:
-        return self.failure is not None
+        return self._failure is not None
+
+    @property
+    def failure(self) -> Failure:
+        """Why. Raises ValueError if it has not failed, so that a test can ask without looking first."""
+        if self._failure is None:
+            raise ValueError(f"it did not fail, it answered {self.response.status}: {self.response.body!r:.200}")
+        return self._failure
 
 
 class Result(Ended, frozen=True, kw_only=True):
@@ -125,7 +132,7 @@ def result_of(event: Event, outcome: Outcome, logs: Sequence[str], policy: Retry
     ended = ended_of(outcome, event.id)
     return Result(
         response=ended.response,
-        failure=ended.failure,
+        _failure=ended._failure,
         sent=tuple(_sent(output, message) for output, message in pairs if output.kind == "send"),
         spawned=tuple(_spawned(output, message) for output, message in pairs if output.kind == "spawn"),
         logs=tuple(logs),
@@ -138,7 +145,7 @@ def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
     answer = to_answer(outcome, invocation_id)
     response = response_of(answer.status, answer.headers, answer.body)
     if isinstance(outcome, Ok):
-        return Ended(response=response, failure=None)
+        return Ended(response=response, _failure=None)
     failure = Failure(
         kind=outcome.kind,
         code=outcome.code,
@@ -146,7 +153,7 @@ def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
         traceback=outcome.traceback,
         retry_after_s=outcome.retry_after_s,
     )
-    return Ended(response=response, failure=failure)
+    return Ended(response=response, _failure=failure)
 
 
 def response_of(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Response:

@@ -25,7 +25,11 @@ async def test_every_block_does_what_it_says() -> None:
             (folder / name).write_text(code)
         tests = sum(code.count("def test_") for code in blocks.values())
         assert f"{tests} passed" in await _output("pytest", "-p", "no:cacheprovider", cwd=folder)
-        assert "Success" in await _output("mypy", "--strict", "--cache-dir", "/dev/null", "typed.py", cwd=folder)
+        typed = ("mypy", "--config-file", "", "--cache-dir", "/dev/null", "--strict")
+        assert "Success" in await _output(*typed, "typed.py", cwd=folder)
+        names = [name for name in blocks if name.startswith("test_")]
+        checked = await _output(*typed, "--allow-untyped-defs", "--check-untyped-defs", *names, cwd=folder)
+        assert f"no issues found in {len(names)} source files" in checked, checked
 
 
 async def _output(module: str, *arguments: str, cwd: Path) -> str:

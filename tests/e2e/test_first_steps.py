@@ -16,6 +16,8 @@ from tests.e2e.served import ENVIRON, run, serving, started
 
 pytestmark = pytest.mark.ordinary_user
 
+MYPY = ("-m", "mypy", "--strict", "--config-file", "", "--cache-dir", os.devnull)
+
 
 async def test_from_init_to_the_end() -> None:
     with open_folder() as folder:
@@ -63,7 +65,7 @@ async def test_mypy_knows_the_types_of_an_installed_forklight() -> None:
     with open_folder() as folder:
         for key, status in (("path", 0), ("params", 1), ("paths", 1)):
             (folder / "typed.py").write_text(code.format(key))
-            checked = await _python("-m", "mypy", "--strict", "--cache-dir", os.devnull, "typed.py", cwd=folder)
+            checked = await _python(*MYPY, "typed.py", cwd=folder)
             assert checked.returncode == status, checked.stdout
 
 

@@ -209,8 +209,8 @@ def test_a_handler_that_is_run(app: Application, folder: Path, monkeypatch: pyte
     assert list(result.logs) == [entry.text for entry in app.logs(name) if not entry.outcome]
     invoked = app.invoke(name, json={"a": 1})
     assert compared(invoked.response) == compared(served)
-    assert (invoked.failure is None) is (result.failure is None)
-    if invoked.failure is not None and result.failure is not None:
+    assert invoked.failed is result.failed
+    if invoked.failed:
         assert (invoked.failure.code, invoked.failure.message) == (result.failure.code, result.failure.message)
         assert invoked.failure.traceback.splitlines()[2:] == result.failure.traceback.splitlines()[2:]
 

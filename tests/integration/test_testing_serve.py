@@ -2,9 +2,11 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from forklight.testing import Application, AsyncApplication, Entry, Refused, ServeError, serve, serving
@@ -152,6 +154,18 @@ def test_a_test_that_fails_ends_its_server(folder: Path) -> None:
     with pytest.raises(OSError):
         app.get("/echo")
     assert not app.state.parent.exists()
+
+
+async def test_a_test_that_is_cancelled_while_it_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = folder / "f"
+    states.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(states))
+    with anyio.move_on_after(0.05) as scope:
+        async with serve(folder, env=ENV | {"GREETING": ""}):
+            raise AssertionError("a server needs longer to be ready")
+    assert scope.cancelled_caught
+    assert list(states.iterdir()) == []
+    assert not processes_with(str(states))
 
 
 def test_a_server_that_dies_is_noticed(folder: Path) -> None:

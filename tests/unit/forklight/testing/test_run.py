@@ -82,8 +82,13 @@ def test_what_a_failed_handler_sent_is_dropped() -> None:
 @pytest.mark.parametrize(("queue_name", "delay"), [("x" * 300, None), ("orders", 40 * 86400)])
 def test_what_no_store_would_take_is_a_failure(queue_name: str, delay: float | None) -> None:
     result = run(lambda _event, context: context.send(queue_name, 1, delay=delay), queue("q"))
-    assert result.failure is not None
     assert (result.failure.code, result.settled, result.sent) == ("Unroutable", "dead", ())
+
+
+def test_what_has_not_failed_has_no_failure() -> None:
+    result = run(lambda _event: "fine", call())
+    with pytest.raises(ValueError, match="it did not fail, it answered 200: b'fine'"):
+        _ = result.failure
 
 
 def test_a_failure_has_the_authors_lines_alone() -> None:
@@ -91,7 +96,6 @@ def test_a_failure_has_the_authors_lines_alone() -> None:
         raise RuntimeError(f"no {event['data']}")
 
     result = run(handler, call(json="luck"))
-    assert result.failure is not None
     assert (result.failure.kind, result.failure.code, result.failure.message) == ("error", "RuntimeError", "no luck")
     frames = [line for line in result.failure.traceback.splitlines() if line.startswith("  File ")]
     assert [line.partition(",")[0] for line in frames] == [f'  File "{__file__}"']
@@ -101,13 +105,11 @@ def test_a_failure_has_the_authors_lines_alone() -> None:
 
 def test_a_result_that_cannot_be_encoded_is_a_failure() -> None:
     result = run(lambda _event: {"a": object()}, call())
-    assert result.failure is not None
     assert (result.failure.code, result.failure.message) == (
         "Unencodable",
         "$.a: an object of type object cannot be encoded",
     )
     large = run(lambda _event: "x" * 101, call(), max_result_bytes=100).failure
-    assert large is not None
     assert large.code == "ResultTooLarge"
 
 
@@ -163,7 +165,6 @@ def test_what_becomes_of_a_message(handler: Any, attempt: int, settled: str, sta
 
 def test_a_retry_says_when() -> None:
     result = run(retry, http("GET", "/"))
-    assert result.failure is not None
     assert (result.failure.retry_after_s, result.response.headers["retry-after"]) == (7.0, "7")
 
 
@@ -203,7 +204,6 @@ async def test_an_async_handler_is_cancelled_at_its_deadline() -> None:
             print("cleaned up")  # noqa: T201
 
     result: Result = await arun(handler, queue("q"), timeout_s=0.05)
-    assert result.failure is not None
     assert (result.failure.kind, result.failure.code, result.settled) == ("timeout", "Timeout", "retry")
     assert (result.response.status, result.logs) == (504, ("cleaned up",))
     await asyncio.sleep(0)  # the deadline was the handler's, not this test's
@@ -230,7 +230,6 @@ def test_a_sync_handler_that_is_late_has_timed_out() -> None:
         return "late"
 
     failure = run(handler, call(), timeout_s=0.01).failure
-    assert failure is not None
     assert (failure.kind, failure.message) == ("timeout", "the handler did not finish by its deadline")
 
 
@@ -239,7 +238,6 @@ def test_running_out_of_memory_is_a_crash() -> None:
         raise MemoryError
 
     failure = run(handler, call()).failure
-    assert failure is not None
     assert (failure.kind, failure.code) == ("crash", "MemoryExceeded")
 
 

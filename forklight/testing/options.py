@@ -1,0 +1,38 @@
+"""What can be said about a request, a message and an invocation of a running application, for mypy and editors."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+
+class RequestOptions(TypedDict, total=False):
+    """Of `request`, `get` and `post`: at most one body."""
+
+    json: object
+    data: bytes | None
+    text: str | None
+    form: Mapping[str, object] | None
+    query: Mapping[str, object] | None
+    """Values may be lists."""
+    headers: Mapping[str, str] | None
+    timeout_s: float
+
+
+class SendOptions(TypedDict, total=False):
+    """Of `send`."""
+
+    json: object
+    data: bytes | None
+    text: str | None
+    message_id: str | None
+    delay_s: float
+    """Not to be delivered before."""
+    headers: Mapping[str, str] | None
+
+
+class InvokeOptions(TypedDict, total=False):
+    """Of `invoke`. With `timer`, that timer of the function is fired, its only one if the name is empty."""
+
+    json: object
+    data: bytes | None
+    text: str | None
+    timer: str | None
