@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import anyio
 from anyio.to_thread import run_sync
@@ -14,6 +14,8 @@ from forklight.journal import Entry
 from forklight.testing.application import POLL_S, Application, started
 from forklight.testing.options import InvokeOptions, RequestOptions, SendOptions
 from forklight.testing.results import Ended, Response
+
+_T = TypeVar("_T")
 
 
 class AsyncApplication:
@@ -34,15 +36,15 @@ class AsyncApplication:
 
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request, with the options of `Application.request`."""
-        return await run_sync(partial(self.wrapped.request, method, path, **options))
+        return await _abandonable(partial(self.wrapped.request, method, path, **options))
 
     async def send(self, queue: str, **options: Unpack[SendOptions]) -> str:
         """A message into a queue, with the options of `Application.send`; its id."""
-        return await run_sync(partial(self.wrapped.send, queue, **options))
+        return await _abandonable(partial(self.wrapped.send, queue, **options))
 
     async def invoke(self, function: str, **options: Unpack[InvokeOptions]) -> Ended:
         """Run a function once, with the options of `Application.invoke`."""
-        return await run_sync(partial(self.wrapped.invoke, function, **options))
+        return await _abandonable(partial(self.wrapped.invoke, function, **options))
 
     def logs(self, function: str | None = None) -> list[Entry]:
         """All lines so far."""
@@ -66,6 +68,11 @@ class AsyncApplication:
                 return
             self.wrapped.check(end_s, timeout_s)
             await anyio.sleep(POLL_S)
+
+
+async def _abandonable(ask: Callable[[], _T]) -> _T:
+    """A test that is cancelled does not wait for the answer; the thread has it at the latest when the server ends."""
+    return await run_sync(ask, abandon_on_cancel=True)
 
 
 @asynccontextmanager

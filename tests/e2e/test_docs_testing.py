@@ -24,7 +24,7 @@ async def test_every_block_does_what_it_says() -> None:
         for name, code in blocks.items():
             (folder / name).write_text(code)
         tests = sum(code.count("def test_") for code in blocks.values())
-        assert f"{tests} passed" in await _output("pytest", "-p", "no:cacheprovider", cwd=folder)
+        assert f"{tests} passed" in await _output("pytest", "-c", "/dev/null", "--rootdir", ".", cwd=folder)
         typed = ("mypy", "--config-file", "", "--cache-dir", "/dev/null", "--strict")
         assert "Success" in await _output(*typed, "typed.py", cwd=folder)
         names = [name for name in blocks if name.startswith("test_")]

@@ -50,11 +50,13 @@ async def test_from_init_to_the_end() -> None:
             assert await server.end() == 0
 
 
-@pytest.mark.parametrize("runner", ["unittest", "pytest"])
-async def test_the_starter_has_tests_that_pass(runner: str) -> None:
+@pytest.mark.parametrize(
+    "runner", [("unittest",), ("pytest", "-c", os.devnull, "--rootdir", ".")], ids=lambda words: words[0]
+)
+async def test_the_starter_has_tests_that_pass(runner: tuple[str, ...]) -> None:
     with open_folder() as folder:
         assert (await run("init", cwd=folder)).status == 0
-        tested = await _python("-m", runner, cwd=folder)
+        tested = await _python("-m", *runner, cwd=folder)
         assert tested.returncode == 0, tested.stdout
         assert re.search("Ran 3 tests|3 passed", tested.stdout)
         assert (await run("init", cwd=folder)).status == 2, "a folder that has something in it is left alone"

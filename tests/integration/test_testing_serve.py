@@ -15,7 +15,7 @@ from tests.support import processes_with, until
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PYTHONPATH": str(ROOT)}
 CODE = """
-import os
+import os, time
 
 def echo(event):
     return event["data"]
@@ -26,10 +26,16 @@ def variable(event):
 def forward(event, context):
     context.send("later", event["data"])
 
+def hang(event):
+    print("hangs", flush=True)
+    time.sleep(1000)
+
 def take(event):
     print("took", event["data"])
 """
 TOML = """
+[http]
+drain = "100ms"
 [functions.echo]
 handler = "f:echo"
 http = "/echo"
@@ -40,6 +46,9 @@ env = { GREETING = "${GREETING}" }
 [functions.forward]
 handler = "f:forward"
 http = "POST /forward"
+[functions.hang]
+handler = "f:hang"
+http = "/hang"
 [functions.take]
 handler = "f:take"
 queue = "later"
@@ -166,6 +175,16 @@ async def test_a_test_that_is_cancelled_while_it_starts(folder: Path, monkeypatc
     assert scope.cancelled_caught
     assert list(states.iterdir()) == []
     assert not processes_with(str(states))
+
+
+async def test_a_request_that_is_cancelled_is_not_waited_for(app: Application) -> None:
+    wrapped = AsyncApplication(app)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wrapped.get, "/hang")
+        tasks.start_soon(wrapped.invoke, "hang")
+        await wrapped.wait_until(lambda: [entry.text for entry in app.logs("hang")] == ["hangs"] * 2)
+        tasks.cancel_scope.cancel()
+    assert [entry.outcome for entry in app.logs("hang")] == ["", ""], "both still run"
 
 
 def test_a_server_that_dies_is_noticed(folder: Path) -> None:
