@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "aiohttp": {"triggers.http", "forklight.admin"},
     "aio_pika": {"bus.rabbitmq"},
+    "cronsim": {"triggers.timer"},
+    "watchfiles": {"forklight.watching"},
     "uvloop": {"forklight.cli"},
     "prometheus_client": {"forklight.metrics"},
 }
