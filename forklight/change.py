@@ -101,5 +101,5 @@ def lines(told: Told) -> list[str]:
 
 def one_line(told: Told) -> str:
     """Why nothing was switched, in ASCII fit for a header."""
-    first = next((line for line in lines(told) if line.strip()), "")
-    return first.encode("ascii", "backslashreplace").decode()[:500].replace("\r", " ").strip()
+    first = next((line for line in lines(told) if line.strip()), "").encode("ascii", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else " " for char in first[:500]).strip()

@@ -84,17 +84,20 @@ def _walk(root: Path, apart: Set[Path]) -> "_Walk":
     return _Walk(root.resolve(), {path.resolve() for path in apart}, is_ignored)
 
 
-def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5) -> str:
+def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5, earlier: Path | None = None) -> str:
     """Copy `files` of the code directory `root` below `destination`; return a hash of names, modes and contents.
 
-    A file that changes meanwhile is copied again, up to `attempts` times. Raises CodeError.
+    A file that changes meanwhile is copied again, up to `attempts` times. One that is the same in the `earlier`
+    snapshot becomes a link to that: making files is what a snapshot costs. Raises CodeError.
     """
     digest = hashlib.sha256()
     for file in files:
         target = destination / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        content = _copy_steady(file.path, target, root, attempts)
-        target.chmod(0o755 if file.is_executable else 0o644)
+        content = None if earlier is None else _link_same(file, earlier / file.name, target, root)
+        if content is None:
+            content = _copy_steady(file.path, target, root, attempts)
+            target.chmod(0o755 if file.is_executable else 0o644)
         digest.update(f"{file.name}\0{file.is_executable:d}\0{content}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -146,6 +149,23 @@ class _Walk:
 
 def _is_module(path: Path) -> bool:
     return (path / "__init__.py").exists() if path.is_dir() else path.suffix == ".py"
+
+
+def _link_same(file: CodeFile, earlier: Path, target: Path, root: Path) -> str | None:
+    """Link the read-only file `earlier` if it is the same as `file`; return the hash of its bytes, or None."""
+    try:
+        status = earlier.lstat()
+        is_like = stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IXUSR) == file.is_executable
+        if not is_like or status.st_size != file.size_bytes:
+            return None
+        with _opened(file.path, root) as source, open(source, "rb", closefd=False) as now, open(earlier, "rb") as then:
+            content = hashlib.file_digest(now, "sha256").hexdigest()
+            if content != hashlib.file_digest(then, "sha256").hexdigest():
+                return None
+        os.link(earlier, target)
+    except OSError:  # it is not there, or its disk allows no more links
+        return None
+    return content
 
 
 def _copy_steady(path: Path, target: Path, root: Path, attempts: int) -> str:

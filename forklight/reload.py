@@ -7,8 +7,9 @@ longer served finish what they accepted. Reloads take turns. One that was begun 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 import anyio.abc
@@ -116,7 +117,9 @@ class Reloader:
     def _prepare(self) -> tuple[Config, dict[str, Function]]:
         config = self._load()
         require_no_restart(self.config, config)
-        return config, make_functions(config, self._serving.state)
+        runners = self._serving.dispatcher.runners()
+        earlier = {name: runner.function.spec.code for name, runner in runners.items()}
+        return config, make_functions(config, self._serving.state, earlier)
 
     async def _switch(self, config: Config, change: Change) -> None:
         triggers, before = self._serving.triggers, self.config
@@ -145,7 +148,9 @@ async def _attempted(work: Callable[[], Awaitable[Told]]) -> Told:
         return failed(error)
 
 
-def make_functions(config: Config, state: State) -> dict[str, Function]:
-    """Each function's current version and its pool. Blocks. Raises ConfigError."""
-    specs = make_versions(config, state)
+def make_functions(
+    config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
+) -> dict[str, Function]:
+    """Each function's current version and its pool; `earlier` as for `make_versions`. Blocks. Raises ConfigError."""
+    specs = make_versions(config, state, earlier)
     return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in specs.items()}

@@ -21,15 +21,20 @@ COMPILED_WITHIN_S = 120.0
 
 
 class Staged:
-    """A private, writable copy of some code. `digest` is the hash of what was copied."""
+    """A private, writable copy of some code. `digest` is the hash of what was copied.
 
-    def __init__(self, path: Path, digest: str) -> None:
+    What is the same in the snapshot `earlier` is a link to that, and must not be written to.
+    """
+
+    def __init__(self, path: Path, digest: str, earlier: Path | None = None) -> None:
         self.path = path
         self.digest = digest
+        self._earlier = earlier
 
     def compile(self, interpreter: Interpreter, user: User | None) -> None:
         """Lay the .pyc of each module beside it, made by `interpreter`, as `user` unless it is our own."""
-        sources = sorted(path for path in self.path.rglob("*.py") if path.is_file())
+        every = sorted(path for path in self.path.rglob("*.py") if path.is_file())
+        sources = [source for source in every if not self._link_compiled(source, interpreter)]
         names = [(str(path), str(path.relative_to(self.path))) for path in sources]
         if interpreter.is_ours:
             contents: Iterator[bytes] = (bytecode.pyc(Path(name).read_bytes(), shown) for name, shown in names)
@@ -37,9 +42,24 @@ class Staged:
             contents = _compiled_by(interpreter, user, names)
         for source, content in zip(sources, contents, strict=True):
             if content:
-                target = source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc"
+                target = _compiled(source, interpreter)
                 target.parent.mkdir(exist_ok=True)
                 target.write_bytes(content)
+
+    def _link_compiled(self, source: Path, interpreter: Interpreter) -> bool:
+        """Whether `source` is a link to the earlier snapshot, whose .pyc is linked too."""
+        if self._earlier is None:
+            return False
+        before = self._earlier / source.relative_to(self.path)
+        target = _compiled(source, interpreter)
+        try:
+            if not before.samefile(source):
+                return False
+            target.parent.mkdir(exist_ok=True)
+            os.link(_compiled(before, interpreter), target)
+        except OSError:
+            return False
+        return True
 
     def publish(self, final: Path) -> None:
         """Make a read-only copy at `final`, all of it at once; its files are links to the staged ones."""
@@ -49,15 +69,19 @@ class Staged:
             new.rename(final)
 
 
+def _compiled(source: Path, interpreter: Interpreter) -> Path:
+    return source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc"
+
+
 @contextmanager
-def staged(code: Path, apart: Set[Path], parent: Path) -> Iterator[Staged]:
+def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = None) -> Iterator[Staged]:
     """Copy `code` (a directory or a single file), but for `apart`, to a temporary folder in `parent`, gone at the end.
 
-    Raises CodeError.
+    `earlier` is a snapshot of what the code was, made for the same interpreter, on the same disk. Raises CodeError.
     """
     root = code if code.is_dir() else code.parent
     with _temporary_folder(parent) as folder:
-        yield Staged(folder, files.copy(files.collect(code, apart), folder, root))
+        yield Staged(folder, files.copy(files.collect(code, apart), folder, root, earlier=earlier), earlier)
 
 
 @contextmanager

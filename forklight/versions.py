@@ -1,9 +1,11 @@
 """Versions: what a function is at one time, its code kept as a read-only snapshot. All block."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,10 +19,13 @@ from forklight.state import State, remove_tree
 from sandbox.spec import FunctionSpec, Hooks, Runtime
 
 
-def make_versions(config: Config, state: State) -> dict[str, FunctionSpec]:
+def make_versions(
+    config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
+) -> dict[str, FunctionSpec]:
     """Return the current version of each function, by name; a version that has no snapshot yet gets one.
 
-    Functions with the same code and runtime are copied and compiled together. Raises ConfigError.
+    Functions with the same code and runtime are copied and compiled together. `earlier` are snapshots of functions as
+    they were, made for the same interpreters: only what differs from them is. Raises ConfigError.
     """
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
@@ -29,7 +34,7 @@ def make_versions(config: Config, state: State) -> dict[str, FunctionSpec]:
     problems: list[Problem] = []
     for functions in together.values():
         try:
-            specs |= _snapshot(functions, config, state)
+            specs |= _snapshot(functions, config, state, earlier.get(functions[0].name))
         except CodeError as error:
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
@@ -68,12 +73,12 @@ def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, c
     return sha256(msgspec.json.encode(seen, order="deterministic", enc_hook=str)).hexdigest()[:12]
 
 
-def _snapshot(functions: list[Function], config: Config, state: State) -> dict[str, FunctionSpec]:
+def _snapshot(functions: list[Function], config: Config, state: State, earlier: Path | None) -> dict[str, FunctionSpec]:
     """Return the specs of functions that share code and runtime."""
     runtime_name = functions[0].settings.runtime
     runtime, interpreter = config.runtimes[runtime_name], config.interpreters[runtime_name]
     specs: dict[str, FunctionSpec] = {}
-    with staged(functions[0].code, config.no_code | {state.path}, state.versions) as stage:
+    with staged(functions[0].code, config.no_code | {state.path}, state.versions, earlier) as stage:
         is_compiled = False
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, state.key)

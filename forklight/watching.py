@@ -5,10 +5,14 @@ these files alone. Which folders there are is asked again after each change: a n
 have been saved in it before that, whenever other folders are watched there is a reload.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from pathlib import Path
 
+import anyio.to_thread
 from msgspec import Struct
 from watchfiles import Change, DefaultFilter, awatch
+from watchfiles.main import FileChange
 
 from forklight import files
 from forklight.config import Config
@@ -34,7 +38,7 @@ class Watched(Struct, frozen=True):
     @property
     def places(self) -> list[Path]:
         """The folders to watch."""
-        return sorted({*self.folders, *(file.parent for file in self.files if file.parent.is_dir())})
+        return sorted(folder for folder in {*self.folders, *(file.parent for file in self.files)} if folder.is_dir())
 
     def concerns(self, change: Change, path: str) -> bool:
         """Whether a change of this file may change what is served."""
@@ -53,7 +57,7 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
     """Say what does not load now, then reload at each change, until cancelled."""
     await reloader.probe()
     while True:
-        now = watched(reloader.config, state)
+        now = await anyio.to_thread.run_sync(watched, reloader.config, state)
         changes = awatch(
             *now.places,
             watch_filter=now.concerns,
@@ -63,10 +67,22 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
             yield_on_timeout=True,
             recursive=False,
         )
+        with suppress(FileNotFoundError):  # a folder that has vanished meanwhile
+            await _reload_until_moved(reloader, state, now, changes)
+
+
+async def _reload_until_moved(
+    reloader: Reloader, state: Path, now: Watched, changes: AsyncGenerator[set[FileChange], None]
+) -> None:
+    """Reload at the first of `changes`, even if it tells of none, and at all that tell of some, until other folders
+    are to be watched.
+    """
+    async with aclosing(changes):
         is_first = True
         async for changed in changes:
-            if changed or is_first:
-                await reloader.reload()
+            if not (changed or is_first):
+                continue
             is_first = False
-            if watched(reloader.config, state) != now:
-                break
+            await reloader.reload()
+            if await anyio.to_thread.run_sync(watched, reloader.config, state) != now:
+                return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.files import CodeError, collect, copy
+from forklight.files import CodeError, collect, copy, folders
 
 
 def _write(root: Path, *names: str) -> None:
@@ -33,6 +33,21 @@ def test_what_stays_out(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket"))
         names = _names(tmp_path, frozenset({tmp_path / "var/state", tmp_path / "secret", Path("/etc/passwd")}))
     assert names == [".hidden", "a.py", "big/y.py", "pkg/b.py", "pkg/data.txt"]
+
+
+def test_the_folders_that_code_may_lie_in(tmp_path: Path) -> None:
+    _write(tmp_path, "a.py", "pkg/b.py", "pkg/__pycache__/b.pyc", ".git/config", "venv/pyvenv.cfg", "venv/lib/x.py")
+    _write(tmp_path, "big/y.py", "state/versions/a.py")
+    (tmp_path / "empty/inner").mkdir(parents=True)
+    (tmp_path / ".forklightignore").write_text("big/\n")
+    found = folders(tmp_path, frozenset({tmp_path / "state"}))
+    assert {str(folder.relative_to(tmp_path)) for folder in found} == {".", "pkg", "empty", "empty/inner"}
+
+
+def test_beside_a_single_file_only_packages_are_code(tmp_path: Path) -> None:
+    _write(tmp_path, "hello.py", "pkg/__init__.py", "pkg/sub/data.txt", "folder/x.py")
+    found = folders(tmp_path / "hello.py")
+    assert {str(folder.relative_to(tmp_path)) for folder in found} == {".", "pkg", "pkg/sub"}
 
 
 def test_a_single_file_brings_the_modules_and_packages_beside_it(tmp_path: Path) -> None:

@@ -67,6 +67,42 @@ def test_the_user_imports_the_snapshot_and_not_from_where_it_was_written(open_pa
     assert f"matches {spec.code}/a.py" in done.stderr
 
 
+def _again(folder: Path, state: State, earlier: FunctionSpec) -> FunctionSpec:
+    """The version that the code of `folder` is by now, with what is the same as before taken from the earlier one."""
+    return make_versions(load(folder, {}), state, {"f": earlier.code})["f"]
+
+
+def test_only_what_differs_from_the_earlier_snapshot_is_made_anew(open_path: Path, state: State) -> None:
+    code = open_path / "code"
+    first = _spec(code, state)
+    (code / "b.py").write_text("NEW = 1\n")
+    second = _again(code, state, first)
+    for name in ("a.py", f"__pycache__/a.{sys.implementation.cache_tag}.pyc"):
+        assert (second.code / name).samefile(first.code / name)
+    remove_unused(state, {second.version})
+    (code / "a.py").write_text("VALUE = 43\ndef handler(event): return VALUE\n")  # of the same size
+    third = _again(code, state, second)
+    assert not (third.code / "a.py").samefile(second.code / "a.py")
+    assert "43" in (third.code / "a.py").read_text()
+    assert (third.code / f"__pycache__/b.{sys.implementation.cache_tag}.pyc").exists()
+    (code / "a.py").chmod(0o755)
+    fourth = _again(code, state, third)
+    modes = [one.code.joinpath("a.py").stat().st_mode & 0o777 for one in (third, fourth)]
+    assert modes == [0o444, 0o555]
+
+
+def test_a_version_made_beside_an_earlier_one_is_what_it_would_be_without(open_path: Path, state: State) -> None:
+    code = open_path / "code"
+    first = _spec(code, state)
+    (code / "b.py").write_text("NEW = 1\n")
+    second = _again(code, state, first)
+    contents = {path.relative_to(second.code): path.read_bytes() for path in second.code.rglob("*") if path.is_file()}
+    remove_unused(state, set())
+    alone = make_versions(load(code, {}), state)["f"]
+    assert alone == second
+    assert contents == {path.relative_to(alone.code): path.read_bytes() for path in alone.code.rglob("*.*")}
+
+
 def test_a_version_that_has_a_snapshot_keeps_it(open_path: Path, state: State) -> None:
     spec = _spec(open_path / "code", state)
     before = spec.code.stat().st_ino
