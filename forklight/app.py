@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -172,10 +173,10 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
         _settle_memory()
         options.ready(triggers.http.port, admin_port)
         if options.dev:
-            reloading.start_soon(keep_reloading, reloader, parts.state.path)
+            reloader.start_soon(partial(keep_reloading, reloader, parts.state.path))
         while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
-            reloader.reload_soon()
-        reloading.cancel_scope.cancel()
+            reloader.start_soon(reloader.reload)
+        reloader.stop()
         parts.app.draining = True
         async with anyio.create_task_group() as draining:
             draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)

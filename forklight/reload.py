@@ -31,6 +31,8 @@ from triggers.http import RouteTable
 
 log = logging.getLogger(__name__)
 
+ENDING = Told(ok=False, error="the server is shutting down")
+
 
 class Serving(Struct, frozen=True, kw_only=True):
     """What a reload changes. `on_switch` tells everybody else of the new configuration, at the moment of the switch."""
@@ -62,32 +64,55 @@ class Reloader:
         self._tasks = tasks
         self._told = told
         self._turn = anyio.Lock()
+        self._scopes: set[anyio.CancelScope] = set()
+        """One for each task of ours."""
+        self._is_stopped = False
 
     async def reload(self) -> Told:
         """Reload now, and wait for what becomes of it."""
         return await self._wait_for(self._change)
 
-    def reload_soon(self) -> None:
-        """Reload, and wait for nothing."""
-        self._tasks.start_soon(self.reload)
-
     async def probe(self) -> Told:
         """Load every function that is served now, only to see whether it loads."""
         return await self._wait_for(self._probe)
 
+    def start_soon(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run this, as `reload` or what calls it again and again, until it ends or is stopped."""
+        if not self._is_stopped:
+            self._tasks.start_soon(self._run, work)
+
+    def stop(self) -> None:
+        """Reload no more, as the server is about to end; what was begun is cut."""
+        self._is_stopped = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await work()
+            finally:
+                self._scopes.discard(scope)
+
     async def _wait_for(self, work: Callable[[], Awaitable[Told]]) -> Told:
+        """In a task of our own: whoever waits may leave."""
         found: list[Told] = []
         done = anyio.Event()
 
         async def run() -> None:
-            async with self._turn:
-                found.append(await _attempted(work))
-                self._told(found[0])
+            try:
+                async with self._turn:
+                    found.append(await _attempted(work))
+                    self._told(found[0])
+            finally:
                 done.set()
 
-        self._tasks.start_soon(run)
+        if self._is_stopped:
+            return ENDING
+        self.start_soon(run)
         await done.wait()
-        return found[0]
+        return found[0] if found else ENDING
 
     async def _probe(self) -> Told:
         runners = self._serving.dispatcher.runners().values()

@@ -91,6 +91,38 @@ async def test_sighup_reloads() -> None:
             assert await number(server) == 2
 
 
+async def test_a_server_that_drains_finishes_what_it_has_and_reloads_no_more() -> None:
+    with application(function("wait") + function("pid")) as folder:
+        write(folder, 1)
+        gate = Gate(folder)
+        async with serving(folder) as server:
+            running = asyncio.create_task(server.post("/wait", gate.request))
+            async with gate.held():
+                server.send(signal.SIGTERM)
+
+                async def is_draining() -> bool:
+                    return (await server.ask("/readyz")).status == 503
+
+                await eventually(is_draining)
+                done = await server.run("reload")
+                assert (done.status, done.stderr) == (1, "the server is shutting down\n")
+                server.send(signal.SIGHUP)
+                assert (await server.ask("/readyz")).status == 503
+            assert (await running).json() == 1
+            assert await server.wait() == 0
+
+
+async def test_a_reload_that_still_loads_does_not_hold_up_the_end() -> None:
+    with application(function("pid", init_timeout="1h")) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            (folder / "f.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(1000)\n")
+            reloading = asyncio.create_task(server.run("reload"))
+            await until(lambda: server.entries(text="loading"))
+            assert await server.end() == 0
+            assert (await reloading).status == 1
+
+
 async def test_a_function_that_does_not_load_leaves_everything_as_it_was() -> None:
     with application(function("pid") + function("wait")) as folder:
         write(folder, 1)
