@@ -38,12 +38,14 @@ async def test_instances_templates_and_zygotes_are_killed_at_random() -> None:
                 kind = chance.choice(kinds)
                 killed[kind] += _kill(server, kind, chance)
             load.stop()
-            assert (await server.get("/pid")).status == 200
+            after: Counter[int] = Counter()
+            while not after[200]:  # the last kill may meet the very next call
+                after[(await server.get("/pid")).status] += 1
             outcomes = Counter(entry["outcome"] for entry in server.entries() if "outcome" in entry)
     assert load.broken == []
-    assert set(load.answers) <= {200, 502}
+    assert set(load.answers + after) <= {200, 502}
     assert set(outcomes) == {"ok", "crash/Signal"}
-    assert outcomes["crash/Signal"] == load.answers[502] <= killed["instance"]
+    assert outcomes["crash/Signal"] == load.answers[502] + after[502] <= killed["instance"]
     assert killed["instance"] > 10
     assert killed["template"] + killed["zygote"] >= 1
 
