@@ -11,10 +11,13 @@ from forklight.problem import ConfigError, Problem
 from forklight.state import state_path
 
 
-def check(path: Path, environ: Mapping[str, str]) -> tuple[Config, tuple[Problem, ...]]:
-    """Return the configuration and the warnings, of the configuration and of the code. Raises ConfigError."""
-    config = load(path, environ)
-    apart = config.no_code | {state_path(None, environ, config.path)}
+def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> tuple[Config, tuple[Problem, ...]]:
+    """Return the configuration and the warnings, of the configuration and of the code. Raises ConfigError.
+
+    `state` is the value of --state, if there is one.
+    """
+    config = load(path, environ, state)
+    apart = config.no_code | {state_path(state, environ, config.path)}
     names_of: dict[Path, list[str]] = {}
     problems: list[Problem] = []
     warnings = list(config.warnings)

@@ -11,6 +11,7 @@ import msgspec
 from forklight import check as checks
 from forklight.dlq_command import dlq
 from forklight.init_command import init
+from forklight.install_command import install
 from forklight.invoke_command import invoke
 from forklight.problem import ConfigError
 from forklight.ps_command import logs, ps
@@ -53,7 +54,8 @@ def cli() -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: ok, functions, problems, warnings.")
-def check(path: Path, as_json: bool) -> int:
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+def check(path: Path, as_json: bool, state: Path | None) -> int:
     """Check a configuration and the code of its functions, without running any of it.
 
     \b
@@ -64,7 +66,7 @@ def check(path: Path, as_json: bool) -> int:
       forklight check --json | jq .problems
     """
     try:
-        config, warnings = checks.check(path, os.environ)
+        config, warnings = checks.check(path, os.environ, state)
     except ConfigError as error:
         if not as_json:
             raise
@@ -82,6 +84,7 @@ def check(path: Path, as_json: bool) -> int:
 
 cli.add_command(init)
 cli.add_command(dev)
+cli.add_command(install)
 cli.add_command(serve)
 cli.add_command(reload)
 cli.add_command(ps)

@@ -6,7 +6,6 @@ any is reported.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,18 +15,19 @@ from msgspec.structs import replace
 
 from dispatcher.settings import PoolSettings
 from forklight.document import Node, merge, read_document
-from forklight.environment import Secrets, check_variables, exec_only_warnings, read_environment
+from forklight.environment import Secrets, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.hint import did_you_mean
 from forklight.http import check_listen, routes_of
-from forklight.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
+from forklight.interpreter import Interpreter
 from forklight.problem import ConfigError, Problem
 from forklight.queue import Consuming, triggers_of
 from forklight.reader import Reader
+from forklight.runtimes import Environment, Finder
 from forklight.short_forms import with_long_forms
+from forklight.state import state_path
 from forklight.timer import timer_warnings, timers_of
 from forklight.users import User, is_this_process, unprivileged_user
-from sandbox.launch import ONE_THREAD
 from sandbox.spec import Runtime
 from triggers.http import Route
 from triggers.queue.settings import QueueTrigger
@@ -60,6 +60,8 @@ class Config(Struct, frozen=True, kw_only=True):
     runtimes: dict[str, Runtime]
     interpreters: dict[str, Interpreter]
     """What each runtime's interpreter said of itself, under the runtime's name."""
+    environments: dict[str, Environment] = {}
+    """Those that `forklight install` has made, under the names of their runtimes."""
     user: User | None
     """Whom functions run as; None: who runs this process."""
     routes: tuple[Route, ...] = ()
@@ -78,22 +80,21 @@ class Config(Struct, frozen=True, kw_only=True):
         return frozenset(path for path in (*named, *own) if path)
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
+def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Config:
     """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
 
-    `environ` is what `${VAR}` and `secrets` see. Blocks: it reads files and runs the interpreters. Raises ConfigError.
+    `environ` is what `${VAR}` and `secrets` see; `state` is the value of --state, if there is one: installed runtimes
+    lie there. Blocks: it reads files and runs the interpreters. Raises ConfigError.
     """
-    try:
-        file = _locate(path)
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+    file = locate(path)
     reader = Reader(file.parent, environ)
     root = _single_file(file) if file.suffix == ".py" else _completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
     if "functions" not in root.value or root.value["functions"].value == {}:
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
-    runtimes, interpreters = _runtimes(settings, root, user, reader)
+    finder = Finder(root, reader, user, state_path(state, environ, file))
+    found = finder.runtimes(_wanted_runtimes(settings))
     functions = {str(name): _function(name, settings, root, reader) for name in settings.functions}
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
@@ -106,14 +107,23 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         path=file.resolve(),
         settings=settings,
         functions=functions,
-        runtimes=runtimes,
-        interpreters=interpreters,
+        runtimes=found.runtimes,
+        interpreters=found.interpreters,
+        environments=found.environments,
         user=user,
         routes=routes,
         queues=queues,
         timers=timers,
         warnings=tuple(_warnings(functions, settings, timers, root)),
     )
+
+
+def locate(path: Path) -> Path:
+    """Return the file of a configuration: of a directory its forklight.toml. Raises ConfigError."""
+    try:
+        return _locate(path)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
 
 
 def _locate(path: Path) -> Path:
@@ -192,32 +202,12 @@ def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | Non
         return None
 
 
-def _runtimes(
-    settings: Settings, root: Node, user: User | None, reader: Reader
-) -> tuple[dict[str, Runtime], dict[str, Interpreter]]:
-    """Ask the interpreter of each runtime: of every configured one, and of our own if a function uses it."""
+def _wanted_runtimes(settings: Settings) -> dict[str, RuntimeSettings]:
+    """Every configured one, and our own interpreter if a function uses it."""
     wanted = {str(name): runtime for name, runtime in settings.runtimes.items()}
     if any(function.runtime == DEFAULT_RUNTIME for function in settings.functions.values()):
         wanted.setdefault(DEFAULT_RUNTIME, RuntimeSettings())
-    runtimes: dict[str, Runtime] = {}
-    interpreters: dict[str, Interpreter] = {}
-    for name, runtime in wanted.items():
-        check_variables(root.at("runtimes").at(name).at("env"), runtime.env, reader.problems)
-        try:
-            python = find_python(runtime.python, reader.base) if runtime.python else Path(sys.executable)
-            interpreter = ask_interpreter(python, user)
-        except InterpreterError as error:
-            reader.problems.append(root.at("runtimes").at(name).at("python").problem(str(error)))
-            continue
-        interpreters[name] = interpreter
-        runtimes[name] = Runtime(
-            name=name,
-            python=interpreter.python,
-            prefix=Path(interpreter.prefix),
-            preload=tuple(map(str, runtime.preload)),
-            env=ONE_THREAD | runtime.env,
-        )
-    return runtimes, interpreters
+    return wanted
 
 
 def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Function:

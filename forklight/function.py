@@ -125,9 +125,13 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
-    """One `[runtimes.x]` table. `python` is a path, an environment's folder, or a version; None is our own."""
+    """One `[runtimes.x]` table. `python` is a path, an environment's folder, or a version; None is our own.
+
+    With `requirements`, an environment of its own is made with that interpreter: by `forklight install`.
+    """
 
     python: str | None = None
+    requirements: Path | None = None
     preload: tuple[ModuleName, ...] = ()
     env: dict[str, str] = {}
 

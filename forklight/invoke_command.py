@@ -72,7 +72,7 @@ def invoke(
 def _run_here(path: Path, name: str, body: bytes, content_type: str | None, state: Path | None) -> Outcome:
     from forklight.here import invoke_here
 
-    config = load(path, os.environ)
+    config = load(path, os.environ, state)
     if name not in config.functions:
         hint = did_you_mean(name, config.functions)
         raise click.UsageError(f"there is no function {name!r} in {config.path}{hint}")

@@ -17,6 +17,7 @@ from forklight.change import Told, lines
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
 from forklight.http import told
+from forklight.installing import remove_unused
 from forklight.queue import BusUrl
 from forklight.state import open_state, state_path
 from triggers.http import HttpTriggerError
@@ -72,7 +73,7 @@ def dev(path: Path, listen: str | None, state: Path | None) -> int:
 
 def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool) -> int:
     def read() -> Config:
-        return _with_bus(_with_listen(load(path, os.environ), listen))
+        return _with_bus(_with_listen(load(path, os.environ, state), listen))
 
     config = read()
     for warning in config.warnings:
@@ -86,6 +87,7 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
         told=_tell,
     )
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
+        remove_unused(owned.path, {environment.path for environment in config.environments.values()})
         try:
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:

@@ -4,6 +4,7 @@
     <state>/key                     the random key of version hashes, readable by the owner only
     <state>/versions/<version>/     snapshots of code, read-only
     <state>/guest/<hash>/           snapshots of the guest, read-only
+    <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/tmp/                    private folders of instances, emptied at start
     <state>/here/<pid>/             throw-away states of one-shot trees, each with its lock beside it
 
@@ -102,6 +103,33 @@ def open_here(path: Path, user: User | None) -> Iterator[State]:
             _make(mine, 0o750, user)
             state = _prepare(mine, user)
         yield state
+
+
+def open_runtimes(path: Path, user: User | None) -> Path:
+    """Make the folder of runtimes in the state directory `path`, whose lock is left alone. Raises StateError."""
+    with _errors_of(path):
+        _make_base(path, user)
+        _make(path / "runtimes", 0o750, user)
+    return path / "runtimes"
+
+
+@contextmanager
+def without_server(path: Path) -> Iterator[bool]:
+    """Whether no server runs on the state directory `path`; if so, none starts inside the block either."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(path / "lock"))
+            is_free = True
+        except StateError:
+            is_free = False
+        yield is_free
+
+
+def has_one_shots(path: Path) -> bool:
+    """Whether a one-shot tree runs in the state directory `path`."""
+    folder = path / "here"
+    _remove_stale(folder)
+    return any(folder.glob("*.lock"))
 
 
 def remove_tree(directory: Path) -> None:

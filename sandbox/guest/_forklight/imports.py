@@ -4,7 +4,30 @@ import os
 import sys
 from types import ModuleType
 
+from . import wire
 from .tracebacks import format_traceback, message_of
+
+_PACKAGES = {
+    "Crypto": "pycryptodome",
+    "MySQLdb": "mysqlclient",
+    "OpenSSL": "pyOpenSSL",
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "fitz": "PyMuPDF",
+    "jwt": "PyJWT",
+    "magic": "python-magic",
+    "psycopg2": "psycopg2-binary",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+"""Packages that are not named like the module they bring, of those that functions often miss."""
 
 
 class LoadError(Exception):
@@ -71,10 +94,22 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
     if f"{module}.".startswith(f"{missing}."):
         listed = ", ".join(own) or "no modules"
         return f"{message_of(error)}: not in the function's code ({listed}), nor in {where}{did_you_mean(top, own)}"
-    return (
-        f"{message_of(error)}: it is neither in the function's code nor in {where}. "
-        f"Install the package that provides it there: {sys.executable} -m pip install {top}"
-    )
+    return f"{message_of(error)}: it is neither in the function's code nor in {where}. {_how_to_add(top, runtime)}"
+
+
+def _how_to_add(module: str, runtime: str) -> str:
+    """How the runtime gets the package of a module: by a line in its requirements, if it was made of such."""
+    package = _PACKAGES.get(module, module)
+    try:
+        with open(os.path.join(sys.prefix, wire.RUNTIME_MARK), encoding="utf-8") as mark:
+            requirements = mark.read().strip()
+    except OSError:
+        advice = f"Install the package that provides it there: {sys.executable} -m pip install {package}"
+        if runtime != "default":
+            return advice
+        own = 'runtime = "app" in the function, [runtimes.app] requirements = "requirements.txt"'
+        return f"{advice}; or give the function a runtime of its own: {own}, {package} in that file, forklight install"
+    return f"Add the line {package} to {requirements}, then run: forklight install"
 
 
 def _own_modules() -> list[str]:

@@ -1,0 +1,151 @@
+"""`forklight install` as a process: environments of requirements, made from wheels beside them, without a network."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forklight.installing import remove_unused
+from forklight.state import open_here, open_state
+from forklight.users import unprivileged_user
+from tests.runtimes import write_wheel
+from tests.support import readable_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+CODE = "import tiny\n\ndef handler(event):\n    return [tiny.VERSION, tiny.__file__, tiny.__cached__]\n"
+
+pytestmark = [pytest.mark.ordinary_user, pytest.mark.timeout(120)]
+
+
+def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "forklight", *arguments, "--state", "state"]
+    return subprocess.Popen(command, cwd=folder, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _run(folder: Path, *arguments: str) -> tuple[str, str, int]:
+    """Standard output, standard error, exit status."""
+    with _start(folder, *arguments) as process:
+        stdout, stderr = process.communicate(timeout=110)
+        return stdout, stderr, process.returncode
+
+
+def _application(folder: Path, **versions: str) -> Path:
+    """A function for each name, in a runtime of its own that requires this version of `tiny`."""
+    toml = ""
+    for name, version in versions.items():
+        write_wheel(folder / "wheels", "tiny", version)
+        (folder / f"{name}.txt").write_text(f"--no-index\n--find-links wheels\ntiny=={version}\n")
+        toml += f'[functions.{name}]\nhandler = "f:handler"\nruntime = "{name}"\n'
+        toml += f'[runtimes.{name}]\nrequirements = "{name}.txt"\n'
+    (folder / "forklight.toml").write_text(toml)
+    (folder / "f.py").write_text(CODE)
+    return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with readable_folder() as folder:
+        yield folder
+
+
+def _environments(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "state/runtimes").iterdir() if path.is_dir())
+
+
+def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
+    _application(folder, old="1.0", new="2.0")
+    stdout, stderr, status = _run(folder, "install")
+    assert [line.partition(" in ")[0] for line in stdout.splitlines()] == ["old: installed", "new: installed"]
+    assert "Successfully installed tiny-1.0" in stderr
+    assert status == 0
+    for name, version in (("old", "1.0"), ("new", "2.0")):
+        stdout, stderr, status = _run(folder, "invoke", name, "--here")
+        assert (json.loads(stdout)[0], stderr, status) == (version, "", 0)
+        _, source, compiled = json.loads(stdout)
+        assert Path(source).is_relative_to(folder / "state/runtimes")
+        assert Path(compiled).exists()
+    (folder / "f.py").write_text("import yaml\n")
+    asked = f"runtime 'new' (Python {sys.version.split()[0]} at {_environments(folder)[0]})"
+    assert _run(folder, "invoke", "new", "--here")[1].splitlines()[0] == (
+        "new: load/ImportModuleError: No module named 'yaml': it is neither in the function's code nor in "
+        f"{asked}. Add the line PyYAML to {folder}/new.txt, then run: forklight install"
+    )
+    stdout, stderr, status = _run(folder, "install")
+    assert [line.partition(",")[0] for line in stdout.splitlines()] == [
+        "old: installed already",
+        "new: installed already",
+    ]
+    assert (stderr, status) == ("", 0)
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve"], ["invoke", "app", "--here"]])
+def test_every_command_says_that_a_runtime_is_missing(folder: Path, command: list[str]) -> None:
+    _application(folder, app="1.0")
+    problem = "forklight.toml:5 runtimes.app.requirements: the runtime 'app' is not installed; run: forklight install"
+    assert _run(folder, *command) == ("", f"{problem}\n", 2)
+    assert not (folder / "state/runtimes").exists()
+
+
+def test_a_change_of_the_requirements_makes_it_stale_and_what_is_old_goes(folder: Path) -> None:
+    _application(folder, app="1.0")
+    assert _run(folder, "install")[2] == 0
+    before = _environments(folder)
+    _application(folder, app="2.0")
+    stale = "the runtime 'app' is stale, as app.txt or the interpreter has changed; run: forklight install"
+    assert _run(folder, "check") == ("", f"forklight.toml:5 runtimes.app.requirements: {stale}\n", 2)
+    with open_state(folder / "state", unprivileged_user()):  # as a server does, in which the old one may be in use
+        assert _run(folder, "install")[2] == 0
+    assert len(_environments(folder)) == 2
+    assert _run(folder, "install")[2] == 0
+    (after,) = _environments(folder)
+    assert after not in before
+
+
+def test_an_environment_that_failed_or_is_half_made_is_never_used(folder: Path) -> None:
+    _application(folder, app="1.0")
+    (folder / "app.txt").write_text(f"--no-index\n--find-links wheels\ntiny==1.0 --hash=sha256:{'0' * 64}\n")
+    stdout, stderr, status = _run(folder, "install")
+    assert (stdout, status) == ("", 1)
+    assert "Expected sha256 0000" in stderr
+    assert "Error: the runtime 'app' could not be made: python -I -m pip ... ended with 1" in stderr
+    (half,) = _environments(folder)
+    assert (half / "bin/python").exists()
+    assert "the runtime 'app' is not installed" in _run(folder, "check")[1]
+
+
+def test_two_installs_at_once_make_it_once(folder: Path) -> None:
+    _application(folder, app="1.0")
+    with _start(folder, "install") as first, _start(folder, "install") as second:
+        answers = [process.communicate(timeout=110) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert sorted(stdout.split(" in ")[0].split(",")[0] for stdout, _ in answers) == [
+        "app: installed",
+        "app: installed already",
+    ]
+    assert len(_environments(folder)) == 1
+
+
+def test_only_what_is_wrong_with_the_runtimes_keeps_from_installing(folder: Path) -> None:
+    (folder / "forklight.toml").write_text('[functions.f]\nhandler = "f:h"\nsecrets = { K = { env = "NO_K" } }\n')
+    nothing = 'nothing to install: no [runtimes.x] has requirements = "requirements.txt"\n'
+    assert _run(folder, "install") == (nothing, "", 0)
+    (folder / "forklight.toml").write_text('[runtimes.x]\nrequirements = "none.txt"\n')
+    problem = "forklight.toml:2 runtimes.x.requirements: none.txt cannot be read: No such file or directory\n"
+    assert _run(folder, "install") == ("", problem, 2)
+
+
+def test_what_a_one_shot_tree_may_use_stays(folder: Path) -> None:
+    state, user = folder / "state", unprivileged_user()
+    (state / "runtimes/old-000000000000").mkdir(parents=True)
+    (state / "runtimes/app-000000000000").mkdir()
+    keep = {state / "runtimes/app-000000000000"}
+    with open_here(state, user):
+        remove_unused(state, keep)
+        assert len(_environments(folder)) == 2
+    remove_unused(state, keep)
+    assert set(_environments(folder)) == keep
