@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from forklight import files
+from forklight import archive, files
 from forklight.config import Config, Function, load
 from forklight.hint import did_you_mean
 from forklight.problem import ConfigError, Problem
@@ -24,7 +24,8 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
     for function in config.functions.values():
         if function.code not in names_of:
             try:
-                names_of[function.code] = [file.name for file in files.collect(function.code, apart)]
+                with archive.opened(function.code) as code:
+                    names_of[function.code] = [file.name for file in files.collect(code, apart)]
             except files.CodeError as error:
                 names_of[function.code] = []
                 problems.append(function.node.at("code").problem(str(error)))

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatcher.settings import PoolSettings
+from forklight.archive import SUFFIX, is_archive
 from forklight.document import Node, merge, read_document
 from forklight.environment import Secrets, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
@@ -39,7 +40,7 @@ _PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
 
 
 class Function(Struct, frozen=True, kw_only=True):
-    """One function with everything looked up. `code` is an absolute path: of a directory, or of a single file."""
+    """One function with everything looked up. `code` is an absolute path: of a directory, a zip or a file."""
 
     name: str
     settings: FunctionSettings
@@ -215,8 +216,8 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
     is_single_file = root.file.endswith(".py")
     function = settings.functions[name]
     code = function.code or reader.base
-    if not (os.path.isdir(code) or is_single_file):  # unlike Path.is_dir, False where we may not look
-        reader.problems.append(node.at("code").problem(f"there is no directory {code}"))
+    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False where none may look
+        reader.problems.append(node.at("code").problem(_no_code(code)))
     if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
         hint = did_you_mean(function.runtime, settings.runtimes)
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
@@ -226,6 +227,12 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
     return Function(
         name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, pool=pool, node=node
     )
+
+
+def _no_code(code: Path) -> str:
+    if os.path.isfile(code):
+        return f"{code} is neither a directory nor a {SUFFIX}: name the directory it lies in"
+    return f"there is no {'file' if code.suffix == SUFFIX else 'directory'} {code}"
 
 
 def _pool(function: FunctionSettings, node: Node) -> PoolSettings:

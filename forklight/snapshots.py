@@ -10,7 +10,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from forklight import bytecode, files
+from forklight import archive, bytecode, files
 from forklight.files import CodeError
 from forklight.interpreter import Interpreter
 from forklight.state import remove_tree
@@ -75,13 +75,15 @@ def _compiled(source: Path, interpreter: Interpreter) -> Path:
 
 @contextmanager
 def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = None) -> Iterator[Staged]:
-    """Copy `code` (a directory or a single file), but for `apart`, to a temporary folder in `parent`, gone at the end.
+    """Copy `code` (a directory, a zip or a single file), but for `apart`, to a folder in `parent`, gone at the end.
 
     `earlier` is a snapshot of what the code was, made for the same interpreter, on the same disk. Raises CodeError.
     """
-    root = code if code.is_dir() else code.parent
     with _temporary_folder(parent) as folder:
-        yield Staged(folder, files.copy(files.collect(code, apart), folder, root, earlier=earlier), earlier)
+        with archive.opened(code, parent) as unpacked:
+            root = unpacked if unpacked.is_dir() else unpacked.parent
+            digest = files.copy(files.collect(unpacked, apart), folder, root, earlier=earlier)
+        yield Staged(folder, digest, earlier)
 
 
 @contextmanager

@@ -145,7 +145,7 @@ BROKEN = {
     ),
     "code that is a file": (
         OK + 'code = "f.py"\n',
-        ["forklight.toml:3 functions.f.code: there is no directory f.py"],
+        ["forklight.toml:3 functions.f.code: f.py is neither a directory nor a .zip: name the directory it lies in"],
     ),
     "runtimes": (
         OK
