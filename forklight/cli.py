@@ -1,14 +1,11 @@
 """The command line. Exit status: 0 done, 1 failed, 2 used wrongly (a bad configuration too), 130 interrupted."""
 
-import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
-import msgspec
 
-from forklight import check as checks
+from forklight.check_command import check
 from forklight.dlq_command import dlq
 from forklight.init_command import init
 from forklight.install_command import install
@@ -51,37 +48,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: ok, functions, problems, warnings.")
-@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
-def check(path: Path, as_json: bool, state: Path | None) -> int:
-    """Check a configuration and the code of its functions, without running any of it.
-
-    \b
-    Examples:
-      forklight check                  the forklight.toml of this directory
-      forklight check app/             the one of another
-      forklight check hello.py         a single file needs no configuration
-      forklight check --json | jq .problems
-    """
-    try:
-        config, warnings = checks.check(path, os.environ, state)
-    except ConfigError as error:
-        if not as_json:
-            raise
-        _print_json({"ok": False, "functions": [], "problems": error.problems, "warnings": []})
-        return 2
-    if as_json:
-        _print_json({"ok": True, "functions": sorted(config.functions), "problems": [], "warnings": warnings})
-        return 0
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    count = len(config.functions)
-    click.echo(f"ok: {count} function{'s' * (count != 1)} ({', '.join(sorted(config.functions))})")
-    return 0
-
-
+cli.add_command(check)
 cli.add_command(init)
 cli.add_command(dev)
 cli.add_command(install)
@@ -93,7 +60,3 @@ cli.add_command(invoke)
 cli.add_command(send)
 cli.add_command(dlq)
 cli.add_command(timers)
-
-
-def _print_json(value: object) -> None:
-    click.echo(msgspec.json.encode(value))

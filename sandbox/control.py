@@ -37,6 +37,7 @@ class Message(Struct, kw_only=True):
     threads: int = 1
     thread_owner: str | None = None
     asynchronous: bool = False
+    sockets: tuple[str, ...] = ()
     message: str = ""
     traceback: str = ""
 

@@ -136,8 +136,8 @@ class Tree:
         except Ended as error:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
 
-    async def load(self, spec: FunctionSpec) -> None:
-        """Have this version's template ready now. Raises LoadFailed and StartFailed; it may then be dropped or kept."""
+    async def load(self, spec: FunctionSpec) -> Template:
+        """This version's live template, made now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
         try:
             await self._fill(branch)
@@ -146,6 +146,9 @@ class Tree:
                 await self._fill(branch)
             except Ended as error:
                 raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
+        if branch.template is None:
+            raise LoadFailed("CrashLoop", f"the template of {spec.name!r} ended as soon as it was loaded")
+        return branch.template
 
     def has(self, spec: FunctionSpec) -> bool:
         """Whether anything of this version was asked for, and not dropped since."""

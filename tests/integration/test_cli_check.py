@@ -44,7 +44,7 @@ def test_a_good_configuration(tmp_path: Path) -> None:
     done = _run(tmp_path, "check", "f.py")
     assert (done.stdout, done.stderr, done.returncode) == ("ok: 1 function (f)\n", "", 0)
     done = _run(tmp_path, "check", "--json", str(tmp_path))
-    assert json.loads(done.stdout) == {"ok": True, "functions": ["f", "g"], "problems": [], "warnings": []}
+    assert json.loads(done.stdout) == {"ok": True, "functions": ["f", "g"], "problems": [], "warnings": [], "loads": []}
 
 
 BROKEN = {
@@ -206,7 +206,7 @@ def test_problems_as_json(tmp_path: Path) -> None:
         "key": "functions.f.tmout",
         "message": "unknown key (did you mean 'timeout'?)",
     }
-    assert json.loads(done.stdout) == {"ok": False, "functions": [], "problems": [problem], "warnings": []}
+    assert json.loads(done.stdout) == {"ok": False, "functions": [], "problems": [problem], "warnings": [], "loads": []}
     assert (done.stderr, done.returncode) == ("", 2)
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import box, control, handler, instance, logs, posix, threads, wire
+from . import box, control, handler, instance, logs, posix, sockets, threads, wire
 
 _MAX_OWNER_CHARS = 500
 _MAX_MESSAGE_CHARS = 2000
@@ -114,6 +114,7 @@ class Template:
             "threads": seen.count,
             "thread_owner": seen.owner[:_MAX_OWNER_CHARS],
             "asynchronous": self._function.is_async,
+            "sockets": sockets.open_sockets({self._connection.fileno()}),
             "rss_kb": posix.memory_kb(),
         }
         control.send(self._connection, loaded)

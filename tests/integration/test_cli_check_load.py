@@ -1,0 +1,88 @@
+"""`forklight check --load` as a process: every function loaded for real, and what is told of each."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_cli_check import ENVIRON
+from tests.support import readable_folder
+
+CODE = {
+    "good": "print('hello')\nasync def handler(event): ...\n",
+    "bad": "CONFIG = {}\nNAME = CONFIG['name']\n",
+    "threads": (
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000,), name='poller', daemon=True).start()\n"
+        "def handler(event): ...\n"
+    ),
+    "sockets": (
+        "import socket\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "client = socket.create_connection(server.getsockname())\n"
+        "pair = socket.socketpair()\n"
+        "named = socket.socket(socket.AF_UNIX)\n"
+        "named.bind('\\0forklight-test-load')\n"
+        "def handler(event): ...\n"
+    ),
+}
+
+pytestmark = pytest.mark.ordinary_user
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with readable_folder() as folder:
+        yield folder
+
+
+def _check(folder: Path, *functions: str, options: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    for name in functions:
+        (folder / f"{name}.py").write_text(CODE[name])
+    toml = "".join(f'[functions.{name}]\nhandler = "{name}:handler"\n' for name in functions)
+    (folder / "forklight.toml").write_text(toml)
+    command = [sys.executable, "-m", "forklight", "check", "--load", "--state", "state", *options]
+    return subprocess.run(command, cwd=folder, env=ENVIRON, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_what_loads_says_how_long_it_took(folder: Path) -> None:
+    done = _check(folder, "good")
+    first, last = done.stdout.splitlines()
+    assert first.startswith("good  loaded in ")
+    assert first.endswith(" ms, async def")
+    assert last == "ok: 1 function (good)"
+    assert (done.stderr, done.returncode) == ("good: hello\n", 0)
+    assert list((folder / "state/here").iterdir()) == []
+    assert list((folder / "state").glob("versions")) == []
+
+
+def test_what_does_not_load_says_why_where_it_was_written(folder: Path) -> None:
+    done = _check(folder, "bad", "good")
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "bad   failed: InitFailed: importing 'bad' failed: KeyError: 'name'",
+        "  Traceback (most recent call last):",
+        f'    File "{folder}/bad.py", line 2, in <module>',
+    ]
+    assert lines[-1] == "failed to load: 1 function (bad)"
+    assert done.returncode == 1
+
+
+def test_threads_and_sockets_that_stay_open(folder: Path) -> None:
+    done = _check(folder, "threads", "sockets", "good", options=("--json",))
+    found = json.loads(done.stdout)
+    assert (found["ok"], found["functions"], done.returncode) == (True, ["good", "sockets", "threads"], 0)
+    good, sockets, threads = found["loads"]
+    assert good["ms"] > 0
+    assert (good["asynchronous"], good["threads"], good["sockets"]) == (True, 0, [])
+    assert (threads["threads"], threads["thread_owner"]) == (1, "threads (poller)")
+    server, client, *rest = sockets["sockets"]
+    assert server.startswith("TCP on 127.0.0.1:")
+    assert client == server.replace("on", "to")
+    assert rest == ["a unix socket without a name"] * 2 + ["unix socket on @forklight-test-load"]
+    text = _check(folder, "threads", "sockets").stdout
+    assert "1 thread alive after the import, of threads (poller): each instance is loaded, none is forked" in text
+    assert "open it in the after_fork hook, or all instances share it" in text
