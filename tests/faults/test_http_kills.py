@@ -26,28 +26,34 @@ async def test_instances_templates_and_zygotes_are_killed_at_random() -> None:
     chance = random.Random(20)
     killed: Counter[str] = Counter()
     with application(function("pid", max_instances=4)) as folder:
-        async with serving(folder) as server, Load(server.url, "/pid").on(8) as load:
-            end_s = time.monotonic() + SECONDS
-            roots_s = 0.0
-            while time.monotonic() < end_s:
-                await load.answer(ANSWERS_BETWEEN_KILLS)
-                kinds = ["instance"]
-                if time.monotonic() > roots_s:  # what keeps dying young backs off, and says so to its callers
-                    kinds = ["template", "zygote"]
-                    roots_s = time.monotonic() + HEALTHY_S + 1.0
-                kind = chance.choice(kinds)
-                killed[kind] += _kill(server, kind, chance)
-            load.stop()
+        async with serving(folder) as server:
+            async with Load(server.url, "/pid").on(8) as load:
+                end_s = time.monotonic() + SECONDS
+                roots_s = 0.0
+                while time.monotonic() < end_s:
+                    await load.answer(ANSWERS_BETWEEN_KILLS)
+                    kinds = ["instance"]
+                    if time.monotonic() > roots_s:  # what keeps dying young backs off, and says so to its callers
+                        kinds = ["template", "zygote"]
+                        roots_s = time.monotonic() + HEALTHY_S + 1.0
+                    kind = chance.choice(kinds)
+                    killed[kind] += _kill(server, kind, chance)
             after: Counter[int] = Counter()
             while not after[200]:  # the last kill may meet the very next call
                 after[(await server.get("/pid")).status] += 1
-            outcomes = Counter(entry["outcome"] for entry in server.entries() if "outcome" in entry)
+            outcomes = await until(lambda: _told(server, load.total + after.total()))
     assert load.broken == []
     assert set(load.answers + after) <= {200, 502}
     assert set(outcomes) == {"ok", "crash/Signal"}
     assert outcomes["crash/Signal"] == load.answers[502] + after[502] <= killed["instance"]
     assert killed["instance"] > 10
     assert killed["template"] + killed["zygote"] >= 1
+
+
+def _told(server: Server, count: int) -> Counter[str] | None:
+    """How so many calls ended, once the log tells of all of them."""
+    outcomes = Counter(entry["outcome"] for entry in server.entries() if "outcome" in entry)
+    return outcomes if outcomes.total() >= count else None
 
 
 def _kill(server: Server, kind: str, chance: random.Random) -> int:

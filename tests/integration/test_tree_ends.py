@@ -77,8 +77,7 @@ async def test_nothing_that_a_timed_out_call_started_is_left(bench: Bench) -> No
     mark = uuid.uuid4().hex
     instance, _ = await bench.tree.start(bench.spec("slow", "starts_others", timeout_s=4.0, grace_s=0.1))
     call = instance.invoke(event(f'"{mark}"'.encode()))
-    await until(lambda: "started" in bench.texts())
-    assert len(processes_with(mark)) == 3
+    await until(lambda: "started" in bench.texts() and len(processes_with(mark)) == 3)
     failed = failure(await call)
 
     assert failed.kind == "timeout"
