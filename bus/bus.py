@@ -1,8 +1,8 @@
 """The bus: carries events to the dispatcher and outcomes back, and stores what must survive a crash.
 
 It knows the dispatcher only as a `Target`, and where messages lie only as a `Store`: its own, and one for each of other
-people's brokers. Three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer), `publish` (an event
-for a function's inbox).
+people's brokers. Three roads: `call` (HTTP, timers), `attempt`, `forward` and `settle` (a queue's consumer), `publish`
+(an event for a function's inbox).
 """
 
 import logging
@@ -102,19 +102,24 @@ class Bus:
             return _broken(event, error), ()
         return outcome, ()
 
+    async def forward(self, broker: str, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Store the outputs that do not belong to the deliveries' own store; what is left is for `settle`.
+
+        A step of its own, so that they are not stored again when `settle` has to be. Raises StoreError and
+        RefusedError.
+        """
+        await self._publish([output for one in settlements for output in one.outputs if output.broker != broker])
+        return [
+            Settlement(one.delivery, one.decision, tuple(each for each in one.outputs if each.broker == broker))
+            for one in settlements
+        ]
+
     async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
-        """Carry out the decisions in the deliveries' store. Outputs for other stores are stored first.
+        """Carry out the decisions in the deliveries' store, after `forward`.
 
         Raises StoreError; the deliveries are then still leased, and may be settled again. Raises RefusedError if an
         output never can be stored.
         """
-        elsewhere = [output for one in settlements for output in one.outputs if output.broker != broker]
-        if elsewhere:
-            await self._publish(elsewhere)
-            settlements = [
-                Settlement(one.delivery, one.decision, tuple(each for each in one.outputs if each.broker == broker))
-                for one in settlements
-            ]
         await self.store(broker).settle(settlements)
 
     async def publish(self, event: Event) -> None:

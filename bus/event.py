@@ -7,6 +7,7 @@ instead of a body of its own. The field names of the sections are what a handler
 know of them.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,15 @@ from uuid import uuid4
 from msgspec import Struct, field
 
 Headers = dict[str, str]
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,200})?", re.ASCII
+)
+
+
+def is_traceparent(text: str) -> bool:
+    """Whether it is one (W3C Trace Context §3.2): a broken one starts a new trace."""
+    return _TRACEPARENT.fullmatch(text) is not None
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):

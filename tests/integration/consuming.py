@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -94,10 +94,14 @@ class Consuming:
 
 @contextlib.asynccontextmanager
 async def consuming(
-    served: Served, store: Store, *triggers: QueueTrigger, now_s: Callable[[], float] = time.time
+    served: Served,
+    store: Store,
+    *triggers: QueueTrigger,
+    now_s: Callable[[], float] = time.time,
+    brokers: Mapping[str, Store] | None = None,
 ) -> AsyncIterator[Consuming]:
     """The function behind `served` consumes these queues inside the block; leaving it is an abrupt end."""
-    bus = Bus(store, functions={"f"})
+    bus = Bus(store, brokers, functions={"f"})
     bus.attach(served.dispatcher)
     async with anyio.create_task_group() as tasks:
         running = Consuming(bus, served, store, triggers, now_s)

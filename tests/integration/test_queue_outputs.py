@@ -1,7 +1,10 @@
 """What a handler sends and spawns is stored with the settlement of its message, or not at all."""
 
+from pathlib import Path
+
 from bus.message import HOPS, REASON
 from bus.retry import Dead
+from bus.sqlite import open_sqlite
 from tests.integration.consuming import ACK, consuming, trigger, working
 from tests.integration.refusing import Refusing
 from tests.integration.serving import serving
@@ -65,3 +68,19 @@ async def test_a_store_that_does_not_settle_is_asked_again(bench: Bench, stores:
             assert [each.message.body for each in await drain(store, bills, 1)] == [b"a"]
     assert (refusing.refused, running.decided(sent)) == (2, [ACK])
     assert len(running.reports) == 1, "the handler ran once"
+
+
+async def test_what_is_sent_elsewhere_is_not_sent_again_while_its_message_is_not_settled(
+    bench: Bench, stores: StoreFactory, tmp_path: Path
+) -> None:
+    queue, bills = fresh(), fresh("bills")
+    async with (
+        stores() as store,
+        open_sqlite(tmp_path / "shop.db") as shop,
+        serving(bench.tree, bench.spec("queue", "sends")) as served,
+        consuming(served, Refusing(store, times=2), trigger(queue), brokers={"shop": shop}) as running,
+    ):
+        await running.send(queue, {"send": [[f"{bills}@shop", "a"]]})
+        await running.settled(1)
+        await running.wait_left(queue)
+        assert len(await shop.browse(bills, 10)) == 1

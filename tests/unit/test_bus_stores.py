@@ -125,7 +125,7 @@ async def test_an_attempt_never_raises() -> None:
 async def test_outputs_for_other_stores_are_stored_before_the_message_is_settled() -> None:
     house = House()
     _, outputs = await house.bus.attempt(EVENT)
-    await house.bus.settle("", [Settlement(DELIVERY, Ack(), outputs)])
+    await house.bus.settle("", await house.bus.forward("", [Settlement(DELIVERY, Ack(), outputs)]))
     assert house.journal == ["publish shop", "settle own"]
     assert names(house.shop.published) == ["bills"]
     (settled,) = house.own.settled
@@ -136,7 +136,8 @@ async def test_outputs_for_other_stores_are_stored_before_the_message_is_settled
 async def test_outputs_of_a_brokers_message_for_the_own_store_go_first() -> None:
     house = House()
     _, outputs = await house.bus.attempt(EVENT)
-    await house.bus.settle("shop", [Settlement(DELIVERY, Ack(), outputs), Settlement(DELIVERY, Retry(1.0, "no"))])
+    done, failed = Settlement(DELIVERY, Ack(), outputs), Settlement(DELIVERY, Retry(1.0, "no"))
+    await house.bus.settle("shop", await house.bus.forward("shop", [done, failed]))
     assert house.journal == ["publish own", "settle shop"]
     assert [names(one.outputs) for one in house.shop.settled] == [["bills"], []]
 
@@ -146,7 +147,7 @@ async def test_a_message_is_not_settled_if_its_outputs_are_not_stored() -> None:
     house.shop.full = True
     _, outputs = await house.bus.attempt(EVENT)
     with pytest.raises(StoreError, match="the disk is full"):
-        await house.bus.settle("", [Settlement(DELIVERY, Ack(), outputs)])
+        await house.bus.forward("", [Settlement(DELIVERY, Ack(), outputs)])
     assert house.own.settled == []
 
 

@@ -3,7 +3,6 @@
 The status table is DESIGN §4; `answers.py` beside it says what an answer is made of.
 """
 
-import re
 from datetime import datetime
 from http import HTTPStatus
 from math import ceil
@@ -12,7 +11,7 @@ from urllib.parse import unquote, unquote_plus
 from msgspec import json
 from msgspec.structs import replace
 
-from bus.event import Event, Headers, HttpSection
+from bus.event import Event, Headers, HttpSection, is_traceparent
 from bus.outcome import Failed, Ok, Outcome, phases_ns
 from triggers.http.answers import Answer, InvalidHeaderError, safe_headers
 from triggers.http.errors import RefusedError
@@ -40,9 +39,6 @@ _FOR_THE_CLIENT = frozenset({400, 404, 422, 429, 503, 504})
 
 _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
-)
 
 
 def to_event(head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str) -> Event:
@@ -195,9 +191,9 @@ def _ms(duration_ns: int) -> str:
 
 
 def _traceparent(headers: Headers) -> str | None:
-    """As it came if it is one, else None: a broken one starts a new trace (W3C Trace Context §3.2)."""
+    """As it came if it is one, else None."""
     value = headers.get("traceparent") or headers.get("ce-traceparent")
-    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
+    return value if value is not None and is_traceparent(value) else None
 
 
 def _is_time(text: str) -> bool:

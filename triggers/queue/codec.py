@@ -4,7 +4,6 @@ A message without an id gets one when it is taken, and carries it from then on: 
 waits for another attempt, into its dead letter. (What is redelivered unsettled comes as it first came: another id.)
 """
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,7 +12,7 @@ from typing import Any
 from msgspec import json
 from msgspec.structs import replace
 
-from bus.event import CallSection, Event, QueueSection
+from bus.event import CallSection, Event, QueueSection, is_traceparent
 from bus.message import CALLER, HOPS, TRACEPARENT, Delivery, inbox
 from triggers.queue import cloudevents, headers
 from triggers.queue.errors import UnreadableError
@@ -26,10 +25,6 @@ MAX_HEAD_BYTES = 512 * 1024
 """Of one event without its body, as a guest is told it: half of what a frame's header may have."""
 MAX_BATCH_HEAD_BYTES = 960 * 1024
 """Of all events of a batch: a frame's header may have 1 MiB, of which the batch itself needs little."""
-
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,200})?", re.ASCII
-)
 
 
 def identified(delivery: Delivery, new_id: Callable[[], str]) -> Delivery:
@@ -144,12 +139,8 @@ def _time(stored_at_s: float | None) -> str:
 
 
 def _traceparent(*values: Any) -> str | None:
-    """The first that is one: a broken one starts a new trace (W3C Trace Context §3.2)."""
-    for value in values:
-        text = _text(value)
-        if _TRACEPARENT.fullmatch(text):
-            return text
-    return None
+    """The first that is one."""
+    return next((text for text in map(_text, values) if is_traceparent(text)), None)
 
 
 def _hops(value: Any) -> int:

@@ -13,8 +13,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -35,6 +35,8 @@ from triggers.queue.settings import QueueTrigger
 from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, settlements
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OnInvocation = Callable[[Event, Outcome | None, Sequence[Decision]], None]
 """Called when an event is settled, with its outcome (None: it was not run) and the decision; a batch has one for each
@@ -244,6 +246,12 @@ class QueueConsumer:
         self._report(event, outcome, decisions)
 
     async def _settle(self, settled: list[Settlement]) -> None:
+        """Outputs for other stores first, each step until it is accepted. Raises RefusedError."""
+        if any(one.outputs for one in settled):
+            settled = await self._insist(self._bus.forward, settled)
+        await self._insist(self._bus.settle, settled)
+
+    async def _insist(self, ask: Callable[[str, list[Settlement]], Awaitable[T]], settled: list[Settlement]) -> T:
         """Until the store accepts it: as long as it does not, the messages are leased and this worker takes no more.
 
         Raises RefusedError for outputs: no waiting would help them, the attempt has failed.
@@ -251,15 +259,13 @@ class QueueConsumer:
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                await self._bus.settle(self._trigger.broker, settled)
+                return await ask(self._trigger.broker, settled)
             except StoreError as error:
                 if isinstance(error, RefusedError) and any(one.outputs for one in settled):
                     raise
                 log.warning("queue %s: not settled, tried again in %.1f s: %s", self._trigger.queue, wait_s, error)
                 await anyio.sleep(wait_s)
                 wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
-            else:
-                return
 
     def _age_s(self, delivery: Delivery) -> float:
         """Since it was first stored; 0 where nobody knows, or where the clock was set back."""
