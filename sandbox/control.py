@@ -38,6 +38,7 @@ class Message(Struct, kw_only=True):
     thread_owner: str | None = None
     asynchronous: bool = False
     sockets: tuple[str, ...] = ()
+    left: tuple[int, ...] = ()
     message: str = ""
     traceback: str = ""
 

@@ -289,7 +289,7 @@ class Template:
     async def _bury_orphan(self, instance: Instance) -> None:
         """The zygote adopted it, so the zygote reaps it and kills whatever it left behind."""
         with anyio.CancelScope(shield=True):
-            await self.zygote.sweep(sorted(self._commons.pids))
+            await self.zygote.sweep()
         instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
 
     def _on_message(self, message: Message) -> None:
@@ -334,7 +334,7 @@ class Template:
     async def _settle_estate(self, unburied: list[Instance]) -> None:
         """Have what it left behind killed; bury those of its instances that died before it could. Later ones `bury`."""
         with anyio.CancelScope(shield=True):
-            await self.zygote.sweep(sorted(self._commons.pids))
+            await self.zygote.sweep()
         if not self.must_become:  # else the instance's burial asks for it
             self._exit_code = self.zygote.exit_codes.pop(self.pid, None)
         self._commons.remove_folder(self._folder)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from sandbox.spec import Runtime
 
 REQUEST_LIMIT_S = 5.0
 """For what takes milliseconds: a zygote or template that needs longer is stuck, and is killed."""
-
+SWEEP_LIMIT_S = 3.0
+"""What the kernel has not ended by then, is not waited for."""
 
 MOST_EXIT_CODES = 1000
 """Kept of processes that may have been nobody's: daemons that outlived their instance report here too."""
@@ -104,17 +106,25 @@ class Zygote:
             self._control.close(f"it answered with a process that is not its own: {error}")
             raise Ended(self.ended) from None
 
-    async def sweep(self, keep: list[int]) -> None:
-        """Have every child killed and reaped that is neither a template nor in `keep`; returns when they are gone.
+    async def sweep(self) -> None:
+        """Have all it adopted killed and reaped but the instances that still run; returns when they are gone.
 
-        A zygote that is gone has no children: nothing is left to do then.
+        It names what it has, and we name what is to die: were it told what to keep, then an instance that was started
+        and orphaned since would die too. What ends leaves orphans in turn, so that this is repeated until none is left,
+        or for `SWEEP_LIMIT_S`. A zygote that is gone has no children: nothing is left to do then.
         """
-        try:
-            request: dict[str, object] = {"t": "sweep", "n": self._commons.number(), "keep": keep}
-            _, fds = await self._control.request(request, limit_s=REQUEST_LIMIT_S)
-        except Ended:
-            return
-        close_all(fds)
+        unwanted: list[int] = []
+        end = time.monotonic() + SWEEP_LIMIT_S
+        while time.monotonic() < end:
+            request: dict[str, object] = {"t": "sweep", "n": self._commons.number(), "kill": unwanted}
+            try:
+                swept, fds = await self._control.request(request, limit_s=REQUEST_LIMIT_S)
+            except Ended:
+                return
+            close_all(fds)
+            unwanted = [pid for pid in swept.left if pid not in self._commons.pids]
+            if not unwanted:
+                return
 
     async def stop(self) -> None:
         """Let it kill and reap everything below it and exit; killed itself if that takes too long."""

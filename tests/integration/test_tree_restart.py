@@ -76,6 +76,24 @@ async def test_instances_outlive_their_template(bench: Bench) -> None:
     await until(lambda: is_gone(busy.pid) and is_gone(idle.pid))
 
 
+async def test_an_instance_orphaned_while_the_zygote_sweeps_after_another_template_lives(bench: Bench) -> None:
+    others, spec = bench.spec("plain"), bench.spec("slow", "awaits", timeout_s=1.0)
+    for one in (others, spec):
+        await bench.call(one)
+    (zygote,), (first, second) = bench.tree.zygotes(), bench.tree.templates()
+    await until(lambda: not first.instances and not second.instances)
+    os.kill(zygote.pid, signal.SIGSTOP)
+    os.kill(first.pid, signal.SIGKILL)
+    await until(lambda: first.is_dead)
+    instance, _ = await bench.tree.start(spec)  # the zygote has been asked to sweep before this one is known
+    call = instance.invoke(event())
+    os.kill(second.pid, signal.SIGKILL)
+    await until(lambda: second.is_dead)
+    os.kill(zygote.pid, signal.SIGCONT)
+
+    assert failure(await call).kind == "timeout"
+
+
 async def test_the_end_of_an_orphaned_instance_is_told_by_the_zygote(bench: Bench) -> None:
     instance, _ = await bench.tree.start(bench.spec("slow", "sleeps"))
     call = instance.invoke(event())

@@ -103,16 +103,21 @@ def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[tuple[
 
     Returns (pid, wait status) of what was reaped; gives up after `limit_s` on processes the kernel cannot end.
     """
-    kept, reaped = set(keep), []
+    kept = set(keep)
+    reaped: list[tuple[int, int]] = []
     end = time.monotonic() + limit_s
     while (strangers := children() - kept) and time.monotonic() < end:
-        for pid in strangers:
-            os.kill(pid, signal.SIGKILL)
-        for pid in strangers:
-            found = _reap_before(pid, end)
-            if found is not None:
-                reaped.append((pid, found))
+        reaped += kill_and_reap(strangers, end - time.monotonic())
     return reaped
+
+
+def kill_and_reap(pids: "set[int]", limit_s: float = 3.0) -> list[tuple[int, int]]:
+    """SIGKILL these children; returns (pid, wait status) of those that were dead and reaped within `limit_s`."""
+    end = time.monotonic() + limit_s
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    found = [(pid, _reap_before(pid, end)) for pid in pids]
+    return [(pid, status) for pid, status in found if status is not None]
 
 
 def _reap_before(pid: int, end: float) -> int | None:

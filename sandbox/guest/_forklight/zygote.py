@@ -2,8 +2,8 @@
 
 Theory of operation. One thread, one blocking poll over the control socket and a wake-up for SIGCHLD. It is a subreaper:
 whatever a template or an orphaned instance leaves behind becomes its child. It is told by the dispatcher which adopted
-children are instances that still run (`sweep{keep}`); everything else it kills. When the control socket ends, so has
-the dispatcher, and the zygote kills and reaps all it has before it exits: nothing outlives the dispatcher.
+children are not instances that still run (`sweep{kill}`), and kills and reaps those. When the control socket ends, so
+has the dispatcher, and the zygote kills and reaps all it has before it exits: nothing outlives the dispatcher.
 """
 
 import contextlib
@@ -16,6 +16,9 @@ import sys
 from typing import Any, NoReturn
 
 from . import control, posix, template, warmup
+
+_MAX_LEFT = 1000
+"""Pids in one message, which they all must fit into."""
 
 
 def main(control_fd: int, lifeline: int) -> NoReturn:
@@ -98,10 +101,18 @@ class Zygote:
         if message["t"] == "template":
             self._fork_template(message["n"], fds)
         elif message["t"] == "sweep":
-            self._reap()  # what has died is told before `swept`, whose reader takes the rest for still alive
-            for pid, status in posix.kill_children({*message["keep"], *self._templates}):
-                self._report(pid, status)
-            control.send(self._connection, {"t": "swept", "n": message["n"]})
+            self._sweep(message["n"], set(message["kill"]))
+
+    def _sweep(self, n: int, unwanted: set[int]) -> None:
+        """Kill what the dispatcher knows to be nobody's, and tell it what else was adopted: it alone can judge that."""
+        self._reap()  # what has died is told before `swept`, whose reader takes the rest for still alive
+        for pid, status in posix.kill_and_reap(unwanted & self._adopted()):
+            self._report(pid, status)
+        left = sorted(self._adopted())[:_MAX_LEFT]  # those that are not named now, are once these are gone
+        control.send(self._connection, {"t": "swept", "n": n, "left": left})
+
+    def _adopted(self) -> set[int]:
+        return posix.children() - self._templates.keys()
 
     def _fork_template(self, n: int, fds: list[int]) -> None:
         try:
