@@ -34,6 +34,7 @@ from triggers.http.codec import problem
 from triggers.http.connections import Connections
 from triggers.http.errors import RefusedError
 from triggers.http.intake import Intake, Request
+from triggers.http.retire import hear
 
 Phase = Enum("Phase", "IDLE HEADERS BODY BUSY WRITE CLOSING")
 IDLE, HEADERS, BODY, BUSY, WRITE, CLOSING = Phase
@@ -96,7 +97,10 @@ class Connection(Protocol):
         peer = transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
         if self._connections.admit(self):
-            transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+            if self._connections.draining:
+                hear(connection)
             self._enter(IDLE, self._settings.header_timeout_s)
             self._start(self)
         else:

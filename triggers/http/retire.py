@@ -7,6 +7,8 @@ is accepted to its end, and only then is the socket closed. A unix socket has no
 
 Some kernels let only root set a filter. An ordinary user's socket then refuses every segment whose hop limit is not 255
 (ip(7), IP_MINTTL), which those of ordinary clients never have; a handshake under way over a real network is reset then.
+A connection that is completed in that very moment inherits the limit, and what its client sends is not heard until
+`hear` lifts it: then it is sent again.
 """
 
 import ctypes
@@ -56,6 +58,14 @@ def _hold_off(descriptor: int) -> None:
             if listener.family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, _HIGHEST_HOPS)
             listener.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, _HIGHEST_HOPS)
+
+
+def hear(connection: socket.socket) -> None:
+    """Lift the hop limit that a connection accepted while we retire may have inherited (inet_csk_clone_lock)."""
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
+    if connection.family == socket.AF_INET6:
+        connection.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 0)
 
 
 async def _until_accepted(descriptors: list[int]) -> None:
