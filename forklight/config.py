@@ -19,7 +19,7 @@ from forklight.document import Node, merge, read_document
 from forklight.environment import Secrets, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.hint import did_you_mean
-from forklight.http import check_listen, routes_of
+from forklight.http import check_listen, check_static, routes_of
 from forklight.interpreter import Interpreter
 from forklight.problem import ConfigError, Problem
 from forklight.queue import Consuming, triggers_of
@@ -100,6 +100,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
     check_listen(settings.http, root, reader.problems)
+    check_static(settings.http, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
     timers = timers_of({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if reader.problems:

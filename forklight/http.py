@@ -1,12 +1,13 @@
 """The http keys of a function, and the routes of all functions checked together."""
 
+import os
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from forklight.document import Node
 from forklight.problem import Problem
-from triggers.http import HttpSettings, ListenError, Route, RouteError, RouteTable
+from triggers.http import HttpSettings, ListenError, Route, RouteError, RouteTable, StaticRoute
 from triggers.http.listen import parse_listen
 from triggers.http.settings import DEFAULT_METHODS, MIB
 from triggers.http.templates import check_methods, parse_template
@@ -67,6 +68,31 @@ def check_listen(settings: HttpSettings, root: Node, problems: list[Problem]) ->
         parse_listen(settings.listen)
     except ListenError as error:
         problems.append(root.at("http").at("listen").problem(str(error)))
+
+
+def check_static(settings: HttpSettings, root: Node, problems: list[Problem]) -> None:
+    """Each `[[http.static]]` must have a path of its own and a folder that is there."""
+    accepted: list[StaticRoute] = []
+    for index, one in enumerate(settings.static):
+        table = _static_place(root, index)
+        if not one.path:
+            problems.append(table.problem('path is missing: write path = "/assets"'))
+        elif "dir" not in table.value:
+            problems.append(table.problem('dir is missing: write dir = "public"'))
+        elif not os.path.isdir(one.dir):
+            problems.append(table.at("dir").problem(f"there is no directory {one.dir}"))
+        else:
+            try:
+                RouteTable((), [*accepted, one])
+            except RouteError as error:
+                problems.append(table.at("path").problem(str(error)))
+            else:
+                accepted.append(one)
+
+
+def _static_place(root: Node, index: int) -> Node:
+    tables: Node = root.at("http").at("static").value[index]
+    return tables
 
 
 def told(route: Route) -> str:

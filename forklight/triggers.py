@@ -77,7 +77,7 @@ async def run_triggers(
     """
     server = HttpServer(
         bus,
-        RouteTable(config.routes),
+        RouteTable(config.routes, config.settings.http.static),
         config.settings.http,
         on_invocation=None if journal.is_quiet else journal.invocation,
         dev=dev,

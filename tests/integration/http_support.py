@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import CancelledError, IncompleteReadError, StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from socket import socket
@@ -10,7 +10,7 @@ from socket import socket
 from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from triggers.http import HttpServer, HttpSettings, Route, RouteTable
+from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
 
 Handle = Callable[[Event], Awaitable[Outcome]]
 
@@ -91,13 +91,14 @@ async def running(
     settings: HttpSettings | None = None,
     given: socket | None = None,
     *,
+    static: Sequence[StaticRoute] = (),
     dev: bool = False,
 ) -> AsyncIterator[Running]:
     bus = Bus()
     functions = Functions(handle)
     bus.attach(functions)
-    settings = settings or HttpSettings(listen="127.0.0.1:0")
-    server = HttpServer(bus, RouteTable(routes), settings, given=given, dev=dev)
+    settings = settings or HttpSettings(listen="127.0.0.1:0", static=tuple(static))
+    server = HttpServer(bus, RouteTable(routes, settings.static), settings, given=given, dev=dev)
     house = Running(server, functions)
     server.on_invocation = house.on_invocation
     async with server.run():

@@ -3,7 +3,7 @@
 from triggers.http.errors import HttpTriggerError, ListenError, ParserError, RouteError
 from triggers.http.routes import RouteTable
 from triggers.http.server import HttpServer
-from triggers.http.settings import HttpSettings, Route
+from triggers.http.settings import HttpSettings, Route, StaticRoute
 
 __all__ = [
     "HttpServer",
@@ -14,4 +14,5 @@ __all__ = [
     "Route",
     "RouteError",
     "RouteTable",
+    "StaticRoute",
 ]

@@ -1,5 +1,6 @@
 """What goes back to the client: a status, headers, a body, and how they are written as HTTP/1.1 bytes. Pure."""
 
+import os
 import re
 from functools import lru_cache
 from http import HTTPStatus
@@ -24,13 +25,32 @@ class InvalidHeaderError(Exception):
     """A handler's header that must not be written: it could split the answer in two."""
 
 
+class Content(Struct, frozen=True, gc=False):
+    """A body too large to be held: `size_bytes` of an open file from `start` on. Whoever has it last closes it."""
+
+    descriptor: int
+    start: int
+    size_bytes: int
+
+    def read(self, offset: int, most_bytes: int) -> bytes:
+        """Up to `most_bytes` from `offset` of the content on; nothing at its end. Blocks."""
+        return os.pread(self.descriptor, min(most_bytes, self.size_bytes - offset), self.start + offset)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
 class Answer(Struct, frozen=True, gc=False):
-    """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close."""
+    """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close.
+
+    `content` is instead of `body`.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     last: bool = False
+    content: Content | None = None
 
 
 def safe_headers(headers: tuple[tuple[str, str], ...], content_type: str | None) -> tuple[tuple[str, str], ...]:
@@ -70,7 +90,8 @@ def encode_answer(answer: Answer, *, method: str, connection: str, date: str) ->
     status = answer.status
     body = answer.body
     lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-    length = "" if status in _BODILESS else f"content-length: {len(body)}\r\n"
+    size_bytes = len(body) if answer.content is None else answer.content.size_bytes
+    length = "" if status in _BODILESS else f"content-length: {size_bytes}\r\n"
     head = f"{_STATUS_LINES.get(status) or _status_line(status)}{lines}{length}date: {date}\r\n{connection}\r\n"
     return head.encode(), b"" if method == "HEAD" or status in _BODILESS else body
 

@@ -26,9 +26,9 @@ from typing import cast
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
-from anyio import CancelScope
+from anyio import CancelScope, to_thread
 
-from triggers.http.answers import CONTINUE, Answer, encode_answer
+from triggers.http.answers import CONTINUE, Answer, Content, encode_answer
 from triggers.http.body import Body
 from triggers.http.codec import problem
 from triggers.http.connections import Connections
@@ -43,6 +43,8 @@ _RESET = pack("ii", 1, 0)
 _LINGER_S = 2.0
 _CLOSE = "connection: close\r\n"
 _JOIN_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
+"""Of a file, what is read and written at once."""
 _RETRY = (("retry-after", "1"),)
 _FULL = problem(503, "the server has as many connections as it takes", headers=_RETRY)
 _STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=_RETRY)
@@ -181,9 +183,10 @@ class Connection(Protocol):
             close = answer.last or self._connections.draining or not _may_go_on(message, stream)
             method, connection = message.method, _CLOSE if close else _keep_alive(message.version)
         self._write(answer, method, connection)
-        if self._writing_paused:
-            self._enter(WRITE, self._settings.write_timeout_s)
-            await self._wait()
+        if answer.content is not None and method != "HEAD":
+            await self._write_content(answer.content)
+        elif self._writing_paused:
+            await self._wait_taken()
         if close:
             self._linger()
             return
@@ -192,6 +195,26 @@ class Connection(Protocol):
             self.enter_busy()
         else:
             self._enter(IDLE, self._settings.idle_timeout_s)
+
+    async def _write_content(self, content: Content) -> None:
+        """Piece by piece, each once most of the one before is taken."""
+        offset = 0
+        while offset < content.size_bytes and self._phase is not CLOSING:
+            try:
+                piece = await to_thread.run_sync(content.read, offset, _PIECE_BYTES)
+            except OSError:
+                piece = b""
+            if not piece:  # the file was cut meanwhile: only breaking off tells the client that its end is missing
+                self.abort()
+                return
+            self._wire.write(piece)
+            offset += len(piece)
+            if self._writing_paused:
+                await self._wait_taken()
+
+    async def _wait_taken(self) -> None:
+        self._enter(WRITE, self._settings.write_timeout_s)
+        await self._wait()
 
     def fail(self) -> None:
         """The task could not go on: the client is told, if it has not been, and the connection ends."""

@@ -4,6 +4,9 @@ The most specific route that takes the method wins: segment by segment from the 
 `uuid`, `str` and `path`. A trailing slash counts. An empty segment (`//`) matches nothing but `path`. Segments `.` and
 `..`, encoded or not and also between encoded slashes, are refused rather than resolved: a proxy in front may have
 judged another path than the one they would make.
+
+A folder of files is a route like any other, `/assets/{:path}` for GET and HEAD, but gives way to a function's route
+that takes the same requests.
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from msgspec import Struct
 
 from triggers.http.errors import RefusedError, RouteError
-from triggers.http.settings import Route
+from triggers.http.settings import Route, StaticRoute
 from triggers.http.templates import KINDS, Segment, check_methods, convert, parse_template
 
 
@@ -24,13 +27,21 @@ class Match(Struct, frozen=True):
     params: dict[str, Any] = {}
 
 
+class StaticMatch(Struct, frozen=True):
+    """The folder that the request is for, and the decoded path below it; None: its own path, without a slash."""
+
+    route: StaticRoute
+    rest: str | None
+
+
 class Allowed(Struct, frozen=True):
     """The path exists, the method does not: `methods` is what an Allow header says (RFC 9110 §10.2.1)."""
 
     methods: tuple[str, ...]
 
 
-_Owner = tuple[Route, tuple[str, ...]]
+_Owner = tuple[Route | StaticRoute, tuple[str, ...]]
+_FILE_METHODS = ("GET", "HEAD")
 
 
 class _Node:
@@ -47,16 +58,18 @@ class _Node:
 class RouteTable:
     """Immutable once built: to change routes, build another and put it in the place of this one."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], static: Sequence[StaticRoute] = ()) -> None:
         """Raises RouteError naming the route that is malformed, or both that claim the same requests."""
         self._root = _Node()
         self._literal: dict[str, dict[str, Match]] = {}
         self._methods: set[str] = set()
         for route in routes:
             self._add(route, parse_template(route.path))
+        for folder in static:
+            self._add_folder(folder)
         _sort_branches(self._root)
 
-    def find(self, method: str, path: str) -> Match | Allowed | None:
+    def find(self, method: str, path: str) -> Match | StaticMatch | Allowed | None:
         """`path` as received, without query. None: no such path. RefusedError (400): a path unfit to match."""
         by_method = self._literal.get(path)
         if by_method is not None and method in by_method:
@@ -67,23 +80,49 @@ class RouteTable:
         allowed: set[str] = set()
         owner = _search(self._root, decode_segments(path), 0, method, values=values, allowed=allowed)
         if owner is not None:
-            return Match(owner[0], dict(zip(owner[1], values, strict=True)))
+            route, names = owner
+            if isinstance(route, StaticRoute):
+                return StaticMatch(route, values[0] if values else None)
+            return Match(route, dict(zip(names, values, strict=True)))
         return Allowed(_allow(allowed)) if allowed else None
 
     def _add(self, route: Route, segments: tuple[Segment, ...]) -> None:
-        node = self._root
-        for segment in segments:
-            children, key = (node.literals, segment.text) if segment.kind is None else (node.branches, segment.kind)
-            node = children.setdefault(key, _Node())
+        node = self._node(segments)
         names = tuple(segment.text for segment in segments if segment.kind)
         for method in check_methods(route.methods):
-            if method in node.routes:
-                _check_free(node.routes[method][0], method, route)
+            other = node.routes[method][0] if method in node.routes else None
+            if isinstance(other, Route):
+                _check_free(other, method, route)
             node.routes[method] = (route, names)
         _add_head(node)
         self._methods.update(node.routes)
         if not names:
-            self._literal[route.path] = {method: Match(owner) for method, (owner, _) in node.routes.items()}
+            owners = ((method, owner) for method, (owner, _) in node.routes.items())
+            self._literal[route.path] = {method: Match(owner) for method, owner in owners if isinstance(owner, Route)}
+
+    def _add_folder(self, folder: StaticRoute) -> None:
+        """Where no function has a route, which is why functions come first."""
+        segments = parse_template(folder.path)
+        if any(segment.kind for segment in segments):
+            raise RouteError(f"path {folder.path!r} of static files cannot have parameters")
+        base = segments[:-1] if segments[-1].text == "" else segments
+        below = (*base, Segment("path", "file"))
+        taken = 0
+        for place in (below, base) if base else (below,):
+            routes = self._node(place).routes
+            for method in _FILE_METHODS:
+                other = routes.setdefault(method, (folder, ()))[0]
+                taken += isinstance(other, StaticRoute) and other is not folder
+        if taken:
+            raise RouteError(f"two folders of static files have the path {folder.path!r}")
+        self._methods.update(_FILE_METHODS)
+
+    def _node(self, segments: tuple[Segment, ...]) -> _Node:
+        node = self._root
+        for segment in segments:
+            children, key = (node.literals, segment.text) if segment.kind is None else (node.branches, segment.kind)
+            node = children.setdefault(key, _Node())
+        return node
 
 
 def decode_segments(path: str) -> list[str]:

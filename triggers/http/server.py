@@ -8,6 +8,7 @@ from socket import socket
 from typing import Self
 
 import anyio
+import anyio.to_thread
 from aiohttp import http_parser
 from aiohttp.streams import EMPTY_PAYLOAD
 from msgspec.structs import replace
@@ -21,12 +22,13 @@ from triggers.http.codec import no_route, refusal, to_answer, to_event
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
 from triggers.http.errors import ParserError, RefusedError
-from triggers.http.head import expects_continue, parse_head
+from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.listen import bind, port_of
 from triggers.http.retire import retire
-from triggers.http.routes import Match, RouteTable
+from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import HttpSettings, Route
 from triggers.http.stamps import Stamps
+from triggers.http.static import answer_file, redirect
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +157,11 @@ class HttpServer:
                         answer = refusal(refused)
                     if self.stale:
                         answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
-                    await connection.finish(answer)
+                    try:
+                        await connection.finish(answer)
+                    finally:
+                        if answer.content is not None:
+                            answer.content.close()
             except Exception:
                 log.exception("the http trigger failed on a request")
                 connection.fail()
@@ -165,7 +171,7 @@ class HttpServer:
         head = parse_head(message.method, message.path, message.version, message.headers.items())
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
-            return no_route(head.method, found)
+            return await self._without_function(head, found)
         body = b""
         if stream is not EMPTY_PAYLOAD:
             limit_bytes = found.route.max_body_bytes
@@ -180,6 +186,13 @@ class HttpServer:
             time=self._stamps.time(),
         )
         return await self._call(event, found.route)
+
+    async def _without_function(self, head: Head, found: StaticMatch | Allowed | None) -> Answer:
+        if not isinstance(found, StaticMatch):
+            return no_route(head.method, found)
+        if found.rest is None:
+            return redirect(head)
+        return await anyio.to_thread.run_sync(answer_file, found.route, found.rest, head)
 
     async def _call(self, event: Event, route: Route) -> Answer:
         self._calls += 1

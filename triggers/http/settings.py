@@ -1,8 +1,9 @@
 """What can be set about the http trigger: the listener with its limits, and one route."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 MIB = 1024 * 1024
 
@@ -11,6 +12,16 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "OPTIONS")
 """OPTIONS is answered by the trigger itself unless a route names it."""
+
+
+class StaticRoute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The files of `dir` are served below `path`, which has no parameters."""
+
+    path: str = ""
+    """Required, as is `dir`; the defaults let their absence be told once."""
+    dir: Path = Path()
+    max_age_s: Annotated[float, Meta(ge=0)] | None = None
+    """For how long a client may keep a file without asking again; None leaves it to the client."""
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +49,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     backlog: int = 1024
     drain_s: float = 30.0
     """How long requests in flight may take to finish once the server is told to end."""
+    static: tuple[StaticRoute, ...] = ()
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers.http.errors import RefusedError, RouteError
-from triggers.http.routes import Allowed, Match, RouteTable, decode_segments
+from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch, decode_segments
 from triggers.http.settings import Route
 from triggers.http.templates import KINDS, parse_template
 
@@ -19,6 +19,7 @@ def table(*short: str) -> RouteTable:
 
 def winner(routes: RouteTable, method: str, path: str) -> tuple[str, dict[str, Any]] | Allowed | None:
     found = routes.find(method, path)
+    assert not isinstance(found, StaticMatch)
     return (found.route.function, found.params) if isinstance(found, Match) else found
 
 
