@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import anyio
 import anyio.abc
@@ -35,11 +36,12 @@ from forklight.here import account_of
 from forklight.http import told
 from forklight.journal import Format, Journal
 from forklight.reload import Reloader, Serving, make_functions
-from forklight.state import State
+from forklight.state import State, keys_path
 from forklight.status import Status, function_statuses
 from forklight.stores import Stores, open_stores
+from forklight.systemd import Notifier
 from forklight.tally import Tally
-from forklight.triggers import Triggers, run_triggers
+from forklight.triggers import Outside, Triggers, run_triggers
 from forklight.versions import make_guest, remove_unused
 from forklight.watching import keep_reloading
 from sandbox import isolation
@@ -62,6 +64,9 @@ class Options(Struct, frozen=True, kw_only=True):
     ready: Callable[[int, int | None], None]
     load: Callable[[], Config]
     told: Callable[[Told], None]
+    given: socket | None = None
+    """A listening socket to use instead of `[http] listen`."""
+    notifier: Notifier
 
 
 class App:
@@ -121,6 +126,7 @@ async def serve(config: Config, state: State, options: Options) -> None:
         journal = Journal(options.render, 1, invocations=not options.quiet)
         async with anyio.create_task_group() as writing:
             writing.start_soon(journal.run)
+            writing.start_soon(options.notifier.keep_alive)
             account = account_of(config.user)
             async with (
                 open_stores(config.settings, state) as stores,
@@ -163,7 +169,8 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
     tally = Tally(parts.journal)
     has_terminal = os.isatty(0)
     async with contextlib.AsyncExitStack() as stack:
-        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally, dev=options.dev)
+        outside = Outside(given=options.given, keys=keys_path(parts.state.path))
+        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally, outside=outside, dev=options.dev)
         triggers = await stack.enter_async_context(running)
         reloading = await stack.enter_async_context(anyio.create_task_group())
         reloader, controls = _controls(parts, bus, triggers, tally, reloading)
@@ -172,11 +179,13 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
         admin_port = await _listen_admin(admin, config, stack)
         _settle_memory()
         options.ready(triggers.http.port, admin_port)
+        options.notifier.ready()
         if options.dev:
             reloader.start_soon(partial(keep_reloading, reloader, parts.state.path))
         while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
             reloader.start_soon(reloader.reload)
         reloader.stop()
+        options.notifier.stopping()
         parts.app.draining = True
         async with anyio.create_task_group() as draining:
             draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)

@@ -10,6 +10,7 @@ from forklight.dlq_command import dlq
 from forklight.init_command import init
 from forklight.install_command import install
 from forklight.invoke_command import invoke
+from forklight.keys_command import keys
 from forklight.problem import ConfigError
 from forklight.ps_command import logs, ps
 from forklight.reload_command import reload
@@ -60,3 +61,4 @@ cli.add_command(invoke)
 cli.add_command(send)
 cli.add_command(dlq)
 cli.add_command(timers)
+cli.add_command(keys)

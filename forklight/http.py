@@ -7,8 +7,8 @@ from msgspec import Meta, Struct
 
 from forklight.document import Node
 from forklight.problem import Problem
-from triggers.http import HttpSettings, ListenError, Route, RouteError, RouteTable, StaticRoute
-from triggers.http.listen import parse_listen
+from triggers.http import Cors, HttpSettings, ListenError, Route, RouteError, RouteTable, StaticRoute
+from triggers.http.listen import parse_listen, unix_path
 from triggers.http.settings import DEFAULT_METHODS, MIB
 from triggers.http.templates import check_methods, parse_template
 
@@ -22,6 +22,8 @@ class RouteSettings(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=0)] = MIB
     decode: Literal["json", "text", "bytes"] | None = None
     timeout_s: float | None = None
+    cors: Cors | None = None
+    auth: Literal["key"] | None = None
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -47,6 +49,8 @@ def routes_of(
                 max_body_bytes=one.max_body_bytes,
                 decode=one.decode,
                 timeout_s=one.timeout_s,
+                cors=one.cors,
+                auth=one.auth,
             )
             try:
                 RouteTable([*accepted, route])
@@ -63,9 +67,10 @@ def _place(root: Node, function: str, index: int) -> Node:
 
 
 def check_listen(settings: HttpSettings, root: Node, problems: list[Problem]) -> None:
-    """`[http] listen` must be an address."""
+    """`[http] listen` must be an address, or the path of a unix socket."""
     try:
-        parse_listen(settings.listen)
+        if unix_path(settings.listen) is None:
+            parse_listen(settings.listen)
     except ListenError as error:
         problems.append(root.at("http").at("listen").problem(str(error)))
 

@@ -5,6 +5,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import anyio
 import click
@@ -20,7 +21,9 @@ from forklight.http import told
 from forklight.installing import remove_unused
 from forklight.queue import BusUrl
 from forklight.state import open_state, state_path
+from forklight.systemd import Notifier, inherited_socket, told_address
 from triggers.http import HttpTriggerError
+from triggers.http.listen import unix_path
 
 _PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
@@ -28,7 +31,7 @@ _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000
 
 _path = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 _listen = click.option(
-    "--listen", metavar="HOST:PORT", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT."
+    "--listen", metavar="HOST:PORT|unix:PATH", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT."
 )
 _state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 
@@ -78,13 +81,16 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
     config = read()
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
+    given = _given()
     options = app.Options(
         render=partial(as_text, colour=sys.stdout.isatty()) if text else as_json,
         quiet=quiet,
         dev=dev,
-        ready=partial(_announce, config),
+        ready=partial(_announce, config, given),
         load=read,
         told=_tell,
+        given=given,
+        notifier=Notifier(os.environ, os.getpid()),
     )
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
         remove_unused(owned.path, {environment.path for environment in config.environments.values()})
@@ -99,6 +105,13 @@ def _tell(told: Told) -> None:
     """What became of a reload, on standard error; in red what is wrong, on a terminal."""
     for line in lines(told):
         click.echo(click.style(line, fg=None if told.ok else "red"), err=True)
+
+
+def _given() -> socket | None:
+    try:
+        return inherited_socket(os.environ, os.getpid())
+    except HttpTriggerError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _reason(error: Exception) -> str:
@@ -134,10 +147,8 @@ def _with_bus(config: Config) -> Config:
     return replace(config, settings=replace(config.settings, bus=replace(config.settings.bus, url=url)))
 
 
-def _announce(config: Config, port: int, admin_port: int | None) -> None:
+def _announce(config: Config, given: socket | None, port: int, admin_port: int | None) -> None:
     """Routes and a curl to paste, on standard error: standard output is the record of what functions write."""
-    host = config.settings.http.listen.rpartition(":")[0]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  compared, not listened on
     click.echo(f"Forklight serves {config.path}", err=True)
     served = _served(config)
     width = max((len(what) for what, _ in served), default=0)
@@ -146,7 +157,18 @@ def _announce(config: Config, port: int, admin_port: int | None) -> None:
     if admin_port is not None:
         click.echo(f"  health and metrics on port {admin_port}", err=True)
     if config.routes:
-        click.echo(f"Try: {_curl(config, f'http://{shown}:{port}')}", err=True)
+        listen = config.settings.http.listen if given is None else told_address(given)
+        click.echo(f"Try: {_curl(config, _base(listen, port))}", err=True)
+
+
+def _base(listen: str, port: int) -> str:
+    """What stands between `curl` and the path."""
+    path = unix_path(listen)
+    if path is not None:
+        return f"--unix-socket {path} http://localhost"
+    host = listen.rpartition(":")[0]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  compared, not listened on
+    return f"http://{shown}:{port}"
 
 
 def _served(config: Config) -> list[tuple[str, str]]:

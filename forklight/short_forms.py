@@ -33,6 +33,8 @@ def with_long_forms(function: Node, problems: list[Problem]) -> Node:
     for key, long_form in _LONG_FORMS.items():
         if key in keys:
             keys[key] = _tables(keys[key], long_form, problems)
+    if "http" in keys:
+        keys["http"] = _at(keys["http"], [_with_origins(table) for table in keys["http"].value])
     return Node(keys, function.file, function.key, function.line)
 
 
@@ -45,6 +47,20 @@ def _tables(written: Node, long_form: Callable[[str], dict[str, Any]], problems:
         except ValueError as error:
             problems.append(item.problem(str(error)))
     return Node(tables, written.file, written.key, written.line)
+
+
+def _with_origins(route: Node) -> Node:
+    """`cors = "*"` or a list of origins is a table of its `origins`."""
+    cors = route.value.get("cors") if isinstance(route.value, dict) else None
+    if not isinstance(cors, Node) or not isinstance(cors.value, str | list):
+        return route
+    origins = [cors] if isinstance(cors.value, str) else cors.value
+    table = _at(cors, {"origins": _at(cors, origins)})
+    return _at(route, route.value | {"cors": table})
+
+
+def _at(place: Node, value: Any) -> Node:
+    return Node(value, place.file, place.key, place.line)
 
 
 def _node(value: Any, place: Node) -> Node:

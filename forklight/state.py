@@ -2,6 +2,7 @@
 
     <state>/.gitignore  lock        the lock holds the pid of its owner
     <state>/key                     the random key of version hashes, readable by the owner only
+    <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
     <state>/versions/<version>/     snapshots of code, read-only
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
@@ -54,6 +55,11 @@ class State(Struct, frozen=True):
     def key(self) -> bytes:
         """32 random bytes, made with the directory."""
         return (self.path / "key").read_bytes()
+
+
+def keys_path(state: Path) -> Path:
+    """Where the keys of a state directory are; there may be none."""
+    return state / "keys"
 
 
 def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> Path:

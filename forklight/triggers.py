@@ -2,9 +2,12 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from socket import socket
 
 import anyio
 import anyio.abc
+from msgspec import Struct
 
 from bus.bus import Bus
 from bus.store import Facts, StoreError
@@ -15,6 +18,13 @@ from triggers.http import HttpServer, RouteTable
 from triggers.queue import QueueConsumer
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import TimerRunner
+
+
+class Outside(Struct, frozen=True, kw_only=True):
+    """What the http trigger has from outside the configuration: a listening socket, the file of keys."""
+
+    given: socket | None = None
+    keys: Path
 
 
 class Triggers:
@@ -69,7 +79,7 @@ class Triggers:
 
 @contextlib.asynccontextmanager
 async def run_triggers(
-    config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally, *, dev: bool = False
+    config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally, *, outside: Outside, dev: bool = False
 ) -> AsyncIterator[Triggers]:
     """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError.
 
@@ -81,6 +91,8 @@ async def run_triggers(
         config.settings.http,
         on_invocation=None if journal.is_quiet else journal.invocation,
         dev=dev,
+        given=outside.given,
+        keys=outside.keys,
     )
     timers = TimerRunner(bus, facts, config.timers, on_invocation=tally.fired)
 

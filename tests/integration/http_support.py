@@ -5,6 +5,7 @@ from asyncio import CancelledError, IncompleteReadError, StreamReader, StreamWri
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from socket import socket
 
 from bus.bus import Bus
@@ -92,13 +93,14 @@ async def running(
     given: socket | None = None,
     *,
     static: Sequence[StaticRoute] = (),
+    keys: Path | None = None,
     dev: bool = False,
 ) -> AsyncIterator[Running]:
     bus = Bus()
     functions = Functions(handle)
     bus.attach(functions)
     settings = settings or HttpSettings(listen="127.0.0.1:0", static=tuple(static))
-    server = HttpServer(bus, RouteTable(routes, settings.static), settings, given=given, dev=dev)
+    server = HttpServer(bus, RouteTable(routes, settings.static), settings, given=given, keys=keys, dev=dev)
     house = Running(server, functions)
     server.on_invocation = house.on_invocation
     async with server.run():

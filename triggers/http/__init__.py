@@ -1,14 +1,16 @@
 """The http trigger: requests become events, outcomes become answers. Read `server.py` first, then `codec.py`."""
 
-from triggers.http.errors import HttpTriggerError, ListenError, ParserError, RouteError
+from triggers.http.errors import HttpTriggerError, KeysError, ListenError, ParserError, RouteError
 from triggers.http.routes import RouteTable
 from triggers.http.server import HttpServer
-from triggers.http.settings import HttpSettings, Route, StaticRoute
+from triggers.http.settings import Cors, HttpSettings, Route, StaticRoute
 
 __all__ = [
+    "Cors",
     "HttpServer",
     "HttpSettings",
     "HttpTriggerError",
+    "KeysError",
     "ListenError",
     "ParserError",
     "Route",

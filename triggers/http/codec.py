@@ -41,7 +41,9 @@ _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
 
 
-def to_event(head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str) -> Event:
+def to_event(
+    head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str, scheme: str = "http"
+) -> Event:
     """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken."""
     headers = head.headers
     query_all = parse_query(head.query) if head.query else {}
@@ -55,6 +57,7 @@ def to_event(head: Head, match: Match, body: bytes, *, remote: str, invocation_i
         headers=headers,
         cookies=parse_cookies(headers["cookie"]) if "cookie" in headers else {},
         host=head.host,
+        scheme=scheme,
         remote=remote,
     )
     event = Event(
@@ -113,8 +116,8 @@ def to_answer(outcome: Outcome, invocation_id: str, *, dev: bool = False) -> Ans
 
 
 def refusal(refused: RefusedError) -> Answer:
-    """The answer to a request that never became an event. The last: where the next would begin is not to be trusted."""
-    return replace(problem(refused.status, refused.detail), last=True)
+    """The answer to a request that never became an event."""
+    return replace(problem(refused.status, refused.detail, headers=refused.headers), last=refused.last)
 
 
 def no_route(method: str, found: Allowed | None) -> Answer:

@@ -17,13 +17,21 @@ class RouteError(HttpTriggerError):
     """A route is malformed, or two routes claim the same requests."""
 
 
-class RefusedError(Exception):
-    """A request, and with it its connection, ends here with `status` (RFC 9110 §15); no function sees it.
+class KeysError(HttpTriggerError):
+    """The file of keys cannot be read."""
 
-    `detail` tells the client why.
+
+class RefusedError(Exception):
+    """A request ends here with `status` (RFC 9110 §15); no function sees it. `detail` tells the client why.
+
+    `last`: its connection ends too, because where the next request would begin is not to be trusted.
     """
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(
+        self, status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = (), last: bool = True
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.headers = headers
+        self.last = last

@@ -45,7 +45,7 @@ def parse_head(method: str, target: str, version: tuple[int, int], headers: Iter
     if not target.startswith("/") and target != "*":
         host, target = _split_absolute(target)
         joined["host"] = host
-    if not _is_host(host):
+    if not is_host(host):
         raise RefusedError(400, "the host is malformed")
     path, _, query = target.partition("?")
     return Head(method, path, query, host, joined)
@@ -106,7 +106,7 @@ def _split_absolute(target: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=256)
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 

@@ -4,6 +4,7 @@ import logging
 from asyncio import CancelledError, get_running_loop
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from socket import socket
 from typing import Self
 
@@ -21,9 +22,12 @@ from triggers.http.body import check_announced
 from triggers.http.codec import no_route, refusal, to_answer, to_event
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
+from triggers.http.cors import across, preflight, requested_method
 from triggers.http.errors import ParserError, RefusedError
 from triggers.http.head import Head, expects_continue, parse_head
-from triggers.http.listen import bind, port_of
+from triggers.http.keys import Keys
+from triggers.http.listen import bind, identity_of, port_of, unix_path
+from triggers.http.proxies import Proxies
 from triggers.http.retire import retire
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import HttpSettings, Route
@@ -58,9 +62,12 @@ class HttpServer:
         *,
         on_invocation: OnInvocation | None = None,
         given: socket | None = None,
+        keys: Path | None = None,
         dev: bool = False,
     ) -> None:
-        """`given` is a listening socket, inherited or unix, to use instead of `settings.listen`.
+        """`keys` is the file of keys for routes that want one; it may come, change and go.
+
+        `given` is a listening socket, inherited or unix, to use instead of `settings.listen`.
 
         `dev`: tracebacks and messages of exceptions reach clients.
         """
@@ -71,6 +78,8 @@ class HttpServer:
         self._bus = bus
         self._settings = settings
         self._given = given
+        self._keys = Keys(keys)
+        self._proxies = Proxies(settings.trusted_proxies) if settings.trusted_proxies else None
         self._dev = dev
         self._stamps = Stamps()
         self._calls = 0
@@ -86,6 +95,8 @@ class HttpServer:
             self._settings, lambda: Connection(self._connections, self._start, loop=loop), self._given
         )
         self.port = port_of(self._listener)
+        path = unix_path(self._settings.listen) if self._given is None else None
+        made = identity_of(path)
         async with anyio.create_task_group() as self._tasks:
             self._sweep()
             try:
@@ -95,6 +106,8 @@ class HttpServer:
                 with anyio.CancelScope(shield=True):
                     await self.drain(0)
                 self._timer.cancel()
+                if path is not None and identity_of(path) == made:  # not that of a successor
+                    path.unlink(missing_ok=True)
 
     @property
     def connections(self) -> int:
@@ -125,8 +138,12 @@ class HttpServer:
         await self._connections.wait_empty()
 
     async def _stop_listening(self) -> None:
-        if self._listener.is_serving():
+        if not self._listener.is_serving():
+            return
+        if self._given is None:
             await retire(self._listener)
+        else:  # whoever gave it goes on listening: what has not been accepted is for whom it is given to next
+            self._listener.close()
 
     async def _wait_no_calls(self) -> None:
         while self._calls:
@@ -169,30 +186,50 @@ class HttpServer:
     async def _answer(self, connection: Connection) -> Answer:
         message, stream = await connection.next_request()
         head = parse_head(message.method, message.path, message.version, message.headers.items())
+        remote, scheme = connection.remote, "http"
+        if self._proxies is not None:
+            remote, scheme, head = self._proxies.origin(remote, head)
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
             return await self._without_function(head, found)
-        body = b""
-        if stream is not EMPTY_PAYLOAD:
-            limit_bytes = found.route.max_body_bytes
-            check_announced(head, limit_bytes)
-            body = await connection.read_body(stream, limit_bytes, asked=expects_continue(head.headers))
-        event = to_event(
-            head,
-            found,
-            body,
-            remote=connection.remote,
-            invocation_id=self._stamps.invocation_id(),
-            time=self._stamps.time(),
-        )
-        return await self._call(event, found.route)
+        route = found.route
+        if route.cors is not None and (answer := self._preflight(head)) is not None:
+            return answer
+        try:
+            if route.auth is not None:
+                head = self._keys.admit(head)
+            body = b""
+            if stream is not EMPTY_PAYLOAD:
+                check_announced(head, route.max_body_bytes)
+                body = await connection.read_body(stream, route.max_body_bytes, asked=expects_continue(head.headers))
+            event = to_event(
+                head,
+                found,
+                body,
+                remote=remote,
+                scheme=scheme,
+                invocation_id=self._stamps.invocation_id(),
+                time=self._stamps.time(),
+            )
+            answer = await self._call(event, route)
+        except RefusedError as refused:
+            answer = refusal(refused)
+        return answer if route.cors is None else across(answer, head, route.cors)
 
     async def _without_function(self, head: Head, found: StaticMatch | Allowed | None) -> Answer:
         if not isinstance(found, StaticMatch):
-            return no_route(head.method, found)
+            return self._preflight(head) or no_route(head.method, found)
         if found.rest is None:
             return redirect(head)
         return await anyio.to_thread.run_sync(answer_file, found.route, found.rest, head)
+
+    def _preflight(self, head: Head) -> Answer | None:
+        """The answer to a browser that asks what it may send; None: it does not, or of a route without CORS."""
+        method = requested_method(head)
+        wanted = self.routes.find(method, head.path) if method is not None else None
+        if isinstance(wanted, Match) and wanted.route.cors is not None:
+            return preflight(head, wanted.route, wanted.route.cors)
+        return None
 
     async def _call(self, event: Event, route: Route) -> Answer:
         self._calls += 1

@@ -1,17 +1,55 @@
 """What can be set about the http trigger: the listener with its limits, and one route."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from triggers.http.networks import Network
+
 MIB = 1024 * 1024
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """What a route may name. CONNECT and TRACE are for proxies and are never a function's."""
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "OPTIONS")
 """OPTIONS is answered by the trigger itself unless a route names it."""
+
+
+class Cors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pages of which other origins a browser may let see a route's answers."""
+
+    origins: tuple[str, ...] = ()
+    """`https://app.example`, as browsers write them, or `*`: any, but without the client's cookies."""
+    methods: tuple[str, ...] = ()
+    """None: those of the route."""
+    headers: tuple[str, ...] | None = None
+    """Of requests, beyond what any page may send; None: all that a browser asks for."""
+    expose: tuple[str, ...] = ()
+    """Headers of answers that a page may see, beyond the harmless ones."""
+    credentials: bool = False
+    """Whether cookies and client certificates may come along."""
+    max_age_s: Annotated[float, Meta(ge=0)] = 600.0
+    """How long a browser need not ask again."""
+
+    def __post_init__(self) -> None:
+        if not self.origins:
+            raise ValueError('origins is missing: write origins = ["https://app.example"]')
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f'"{origin}" is no origin: write scheme and host, such as "https://app.example"')
+        if self.credentials and "*" in self.origins:
+            raise ValueError('credentials cannot go with the origin "*", which browsers refuse: name the origins')
+        for method in self.methods:
+            if method not in METHODS:
+                raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
+        for name in (*(self.headers or ()), *self.expose):
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f'"{name}" is no name of a header')
 
 
 class StaticRoute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +66,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The listener. Deadlines are kept by one sweep, so each may be late by up to a second, never early."""
 
     listen: str = "127.0.0.1:8080"
-    """`host:port` or `[v6 address]:port`; port 0 takes any free one."""
+    """`host:port` or `[v6 address]:port`, port 0 takes any free one; or `unix:/path`."""
     header_timeout_s: float = 10.0
     """From accepting a connection to its first byte, and from a request's first byte to the end of its headers."""
     body_timeout_s: float = 30.0
@@ -49,6 +87,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     backlog: int = 1024
     drain_s: float = 30.0
     """How long requests in flight may take to finish once the server is told to end."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose X-Forwarded headers are believed."""
     static: tuple[StaticRoute, ...] = ()
 
 
@@ -62,3 +102,6 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decode: Literal["json", "text", "bytes"] | None = None
     timeout_s: float | None = None
     """How long the client waits at most, after which it gets 504; None leaves it to the function's own timeout."""
+    cors: Cors | None = None
+    auth: Literal["key"] | None = None
+    """`key`: only requests that bring one of the keys of `keys.py` become events."""

@@ -7,7 +7,7 @@ import pytest
 from forklight.config import load
 from forklight.http import told
 from forklight.problem import ConfigError
-from triggers.http import Route
+from triggers.http import Cors, Route
 from triggers.http.settings import DEFAULT_METHODS, MIB
 
 HANDLER = 'handler = "f:h"\n'
@@ -53,6 +53,38 @@ path = "/"
     )
 
 
+def test_cors_is_said_in_three_ways(tmp_path: Path) -> None:
+    one, two, three = (f"[[functions.f.http]]\npath = '/{name}'\n" for name in "abc")
+    toml = f"""[functions.f]
+{HANDLER}
+{one}cors = "*"
+{two}cors = ["https://a.example", "https://b.example:8443"]
+auth = "key"
+{three}[functions.f.http.cors]
+origins = ["https://a.example"]
+methods = ["GET"]
+headers = []
+expose = ["x-total"]
+credentials = true
+max_age = "1h"
+"""
+    assert [(route.cors, route.auth) for route in _routes(tmp_path, toml)] == [
+        (Cors(origins=("*",)), None),
+        (Cors(origins=("https://a.example", "https://b.example:8443")), "key"),
+        (
+            Cors(
+                origins=("https://a.example",),
+                methods=("GET",),
+                headers=(),
+                expose=("x-total",),
+                credentials=True,
+                max_age_s=3600.0,
+            ),
+            None,
+        ),
+    ]
+
+
 def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
     (tmp_path / "hello.py").write_text("def handler(event): ...\n")
     assert load(tmp_path / "hello.py", {}).routes == (Route(function="hello", path="/"),)
@@ -75,7 +107,25 @@ def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
         ),
         ('[[functions.f.http]]\npath = "/x"\ndecode = "xml"', "5 functions.f.http[0].decode", '"xml"'),
         ('[http]\nlisten = "8080"', "4 http.listen", "host:port"),
+        ('[http]\nlisten = "unix:x.sock"', "4 http.listen", "absolute path"),
+        ('[http]\nlisten = "unix:/' + "x" * 108 + '"', "4 http.listen", "107 bytes"),
         ('[http]\nlistn = "127.0.0.1:80"', "4 http.listn", "did you mean 'listen'?"),
+        ('[[functions.f.http]]\npath = "/x"\nauth = "basic"', "5 functions.f.http[0].auth", '"key"'),
+        ('[[functions.f.http]]\npath = "/x"\ncors = true', "5 functions.f.http[0].cors", "must be a table"),
+        ('[[functions.f.http]]\npath = "/x"\ncors = []', "5 functions.f.http[0].cors", "origins is missing"),
+        ('[[functions.f.http]]\npath = "/x"\ncors = "app.example"', "5 functions.f.http[0].cors", "is no origin"),
+        ('[[functions.f.http]]\npath = "/x"\ncors = "https://a.b/"', "5 functions.f.http[0].cors", "is no origin"),
+        (
+            '[[functions.f.http]]\npath = "/x"\ncors = { origins = ["*"], credentials = true }',
+            "5 functions.f.http[0].cors",
+            'credentials cannot go with the origin "*"',
+        ),
+        (
+            '[[functions.f.http]]\npath = "/x"\ncors = { origins = ["*"], origin = "x" }',
+            "5 functions.f.http[0].cors.origin",
+            "did you mean 'origins'?",
+        ),
+        ('[http]\ntrusted_proxies = ["10.0.0.1/8"]', "4 http.trusted_proxies[0]", "is no network"),
         ('[[http.static]]\ndir = "."', "3 http.static[0]", 'path is missing: write path = "/assets"'),
         ('[[http.static]]\npath = "/a"', "3 http.static[0]", 'dir is missing: write dir = "public"'),
         ('[[http.static]]\npath = "/a"\ndir = "none"', "5 http.static[0].dir", "there is no directory"),

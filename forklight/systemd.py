@@ -1,0 +1,83 @@
+"""What a service manager hands over and wants to be told: the protocols of sd_listen_fds(3) and sd_notify(3)."""
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+
+import anyio
+
+from triggers.http import ListenError
+
+_FIRST_FD = 3
+_LATE = 2
+"""The watchdog is told twice as often as it demands (sd_watchdog_enabled(3))."""
+
+
+def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
+    """The listening socket that systemd opened for the process `pid`, this one; None: there is none.
+
+    Raises ListenError for several, and for what is no listening stream socket.
+    """
+    if environ.get("LISTEN_PID") != str(pid):
+        return None
+    count = environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise ListenError(f"LISTEN_FDS is {count!r}: one socket can be used, so leave one ListenStream= in the unit")
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(_FIRST_FD).st_mode)
+    except OSError:
+        is_socket = False
+    if not is_socket:
+        raise ListenError(f"LISTEN_FDS promises a socket, but the descriptor {_FIRST_FD} is none")
+    found = socket.socket(fileno=_FIRST_FD)
+    found.set_inheritable(False)
+    if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        found.detach()
+        raise ListenError("the inherited socket does not listen for streams: write ListenStream= and Accept=no")
+    return found
+
+
+def told_address(given: socket.socket) -> str:
+    """As `[http] listen` has it."""
+    name = given.getsockname()
+    if given.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if given.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+class Notifier:
+    """Tells the service manager how the server is; where there is none, nothing happens."""
+
+    def __init__(self, environ: Mapping[str, str], pid: int) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        is_ours = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
+        limit_us = environ.get("WATCHDOG_USEC", "") if is_ours else ""
+        self._period_s = int(limit_us) / 1e6 / _LATE if limit_us.isascii() and limit_us.isdigit() else 0.0
+
+    def ready(self) -> None:
+        """Everything runs."""
+        self._tell("READY=1")
+
+    def stopping(self) -> None:
+        """A drain has begun."""
+        self._tell("STOPPING=1")
+
+    async def keep_alive(self) -> None:
+        """Say now and then that the event loop turns, if the service manager wants to know."""
+        while self._address and self._period_s > 0:
+            self._tell("WATCHDOG=1")
+            await anyio.sleep(self._period_s)
+
+    def _tell(self, state: str) -> None:
+        """A service manager that is gone, or does not listen, is no reason to fail."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.setblocking(False)
+            try:
+                sender.sendto(state.encode(), address)
+            except OSError:
+                return

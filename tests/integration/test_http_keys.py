@@ -1,0 +1,120 @@
+"""Routes that want a key: who gets in, that the function never sees the key, and that revoking takes effect."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.integration.http_support import Reply, Running, request, running
+from triggers.http import Cors, KeysError, Route
+from triggers.http.errors import RefusedError
+from triggers.http.head import Head
+from triggers.http.keys import Key, Keys, digest, new_key, read_keys, sent_key
+
+ROUTES = (
+    Route(function="f", path="/x", auth="key", cors=Cors(origins=("*",))),
+    Route(function="f", path="/open"),
+)
+
+
+def write(path: Path, **keys: str) -> None:
+    known = {name: Key(sha256=digest(key), created="2026-11-23T19:06:00Z") for name, key in keys.items()}
+    new = path.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(known))
+    new.rename(path)
+
+
+async def ask(house: Running, headers: str = "", target: str = "/x", body: bytes = b"") -> Reply:
+    async with house.connect() as client:
+        client.writer.write(request(target, "POST", headers, body))
+        return await client.reply()
+
+
+async def test_a_key_lets_in_and_is_not_handed_on(tmp_path: Path) -> None:
+    key = new_key()
+    write(tmp_path / "keys", other=new_key(), alice=key)
+    async with running(routes=ROUTES, keys=tmp_path / "keys") as house:
+        for headers in (
+            f"Authorization: Bearer {key}\r\n",
+            f"authorization: bearer  {key}\r\n",
+            f"X-Api-Key: {key}\r\n",
+        ):
+            assert (await ask(house, headers + "X-Other: 1\r\n", body=b"hi")).body == b"hi"
+        for event in house.functions.events:
+            assert event.http is not None
+            assert event.http.headers == {"host": "here", "x-other": "1", "content-length": "2"}
+            assert key not in repr(event)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic YTpi\r\n", "X-Api-Key: \r\n", "X-Api-Key: é\r\n"],
+)
+async def test_without_it_nobody_gets_in(tmp_path: Path, headers: str) -> None:
+    write(tmp_path / "keys", alice=new_key())
+    async with running(routes=ROUTES, keys=tmp_path / "keys") as house:
+        reply = await ask(house, headers)
+        assert (reply.status, reply["content-type"]) == (401, "application/problem+json")
+        assert reply["www-authenticate"] == 'Bearer realm="forklight"'
+        assert reply["access-control-allow-origin"] == "*"
+        assert house.functions.events == []
+
+
+async def test_a_connection_goes_on_after_a_refusal(tmp_path: Path) -> None:
+    async with running(routes=ROUTES) as house, house.connect() as client:
+        client.writer.write(request("/x") + request("/open"))
+        assert [(await client.reply()).status for _ in range(2)] == [401, 200]
+
+
+async def test_a_preflight_brings_no_key(tmp_path: Path) -> None:
+    async with running(routes=ROUTES, keys=tmp_path / "keys") as house, house.connect() as client:
+        preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
+        client.writer.write(request("/x", "OPTIONS", preflight))
+        assert (await client.reply()).status == 204
+
+
+def bring(key: str) -> Head:
+    return Head("GET", "/", "", "here", {"x-api-key": key})
+
+
+def admits(keys: Keys, key: str) -> bool:
+    try:
+        return keys.admit(bring(key)).headers == {}
+    except RefusedError:
+        return False
+
+
+def test_what_changes_counts_a_second_later(tmp_path: Path) -> None:
+    path, now_s, old, new = tmp_path / "keys", [0.0], new_key(), new_key()
+    keys = Keys(path, lambda: now_s[0])
+    assert not admits(keys, old)
+    for known, admitted in (
+        ({"a": old}, (True, False)),
+        ({"a": old, "b": new}, (True, True)),
+        ({"b": new}, (False, True)),
+        ({}, (False, False)),
+    ):
+        write(path, **known)
+        now_s[0] += 1.0
+        assert (admits(keys, old), admits(keys, new)) == admitted
+
+
+def test_a_file_that_is_gone_or_broken_admits_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, now_s, key = tmp_path / "keys", [0.0], new_key()
+    keys = Keys(path, lambda: now_s[0])
+    for text in (None, "{", '{"a": {"sha256": 1}}'):
+        write(path, a=key)
+        now_s[0] += 1.0
+        assert admits(keys, key)
+        path.unlink() if text is None else path.write_text(text)
+        now_s[0] += 1.0
+        assert not admits(keys, key)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["no key is admitted"] * 2
+    with pytest.raises(KeysError, match="no file of keys"):
+        read_keys(path)
+
+
+def test_of_two_keys_that_of_authorization_counts() -> None:
+    assert sent_key({"authorization": "Bearer a", "x-api-key": "b"}) == "a"
+    assert sent_key({"authorization": "Basic a", "x-api-key": "b"}) == "b"
+    assert len({new_key() for _ in range(100)}) == 100

@@ -1,0 +1,65 @@
+"""Cross-origin requests (Fetch standard, "CORS protocol"): what a browser may show to pages of other origins. Pure.
+
+It protects no server: only browsers heed it.
+"""
+
+from msgspec.structs import replace
+
+from triggers.http.answers import Answer
+from triggers.http.head import Head
+from triggers.http.settings import Cors, Route
+
+_Headers = tuple[tuple[str, str], ...]
+
+
+def requested_method(head: Head) -> str | None:
+    """Which method a preflight asks about; None: this is no preflight."""
+    if head.method != "OPTIONS" or "origin" not in head.headers:
+        return None
+    return head.headers.get("access-control-request-method")
+
+
+def preflight(head: Head, route: Route, cors: Cors) -> Answer:
+    """204, with which the browser goes on if the origin is one of the route's."""
+    vary = _vary(cors, "access-control-request-headers" if cors.headers is None else "")
+    origin = _allowed_origin(head, cors)
+    if origin is None:
+        return Answer(204, vary)
+    asked = head.headers.get("access-control-request-headers", "")
+    headers = asked if cors.headers is None else ", ".join(cors.headers)
+    said = {
+        "access-control-allow-methods": ", ".join(cors.methods or route.methods),
+        "access-control-allow-headers": headers,
+        "access-control-max-age": str(int(cors.max_age_s)),
+    }
+    return Answer(204, (*_allowing(origin, cors), *((name, text) for name, text in said.items() if text), *vary))
+
+
+def across(answer: Answer, head: Head, cors: Cors) -> Answer:
+    """The answer with what a browser needs to show it; what the handler said about that gives way to the route's."""
+    headers = tuple(header for header in answer.headers if not header[0].lower().startswith("access-control-"))
+    origin = _allowed_origin(head, cors)
+    if origin is not None:
+        headers += _allowing(origin, cors)
+        if cors.expose:
+            headers += (("access-control-expose-headers", ", ".join(cors.expose)),)
+    return replace(answer, headers=headers + _vary(cors))
+
+
+def _allowed_origin(head: Head, cors: Cors) -> str | None:
+    """The one to allow: the request's own, or `*`."""
+    if "*" in cors.origins:
+        return "*"
+    origin = head.headers.get("origin")
+    return origin if origin in cors.origins else None
+
+
+def _allowing(origin: str, cors: Cors) -> _Headers:
+    allowed = (("access-control-allow-origin", origin),)
+    return (*allowed, ("access-control-allow-credentials", "true")) if cors.credentials else allowed
+
+
+def _vary(cors: Cors, *more: str) -> _Headers:
+    """Also where the origin is not allowed, or absent: a cache must not give that answer to one that is."""
+    names = [*([] if "*" in cors.origins else ["origin"]), *filter(None, more)]
+    return (("vary", ", ".join(names)),) if names else ()
