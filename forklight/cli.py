@@ -17,6 +17,7 @@ from forklight.reload_command import reload
 from forklight.send_command import send
 from forklight.serve_command import dev, serve
 from forklight.state import StateError
+from forklight.systemd_command import systemd
 from forklight.timers_command import timers
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -62,3 +63,4 @@ cli.add_command(send)
 cli.add_command(dlq)
 cli.add_command(timers)
 cli.add_command(keys)
+cli.add_command(systemd)

@@ -1,0 +1,120 @@
+"""What stands in the systemd units of a server. Pure.
+
+The unit keeps from the server, and so from its functions, what neither needs: other users' files, devices, the kernel's
+settings, every privilege. What they do need is left open, and says so beside it.
+"""
+
+from math import ceil
+from pathlib import Path
+
+from msgspec import Struct
+
+_KILLED_AFTER_S = 10
+"""Beyond what a drain may take: the triggers', and then the dispatcher's."""
+
+_SERVICE = """\
+[Unit]
+Description=Forklight functions of {what}
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+ExecStart={command}
+User={user}
+StateDirectory={name}
+StateDirectoryMode=0700
+RuntimeDirectory={name}
+RuntimeDirectoryPreserve=restart
+Restart=on-failure
+RestartSec=1
+WatchdogSec=30
+KillMode=mixed
+TimeoutStopSec={stop_s}
+# One function over its memory is no reason to stop the others.
+OOMPolicy=continue
+LimitNOFILE=65536
+UMask=0077
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome={home}
+PrivateTmp={tmp}
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+# Left open: namespaces, of which boxes are made; memory that is written and executed, as compilers of libraries do.
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SOCKET = """\
+[Unit]
+Description=Where {name}.service listens
+
+[Socket]
+ListenStream={stream}
+{mode}Backlog=1024
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+class Unit(Struct, frozen=True, kw_only=True):
+    """One server. `reads` are the folders and files that it must see, `listen` is as in `[http]`."""
+
+    name: str
+    user: str
+    command: tuple[str, ...]
+    reads: tuple[Path, ...]
+    listen: str
+    drain_s: float
+
+
+def service_unit(unit: Unit) -> str:
+    """`NAME.service`."""
+    return _SERVICE.format(
+        what=_literal(str(unit.reads[0])),
+        command=" ".join(map(_word, unit.command)),
+        user=unit.user,
+        name=unit.name,
+        stop_s=ceil(2 * unit.drain_s) + _KILLED_AFTER_S,
+        home="read-only" if _reads_below(unit, "/home", "/root", "/run/user") else "yes",
+        tmp="no" if _reads_below(unit, "/tmp", "/var/tmp") else "yes",  # noqa: S108  named, not used
+    )
+
+
+def socket_unit(unit: Unit) -> str:
+    """`NAME.socket`, which systemd takes for that of `NAME.service`."""
+    path = unit.listen.removeprefix("unix:")
+    if path == unit.listen:
+        return _SOCKET.format(name=unit.name, stream=unit.listen, mode="")
+    return _SOCKET.format(name=unit.name, stream=_literal(path), mode="SocketMode=0660\n")
+
+
+def _reads_below(unit: Unit, *folders: str) -> bool:
+    return any(path.is_relative_to(folder) for path in unit.reads for folder in folders)
+
+
+def _word(text: str) -> str:
+    """One argument of ExecStart= (systemd.service(5), "Command lines"); dollar signs begin variables there."""
+    escaped = _literal(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{escaped}"' if any(mark in escaped for mark in " \t'\";\\") else escaped
+
+
+def _literal(text: str) -> str:
+    """Percent signs begin specifiers (systemd.unit(5))."""
+    return text.replace("%", "%%")

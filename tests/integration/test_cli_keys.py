@@ -1,0 +1,80 @@
+"""`forklight keys` and `forklight systemd` as processes."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from triggers.http.keys import digest, read_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+TOML = '[functions.f]\nhandler = "f:handler"\n'
+
+
+def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "forklight", *arguments]
+    environ = ENVIRON | {"FORKLIGHT_STATE": str(folder / "state")}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.mark.ordinary_user
+def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
+    made = run(tmp_path, "keys", "create", "alice")
+    assert (made.returncode, made.stderr) == (0, "It is not shown again. Send it as  Authorization: Bearer KEY\n")
+    file = tmp_path / "state" / "keys"
+    assert read_keys(file)["alice"].sha256 == digest(made.stdout.strip())
+    assert made.stdout.strip() not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (tmp_path / "state" / ".gitignore").read_text() == "*\n"
+    also = json.loads(run(tmp_path, "keys", "create", "bob", "--json").stdout)
+    assert (also["name"], digest(also["key"])) == ("bob", read_keys(file)["bob"].sha256)
+    listed = run(tmp_path, "keys", "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["NAME", "alice", "bob"]
+    assert [one["name"] for one in json.loads(run(tmp_path, "keys", "list", "--json").stdout)] == ["alice", "bob"]
+    assert run(tmp_path, "keys", "revoke", "alice").stdout == "revoked alice\n"
+    assert list(read_keys(file)) == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("create", "bob"), 1, "Error: there is a key 'bob' already: revoke it first, or choose another name\n"),
+        (("revoke", "bop"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
+        (("create", "a b"), 2, "Error: 'a b' is no name: up to 63 letters, digits, and . _ @ - after the first\n"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
+    run(tmp_path, "keys", "create", "bob")
+    done = run(tmp_path, "keys", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.endswith(said)
+
+
+def test_a_broken_file_of_keys_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "keys").write_text("{")
+    for arguments in (("list",), ("create", "a"), ("revoke", "a")):
+        done = run(tmp_path, "keys", *arguments)
+        assert done.returncode == 1
+        assert "is no file of keys" in done.stderr
+    assert (tmp_path / "state" / "keys").read_text() == "{"
+
+
+def test_units_of_an_application(tmp_path: Path) -> None:
+    (tmp_path / "forklight.toml").write_text(TOML + '[http]\nlisten = "unix:/run/shop.sock"\n')
+    (tmp_path / "f.py").write_text("def handler(event): ...\n")
+    service = run(tmp_path, "systemd", "--name", "shop", "--user", "keeper")
+    assert service.returncode == 0
+    assert "User=keeper\nStateDirectory=shop\n" in service.stdout
+    assert f" serve {tmp_path}/forklight.toml --log-format json\n" in service.stdout
+    assert "ListenStream=/run/shop.sock\n" in run(tmp_path, "systemd", "--socket").stdout
+    (tmp_path / "forklight.toml").write_text(TOML + '[http]\nlisten = "localhost:80"\n')
+    for arguments, word in ((("--socket",), "'localhost' is a name"), (("--name", "a/b"), "no name of a unit")):
+        done = run(tmp_path, "systemd", *arguments)
+        assert done.returncode == 2
+        assert word in done.stderr
