@@ -1,0 +1,52 @@
+"""The example dashboard of docs/ asks for what a scrape gives, by the names and labels that it has there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+METRICS = Path(__file__).resolve().parents[3] / "forklight/metrics.py"
+DASHBOARD = Path(__file__).resolve().parents[3] / "docs/grafana.json"
+
+_FAMILY = re.compile(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"')
+_HISTOGRAM = re.compile(r'_histogram\(\s*"(\w+)"')
+_BY = re.compile(r"by \(([^)]*)\)|\{(\w+)=~|\{\{(\w+)\}\}")
+
+
+def exported() -> set[str]:
+    """Every name that a scrape may have, suffixes included."""
+    source = METRICS.read_text()
+    suffixes = {"Counter": ("_total",), "Gauge": ("",)}
+    names = {name + suffix for kind, name in _FAMILY.findall(source) for suffix in suffixes[kind]}
+    return names | {name + suffix for name in _HISTOGRAM.findall(source) for suffix in ("_bucket", "_sum", "_count")}
+
+
+EXPRESSIONS = [
+    (panel["title"], target["expr"], target["legendFormat"])
+    for panel in json.loads(DASHBOARD.read_text())["panels"]
+    for target in panel["targets"]
+]
+
+
+@pytest.mark.parametrize(("title", "expression", "legend"), EXPRESSIONS)
+def test_a_panel_asks_for_metrics_that_exist(title: str, expression: str, legend: str) -> None:
+    [name] = re.findall(r"forklight_\w+", expression)
+    assert name in exported(), title
+    source = METRICS.read_text()
+    labels = {label for found in _BY.findall(expression + legend) for part in found for label in part.split(", ")}
+    for label in labels - {"", "le"}:
+        assert f'"{label}"' in source, title
+
+
+def test_every_metric_has_a_panel() -> None:
+    asked = {name for _, expression, _ in EXPRESSIONS for name in re.findall(r"forklight_\w+", expression)}
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported()} == {
+        name.removesuffix("_bucket") for name in asked
+    }
+
+
+def test_panels_do_not_overlap() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+    assert len({panel["id"] for panel in panels}) == len(panels)
