@@ -156,7 +156,7 @@ class Reloader:
             await triggers.keep_only(before.queues, 0)
             raise
         change.switch()
-        triggers.http.routes = RouteTable(config.routes)
+        triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
         self._serving.on_switch(config)
         self.config = config
         await triggers.keep_only(config.queues, config.settings.http.drain_s)

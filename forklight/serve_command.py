@@ -20,9 +20,10 @@ from forklight.formats import as_json, as_text
 from forklight.http import told
 from forklight.installing import remove_unused
 from forklight.queue import BusUrl
-from forklight.state import open_state, state_path
+from forklight.state import State, keys_path, open_state, state_path
 from forklight.systemd import Notifier, inherited_socket, told_address
 from triggers.http import HttpTriggerError
+from triggers.http.keys import read_keys
 from triggers.http.listen import unix_path
 
 _PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
@@ -95,6 +96,7 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
         remove_unused(owned.path, {environment.path for environment in config.environments.values()})
         try:
+            _warn_of_no_key(config, owned)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
@@ -105,6 +107,13 @@ def _tell(told: Told) -> None:
     """What became of a reload, on standard error; in red what is wrong, on a terminal."""
     for line in lines(told):
         click.echo(click.style(line, fg=None if told.ok else "red"), err=True)
+
+
+def _warn_of_no_key(config: Config, state: State) -> None:
+    """Raises KeysError."""
+    guarded = [told(route) for route in config.routes if route.auth is not None]
+    if guarded and not read_keys(keys_path(state.path)):
+        click.echo(f"warning: there is no key yet for {guarded[0]}: forklight keys create NAME makes one", err=True)
 
 
 def _given() -> socket | None:
@@ -172,10 +181,11 @@ def _base(listen: str, port: int) -> str:
 
 
 def _served(config: Config) -> list[tuple[str, str]]:
-    """What makes events of which function: routes, queues, timers."""
+    """What makes events of which function: routes, queues, timers; and folders of files."""
     own = [trigger for trigger in config.queues if trigger.queue != inbox(trigger.function)]
     return [
         *((told(route), route.function) for route in config.routes),
+        *((one.path, f"files of {one.dir}") for one in config.settings.http.static),
         *((f"queue {queue.told(trigger)}", trigger.function) for trigger in own),
         *((f"timer {timer.schedule.text}", timer.function) for timer in config.timers),
     ]

@@ -37,7 +37,12 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
         name=_checked(name),
         user=user,
         command=(*_forklight(), "serve", str(config.path), "--log-format", "json"),
-        reads=(config.path, Path(sys.prefix), *(function.code for function in config.functions.values())),
+        reads=(
+            config.path,
+            Path(sys.prefix),
+            *(function.code for function in config.functions.values()),
+            *(one.dir.resolve() for one in config.settings.http.static),
+        ),
         listen=str(config.settings.http.listen),
         drain_s=config.settings.http.drain_s,
     )

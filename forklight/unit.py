@@ -21,11 +21,12 @@ Wants=network-online.target
 [Service]
 Type=notify
 ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
 User={user}
 StateDirectory={name}
 StateDirectoryMode=0700
 RuntimeDirectory={name}
-RuntimeDirectoryPreserve=restart
+RuntimeDirectoryPreserve=yes
 Restart=on-failure
 RestartSec=1
 WatchdogSec=30
@@ -102,7 +103,7 @@ def socket_unit(unit: Unit) -> str:
     path = unit.listen.removeprefix("unix:")
     if path == unit.listen:
         return _SOCKET.format(name=unit.name, stream=unit.listen, mode="")
-    return _SOCKET.format(name=unit.name, stream=_literal(path), mode="SocketMode=0660\n")
+    return _SOCKET.format(name=unit.name, stream=_literal(path), mode=f"SocketMode=0660\nSocketUser={unit.user}\n")
 
 
 def _reads_below(unit: Unit, *folders: str) -> bool:

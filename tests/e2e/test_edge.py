@@ -51,6 +51,8 @@ async def test_files_keys_and_a_proxy() -> None:
                 "a.example",
             )
 
+            assert "warning: there is no key yet for /guarded: forklight keys create NAME makes one\n" in server.said
+            assert "files of public\n" in "".join(server.said)
             assert (await server.get("/guarded")).status == 401
             key = (await server.run("keys", "create", "alice")).stdout.strip()
             bearer = {"Authorization": f"Bearer {key}"}

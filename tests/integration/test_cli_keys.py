@@ -78,3 +78,10 @@ def test_units_of_an_application(tmp_path: Path) -> None:
         done = run(tmp_path, "systemd", *arguments)
         assert done.returncode == 2
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["systemd"]], ids=" ".join
+)
+def test_every_help_has_examples(tmp_path: Path, command: list[str]) -> None:
+    assert "Examples:\n    forklight " in run(tmp_path, *command, "--help").stdout

@@ -59,7 +59,7 @@ def test_what_a_socket_says() -> None:
     said = settings(socket_unit(UNIT))
     assert (said["ListenStream"], "SocketMode" in said) == ("127.0.0.1:8080", False)
     said = settings(socket_unit(replace(UNIT, listen="unix:/run/100%.sock")))
-    assert (said["ListenStream"], said["SocketMode"]) == ("/run/100%%.sock", "0660")
+    assert (said["ListenStream"], said["SocketMode"], said["SocketUser"]) == ("/run/100%%.sock", "0660", "shopkeeper")
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:80", "unix:/run/shop.sock"])
