@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
 from forklight.config import Config
@@ -51,14 +52,21 @@ def require_no_restart(old: Config, new: Config) -> None:
 
 def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
     root = Node({}, str(new.path)) if new.path.suffix == ".py" else read_document(new.path)
+    before, after = _fixed(old), _fixed(new)
     for table in FIXED:
-        if getattr(old.settings, table) != getattr(new.settings, table):
+        if before[table] != after[table]:
             yield root.at(table).problem(f"[{table}] has changed: that needs a restart")
     known = {interpreter.cache_tag for interpreter in old.interpreters.values()}
     for name, interpreter in new.interpreters.items():
         if interpreter != old.interpreters.get(name, interpreter) or interpreter.cache_tag not in known:
             place = root.at("runtimes").at(name).at("python")
             yield place.problem("the server has not begun with this interpreter: that needs a restart")
+
+
+def _fixed(config: Config) -> dict[str, object]:
+    """What each of these tables says that cannot change; folders of files are only part of the table of routes."""
+    http = replace(config.settings.http, static=())
+    return {table: getattr(config.settings, table) for table in FIXED} | {"http": http}
 
 
 def failed(error: Exception) -> Told:

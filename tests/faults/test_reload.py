@@ -162,6 +162,20 @@ async def test_what_cannot_change_while_it_runs_says_so() -> None:
             assert "forklight.toml:6 bus: [bus] has changed: that needs a restart\n" in done.stderr
 
 
+async def test_folders_of_files_come_and_go() -> None:
+    toml = function("pid")
+    with application(toml) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            assert (await server.get("/code/f.py")).status == 404
+            (folder / "forklight.toml").write_text(toml + '[[http.static]]\npath = "/code"\ndir = "."\n')
+            assert (await server.run("reload")).status == 0
+            assert (await server.get("/code/f.py")).status == 200
+            (folder / "forklight.toml").write_text(toml)
+            assert (await server.run("reload")).status == 0
+            assert (await server.get("/code/f.py")).status == 404
+
+
 async def test_functions_and_routes_come_and_go() -> None:
     pid = function("pid")
     with application(pid) as folder:
