@@ -51,8 +51,23 @@ def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
     top = function.settings.handler.module.partition(".")[0]
     if not here or top in here:
         return []
+    folders = sorted(name.removesuffix(f"/{top}.py") for name in names if name.endswith(f"/{top}.py"))
+    if folders:
+        return [
+            function.node.at("handler").problem(
+                f"there is no module {top!r} in {function.code}: {_nested(function, folders[0])}"
+            )
+        ]
     advice = f"{did_you_mean(top, here)}: it must be installed in the runtime"
     return [function.node.at("handler").problem(f"there is no module {top!r} in {function.code}{advice}")]
+
+
+def _nested(function: Function, folder: str) -> str:
+    if archive.is_archive(function.code):
+        return f"it lies in {folder}/ there: zip what is in that folder, not the folder"
+    code = function.settings.code
+    written = folder if code is None else f"{code.name}/{folder}"
+    return f'it lies in {folder}/ there: write code = "{written}"'
 
 
 def modules(names: list[str]) -> set[str]:

@@ -18,7 +18,7 @@ from forklight.archive import SUFFIX, is_archive
 from forklight.document import Node, merge, read_document
 from forklight.environment import Secrets, exec_only_warnings, read_environment
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
-from forklight.hint import did_you_mean
+from forklight.hint import did_you_mean, near_file
 from forklight.http import check_listen, check_static, routes_of
 from forklight.interpreter import Interpreter
 from forklight.problem import ConfigError, Problem
@@ -91,7 +91,8 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     reader = Reader(file.parent, environ)
     root = _single_file(file) if file.suffix == ".py" else _completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
-    if "functions" not in root.value or root.value["functions"].value == {}:
+    misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
+    if root.at("functions").value == {} or not ("functions" in root.value or misspelt):
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
     finder = Finder(root, reader, user, state_path(state, environ, file))
@@ -173,6 +174,9 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
     """Return the tree with `[defaults]` merged into each function; a problem keeps the place it was written at."""
     tables = dict(root.value)
     defaults = tables.pop("defaults", None)
+    if defaults is not None and not isinstance(defaults.value, dict):
+        reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
+        return Node(tables, root.file)
     if defaults is None or reader.struct(defaults, FunctionSettings, without=_PER_FUNCTION) is None:
         return Node(tables, root.file)
     usable = Node({key: node for key, node in defaults.value.items() if key not in _PER_FUNCTION}, root.file)
@@ -233,7 +237,9 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
 def _no_code(code: Path) -> str:
     if os.path.isfile(code):
         return f"{code} is neither a directory nor a {SUFFIX}: name the directory it lies in"
-    return f"there is no {'file' if code.suffix == SUFFIX else 'directory'} {code}"
+    kind = "file" if code.suffix == SUFFIX else "directory"
+    hint = near_file(code) or "; leave it out if the modules lie beside this file" * (kind == "directory")
+    return f"there is no {kind} {code}{hint}"
 
 
 def _pool(function: FunctionSettings, node: Node) -> PoolSettings:

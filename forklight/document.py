@@ -11,6 +11,13 @@ from forklight import lines
 from forklight.problem import ConfigError, Problem
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_ADVICE = {
+    "Invalid value": "if it is a string, it needs quotes",
+    "Expected newline or end of document after a statement": "if it is a string, it needs quotes",
+    "Illegal character '\\n'": "a string ends on its line",
+    "Cannot overwrite a value": "the key stands there twice",
+}
+"""What most likely is meant, by the beginning of what tomllib says."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -84,6 +91,7 @@ def _dotted(path: lines.Path) -> str:
 def _syntax_problem(message: str, file: str, text: str) -> Problem:
     place = _PLACE.search(message)
     what = _PLACE.sub("", message)
+    advice = next((f": {advice}" for said, advice in _ADVICE.items() if what.startswith(said)), "")
     if place is None or place[1] is None:
         return Problem(file, len(text.splitlines()), "", f"is no TOML: {what} at the end of the file")
-    return Problem(file, int(place[1]), "", f"is no TOML: {what} in column {place[2]}")
+    return Problem(file, int(place[1]), "", f"is no TOML: {what} in column {place[2]}{advice}")

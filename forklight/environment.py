@@ -8,8 +8,10 @@ from forklight.document import Node
 from forklight.envfile import parse_env_file
 from forklight.expand import NAME
 from forklight.function import FunctionSettings, Secret
+from forklight.hint import near_file
 from forklight.problem import Problem
 
+_VARIABLE_FORM = "letters, digits and _, no digit first"
 _ACTS_AT_EXEC = re.compile(r"LD_.*|PYTHON.*")
 
 
@@ -50,9 +52,14 @@ def check_variables(node: Node, values: Mapping[str, str], problems: list[Proble
     """Append a problem for each name or value that no environment can hold."""
     for name, value in values.items():
         if not NAME.fullmatch(name):
-            problems.append(node.at(name).problem("is no name of a variable: letters, digits and _, no digit first"))
+            problems.append(node.at(name).problem(f"is no name of a variable: {_VARIABLE_FORM}{_likely(name)}"))
         if "\0" in value:
             problems.append(node.at(name).problem("holds a zero byte, which no environment can"))
+
+
+def _likely(name: str) -> str:
+    likely = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+    return f": write {likely}" if NAME.fullmatch(likely) else ""
 
 
 def _place(node: Node, name: str) -> Node:
@@ -66,7 +73,7 @@ def _env_file(path: Path, node: Node, problems: list[Problem]) -> dict[str, str]
     try:
         values, wrong = parse_env_file(path.read_text("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(node.problem(f"{path} {_cause(error)}"))
+        problems.append(node.problem(f"{path} {_cause(error)}{near_file(path)}"))
         return {}
     problems.extend(wrong)
     return values
@@ -83,7 +90,7 @@ def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
         return secret.file.read_bytes().decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         # From None: a decoding error holds the bytes of the secret.
-        raise ValueError(f"{secret.file} {_cause(error)}") from None
+        raise ValueError(f"{secret.file} {_cause(error)}{near_file(secret.file)}") from None
 
 
 def _cause(error: OSError | UnicodeDecodeError) -> str:

@@ -29,7 +29,9 @@ class Name(str):
     def parse(cls, text: str) -> "Name":
         """Raises ValueError."""
         if not _NAME.fullmatch(text):
-            raise ValueError("is no name: a small letter, then up to 62 small letters, digits, _ and -")
+            likely = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
+            hint = f': write "{likely}"' if _NAME.fullmatch(likely) else ""
+            raise ValueError(f"is no name: a small letter, then up to 62 small letters, digits, _ and -{hint}")
         return cls(text)
 
 
@@ -88,6 +90,7 @@ class Listen(str):
 class Secret(Struct, frozen=True, kw_only=True):
     """Where a secret is found; the value itself never stands in a configuration."""
 
+    example: ClassVar[str] = '{ file = "secrets/key" } or { env = "API_KEY" }'
     file: Path | None = None
     env: str | None = None
 
@@ -99,6 +102,7 @@ class Secret(Struct, frozen=True, kw_only=True):
 class HookNames(Hooks, frozen=True, kw_only=True):
     """The sandbox's hooks, each checked like a handler."""
 
+    example: ClassVar[str] = '{ init = "greet:connect" }'
     init: Handler | None = None
     after_fork: Handler | None = None
     stop: Handler | None = None
@@ -107,6 +111,7 @@ class HookNames(Hooks, frozen=True, kw_only=True):
 class FunctionSettings(Struct, frozen=True, kw_only=True):
     """One `[functions.x]` table. A default of None: `code` is the configuration's directory, `env_file` is none."""
 
+    example: ClassVar[str] = 'handler = "greet:handler" below [functions.greet]'
     handler: Handler
     code: Path | None = None
     runtime: str = "default"

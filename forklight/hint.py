@@ -1,10 +1,34 @@
-"""The end of a message about a wrong name: the known name it is closest to."""
+"""The end of a message: the known name that a wrong one is closest to, or the value in the right form."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the closest known name, or nothing if none is close."""
     close = get_close_matches(name.lower(), known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def near_file(path: Path) -> str:
+    """Return the same for the name of a file or directory that is not there, among those beside it. Blocks."""
+    try:
+        return "" if path.exists() else did_you_mean(path.name, sorted(os.listdir(path.parent)))
+    except OSError:
+        return ""
+
+
+def right_form(value: Any, expected: type) -> str:
+    """Return `: write ...` if a TOML value of the wrong type shows what was meant, or nothing."""
+    if expected is str and isinstance(value, bool):
+        return f': write "{str(value).lower()}"'
+    if expected is str and isinstance(value, int | float):
+        return f': write "{value}"'
+    if expected is int and isinstance(value, str) and value.isdecimal():
+        return f": write {value}"
+    if expected is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return f": write {value.lower()}"
+    return ""

@@ -8,6 +8,7 @@ How a package declares its settings:
 - a `Path` is relative to the configuration's directory;
 - a class with a class method `parse(text)`, which raises ValueError, is written as a string;
 - a field without a default is required, and its type is a string or has an `example`, a string that shows how;
+- a struct may have a class variable `example`, the TOML of one, for who wrote something else;
 - structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings;
 - `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table;
 - `__post_init__` may raise ValueError for keys that do not go together.
@@ -22,12 +23,14 @@ from msgspec import Meta, Struct, inspect
 from forklight import units
 from forklight.document import Node
 from forklight.expand import expand
-from forklight.hint import did_you_mean
+from forklight.hint import did_you_mean, right_form
 from forklight.problem import Problem
 
 T = TypeVar("T", bound=Struct)
 
 _NOTHING = object()
+_FEW = 10
+"""Keys that can all be named in one message."""
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a table", list: "a list"}
 
 
@@ -50,7 +53,7 @@ class Reader:
     def struct(self, node: Node, cls: type[T], without: tuple[str, ...] = ()) -> T | None:
         """Return an instance of `cls`, or None if `node` is no table or its keys do not go together."""
         if not isinstance(node.value, dict):
-            self._wrong(node, dict)
+            self._wrong(node, dict, example=getattr(cls, "example", ""))
             return None
         known = _keys(cls)
         values: dict[str, Any] = {}
@@ -107,15 +110,23 @@ class Reader:
             case inspect.VarTupleType(item_type=item_type):
                 return self._list(node, item_type)
             case inspect.CustomType(cls=cls) if cls is Path:
-                text = self.text(node)
-                return _NOTHING if text is None else self.base / text
-            case inspect.CustomType():
+                return self._path(node)
+            case inspect.CustomType(cls=cls):
+                if not isinstance(node.value, str):
+                    return self._wrong(node, str, example=f'"{cls.example}"' if hasattr(cls, "example") else "")
                 return self._parsed(node, _parser(type_), "")
             case inspect.StrType():
                 return _or_nothing(self.text(node))
             case inspect.LiteralType(values=choices):
                 return self._choice(node, list(map(str, choices)))
         return self._plain(node, type_)
+
+    def _path(self, node: Node) -> Any:
+        if not isinstance(node.value, str):
+            self.problems.append(node.problem(f"must be a string, the path of a file, not {_name(node.value)}"))
+            return _NOTHING
+        text = self.text(node)
+        return _NOTHING if text is None else self.base / text
 
     def _table(self, node: Node, key_type: inspect.Type, value_type: inspect.Type) -> Any:
         if not isinstance(node.value, dict):
@@ -129,7 +140,8 @@ class Reader:
 
     def _list(self, node: Node, item_type: inspect.Type) -> Any:
         if not isinstance(node.value, list):
-            return self._wrong(node, list)
+            takes_text = isinstance(node.value, str) and not isinstance(item_type, inspect.StructType)
+            return self._wrong(node, list, example=f'["{node.value}"]' if takes_text else "")
         items = [self._value(child, item_type) for child in node.value]
         return tuple(item for item in items if item is not _NOTHING)
 
@@ -162,8 +174,9 @@ class Reader:
             self.problems.append(node.problem(f'"{written}" {error}'))
             return _NOTHING
 
-    def _wrong(self, node: Node, expected: type) -> object:
-        self.problems.append(node.problem(f"must be {_NAMES[expected]}, not {_name(node.value)}"))
+    def _wrong(self, node: Node, expected: type, example: str = "") -> object:
+        advice = f": write {example}" if example else right_form(node.value, expected)
+        self.problems.append(node.problem(f"must be {_NAMES[expected]}, not {_name(node.value)}{advice}"))
         return _NOTHING
 
 
@@ -232,7 +245,9 @@ def _name(value: Any) -> str:
 def _unknown(key: str, known: Iterable[str], without: tuple[str, ...]) -> str:
     if key in without:
         return "has no default: each function needs its own"
-    return f"unknown key{did_you_mean(key, known)}"
+    names = sorted(set(known) - set(without))
+    hint = did_you_mean(key, names)
+    return f"unknown key{hint}" if hint or len(names) > _FEW else f"unknown key: there are {', '.join(names)}"
 
 
 def _example(field: inspect.Field) -> str:

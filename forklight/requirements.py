@@ -4,6 +4,8 @@ import posixpath
 import re
 from pathlib import Path
 
+from forklight.hint import near_file
+
 _NAMED = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
 
 
@@ -40,6 +42,6 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        raise RequirementsError(f"{path} cannot be read: {error.strerror}") from error
+        raise RequirementsError(f"{path} cannot be read: {error.strerror}{near_file(path)}") from error
     except UnicodeDecodeError as error:
         raise RequirementsError(f"{path} is no UTF-8") from error

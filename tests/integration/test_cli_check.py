@@ -14,11 +14,14 @@ IS_ROOT = os.geteuid() == 0
 
 DURATION = 'write a number and a unit (ms, s, m, h, d), such as "500ms", "10s" or "1h30m"'
 SIZE = 'write a number and a unit (B, KB, MB, GB or KiB, MiB, GiB), such as "512MiB" or "10MB"'
-NAME = "is no name: a small letter, then up to 62 small letters, digits, _ and -"
+NAME = "is no name: a small letter, then up to 62 small letters, digits, _ and -: write"
 RENAME = (
     "cannot be a function's file: rename it, in small letters, digits and _, unlike any module of the standard library"
 )
 NAMEABLE = "name a directory with a forklight.toml, a .toml file or a .py file"
+BESIDE = "; leave it out if the modules lie beside this file"
+TABLE = 'write handler = "greet:handler" below [functions.greet]'
+SECRET = 'write { file = "secrets/key" } or { env = "API_KEY" }'
 OK = '[functions.f]\nhandler = "f:handler"\n'
 
 
@@ -57,7 +60,7 @@ BROKEN = {
             "forklight.toml:1 function: unknown key (did you mean 'functions'?)",
             "forklight.toml:4 functions.f.timout: unknown key (did you mean 'timeout'?)",
             "forklight.toml:5 functions.f.zzz: unknown key",
-            "forklight.toml:6 functions.f.hooks.strt: unknown key",
+            "forklight.toml:6 functions.f.hooks.strt: unknown key: there are after_fork, init, stop",
             "forklight.toml:8 machine.usr: unknown key (did you mean 'user'?)",
         ],
     ),
@@ -85,22 +88,22 @@ BROKEN = {
             "forklight.toml:1 functions: must be a table, not an integer",
             "forklight.toml:2 runtimes: must be a table, not a string",
             "forklight.toml:3 machine: must be a table, not a list",
-            "forklight.toml:4 defaults: must be a table, not an integer",
+            "forklight.toml:4 defaults: must be a table: write [defaults] and the keys below it",
         ],
     ),
     "a table that is a string": (
         'functions.f = "f:h"\n[[functions.g]]\nhandler = "f:h"\n',
         [
-            "forklight.toml:1 functions.f: must be a table, not a string",
-            "forklight.toml:2 functions.g: must be a table, not a list",
+            "forklight.toml:1 functions.f: must be a table, not a string: " + TABLE,
+            "forklight.toml:2 functions.g: must be a table, not a list: " + TABLE,
         ],
     ),
     "names": (
         '[functions.Greet]\nhandler = "f:h"\n[functions."a b"]\nhandler = "f:h"\n[runtimes.X]\n',
         [
-            f'forklight.toml:1 functions.Greet: "Greet" {NAME}',
-            f'forklight.toml:3 functions."a b": "a b" {NAME}',
-            f'forklight.toml:5 runtimes.X: "X" {NAME}',
+            f'forklight.toml:1 functions.Greet: "Greet" {NAME} "greet"',
+            f'forklight.toml:3 functions."a b": "a b" {NAME} "a-b"',
+            f'forklight.toml:5 runtimes.X: "X" {NAME} "x"',
         ],
     ),
     "handlers": (
@@ -128,7 +131,7 @@ BROKEN = {
         + 'code = "src"\nenv_file = ".env"\nenv = { A = "${NO_A} ${NO_B}", B = "${" }\n'
         + 'secrets = { C = { file = "c" }, D = { env = "NO_D" }, E = {} }\n',
         [
-            "forklight.toml:3 functions.f.code: there is no directory src",
+            f"forklight.toml:3 functions.f.code: there is no directory src{BESIDE}",
             "forklight.toml:4 functions.f.env_file: .env cannot be read: No such file or directory",
             (
                 "forklight.toml:5 functions.f.env.A: needs what is not set in the environment: NO_A, NO_B "
@@ -181,12 +184,15 @@ BROKEN = {
     "no TOML": (
         OK + "timeout = 10s\n",
         [
-            "forklight.toml:3: is no TOML: Expected newline or end of document after a statement in column 13",
+            (
+                "forklight.toml:3: is no TOML: Expected newline or end of document after a statement in column 13: "
+                "if it is a string, it needs quotes"
+            ),
         ],
     ),
     "several lines before it": (
         '[functions.f]\nhandler = """\nf:h"""\nenv = { A = """\n""" }\n\n[functions.f.secrets]\n"K" = 1\n',
-        ["forklight.toml:8 functions.f.secrets.K: must be a table, not an integer"],
+        ["forklight.toml:8 functions.f.secrets.K: must be a table, not an integer: " + SECRET],
     ),
 }
 

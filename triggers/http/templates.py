@@ -11,6 +11,7 @@ A parameter fills a whole segment, never an empty one; only `path` reaches over 
 
 import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
@@ -43,7 +44,7 @@ class Segment(Struct, frozen=True):
 def parse_template(template: str) -> tuple[Segment, ...]:
     """The segments after the leading slash; `/` has one, the empty literal. Raises RouteError with the reason."""
     if not template.startswith("/"):
-        raise RouteError(f"path {template!r} must start with a slash")
+        raise RouteError(f'path {template!r} must start with a slash: write "/{template}"')
     if "?" in template or "#" in template or "%" in template:
         raise RouteError(f"path {template!r} has a '?', '#' or '%': write it decoded, without query or fragment")
     texts = template[1:].split("/")
@@ -66,7 +67,9 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """The same methods, or RouteError: unknown, twice or none at all."""
     for method in methods:
         if method not in METHODS:
-            raise RouteError(f"method {method!r} is not one of {', '.join(METHODS)}")
+            near = get_close_matches(method.upper(), METHODS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise RouteError(f"method {method!r} is not one of {', '.join(METHODS)}{hint}")
     if not methods or len(set(methods)) != len(methods):
         raise RouteError(f"methods {list(methods)!r} must name at least one, each once")
     return tuple(methods)

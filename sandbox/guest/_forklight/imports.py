@@ -58,15 +58,33 @@ def import_module(name: str, runtime: str) -> ModuleType:
 
 def init_failed(doing: str, error: BaseException) -> LoadError:
     """InitFailed, with what was being done when `error` came."""
-    message = f"{doing} failed: {type(error).__name__}: {message_of(error)}"
+    message = f"{doing} failed: {type(error).__name__}: {message_of(error)}{_advice(error)}"
     return LoadError("InitFailed", message, format_traceback(error))
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
+def _advice(error: BaseException) -> str:
+    """What most likely is the matter, with what differs here from a program of one's own; or nothing."""
+    if isinstance(error, KeyError) and _raised_in(error) == "os":
+        return ": no such variable, a function has only those of env, env_file and secrets in its configuration"
+    if isinstance(error, PermissionError) and error.filename and _is_own_file(os.fspath(error.filename)):
+        return ": the function's code is read-only, write to the folder os.environ['TMPDIR']"
+    return ""
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised it."""
+    frame, module = error.__traceback__, ""
+    while frame is not None:
+        module = frame.tb_frame.f_globals.get("__name__", "")
+        frame = frame.tb_next
+    return module
+
+
+def did_you_mean(name: str, known: list[str], cutoff: float = 0.6) -> str:
     """` (did you mean 'x'?)`, or nothing if no known name is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known, n=1, cutoff=cutoff)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -86,7 +104,9 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
     where = f"runtime {runtime!r} (Python {sys.version.split()[0]} at {sys.prefix})"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if not missing:
-        return f"importing {module!r} failed: {message_of(error)}, in {where}"
+        is_relative = "no known parent package" in str(error)
+        advice = ": the folder of the code is no package, import the module by its name alone" if is_relative else ""
+        return f"importing {module!r} failed: {message_of(error)}{advice}, in {where}"
     top = missing.partition(".")[0]
     own = _own_modules()
     if missing != top and top in own:
@@ -94,10 +114,15 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
     if f"{module}.".startswith(f"{missing}."):
         listed = ", ".join(own) or "no modules"
         return f"{message_of(error)}: not in the function's code ({listed}), nor in {where}{did_you_mean(top, own)}"
-    return f"{message_of(error)}: it is neither in the function's code nor in {where}. {_how_to_add(top, runtime)}"
+    import pkgutil
+
+    known = sorted(sys.stdlib_module_names | {found.name for found in pkgutil.iter_modules()})
+    near = did_you_mean(top, known, cutoff=0.8)  # there are hundreds: only what differs by a letter or two
+    advice = how_to_add(top, runtime)
+    return f"{message_of(error)}: it is neither in the function's code nor in {where}{near}. {advice}"
 
 
-def _how_to_add(module: str, runtime: str) -> str:
+def how_to_add(module: str, runtime: str) -> str:
     """How the runtime gets the package of a module: by a line in its requirements, if it was made of such."""
     package = _PACKAGES.get(module, module)
     try:
@@ -107,8 +132,8 @@ def _how_to_add(module: str, runtime: str) -> str:
         advice = f"Install the package that provides it there: {sys.executable} -m pip install {package}"
         if runtime != "default":
             return advice
-        own = 'runtime = "app" in the function, [runtimes.app] requirements = "requirements.txt"'
-        return f"{advice}; or give the function a runtime of its own: {own}, {package} in that file, forklight install"
+        own = 'runtime = "app" below the function, requirements = "requirements.txt" below [runtimes.app]'
+        return f"{advice}; or in a runtime of its own: write {own}, {package} in that file, and run: forklight install"
     return f"Add the line {package} to {requirements}, then run: forklight install"
 
 

@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import control, posix, template, warmup
+from . import control, imports, posix, template, warmup
 
 _MAX_LEFT = 1000
 """Pids in one message, which they all must fit into."""
@@ -47,6 +47,8 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
             __import__(name)
         except BaseException as error:
             text = f"{type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError) and error.name:
+                text += f". {imports.how_to_add(error.name.partition('.')[0], '')}"
             control.send(
                 connection,
                 {"t": "failed", "n": 0, "code": "ImportModuleError", "message": f"cannot preload {name!r}: {text}"},

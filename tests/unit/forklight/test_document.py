@@ -7,6 +7,8 @@ import pytest
 from forklight.document import Node, merge, read_document
 from forklight.problem import ConfigError
 
+NO_QUOTES = "Expected newline or end of document after a statement"
+
 
 def _error(path: Path, content: bytes) -> str:
     path.write_bytes(content)
@@ -30,12 +32,18 @@ def test_a_node_knows_its_line_and_its_whole_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a = 10s\n", "a.toml:1: is no TOML: Expected newline or end of document after a statement in column 7"),
-        (b"a = 1\n\na = 2\n", "a.toml:3: is no TOML: Cannot overwrite a value in column 6"),
+        (
+            b"a = 10s\n",
+            f"a.toml:1: is no TOML: {NO_QUOTES} in column 7: if it is a string, it needs quotes",
+        ),
+        (b"a = 1\n\na = 2\n", "a.toml:3: is no TOML: Cannot overwrite a value in column 6: the key stands there twice"),
         (b"a = 1\nb = [1,\n", "a.toml:2: is no TOML: Invalid value at the end of the file"),
         (b"\xef\xbb\xbfa = 1\n", "a.toml:1: begins with a byte order mark: save it as UTF-8 without one"),
         (b"a = 1\nb = '\xe4'\n", "a.toml:2: is no UTF-8: byte 0xe4"),
-        (b"a = 1\rb = 2", "a.toml:1: is no TOML: Expected newline or end of document after a statement in column 6"),
+        (
+            b"a = 1\rb = 2",
+            f"a.toml:1: is no TOML: {NO_QUOTES} in column 6: if it is a string, it needs quotes",
+        ),
     ],
 )
 def test_what_is_no_toml(tmp_path: Path, content: bytes, message: str) -> None:

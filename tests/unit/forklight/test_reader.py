@@ -111,8 +111,8 @@ a = 1979-05-27
         "a.toml:4 least: must be at least 16",
         "a.toml:5 share: must be a number, not true or false",
         "a.toml:6 is_on: must be true or false, not a string",
-        "a.toml:7 path: must be a string, not an integer",
-        "a.toml:8 words: must be a list, not a string",
+        "a.toml:7 path: must be a string, the path of a file, not an integer",
+        'a.toml:8 words: must be a list, not a string: write ["a"]',
         "a.toml:9 pairs[0]: write a or b, not both",
         "a.toml:9 pairs[1]: must be a table, not an integer",
         (
@@ -123,7 +123,10 @@ a = 1979-05-27
         "a.toml:12 pats: unknown key (did you mean 'path'?)",
         'a.toml:13 rest: "templat" is not "none" or "template" (did you mean \'template\'?)',
         "a.toml:14 reserved: must be at least 0",
-        'a.toml:15 by_name.UP: "UP" is no name: a small letter, then up to 62 small letters, digits, _ and -',
+        (
+            'a.toml:15 by_name.UP: "UP" is no name: a small letter, then up to 62 small letters, digits, _ and -: '
+            'write "up"'
+        ),
         "a.toml:16 by_name.UP.a: must be a string, not a date or time",
         'a.toml: name is missing: write name = "greet"',
     ]

@@ -1,0 +1,4 @@
+import acme_payments
+
+
+def handler(event): ...

@@ -1,0 +1,4 @@
+from skimage import io
+
+
+def handler(event): ...

@@ -1,0 +1,4 @@
+from json import lodas
+
+
+def handler(event): ...

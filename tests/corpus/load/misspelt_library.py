@@ -1,0 +1,4 @@
+import asynco
+
+
+def handler(event): ...

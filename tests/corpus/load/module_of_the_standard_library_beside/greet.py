@@ -1,0 +1,4 @@
+from email import X
+
+
+def handler(event): ...

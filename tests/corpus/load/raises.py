@@ -1,0 +1,6 @@
+import os
+
+TOKEN = os.environ["API_TOKEN"]
+
+
+def handler(event): ...

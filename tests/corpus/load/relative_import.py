@@ -1,0 +1,4 @@
+from . import helpers
+
+
+def handler(event): ...

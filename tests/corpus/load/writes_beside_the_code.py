@@ -1,0 +1,1 @@
+open("cache.txt", "w")
