@@ -58,6 +58,8 @@ def _diagnosis(error: BaseException) -> tuple[str, str]:
         )
     if "certificate" in text.lower() or "ssl" in text.lower():
         return text, "check the certificates; ?cafile=FILE in the URL names the authority to trust"
+    if "Errno -2" in text or "Errno -3" in text or "Errno -5" in text:  # getaddrinfo(3): aiormq gives no more than text
+        return "the name of the host is unknown", "is it written right, and does its resolver answer?"
     if "refused" in text.lower() or "Errno 111" in text or "Connect call failed" in text:
         return "nothing listens there", "is RabbitMQ running, and the port the right one?"
     if isinstance(error, AMQPConnectionError):

@@ -16,7 +16,7 @@ from triggers.http.settings import HttpSettings
 
 _CAUSES = {
     errno.EADDRINUSE: "the address is in use; stop the program that has it, or listen elsewhere",
-    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is for itself alone, 0.0.0.0 for everybody",
     errno.EACCES: "that needs privileges; take a port from 1024 up",
 }
 _UNIX = "unix:"

@@ -29,6 +29,7 @@ def test_no_url_of_a_broker(text: str) -> None:
     [
         (TimeoutError(), "no answer in time"),
         (AMQPConnectionError(111, "Connection refused"), "is RabbitMQ running"),
+        (AMQPConnectionError("[Errno -2] Name or service not known"), "the name of the host is unknown"),
         (AMQPConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "cafile"),
         (ProbableAuthenticationError("ACCESS_REFUSED\nsee the log"), "user or password"),
         (InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"), "into the virtual host; make it"),
