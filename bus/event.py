@@ -9,6 +9,7 @@ know of them.
 
 import re
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,17 @@ _TRACEPARENT = re.compile(
 def is_traceparent(text: str) -> bool:
     """Whether it is one (W3C Trace Context §3.2): a broken one starts a new trace."""
     return _TRACEPARENT.fullmatch(text) is not None
+
+
+def begin_trace(event_id: str) -> str:
+    """The traceparent of a trace that this event begins: the same one, whichever attempt at it is made."""
+    digits = blake2b(event_id.encode(errors="replace"), digest_size=24).hexdigest()
+    return f"00-{digits[:32]}-{digits[32:]}-00"
+
+
+def trace_id(traceparent: str) -> str:
+    """The 32 digits that all of one trace share."""
+    return traceparent[3:35]
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):

@@ -11,6 +11,7 @@ from bus import Event, Failed, Outcome
 from bus.outcome import StartKind
 from dispatcher import outcomes
 from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.reasons import Reason, Reasons
 from dispatcher.settings import PoolSettings
 from sandbox.backoff import Backoff
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
@@ -21,6 +22,8 @@ from sandbox.tree import Tree, template_key
 RETRY_START_NS = 250_000_000
 """How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
 _WARM: StartKind = "warm"
+_MADE: tuple[StartKind, ...] = ("load", "boot")
+"""Start kinds for which more had to be made than the instance."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -44,6 +47,10 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._pool: Pool[_Ticket, Instance] = Pool(function.pool, time.monotonic_ns())
         self._backoff = Backoff()
+        self.reasons = Reasons()
+        self._cause = ""
+        """Why the latest start had to have a template or a zygote made."""
+        self._has_rested = False
         self._born_ns: dict[Instance, int] = {}
         self._error = LoadFailed("InitFailed", "it was never loaded")
         self._on_capacity: list[Callable[[], None]] = []
@@ -66,10 +73,12 @@ class Runner:
         for again in (False, True):
             instance, start = self._take(), _WARM
             if instance is None:
-                given = await self._wait(accepted_ns, again)
+                given = await self._wait(event, accepted_ns, again)
                 if isinstance(given, Failed):
                     return given
                 instance, start = given
+                if start in _MADE:
+                    self.reasons.add_cause(event.id, event.attempt, self._cause)
             try:
                 running = instance.invoke(event, start=start, attempt=event.attempt, accepted_ns=accepted_ns)
             except InstanceGone:  # it will be reported dead; the event has not been run, so once more
@@ -88,9 +97,11 @@ class Runner:
             self._tell_capacity()
         return instance
 
-    async def _wait(self, accepted_ns: int, again: bool) -> _Given | Failed:
+    async def _wait(self, event: Event, accepted_ns: int, again: bool) -> _Given | Failed:
         ticket: _Ticket = self._loop.create_future()
+        found = self._pool.statistics()
         actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again)
+        self._note(event, found, actions)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # a burst: one more in line makes nothing due but the end of its own wait
@@ -105,6 +116,17 @@ class Runner:
                     self._hand_on(*given)
             self._tell_capacity()
             raise
+
+    def _note(self, event: Event, found: Statistics, actions: list[Action[_Ticket, Instance]]) -> None:
+        reason = Reason(
+            busy=found.busy,
+            starting=found.starting,
+            leaving=found.leaving,
+            waiting=found.waiting,
+            max_instances=self.function.pool.max_instances,
+            begun=sum(isinstance(action, Start) for action in actions),
+        )
+        self.reasons.note(event.id, event.attempt, reason)
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
         """Do what the pool decided, and have it ticked in time. `start`: what an event that is assigned waited for."""
@@ -177,6 +199,7 @@ class Runner:
         self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
     def _rest(self) -> None:
+        self._has_rested = self._tree.has(self.function.spec)
         self._tree.drop(self.function.spec)
         if self._ending:
             self._tree.sweep.remove(self)
@@ -196,9 +219,18 @@ class Runner:
             if function is not self.function:  # renewed meanwhile: the pool expects this one no more
                 instance.leave()
                 return
+            if kind in _MADE:
+                self._cause = self._told_cause(kind)
             now_ns = time.monotonic_ns()
             self._adopt(instance, now_ns)
             self._carry_out(self._pool.started(instance, now_ns), kind)
+
+    def _told_cause(self, kind: StartKind) -> str:
+        rested, self._has_rested = self._has_rested, False
+        pool = self.function.pool
+        if rested:
+            return f'rest = "none" had ended it after {pool.template_keep_alive_s:g} s without an event'
+        return self._tree.cause_of(self.function.spec, kind)
 
     def _adopt(self, instance: Instance, now_ns: int) -> None:
         instance.on_free = self._freed

@@ -229,6 +229,7 @@ def _controls(
     controls = Controls(
         bus=bus,
         functions=frozenset(config.functions),
+        runners=parts.dispatcher.runners,
         brokers=frozenset(map(str, config.settings.brokers)),
         triggers=config.queues,
         timers=config.timers,

@@ -11,14 +11,16 @@ from forklight.init_command import init
 from forklight.install_command import install
 from forklight.invoke_command import invoke
 from forklight.keys_command import keys
+from forklight.logs_command import logs
 from forklight.problem import ConfigError
-from forklight.ps_command import logs, ps
+from forklight.ps_command import ps
 from forklight.reload_command import reload
 from forklight.send_command import send
 from forklight.serve_command import dev, serve
 from forklight.state import StateError
 from forklight.systemd_command import systemd
 from forklight.timers_command import timers
+from forklight.why_command import why
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -58,6 +60,7 @@ cli.add_command(serve)
 cli.add_command(reload)
 cli.add_command(ps)
 cli.add_command(logs)
+cli.add_command(why)
 cli.add_command(invoke)
 cli.add_command(send)
 cli.add_command(dlq)

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from forklight.journal import NOT_RUN, Entry
+from forklight.entry import NOT_FAILED, Entry, level_of
 
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"
@@ -25,9 +25,8 @@ def as_text(entry: Entry, *, colour: bool = False) -> str:
 
 def _what(entry: Entry, red: str, plain: str) -> str:
     if not entry.outcome:
-        return entry.text
-    wrong = entry.outcome not in ("ok", "left", NOT_RUN)
-    told = f"{red}{entry.outcome}{plain}" if wrong else entry.outcome
+        return f"{red}{entry.text}{plain}" if level_of(entry) in ("error", "critical") else entry.text
+    told = entry.outcome if entry.outcome in NOT_FAILED else f"{red}{entry.outcome}{plain}"
     parts = [f"← {entry.trigger}", *_origin(entry), told, *([str(entry.status)] if entry.status else [])]
     if entry.decision:
         lost = "dead" in entry.decision

@@ -6,19 +6,18 @@ per function keeps the latest for `forklight logs`.
 """
 
 import os
-import re
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
 import anyio.to_thread
-from msgspec import Struct
 
-from bus import Event, Failed, Outcome
-from bus.outcome import phases_ns
-from bus.retry import Ack, Dead, Decision, Release, Retry
+from bus import Event, Outcome
+from bus.event import trace_id
+from bus.retry import Dead, Decision, Retry
+from forklight.entry import NOT_RUN, Entry, Selection, origin, told_decisions, told_outcome
 from sandbox.logs import LogLine
 
 RING_BYTES = 1024 * 1024
@@ -28,39 +27,6 @@ GATHER_S = 0.05
 """How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
 ENTRY_BYTES = 200
 """What an entry costs beside its text, roughly; the ring's size is what it costs."""
-
-
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. `invocation` is the event's id. An invocation's own line has `status` and the fields after it."""
-
-    time: float
-    """seconds since the epoch"""
-    function: str
-    text: str = ""
-    instance: str = ""
-    invocation: str = ""
-    outcome: str = ""
-    """`ok`, or kind/code of the failure; empty for a line that a function wrote"""
-    trigger: str = ""
-    queue: str = ""
-    """where the message came from, with its broker's name if that is not the bus's own: `orders@shop`"""
-    attempt: int = 0
-    messages: int = 0
-    """how many were one event; 0 for one message that is no batch"""
-    decision: str = ""
-    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`; of a batch: `7 ack, 1 dead`"""
-    timer: str = ""
-    scheduled_at: str = ""
-    status: int = 0
-    start: str = ""
-    queue_ms: float = 0.0
-    start_ms: float = 0.0
-    run_ms: float = 0.0
-    traceback: str = ""
-
-
-NOT_RUN = "unrun"
-"""The outcome of a message that was settled without being run."""
 
 Format = Callable[[Entry], str]
 
@@ -94,7 +60,9 @@ class Journal:
                 function=line.function,
                 text=line.text,
                 instance=line.instance,
+                level=line.level,
                 invocation=line.invocation or "",
+                trace_id=trace_id(line.traceparent) if line.traceparent else "",
             )
         )
 
@@ -118,11 +86,12 @@ class Journal:
                 fields["text"] = "; ".join(one.error for one in decisions if isinstance(one, Retry | Dead))
             self._ended(event, outcome, NOT_RUN, fields)
 
-    def latest(self, function: str | None) -> list[Entry]:
-        """What the rings hold, of one function or of all, oldest first."""
-        if function is not None:
-            return list(self._rings.get(function, ()))
-        return sorted((entry for ring in self._rings.values() for entry in ring), key=lambda entry: entry.time)
+    def latest(self, selection: Selection) -> list[Entry]:
+        """What the rings hold of it, oldest first."""
+        name = selection.function
+        rings = self._rings.values() if name is None else [self._rings.get(name, ())]
+        found = [entry for ring in rings for entry in ring if selection.has(entry)]
+        return found if name is not None else sorted(found, key=lambda entry: entry.time)
 
     @contextmanager
     def follow(self) -> Iterator["Follower"]:
@@ -156,8 +125,9 @@ class Journal:
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
 
     def _ended(self, event: Event, outcome: Outcome | None, without: str, fields: dict[str, object]) -> None:
-        fields |= _origin(event)
-        fields |= {"outcome": without} if outcome is None else _told(outcome)
+        fields |= origin(event)
+        fields |= {"outcome": without} if outcome is None else told_outcome(outcome)
+        fields["trace_id"] = trace_id(event.traceparent) if event.traceparent else ""
         name = event.function or ""
         self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 
@@ -218,54 +188,3 @@ class Follower:
 
 def _size(entry: Entry) -> int:
     return ENTRY_BYTES + len(entry.text) + len(entry.traceback)
-
-
-def told_decisions(decisions: Sequence[Decision]) -> str:
-    """One as it is told alone; of several, how many were decided how."""
-    if not decisions:
-        return "again one by one"
-    told = [_told_decision(decision) for decision in decisions]
-    if len(told) == 1:
-        return told[0]
-    counts = Counter(re.split(r"\W", one, maxsplit=1)[0] for one in told)
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _told_decision(decision: Decision) -> str:
-    match decision:
-        case Ack():
-            return "ack"
-        case Retry():
-            return f"retry in {round(decision.delay_s, 1 if decision.delay_s >= 1 else 3):g} s"
-        case Release():
-            return "released"
-        case Dead():
-            return f"dead: {decision.reason}"
-
-
-def _origin(event: Event) -> dict[str, object]:
-    """What triggered it. A batch is told by its first message."""
-    if event.http is not None:
-        return {"trigger": "http"}
-    section = event.queue or (event.items[0].queue if event.items else None)
-    if section is not None:
-        queue = f"{section.name}@{section.broker}" if section.broker else section.name
-        messages = len(event.items) if event.items is not None else 0
-        return {"trigger": "queue", "queue": queue, "messages": messages}
-    if event.timer is not None:
-        return {"trigger": "timer", "timer": event.timer.name, "scheduled_at": event.timer.scheduled_at}
-    return {"trigger": event.type.rpartition(".")[2]}
-
-
-def _told(outcome: Outcome) -> dict[str, object]:
-    queue_ns, start_ns, run_ns = phases_ns(outcome)
-    return {
-        "outcome": f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok",
-        "text": outcome.message if isinstance(outcome, Failed) else "",
-        "traceback": outcome.traceback if isinstance(outcome, Failed) else "",
-        "instance": outcome.instance,
-        "start": outcome.start or "",
-        "queue_ms": round(queue_ns / 1e6, 3),
-        "start_ms": round(start_ns / 1e6, 3),
-        "run_ms": round(run_ns / 1e6, 3),
-    }

@@ -1,15 +1,12 @@
-"""`forklight ps` and `forklight logs`: what a running server tells over its control socket."""
+"""`forklight ps`: what a running server does, over its control socket."""
 
-import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from forklight.asking import asked, config_option, print_table, state_of, state_option
-from forklight.client import get, lines
-from forklight.formats import as_text
-from forklight.journal import Entry
+from forklight.asking import asked, print_table, state_of, state_option
+from forklight.client import get
 from forklight.status import FunctionStatus, QueueStatus, Status, TimerStatus
 from forklight.timers_command import told_outcome
 
@@ -49,32 +46,6 @@ def ps(path: Path, state: Path | None, as_json: bool) -> int:
         click.echo(note)
     draining = ", draining" if status.draining else ""
     click.echo(f"pid {status.pid}, up {_duration(status.uptime_s)}, isolation: {status.isolation.level}{draining}")
-    return 0
-
-
-@click.command()
-@click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@config_option
-@state_option
-@click.option("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
-def logs(name: str | None, follow: bool, path: Path, state: Path | None, as_json: bool) -> int:
-    """Show the latest lines of the functions of a running server, or of the function NAME alone.
-
-    \b
-    Examples:
-      forklight logs
-      forklight logs -f greet
-      forklight logs --json | jq 'select(.outcome)'
-    """
-    query = {"follow": "1"} if follow else {}
-    if name is not None:
-        query["function"] = name
-    colour = sys.stdout.isatty()
-    with asked():
-        for line in lines(state_of(path, state), "/logs", **query):
-            entry = msgspec.json.decode(line, type=Entry)
-            click.echo(line.rstrip(b"\n") if as_json else as_text(entry, colour=colour))
     return 0
 
 

@@ -127,11 +127,13 @@ class Context(Protocol):
     """The second argument. What it sends and spawns is stored with the invocation's success, or not at all.
 
     `deadline` is in seconds since the epoch; `attempt` counts from 1; `invocation_id` is the event's id;
-    `start_kind` is `warm`, `fork`, `load` or `boot`.
+    `start_kind` is `warm`, `fork`, `load` or `boot`; `traceparent` is for requests to others (W3C Trace Context).
     """
 
     @property
     def invocation_id(self) -> str: ...
+    @property
+    def traceparent(self) -> str | None: ...
     @property
     def function(self) -> str: ...
     @property

@@ -144,7 +144,7 @@ class Instance:
         frame = wire.invoke(i, deadline_ns, attempt, start, event)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
-        self._log.begin(event.id)
+        self._log.begin(event.id, event.traceparent)
         try:
             self._send(frame)
         except OSError as error:

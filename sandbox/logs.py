@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
+
 LINE_BYTES = 64 * 1024
 """A line longer than this is cut: nothing is kept without bound for a guest that never ends its line."""
 READ_BYTES = 64 * 1024
@@ -23,7 +25,14 @@ class LogLine(Struct, frozen=True):
     instance: str
     invocation: str | None
     text: str
+    level: str = ""
+    """`debug`, `info`, `warning`, `error` or `critical` of what came by `logging`; empty for everything else"""
+    traceparent: str | None = None
+    """of the invocation"""
 
+
+_LEVELS = {f"{LEVEL_MARK}{digit}".encode(): name for digit, name in enumerate(LEVELS)}
+_MARK_BYTES = 2
 
 LogSink = Callable[[LogLine], None]
 
@@ -38,16 +47,18 @@ class LogPipe:
         self._limit_bytes = limit_bytes
         self._sink = sink
         self._invocation: str | None = None
+        self._traceparent: str | None = None
         self._partial = b""
         self._used = self._dropped = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._read)
 
-    def begin(self, invocation: str) -> None:
+    def begin(self, invocation: str, traceparent: str | None = None) -> None:
         """From here on, what is written belongs to this invocation."""
         if self._partial or self._used:
             self._flush()
         self._invocation = invocation
+        self._traceparent = traceparent
 
     def end(self, *, drain: bool) -> None:
         """The invocation has ended; with `drain`, what the pipe still holds is its own."""
@@ -55,7 +66,7 @@ class LogPipe:
             self.drain()
         if self._partial or self._used or self._dropped:
             self._flush()
-        self._invocation = None
+        self._invocation = self._traceparent = None
 
     def drain(self) -> None:
         """Read what is there now, at most a pipe's content: a guest that writes without pause must not hold us."""
@@ -98,14 +109,19 @@ class LogPipe:
             self._partial = b""
         if self._dropped:
             text = f"[forklight] {self._dropped} more bytes of log dropped: the limit is {self._limit_bytes}"
-            self._sink(LogLine(self._function, self._instance, self._invocation, text))
+            self._tell(text, "warning")
         self._used = self._dropped = 0
 
     def _emit(self, line: bytes) -> None:
+        level = _LEVELS.get(line[:_MARK_BYTES], "")
+        if level:
+            line = line[_MARK_BYTES:]
         if self._used + len(line) + 1 > self._limit_bytes:
             self._dropped += len(line) + 1
             self._used = self._limit_bytes
             return
         self._used += len(line) + 1
-        text = line.decode(errors="backslashreplace")
-        self._sink(LogLine(self._function, self._instance, self._invocation, text))
+        self._tell(line.decode(errors="backslashreplace"), level)
+
+    def _tell(self, text: str, level: str) -> None:
+        self._sink(LogLine(self._function, self._instance, self._invocation, text, level, self._traceparent))

@@ -47,6 +47,8 @@ class _Place:
         self.backoff = Backoff()
         self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
         self.made_ns = 0
+        self.cause = "nothing had needed it before, or it was being made for the first time"
+        """Why it had to be made, the last time that it was."""
         self.vacant = anyio.Event()
 
     def refuse_early(self) -> None:
@@ -62,7 +64,7 @@ class _Place:
         self.error = error
 
     def ended(self) -> None:
-        """It ended after it had been made."""
+        """It ended by itself after it had been made."""
         now_ns = time.monotonic_ns()
         self.backoff = self.backoff.ended(now_ns, (now_ns - self.made_ns) / 1e9)
         self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
@@ -84,6 +86,8 @@ class _Branch(_Place):
 
     template: Template | None = None
     made_by: StartKind = "load"
+    threads: str | None = None
+    """Who keeps threads alive after the import, so that the template becomes its one instance."""
     keeper: anyio.CancelScope | None = None
     dropped = False
 
@@ -183,6 +187,14 @@ class Tree:
         backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
         return branch.template or (branch.error if backing_off else None)
 
+    def cause_of(self, spec: FunctionSpec, kind: StartKind) -> str:
+        """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
+        branch, root = self._branches.get(template_key(spec)), self._roots.get(repr(spec.runtime))
+        place = root if kind == "boot" else branch
+        if kind == "load" and branch is not None and branch.threads:
+            return f"threads of {branch.threads} live after the import, so that each instance is loaded by itself"
+        return place.cause if place is not None else ""
+
     def templates(self) -> list[Template]:
         """All live templates, for `ps` and for tests."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
@@ -278,6 +290,7 @@ class Tree:
         if template.ended is not None:
             raise Ended(template.ended)
         branch.template = template
+        branch.threads = template.loaded.thread_owner if template.must_become else None
         branch.filled()
         if branch.dropped:  # while it was loaded
             template.retire()
@@ -286,6 +299,7 @@ class Tree:
         if branch.template is template:
             branch.template = None
             branch.vacant.set()
+            branch.cause = f"the one before it ended: {template.zygote.ended or template.ended}"
             if not branch.dropped and template.zygote.ended is None:  # else it is not its own fault
                 branch.ended()
 
@@ -300,6 +314,7 @@ class Tree:
         root = self._roots[repr(zygote.runtime)]
         if root.zygote is zygote and all(template.zygote is not zygote for template in self._templates):
             root.zygote = None
+            root.cause = "no function of its runtime had needed it any more"
             self._commons.tasks.start_soon(self._stop, zygote)
 
     async def _stop(self, zygote: Zygote) -> None:
@@ -333,6 +348,7 @@ class Tree:
         """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
         if root.zygote is zygote:
             root.zygote = None
+            root.cause = f"the one before it ended: {zygote.ended}"
             root.ended()
         for template in tuple(self._templates):
             if template.zygote is zygote:

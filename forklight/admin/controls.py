@@ -1,11 +1,12 @@
 """What the admin API needs of the running server to look into its queues and timers, and to act."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from bus.bus import Bus
+from dispatcher.runner import Runner
 from forklight.change import Told
 from forklight.queue_status import lost_stores, queue_statuses
 from forklight.status import QueueStatus, TimerStatus
@@ -20,6 +21,7 @@ class Controls(Struct, kw_only=True):
 
     bus: Bus
     functions: Collection[str]
+    runners: Callable[[], Mapping[str, Runner]]
     brokers: Collection[str]
     """the names of `[brokers.NAME]`"""
     triggers: tuple[QueueTrigger, ...]

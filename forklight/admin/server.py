@@ -16,16 +16,21 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from forklight.admin.acting import Acting
-from forklight.admin.answers import Handler, as_json, errors_as_lines
+from forklight.admin.answers import Handler, Refused, as_json, errors_as_lines
 from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
-from forklight.journal import Entry, Journal
+from forklight.admin.why import Why
+from forklight.entry import Entry, Selection
+from forklight.journal import Journal
 from forklight.metrics import CONTENT_TYPE, render_messages
 from forklight.status import Status
 from forklight.timer_status import MOST_UPCOMING
+from sandbox.guest._forklight.wire import LEVELS
 
 _LAST_ANSWERS_S = 1.0
 """At the end, how long answers may take that are being written."""
+_MOST_LINES = 1_000_000
+"""More than any ring holds."""
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """What `invoke` and `send` may carry: four times the largest message that RabbitMQ takes by default."""
 
@@ -47,6 +52,7 @@ class Admin:
         self._metrics = metrics
         self._journal = journal
         self._controls = controls
+        self._why = Why(journal, controls)
 
     @contextlib.asynccontextmanager
     async def on_socket(self, path: Path) -> AsyncIterator[None]:
@@ -86,6 +92,7 @@ class Admin:
         if on_socket:
             app.router.add_get("/status", self._tell)
             app.router.add_get("/logs", self._logs)
+            app.router.add_get("/why", self._why.explain)
             app.router.add_get("/queues", self._queues)
             app.router.add_get("/timers", self._timers)
             app.add_routes(Acting(self._controls, self._journal).routes())
@@ -123,16 +130,30 @@ class Admin:
         return as_json(await self._controls.reload())
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        """JSON lines: what the rings hold, and with `?follow=1` what comes, of one function with `?function=`."""
-        function = request.query.get("function")
+        """JSON lines: what the rings hold, and with `?follow=1` what comes.
+
+        `?function=`, `?id=` (an id or its end) and `?level=` (at least) select, `?last=` says how many of what is held.
+        """
+        selection = _selection(request)
+        held = self._journal.latest(selection)
+        last = number(request, "last", len(held), most=_MOST_LINES)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         with self._journal.follow() as follower:
-            await response.write(b"".join(map(_line, self._journal.latest(function))))
+            await response.write(b"".join(map(_line, held[max(0, len(held) - last) :])))
             while request.query.get("follow") == "1" and (entry := await follower.next()) is not None:
-                if function in (None, entry.function):
+                if selection.has(entry):
                     await response.write(_line(entry))
         return response
+
+
+def _selection(request: web.Request) -> Selection:
+    """Raises Refused."""
+    query = request.query
+    level = query.get("level", "")
+    if level and level not in LEVELS:
+        raise Refused(400, f"level {level!r} is none of {', '.join(LEVELS)}")
+    return Selection(function=query.get("function"), invocation=query.get("id", ""), level=level)
 
 
 def _runner(app: web.Application) -> web.AppRunner:

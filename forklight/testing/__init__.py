@@ -11,7 +11,7 @@
 """
 
 from forklight.client import NoServer, Refused
-from forklight.journal import Entry
+from forklight.entry import Entry
 from forklight.testing.application import Application, ServeError, serving
 from forklight.testing.aserving import AsyncApplication, serve
 from forklight.testing.events import batch, call, http, queue, timer

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from forklight import client
+from forklight.entry import Entry
 from forklight.invoking import outcome_from_json
-from forklight.journal import Entry
 from forklight.state import remove_tree
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING

@@ -1,5 +1,6 @@
 """The record: what a server writes to its standard output, for people and for programs."""
 
+import json
 import re
 
 import pytest
@@ -47,3 +48,58 @@ async def test_quiet_leaves_what_functions_write() -> None:
             await server.get("/talk")
             await until(lambda: len(server.entries()) == 4)
             assert server.entries(outcome="ok") == []
+
+
+async def test_the_trace_of_a_request_goes_through_queues_and_to_what_is_printed() -> None:
+    sender = "def handler(event, context):\n    context.send('talks', context.traceparent)\n"
+    toml = '[functions.sender]\nhandler = "sender:handler"\nhttp = "/send"\n' + function("talk", queue="talks")
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with application(toml, sender=sender) as folder:
+        async with serving(folder) as server:
+            await server.get("/send", headers={"traceparent": given})
+            await server.get("/send")
+            talked = await until(lambda: len(found := server.entries(function="talk")) == 6 and found)
+            sent = server.entries(function="sender")
+    assert sent[0]["trace_id"] == given[3:35]
+    for entry in sent:
+        assert [line["trace_id"] for line in talked].count(entry["trace_id"]) == 3, "two lines and the invocation"
+
+
+async def test_lines_are_found_by_id_and_level() -> None:
+    with application(function("talk") + function("fail")) as folder:
+        async with serving(folder) as server:
+            for path in ("/talk", "/talk", "/fail"):
+                await server.get(path)
+            ended = (await until(lambda: len(found := server.entries(trigger="http")) == 3 and found))[0]
+            written = server.entries(invocation=ended["invocation"])
+            by_id = await server.run("logs", "--id", ended["invocation"][-8:], "--json")
+            wrong = (await server.run("logs", "--level", "error")).stdout
+            last = await server.run("logs", "talk", "--level", "warning", "-n", "1")
+    assert [json.loads(line) for line in by_id.stdout.splitlines()] == written
+    assert wrong.startswith(tuple("0123456789"))
+    assert "fail" in wrong.splitlines()[0]
+    assert "talk" not in wrong
+    assert re.fullmatch(CLOCK + r"talk [0-9a-f]{8} WARNING talk: logged\n", last.stdout)
+
+
+async def test_why_tells_where_the_time_of_an_invocation_went() -> None:
+    with application(function("talk") + function("fail")) as folder:
+        async with serving(folder) as server:
+            for path in ("/talk", "/talk", "/fail"):
+                await server.get(path)
+            first, second, _ = await until(lambda: len(found := server.entries(trigger="http")) == 3 and found)
+            cold = (await server.run("why", first["invocation"])).stdout
+            warm = (await server.run("why", second["invocation"][-8:])).stdout
+            slowest = await server.run("why", "--function", "fail", "--json")
+            unknown = await server.run("why", "no-such-id")
+    assert re.search(r"queue .* ms  there was no instance; (so one more was started for it|it took the first)", cold)
+    assert re.search(r"start .* ms  (fork|load|boot): ", cold)
+    assert re.search(r"queue .* ms  talk-\d+, idle for .*, took it at once\n", warm)
+    assert f"wrote 2 lines: forklight logs --id {second['invocation'][-8:]}\n" in warm
+    [told] = json.loads(slowest.stdout)
+    assert (told["entry"]["function"], told["entry"]["outcome"], told["reason"]["max_instances"]) == (
+        "fail",
+        "error/RuntimeError",
+        8,
+    )
+    assert (unknown.status, "no invocation is remembered whose id ends in 'no-such-id'" in unknown.stderr) == (2, True)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import pytest
 
 from bus import Event, Failed, Ok, Outcome
@@ -19,12 +20,14 @@ from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
 from forklight.admin import Admin, Controls
 from forklight.change import Told
+from forklight.entry import Selection
 from forklight.formats import as_json
 from forklight.invoking import outcome_as_json
 from forklight.journal import Journal
 from forklight.status import Status
 from forklight.tally import Tally
 from sandbox import isolation
+from sandbox.logs import LogLine
 from tests.proxy import proxy_to
 from tests.stores import take
 from tests.support import until
@@ -113,6 +116,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         controls = Controls(
             bus=bus,
             functions={"greet"},
+            runners=dict,
             brokers=set(brokers),
             triggers=TRIGGERS,
             timers=TIMERS,
@@ -138,7 +142,7 @@ async def test_an_invocation_has_body_and_type_as_they_are(tmp_path: Path) -> No
         [event] = asked.target.events
         assert event.call is not None
         assert (event.function, event.type, event.call.caller) == ("greet", "forklight.call", "cli")
-        [entry] = asked.journal.latest("greet")
+        [entry] = asked.journal.latest(Selection(function="greet"))
         assert (entry.trigger, entry.outcome, entry.invocation) == ("call", "ok", event.id)
 
 
@@ -148,13 +152,54 @@ async def test_a_failure_is_an_answer_too(tmp_path: Path) -> None:
         assert await asked.post("/invoke/greet", b"fail") == (200, outcome_as_json(failed))
 
 
+async def test_an_invocation_is_explained(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        assert await asked.get("/why") == (404, b"no invocation is remembered\n")
+        for body in (b"fail", b"x"):
+            await asked.post("/invoke/greet", body)
+        first, second = (event.id for event in asked.target.events)
+        [told] = await asked.json(f"/why?id={first[-8:]}")
+        assert (told["entry"]["invocation"], told["entry"]["outcome"]) == (first, "error/KeyError")
+        [told] = await asked.json(f"/why?id={second}&function=greet")
+        assert (told["entry"]["invocation"], told["entry"]["outcome"]) == (second, "ok")
+        status, line = await asked.get("/why?id=nobody")
+        assert (status, line.startswith(b"no invocation is remembered whose id ends in 'nobody': ")) == (404, True)
+
+
+async def test_of_an_end_that_several_ids_have_nothing_is_told(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        for number in range(7):
+            asked.journal.invocation(Event(source="/", type="t", id=f"{number}-same", function="greet"), Ok(), 200)
+        line = b"7 ids end in 'same': 0-same, 1-same, 2-same, 3-same, 4-same, \xe2\x80\xa6\n"
+        assert await asked.get("/why?id=same") == (400, line)
+
+
+async def test_lines_are_selected(tmp_path: Path) -> None:
+    async with serving(tmp_path) as asked:
+        for level, invocation in (("", "1-a"), ("warning", "1-a"), ("error", "2-b")):
+            asked.journal.line(LogLine("greet", "greet-1", invocation, f"{level} of {invocation}", level))
+        asked.journal.line(LogLine("other", "other-1", None, "of other"))
+        for query, lines in {
+            "": [" of 1-a", "warning of 1-a", "error of 2-b", "of other"],
+            "function=greet&id=a": [" of 1-a", "warning of 1-a"],
+            "level=warning": ["warning of 1-a", "error of 2-b"],
+            "level=info": [" of 1-a", "warning of 1-a", "error of 2-b", "of other"],
+            "last=2": ["error of 2-b", "of other"],
+            "last=9&function=other": ["of other"],
+        }.items():
+            found = (await asked.get(f"/logs?{query}"))[1].splitlines()
+            assert [msgspec.json.decode(line)["text"] for line in found] == lines, query
+        refused = (400, b"level 'loud' is none of debug, info, warning, error, critical\n")
+        assert await asked.get("/logs?level=loud") == refused
+
+
 async def test_a_timer_is_fired_by_hand(tmp_path: Path) -> None:
     async with serving(tmp_path) as asked:
         assert (await asked.post("/invoke/greet?timer=late"))[0] == 200
         [event] = asked.target.events
         assert event.timer is not None
         assert event.timer.name == "late"
-        assert asked.journal.latest("greet")[0].timer == "late"
+        assert asked.journal.latest(Selection(function="greet"))[0].timer == "late"
 
 
 @pytest.mark.parametrize(

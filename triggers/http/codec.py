@@ -42,9 +42,20 @@ _RETRY_AFTER_S = 1
 
 
 def to_event(
-    head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str, scheme: str = "http"
+    head: Head,
+    match: Match,
+    body: bytes,
+    *,
+    remote: str,
+    invocation_id: str,
+    traceparent: str,
+    time: str,
+    scheme: str = "http",
 ) -> Event:
-    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken."""
+    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken.
+
+    `traceparent` is that of the trace which begins here, unless the request is part of one.
+    """
     headers = head.headers
     query_all = parse_query(head.query) if head.query else {}
     section = HttpSection(
@@ -70,7 +81,7 @@ def to_event(
         decode=match.route.decode,
         function=match.route.function,
         http=section,
-        traceparent=_traceparent(headers),
+        traceparent=_traceparent(headers) or traceparent,
     )
     return replace(event, **cloud_event_attributes(headers)) if "ce-specversion" in headers else event
 

@@ -24,7 +24,8 @@ class Context:
     """One per invocation. What it sends, publishes and spawns is stored with the invocation's success, or not at all.
 
     `deadline` is in seconds since the epoch, as `time.time()` gives them; `attempt` counts from 1; `invocation_id` is
-    the event's id, the same in every attempt; `start_kind` is `warm`, `fork`, `load` or `boot`.
+    the event's id, the same in every attempt; `start_kind` is `warm`, `fork`, `load` or `boot`. `traceparent` is for
+    what the handler asks others for (W3C Trace Context); what it sends has it already. A batch has none.
     """
 
     __slots__ = (
@@ -36,12 +37,14 @@ class Context:
         "invocation_id",
         "log",
         "start_kind",
+        "traceparent",
         "version",
     )
 
     def __init__(self, function: str, version: str, log: Logger, head: dict[str, Any], outputs: Outputs) -> None:
         """`head` is the header of an invoke frame."""
         self.invocation_id: str = head["event"].get("id")
+        self.traceparent: str | None = head["event"].get("traceparent")
         self.function = function
         self.version = version
         self.attempt: int = head["attempt"]

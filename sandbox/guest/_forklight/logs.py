@@ -4,6 +4,9 @@ import io
 import logging
 import sys
 
+from . import posix
+from .wire import LEVEL_MARK, LEVELS
+
 _BUFFER_BYTES = 64 * 1024
 
 
@@ -17,11 +20,21 @@ def set_up() -> None:
     sys.stderr = sys.__stderr__ = _line_stream(2)  # type: ignore[misc]
     # A stream of its own, so that a function that closes or replaces sys.stderr still has its log.
     handler = logging.StreamHandler(_line_stream(2))
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    formatter = logging.Formatter if posix.is_terminal(2) else _Marking
+    handler.setFormatter(formatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+
+
+class _Marking(logging.Formatter):
+    """Begins each line of a record with its level, for the log; whoever reads a terminal is spared that."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = max(0, min(record.levelno // 10, len(LEVELS)) - 1)
+        mark = f"{LEVEL_MARK}{level}"
+        return mark + super().format(record).replace("\n", f"\n{mark}")
 
 
 def flush() -> None:

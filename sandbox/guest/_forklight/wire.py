@@ -31,6 +31,9 @@ PART_CHARS = 12 * 1024
 """A long control message travels as `part`s of this many characters of its JSON, each of at most four bytes."""
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Asks any process of a function to write its Python stack (faulthandler), also one that is blocked in C."""
+LEVELS = ("debug", "info", "warning", "error", "critical")
+LEVEL_MARK = "\x1e"
+"""Before a line of a log: a digit follows, which of LEVELS it has."""
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment that was made by `forklight install`: the path of its requirements."""
 

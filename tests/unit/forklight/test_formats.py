@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from forklight.entry import Entry
 from forklight.formats import as_json, as_text
-from forklight.journal import Entry
 
 AT_S = time.mktime((2026, 11, 23, 12, 34, 56, 0, 0, -1)) + 0.789
 WRITTEN = Entry(time=AT_S, function="greet", text="hello", instance="greet-3", invocation="0011223344556677-0000000a")

@@ -11,6 +11,7 @@ from typing import IO
 from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Release, Retry
+from forklight.entry import Selection
 from forklight.journal import BACKLOG_LINES, RING_BYTES, Follower, Journal
 from sandbox.logs import LogLine
 
@@ -86,7 +87,7 @@ async def test_nobody_reads_any_more() -> None:
     async with _running(journal):
         journal.line(_line("x"))
     os.close(writing)
-    assert [entry.text for entry in journal.latest("greet")] == ["x"]
+    assert [entry.text for entry in journal.latest(Selection(function="greet"))] == ["x"]
 
 
 def test_an_outcome_is_one_entry() -> None:
@@ -96,7 +97,7 @@ def test_an_outcome_is_one_entry() -> None:
     failed = Failed(kind="crash", code="Signal", message="killed", traceback="at x", timings=TIMINGS, start="warm")
     journal.invocation(EVENT, failed, 502)
     journal.invocation(EVENT, None, 499)
-    forked, warm, crashed, left = journal.latest("greet")
+    forked, warm, crashed, left = journal.latest(Selection(function="greet"))
     assert (forked.outcome, forked.status, forked.trigger, forked.invocation) == ("ok", 200, "http", "id-1")
     assert (forked.queue_ms, forked.start_ms, forked.run_ms) == (0.0, 5.0, 10.0)
     assert (warm.queue_ms, warm.start_ms, warm.run_ms) == (2.0, 3.0, 10.0)
@@ -108,7 +109,7 @@ def test_quiet_keeps_no_outcomes() -> None:
     journal = _journal(invocations=False)
     journal.line(_line("x"))
     journal.invocation(EVENT, Ok(), 200)
-    assert [entry.text for entry in journal.latest(None)] == ["x"]
+    assert [entry.text for entry in journal.latest(Selection())] == ["x"]
 
 
 def test_a_ring_keeps_the_latest_of_each_function() -> None:
@@ -117,10 +118,10 @@ def test_a_ring_keeps_the_latest_of_each_function() -> None:
     big = "x" * (RING_BYTES // 4)
     for number in range(10):
         journal.line(_line(f"{number}{big}"))
-    assert [entry.text[0] for entry in journal.latest("greet")] == ["7", "8", "9"]
-    assert [entry.text for entry in journal.latest("other")] == ["of another"]
-    assert [entry.function for entry in journal.latest(None)] == ["other", "greet", "greet", "greet"]
-    assert journal.latest("unknown") == []
+    assert [entry.text[0] for entry in journal.latest(Selection(function="greet"))] == ["7", "8", "9"]
+    assert [entry.text for entry in journal.latest(Selection(function="other"))] == ["of another"]
+    assert [entry.function for entry in journal.latest(Selection())] == ["other", "greet", "greet", "greet"]
+    assert journal.latest(Selection(function="unknown")) == []
 
 
 async def test_followers_get_what_comes_and_their_end() -> None:
@@ -155,7 +156,7 @@ def test_a_message_is_one_entry_with_what_became_of_it() -> None:
     journal.settled(_message(attempt=2), failed, [Retry(0.0314, "error/KeyError: 'x'")])
     journal.settled(_message(attempt=3), failed, [Release(1.0)])
     journal.settled(_message(attempt=5), failed, [Dead("Attempts", "error/KeyError: 'x'")])
-    done, again, soon, released, dead = journal.latest("greet")
+    done, again, soon, released, dead = journal.latest(Selection(function="greet"))
     assert (done.trigger, done.queue, done.attempt, done.outcome, done.decision) == ("queue", "orders", 1, "ok", "ack")
     assert (again.queue, again.attempt, again.decision) == ("orders@shop", 2, "retry in 2.1 s")
     assert (again.outcome, again.text, again.run_ms) == ("error/KeyError", "'x'", 10.0)
@@ -166,7 +167,7 @@ def test_a_message_is_one_entry_with_what_became_of_it() -> None:
 def test_a_message_that_was_not_run_says_why() -> None:
     journal = _journal()
     journal.settled(_message(), None, [Dead("MaxHops", "16 handlers in a row")])
-    [entry] = journal.latest("greet")
+    [entry] = journal.latest(Selection(function="greet"))
     assert (entry.outcome, entry.decision, entry.text) == ("unrun", "dead: MaxHops", "16 handlers in a row")
 
 
@@ -176,7 +177,7 @@ def test_a_batch_is_one_entry() -> None:
     batch = Event(source="/test", type="forklight.queue", function="greet", items=items)
     journal.settled(batch, Ok(), [Ack(), Dead("Rejected", "no")])
     journal.settled(batch, Failed(kind="error", code="Rejected", message="no"), [])
-    settled, again = journal.latest("greet")
+    settled, again = journal.latest(Selection(function="greet"))
     assert (settled.queue, settled.messages, settled.attempt) == ("orders", 2, 3)
     assert (settled.decision, again.decision) == ("1 ack, 1 dead", "again one by one")
 
@@ -185,6 +186,6 @@ def test_an_entry_names_its_timer() -> None:
     journal = _journal()
     timer = TimerSection(name="nightly", schedule="30 2 * * *", timezone="UTC", scheduled_at="2026-11-23T02:30:00Z")
     journal.invocation(Event(source="/test", type="forklight.timer", function="greet", timer=timer), Ok(), 0)
-    [entry] = journal.latest("greet")
+    [entry] = journal.latest(Selection(function="greet"))
     assert (entry.trigger, entry.timer, entry.scheduled_at) == ("timer", "nightly", "2026-11-23T02:30:00Z")
     assert (entry.status, entry.attempt) == (0, 0)

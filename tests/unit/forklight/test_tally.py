@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Retry
+from forklight.entry import Selection
 from forklight.formats import as_json
 from forklight.journal import Journal
 from forklight.metrics import render_messages
@@ -39,7 +40,7 @@ def test_what_became_of_messages_is_counted_and_told() -> None:
     assert samples["forklight_settled_total", "f", "retry"] == 1
     assert samples["forklight_settled_total", "dead", "f"] == 1
     assert samples["forklight_dead_letters_total", "f"] == 1
-    assert [entry.outcome for entry in journal.latest("f")] == ["ok", "ok", "timeout/Timeout"]
+    assert [entry.outcome for entry in journal.latest(Selection(function="f"))] == ["ok", "ok", "timeout/Timeout"]
 
 
 def test_runs_of_timers_are_counted_with_their_lateness() -> None:
@@ -53,7 +54,7 @@ def test_runs_of_timers_are_counted_with_their_lateness() -> None:
     for outcome in ("ok", "timeout", "left"):
         assert samples["forklight_timer_fires_total", *sorted(("f", "nightly", outcome))] == 1
     assert 60 <= samples["forklight_timer_lateness_seconds", "f", "nightly"] < 120
-    assert [entry.timer for entry in journal.latest("f")] == ["nightly"] * 3
+    assert [entry.timer for entry in journal.latest(Selection(function="f"))] == ["nightly"] * 3
 
 
 def test_what_a_store_cannot_tell_has_no_sample() -> None:

@@ -17,12 +17,15 @@ from .support import call, make_function, make_head
 
 def make_context(outputs: Outputs, timeout_s: float = 60.0) -> Context:
     function = make_function(print)
-    return Context(function.name, function.version, function.logger, make_head(timeout_s), outputs)
+    return Context(
+        function.name, function.version, function.logger, make_head(timeout_s, traceparent="00-1-2-03"), outputs
+    )
 
 
 def test_it_tells_which_invocation_this_is() -> None:
     context = make_context(Outputs(1000))
     assert (context.invocation_id, context.function, context.version) == ("e1", "shop", "v1")
+    assert context.traceparent == "00-1-2-03"
     assert (context.attempt, context.start_kind, context.log.name) == (2, "fork", "shop")
 
 

@@ -1,5 +1,7 @@
 """Standard streams, logging and warnings of a template, in a process whose descriptors are what the test made them."""
 
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -18,7 +20,27 @@ def test_print_and_logging_reach_the_descriptors(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "grün \\ud800\n"
-    assert done.stderr == "INFO shop: sold 3\n"
+    assert done.stderr == "\x1e1INFO shop: sold 3\n"
+
+
+def test_each_line_of_a_record_begins_with_its_level(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import logging; log = logging.getLogger(); log.setLevel(1)\n"
+        "for level in (5, 10, 29, 30, 40, 50, 99): log.log(level, 'a\\nb')\n",
+        tmp_path,
+    )
+    assert [line[:2] for line in done.stderr.split("\n")[:-1]] == [f"\x1e{digit}" for digit in "00001122334444"]
+
+
+def test_a_terminal_shows_no_levels_of_ours() -> None:
+    ours, theirs = pty.openpty()
+    script = f"import sys; sys.path.insert(0, {str(GUEST)!r})\n{SET_UP}import logging; logging.warning('careful')"
+    try:
+        subprocess.run([sys.executable, "-I", "-B", "-c", script], stderr=theirs, check=True, timeout=PROCESS_TIMEOUT_S)
+        assert os.read(ours, 1000) == b"WARNING root: careful\r\n"
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_warnings_are_shown(tmp_path: Path) -> None:
@@ -63,4 +85,4 @@ def test_flush_survives_what_the_author_did_to_the_streams(tmp_path: Path) -> No
         tmp_path,
     )
     assert done.stdout == "kept, and the descriptor is open"
-    assert done.stderr == "WARNING root: still logged\n"
+    assert done.stderr == "\x1e2WARNING root: still logged\n"

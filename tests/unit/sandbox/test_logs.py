@@ -90,6 +90,21 @@ async def test_lines_belong_to_the_invocation_between_its_begin_and_its_end() ->
     ]
 
 
+async def test_a_line_has_the_level_it_is_marked_with_and_the_trace_of_its_invocation() -> None:
+    with open_log() as log:
+        log.pipe.begin("a", "00-trace")
+        log.write(b"\x1e3ERROR shop: no\n\x1e3Traceback\nprinted\n\x1e9x\n\x1e")
+        log.pipe.end(drain=False)
+        log.write(b"after\n")
+    assert [(line.level, line.text) for line in log.lines[:3]] == [
+        ("error", "ERROR shop: no"),
+        ("error", "Traceback"),
+        ("", "printed"),
+    ]
+    assert log.texts[3:] == ["\x1e9x", "\x1e", "after"], "what is no mark of ours stays as it is"
+    assert [line.traceparent for line in log.lines] == ["00-trace"] * 5 + [None]
+
+
 async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:
     with open_log(limit_bytes=10) as log:
         log.pipe.begin("a")

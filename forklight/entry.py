@@ -1,0 +1,137 @@
+"""An entry of the journal: a line that a function wrote, or how an invocation went; and how events are told. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from bus import Event, Failed, Outcome
+from bus.outcome import phases_ns
+from bus.retry import Ack, Dead, Decision, Release, Retry
+from sandbox.guest._forklight.wire import LEVELS
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line. `invocation` is the event's id. An invocation's own line has `status` and the fields after it."""
+
+    time: float
+    """seconds since the epoch"""
+    function: str
+    text: str = ""
+    level: str = ""
+    """`debug` to `critical` of a line that came by `logging`; empty for what was printed, and for invocations"""
+    instance: str = ""
+    invocation: str = ""
+    trace_id: str = ""
+    """32 digits that all share which one request, message or timer led to (W3C Trace Context)"""
+    outcome: str = ""
+    """`ok`, or kind/code of the failure; empty for a line that a function wrote"""
+    trigger: str = ""
+    queue: str = ""
+    """where the message came from, with its broker's name if that is not the bus's own: `orders@shop`"""
+    attempt: int = 0
+    messages: int = 0
+    """how many were one event; 0 for one message that is no batch"""
+    decision: str = ""
+    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`; of a batch: `7 ack, 1 dead`"""
+    sent_at: str = ""
+    """when the message was stored or sent, RFC 3339"""
+    timer: str = ""
+    scheduled_at: str = ""
+    status: int = 0
+    start: str = ""
+    queue_ms: float = 0.0
+    start_ms: float = 0.0
+    run_ms: float = 0.0
+    cpu_ms: float = 0.0
+    """of the run: what it did not compute, it waited"""
+    version: str = ""
+    traceback: str = ""
+
+
+NOT_RUN = "unrun"
+"""The outcome of a message that was settled without being run."""
+NOT_FAILED = ("", "ok", "left", NOT_RUN)
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which entries somebody wants to see."""
+
+    function: str | None = None
+    invocation: str = ""
+    """its id, or the end of it, as the log shows it"""
+    level: str = ""
+    """the least; what has none of its own is `info`"""
+
+    def has(self, entry: Entry) -> bool:
+        """Whether it is one of them."""
+        return (
+            self.function in (None, entry.function)
+            and entry.invocation.endswith(self.invocation)
+            and (not self.level or LEVELS.index(level_of(entry)) >= LEVELS.index(self.level))
+        )
+
+
+def has_failed(entry: Entry) -> bool:
+    """Whether it says that an invocation failed, or that a message was given up."""
+    return entry.outcome not in NOT_FAILED or "dead" in entry.decision
+
+
+def level_of(entry: Entry) -> str:
+    """One of LEVELS."""
+    return "error" if has_failed(entry) else entry.level or "info"
+
+
+def told_decisions(decisions: Sequence[Decision]) -> str:
+    """One as it is told alone; of several, how many were decided how."""
+    if not decisions:
+        return "again one by one"
+    told = [_told_decision(decision) for decision in decisions]
+    if len(told) == 1:
+        return told[0]
+    counts = Counter(re.split(r"\W", one, maxsplit=1)[0] for one in told)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _told_decision(decision: Decision) -> str:
+    match decision:
+        case Ack():
+            return "ack"
+        case Retry():
+            return f"retry in {round(decision.delay_s, 1 if decision.delay_s >= 1 else 3):g} s"
+        case Release():
+            return "released"
+        case Dead():
+            return f"dead: {decision.reason}"
+
+
+def origin(event: Event) -> dict[str, object]:
+    """What triggered it. A batch is told by its first message."""
+    if event.http is not None:
+        return {"trigger": "http"}
+    section = event.queue or (event.items[0].queue if event.items else None)
+    if section is not None:
+        queue = f"{section.name}@{section.broker}" if section.broker else section.name
+        messages = len(event.items) if event.items is not None else 0
+        sent_at = event.items[0].time if event.items else event.time
+        return {"trigger": "queue", "queue": queue, "messages": messages, "sent_at": sent_at}
+    if event.timer is not None:
+        return {"trigger": "timer", "timer": event.timer.name, "scheduled_at": event.timer.scheduled_at}
+    return {"trigger": event.type.rpartition(".")[2]}
+
+
+def told_outcome(outcome: Outcome) -> dict[str, object]:
+    queue_ns, start_ns, run_ns = phases_ns(outcome)
+    return {
+        "outcome": f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok",
+        "text": outcome.message if isinstance(outcome, Failed) else "",
+        "traceback": outcome.traceback if isinstance(outcome, Failed) else "",
+        "instance": outcome.instance,
+        "start": outcome.start or "",
+        "queue_ms": round(queue_ns / 1e6, 3),
+        "start_ms": round(start_ns / 1e6, 3),
+        "run_ms": round(run_ns / 1e6, 3),
+        "cpu_ms": round(outcome.cpu_ns / 1e6, 3),
+        "version": outcome.version,
+    }

@@ -1,0 +1,39 @@
+"""`forklight why`: where the time of one invocation went, and why."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from forklight.asking import asked, config_option, state_of, state_option
+from forklight.client import get
+from forklight.explaining import tell
+from forklight.explanation import Explanation
+
+
+@click.command()
+@click.argument("invocation", required=False, metavar="[ID]")
+@click.option("--function", metavar="NAME", help="Without an ID: the slowest of this function.")
+@config_option
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Print what is remembered as JSON.")
+def why(invocation: str | None, function: str | None, path: Path, state: Path | None, *, as_json: bool) -> int:
+    """Explain one invocation of a running server: what it waited for, and the decision behind each part of its time.
+
+    ID is an invocation's id, or its end, as each line of the log shows it. Without one, the slowest that is remembered.
+
+    \b
+    Examples:
+      forklight why
+      forklight why 0000001a
+      forklight why --function greet
+    """
+    wanted = {"id": invocation, "function": function}
+    with asked():
+        answer = get(state_of(path, state), "/why", [(key, value) for key, value in wanted.items() if value])
+    if as_json:
+        click.echo(answer)
+        return 0
+    for explanation in msgspec.json.decode(answer, type=list[Explanation]):
+        click.echo("\n".join(tell(explanation)))
+    return 0

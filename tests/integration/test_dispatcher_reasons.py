@@ -1,0 +1,86 @@
+"""What is remembered of events that had no instance at once: what they found, and why it had to be made."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from bus import Outcome
+from dispatcher.reasons import Reason
+from tests.integration.serving import Served, closed_gate, serving
+from tests.support import Bench, event, until
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def call(served: Served, event_id: str, data: bytes = b"null") -> Outcome:
+    return await served.dispatcher.call(event(data, function="f", id=event_id))
+
+
+def reason(served: Served, event_id: str) -> Reason:
+    found = served.dispatcher.runners()["f"].reasons.of(event_id, 1)
+    assert found is not None
+    return found
+
+
+async def test_what_was_found_and_what_was_decided(bench: Bench) -> None:
+    with closed_gate() as gate:
+        path = f'"{gate.path}"'.encode()
+        spec = bench.spec("pool_work", "held")
+        async with serving(bench.tree, spec, max_instances=2, max_waiting=1, reserved=1) as served:
+            await until(lambda: served.now().idle)
+            running = [asyncio.create_task(call(served, "taken", path))]
+            await until(lambda: served.running() == 1)
+            running.append(asyncio.create_task(call(served, "forked", path)))
+            await until(lambda: served.running() == 2)
+            running.append(asyncio.create_task(call(served, "waited", path)))
+            await until(lambda: served.now().waiting == 1)
+            await call(served, "refused", path)
+            gate.release(3)
+            outcomes = await asyncio.gather(*running)
+
+            assert [outcome.start for outcome in outcomes] == ["warm", "fork", "warm"]
+            assert served.dispatcher.runners()["f"].reasons.of("taken", 1) is None
+            told = {name: reason(served, name) for name in ("forked", "waited", "refused")}
+            assert {name: (one.busy, one.waiting, one.begun, one.cause) for name, one in told.items()} == {
+                "forked": (1, 0, 1, ""),
+                "waited": (2, 0, 0, ""),
+                "refused": (2, 1, 0, ""),
+            }
+
+
+async def test_why_there_was_no_template(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec, rest="none", keep_alive_s=0, template_keep_alive_s=0) as served:
+        assert (await call(served, "first")).start == "boot"
+        await until(lambda: not bench.tree.has(spec))
+        assert (await call(served, "rested")).start in ("load", "boot")
+    assert "for the first time" in reason(served, "first").cause
+    assert reason(served, "rested").cause == 'rest = "none" had ended it after 0 s without an event'
+
+
+async def test_why_the_template_before_it_ended(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec, rest="none", keep_alive_s=0) as served:
+        await call(served, "first")
+        (template,) = bench.tree.templates()
+        await until(lambda: not template.instances)
+        os.kill(template.pid, signal.SIGKILL)
+        await template.gone.wait()
+        assert (await call(served, "killed")).start == "load"
+        await until(lambda: not served.instances())
+        (zygote,) = bench.tree.zygotes()
+        os.kill(zygote.pid, signal.SIGKILL)
+        await zygote.gone.wait()
+        assert (await call(served, "booted")).start == "boot"
+    assert reason(served, "killed").cause.startswith("the one before it ended: the process ")
+    assert reason(served, "booted").cause.startswith("the one before it ended: the ")
+
+
+async def test_a_function_with_threads_is_loaded_for_each_instance(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("threads", "handler"), rest="none", keep_alive_s=0) as served:
+        for name in ("first", "second"):
+            await call(served, name)
+            await until(lambda: not served.instances())
+    assert "live after the import" in reason(served, "second").cause

@@ -1,0 +1,134 @@
+"""What is said of an invocation: its parts, the decision behind each, and what would help."""
+
+import re
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from dispatcher.reasons import Reason
+from forklight.entry import Entry
+from forklight.explaining import tell
+from forklight.explanation import Explanation, Limits, before, slowest
+
+AT_S = 1_795_460_760.0
+WARM = Entry(
+    time=AT_S,
+    function="greet",
+    invocation="aa-00000007",
+    instance="greet-3",
+    outcome="ok",
+    trigger="http",
+    status=200,
+    start="warm",
+    queue_ms=0.01,
+    start_ms=0.09,
+    run_ms=20.0,
+    cpu_ms=19.0,
+)
+LIMITS = Limits(
+    timeout_s=60, keep_alive_s=60, max_wait_s=60, max_waiting=80, max_instances=8, reserved=0, rest="template"
+)
+FOUND = Reason(busy=2, starting=0, leaving=0, waiting=0, max_instances=8, begun=1)
+
+
+def told(reason: Reason | None = None, earlier: Entry | None = None, rest: str = "template", **fields: object) -> str:
+    entry = replace(WARM, **fields)
+    explanation = Explanation(entry=entry, limits=replace(LIMITS, rest=rest), reason=reason, before=earlier, lines=2)
+    return "\n".join(tell(explanation))
+
+
+def test_all_of_one() -> None:
+    lines = told(earlier=replace(WARM, time=AT_S - 3.52)).splitlines()
+    assert re.fullmatch(
+        r"greet aa-00000007: ok 200, over http, at \d\d:\d\d:59\.979, 20\.1 ms, of which run 100%", lines[0]
+    )
+    assert lines[1:] == [
+        "  queue   0.0 ms  greet-3, idle for 3.5 s, took it at once",
+        "  start   0.1 ms  an instance was ready, so it was handed over",
+        "  run    20.0 ms  19.0 ms of it on the processor: it computed; the limit is 60 s",
+        "  wrote 2 lines: forklight logs --id 00000007",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields", "said"),
+    [
+        (None, {}, "greet-3 was idle and took it at once"),
+        (FOUND, {"start": "fork"}, "2 of at most 8 instances ran other events, none was idle; so one more was started"),
+        (replace(FOUND, busy=0), {"start": "fork"}, "there was no instance; so one more was started for it"),
+        (
+            replace(FOUND, begun=0, starting=1),
+            {"start": "fork"},
+            "1 more was being started; it took the first",
+        ),
+        (replace(FOUND, starting=2), {"start": "fork"}, "2 more were being started; so one more was started for it"),
+        (FOUND, {}, "one more was started for it, but another came free first"),
+        (replace(FOUND, busy=8, waiting=3, begun=0), {}, "3 waited before it; no more may run, so it waited, and one"),
+        (FOUND, {"start": "fork"}, "fork: the template was loaded, so a process was forked from it"),
+        (replace(FOUND, cause="it rested"), {"start": "load"}, "so the code was imported first (it rested)"),
+        (replace(FOUND, cause="it died"), {"start": "boot"}, "so both were started first (it died)"),
+        (None, {"cpu_ms": 1.0}, "1.0 ms of it on the processor: it mostly waited"),
+        (None, {"cpu_ms": 10.0}, "10.0 ms of it on the processor: the rest it waited"),
+        (None, {"run_ms": 2.0, "cpu_ms": 0.1}, "0.1 ms of it on the processor; the limit"),
+        (None, {"decision": "retry in 2.1 s", "text": "'x'"}, "  then: retry in 2.1 s\n  said: 'x'\n"),
+    ],
+)
+def test_what_was_behind_each_part(reason: Reason | None, fields: dict[str, Any], said: str) -> None:
+    assert said in told(reason, **fields)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("throttled/QueueFull", "so it was refused\n"),
+        ("throttled/WaitExpired", "none came free in time\n"),
+    ],
+)
+def test_one_that_reached_no_instance(outcome: str, said: str) -> None:
+    text = told(replace(FOUND, begun=0), outcome=outcome, start="", instance="", queue_ms=0, start_ms=0, run_ms=0)
+    assert said in text
+    assert "run" not in text.splitlines()[1].partition("ms")[0]
+    assert " start " not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "advice"),
+    [
+        ({}, ""),
+        ({"outcome": "throttled/QueueFull"}, "a longer line: max_waiting (80); more at a time: max_instances (8)"),
+        ({"outcome": "throttled/WaitExpired"}, "more patience: max_wait (60 s); more at a time: max_instances (8)"),
+        ({"outcome": "timeout/Timeout"}, "more time: timeout (60 s)"),
+        ({"outcome": "crash/MemoryExceeded"}, "more memory: memory"),
+        ({"start": "fork", "start_ms": 30.0}, "reserved (0) keeps instances ready; keep_alive (60 s) keeps them"),
+        ({"start": "load", "start_ms": 30.0, "rest": "none"}, 'rest = "template" keeps the code loaded'),
+        ({"queue_ms": 30.0}, "max_instances (8)"),
+    ],
+)
+def test_what_would_help(fields: dict[str, Any], advice: str) -> None:
+    text = told(**fields)
+    assert ("to change that: " in text) == bool(advice)
+    assert advice in text
+
+
+def test_where_a_message_and_a_timer_come_from() -> None:
+    sent = told(trigger="queue", queue="orders@shop", attempt=2, sent_at="2026-11-23T19:05:55Z")
+    assert "  a message of orders@shop, attempt 2, 5.0 s after it was sent\n" in sent
+    batch = told(trigger="queue", queue="orders", attempt=1, messages=7)
+    assert "  7 messages of orders, attempt 1\n" in batch
+    timer = told(trigger="timer", timer="nightly", scheduled_at="2026-11-23T20:05:59.900+01:00")
+    assert "  timer nightly, scheduled at 2026-11-23T20:05:59.900+01:00, begun 80 ms after that\n" in timer
+
+
+def test_of_a_function_that_is_gone() -> None:
+    assert "limit" not in "\n".join(tell(Explanation(entry=WARM)))
+
+
+def test_the_slowest_and_the_one_before() -> None:
+    slow = replace(WARM, invocation="slow", run_ms=900.0, time=AT_S + 1)
+    line = Entry(time=AT_S + 2, function="greet", text="x", instance="greet-3")
+    entries = [replace(WARM, invocation="first"), slow, line, replace(WARM, time=AT_S + 3)]
+    assert slowest(entries) == "slow"
+    assert slowest([line]) is None
+    assert before(entries[3], entries) == slow
+    assert before(entries[0], entries) is None
