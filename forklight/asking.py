@@ -1,9 +1,9 @@
-"""What the commands that ask a running server share: how they find it, what they tell when it refuses, tables."""
+"""What the commands that ask a running server share: how they find it, what they tell when it refuses."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -42,16 +42,6 @@ def asked(without: str = "") -> Iterator[None]:
         raise click.ClickException(f"{error}{without}") from None
     except Refused as error:
         raise (click.UsageError if error.status in _WRONGLY else click.ClickException)(str(error)) from None
-
-
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns, if there are any rows."""
-    if not rows:
-        return
-    lines = [headings, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    for line in lines:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_bytes(body: bytes) -> None:

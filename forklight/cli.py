@@ -20,6 +20,7 @@ from forklight.serve_command import dev, serve
 from forklight.state import StateError
 from forklight.systemd_command import systemd
 from forklight.timers_command import timers
+from forklight.top_command import top
 from forklight.why_command import why
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -59,6 +60,7 @@ cli.add_command(install)
 cli.add_command(serve)
 cli.add_command(reload)
 cli.add_command(ps)
+cli.add_command(top)
 cli.add_command(logs)
 cli.add_command(why)
 cli.add_command(invoke)

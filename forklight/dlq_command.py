@@ -9,10 +9,11 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from forklight.asking import asked, config_option, print_table, state_of, state_option
+from forklight.asking import asked, config_option, state_of, state_option
 from forklight.client import get, post
 from forklight.dead_letter_queues import SEARCHED, Moved, Selection
 from forklight.dead_letters import DeadLetter, Shown
+from forklight.tables import print_table
 
 _HEADINGS = ("ID", "QUEUE", "FUNCTION", "DIED", "ATTEMPTS", "REASON", "ERROR")
 _ERROR_WIDTH = 60

@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from forklight.asking import config_option, print_table, state_of, state_option
+from forklight.asking import config_option, state_of, state_option
 from forklight.hint import did_you_mean
 from forklight.state import keys_path
+from forklight.tables import print_table
 from triggers.http import KeysError
 from triggers.http.keys import Key, digest, new_key, read_keys
 

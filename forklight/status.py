@@ -32,6 +32,12 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     last_failure: str
     memory_kb: int
+    cpu_s: float
+    """processor time of its calls so far"""
+    ran_s: float
+    """run time of its calls so far"""
+    waited_s: float
+    """what they waited for an instance"""
 
 
 class QueueStatus(Struct, frozen=True, kw_only=True):
@@ -104,6 +110,9 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         failures=dict(record.failures),
         last_failure=record.last_failure,
         memory_kb=_memory_kb(live, [instance.pid for instance in runner.instances()]),
+        cpu_s=record.cpu_ns / 1e9,
+        ran_s=record.ran.sum_ns / 1e9,
+        waited_s=record.waited.sum_ns / 1e9,
     )
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from forklight.asking import asked, config_option, print_table, state_of, state_option
+from forklight.asking import asked, config_option, state_of, state_option
 from forklight.client import get
+from forklight.rows import told_outcome
 from forklight.status import TimerStatus
+from forklight.tables import print_table
 
 HEADINGS = ("FUNCTION", "TIMER", "SCHEDULE", "ZONE", "LAST", "OUTCOME", "NEXT")
 
@@ -43,8 +45,3 @@ def _lines(timer: TimerStatus) -> list[tuple[str, ...]]:
     first, *further = timer.next or ("never",)
     head = (timer.function, timer.name, timer.schedule, timer.timezone, timer.last or "-", told_outcome(timer), first)
     return [head, *(("",) * (len(HEADINGS) - 1) + (at,) for at in further)]
-
-
-def told_outcome(timer: TimerStatus) -> str:
-    """What the latest run came to, or that it goes."""
-    return "running" if timer.running else timer.outcome or "-"

@@ -34,6 +34,7 @@ ONLY_IN: dict[str, set[str]] = {
     "aio_pika": {"bus.rabbitmq"},
     "cronsim": {"triggers.timer"},
     "watchfiles": {"forklight.watching"},
+    "rich": {"forklight.screen"},
     "uvloop": {"forklight.cli"},
     "prometheus_client": {"forklight.metrics"},
 }
