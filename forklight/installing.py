@@ -94,6 +94,7 @@ def remove_unused(state: Path, keep: Set[Path]) -> None:
     """Remove the environments that are not in `keep`, and half-made ones.
 
     Call it while no server uses the state directory; nothing is removed while an install or a one-shot tree is at work.
+    What is only lent from another state directory, by a link, is that one's.
     """
     folder = state / "runtimes"
     if not folder.is_dir() or has_one_shots(state):
@@ -102,7 +103,7 @@ def remove_unused(state: Path, keep: Set[Path]) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for path in folder.iterdir():
-            if path.is_dir() and path not in keep:
+            if path.is_dir() and not path.is_symlink() and path not in keep:
                 remove_tree(path)
     except BlockingIOError:
         pass

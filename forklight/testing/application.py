@@ -20,9 +20,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from forklight import client
+from forklight.config import FILE_NAME
 from forklight.entry import Entry
 from forklight.invoking import outcome_from_json
-from forklight.state import remove_tree
+from forklight.state import remove_tree, state_path
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
 from forklight.testing.options import RequestOptions
@@ -220,6 +221,7 @@ def started(path: str | Path, env: Mapping[str, str]) -> Iterator[Application]:
     folder = Path(tempfile.mkdtemp(prefix="forklight-test-"))
     folder.chmod(0o755)  # as root, functions run as another user
     try:
+        _lend_runtimes(Path(path), os.environ | env, folder / "state")
         port = _free_port()
         command = [sys.executable, "-m", "forklight", "serve", str(path), "--listen", f"127.0.0.1:{port}"]
         command += ["--state", str(folder / "state"), "--log-format", "json"]
@@ -232,6 +234,16 @@ def started(path: str | Path, env: Mapping[str, str]) -> Iterator[Application]:
     finally:
         remove_tree(folder / "state")  # its snapshots are read-only
         shutil.rmtree(folder)
+
+
+def _lend_runtimes(path: Path, environ: Mapping[str, str], state: Path) -> None:
+    """What `forklight install` made for the application, its tests use too, from where it lies."""
+    source = path / FILE_NAME if path.is_dir() else path
+    installed = state_path(None, environ, source) / "runtimes"
+    if installed.is_dir():
+        (state / "runtimes").mkdir(parents=True)
+        for environment in installed.iterdir():
+            (state / "runtimes" / environment.name).symlink_to(environment)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from forklight.installing import remove_unused
 from forklight.state import open_here, open_state
+from forklight.testing import serving
 from forklight.users import unprivileged_user
 from tests.runtimes import write_wheel
 from tests.support import readable_folder
@@ -137,6 +138,19 @@ def test_only_what_is_wrong_with_the_runtimes_keeps_from_installing(folder: Path
     (folder / "forklight.toml").write_text('[runtimes.x]\nrequirements = "none.txt"\n')
     problem = "forklight.toml:2 runtimes.x.requirements: none.txt cannot be read: No such file or directory\n"
     assert _run(folder, "install") == ("", problem, 2)
+
+
+def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _application(folder, app="1.0")
+    toml = (folder / "forklight.toml").read_text()
+    (folder / "forklight.toml").write_text(toml.replace("[functions.app]", '[functions.app]\nhttp = "/"', 1))
+    assert _run(folder, "install")[2] == 0
+    monkeypatch.setenv("FORKLIGHT_STATE", str(folder / "state"))
+    (environment,) = _environments(folder)
+    for _ in range(2):
+        with serving(folder, env={"PYTHONPATH": str(ROOT)}) as application:
+            assert application.get("/").json()[0] == "1.0"
+        assert environment.is_dir(), "it was lent"
 
 
 def test_what_a_one_shot_tree_may_use_stays(folder: Path) -> None:
