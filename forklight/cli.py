@@ -1,12 +1,15 @@
 """The command line. Exit status: 0 done, 1 failed, 2 used wrongly (a bad configuration too), 130 interrupted."""
 
 import sys
+from importlib import metadata
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from forklight.check_command import check
 from forklight.dlq_command import dlq
+from forklight.hint import did_you_mean
 from forklight.init_command import init
 from forklight.install_command import install
 from forklight.invoke_command import invoke
@@ -41,7 +44,35 @@ def main() -> NoReturn:
     sys.exit(status or 0)
 
 
-@click.group(context_settings=_CONTEXT)
+def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not ctx.resilient_parsing:
+        try:
+            found = metadata.version("forklight")
+        except metadata.PackageNotFoundError:
+            found = f"of the checkout {Path(__file__).parents[1]}"
+        click.echo(f"forklight {found}")
+        ctx.exit()
+
+
+class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but the message of an unknown command has the one that is closest."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Forklight runs Python functions on events.
 

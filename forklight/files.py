@@ -37,13 +37,14 @@ def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
     """Return the files of `code`, sorted by name: a directory, or a single file and the modules and packages beside it.
 
     Left out: `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` says, what is no file
-    (sockets, pipes, devices), and `apart`: absolute paths of what is no code, such as secrets and the state directory.
+    (sockets, pipes, devices), what this process logs to (`own_logs`), and `apart`: absolute paths of what is no code,
+    such as secrets and the state directory.
     Raises CodeError on a link that leads outside or nowhere, and on more than 250 MB.
     """
     root = code if code.is_dir() else code.parent
     ignore = root / IGNORE_FILE
     try:
-        walk = _walk(root, apart)
+        walk = _walk(root, apart | own_logs())
         found = sorted(walk.files(root.resolve(), "", is_wanted=_is_module if root != code else None))
     except UnicodeDecodeError as error:
         raise CodeError(f"{ignore} is no UTF-8") from error
@@ -58,6 +59,17 @@ def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
             f"list what functions do not need in {ignore}"
         )
     return found
+
+
+def own_logs() -> frozenset[Path]:
+    """The files that this process's standard output and error go to: beside the code they are no code, else each of
+    its lines would be a change of it.
+    """
+    targets = []
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            targets.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+    return frozenset(path for path in targets if path.is_file())
 
 
 def folders(code: Path, apart: Set[Path] = frozenset()) -> set[Path]:

@@ -48,7 +48,7 @@ class FunctionsTest(unittest.TestCase):
             self.assertEqual(app.get("/greet/Ada").json(), {"hello": "Ada"})
             app.wait_for(function="greet", text="INFO greet: greeting Ada")
 ''',
-    ".forklightignore": "test_*.py\n",
+    ".forklightignore": "test_*.py\n*.log\n",
 }
 
 
@@ -60,7 +60,7 @@ def init(directory: Path) -> int:
     \b
     Examples:
       forklight init my-app
-      cd my-app && forklight serve
+      cd my-app && forklight dev
     """
     directory.mkdir(parents=True, exist_ok=True)
     found = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
@@ -70,5 +70,5 @@ def init(directory: Path) -> int:
         (directory / name).write_text(text)
     click.echo(f"Wrote {', '.join(_FILES)}.")
     where = "" if directory == Path() else f" {directory}"
-    click.echo(f"Now: forklight serve{where}")
+    click.echo(f"Now: forklight dev{where}")
     return 0

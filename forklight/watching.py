@@ -30,10 +30,11 @@ _of_editors = DefaultFilter(ignore_dirs=())
 
 
 class Watched(Struct, frozen=True):
-    """All of these folders, not of what is in their folders, and these files wherever they are."""
+    """All of these folders, not of what is in their folders, and these files wherever they are; but not `apart`."""
 
     folders: frozenset[Path]
     files: frozenset[Path]
+    apart: frozenset[Path] = frozenset()
 
     @property
     def places(self) -> list[Path]:
@@ -43,6 +44,8 @@ class Watched(Struct, frozen=True):
     def concerns(self, change: Change, path: str) -> bool:
         """Whether a change of this file may change what is served."""
         file = Path(path)
+        if file in self.apart:
+            return False
         return file in self.files or (file.parent in self.folders and _of_editors(change, path))
 
 
@@ -50,7 +53,7 @@ def watched(config: Config, state: Path) -> Watched:
     """What to watch. Blocks."""
     apart = config.no_code | {state}
     folders = [files.folders(function.code, apart) for function in config.functions.values()]
-    return Watched(frozenset().union(*folders), config.no_code | {config.path})
+    return Watched(frozenset().union(*folders), config.no_code | {config.path}, files.own_logs())
 
 
 async def keep_reloading(reloader: Reloader, state: Path) -> None:

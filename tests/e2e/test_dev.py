@@ -35,10 +35,10 @@ def save_word(folder: Path, word: str) -> None:
 
 @contextlib.asynccontextmanager
 async def developing(toml: str) -> AsyncIterator[Server]:
-    """`forklight dev` on this configuration; the tests' own log is no code."""
+    """`forklight dev` on this configuration; its log is a file beside the code."""
     with application(toml) as folder:
         save_word(folder, "one")
-        (folder / ".forklightignore").write_text("/log\n*.txt\n")
+        (folder / ".forklightignore").write_text("*.txt\n")
         async with serving(folder, command="dev") as server:
             yield server
 
@@ -60,6 +60,19 @@ async def test_what_is_saved_answers() -> None:
             await server.wait_said("^reloaded: say changed$")
             server.said.clear()
             assert (await server.get("/say")).body == word.encode()
+
+
+async def test_its_own_log_beside_the_code_is_no_code() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        versions = []
+        for word in ("two", "three", "two"):
+            save_word(server.folder, word)
+            await server.wait_said("^reloaded: say changed$")
+            server.said.clear()
+            assert (await server.get("/say")).body == word.encode(), "which the log has a line of"
+            versions.append((await server.status("say"))["version"])
+        assert versions[2] == versions[0] != versions[1]
 
 
 async def test_a_broken_version_leaves_the_one_before_and_says_why() -> None:

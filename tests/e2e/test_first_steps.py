@@ -23,7 +23,7 @@ async def test_from_init_to_the_end() -> None:
     with open_folder() as folder:
         written = await run("init", "app", cwd=folder)
         assert (written.status, written.stderr) == (0, "")
-        assert "Now: forklight serve app" in written.stdout
+        assert "Now: forklight dev app" in written.stdout
         async with serving(folder, "app") as server:
             assert await server.wait_said(r"^  GET /greet/\{name\}  greet$")
             assert await server.wait_said(r"^Try: curl http://127\.0\.0\.1:\d+/greet/world$")
@@ -48,6 +48,16 @@ async def test_from_init_to_the_end() -> None:
             assert "INFO greet: greeting Ada" in logged.stdout
             assert "total" not in logged.stdout
             assert await server.end() == 0
+
+
+async def test_what_one_tries_first_is_answered() -> None:
+    with open_folder() as folder:
+        version = await run("--version", cwd=folder)
+        assert version.status == 0
+        assert re.fullmatch(r"forklight \d+\.\d+\.\d+\n", version.stdout)
+        misspelt = await run("serv", cwd=folder)
+        assert misspelt.status == 2
+        assert "there is no command 'serv' (did you mean 'serve'?)" in misspelt.stderr
 
 
 @pytest.mark.parametrize(

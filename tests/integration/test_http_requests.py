@@ -272,3 +272,16 @@ async def test_dev_shows_tracebacks() -> None:
     async with running(fail, dev=True) as house:
         [answer] = await house.talk(LAST)
         assert b'"traceback":"line 1"' in answer.body
+
+
+async def test_dev_tells_who_sent_json_as_a_form() -> None:
+    async def fail(event: Event) -> Outcome:
+        return Failed(kind="error", code="KeyError", message="m")
+
+    request = (
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n\r\n{}"
+    )
+    async with running(fail, dev=True) as house:
+        [answer] = await house.talk(request)
+        assert b'"hint":"the body looks like JSON' in answer.body

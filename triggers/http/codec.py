@@ -119,11 +119,19 @@ def parse_cookies(header: str) -> Headers:
     return found
 
 
-def to_answer(outcome: Outcome, invocation_id: str, *, dev: bool = False) -> Answer:
-    """What the client gets. `dev` adds the exception's message and traceback."""
+def to_answer(outcome: Outcome, invocation_id: str, *, dev: bool = False, hint: str = "") -> Answer:
+    """What the client gets. `dev` adds the exception's message and traceback, and the `hint` beside them."""
     if isinstance(outcome, Ok):
         return _success(outcome, invocation_id)
-    return _failure(outcome, invocation_id, dev)
+    return _failure(outcome, invocation_id, dev, hint)
+
+
+def hint_of_form(event: Event) -> str:
+    """What may be the reason if a handler fails: `curl -d` sends JSON as a form unless it is told otherwise."""
+    is_form = (event.datacontenttype or "").lower().startswith("application/x-www-form-urlencoded")
+    if is_form and event.decode is None and event.body.lstrip()[:1] in (b"{", b"["):
+        return "the body looks like JSON but came as a form: send it as Content-Type: application/json (curl --json)"
+    return ""
 
 
 def refusal(refused: RefusedError) -> Answer:
@@ -175,11 +183,12 @@ def _success(outcome: Ok, invocation_id: str) -> Answer:
     return Answer(outcome.status, headers + _measured(outcome), outcome.body)
 
 
-def _failure(outcome: Failed, invocation_id: str, dev: bool) -> Answer:
+def _failure(outcome: Failed, invocation_id: str, dev: bool, hint: str) -> Answer:
     status = STATUS_BY_CODE.get((outcome.kind, outcome.code)) or STATUS_BY_KIND[outcome.kind]
     members = {"code": outcome.code, "invocation_id": invocation_id}
     detail = outcome.message
     if dev:
+        members |= {"hint": hint} if hint and outcome.kind == "error" else {}
         members |= {"traceback": outcome.traceback} if outcome.traceback else {}
     elif status not in _FOR_THE_CLIENT:
         detail = "the function failed; its log says why under this invocation_id"

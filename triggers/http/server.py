@@ -19,7 +19,7 @@ from bus.event import Event
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
 from triggers.http.body import check_announced
-from triggers.http.codec import no_route, refusal, to_answer, to_event
+from triggers.http.codec import hint_of_form, no_route, refusal, to_answer, to_event
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
 from triggers.http.cors import across, preflight, requested_method
@@ -247,7 +247,7 @@ class HttpServer:
             self._calls -= 1
             if not self._calls:
                 self._no_calls.set()
-        answer = to_answer(outcome, event.id, dev=self._dev)
+        answer = to_answer(outcome, event.id, dev=self._dev, hint=hint_of_form(event) if self._dev else "")
         if self.on_invocation is not None:
             self.on_invocation(event, outcome, answer.status)
         return answer

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -33,6 +35,21 @@ def test_what_stays_out(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket"))
         names = _names(tmp_path, frozenset({tmp_path / "var/state", tmp_path / "secret", Path("/etc/passwd")}))
     assert names == [".hidden", "a.py", "big/y.py", "pkg/b.py", "pkg/data.txt"]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_the_process_logs_to_stays_out(tmp_path: Path, stream: str) -> None:
+    _write(tmp_path, "a.py")
+    program = (
+        "import sys; from pathlib import Path; from forklight.files import collect;"
+        "print([file.name for file in collect(Path(sys.argv[1]))], file=getattr(sys, sys.argv[2]))"
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as to:
+        line = [sys.executable, "-c", program, str(tmp_path), stream]
+        stdout, stderr = (to, None) if stream == "stdout" else (None, to)
+        subprocess.run(line, check=True, cwd=Path(__file__).parents[3], stdout=stdout, stderr=stderr)
+    assert log.read_text() == "['a.py']\n"
 
 
 def test_the_folders_that_code_may_lie_in(tmp_path: Path) -> None:

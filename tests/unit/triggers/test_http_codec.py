@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
+from msgspec.structs import replace
 
 from bus.event import Event
 from bus.outcome import Failed, FailureKind, Ok, Timings
-from triggers.http.codec import no_route, parse_cookies, parse_query, refusal, to_answer, to_event
+from triggers.http.codec import hint_of_form, no_route, parse_cookies, parse_query, refusal, to_answer, to_event
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head, parse_head
 from triggers.http.routes import Allowed, Match
@@ -203,6 +204,26 @@ def test_the_inside_of_a_function_is_shown_in_dev_only() -> None:
     assert b"secret" not in hidden.body
     assert "traceback" not in detail(hidden.body)
     assert dict(hidden.headers)["x-forklight-start"] == "warm"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "is_told"),
+    [
+        ("application/x-www-form-urlencoded", b' {"a": 1}', True),
+        ("application/x-www-form-urlencoded; charset=utf-8", b"[1]", True),
+        ("application/x-www-form-urlencoded", b"a=1", False),
+        ("application/x-www-form-urlencoded", b"", False),
+        ("application/json", b'{"a": 1}', False),
+    ],
+)
+def test_json_that_came_as_a_form_is_told_of(content_type: str, body: bytes, is_told: bool) -> None:
+    sent = replace(event(("Content-Type", content_type), body=body), decode=None)
+    hint = hint_of_form(sent)
+    assert bool(hint) == is_told
+    assert not hint_of_form(replace(sent, decode="bytes")), "the route has said what it is"
+    failed = Failed(kind="error", code="KeyError", message="'a'")
+    assert detail(to_answer(failed, "i", dev=True, hint=hint).body).get("hint", "") == hint
+    assert "hint" not in detail(to_answer(failed, "i", hint=hint).body)
 
 
 def test_what_was_written_for_the_caller_reaches_it() -> None:
