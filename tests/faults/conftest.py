@@ -19,3 +19,9 @@ async def bench() -> AsyncIterator[Bench]:
 def stores(request: pytest.FixtureRequest) -> StoreFactory:
     """Opens the store of the test, again and again the same one; each test runs once for every kind of store."""
     return KINDS[request.param](request)
+
+
+@pytest.fixture(params=["sqlite", "rabbitmq"])
+def bus_url(request: pytest.FixtureRequest) -> str:
+    """What `[bus] url` says; each test runs once for every kind of store."""
+    return str(request.getfixturevalue("amqp_url")) if request.param == "rabbitmq" else "sqlite:"

@@ -50,6 +50,9 @@ def accept(event, context):
     context.send("a", event["data"])
     return event["data"]
 
+def accept_silently(event, context):
+    context.send("a", event["data"])
+
 def first(event, context):
     note("a", event["data"]["n"])
     context.send("b", event["data"])
@@ -59,6 +62,10 @@ def second(event):
 
 def tick(event):
     note("tick", event["id"])
+
+def yearly(event):
+    timer = event["timer"]
+    note("yearly", f"{timer['name']} {timer['scheduled_at']} past_due={timer['past_due']} missed={timer['missed']}")
 """
 
 
@@ -97,9 +104,12 @@ Starter = Callable[[], contextlib.AbstractAsyncContextManager[Server]]
 
 
 @contextlib.asynccontextmanager
-async def counted(bus_url: str) -> AsyncIterator[tuple[Ledger, Starter]]:
-    """The ledger, and what starts the application's server, again and again on the same state."""
-    with application(TOML, steps=STEPS) as folder:
+async def counted(bus_url: str, more: str = "") -> AsyncIterator[tuple[Ledger, Starter]]:
+    """The ledger, and what starts the application's server, again and again on the same state.
+
+    `more` are tables of further functions, for tests that need them: each function has a template, a target of kills.
+    """
+    with application(TOML + more, steps=STEPS) as folder:
         file = folder / "ledger"
         file.touch()
         file.chmod(0o666)

@@ -16,11 +16,6 @@ IN_FLIGHT = 2 * SLOTS
 """What two queues can have handed out at a time; a broker may hold half as many again."""
 
 
-@pytest.fixture(params=["sqlite", "rabbitmq"])
-def bus_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("amqp_url")) if request.param == "rabbitmq" else "sqlite:"
-
-
 async def duplicates_after(bus_url: str, end: signal.Signals, status: int) -> int:
     """Servers under load that end so, one after the other on the same state; then one that finishes what is left."""
     numbers = itertools.count()
