@@ -1,8 +1,8 @@
 """Pages of the documentation whose code blocks are tried, each in the order of the page and in a folder of its own.
 
 - A block whose first line is `# name` is that file.
-- Python compiles. A table of TOML without a name is accepted by `forklight check`, once the functions it speaks of have
-  handlers. JSON is JSON.
+- Python compiles, JSON is JSON. TOML without a name is accepted by `forklight check`, once the functions it speaks of
+  have handlers.
 - In a `console` block each line that begins with `$ ` is a command (it goes on in the next line after a backslash), and
   what follows is its output: `…` stands for anything, and where nothing follows, anything may be said, but the command
   has to succeed. `Terminal` tells how servers run; the address in the page is 127.0.0.1:8080.
@@ -13,14 +13,13 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from forklight.config import load
 from forklight.problem import ConfigError
 from tests.e2e.terminal import Terminal, Unlike, open_terminal
-from tests.support import readable_folder
 
 _BLOCK = re.compile(
     r"^(?:<!-- not run:(?P<why>[^\n]*)-->\n\n?)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -30,7 +29,7 @@ _MARK = re.compile(r"^<!-- not run", re.MULTILINE)
 _NAME = re.compile(r"# (\S+\.\w+|\.\w+)\n")
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_FOLDER = re.compile(r'^(?:dir|code) = "([^".]+)"', re.MULTILINE)
+_TABLE_FIRST = re.compile(r"(?:\s*(?:#.*)?\n)*\[")
 
 
 class Block(NamedTuple):
@@ -106,7 +105,7 @@ async def _try(block: Block, terminal: Terminal) -> None:
         case "python":
             compile(block.text, block.file or "block", "exec")
         case "toml" if block.file is None:
-            _check(block.text)
+            _check(block.text, terminal)
         case "toml":
             tomllib.loads(block.text)
         case "json" if block.file is None:
@@ -115,25 +114,21 @@ async def _try(block: Block, terminal: Terminal) -> None:
             raise ValueError(f"nobody can try {language}: write <!-- not run: why --> before it")
 
 
-def _check(text: str) -> None:
-    """Raises ValueError."""
-    with readable_folder() as folder:
-        for name in _FOLDER.findall(text):
-            (folder / name).mkdir()
-        (folder / "forklight.toml").write_text(framed(text))
-        try:
-            load(folder, dict.fromkeys(_VARIABLE.findall(text), "value"), folder / "state")
-        except ConfigError as error:
-            raise ValueError(_told(error.problems)) from error
-
-
-def _told(problems: Sequence[object]) -> str:
-    return "\n".join(str(problem) for problem in problems)
+def _check(text: str, terminal: Terminal) -> None:
+    """What it names has to be in the page's folder. Raises ValueError."""
+    part = terminal.folder / "part.toml"
+    part.write_text(framed(text))
+    try:
+        load(part, dict.fromkeys(_VARIABLE.findall(text), "value"), terminal.state)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    finally:
+        part.unlink()
 
 
 def framed(text: str) -> str:
     """A part of a configuration as a whole one: keys without a table are a function's, and each has a handler."""
-    if not text.lstrip().startswith("[") and not re.search(r"\A(?:#.*\n|\n)*\[", text):
+    if not _TABLE_FIRST.match(text):
         text = f"[functions.hello]\n{text}"
     functions = tomllib.loads(text).get("functions") or {"hello": {}}
     for name, table in functions.items():
