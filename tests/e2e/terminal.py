@@ -22,7 +22,7 @@ LIMIT_S = 40
 """How long a command may take, and a server until it is ready."""
 _BREATH_S = 5
 """How long a server may take to come to what the page shows."""
-_SERVER = re.compile(r"(?:[A-Z_]+=\S* )*forklight (?:serve|dev)\b")
+_SERVER = re.compile(r"(?:[A-Z_]+=\S* )*forklight (serve|dev)\b")
 _READY = "Forklight serves "
 _ASKS = re.compile(r"curl |forklight (?:dlq (?:list|show)|logs|ps|timers)\b")
 """What asks a server asks again, for a breath, until it is told what the page shows: a reader is slower than a test."""
@@ -49,6 +49,7 @@ class Terminal:
         self._logs = root / "logs"
         self._address = f"127.0.0.1:{_free_port()}"
         self._server: Process | None = None
+        self._is_dev = False
         self._beside: list[Process] = []
         self._environ = ENVIRON | {
             "PATH": f"{installed.command().parent}:{ENVIRON['PATH']}",
@@ -68,12 +69,15 @@ class Terminal:
         started, as it would with Ctrl-C.
         """
         command = command.replace(WRITTEN, self._address)
-        if _SERVER.match(command):
+        if server := _SERVER.match(command):
             await self._end_server()
+            self._is_dev = server[1] == "dev"
             self._server = await self._start(command.removesuffix(" &"), shown, is_server=True)
         elif command.endswith(" &"):
             self._beside.append(await self._start(command.removesuffix(" &"), shown))
         else:
+            if self._is_dev:  # what was saved just now may not be served yet
+                await self._once("forklight reload")
             await self._run(command, shown)
 
     async def _run(self, command: str, shown: str) -> None:

@@ -93,6 +93,24 @@ some …
 """)
 
 
+async def test_dev_serves_what_was_saved_before() -> None:
+    await try_page("""
+```console
+$ forklight init
+$ forklight dev
+Forklight serves …
+$ sed -i 's/"hello"/"good morning"/' greet.py
+$ curl http://127.0.0.1:8080/greet/Ada
+{"good morning":"Ada"}
+$ sed -i 's/return/retrun/' greet.py
+$ curl -i http://127.0.0.1:8080/greet/Ada
+HTTP/1.1 200 OK
+…
+x-forklight-stale: greet: load/SyntaxError: …
+```
+""")
+
+
 def test_what_a_page_shows() -> None:
     assert alike("a  …  1\nend\n", "a  long text  1  \nend")
     assert alike("…", "anything\nat all")
