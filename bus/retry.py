@@ -23,9 +23,11 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How often and how long a message is tried."""
 
     attempts: Annotated[int, Meta(ge=1)] = 5
+    """So many failed attempts make a dead letter."""
     backoff_s: float = 1.0
+    """Before the second attempt a random time up to this ("full jitter"), doubled each time, at most 5 minutes."""
     max_age_s: float | None = None
-    """From when it was first stored; older messages are dead letters, run or not."""
+    """An older message, from when it was first stored, is a dead letter, tried or not."""
 
 
 class Ack(Struct, frozen=True):

@@ -9,16 +9,17 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """The pool's part of a function's configuration. Durations in seconds."""
 
     max_instances: int = 8
+    """Calls that run at once; each instance runs one."""
     max_waiting: Annotated[int, Meta(ge=0)] = 80
-    """Events that may wait for an instance; one more is refused at once. Configured: 10 times `max_instances`."""
+    """Events that may wait for an instance; one more is refused at once (429). Default: 10 times `max_instances`."""
     max_wait_s: Annotated[float, Meta(ge=0)] = 60.0
-    """How long an event may wait. Configured: the function's timeout, unless it is set."""
+    """How long an event may wait before it is refused (503). Default: `timeout`."""
     keep_alive_s: Annotated[float, Meta(ge=0)] = 60.0
     """How long an instance stays after its last invocation."""
     reserved: Annotated[int, Meta(ge=0)] = 0
     """Instances that always stay."""
     max_invocations: int | None = None
-    """An instance is replaced after this many; None: never for that reason."""
+    """An instance is replaced after this many. Default: no limit."""
     rest: Literal["template", "none"] = "template"
     """What a function without events keeps: its template, or no process at all."""
     template_keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0

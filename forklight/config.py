@@ -36,7 +36,8 @@ from triggers.timer import Timer
 
 FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
-_PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
+PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
+"""Keys that `[defaults]` has not."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -177,9 +178,9 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
     if defaults is not None and not isinstance(defaults.value, dict):
         reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
         return Node(tables, root.file)
-    if defaults is None or reader.struct(defaults, FunctionSettings, without=_PER_FUNCTION) is None:
+    if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
         return Node(tables, root.file)
-    usable = Node({key: node for key, node in defaults.value.items() if key not in _PER_FUNCTION}, root.file)
+    usable = Node({key: node for key, node in defaults.value.items() if key not in PER_FUNCTION}, root.file)
     functions = tables.get("functions")
     if functions is not None and isinstance(functions.value, dict):
         merged = {name: merge(usable, node) for name, node in functions.value.items()}

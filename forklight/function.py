@@ -92,7 +92,9 @@ class Secret(Struct, frozen=True, kw_only=True):
 
     example: ClassVar[str] = '{ file = "secrets/key" } or { env = "API_KEY" }'
     file: Path | None = None
+    """A file with the value. Default: either this or `env`."""
     env: str | None = None
+    """A variable of the server's environment. Default: either this or `file`."""
 
     def __post_init__(self) -> None:
         if (self.file is None) == (self.env is None):
@@ -109,60 +111,83 @@ class HookNames(Hooks, frozen=True, kw_only=True):
 
 
 class FunctionSettings(Struct, frozen=True, kw_only=True):
-    """One `[functions.x]` table. A default of None: `code` is the configuration's directory, `env_file` is none."""
+    """One `[functions.x]` table."""
 
     example: ClassVar[str] = 'handler = "greet:handler" below [functions.greet]'
     handler: Handler
+    """`module:attribute`."""
     code: Path | None = None
+    """Where the modules are: a directory, or a zip. Default: the file's directory."""
     runtime: str = "default"
+    """The name of a `[runtimes.NAME]`. Default: the environment of Forklight."""
     env: dict[str, str] = {}
+    """Variables of the function; nothing else of the server's environment reaches it."""
     env_file: Path | None = None
+    """A file of lines `NAME=value`; `env` goes before it."""
     secrets: dict[str, Secret] = {}
+    """Variables whose values stand elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
     hooks: HookNames = HookNames()
+    """What else runs in its processes."""
     timeout_s: float = 60.0
+    """How long one call may take."""
     grace_s: Annotated[float, Meta(ge=0)] = 0.5
+    """After the timeout, for the handler to clean up, before it is killed."""
     init_timeout_s: float = 30.0
+    """For the import and the `init` hook."""
     limits: Annotated[Limits, flat("log")] = Limits()
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
+    """Routes; also `"GET /orders"`, or a list of such."""
     queue: tuple[QueueSettings, ...] = ()
+    """Queues it consumes; also `"orders"`, or a list of such."""
     timer: tuple[TimerSettings, ...] = ()
+    """When it runs; also `"30 2 * * *"`, or a list of such."""
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
-    """One `[runtimes.x]` table. `python` is a path, an environment's folder, or a version; None is our own.
-
-    With `requirements`, an environment of its own is made with that interpreter: by `forklight install`.
-    """
+    """One `[runtimes.x]` table."""
 
     python: str | None = None
+    """An interpreter's path, an environment's folder, or a version such as `"3.12"`. Default: that of Forklight."""
     requirements: Path | None = None
+    """A requirements file: `forklight install` makes an environment of it, with that interpreter."""
     preload: tuple[ModuleName, ...] = ()
+    """Modules that every function of this runtime shares."""
     env: dict[str, str] = {}
+    """Variables of the interpreter, such as `OMP_NUM_THREADS`."""
 
 
 class MachineSettings(Struct, frozen=True, kw_only=True):
-    """`[machine]`. `user` is who functions run as when Forklight is started as root."""
+    """`[machine]`."""
 
     user: str | None = None
+    """Started as root, whom functions run as. Default: `forklight`, else `nobody`."""
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):
-    """`[admin]`. `listen`: health, readiness and metrics over TCP too; the control socket always has them."""
+    """`[admin]`."""
 
     listen: Listen | None = None
+    """Where health, readiness and metrics answer over TCP too: `"127.0.0.1:9090"`."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole `forklight.toml`, but for `[defaults]`, which is merged into each function before it is read."""
 
     functions: dict[Name, FunctionSettings] = {}
+    """What runs, and on which events. Default: required."""
     http: HttpSettings = HttpSettings()
+    """The listener for requests."""
     bus: BusSettings = BusSettings()
+    """Where messages are stored."""
     brokers: dict[Name, BrokerSettings] = {}
+    """Somebody else's brokers, to consume from and send to."""
     admin: AdminSettings = AdminSettings()
+    """Health and metrics."""
     runtimes: dict[Name, RuntimeSettings] = {}
+    """Interpreters and their libraries."""
     machine: MachineSettings = MachineSettings()
+    """The machine it all runs on."""
 
 
 def _is_dotted(text: str) -> bool:

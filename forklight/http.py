@@ -16,14 +16,20 @@ from triggers.http.templates import check_methods, parse_template
 class RouteSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.http]]` table."""
 
-    path: str = ""
-    """Required; the default lets its absence be told once."""
+    path: str = ""  # the default lets its absence be told once
+    """Such as `"/orders/{id:int}"`. Default: required."""
     methods: tuple[str, ...] = DEFAULT_METHODS
+    """Such as `["GET", "POST"]`. Default: all but OPTIONS."""
     max_body_bytes: Annotated[int, Meta(ge=0)] = MIB
+    """A larger body is refused (413)."""
     decode: Literal["json", "text", "bytes"] | None = None
+    """What the body is made into. Default: as its content type says."""
     timeout_s: float | None = None
+    """How long the client waits at most (504). Default: the function's."""
     cors: Cors | None = None
+    """Also `"*"` or a list of origins alone: pages of which other origins may see the answers."""
     auth: Literal["key"] | None = None
+    """Requests must bring a key."""
 
     def __post_init__(self) -> None:
         if not self.path:

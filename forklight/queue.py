@@ -62,31 +62,42 @@ class BusUrl(BrokerUrl):
 
 
 class BusSettings(Struct, frozen=True, kw_only=True):
-    """`[bus]`. `url` is where messages of our own are stored."""
+    """`[bus]`."""
 
     url: BusUrl = BusUrl(EMBEDDED)
+    """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
     max_hops: int = 16
-    """A message that as many handlers in a row have sent is taken for a loop: Lambda stops at about as many."""
+    """So many handlers in a row may send; the next message is a dead letter.
+
+    It is taken for a loop: Lambda stops at about as many.
+    """
 
 
 class BrokerSettings(Struct, frozen=True, kw_only=True):
     """One `[brokers.NAME]` table: somebody else's broker."""
 
     url: BrokerUrl
+    """`"amqp://user:password@host/vhost"`, or `amqps://` for TLS."""
 
 
 class QueueSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.queue]]` table."""
 
-    queue: str = ""
-    """Required; the default lets its absence be told once."""
+    queue: str = ""  # the default lets its absence be told once
+    """The name; those that begin with `forklight.` are ours. Default: required."""
     broker: str = ""
+    """The `[brokers.NAME]` it is on. Default: the bus's own store."""
     retry: Annotated[RetryPolicy, flat()] = RetryPolicy()
     batch: Annotated[int, Meta(ge=1)] | None = None
+    """At most so many messages are one event, whose `data` is a list of events. Default: no batches."""
     batch_window_s: Annotated[float, Meta(ge=0)] = 0.0
+    """How long a batch waits to fill up after its first message."""
     decode: Literal["json", "text", "bytes"] | None = None
+    """What the body is made into. Default: as its content type says."""
     declare: bool = True
+    """Whether the queue may be made if it does not exist."""
     dead_letter: str | None = None
+    """The queue that its dead letters go to. Default: `forklight.dead.NAME`."""
 
     def __post_init__(self) -> None:
         if not self.queue:

@@ -16,7 +16,7 @@ How a package declares its settings:
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from msgspec import Meta, Struct, inspect
 
@@ -32,6 +32,35 @@ _NOTHING = object()
 _FEW = 10
 """Keys that can all be named in one message."""
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a table", list: "a list"}
+
+
+class Key(NamedTuple):
+    """The field that a key sets, and the struct that the field is of."""
+
+    field: inspect.Field
+    owner: type[Struct]
+
+
+def keys(cls: type[Struct]) -> dict[str, Key]:
+    """Return what may stand in the table of `cls`, the keys of flat structs included."""
+    found: dict[str, Key] = {}
+    for field in _fields(cls):
+        extra = _flat_mark(field)
+        if extra is None:
+            found[field.name.removesuffix("_bytes").removesuffix("_s")] = Key(field, cls)
+        else:
+            within = keys(_struct_class(field))
+            found |= {key: inner for key, inner in within.items() if key not in extra["without"]}
+    return found
+
+
+def without_marks(type_: inspect.Type) -> tuple[inspect.Type, float | None]:
+    """Return the type without `Annotated` and `| None`, and its lower bound if it names one."""
+    if isinstance(type_, inspect.Metadata):
+        type_ = type_.type
+    if isinstance(type_, inspect.UnionType):
+        type_ = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
+    return type_, getattr(type_, "ge", None)
 
 
 def flat(*without: str) -> Meta:
@@ -55,7 +84,7 @@ class Reader:
         if not isinstance(node.value, dict):
             self._wrong(node, dict, example=getattr(cls, "example", ""))
             return None
-        known = _keys(cls)
+        known = {key: found.field for key, found in keys(cls).items()}
         values: dict[str, Any] = {}
         for key, child in node.value.items():
             if key in without or key not in known:
@@ -86,7 +115,7 @@ class Reader:
 
     def _field(self, node: Node, field: inspect.Field) -> Any:
         """Return the value of one key, or _NOTHING."""
-        type_, least = _without_marks(field.type)
+        type_, least = without_marks(field.type)
         if field.name.endswith("_s"):
             value = self._parsed(node, units.parse_duration, units.DURATION_FORM)
         elif field.name.endswith("_bytes"):
@@ -180,19 +209,6 @@ class Reader:
         return _NOTHING
 
 
-def _keys(cls: type[Struct]) -> dict[str, inspect.Field]:
-    """Return the fields of `cls` by their keys, those of flat structs included."""
-    keys: dict[str, inspect.Field] = {}
-    for field in _fields(cls):
-        extra = _flat_mark(field)
-        if extra is None:
-            keys[field.name.removesuffix("_bytes").removesuffix("_s")] = field
-        else:
-            within = _keys(_struct_class(field))
-            keys |= {key: inner for key, inner in within.items() if key not in extra["without"]}
-    return keys
-
-
 def _build(cls: type[T], values: dict[str, Any]) -> T:
     arguments: dict[str, Any] = {}
     for field in _fields(cls):
@@ -216,18 +232,9 @@ def _flat_mark(field: inspect.Field) -> dict[str, Any] | None:
 
 
 def _struct_class(field: inspect.Field) -> type[Struct]:
-    type_, _ = _without_marks(field.type)
+    type_, _ = without_marks(field.type)
     assert isinstance(type_, inspect.StructType)
     return type_.cls
-
-
-def _without_marks(type_: inspect.Type) -> tuple[inspect.Type, float | None]:
-    """Return the type without `Annotated` and `| None`, and its lower bound if it names one."""
-    if isinstance(type_, inspect.Metadata):
-        type_ = type_.type
-    if isinstance(type_, inspect.UnionType):
-        type_ = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
-    return type_, getattr(type_, "ge", None)
 
 
 def _parser(type_: inspect.CustomType) -> Callable[[str], Any]:
@@ -251,5 +258,5 @@ def _unknown(key: str, known: Iterable[str], without: tuple[str, ...]) -> str:
 
 
 def _example(field: inspect.Field) -> str:
-    type_, _ = _without_marks(field.type)
+    type_, _ = without_marks(field.type)
     return str(getattr(getattr(type_, "cls", None), "example", "..."))

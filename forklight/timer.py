@@ -15,14 +15,23 @@ class TimerSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.timer]]` table: exactly one of `schedule`, `every` and `at`."""
 
     name: str | None = None
+    """Unique within the function. Default: the function's name; among several timers, the schedule."""
     schedule: str | None = None
+    """Cron: 5 fields, a sixth in front is seconds; also `"@daily"` and the like. Default: one of the three."""
     every_s: float | None = None
+    """An interval of at least 1 s. Default: one of the three."""
     at: str | None = None
+    """Once, at a local time: `"2026-12-24T18:00"`. Default: one of the three."""
     timezone: str = "UTC"
+    """An IANA name, such as `"Europe/Berlin"`."""
     missed: Literal["one", "skip"] = "one"
+    """Times that passed without a server, or while the machine slept: `"one"` run for all of them, or none."""
     overlap: Literal["skip", "queue", "allow"] = "skip"
+    """While the last run still goes: `"queue"` runs after it (several as one), `"allow"` beside it."""
     jitter_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Each run starts up to so much later."""
     retry: Annotated[int, Meta(ge=0)] = 0
+    """Further attempts after a failure, with back-off."""
 
     def __post_init__(self) -> None:
         parse_schedule(schedule=self.schedule, every_s=self.every_s, at=self.at, timezone=self.timezone, of="")

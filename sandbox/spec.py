@@ -19,20 +19,27 @@ class Runtime(Struct, frozen=True, kw_only=True):
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """`module:attribute` of callables: `init` in the template, `after_fork` in each instance, `stop` at its end."""
+    """Callables, each named `module:attribute`."""
 
     init: str | None = None
+    """Runs once in the template, after the import."""
     after_fork: str | None = None
+    """Runs in each new instance."""
     stop: str | None = None
+    """Runs before an instance ends, for at most `grace`."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What one instance (and, for `template_memory_bytes`, one template) may use."""
 
     memory_bytes: int = 256 * MIB
+    """Private to one instance, on top of what it shares with the template."""
     template_memory_bytes: int = 1024 * MIB
+    """Of the template."""
     open_files: int = 1024
+    """Of one process."""
     max_result_bytes: int = 6 * MIB
+    """What a handler may return."""
     log_bytes: int = 1 * MIB
     """Kept of the log of one invocation."""
 

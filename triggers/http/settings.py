@@ -24,15 +24,15 @@ class Cors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pages of which other origins a browser may let see a route's answers."""
 
     origins: tuple[str, ...] = ()
-    """`https://app.example`, as browsers write them, or `*`: any, but without the client's cookies."""
+    """`"https://shop.example"`, each with scheme and without a path, or `"*"`. Default: required."""
     methods: tuple[str, ...] = ()
-    """None: those of the route."""
+    """What a preflight allows. Default: those of the route."""
     headers: tuple[str, ...] | None = None
-    """Of requests, beyond what any page may send; None: all that a browser asks for."""
+    """Of requests, beyond what any page may send. Default: all that a browser asks for."""
     expose: tuple[str, ...] = ()
     """Headers of answers that a page may see, beyond the harmless ones."""
     credentials: bool = False
-    """Whether cookies and client certificates may come along."""
+    """Whether cookies and client certificates may come along; not with `"*"`."""
     max_age_s: Annotated[float, Meta(ge=0)] = 600.0
     """How long a browser need not ask again."""
 
@@ -55,11 +55,12 @@ class Cors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class StaticRoute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The files of `dir` are served below `path`, which has no parameters."""
 
-    path: str = ""
-    """Required, as is `dir`; the defaults let their absence be told once."""
+    path: str = ""  # the defaults of `path` and `dir` let their absence be told once
+    """What the files are served below, such as `"/assets"`. Default: required."""
     dir: Path = Path()
+    """The folder they are in. Default: required."""
     max_age_s: Annotated[float, Meta(ge=0)] | None = None
-    """For how long a client may keep a file without asking again; None leaves it to the client."""
+    """For how long a client may keep a file without asking again. Default: as the client thinks."""
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,14 +83,17 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_field_bytes: int = 8190
     """Of one header, name and value together."""
     max_headers: int = 128
+    """Of one request."""
     max_head_bytes: int = 64 * 1024
     """Of request line and headers together, when they do not come at once."""
     backlog: int = 1024
+    """Connections that the kernel keeps waiting to be accepted."""
     drain_s: float = 30.0
     """How long requests in flight may take to finish once the server is told to end."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Whose X-Forwarded headers are believed."""
+    """Whose `X-Forwarded-*` headers are believed: `["10.0.0.0/8", "unix"]`."""
     static: tuple[StaticRoute, ...] = ()
+    """Files of folders."""
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
