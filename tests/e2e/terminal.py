@@ -24,7 +24,7 @@ _BREATH_S = 5
 """How long a server may take to come to what the page shows."""
 _SERVER = re.compile(r"(?:[A-Z_]+=\S* )*forklight (serve|dev)\b")
 _READY = "Forklight serves "
-_ASKS = re.compile(r"curl |forklight (?:dlq (?:list|show)|logs|ps|timers)\b")
+_ASKS = re.compile(r"curl |forklight (?:dlq (?:list|show)|logs|ps|timers|why)\b")
 """What asks a server asks again, for a breath, until it is told what the page shows: a reader is slower than a test."""
 _REMEMBERED = r"""
 . {memory}
