@@ -15,7 +15,7 @@ from forklight.problem import ConfigError, Problem
 from forklight.state import state_path
 
 
-@click.command()
+@click.command(short_help="Find all that is wrong with a configuration and its code.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @click.option("--load", "with_load", is_flag=True, help="Import every function too, as a server would.")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")

@@ -24,7 +24,7 @@ _queue = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(short_help="Look after dead letters: show, send back, remove.")
 def dlq() -> None:
     """Look after dead letters: messages that failed too often, or could never succeed.
 

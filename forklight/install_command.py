@@ -32,7 +32,7 @@ class _Wanted(Struct, frozen=True):
     state: Path
 
 
-@click.command()
+@click.command(short_help="Make the environments of runtimes with requirements.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 def install(path: Path, state: Path | None) -> int:

@@ -17,7 +17,7 @@ from forklight.invoking import outcome_as_json, outcome_from_json
 from forklight.state import state_path
 
 
-@click.command()
+@click.command(short_help="Run a function once and print what it returns.")
 @click.argument("name")
 @data_option
 @file_option

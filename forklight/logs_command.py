@@ -13,7 +13,7 @@ from forklight.formats import as_text
 from sandbox.guest._forklight.wire import LEVELS
 
 
-@click.command()
+@click.command(short_help="Show the latest lines of functions, and follow them.")
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("-n", "--lines", "last", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the last N so far.")

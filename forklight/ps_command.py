@@ -23,7 +23,7 @@ from forklight.tables import Row, print_table
 _place = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 
 
-@click.command()
+@click.command(short_help="Show the functions, queues and timers of a running server.")
 @_place
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything the server tells, as JSON.")

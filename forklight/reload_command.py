@@ -10,7 +10,7 @@ from forklight.change import Told, lines
 from forklight.client import post
 
 
-@click.command()
+@click.command(short_help="Have the running server read configuration and code again.")
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -10,7 +10,7 @@ from forklight.body_option import data_option, file_option, read_body
 from forklight.client import post
 
 
-@click.command()
+@click.command(short_help="Send a message to a queue.")
 @click.argument("queue")
 @data_option
 @file_option

@@ -37,7 +37,7 @@ _listen = click.option(
 _state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 
 
-@click.command()
+@click.command(short_help="Serve the functions of a directory or of a single file.")
 @_path
 @_listen
 @_state
@@ -57,7 +57,7 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
     return _serve(path, listen, state, text=text, quiet=quiet, dev=False)
 
 
-@click.command()
+@click.command(short_help="Serve while you write: what is saved answers at once.")
 @_path
 @_listen
 @_state

@@ -13,7 +13,7 @@ from forklight.unit import Unit, service_unit, socket_unit
 from triggers.http.listen import parse_listen, unix_path
 
 
-@click.command()
+@click.command(short_help="Print hardened systemd units of a server.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @click.option("--name", default="forklight", show_default=True, help="Of the unit, its state and its folder in /run.")
 @click.option("--user", default="forklight", show_default=True, help="Whom it runs as: an ordinary user.")

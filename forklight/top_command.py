@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forklight.screen import Screen
 
 
-@click.command()
+@click.command(short_help="Watch a running server at work.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @state_option
 @click.option("--interval", default="1s", show_default=True, metavar="DURATION", help="How often to look.")

@@ -11,7 +11,7 @@ from forklight.explaining import tell
 from forklight.explanation import Explanation
 
 
-@click.command()
+@click.command(short_help="Explain where the time of one invocation went.")
 @click.argument("invocation", required=False, metavar="[ID]")
 @click.option("--function", metavar="NAME", help="Without an ID: the slowest of this function.")
 @config_option

@@ -55,6 +55,9 @@ async def test_what_one_tries_first_is_answered() -> None:
         version = await run("--version", cwd=folder)
         assert version.status == 0
         assert re.fullmatch(r"forklight \d+\.\d+\.\d+\n", version.stdout)
+        commands = (await run("--help", cwd=folder)).stdout.partition("Commands:")[2]
+        assert "  why      Explain where the time of one invocation went.\n" in commands
+        assert "..." not in commands, "no summary is cut"
         misspelt = await run("serv", cwd=folder)
         assert misspelt.status == 2
         assert "there is no command 'serv' (did you mean 'serve'?)" in misspelt.stderr
