@@ -4,13 +4,14 @@ An event that takes an idle instance has no reason here, and costs nothing.
 """
 
 from msgspec import Struct
-from msgspec.structs import replace
+
+from dispatcher.pool import Statistics
 
 MOST_REASONS = 1000
 """Kept of one function."""
 
 
-class Reason(Struct, frozen=True, kw_only=True, gc=False):
+class Reason(Struct, frozen=True, kw_only=True):
     """The pool as an event found it that got no instance at once, and what was decided for it."""
 
     busy: int
@@ -31,20 +32,35 @@ class Reasons:
     """Of one function's latest events that waited, by event and attempt."""
 
     def __init__(self) -> None:
-        self._reasons: dict[tuple[str, int], Reason] = {}
+        self._noted: dict[tuple[str, int], tuple[Statistics, int, int]] = {}
+        """What was found, `max_instances` and `begun`: a Reason is made when somebody asks, which few do."""
+        self._causes: dict[tuple[str, int], str] = {}
 
-    def note(self, event_id: str, attempt: int, reason: Reason) -> None:
+    def note(self, event_id: str, attempt: int, found: Statistics, max_instances: int, begun: int) -> None:
         """Keep it; beyond `MOST_REASONS` the oldest is forgotten."""
-        self._reasons[event_id, attempt] = reason
-        if len(self._reasons) > MOST_REASONS:
-            del self._reasons[next(iter(self._reasons))]
+        self._noted[event_id, attempt] = (found, max_instances, begun)
+        if len(self._noted) > MOST_REASONS:
+            oldest = next(iter(self._noted))
+            del self._noted[oldest]
+            self._causes.pop(oldest, None)
 
     def add_cause(self, event_id: str, attempt: int, cause: str) -> None:
         """Say why what it waited for was not there."""
-        reason = self._reasons.get((event_id, attempt))
-        if reason is not None:
-            self._reasons[event_id, attempt] = replace(reason, cause=cause)
+        if (event_id, attempt) in self._noted:
+            self._causes[event_id, attempt] = cause
 
     def of(self, event_id: str, attempt: int) -> Reason | None:
         """None: it did not wait, or that is too long ago."""
-        return self._reasons.get((event_id, attempt))
+        noted = self._noted.get((event_id, attempt))
+        if noted is None:
+            return None
+        found, max_instances, begun = noted
+        return Reason(
+            busy=found.busy,
+            starting=found.starting,
+            leaving=found.leaving,
+            waiting=found.waiting,
+            max_instances=max_instances,
+            begun=begun,
+            cause=self._causes.get((event_id, attempt), ""),
+        )

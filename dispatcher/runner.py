@@ -11,7 +11,7 @@ from bus import Event, Failed, Outcome
 from bus.outcome import StartKind
 from dispatcher import outcomes
 from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
-from dispatcher.reasons import Reason, Reasons
+from dispatcher.reasons import Reasons
 from dispatcher.settings import PoolSettings
 from sandbox.backoff import Backoff
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
@@ -101,7 +101,8 @@ class Runner:
         ticket: _Ticket = self._loop.create_future()
         found = self._pool.statistics()
         actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again)
-        self._note(event, found, actions)
+        begun = len(actions) if actions and isinstance(actions[0], Start) else 0
+        self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # a burst: one more in line makes nothing due but the end of its own wait
@@ -116,17 +117,6 @@ class Runner:
                     self._hand_on(*given)
             self._tell_capacity()
             raise
-
-    def _note(self, event: Event, found: Statistics, actions: list[Action[_Ticket, Instance]]) -> None:
-        reason = Reason(
-            busy=found.busy,
-            starting=found.starting,
-            leaving=found.leaving,
-            waiting=found.waiting,
-            max_instances=self.function.pool.max_instances,
-            begun=sum(isinstance(action, Start) for action in actions),
-        )
-        self.reasons.note(event.id, event.attempt, reason)
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
         """Do what the pool decided, and have it ticked in time. `start`: what an event that is assigned waited for."""

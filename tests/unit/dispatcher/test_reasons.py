@@ -1,28 +1,36 @@
 """What is remembered of events that waited, and for how many of them."""
 
+from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reason, Reasons
 
 
-def reason(busy: int = 0) -> Reason:
-    return Reason(busy=busy, starting=0, leaving=0, waiting=0, max_instances=8, begun=1)
+def found(busy: int = 0) -> Statistics:
+    return Statistics(starting=1, idle=0, busy=busy, leaving=2, waiting=3)
 
 
 def test_each_attempt_has_its_own() -> None:
     reasons = Reasons()
-    reasons.note("a", 1, reason(1))
-    reasons.note("a", 2, reason(2))
+    reasons.note("a", 1, found(1), 8, 0)
+    reasons.note("a", 2, found(2), 8, 1)
     reasons.add_cause("a", 2, "it rested")
     reasons.add_cause("b", 1, "of nobody")
-    first, second = reasons.of("a", 1), reasons.of("a", 2)
-    assert first is not None
+    assert reasons.of("a", 1) == Reason(busy=1, starting=1, leaving=2, waiting=3, max_instances=8, begun=0)
+    second = reasons.of("a", 2)
     assert second is not None
-    assert (first.busy, first.cause, second.busy, second.cause) == (1, "", 2, "it rested")
+    assert (second.busy, second.begun, second.cause) == (2, 1, "it rested")
     assert reasons.of("b", 1) is None
 
 
 def test_the_oldest_are_forgotten() -> None:
     reasons = Reasons()
     for number in range(MOST_REASONS + 10):
-        reasons.note(str(number), 1, reason(number))
+        reasons.note(str(number), 1, found(number), 8, 0)
+        reasons.add_cause(str(number), 1, "why")
     assert reasons.of("9", 1) is None
-    assert reasons.of("10", 1) == reason(10)
+    kept = reasons.of("10", 1)
+    assert kept is not None
+    assert (kept.busy, kept.cause) == (10, "why")
+    reasons.note("9", 1, found(), 8, 0)
+    again = reasons.of("9", 1)
+    assert again is not None
+    assert again.cause == "", "of an event with the same id, later"
