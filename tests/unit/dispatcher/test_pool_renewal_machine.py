@@ -1,0 +1,198 @@
+"""Every history of a pool whose function is renewed again and again, and at last served no more.
+
+What holds of one version alone, `test_pool_machine.py` checks.
+"""
+
+from collections.abc import Sequence
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.settings import PoolSettings
+
+S = 1_000_000_000
+picks = st.integers(0, 1000)
+pool_settings = st.builds(
+    PoolSettings,
+    max_instances=st.integers(1, 4),
+    max_waiting=st.integers(0, 6),
+    max_wait_s=st.sampled_from([2.0, 10.0]),
+    keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
+    reserved=st.integers(0, 2),
+    rest=st.sampled_from(["template", "none"]),
+    template_keep_alive_s=st.sampled_from([0.0, 3.0]),
+)
+
+
+class RenewalMachine(RuleBasedStateMachine):
+    """A pool beside a plain model. A ticket and a member are numbers, never used twice."""
+
+    @initialize(settings=pool_settings)
+    def open(self, settings: PoolSettings) -> None:
+        self.settings = settings
+        self.now_ns = 100 * S
+        self.tickets = self.members = self.starting = 0
+        self.waiting: list[int] = []
+        self.ended: set[int] = set()
+        self.idle: list[int] = []
+        self.busy: dict[int, int] = {}
+        """which ticket it runs"""
+        self.going: set[int] = set()
+        """told to leave, and not dead yet"""
+        self.outdated: set[int] = set()
+        self.is_ending = self.has_rested = False
+        self.pool: Pool[int, int] = Pool(settings, self.now_ns)
+        self.tick()
+
+    def end(self, ticket: int) -> None:
+        assert ticket not in self.ended
+        self.ended.add(ticket)
+
+    def carry_out(self, actions: "Sequence[Action[int, int]]", free: Sequence[int] = ()) -> None:
+        """`free`: members that have just come free or into being, in this order."""
+        coming = list(free)
+        for action in actions:
+            match action:
+                case Assign(ticket, member):
+                    assert member not in self.outdated, "what is outdated is given nothing more"
+                    assert (ticket, member) == (self.waiting.pop(0), coming.pop(0))
+                    self.busy[member] = ticket
+                case Leave(member):
+                    self.take_away(member, coming)
+                case Start():
+                    self.starting += 1
+                case Refuse(ticket) | Fail(ticket):
+                    self.waiting.remove(ticket)
+                    self.end(ticket)
+                case Rest():
+                    assert [*self.idle, *self.busy, *self.going, *self.waiting] == []
+                    assert self.starting == 0
+                    self.has_rested = True
+        self.idle += coming
+
+    def take_away(self, member: int, coming: list[int]) -> None:
+        assert member not in self.going
+        assert member not in self.busy
+        (coming if member in coming else self.idle).remove(member)
+        self.going.add(member)
+
+    @precondition(lambda self: not self.is_ending)
+    @rule()
+    def event(self) -> None:
+        ticket, self.tickets = self.tickets, self.tickets + 1
+        member = self.pool.take()
+        assert member == (self.idle.pop() if self.idle else None)
+        if member is not None:
+            assert member not in self.outdated
+            self.busy[member] = ticket
+            return
+        self.waiting.append(ticket)
+        self.carry_out(self.pool.wait(ticket, self.now_ns, self.now_ns))
+
+    @precondition(lambda self: self.busy)
+    @rule(pick=picks, spent=st.booleans())
+    def freed(self, pick: int, spent: bool) -> None:
+        member = list(self.busy)[pick % len(self.busy)]
+        self.end(self.busy.pop(member))
+        self.carry_out(self.pool.freed(member, self.now_ns, spent=spent), free=[member])
+        assert (member in self.going) or not (spent or member in self.outdated)
+
+    @precondition(lambda self: self.starting)
+    @rule()
+    def started(self) -> None:
+        self.starting -= 1
+        self.members += 1
+        self.carry_out(self.pool.started(self.members, self.now_ns), free=[self.members])
+
+    @precondition(lambda self: self.starting)
+    @rule(hopeless=st.booleans(), after_ns=st.integers(1, 5 * S))
+    def start_failed(self, hopeless: bool, after_ns: int) -> None:
+        self.starting -= 1
+        self.carry_out(self.pool.start_failed(self.now_ns, self.now_ns + after_ns, hopeless=hopeless))
+
+    @precondition(lambda self: self.idle or self.busy or self.going)
+    @rule(pick=picks, after_ns=st.integers(0, 5 * S))
+    def died(self, pick: int, after_ns: int) -> None:
+        living = [*self.idle, *self.busy, *sorted(self.going)]
+        member = living[pick % len(living)]
+        assert self.pool.is_leaving(member) == (member in self.going or member in self.outdated)
+        if member in self.idle:
+            self.idle.remove(member)
+        if member in self.busy:
+            self.end(self.busy.pop(member))
+        self.going.discard(member)
+        self.outdated.discard(member)
+        self.carry_out(self.pool.died(member, self.now_ns, self.now_ns + after_ns))
+
+    @rule(settings=pool_settings, count=st.integers(0, 3))
+    def renew(self, settings: PoolSettings, count: int) -> None:
+        """Starts on their way never were; the fresh ones are given what waits."""
+        fresh = list(range(self.members + 1, self.members + 1 + count))
+        self.members += count
+        self.settings, self.is_ending, self.starting = settings, False, 0
+        self.outdated |= {*self.idle, *self.busy, *self.going}
+        before = list(self.idle)
+        actions = self.pool.renew(settings, fresh, self.now_ns)
+        assert actions[: len(before)] == [Leave(member) for member in before]
+        self.carry_out(actions, free=fresh)
+        self.outdated |= self.going & set(fresh)
+
+    @rule()
+    def wind_up(self) -> None:
+        self.is_ending, self.has_rested = True, False
+        self.carry_out(self.pool.wind_up(self.now_ns))
+
+    @rule(step_ns=st.integers(0, 5 * S))
+    def pass_time(self, step_ns: int) -> None:
+        self.now_ns += step_ns
+
+    @rule()
+    def tick(self) -> None:
+        self.carry_out(self.pool.tick(self.now_ns))
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        assert self.pool.statistics() == Statistics(
+            self.starting, len(self.idle), len(self.busy), len(self.going), len(self.waiting)
+        )
+        assert set(self.pool.members()) == {*self.idle, *self.busy, *self.going}
+        assert {*self.waiting} | {*self.busy.values()} | self.ended == set(range(self.tickets))
+
+    @invariant()
+    def no_more_than_may_be_are_made(self) -> None:
+        """Of the version of now; what an earlier one still runs takes up room, but may have had more."""
+        current = len(self.idle) + self.starting + len(self.busy.keys() - self.outdated)
+        assert current <= self.settings.max_instances
+
+    @invariant()
+    def nobody_waits_beside_an_idle_instance(self) -> None:
+        assert not (self.idle and self.waiting)
+
+    def teardown(self) -> None:
+        """Whatever happened, every event gets its end, and of what is served no more nothing stays."""
+        if not hasattr(self, "pool"):
+            return
+        self.wind_up()
+        for _ in range(1000):
+            if self.has_rested:
+                break
+            if self.starting:
+                self.started()
+            elif self.busy:
+                self.freed(0, False)
+            elif self.going:
+                self.died(len(self.idle), 0)
+            else:
+                next_ns = self.pool.next_tick_ns(self.now_ns)
+                assert next_ns is not None, "nothing would ever happen again"
+                self.now_ns = next_ns
+                self.tick()
+        assert self.has_rested
+        assert self.ended == set(range(self.tickets))
+        assert self.pool.members() == []
+
+
+RenewalMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+TestPoolRenewal = RenewalMachine.TestCase
