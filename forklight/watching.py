@@ -1,8 +1,8 @@
 """`dev`: files are watched, and what is saved is reloaded.
 
-Watched are the folders that snapshots are taken of, and of the folders of the configuration, env files and secrets
-these files alone. Which folders there are is asked again after each change: a new one is watched, and as something may
-have been saved in it before that, whenever other folders are watched there is a reload.
+Watched are the folders that snapshots are taken of, and of the folders of the configuration, env files, secrets and
+requirements these files alone. Which folders there are is asked again after each change: a new one is watched, and as
+something may have been saved in it before that, whenever other folders are watched there is a reload.
 """
 
 from collections.abc import AsyncGenerator
@@ -17,6 +17,7 @@ from watchfiles.main import FileChange
 from forklight import files
 from forklight.config import Config
 from forklight.reload import Reloader
+from forklight.requirements import RequirementsError, read_requirements
 
 SETTLE_MS = 15
 """How long nothing more may change before what did is reloaded: an editor writes one file in several steps."""
@@ -53,7 +54,18 @@ def watched(config: Config, state: Path) -> Watched:
     """What to watch. Blocks."""
     apart = config.no_code | {state}
     folders = [files.folders(function.code, apart) for function in config.functions.values()]
-    return Watched(frozenset().union(*folders), config.no_code | {config.path}, files.own_logs())
+    single = config.no_code | {config.path} | _requirements(config)
+    return Watched(frozenset().union(*folders), single, files.own_logs())
+
+
+def _requirements(config: Config) -> set[Path]:
+    """The files of which environments are made: after a change of one, a reload says what to install."""
+    found = set()
+    for environment in config.environments.values():
+        with suppress(RequirementsError):  # it is the reload's to tell
+            names = read_requirements(environment.requirements)
+            found |= {(environment.requirements.parent / name).resolve() for name in names}
+    return found
 
 
 async def keep_reloading(reloader: Reloader, state: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from forklight.config import load
 from forklight.installing import remove_unused
 from forklight.state import open_here, open_state
 from forklight.testing import serving
 from forklight.users import unprivileged_user
+from forklight.watching import watched
 from tests.runtimes import write_wheel
 from tests.support import readable_folder
 
@@ -151,6 +153,18 @@ def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: p
         with serving(folder, env={"PYTHONPATH": str(ROOT)}) as application:
             assert application.get("/").json()[0] == "1.0"
         assert environment.is_dir(), "it was lent"
+
+
+def test_requirements_are_watched_while_one_writes(folder: Path) -> None:
+    _application(folder, app="1.0")
+    (folder / "more.txt").write_text("")
+    requirements = folder / "app.txt"
+    requirements.write_text(f"-r more.txt\n{requirements.read_text()}")
+    assert _run(folder, "install")[2] == 0
+    config = load(folder, {}, folder / "state")
+    assert {requirements, folder / "more.txt", folder / "forklight.toml"} <= watched(config, folder / "state").files
+    requirements.unlink()
+    assert folder / "forklight.toml" in watched(config, folder / "state").files
 
 
 def test_what_a_one_shot_tree_may_use_stays(folder: Path) -> None:
