@@ -65,6 +65,10 @@ def store_errors(what: str) -> Iterator[None]:
         raise kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
+class UnopenedError(StoreError):
+    """There is no channel: nothing was sent that could have arrived."""
+
+
 class Link:
     """Call `connect` once, then `run` in a task."""
 
@@ -184,14 +188,19 @@ class Link:
 
     async def wait_up(self) -> None:
         """Until it is connected, however long."""
-        while self._connection is None:
+        while self._connection is None or self._is_broken(self._connection):
             await self._up.wait()
+
+    @staticmethod
+    def _is_broken(connection: aio_pika.abc.AbstractConnection) -> bool:
+        """Whether it has ended, which `run` is about to notice."""
+        return connection.transport is None or connection.transport.connection.is_closed
 
     async def wait_up_soon(self) -> None:
         """For who can do without: raises StoreError if it is not connected within a short while."""
         with anyio.move_on_after(PATIENCE_S):
             await self.wait_up()
-        if not self.is_up:
+        if self._connection is None or self._is_broken(self._connection):
             raise StoreError(f"there is no connection to {self.place}")
 
     def has(self, channel: Channel) -> bool:
@@ -225,13 +234,16 @@ class Link:
                 await self._close_channel(channel)
 
     async def open_channel(self, *, confirms: bool = False) -> Channel:
-        """Raises StoreError if there is no connection within a short while."""
-        with store_errors(f"{self.place} does not open a channel"):
-            await self.wait_up_soon()
-            assert self._connection is not None
-            assert self._connection.transport is not None
-            with anyio.fail_after(ANSWER_LIMIT_S):
-                return await self._connection.transport.connection.channel(publisher_confirms=confirms)
+        """Raises UnopenedError, also if there is no connection within a short while."""
+        try:
+            with store_errors(f"{self.place} does not open a channel"):
+                await self.wait_up_soon()
+                assert self._connection is not None
+                assert self._connection.transport is not None
+                with anyio.fail_after(ANSWER_LIMIT_S):
+                    return await self._connection.transport.connection.channel(publisher_confirms=confirms)
+        except StoreError as error:
+            raise UnopenedError(str(error)) from error.__cause__
 
     async def _close_channel(self, channel: Channel) -> None:
         if self.has(channel):

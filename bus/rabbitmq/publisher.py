@@ -16,7 +16,7 @@ from bus.limits import check
 from bus.message import Outgoing
 from bus.rabbitmq.delays import ENTRY, ladder, routing_key, steps
 from bus.rabbitmq.letters import Letter, letter
-from bus.rabbitmq.link import Channel, Link, store_errors
+from bus.rabbitmq.link import Channel, Link, UnopenedError, store_errors
 from bus.rabbitmq.topology import Topology
 from bus.store import RefusedError, StoreError
 
@@ -98,10 +98,16 @@ class Publisher:
         """Whether the broker could route it; it has it then.
 
         A refusal closes the channel and does not say which of the messages on their way it is for: so each of them
-        goes once more, through a channel of its own.
+        goes once more, through a channel of its own. What aiormq had yet to send on the closed one may have the broker
+        close the connection as well, and then there is another soon.
         """
         with contextlib.suppress(RefusedError):
             return await self._sent(await self._channel(delayed=bool(parcel.path)), parcel)
+        with contextlib.suppress(UnopenedError):
+            return await self._sent_apart(parcel)
+        return await self._sent_apart(parcel)
+
+    async def _sent_apart(self, parcel: Parcel) -> bool:
         async with self._link.channel(confirms=True) as channel:
             return await self._sent(channel, parcel)
 

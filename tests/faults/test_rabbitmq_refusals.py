@@ -45,6 +45,21 @@ async def test_a_message_that_is_too_large_is_refused_and_its_neighbours_are_not
         assert large.id not in {each.message.id for each in found}
 
 
+async def test_a_refusal_that_breaks_the_connection_is_told_as_one(small: Node) -> None:
+    """What is still on its way on the channel that the refusal has closed, the broker answers by closing everything."""
+    queue = fresh()
+    async with open_rabbitmq(small.fresh_url()) as store:
+        await fill(store, queue, 1)
+        for _ in range(5):
+            neighbours = [message(b"x" * (_LIMIT_BYTES // 5)) for _ in range(60)]
+            large = message(b"x" * (_LIMIT_BYTES + 1))
+            with pytest.raises(RefusedError, match="larger than"):
+                await store.publish(to(queue, *neighbours[:20], large, *neighbours[20:]))
+        before = (await store.statistics(queue)).ready
+        await fill(store, queue, 1)
+        assert (await store.statistics(queue)).ready == (before or 0) + 1
+
+
 async def test_a_refused_output_leaves_all_that_were_to_be_settled_leased(rabbitmq: Node) -> None:
     origin = source(fresh())
     async with open_rabbitmq(rabbitmq.fresh_url()) as store:
