@@ -21,6 +21,8 @@ _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,200})?", re.ASCII
 )
 
+_TRACE_ID = re.compile(r"[0-9a-f]{16}(?!0{16})[0-9a-f]{16}", re.ASCII)
+
 
 def is_traceparent(text: str) -> bool:
     """Whether it is one (W3C Trace Context §3.2): a broken one starts a new trace."""
@@ -28,14 +30,19 @@ def is_traceparent(text: str) -> bool:
 
 
 def begin_trace(event_id: str) -> str:
-    """The traceparent of a trace that this event begins: the same one, whichever attempt at it is made."""
-    digits = blake2b(event_id.encode(errors="replace"), digest_size=24).hexdigest()
-    return f"00-{digits[:32]}-{digits[32:]}-00"
+    """The traceparent of the trace that an event begins if it is part of none: the same, whichever attempt is made.
+
+    An id of hexadecimal digits, as ours and UUIDs are, is that of the trace; any other is hashed.
+    """
+    digits = event_id.replace("-", "").zfill(32)
+    if not _TRACE_ID.fullmatch(digits):
+        digits = blake2b(event_id.encode(errors="replace"), digest_size=16).hexdigest()
+    return f"00-{digits}-{digits[-16:]}-00"
 
 
-def trace_id(traceparent: str) -> str:
+def trace_id(event_id: str, traceparent: str | None) -> str:
     """The 32 digits that all of one trace share."""
-    return traceparent[3:35]
+    return (traceparent or begin_trace(event_id))[3:35]
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
@@ -115,5 +122,6 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     attempt: int = 1
     """Which attempt at this event it is; its section says the same where it has one."""
     traceparent: str | None = None
+    """of the trace it is part of; None: it begins one, see `begin_trace`"""
     hops: int = 0
     """How many handlers sent, published or spawned what led here."""

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bus.event import Event
+from bus.event import Event, begin_trace
 from bus.outcome import Output
 
 CE = "ce-"
@@ -94,7 +94,7 @@ def event_message(event: Event) -> Message:
         id=event.id,
         body=event.body,
         content_type=event.datacontenttype,
-        headers=headers | _lineage(event.hops, event.traceparent, event.call.caller if event.call else ""),
+        headers=headers | _lineage(event, event.hops, event.call.caller if event.call else ""),
     )
 
 
@@ -127,7 +127,7 @@ def output_message(output: Output, event: Event, number: int) -> Message:
         content_type=output.content_type,
         headers=_attributes(message_id, f"/forklight/{event.function}", kind)
         | own
-        | _lineage(event.hops + 1, event.traceparent, caller),
+        | _lineage(event, event.hops + 1, caller),
     )
 
 
@@ -142,12 +142,11 @@ def _attributes(event_id: str, source: str, event_type: str) -> dict[str, Any]:
     return {CE + "specversion": "1.0", CE + "id": event_id, CE + "source": source, CE + "type": event_type}
 
 
-def _lineage(hops: int, traceparent: str | None, caller: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _lineage(event: Event, hops: int, caller: str) -> dict[str, Any]:
+    """What a message has of the event that it comes from, or is."""
+    found: dict[str, Any] = {TRACEPARENT: event.traceparent or begin_trace(event.id)}
     if hops:
         found[HOPS] = hops
-    if traceparent is not None:
-        found[TRACEPARENT] = traceparent
     if caller:
         found[CALLER] = caller
     return found

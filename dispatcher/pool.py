@@ -70,7 +70,7 @@ class Rest(Struct, frozen=True):
 Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] | Start | Rest
 
 
-class Statistics(Struct, frozen=True):
+class Statistics(Struct, frozen=True, gc=False):
     """The pool's numbers at one moment."""
 
     starting: int

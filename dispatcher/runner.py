@@ -21,6 +21,8 @@ from sandbox.tree import Tree, template_key
 
 RETRY_START_NS = 250_000_000
 """How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
+WORTH_NOTING_NS = 1_000_000
+"""Who waited for less had an instance as good as at once: under full load half of all events do."""
 _WARM: StartKind = "warm"
 _MADE: tuple[StartKind, ...] = ("load", "boot")
 """Start kinds for which more had to be made than the instance."""
@@ -102,13 +104,12 @@ class Runner:
         found = self._pool.statistics()
         actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again)
         begun = len(actions) if actions and isinstance(actions[0], Start) else 0
-        self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # a burst: one more in line makes nothing due but the end of its own wait
             self._tree.sweep.expect(accepted_ns + self._max_wait_ns)
         try:
-            return await ticket
+            given = await ticket
         except asyncio.CancelledError:
             self._pool.withdraw(ticket)
             if ticket.done() and not ticket.cancelled():  # the instance had just been given, and goes to the next
@@ -117,6 +118,9 @@ class Runner:
                     self._hand_on(*given)
             self._tell_capacity()
             raise
+        if begun or isinstance(given, Failed) or time.monotonic_ns() - accepted_ns > WORTH_NOTING_NS:
+            self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
+        return given
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
         """Do what the pool decided, and have it ticked in time. `start`: what an event that is assigned waited for."""

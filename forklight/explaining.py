@@ -11,6 +11,8 @@ from forklight.explanation import Explanation, Limits, total_ms
 _WORTH_ADVICE_MS = 1.0
 _WORTH_JUDGING_MS = 5.0
 """A shorter run says little about the processor: it takes time to be woken up."""
+_AT_ONCE_MS = 0.1
+"""What the server takes to hand an event over, when it is busy too."""
 _LITTLE = 0.2
 _STARTS = {
     "warm": "an instance was ready, so it was handed over",
@@ -96,6 +98,8 @@ def _queue(found: Explanation) -> str:
 
 def _at_once(found: Explanation) -> str:
     entry, before = found.entry, found.before
+    if entry.queue_ms > _AT_ONCE_MS:
+        return "none was idle, but one came free"
     if before is None:
         return f"{entry.instance} was idle and took it at once"
     idle_s = entry.time - total_ms(entry) / 1000 - before.time

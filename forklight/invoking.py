@@ -2,26 +2,21 @@
 
 from base64 import b64decode
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
 from bus import CallSection, Event, Failed, Ok, Outcome
-from bus.event import begin_trace
 
 
 def cli_event(function: str, body: bytes, content_type: str | None) -> Event:
     """The event of an invocation from the command line."""
-    event_id = str(uuid4())
     return Event(
-        id=event_id,
         source="/forklight/cli",
         type="forklight.call",
         datacontenttype=content_type,
         body=body,
         function=function,
         call=CallSection(caller="cli"),
-        traceparent=begin_trace(event_id),
     )
 
 

@@ -62,7 +62,7 @@ class Journal:
                 instance=line.instance,
                 level=line.level,
                 invocation=line.invocation or "",
-                trace_id=trace_id(line.traceparent) if line.traceparent else "",
+                trace_id=trace_id(line.invocation, line.traceparent) if line.invocation else "",
             )
         )
 
@@ -127,7 +127,7 @@ class Journal:
     def _ended(self, event: Event, outcome: Outcome | None, without: str, fields: dict[str, object]) -> None:
         fields |= origin(event)
         fields |= {"outcome": without} if outcome is None else told_outcome(outcome)
-        fields["trace_id"] = trace_id(event.traceparent) if event.traceparent else ""
+        fields["trace_id"] = trace_id(event.id, event.traceparent)
         name = event.function or ""
         self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 

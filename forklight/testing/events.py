@@ -71,14 +71,12 @@ def http(
             (1, 1),
             _headers(method, body, content_type, headers=headers or {}, cookies=cookies or {}).items(),
         )
-        invocation_id, traceparent = _stamps.invocation()
         event = http_event(
             head,
             _match(head, route, params, decode),
             body,
             remote=remote,
-            invocation_id=invocation_id,
-            traceparent=traceparent,
+            invocation_id=_stamps.invocation_id(),
             time=_stamps.time(),
         )
     except (RefusedError, HttpTriggerError) as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from bus.event import CallSection, Event, begin_trace
+from bus.event import CallSection, Event
 from sandbox.guest._forklight.decoding import Undecodable, decode_body
 from sandbox.guest._forklight.encoding import encode_body
 from sandbox.guest._forklight.events import make_event
@@ -66,11 +66,7 @@ def event_of(given: Mapping[str, object]) -> Event:
     except msgspec.ValidationError as error:
         raise ValueError(f"no trigger makes such an event: {error}") from None
     section = event.queue or event.topic
-    return msgspec.structs.replace(
-        event,
-        attempt=event.attempt if section is None else section.attempt,
-        traceparent=None if event.items is not None else begin_trace(event.id),
-    )
+    return event if section is None else msgspec.structs.replace(event, attempt=section.attempt)
 
 
 def _is_batch(given: Mapping[str, object]) -> bool:

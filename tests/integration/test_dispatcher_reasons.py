@@ -24,7 +24,8 @@ def reason(served: Served, event_id: str) -> Reason:
     return found
 
 
-async def test_what_was_found_and_what_was_decided(bench: Bench) -> None:
+async def test_what_was_found_and_what_was_decided(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatcher.runner.WORTH_NOTING_NS", 0)
     with closed_gate() as gate:
         path = f'"{gate.path}"'.encode()
         spec = bench.spec("pool_work", "held")
@@ -48,6 +49,16 @@ async def test_what_was_found_and_what_was_decided(bench: Bench) -> None:
                 "waited": (2, 0, 0, ""),
                 "refused": (2, 1, 0, ""),
             }
+
+
+async def test_who_waited_for_next_to_nothing_is_not_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatcher.runner.WORTH_NOTING_NS", 3600 * 10**9)
+    async with serving(bench.tree, bench.spec("pool_work"), max_instances=1, reserved=1) as served:
+        await until(lambda: served.now().idle)
+        outcomes = await asyncio.gather(*(call(served, str(number)) for number in range(3)))
+        assert [outcome.start for outcome in outcomes] == ["warm"] * 3
+        reasons = served.dispatcher.runners()["f"].reasons
+        assert [reasons.of(str(number), 1) for number in range(3)] == [None] * 3
 
 
 async def test_why_there_was_no_template(bench: Bench) -> None:

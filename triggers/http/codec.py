@@ -42,20 +42,9 @@ _RETRY_AFTER_S = 1
 
 
 def to_event(
-    head: Head,
-    match: Match,
-    body: bytes,
-    *,
-    remote: str,
-    invocation_id: str,
-    traceparent: str,
-    time: str,
-    scheme: str = "http",
+    head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str, scheme: str = "http"
 ) -> Event:
-    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken.
-
-    `traceparent` is that of the trace which begins here, unless the request is part of one.
-    """
+    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken."""
     headers = head.headers
     query_all = parse_query(head.query) if head.query else {}
     section = HttpSection(
@@ -81,7 +70,7 @@ def to_event(
         decode=match.route.decode,
         function=match.route.function,
         http=section,
-        traceparent=_traceparent(headers) or traceparent,
+        traceparent=_traceparent(headers),
     )
     return replace(event, **cloud_event_attributes(headers)) if "ce-specversion" in headers else event
 

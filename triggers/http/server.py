@@ -202,15 +202,13 @@ class HttpServer:
             if stream is not EMPTY_PAYLOAD:
                 check_announced(head, route.max_body_bytes)
                 body = await connection.read_body(stream, route.max_body_bytes, asked=expects_continue(head.headers))
-            invocation_id, traceparent = self._stamps.invocation()
             event = to_event(
                 head,
                 found,
                 body,
                 remote=remote,
                 scheme=scheme,
-                invocation_id=invocation_id,
-                traceparent=traceparent,
+                invocation_id=self._stamps.invocation_id(),
                 time=self._stamps.time(),
             )
             answer = await self._call(event, route)

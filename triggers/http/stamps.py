@@ -20,10 +20,8 @@ class Stamps:
         self._second = -1
         self._date = self._prefix = ""
 
-    def invocation(self) -> tuple[str, str]:
-        """The id of an event, and the traceparent of a trace that begins with it (W3C Trace Context §3.2)."""
-        number = next(self._count)
-        return f"{self._server}-{number:08x}", f"00-{number:016x}{self._server}-{number:016x}-00"
+    def invocation_id(self) -> str:
+        return f"{self._server}-{next(self._count):08x}"
 
     def time(self) -> str:
         """Now as RFC 3339 in UTC with microseconds."""

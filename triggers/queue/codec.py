@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import json
 from msgspec.structs import replace
 
-from bus.event import CallSection, Event, QueueSection, begin_trace, is_traceparent
+from bus.event import CallSection, Event, QueueSection, is_traceparent
 from bus.message import CALLER, HOPS, TRACEPARENT, Delivery, inbox
 from triggers.queue import cloudevents, headers
 from triggers.queue.errors import UnreadableError
@@ -44,9 +44,8 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
         inner = cloudevents.from_body(body)
         attributes, body, content_type = attributes | inner.attributes, inner.body, inner.datacontenttype
     is_call = attributes.get("type") == CALL and delivery.queue == inbox(trigger.function)
-    event_id = attributes.get("id") or message.id or ""
     event = Event(
-        id=event_id,
+        id=attributes.get("id") or message.id or "",
         source=attributes.get("source") or f"/forklight/queue/{delivery.queue}",
         type=attributes.get("type") or TYPE,
         time=attributes.get("time") or _time(delivery.stored_at_s),
@@ -58,8 +57,7 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
         queue=None if is_call else _section(delivery, trigger, shown),
         call=CallSection(caller=_text(message.headers.get(CALLER))) if is_call else None,
         attempt=delivery.attempt,
-        traceparent=_traceparent(message.headers.get(TRACEPARENT), attributes.get("traceparent"))
-        or begin_trace(event_id),
+        traceparent=_traceparent(message.headers.get(TRACEPARENT), attributes.get("traceparent")),
         hops=_hops(message.headers.get(HOPS)),
     )
     if head_bytes(event) > MAX_HEAD_BYTES:

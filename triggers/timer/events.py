@@ -4,7 +4,7 @@ from datetime import datetime
 from urllib.parse import quote
 from uuid import uuid4
 
-from bus.event import Event, TimerSection, begin_trace
+from bus.event import Event, TimerSection
 from bus.outcome import Failed, Outcome
 from bus.retry import Ack, Dead, Release, Retry, RetryPolicy, backoff_s, decide
 from triggers.timer.planner import Run, event_id, utc_text
@@ -60,5 +60,4 @@ def _event(timer: Timer, run: Run, id_: str) -> Event:
         function=timer.function,
         timer=section,
         attempt=run.attempt,
-        traceparent=begin_trace(id_),
     )

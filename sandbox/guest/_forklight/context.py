@@ -5,6 +5,7 @@ from logging import Logger
 from typing import Any, NoReturn
 
 from .outputs import Outputs, seconds
+from .traces import begin_trace
 
 
 class Retry(BaseException):
@@ -25,26 +26,26 @@ class Context:
 
     `deadline` is in seconds since the epoch, as `time.time()` gives them; `attempt` counts from 1; `invocation_id` is
     the event's id, the same in every attempt; `start_kind` is `warm`, `fork`, `load` or `boot`. `traceparent` is for
-    what the handler asks others for (W3C Trace Context); what it sends has it already. A batch has none.
+    what the handler asks others for (W3C Trace Context); what it sends has it already.
     """
 
     __slots__ = (
         "_deadline_ns",
         "_outputs",
+        "_traceparent",
         "attempt",
         "deadline",
         "function",
         "invocation_id",
         "log",
         "start_kind",
-        "traceparent",
         "version",
     )
 
     def __init__(self, function: str, version: str, log: Logger, head: dict[str, Any], outputs: Outputs) -> None:
         """`head` is the header of an invoke frame."""
         self.invocation_id: str = head["event"].get("id")
-        self.traceparent: str | None = head["event"].get("traceparent")
+        self._traceparent: str | None = head["event"].get("traceparent")
         self.function = function
         self.version = version
         self.attempt: int = head["attempt"]
@@ -53,6 +54,11 @@ class Context:
         self._deadline_ns: int = head["deadline_ns"]
         self.deadline = time.time() + (self._deadline_ns - time.monotonic_ns()) / 1e9
         self._outputs = outputs
+
+    @property
+    def traceparent(self) -> str:
+        """Of the trace that the event is part of, or begins."""
+        return self._traceparent or begin_trace(self.invocation_id)
 
     def remaining_ms(self) -> int:
         """Milliseconds until the deadline; 0 once it has passed."""

@@ -55,6 +55,7 @@ def test_all_of_one() -> None:
     ("reason", "fields", "said"),
     [
         (None, {}, "greet-3 was idle and took it at once"),
+        (None, {"queue_ms": 0.7}, "none was idle, but one came free"),
         (FOUND, {"start": "fork"}, "2 of at most 8 instances ran other events, none was idle; so one more was started"),
         (replace(FOUND, busy=0), {"start": "fork"}, "there was no instance; so one more was started for it"),
         (

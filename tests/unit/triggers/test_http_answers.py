@@ -74,7 +74,7 @@ def test_stamps_follow_the_clock_and_never_repeat_an_id() -> None:
         "1970-01-01T00:00:02.500000Z",
     ]
     assert stamps.date() == "Thu, 01 Jan 1970 00:00:02 GMT"
-    ids = {Stamps().invocation() for _ in range(100)} | {stamps.invocation() for _ in range(100)}
+    ids = {Stamps().invocation_id() for _ in range(100)} | {stamps.invocation_id() for _ in range(100)}
     assert len(ids) == 200
 
 
