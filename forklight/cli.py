@@ -80,7 +80,7 @@ def cli() -> None:
     Examples:
       forklight check
       forklight serve
-      forklight invoke greet -d '{"name": "Ada"}'
+      forklight invoke total -d '{"numbers": [1, 2, 3]}'
     """
 
 

@@ -16,6 +16,9 @@ from forklight.hint import did_you_mean
 from forklight.invoking import outcome_as_json, outcome_from_json
 from forklight.state import state_path
 
+_SECTIONS = ("'http'", "'queue'", "'timer'")
+"""What a handler finds missing that was written for another trigger, as KeyError says it."""
+
 
 @click.command(short_help="Run a function once and print what it returns.")
 @click.argument("name")
@@ -41,11 +44,11 @@ def invoke(
 
     \b
     Examples:
-      forklight invoke greet -d '{"name": "Ada"}'
+      forklight invoke total -d '{"numbers": [1, 2, 3]}'
       forklight invoke thumbnail -f photo.jpg > small.jpg
       forklight invoke report --timer                the function's only timer
       forklight invoke digest --timer weekly --json
-      forklight invoke greet --here -d '{"name": "Ada"}'
+      forklight invoke total --here -d '{"numbers": [1, 2, 3]}'
       forklight invoke hello --here -c hello.py --json
       cat order.json | forklight invoke orders -f -
     """
@@ -87,5 +90,7 @@ def _print(name: str, outcome: Outcome) -> None:
         click.echo(f"{name}: {outcome.kind}/{outcome.code}: {outcome.message}", err=True)
         if outcome.traceback:
             click.echo(outcome.traceback.rstrip("\n"), err=True)
+        if outcome.code == "KeyError" and outcome.message in _SECTIONS:
+            click.echo(f"hint: what is invoked is a call: its event has `call`, and no {outcome.message}", err=True)
         return
     print_bytes(outcome.body)

@@ -21,10 +21,13 @@ def echo(event):
 def fail(event):
     raise RuntimeError("no")
 
+def of_http(event):
+    return event["http"]["query"]
+
 def wait(event):
     open(event["data"]).read()
 """
-CONFIG = "".join(f'[functions.{name}]\nhandler = "f:{name}"\n' for name in ("echo", "fail", "wait"))
+CONFIG = "".join(f'[functions.{name}]\nhandler = "f:{name}"\n' for name in ("echo", "fail", "of_http", "wait"))
 
 
 @pytest.fixture
@@ -59,6 +62,14 @@ def test_a_file_has_the_type_of_its_name(folder: Path, name: str, content: bytes
     (folder / name).write_bytes(content)
     done = _invoke(folder, "echo", "-f", name)
     assert (done.stdout, done.returncode) == (content, 0)
+
+
+def test_a_handler_of_another_trigger_is_hinted_at(folder: Path) -> None:
+    done = _invoke(folder, "of_http")
+    assert (done.stdout, done.returncode) == (b"", 1)
+    assert done.stderr.startswith(b"of_http: error/KeyError: 'http'\nTraceback ")
+    assert done.stderr.endswith(b"\nhint: what is invoked is a call: its event has `call`, and no 'http'\n")
+    assert b"hint" not in _invoke(folder, "fail").stderr
 
 
 def test_standard_input_is_json(folder: Path) -> None:
