@@ -22,7 +22,9 @@ async def test_a_burst_is_served_by_as_many_instances_as_there_may_be(bench: Ben
         assert len(used) <= 8
         assert {instance.id for instance in served.instances()} >= used
         assert len(served.instances()) <= 8
-        assert (served.now().busy, served.now().waiting, served.now().starting) == (0, 0, 0)
+        assert (served.now().busy, served.now().waiting) == (0, 0)
+        await until(lambda: served.now().starting == 0)  # one instance may have run it all before the others were there
+        assert len(served.instances()) <= 8
         assert served.dispatcher.records["f"].outcomes == {"ok": 500}
 
 
