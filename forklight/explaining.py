@@ -111,9 +111,11 @@ def _decision(entry: Entry, reason: Reason) -> str:
         return "so it was refused"
     if entry.outcome.endswith("/WaitExpired"):
         return "none came free in time"
+    if entry.start == "warm" and reason.begun:
+        return "one more was started for it, but another came free first"
     if entry.start == "warm":
-        begun = "one more was started for it, but another" if reason.begun else "no more may run, so it waited, and one"
-        return f"{begun} came free first" if reason.begun else f"{begun} came free"
+        is_full = reason.busy + reason.starting + reason.leaving >= reason.max_instances
+        return f"{'no more may run, so it waited, and' if is_full else 'it waited, and'} one came free"
     return "so one more was started for it" if reason.begun else "it took the first that was ready"
 
 

@@ -4,6 +4,7 @@ import os
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from forklight.document import Node
 from forklight.problem import Problem
@@ -48,16 +49,7 @@ def routes_of(
     accepted: list[Route] = []
     for name, settings in functions.items():
         for index, one in enumerate(settings):
-            route = Route(
-                function=name,
-                path=one.path,
-                methods=one.methods,
-                max_body_bytes=one.max_body_bytes,
-                decode=one.decode,
-                timeout_s=one.timeout_s,
-                cors=one.cors,
-                auth=one.auth,
-            )
+            route = Route(function=name, **asdict(one))
             try:
                 RouteTable([*accepted, route])
             except RouteError as error:

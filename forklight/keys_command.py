@@ -16,7 +16,7 @@ import msgspec
 
 from forklight.asking import config_option, state_of, state_option
 from forklight.hint import did_you_mean
-from forklight.state import keys_path
+from forklight.state import keys_path, make_state
 from forklight.tables import print_table
 from triggers.http import KeysError
 from triggers.http.keys import Key, digest, new_key, read_keys
@@ -112,7 +112,7 @@ def _changing(state: Path) -> Iterator[dict[str, Key]]:
     """The keys, to be changed inside the block; written as a whole, one process at a time."""
     path = keys_path(state)
     with _errors():
-        _make(state)
+        make_state(state)
         directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(directory, fcntl.LOCK_EX)
@@ -122,13 +122,6 @@ def _changing(state: Path) -> Iterator[dict[str, Key]]:
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-def _make(state: Path) -> None:
-    """A state directory that no server has used yet."""
-    if not state.exists():
-        state.mkdir(mode=0o700, parents=True)
-        (state / ".gitignore").write_text("*\n")
 
 
 def _write(path: Path, text: bytes, *, owner: os.stat_result) -> None:

@@ -119,6 +119,12 @@ def open_runtimes(path: Path, user: User | None) -> Path:
     return path / "runtimes"
 
 
+def make_state(path: Path) -> None:
+    """Make `path` a state directory that no server has used yet, if there is none. Raises OSError. Blocks."""
+    if not path.exists():
+        _make_base(path, None)
+
+
 @contextmanager
 def without_server(path: Path) -> Iterator[bool]:
     """Whether no server runs on the state directory `path`; if so, none starts inside the block either."""

@@ -1,6 +1,7 @@
 """What the functions of a server did between two looks at it: rates and means, as rows of a table. Pure."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from forklight.rows import failures, memory
 from forklight.status import FunctionStatus, Status
@@ -26,7 +27,7 @@ class Rates(Struct, frozen=True, kw_only=True):
 def rates(before: FunctionStatus | None, now: FunctionStatus, elapsed_s: float) -> Rates:
     """`before` is None for a function that has come since."""
     if before is None or sum(before.outcomes.values()) > sum(now.outcomes.values()):  # it is new, or begins anew
-        before = _nothing(now)
+        before = replace(now, starts={}, outcomes={}, cpu_s=0.0, ran_s=0.0, waited_s=0.0)
     calls = sum(now.outcomes.values()) - sum(before.outcomes.values())
     started = sum(now.starts.values()) - sum(before.starts.values())
     warm = now.starts.get("warm", 0) - before.starts.get("warm", 0)
@@ -40,35 +41,21 @@ def rates(before: FunctionStatus | None, now: FunctionStatus, elapsed_s: float) 
     )
 
 
-def _nothing(now: FunctionStatus) -> FunctionStatus:
-    fields = {name: getattr(now, name) for name in ("name", "version", "triggers", "template", "threads", "instances")}
-    return FunctionStatus(
-        **fields,
-        starts={},
-        outcomes={},
-        failures={},
-        last_failure="",
-        memory_kb=0,
-        cpu_s=0.0,
-        ran_s=0.0,
-        waited_s=0.0,
-    )
-
-
 def rows(before: Status, now: Status) -> list[Row]:
     """Under HEADINGS; who is called most, first."""
-    known = {function.name: function for function in before.functions}
-    elapsed_s = max(0.001, now.uptime_s - before.uptime_s)
-    found = [(rates(known.get(function.name), function, elapsed_s), function) for function in now.functions]
-    found.sort(key=lambda one: (-one[0].calls_per_s, one[1].name))
+    found = sorted(_looks(before, now), key=lambda one: (-one[0].calls_per_s, one[1].name))
     return [_row(rate, function) for rate, function in found]
 
 
 def total_per_s(before: Status, now: Status) -> float:
     """Calls of all functions."""
+    return sum(rate.calls_per_s for rate, _ in _looks(before, now))
+
+
+def _looks(before: Status, now: Status) -> list[tuple[Rates, FunctionStatus]]:
     known = {function.name: function for function in before.functions}
     elapsed_s = max(0.001, now.uptime_s - before.uptime_s)
-    return sum(rates(known.get(function.name), function, elapsed_s).calls_per_s for function in now.functions)
+    return [(rates(known.get(function.name), function, elapsed_s), function) for function in now.functions]
 
 
 def _row(rate: Rates, function: FunctionStatus) -> Row:

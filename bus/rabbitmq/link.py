@@ -87,7 +87,9 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        return self._connection is not None
+        """Whether it is connected; one that has just ended is not, though `run` is yet to notice."""
+        transport = self._connection.transport if self._connection else None
+        return transport is not None and not transport.connection.is_closed
 
     @property
     def is_blocked(self) -> bool:
@@ -137,10 +139,10 @@ class Link:
             await self.close()
 
     async def _until_lost(self) -> None:
-        assert self._connection is not None
-        assert self._connection.transport is not None
-        closing = self._connection.transport.connection.closing
-        closing.add_done_callback(lambda _: self._down.set())
+        connection = self._connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.connection.closing.add_done_callback(lambda _: self._note_end(connection))
         while not self._down.is_set():
             with anyio.move_on_after(_ASK_EVERY_S):
                 await self._down.wait()
@@ -148,6 +150,12 @@ class Link:
                 break
         log.warning("lost the connection to %s", self.place)
         await self.close()
+
+    def _note_end(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        """Whoever waits for another one waits from here on, and is woken by `_reconnect`."""
+        if self._connection is connection:
+            self._down.set()
+            self._up = anyio.Event()
 
     async def _is_alive(self) -> bool:
         assert self._connection is not None
@@ -179,7 +187,8 @@ class Link:
     async def close(self) -> None:
         """Close the connection that it has, if any."""
         connection, self._connection = self._connection, None
-        self._up = anyio.Event()
+        if self._up.is_set():  # else somebody may wait for it already
+            self._up = anyio.Event()
         for user in self._users:
             user.cancel()
         if connection is not None:
@@ -188,19 +197,14 @@ class Link:
 
     async def wait_up(self) -> None:
         """Until it is connected, however long."""
-        while self._connection is None or self._is_broken(self._connection):
+        while not self.is_up:
             await self._up.wait()
-
-    @staticmethod
-    def _is_broken(connection: aio_pika.abc.AbstractConnection) -> bool:
-        """Whether it has ended, which `run` is about to notice."""
-        return connection.transport is None or connection.transport.connection.is_closed
 
     async def wait_up_soon(self) -> None:
         """For who can do without: raises StoreError if it is not connected within a short while."""
         with anyio.move_on_after(PATIENCE_S):
             await self.wait_up()
-        if self._connection is None or self._is_broken(self._connection):
+        if not self.is_up:
             raise StoreError(f"there is no connection to {self.place}")
 
     def has(self, channel: Channel) -> bool:

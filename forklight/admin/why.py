@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from dispatcher.runner import Function
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
 from forklight.entry import Entry, Selection
@@ -23,11 +24,10 @@ class Why:
     async def explain(self, request: web.Request) -> web.Response:
         """`?id=` is an id or the end of one; without it the slowest, with `?function=` that function's slowest."""
         function = request.query.get("function")
-        held = self._journal.latest(Selection(function=function))
-        wanted = request.query.get("id") or slowest(held)
+        wanted = request.query.get("id") or slowest(self._journal.latest(Selection(function=function)))
         if wanted is None:
             raise Refused(404, f"no invocation is remembered{self._quietly()}")
-        found = [entry for entry in held if entry.invocation.endswith(wanted)]
+        found = self._journal.latest(Selection(function=function, invocation=wanted))
         ids = sorted({entry.invocation for entry in invocations(found)})
         if not ids:
             told = f"no invocation is remembered whose id ends in {wanted!r}"
@@ -35,29 +35,30 @@ class Why:
         if len(ids) > 1:
             named = ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
             raise Refused(400, f"{len(ids)} ids end in {wanted!r}: {named}")
-        return as_json([self._explanation(entry, held, found) for entry in invocations(found)])
+        return as_json([self._explanation(entry, found) for entry in invocations(found)])
 
-    def _explanation(self, entry: Entry, held: Sequence[Entry], found: Sequence[Entry]) -> Explanation:
+    def _explanation(self, entry: Entry, found: Sequence[Entry]) -> Explanation:
         runner = self._controls.runners().get(entry.function)
-        lines = sum(not other.outcome for other in found)
-        if runner is None:
-            return Explanation(entry=entry, before=before(entry, held), lines=lines)
-        spec, pool = runner.function.spec, runner.function.pool
         return Explanation(
             entry=entry,
-            limits=Limits(
-                timeout_s=spec.timeout_s,
-                keep_alive_s=pool.keep_alive_s,
-                max_wait_s=pool.max_wait_s,
-                max_waiting=pool.max_waiting,
-                max_instances=pool.max_instances,
-                reserved=pool.reserved,
-                rest=pool.rest,
-            ),
-            reason=runner.reasons.of(entry.invocation, max(1, entry.attempt)),
-            before=before(entry, held),
-            lines=lines,
+            limits=None if runner is None else _limits(runner.function),
+            reason=None if runner is None else runner.reasons.of(entry.invocation, max(1, entry.attempt)),
+            before=before(entry, self._journal.latest(Selection(function=entry.function))),
+            lines=sum(not other.outcome for other in found),
         )
 
     def _quietly(self) -> str:
         return "; with serve --quiet none are" if self._journal.is_quiet else ""
+
+
+def _limits(function: Function) -> Limits:
+    pool = function.pool
+    return Limits(
+        timeout_s=function.spec.timeout_s,
+        keep_alive_s=pool.keep_alive_s,
+        max_wait_s=pool.max_wait_s,
+        max_waiting=pool.max_waiting,
+        max_instances=pool.max_instances,
+        reserved=pool.reserved,
+        rest=pool.rest,
+    )
