@@ -125,3 +125,11 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """of the trace it is part of; None: it begins one, see `begin_trace`"""
     hops: int = 0
     """How many handlers sent, published or spawned what led here."""
+
+
+def held_bytes(event: Event) -> int:
+    """About how much memory an event holds while it waits: its bodies, and what a client can make long beside them."""
+    size_bytes = len(event.body)
+    if event.http is not None:
+        size_bytes += len(event.http.path) + sum(map(len, event.http.headers.values()))
+    return size_bytes + sum(map(held_bytes, event.items or ()))

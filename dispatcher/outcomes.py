@@ -3,6 +3,7 @@
 import time
 
 from bus import Failed
+from dispatcher.settings import PoolSettings
 from sandbox.errors import LoadFailed
 
 RETRY_AFTER_S = 1.0
@@ -14,15 +15,21 @@ def unknown_function(name: str | None) -> Failed:
     return Failed(kind="unknown_function", code="UnknownFunction", message=f"there is no function {name!r}")
 
 
-def queue_full(name: str, most: int) -> Failed:
-    """As many events wait as may."""
-    message = f"{most} events wait for {name!r} already"
+def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:
+    """As many events wait as may, or they take as much memory as they may."""
+    bound = f"max_waiting = {pool.max_waiting}"
+    if waiting < pool.max_waiting:
+        bound = f"they hold max_waiting_memory, {pool.max_waiting_memory_bytes} bytes"
+    taken = f"all {pool.max_instances} instances of {name!r} (max_instances) are taken"
+    message = f"{taken}, and {waiting} events wait already ({bound})"
     return Failed(kind="throttled", code="QueueFull", message=message, retry_after_s=RETRY_AFTER_S)
 
 
-def wait_expired(name: str, waited_s: float) -> Failed:
+def wait_expired(name: str, pool: PoolSettings) -> Failed:
     """It waited for an instance as long as it may."""
-    message = f"no instance of {name!r} came free within {waited_s:g} s"
+    waited = f"no instance of {name!r} came free within {pool.max_wait_s:g} s (max_wait)"
+    bounds = f"it may have {pool.max_instances} (max_instances), and {pool.max_waiting} events may wait (max_waiting)"
+    message = f"{waited}; {bounds}"
     return Failed(kind="throttled", code="WaitExpired", message=message, retry_after_s=RETRY_AFTER_S)
 
 

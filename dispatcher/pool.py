@@ -18,18 +18,17 @@ So there is never an idle instance while an event waits, and never a start witho
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
-from operator import itemgetter
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dispatcher.line import Line, Ticket
 from dispatcher.settings import PoolSettings
 
 LEAD_NS = 2_000_000_000
 """How long before an expected event its instance is started: enough for a template to load, not worth more memory."""
 
-Ticket = TypeVar("Ticket")
 Member = TypeVar("Member")
 
 
@@ -92,8 +91,7 @@ class Pool(Generic[Ticket, Member]):
         self._outdated: set[Member] = set()
         """of before the last renewal: busy, or on their way out"""
         self._starting = 0
-        self._waiting: OrderedDict[Ticket, int] = OrderedDict()
-        """since when, the first in line first"""
+        self._waiting: Line[Ticket] = Line()
         self._active_ns = now_ns
         self._refill_ns = now_ns
         """Reserved instances are replaced no earlier: the back-off of what keeps dying."""
@@ -119,20 +117,24 @@ class Pool(Generic[Ticket, Member]):
         return bool(self._idle)
 
     def wait(
-        self, ticket: Ticket, accepted_ns: int, now_ns: int, *, again: bool = False
+        self, ticket: Ticket, accepted_ns: int, now_ns: int, *, size_bytes: int = 0, again: bool = False
     ) -> "list[Action[Ticket, Member]]":
-        """An event found no idle instance. With `again` it met a dead one, and goes where its acceptance puts it."""
+        """An event of `size_bytes` found no idle instance.
+
+        With `again` it met a dead one: it is not refused, and goes where its acceptance puts it.
+        """
         self._active_ns = now_ns
-        if not again and self._places() <= -self.settings.max_waiting:
-            return [Refuse(ticket, "QueueFull")]
-        self._waiting[ticket] = accepted_ns
         if again:
-            self._waiting = OrderedDict(sorted(self._waiting.items(), key=itemgetter(1)))
+            self._waiting.insert(ticket, accepted_ns, size_bytes)
+        elif self._is_line_full():
+            return [Refuse(ticket, "QueueFull")]
+        else:
+            self._waiting.append(ticket, accepted_ns, size_bytes)
         return self._attend(now_ns)
 
     def withdraw(self, ticket: Ticket) -> None:
         """The client left; a start made for this event goes on, and its instance stays for the next."""
-        self._waiting.pop(ticket, None)
+        self._waiting.discard(ticket)
 
     def freed(self, member: Member, now_ns: int, *, spent: bool = False) -> "list[Action[Ticket, Member]]":
         """An instance has ended a call; `spent` if it has had as many as it may."""
@@ -211,8 +213,7 @@ class Pool(Generic[Ticket, Member]):
         self._hopeless = self._is_hopeless(now_ns)
         self._forget_announcements(now_ns)
         while self._has_expired_wait(now_ns):
-            ticket, _ = self._waiting.popitem(last=False)
-            actions.append(Refuse(ticket, "WaitExpired"))
+            actions.append(Refuse(self._waiting.pop(), "WaitExpired"))
         while self._has_idled_out(now_ns):
             member, _ = self._idle.popitem(last=False)
             self._leaving.add(member)
@@ -267,21 +268,26 @@ class Pool(Generic[Ticket, Member]):
         """Instances that are or may be, less the events that have or await one; below 0, so many wait for a turn."""
         return self.settings.max_instances - len(self._busy) - len(self._leaving) - len(self._waiting)
 
+    def _is_line_full(self) -> bool:
+        """An event that can have an instance of its own is never refused, nor is one for its own size."""
+        waiting = -self._places()
+        settings = self.settings
+        return waiting >= settings.max_waiting or (
+            waiting >= 0 and self._waiting.size_bytes >= settings.max_waiting_memory_bytes
+        )
+
     def _place(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
         """A free instance goes to the first in line, or rests."""
         if self._waiting:
-            ticket, _ = self._waiting.popitem(last=False)
             self._busy.add(member)
-            return [Assign(ticket, member)]
+            return [Assign(self._waiting.pop(), member)]
         self._idle[member] = now_ns
         return []
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Start what is wanted; if nothing can start and nothing lives that could serve, nobody waits in vain."""
         if self._is_hopeless(now_ns) and not self._serving():
-            failed = [Fail(ticket) for ticket in self._waiting]
-            self._waiting.clear()
-            return list(failed)
+            return [Fail(ticket) for ticket in self._waiting.clear()]
         wanted = self._wanted_starts(now_ns)
         if wanted:
             self._starting += wanted
@@ -347,7 +353,7 @@ class Pool(Generic[Ticket, Member]):
             yield self._end_of_idling_ns()
 
     def _end_of_wait_ns(self) -> int:
-        return next(iter(self._waiting.values())) + int(self.settings.max_wait_s * 1e9)
+        return self._waiting.oldest_ns() + int(self.settings.max_wait_s * 1e9)
 
     def _end_of_idling_ns(self) -> int:
         return next(iter(self._idle.values())) + int(self.settings.keep_alive_s * 1e9)

@@ -8,6 +8,7 @@ import anyio.abc
 from msgspec import Struct
 
 from bus import Event, Failed, Outcome
+from bus.event import held_bytes
 from bus.outcome import StartKind
 from dispatcher import outcomes
 from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
@@ -102,7 +103,8 @@ class Runner:
     async def _wait(self, event: Event, accepted_ns: int, again: bool) -> _Given | Failed:
         ticket: _Ticket = self._loop.create_future()
         found = self._pool.statistics()
-        actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), again=again)
+        size_bytes = held_bytes(event)
+        actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), size_bytes=size_bytes, again=again)
         begun = len(actions) if actions and isinstance(actions[0], Start) else 0
         if actions or not self._pool.is_full():
             self._carry_out(actions)
@@ -166,8 +168,8 @@ class Runner:
     def _throttled(self, code: str) -> Failed:
         name, pool = self.function.spec.name, self.function.pool
         if code == "QueueFull":
-            return outcomes.queue_full(name, pool.max_waiting)
-        return outcomes.wait_expired(name, pool.max_wait_s)
+            return outcomes.queue_full(name, pool, self._pool.statistics().waiting)
+        return outcomes.wait_expired(name, pool)
 
     def renew(self, function: Function, fresh: list[Instance]) -> None:
         """Run this version from here on, also what waits. `fresh`: its first instances; the old ones finish and go."""

@@ -10,10 +10,12 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
 
     max_instances: int = 8
     """Calls that run at once; each instance runs one."""
-    max_waiting: Annotated[int, Meta(ge=0)] = 80
-    """Events that may wait for an instance; one more is refused at once (429). Default: 10 times `max_instances`."""
+    max_waiting: Annotated[int, Meta(ge=0)] = 2048
+    """Events that may wait for an instance; one more is refused at once (429)."""
+    max_waiting_memory_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
+    """Once the events that wait are this large together, one more is refused at once (429)."""
     max_wait_s: Annotated[float, Meta(ge=0)] = 60.0
-    """How long an event may wait before it is refused (503). Default: `timeout`."""
+    """How long an event may wait before it is refused (503). Default: 1 min, or `timeout` if that is longer."""
     keep_alive_s: Annotated[float, Meta(ge=0)] = 60.0
     """How long an instance stays after its last invocation."""
     reserved: Annotated[int, Meta(ge=0)] = 0

@@ -244,10 +244,10 @@ def _no_code(code: Path) -> str:
 
 
 def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
-    """Return the pool's settings, with the defaults that depend on other keys."""
-    depends = {"max_waiting": 10 * function.pool.max_instances, "max_wait_s": function.timeout_s}
-    unset = {name: value for name, value in depends.items() if name.removesuffix("_s") not in node.value}
-    return replace(function.pool, **unset)
+    """Return the pool's settings, with the default that depends on another key."""
+    if "max_wait" in node.value:
+        return function.pool
+    return replace(function.pool, max_wait_s=max(function.pool.max_wait_s, function.timeout_s))
 
 
 def _warnings(

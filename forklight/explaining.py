@@ -21,7 +21,8 @@ _STARTS = {
     "boot": "boot: there was no template and no interpreter for one, so both were started first",
 }
 _REMEDIES = {
-    "QueueFull": "a longer line: max_waiting ({0.max_waiting}); more at a time: max_instances ({0.max_instances})",
+    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; "
+    "more at a time: max_instances ({0.max_instances})",
     "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); more at a time: max_instances ({0.max_instances})",
     "Timeout": "more time: timeout ({0.timeout_s:g} s)",
     "MemoryExceeded": "more memory: memory",

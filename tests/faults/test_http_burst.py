@@ -14,7 +14,8 @@ BURST = 500
 
 
 async def test_a_burst_is_absorbed_by_as_many_instances_as_may_be() -> None:
-    with application(function("pid", max_instances=8, max_waiting=1000)) as folder:
+    """By default nobody is refused: who comes while all are busy waits, as in the backlog of any server."""
+    with application(function("pid", timeout="1s")) as folder:
         async with serving(folder) as server:
             replies = await asyncio.gather(*(server.get("/pid") for _ in range(BURST)))
             assert Counter(reply.status for reply in replies) == {200: BURST}
@@ -36,6 +37,9 @@ async def test_who_is_too_many_is_told_at_once() -> None:
                 refused = await asyncio.gather(*(server.post("/wait", first.request) for _ in range(BURST)))
                 assert Counter(reply.status for reply in refused) == {429: BURST}
                 assert {reply.headers["Retry-After"] for reply in refused} == {"1"}
+                assert {reply.json()["detail"] for reply in refused} == {
+                    "all 1 instances of 'wait' (max_instances) are taken, and 3 events wait already (max_waiting = 3)"
+                }
                 assert not any(task.done() for task in (running, *waiting))
             replies = await asyncio.gather(running, *waiting, *map(_pass, others))
             assert [reply.status for reply in replies if reply] == [200] * 4

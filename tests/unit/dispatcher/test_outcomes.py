@@ -6,15 +6,36 @@ import pytest
 
 from bus import Failed
 from dispatcher import outcomes
+from dispatcher.settings import PoolSettings
 from sandbox.errors import LoadFailed
+
+POOL = PoolSettings(max_instances=3, max_waiting=9, max_waiting_memory_bytes=1000, max_wait_s=2.5)
+TAKEN = "all 3 instances of 'f' (max_instances) are taken"
+BOUNDS = "it may have 3 (max_instances), and 9 events may wait (max_waiting)"
 
 
 @pytest.mark.parametrize(
     ("outcome", "kind", "code", "message"),
     [
         (outcomes.unknown_function("f"), "unknown_function", "UnknownFunction", "there is no function 'f'"),
-        (outcomes.queue_full("f", 80), "throttled", "QueueFull", "80 events wait for 'f' already"),
-        (outcomes.wait_expired("f", 2.5), "throttled", "WaitExpired", "no instance of 'f' came free within 2.5 s"),
+        (
+            outcomes.queue_full("f", POOL, 9),
+            "throttled",
+            "QueueFull",
+            f"{TAKEN}, and 9 events wait already (max_waiting = 9)",
+        ),
+        (
+            outcomes.queue_full("f", POOL, 4),
+            "throttled",
+            "QueueFull",
+            f"{TAKEN}, and 4 events wait already (they hold max_waiting_memory, 1000 bytes)",
+        ),
+        (
+            outcomes.wait_expired("f", POOL),
+            "throttled",
+            "WaitExpired",
+            f"no instance of 'f' came free within 2.5 s (max_wait); {BOUNDS}",
+        ),
         (outcomes.draining(), "throttled", "Draining", "the server is shutting down"),
         (outcomes.gone_twice("f"), "crash", "Exit", "two instances of 'f' were dead before the event reached them"),
         (outcomes.unwritable("no"), "error", "Undecodable", "the event cannot be handed to a handler: no"),
@@ -26,7 +47,7 @@ def test_what_it_says(outcome: Failed, kind: str, code: str, message: str) -> No
 
 
 def test_no_instance_took_part() -> None:
-    outcome = outcomes.queue_full("greet", 80)
+    outcome = outcomes.queue_full("greet", POOL, 9)
     assert (outcome.start, outcome.instance, outcome.timings.finished_ns) == (None, "", 0)
 
 

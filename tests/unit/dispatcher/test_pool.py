@@ -60,6 +60,19 @@ def test_the_line_is_bounded() -> None:
     assert pool.wait("d", 0, 0) == [Refuse("d", "QueueFull")]
 
 
+def test_the_memory_of_the_line_is_bounded() -> None:
+    """One event is never refused for its own size, and one that leaves makes room."""
+    pool = make_pool(max_instances=1, max_waiting_memory_bytes=10)
+    pool.wait("a", 0, 0, size_bytes=100)
+    assert pool.wait("b", 0, 0, size_bytes=1) == [Refuse("b", "QueueFull")]
+    assert pool.started("one", 0) == [Assign("a", "one")]
+
+    assert [pool.wait(ticket, 0, 0, size_bytes=6) for ticket in "cd"] == [[], []]
+    assert pool.wait("e", 0, 0) == [Refuse("e", "QueueFull")]
+    pool.withdraw("c")
+    assert pool.wait("f", 0, 0, size_bytes=100) == []
+
+
 def test_without_a_line_events_still_start_instances() -> None:
     pool = make_pool(max_instances=1, max_waiting=0)
 

@@ -13,10 +13,18 @@ S = 1_000_000_000
 NOTHING = Statistics(0, 0, 0, 0, 0)
 steps_ns = st.integers(0, 5 * S)
 picks = st.integers(0, 1000)
+
+
+def size_bytes(ticket: int) -> int:
+    """What an event holds."""
+    return ticket % 3
+
+
 pool_settings = st.builds(
     PoolSettings,
     max_instances=st.integers(1, 4),
     max_waiting=st.integers(0, 4),
+    max_waiting_memory_bytes=st.sampled_from([0, 2, 1000]),
     max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
     keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
     reserved=st.integers(0, 3),
@@ -93,11 +101,10 @@ class PoolMachine(RuleBasedStateMachine):
             self.attended_ns = self.now_ns
 
     def check_refusal(self, action: Refuse[int] | Fail[int], new: int | None) -> None:
-        could_run = self.settings.max_instances - len(self.busy) - len(self.leaving)
         match action:
             case Refuse(ticket, "QueueFull"):
                 assert ticket == new
-                assert len(self.waiting) > self.settings.max_waiting + could_run
+                assert self.is_line_full(ticket)
             case Refuse(ticket, "WaitExpired"):
                 assert ticket == self.waiting[0]
                 assert self.now_ns >= self.accepted[ticket] + self.settings.max_wait_s * S
@@ -133,8 +140,19 @@ class PoolMachine(RuleBasedStateMachine):
         if again:
             self.waiting.sort(key=self.accepted.__getitem__)
         self.active_ns = self.now_ns
-        actions = self.pool.wait(ticket, self.accepted[ticket], self.now_ns, again=again)
-        self.carry_out(actions, new=None if again else ticket)
+        new = None if again else ticket
+        must_refuse = not again and self.is_line_full(ticket)
+        actions = self.pool.wait(ticket, self.accepted[ticket], self.now_ns, size_bytes=size_bytes(ticket), again=again)
+        self.carry_out(actions, new=new)
+        assert ticket in self.ended or not must_refuse
+
+    def is_line_full(self, new: int) -> bool:
+        """Whether there is no place for `new`, the last of those that wait."""
+        before = [ticket for ticket in self.waiting if ticket != new]
+        could_run = self.settings.max_instances - len(self.busy) - len(self.leaving)
+        held_bytes = sum(map(size_bytes, before))
+        is_large = held_bytes >= self.settings.max_waiting_memory_bytes and len(before) >= could_run
+        return len(before) >= self.settings.max_waiting + could_run or is_large
 
     @rule()
     def event(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.settings import PoolSettings
 from forklight.config import load
 from forklight.problem import ConfigError
 from forklight.users import unprivileged_user
@@ -75,8 +76,18 @@ def test_the_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     assert settings.limits == Limits(
         memory_bytes=256 * MIB, template_memory_bytes=1024 * MIB, open_files=1024, max_result_bytes=6 * MIB
     )
+    assert function.pool == PoolSettings(max_instances=8, max_waiting=2048, max_wait_s=60.0)
     assert config.runtimes["default"].python == Path(sys.executable)
     assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "max_wait_s"),
+    [('timeout = "1s"', 60.0), ('timeout = "15m"', 900.0), ('timeout = "15m"\nmax_wait = "2s"', 2.0)],
+)
+def test_an_event_waits_a_minute_or_as_long_as_a_call_may_take(tmp_path: Path, keys: str, max_wait_s: float) -> None:
+    (tmp_path / "forklight.toml").write_text(f'[functions.f]\nhandler = "f:h"\n{keys}')
+    assert load(tmp_path / "forklight.toml", {}).functions["f"].pool.max_wait_s == max_wait_s
 
 
 def test_a_single_file_needs_no_configuration(tmp_path: Path) -> None:

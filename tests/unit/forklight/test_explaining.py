@@ -97,7 +97,10 @@ def test_one_that_reached_no_instance(outcome: str, said: str) -> None:
     ("fields", "advice"),
     [
         ({}, ""),
-        ({"outcome": "throttled/QueueFull"}, "a longer line: max_waiting (80); more at a time: max_instances (8)"),
+        (
+            {"outcome": "throttled/QueueFull"},
+            "a longer line: max_waiting (80) and max_waiting_memory; more at a time: max_instances (8)",
+        ),
         ({"outcome": "throttled/WaitExpired"}, "more patience: max_wait (60 s); more at a time: max_instances (8)"),
         ({"outcome": "timeout/Timeout"}, "more time: timeout (60 s)"),
         ({"outcome": "crash/MemoryExceeded"}, "more memory: memory"),
