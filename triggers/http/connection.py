@@ -316,10 +316,11 @@ class Connection(Protocol):
         Closing at once, with bytes of the client unread, would reset the connection and could take the answer from it
         (RFC 9112 §9.6).
         """
+        unsent = self._wire.get_write_buffer_size()
+        # First of all, whatever has become of the client: in any other phase the task would go on.
+        self._enter(CLOSING, self._settings.write_timeout_s if unsent else _LINGER_S)
         if self._wire.is_closing():
             return
-        unsent = self._wire.get_write_buffer_size()
-        self._enter(CLOSING, self._settings.write_timeout_s if unsent else _LINGER_S)
         self._wire.write_eof()
         self._wire.resume_reading()
 

@@ -1,0 +1,64 @@
+"""The http trigger in a process of its own, under uvloop as in `serve`, on a port and on a unix socket at once.
+
+A fault that stops the event loop must stop neither the test nor its clock. `python -m tests.integration.http_process
+/path/of.sock` prints its port when it listens and ends when its standard input does.
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import uvloop
+
+from tests.integration.http_support import ROUTES, running
+from triggers.http import HttpSettings, Route
+
+Address = tuple[str, int] | str
+
+
+class HttpProcess:
+    """A running one: where it listens, and what it costs."""
+
+    def __init__(self, process: "subprocess.Popen[str]", path: Path) -> None:
+        assert process.stdout is not None
+        self.pid = process.pid
+        self.addresses: dict[str, Address] = {"tcp": ("127.0.0.1", int(process.stdout.readline())), "unix": str(path)}
+
+    def connect(self, kind: str, timeout_s: float = 10.0) -> socket.socket:
+        connection = socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX)
+        connection.settimeout(timeout_s)
+        connection.connect(self.addresses[kind])
+        return connection
+
+    def resident_bytes(self) -> int:
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * 4096
+
+
+@contextmanager
+def http_process(path: Path) -> Iterator[HttpProcess]:
+    """Kills it in the end: it may not listen to anything else by then."""
+    command = (sys.executable, "-m", "tests.integration.http_process", str(path))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield HttpProcess(process, path)
+        finally:
+            process.kill()
+
+
+async def main(path: str) -> None:
+    routes = (*ROUTES, Route(function="large", path="/large", max_body_bytes=64 * 1024 * 1024))
+    async with AsyncExitStack() as stack:
+        tcp = await stack.enter_async_context(running(routes=routes))
+        await stack.enter_async_context(running(routes=routes, settings=HttpSettings(listen=f"unix:{path}")))
+        sys.stdout.write(f"{tcp.server.port}\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""Clients that send what is no HTTP and leave: nobody else notices, and no memory is lost.
+
+Each case is cut in two at several places and ends in each way a client can end, over TCP and a unix socket, against a
+server in a process of its own.
+"""
+
+import contextlib
+import random
+import socket
+from collections.abc import Iterator
+from struct import pack
+
+import pytest
+
+from tests.integration.http_process import HttpProcess, http_process
+from tests.integration.http_support import LAST, request
+from tests.integration.test_http_malformed import CHUNKED, REFUSED
+
+RESET = pack("ii", 1, 0)
+ENDINGS = ("close", "reset", "half-close", "stay")
+GROWTH_BYTES = 64 * 1024 * 1024
+"""Far more than a few thousand connections cost, far less than one that spins for a second."""
+
+NOISE = {
+    "no request": b"BREW\r\n\r\n",
+    "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64)),
+    "129 headers": b"GET /echo HTTP/1.1\r\nHost: here\r\n" + b"A: b\r\n" * 129 + b"\r\n",
+    "long line": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: here\r\n\r\n",
+    "bad chunk": CHUNKED + b"zz\r\n",
+    "body over the limit": request("/small", "POST", body=b"x" * 5000),
+    "good, then none": request() + b"BREW\r\n\r\n",
+    "good, last, good": request() + LAST + request(),
+    "chunked, then good": CHUNKED + b"1\r\nx\r\n0\r\nX-A: b\r\n\r\n" + request(),
+    "half a request": request()[:30],
+    "half a body": request(method="POST", headers="Content-Length: 10\r\n") + b"x",
+    "zeros": bytes(1000),
+    "line ends": b"\r\n" * 500,
+}
+CASES = {**NOISE, **{name: data + LAST for name, (data, _) in REFUSED.items()}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpProcess]:
+    with http_process(tmp_path_factory.mktemp("http") / "s") as process:
+        yield process
+
+
+def misbehave(server: HttpProcess, kind: str, pieces: list[bytes], ending: str) -> socket.socket | None:
+    """Sends the pieces and ends so; the connection, if it stays open."""
+    client = server.connect(kind)
+    with contextlib.suppress(ConnectionError):  # it may be refused before it is through
+        for piece in pieces:
+            client.sendall(piece)
+        if ending == "half-close":
+            client.shutdown(socket.SHUT_WR)
+    if ending in ("half-close", "stay"):
+        return client
+    if ending == "reset":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    client.close()
+    return None
+
+
+def cuts(data: bytes, chance: random.Random) -> Iterator[list[bytes]]:
+    yield [data]
+    for _ in range(2):
+        at = chance.randrange(1, len(data))
+        yield [data[:at], data[at:]]
+
+
+def is_answered(server: HttpProcess, kind: str) -> bool:
+    """A good client's request, within a second."""
+    with server.connect(kind, timeout_s=1.0) as client:
+        client.sendall(LAST)
+        return client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_whatever_a_client_sends_and_however_it_leaves(server: HttpProcess, kind: str, ending: str) -> None:
+    chance = random.Random(f"{kind} {ending}")
+    assert is_answered(server, kind)
+    before = server.resident_bytes()
+    for name, data in CASES.items():
+        stayed = [misbehave(server, kind, pieces, ending) for pieces in cuts(data, chance)]
+        assert is_answered(server, kind), name
+        for client in stayed:
+            if client is not None:
+                client.close()
+    assert server.resident_bytes() - before < GROWTH_BYTES
