@@ -1,6 +1,7 @@
 """An entry of the journal: a line that a function wrote, or how an invocation went; and how events are told. Pure."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -50,6 +51,9 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
 
 
+ENTRY_BYTES = 400
+"""What an entry costs beside its texts, as measured (CPython 3.11, 64 bits)."""
+
 NOT_RUN = "unrun"
 """The outcome of a message that was settled without being run."""
 NOT_FAILED = ("", "ok", "left", NOT_RUN)
@@ -71,6 +75,11 @@ class Selection(Struct, frozen=True, kw_only=True):
             and entry.invocation.endswith(self.invocation)
             and (not self.level or LEVELS.index(level_of(entry)) >= LEVELS.index(self.level))
         )
+
+
+def size_bytes(entry: Entry) -> int:
+    """What it takes of memory; of the texts, those that a function writes."""
+    return ENTRY_BYTES + sys.getsizeof(entry.text) + sys.getsizeof(entry.traceback)
 
 
 def has_failed(entry: Entry) -> bool:

@@ -134,7 +134,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     """After the timeout, for the handler to clean up, before it is killed."""
     init_timeout_s: float = 30.0
     """For the import and the `init` hook."""
-    limits: Annotated[Limits, flat("log")] = Limits()
+    limits: Annotated[Limits, flat()] = Limits()
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
     """Routes; also `"GET /orders"`, or a list of such."""

@@ -1,8 +1,8 @@
 """The journal: every line of every function and one line per invocation, on its way to standard output.
 
 The event loop only appends; a thread formats and writes in batches, so a reader that stalls (a full pipe, a pager)
-never stalls an event. Beyond `BACKLOG_LINES` unwritten lines the newest are dropped and counted. A ring
-per function keeps the latest for `forklight logs`.
+never stalls an event. Beyond `BACKLOG_BYTES` of unwritten lines the newest are dropped and counted. Rings keep the
+latest of each function for `forklight logs`.
 """
 
 import os
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import anyio
 import anyio.to_thread
@@ -17,18 +18,19 @@ import anyio.to_thread
 from bus import Event, Outcome
 from bus.event import trace_id
 from bus.retry import Dead, Decision, Retry
-from forklight.entry import NOT_RUN, Entry, Selection, origin, told_decisions, told_outcome
+from forklight.entry import NOT_RUN, Entry, Selection, origin, size_bytes, told_decisions, told_outcome
+from forklight.rings import Rings
 from sandbox.logs import LogLine
 
-RING_BYTES = 1024 * 1024
-"""Kept per function for `logs`."""
-BACKLOG_LINES = 50_000
+BACKLOG_BYTES = 32 * 1024 * 1024
+"""Not yet written, and not yet read by one follower."""
 GATHER_S = 0.05
 """How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
-ENTRY_BYTES = 200
-"""What an entry costs beside its text, roughly; the ring's size is what it costs."""
 
 Format = Callable[[Entry], str]
+
+_trace_id = lru_cache(maxsize=64)(trace_id)
+"""Lines come many to an invocation; they share the text as well."""
 
 
 class Journal:
@@ -39,11 +41,13 @@ class Journal:
         self._descriptor = descriptor
         self._invocations = invocations
         self._backlog: deque[Entry] = deque()
+        self._added_bytes = 0
+        self._written_bytes = 0
+        """Of all that was added; only the writing thread counts here."""
         self._dropped = 0
         self._wake = anyio.Event()
-        self._rings: dict[str, deque[Entry]] = {}
-        self._sizes: dict[str, int] = {}
-        self._followers: list[deque[Entry]] = []
+        self._rings = Rings()
+        self._followers: list[Follower] = []
         self._followed = anyio.Event()
         self.is_closed = False
 
@@ -62,7 +66,7 @@ class Journal:
                 instance=line.instance,
                 level=line.level,
                 invocation=line.invocation or "",
-                trace_id=trace_id(line.invocation, line.traceparent) if line.invocation else "",
+                trace_id=_trace_id(line.invocation, line.traceparent) if line.invocation else "",
             )
         )
 
@@ -87,21 +91,18 @@ class Journal:
             self._ended(event, outcome, NOT_RUN, fields)
 
     def latest(self, selection: Selection) -> list[Entry]:
-        """What the rings hold of it, oldest first."""
-        name = selection.function
-        rings = self._rings.values() if name is None else [self._rings.get(name, ())]
-        found = [entry for ring in rings for entry in ring if selection.has(entry)]
-        return found if name is not None else sorted(found, key=lambda entry: entry.time)
+        """What is kept of it, oldest first."""
+        return self._rings.latest(selection)
 
     @contextmanager
     def follow(self) -> Iterator["Follower"]:
         """Everything from now on, for one reader; one that is too slow loses the oldest."""
-        entries: deque[Entry] = deque(maxlen=BACKLOG_LINES)
-        self._followers.append(entries)
+        follower = Follower(self)
+        self._followers.append(follower)
         try:
-            yield Follower(self, entries)
+            yield follower
         finally:
-            self._followers = [other for other in self._followers if other is not entries]
+            self._followers.remove(follower)
 
     async def wait_followed(self) -> None:
         """Until there is something new for followers."""
@@ -132,31 +133,25 @@ class Journal:
         self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 
     def _add(self, entry: Entry) -> None:
-        if len(self._backlog) < BACKLOG_LINES:
+        if self._added_bytes - self._written_bytes < BACKLOG_BYTES:
+            self._added_bytes += size_bytes(entry)
             self._backlog.append(entry)
         else:
             self._dropped += 1
         self._wake.set()
-        self._keep(entry)
+        self._rings.add(entry)
         if self._followers:
             for follower in self._followers:
-                follower.append(entry)
+                follower.add(entry)
             self._followed.set()
             self._followed = anyio.Event()
-
-    def _keep(self, entry: Entry) -> None:
-        ring = self._rings.setdefault(entry.function, deque())
-        ring.append(entry)
-        size = self._sizes.get(entry.function, 0) + _size(entry)
-        while size > RING_BYTES:
-            size -= _size(ring.popleft())
-        self._sizes[entry.function] = size
 
     def _write(self) -> None:
         """In a thread: a batch at a time. deque's popleft and append are atomic, so no lock is needed."""
         while self._backlog:
             batch = [self._backlog.popleft() for _ in range(min(1000, len(self._backlog)))]
             self._put("".join([self._render(entry) + "\n" for entry in batch]))
+            self._written_bytes += sum(map(size_bytes, batch))
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._put(self._render(Entry(time=time.time(), function="", text=f"{dropped} lines dropped")) + "\n")
@@ -173,9 +168,17 @@ class Journal:
 class Follower:
     """One reader of what comes."""
 
-    def __init__(self, journal: Journal, entries: deque[Entry]) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._entries = entries
+        self._entries: deque[Entry] = deque()
+        self._size_bytes = 0
+
+    def add(self, entry: Entry) -> None:
+        """Something new; the oldest give way to it."""
+        self._entries.append(entry)
+        self._size_bytes += size_bytes(entry)
+        while self._size_bytes > BACKLOG_BYTES:
+            self._size_bytes -= size_bytes(self._entries.popleft())
 
     async def next(self) -> Entry | None:
         """Wait for the next entry; None: there will be none."""
@@ -183,8 +186,6 @@ class Follower:
             if self._journal.is_closed:
                 return None
             await self._journal.wait_followed()
-        return self._entries.popleft()
-
-
-def _size(entry: Entry) -> int:
-    return ENTRY_BYTES + len(entry.text) + len(entry.traceback)
+        entry = self._entries.popleft()
+        self._size_bytes -= size_bytes(entry)
+        return entry

@@ -16,7 +16,7 @@ from sandbox import processes
 from sandbox.channels import Channels
 from sandbox.errors import StartFailed
 from sandbox.launch import Account
-from sandbox.logs import LogSink
+from sandbox.logs import LogSink, LogTurns
 from sandbox.sweep import Sweep
 
 
@@ -36,7 +36,7 @@ class Commons:
         self.account = account
         self.guest = guest
         """The directory the zygotes run, readable for `account`."""
-        self.sink = sink
+        self.log_turns = LogTurns(sink)
         self.tasks = tasks
         self.shares_input = shares_input
         """Functions read our own standard input, instead of an empty one."""

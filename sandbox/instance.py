@@ -89,7 +89,7 @@ class Instance:
         self._timeout_ns = int(spec.timeout_s * 1e9)
         self._calls = Calls(slots=1, grace_ns=int(spec.grace_s * 1e9), asynchronous=body.asynchronous)
         self._frames = wire.Frames(spec.limits.max_result_bytes)
-        self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.sink)
+        self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns)
         self._pending: dict[int, _Pending] = {}
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None

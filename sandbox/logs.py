@@ -3,19 +3,27 @@
 An instance with one slot runs one invocation at a time, so all that arrives between its begin and its end is its own,
 also from threads and child processes; what arrives in between belongs to the instance. Before an invocation ends the
 pipe is drained, if the guest's reply says that it holds anything.
+
+However much arrives, a turn of the event loop handles no more than `TURN_LINES` lines of all pipes together, and of
+one pipe `PIPE_LINES`; the rest waits as bytes. So the lines of a call that writes more than that at once may be told
+after the record of the call itself.
 """
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 
 from msgspec import Struct
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
+from sandbox.log_lines import Cutter, Owner, Taken
 
-LINE_BYTES = 64 * 1024
-"""A line longer than this is cut: nothing is kept without bound for a guest that never ends its line."""
 READ_BYTES = 64 * 1024
+DRAIN_BYTES = 1024 * 1024
+"""What a pipe can hold."""
+PIPE_LINES = 500
+TURN_LINES = 1000
 
 
 class LogLine(Struct, frozen=True):
@@ -37,51 +45,105 @@ _MARK_BYTES = 2
 LogSink = Callable[[LogLine], None]
 
 
-class LogPipe:
-    """Reads the pipe as it fills and hands lines to `sink`; beyond `limit_bytes` an invocation's lines are dropped."""
+class LogTurns:
+    """Shares the lines of one turn of the event loop among all pipes; those that have more wait for the next one."""
 
-    def __init__(self, fd: int, function: str, instance: str, limit_bytes: int, sink: LogSink) -> None:
+    def __init__(self, sink: LogSink) -> None:
+        self.sink = sink
+        self._left = TURN_LINES
+        self._waiting: deque[LogPipe] = deque()
+        self._armed = False
+
+    def tell(self, pipe: "LogPipe") -> None:
+        """Lines of this pipe may be there: hand them on, now or in the turns that follow."""
+        if pipe.has_more:  # it is waiting already, behind others
+            return
+        self._spend(pipe)
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def finish(self) -> None:
+        """Hand on all that waits, at once: the loop will not go round any more."""
+        while self._waiting:
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        self._left = TURN_LINES
+        self._armed = False
+        for _ in range(len(self._waiting)):
+            if self._left > 0:  # else who waits longest is the first of the next turn
+                self._spend(self._waiting.popleft())
+        if self._waiting:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _spend(self, pipe: "LogPipe") -> None:
+        self._left -= pipe.hand_on(min(PIPE_LINES, self._left))
+        if pipe.has_more:
+            self._waiting.append(pipe)
+
+
+class LogPipe:
+    """Reads the pipe as it fills and hands lines on; what an invocation writes beyond `limit_bytes` is dropped."""
+
+    def __init__(self, fd: int, function: str, instance: str, limit_bytes: int, turns: LogTurns) -> None:
         self._fd = fd
         self._function = function
         self._instance = instance
-        self._limit_bytes = limit_bytes
-        self._sink = sink
-        self._invocation: str | None = None
-        self._traceparent: str | None = None
-        self._partial = b""
-        self._used = self._dropped = 0
+        self._turns = turns
+        self._cutter = Cutter(limit_bytes)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(fd, self._read)
+        self._loop.add_reader(fd, self._readable)
 
     def begin(self, invocation: str, traceparent: str | None = None) -> None:
         """From here on, what is written belongs to this invocation."""
-        if self._partial or self._used:
-            self._flush()
-        self._invocation = invocation
-        self._traceparent = traceparent
+        self._belongs_to(Owner(invocation, traceparent))
 
     def end(self, *, drain: bool) -> None:
         """The invocation has ended; with `drain`, what the pipe still holds is its own."""
         if drain:
             self.drain()
-        if self._partial or self._used or self._dropped:
-            self._flush()
-        self._invocation = self._traceparent = None
+        self._belongs_to(Owner())
 
-    def drain(self) -> None:
-        """Read what is there now, at most a pipe's content: a guest that writes without pause must not hold us."""
-        for _ in range(1024 * 1024 // READ_BYTES):
-            if not self._read():
-                return
+    @property
+    def has_more(self) -> bool:
+        """Whether lines wait for the next turn."""
+        return self._cutter.has_more
+
+    def hand_on(self, most: int) -> int:
+        """Give at most this many lines to the sink; how many they were."""
+        taken = self._cutter.take(most)
+        for line in taken:
+            self._tell(line)
+        return len(taken)
 
     def close(self) -> None:
         """Read the rest and close. No reader of a descriptor may outlive it."""
         self._loop.remove_reader(self._fd)
         self.drain()
-        self._flush()
+        self._belongs_to(Owner())
         os.close(self._fd)
 
+    def _belongs_to(self, owner: Owner) -> None:
+        was_empty = self._cutter.is_empty
+        self._cutter.begin(owner)
+        if not was_empty:
+            self._turns.tell(self)
+
+    def drain(self) -> None:
+        """Read what is there now, at most a pipe's content: a guest that writes without pause must not hold us."""
+        for _ in range(DRAIN_BYTES // READ_BYTES):
+            if not self._read():
+                break
+        self._turns.tell(self)
+
+    def _readable(self) -> None:
+        if not self.has_more and self._read():
+            self._turns.tell(self)
+
     def _read(self) -> bool:
+        """Whether there was anything."""
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
@@ -89,39 +151,13 @@ class LogPipe:
         if not data:
             self._loop.remove_reader(self._fd)  # every writer is gone; the descriptor itself is closed by its owner
             return False
-        *lines, partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            self._emit(self._cut(line))
-        self._partial = self._cut(partial)
+        self._cutter.feed(data)
         return True
 
-    def _cut(self, line: bytes) -> bytes:
-        """The last piece of a line that is too long; those before it are lines of their own."""
-        while len(line) > LINE_BYTES:
-            self._emit(line[:LINE_BYTES])
-            line = line[LINE_BYTES:]
-        return line
-
-    def _flush(self) -> None:
-        """End the last line, and say how much was dropped."""
-        if self._partial:
-            self._emit(self._partial)
-            self._partial = b""
-        if self._dropped:
-            text = f"[forklight] {self._dropped} more bytes of log dropped: the limit is {self._limit_bytes}"
-            self._tell(text, "warning")
-        self._used = self._dropped = 0
-
-    def _emit(self, line: bytes) -> None:
-        level = _LEVELS.get(line[:_MARK_BYTES], "")
-        if level:
+    def _tell(self, taken: Taken) -> None:
+        line, owner = taken.line, taken.owner
+        level = "warning" if taken.is_notice else _LEVELS.get(line[:_MARK_BYTES], "")
+        if level and not taken.is_notice:
             line = line[_MARK_BYTES:]
-        if self._used + len(line) + 1 > self._limit_bytes:
-            self._dropped += len(line) + 1
-            self._used = self._limit_bytes
-            return
-        self._used += len(line) + 1
-        self._tell(line.decode(errors="backslashreplace"), level)
-
-    def _tell(self, text: str, level: str) -> None:
-        self._sink(LogLine(self._function, self._instance, self._invocation, text, level, self._traceparent))
+        text = line.decode(errors="backslashreplace")
+        self._turns.sink(LogLine(self._function, self._instance, owner.invocation, text, level, owner.traceparent))

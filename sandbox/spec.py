@@ -41,7 +41,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 6 * MIB
     """What a handler may return."""
     log_bytes: int = 1 * MIB
-    """Kept of the log of one invocation."""
+    """Kept of the log of one invocation; each line counts 100 bytes on top of its text."""
 
 
 class FunctionSpec(Struct, frozen=True, kw_only=True):

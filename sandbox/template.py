@@ -99,7 +99,9 @@ class Template:
             raise
         self.pid = pid or 0
         self.born = True
-        self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.sink)
+        self._log = LogPipe(
+            self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.log_turns
+        )
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._end_if_done()  # it may have been retired meanwhile

@@ -223,6 +223,7 @@ class Tree:
                 stopping.start_soon(zygote.stop)
         await _all_gone(ending)  # of what did not go politely, the zygotes have made an end
         self._commons.sweep.close()
+        self._commons.log_turns.finish()
 
     def _branch(self, spec: FunctionSpec) -> _Branch:
         branch = self._branches.get(template_key(spec))

@@ -66,7 +66,7 @@ class Zygote:
             close_all((log_end, lifeline_end))
         self.pidfd = os.pidfd_open(self.pid)
         commons.pids.add(self.pid)
-        self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.sink)
+        self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.log_turns)
         self._control = Control(ours, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self.pidfd, self._died)
 

@@ -6,13 +6,14 @@ import io
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from math import ceil
 from typing import IO
 
 from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Release, Retry
-from forklight.entry import Selection
-from forklight.journal import BACKLOG_LINES, RING_BYTES, Follower, Journal
+from forklight.entry import Entry, Selection, size_bytes
+from forklight.journal import BACKLOG_BYTES, Follower, Journal
 from sandbox.logs import LogLine
 
 EVENT = Event(source="/test", type="forklight.http", id="id-1", function="greet")
@@ -67,10 +68,11 @@ async def test_a_reader_that_stalls_holds_up_nobody() -> None:
     reading, writing = os.pipe()
     journal = _journal(writing)
     async with _running(journal):
-        for number in range(BACKLOG_LINES + 7):
-            journal.line(_line(str(number)))
+        size = size_bytes(Entry(time=0.0, function="greet", text="x" * 50_000))
+        for _ in range(ceil(BACKLOG_BYTES / size) + 7):
+            journal.line(_line("x" * 50_000))
         pipe = io.BufferedReader(io.FileIO(reading))
-        assert await asyncio.to_thread(pipe.readline) == b"greet:0\n"
+        assert await asyncio.to_thread(pipe.readline) == b"greet:" + b"x" * 50_000 + b"\n"
         assert await asyncio.to_thread(_until_dropped, pipe) == "7 lines dropped"
         pipe.close()
     os.close(writing)
@@ -110,18 +112,6 @@ def test_quiet_keeps_no_outcomes() -> None:
     journal.line(_line("x"))
     journal.invocation(EVENT, Ok(), 200)
     assert [entry.text for entry in journal.latest(Selection())] == ["x"]
-
-
-def test_a_ring_keeps_the_latest_of_each_function() -> None:
-    journal = _journal()
-    journal.line(_line("of another", function="other"))
-    big = "x" * (RING_BYTES // 4)
-    for number in range(10):
-        journal.line(_line(f"{number}{big}"))
-    assert [entry.text[0] for entry in journal.latest(Selection(function="greet"))] == ["7", "8", "9"]
-    assert [entry.text for entry in journal.latest(Selection(function="other"))] == ["of another"]
-    assert [entry.function for entry in journal.latest(Selection())] == ["other", "greet", "greet", "greet"]
-    assert journal.latest(Selection(function="unknown")) == []
 
 
 async def test_followers_get_what_comes_and_their_end() -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from sandbox.logs import LINE_BYTES, LogLine, LogPipe
+from sandbox.log_lines import LINE_BYTES, LINE_OVERHEAD_BYTES
+from sandbox.logs import PIPE_LINES, TURN_LINES, LogLine, LogPipe, LogTurns
 
 PIPE_BYTES = 1024 * 1024
 
@@ -20,8 +22,9 @@ class Log:
         self.read_end, self.write_end = os.pipe()
         os.set_blocking(self.read_end, False)
         self.lines: list[LogLine] = []
+        self.turns = LogTurns(self._take)
         self.arrived = asyncio.Event()
-        self.pipe = LogPipe(self.read_end, "shop", "shop-1", limit_bytes, self._take)
+        self.pipe = LogPipe(self.read_end, "shop", "shop-1", limit_bytes, self.turns)
 
     def _take(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -106,21 +109,22 @@ async def test_a_line_has_the_level_it_is_marked_with_and_the_trace_of_its_invoc
 
 
 async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:
-    with open_log(limit_bytes=10) as log:
+    with open_log(limit_bytes=2 * LINE_OVERHEAD_BYTES + 9) as log:
         log.pipe.begin("a")
         log.write(b"1234\n5678\nabc\n\nd\n")
         assert log.texts == ["1234", "5678"]
         log.pipe.end(drain=False)
-        assert log.owners[2:] == [("a", "[forklight] 7 more bytes of log dropped: the limit is 10")]
+        allowed = "a call may write 209 (`log`), and each line counts 100 more"
+        assert log.owners[2:] == [("a", f"[forklight] 7 more bytes of log dropped: {allowed}")]
 
 
 async def test_each_invocation_has_the_whole_limit() -> None:
-    with open_log(limit_bytes=10) as log:
+    with open_log(limit_bytes=LINE_OVERHEAD_BYTES + 10) as log:
         for invocation in ("a", "b"):
             log.pipe.begin(invocation)
             log.write(b"12345678\n9\n")
             log.pipe.end(drain=False)
-    marker = "[forklight] 2 more bytes of log dropped: the limit is 10"
+    marker = "[forklight] 2 more bytes of log dropped: a call may write 110 (`log`), and each line counts 100 more"
     assert log.owners == [("a", "12345678"), ("a", marker), ("b", "12345678"), ("b", marker)]
 
 
@@ -173,11 +177,12 @@ async def test_a_flood_is_drained_for_no_more_than_a_pipe_s_content() -> None:
         select.select([log.read_end], [], [])
         log.pipe.drain()
         assert writer.poll() is None
+        log.turns.finish()
         assert 0 < len(log.lines) * 100 <= PIPE_BYTES + LINE_BYTES
 
 
 async def test_after_the_last_writer_nothing_is_read_any_more() -> None:
-    log = Log(limit_bytes=100)
+    log = Log(limit_bytes=1000)
     log.write(b"open end")
     os.close(log.write_end)
     log.pipe.drain()
@@ -185,3 +190,65 @@ async def test_after_the_last_writer_nothing_is_read_any_more() -> None:
     assert log.texts == []
     log.pipe.close()
     assert log.texts == ["open end"]
+
+
+async def _turn_s_lines(logs: list[Log]) -> list[int]:
+    """How many lines of all of them each turn of the loop has brought, until a turn brings none."""
+    counts = [sum(len(log.lines) for log in logs)]
+    while not counts[1:] or counts[-1] > counts[-2]:
+        await asyncio.sleep(0)
+        counts.append(sum(len(log.lines) for log in logs))
+    return [after - before for before, after in itertools.pairwise([0, *counts])]
+
+
+async def test_a_turn_of_the_loop_handles_a_bounded_number_of_lines() -> None:
+    with open_log(limit_bytes=10**9) as log:
+        log.pipe.begin("a")
+        os.write(log.write_end, b"\n" * 65_536)
+        log.pipe.end(drain=True)
+        log.pipe.begin("b")
+        turns = await _turn_s_lines([log])
+    assert sum(turns) == 65_536
+    assert max(turns) <= PIPE_LINES
+    assert {line.invocation for line in log.lines} == {"a"}, "taken late, they are still of the call that wrote them"
+
+
+async def test_one_that_writes_little_does_not_wait_for_those_that_flood() -> None:
+    turns = LogTurns(lambda line: told.append(line.function))
+    told: list[str] = []
+    with contextlib.ExitStack() as stack:
+        floods = [stack.enter_context(_pipe_of(turns, f"flood-{number}")) for number in range(5)]
+        modest = stack.enter_context(_pipe_of(turns, "modest"))
+        for flood in floods:
+            os.write(flood, b"\n" * 60_000)
+        os.write(modest, b"me\n")
+        await asyncio.sleep(0)
+        handled = []
+        while "modest" not in told:
+            before = len(told)
+            await asyncio.sleep(0)
+            handled.append(len(told) - before)
+        assert max(handled) <= TURN_LINES
+        assert len(told) < 8 * TURN_LINES, "its turn comes after one round of all, not after all of theirs"
+        turns.finish()
+    assert {name: told.count(name) for name in set(told)} == {f"flood-{n}": 60_000 for n in range(5)} | {"modest": 1}
+
+
+@contextlib.contextmanager
+def _pipe_of(turns: LogTurns, function: str) -> Iterator[int]:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    pipe = LogPipe(read_end, function, function, 10**9, turns)
+    try:
+        yield write_end
+    finally:
+        os.close(write_end)
+        pipe.close()
+
+
+async def test_lines_that_wait_when_all_ends_are_not_lost() -> None:
+    with open_log(limit_bytes=10**9) as log:
+        os.write(log.write_end, b"\n" * (PIPE_LINES + 10))
+    assert len(log.lines) == PIPE_LINES
+    log.turns.finish()
+    assert len(log.lines) == PIPE_LINES + 10
