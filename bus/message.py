@@ -42,6 +42,19 @@ class Message(Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
 
 
+class Envelope(Struct, frozen=True, kw_only=True):
+    """What AMQP says of a message besides; nothing on the embedded store. A retry keeps it."""
+
+    content_encoding: str | None = None
+    type: str | None = None
+    app_id: str | None = None
+    user_id: str | None = None
+    priority: int | None = None
+    timestamp_s: float | None = None
+    """When its publisher says it was sent, seconds since the epoch."""
+    expiration: str | None = None
+
+
 class Outgoing(Struct, frozen=True, kw_only=True):
     """A message on its way into a queue, where it is to be seen no earlier than `delay_s` from now."""
 
@@ -68,6 +81,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     first_error: str = ""
     exchange: str = ""
     routing_key: str = ""
+    envelope: Envelope = Envelope()
 
 
 def inbox(function: str) -> str:

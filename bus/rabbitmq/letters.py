@@ -2,10 +2,16 @@
 
 A copy keeps all that the original had, except what the broker wrote into it and what would act on the copy: an
 expiration, and the user, who must be the one who publishes. `x-death` goes too: RabbitMQ finds cycles by it, and drops
-a message that has been where the copy will go.
+a message that has been where the copy will go. `CC` and `BCC` would have the broker put the copy into other people's
+queues as well (sender-selected distribution): no message that is published here has them, they travel under names of
+ours and are shown by their own.
+
+Nothing here fails on what a stranger sent, and nothing takes longer than in proportion to its size.
 """
 
 import datetime
+import math
+import struct
 import time
 from hashlib import blake2b
 from typing import Any
@@ -13,12 +19,13 @@ from typing import Any
 from aio_pika.abc import DeliveryMode
 from aio_pika.message import Message as AmqpMessage
 from msgspec import Struct
+from msgspec.structs import replace
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from bus.message import ATTEMPT, FIRST_ERROR, OURS, STORED_AT, Delivery, Message, dead_message
+from bus.message import ATTEMPT, FIRST_ERROR, OURS, STORED_AT, Delivery, Envelope, Message, dead_message
 from bus.rabbitmq.delays import TO
-from bus.rabbitmq.fields import encode_value
+from bus.rabbitmq.fields import LAST_SECOND, Instant, RawName, encode_text, encode_value
 from bus.retry import Dead, Retry
 
 ERROR_BYTES = 4096
@@ -36,8 +43,17 @@ _DEATHS = frozenset(
 )
 EXCHANGE, ROUTING_KEY = OURS + "exchange", OURS + "routing-key"
 """On a message that waits for another attempt: how the first one found it."""
-_BOOKKEEPING = frozenset((ATTEMPT, STORED_AT, FIRST_ERROR, EXCHANGE, ROUTING_KEY))
+USER_ID, EXPIRATION = OURS + "user-id", OURS + "expiration"
+"""Likewise: properties that would act on the copy."""
+_BOOKKEEPING = frozenset((ATTEMPT, STORED_AT, FIRST_ERROR, EXCHANGE, ROUTING_KEY, USER_ID, EXPIRATION))
+_TRAVELS_AS = {"CC": OURS + "cc", "BCC": OURS + "bcc"}
+_SHOWN_AS = {ours: name for name, ours in _TRAVELS_AS.items()}
+_MOST_ATTEMPTS = 10**9
 _MORE = ("content_encoding", "priority", "message_type", "app_id", "timestamp")
+_NAMES = ("content_type", "correlation_id", "reply_to", "message_id")
+
+UNENCODABLE = (TypeError, ValueError, ArithmeticError, RecursionError, struct.error)
+"""What encoding raises for a value that AMQP has no type or no room for."""
 
 Headers = dict[str, Any]
 
@@ -48,9 +64,13 @@ class Letter(Struct, frozen=True):
     properties: Basic.Properties
     body: bytes
 
-    def fits(self, frame_bytes: int) -> bool:
-        """Whether its properties go into one frame, as they must; else the broker ends the connection."""
-        return len(ContentHeader(properties=self.properties, body_size=0).marshal()) + 8 <= frame_bytes
+    @property
+    def size_bytes(self) -> int:
+        """Of the frame that its properties go into: there is one, and if it is too long the broker ends the connection.
+
+        Raises one of `UNENCODABLE` if AMQP cannot say them.
+        """
+        return len(ContentHeader(properties=self.properties, body_size=0).marshal()) + 8
 
 
 class Origin(Struct, frozen=True):
@@ -68,12 +88,12 @@ def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str
     headers: Headers = properties.headers or {}
     hidden = without | _BROKERS | {ANONYMOUS} | (_DEATHS | {TO} if TO in headers else frozenset())
     return Message(
-        id=None if ANONYMOUS in headers else properties.message_id or None,
+        id=None if ANONYMOUS in headers else _text(properties.message_id),
         body=body,
-        content_type=properties.content_type or None,
-        headers={name: value for name, value in headers.items() if name not in hidden},
-        correlation_id=properties.correlation_id or None,
-        reply_to=properties.reply_to or None,
+        content_type=_text(properties.content_type),
+        headers={_SHOWN_AS.get(name, name): value for name, value in headers.items() if name not in hidden},
+        correlation_id=_text(properties.correlation_id),
+        reply_to=_text(properties.reply_to),
     )
 
 
@@ -88,26 +108,47 @@ def delivery_of(queue: str, properties: Basic.Properties, body: bytes, origin: O
         queue=queue,
         message=message_of(properties, body, _BOOKKEEPING if origin.is_retry else frozenset()),
         lease=lease,
-        attempt=max(1, int(_number(kept.get(ATTEMPT)) or 1)),
+        attempt=int(min(_MOST_ATTEMPTS, max(1, _number(kept.get(ATTEMPT)) or 1))),
         redelivered=origin.redelivered,
         stored_at_s=timestamp_s(properties) if stored_at_s is None else stored_at_s,
         first_error=str(kept.get(FIRST_ERROR, "")),
         exchange=str(kept.get(EXCHANGE, origin.exchange)),
         routing_key=str(kept.get(ROUTING_KEY, origin.routing_key)),
+        envelope=_envelope(properties, kept),
+    )
+
+
+def _envelope(properties: Basic.Properties, kept: Headers) -> Envelope:
+    return Envelope(
+        content_encoding=_text(properties.content_encoding),
+        type=_text(properties.message_type),
+        app_id=_text(properties.app_id),
+        user_id=_text(kept.get(USER_ID) or properties.user_id),
+        priority=properties.priority,
+        timestamp_s=timestamp_s(properties),
+        expiration=_text(kept.get(EXPIRATION) or properties.expiration),
     )
 
 
 def timestamp_s(properties: Basic.Properties) -> float | None:
-    """When its publisher says it was sent."""
-    sent = properties.timestamp
+    """When its publisher says it was sent. What would be beyond the year 9999 is milliseconds, or nothing."""
+    sent: Any = properties.timestamp
+    if isinstance(sent, Instant):
+        return int(sent) / 1000 if sent <= LAST_SECOND * 1000 else None
     return sent.timestamp() if isinstance(sent, datetime.datetime) else None
+
+
+def _text(value: Any) -> str | None:
+    """Plain text, also of a name that is not UTF-8."""
+    return str(value) if value else None
 
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def letter(message: Message, delay_to: str = "") -> Letter:
@@ -125,7 +166,7 @@ def letter(message: Message, delay_to: str = "") -> Letter:
     ).properties
     more = message.headers.get(PROPERTIES)
     if isinstance(more, dict):
-        for name in _MORE:
+        for name in (*_MORE, *_NAMES):
             setattr(properties, name, more.get(name, getattr(properties, name)))
     return Letter(properties, message.body)
 
@@ -133,13 +174,9 @@ def letter(message: Message, delay_to: str = "") -> Letter:
 def with_more_properties(message: Message, properties: Basic.Properties) -> Message:
     """The message with the rest of its properties in a header, for who looks at it and may publish it again."""
     more = {name: value for name in _MORE[:-1] if (value := getattr(properties, name))}
-    if not more:
-        return message
-    return Message(**{**_fields(message), "headers": message.headers | {PROPERTIES: more}})
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in message.__struct_fields__}
+    more |= {name: value for name in _NAMES if isinstance(value := getattr(properties, name), RawName)}
+    own = {name: value for name, value in message.headers.items() if name != PROPERTIES}
+    return replace(message, headers=own | ({PROPERTIES: more} if more else {}))
 
 
 def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, to: str) -> Letter:
@@ -152,6 +189,10 @@ def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, 
         EXCHANGE: delivery.exchange,
         ROUTING_KEY: delivery.routing_key,
     }
+    if delivery.envelope.user_id:
+        added[USER_ID] = delivery.envelope.user_id
+    if delivery.envelope.expiration:
+        added[EXPIRATION] = delivery.envelope.expiration
     return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
 
 
@@ -162,31 +203,48 @@ def dead_copy(original: Basic.Properties, delivery: Delivery, decision: Dead, fu
 
 
 def _copy(original: Basic.Properties, delivery: Delivery, headers: Headers) -> Letter:
+    message_id = delivery.message.id
     properties = Basic.Properties(
-        **{name: getattr(original, name) for name in (*_MORE, "content_type", "correlation_id", "reply_to")},
-        headers=_lasting(headers) | ({} if delivery.message.id else {ANONYMOUS: True}),
+        **{name: getattr(original, name) for name in (*_MORE, *_NAMES[:-1])},
+        headers=_lasting(headers) | ({} if message_id else {ANONYMOUS: True}),
         delivery_mode=2,
-        message_id=delivery.message.id,
+        message_id=original.message_id if original.message_id == message_id else message_id,  # as bytes, if it is none
     )
     return Letter(properties, delivery.message.body)
 
 
 def _lasting(headers: Headers) -> Headers:
-    return {name: value for name, value in headers.items() if name not in _DEATHS and name != PROPERTIES}
+    return {
+        _TRAVELS_AS.get(name, name): value
+        for name, value in headers.items()
+        if name not in _DEATHS and name != PROPERTIES
+    }
 
 
 def trimmed(copy: Letter, frame_bytes: int) -> tuple[Letter, list[str]]:
-    """The copy without its largest foreign headers if all do not fit into a frame, and the names of those dropped."""
-    dropped: list[str] = []
-    headers = dict(copy.properties.headers or {})
-    foreign = sorted(
-        (name for name in headers if not name.startswith(OURS)), key=lambda n: len(encode_value(headers[n]))
-    )
-    while foreign and not copy.fits(frame_bytes):
-        dropped.append(foreign.pop())
-        del headers[dropped[-1]]
-        copy.properties.headers = headers
+    """The copy without the headers that AMQP has no type for, and without its largest foreign ones if all do not fit
+    into a frame; and the names of those dropped."""
+    headers: Headers = copy.properties.headers or {}
+    sizes = {name: _size_bytes(name, value) for name, value in headers.items()}
+    dropped = [name for name, size_bytes in sizes.items() if size_bytes is None]
+    kept = {name: size_bytes for name, size_bytes in sizes.items() if size_bytes is not None}
+    copy.properties.headers = {}
+    over_bytes = copy.size_bytes + sum(kept.values()) - frame_bytes
+    for name in sorted((name for name in kept if not name.startswith(OURS)), key=kept.__getitem__, reverse=True):
+        if over_bytes <= 0:
+            break
+        over_bytes -= kept.pop(name)
+        dropped.append(name)
+    copy.properties.headers = {name: headers[name] for name in kept}
     return copy, dropped
+
+
+def _size_bytes(name: str, value: Any) -> int | None:
+    """What a header takes in a table; None if it cannot be in one."""
+    try:
+        return len(encode_text(name)) + len(encode_value(value))
+    except UNENCODABLE:
+        return None
 
 
 def shortened(error: str) -> str:

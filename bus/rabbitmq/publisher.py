@@ -5,7 +5,6 @@ message published once more. What is not confirmed in time may have been stored:
 """
 
 import contextlib
-import struct
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
@@ -15,7 +14,7 @@ from msgspec import Struct
 from bus.limits import check
 from bus.message import Outgoing
 from bus.rabbitmq.delays import ENTRY, ladder, routing_key, steps
-from bus.rabbitmq.letters import Letter, letter
+from bus.rabbitmq.letters import UNENCODABLE, Letter, letter
 from bus.rabbitmq.link import Channel, Link, UnopenedError, store_errors
 from bus.rabbitmq.topology import Topology
 from bus.store import RefusedError, StoreError
@@ -166,8 +165,8 @@ class Publisher:
 
 def _check_headers(parcel: Parcel, frame_bytes: int) -> None:
     try:
-        if parcel.letter.fits(frame_bytes):
+        if parcel.letter.size_bytes <= frame_bytes:
             return
-    except (TypeError, ValueError, ArithmeticError, RecursionError, struct.error) as error:
+    except UNENCODABLE as error:
         raise RefusedError(f"a message to {parcel.queue!r} is none for AMQP: {error}") from None
     raise RefusedError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")

@@ -10,8 +10,6 @@ from triggers.queue.errors import UnreadableError
 MAX_DEPTH = 32
 """Tables in tables in tables: deeper than anything useful, far below what a recursive reader bears."""
 
-_INT64 = range(-(2**63), 2**63)
-
 
 def shown(headers: dict[str, Any]) -> dict[str, Any]:
     """All but our own. Raises UnreadableError if they are nested too deeply.
@@ -31,7 +29,8 @@ def json_safe(value: Any, depth: int = 1) -> Any:
     if value is None or isinstance(value, str | bool | float):
         return value
     if isinstance(value, int):
-        return value if value in _INT64 else str(value)
+        number = int(value)  # of a subclass, as a time may be one, not everything that follows makes a number
+        return number if -(2**63) <= number < 2**63 else str(number)
     if isinstance(value, bytes | bytearray | memoryview):
         return _text(bytes(value))
     if isinstance(value, datetime):

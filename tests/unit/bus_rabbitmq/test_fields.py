@@ -2,15 +2,26 @@
 
 import datetime
 import struct
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Queue
 
-from bus.rabbitmq.fields import DEEPEST, UNDECODABLE, Instant, RawText, decode_table, encode_table, is_deeper
+from bus.rabbitmq.fields import (
+    DEEPEST,
+    UNDECODABLE,
+    Instant,
+    RawName,
+    RawText,
+    decode_table,
+    decode_text,
+    encode_table,
+    encode_text,
+)
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda name: len(name.encode()) <= 255)
 TIMES = st.integers(0, 253_402_300_799).map(lambda s: datetime.datetime.fromtimestamp(s, tz=datetime.UTC))
@@ -74,11 +85,34 @@ def test_what_is_nested_too_deep_is_not_decoded(levels: int) -> None:
     assert decode_table(data)[1].keys() == {UNDECODABLE}
 
 
-def test_depth() -> None:
-    assert not is_deeper({"a": 1}, 0)
-    assert not is_deeper({"a": [1]}, 1)
-    assert is_deeper({"a": [1]}, 0)
-    assert is_deeper({"a": [{"b": {}}]}, 2)
+@pytest.mark.parametrize(
+    "value", [b"V", b"t\1", b"S\0\0\0\0", b"A\0\0\0\0", b"F\0\0\0\0", b"D\xff\x7f\xff\xff\xff", b"T" + b"\xff" * 8]
+)
+def test_a_list_takes_time_in_proportion_to_its_length(value: bytes) -> None:
+    content = value * (2**20 // len(value))
+    inner = b"\4listA" + struct.pack(">I", len(content)) + content
+    began_s = time.monotonic()
+    _, headers = decode_table(struct.pack(">I", len(inner)) + inner)
+    assert time.monotonic() - began_s < 10, "a copy of the rest for each element takes minutes"
+    assert len(headers["list"]) == len(content) // len(value)
+
+
+@given(st.binary(max_size=255))
+def test_names_survive(raw: bytes) -> None:
+    name = decode_text(bytes((len(raw),)) + raw)[1]
+    assert len(name.encode()) <= 255
+    assert encode_text(name) == bytes((len(raw),)) + raw
+    assert decode_text(encode_text(str(name)))[1] == name
+
+
+def test_long_names_that_differ_are_shown_differently() -> None:
+    assert RawName(b"\xff" * 200) != RawName(b"\xff" * 199 + b"\xfe")
+
+
+@pytest.mark.parametrize("name", ["größe", "orders(eu)", "a|b", "line\n", "reply.g1h=+/==", "ü" * 127, "\0", ""])
+def test_any_utf8_names_a_queue(name: str) -> None:
+    for frame in (Queue.Declare(queue=name), Basic.Consume(queue=name), Basic.Publish(routing_key=name)):
+        assert name.encode() in frame.marshal()
 
 
 def test_properties_are_read_with_these_codecs() -> None:

@@ -1,13 +1,17 @@
 """What messages become on AMQP and back, and what their copies keep."""
 
 import datetime
+import struct
+import time
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from pamqp.commands import Basic
 
-from bus.message import ATTEMPT, FIRST_ERROR, LAST_ERROR, REASON, STORED_AT, Delivery, Message
+from bus.message import ATTEMPT, FIRST_ERROR, LAST_ERROR, REASON, STORED_AT, Delivery, Envelope, Message
 from bus.rabbitmq.delays import TO
+from bus.rabbitmq.fields import Instant, RawName
 from bus.rabbitmq.letters import (
     ERROR_BYTES,
     PROPERTIES,
@@ -92,7 +96,7 @@ def test_a_copy_that_does_not_fit_loses_its_largest_headers() -> None:
     assert trimmed(copy, 131072)[1] == []
     copy, dropped = trimmed(copy, 4096)
     assert dropped == ["larger"]
-    assert copy.fits(4096)
+    assert copy.size_bytes <= 4096
     assert copy.properties.headers is not None
     assert copy.properties.headers[REASON] == "Attempts"
 
@@ -113,7 +117,7 @@ def test_what_is_looked_at_can_be_published_again_with_all_its_properties() -> N
     assert again.headers is not None
     assert PROPERTIES not in again.headers
     plain = Message(id="1")
-    assert with_more_properties(plain, Basic.Properties()) is plain
+    assert with_more_properties(plain, Basic.Properties()) == plain
 
 
 def test_a_digest_leaves_out_what_the_broker_counts() -> None:
@@ -131,6 +135,92 @@ def test_a_message_without_an_id_stays_without() -> None:
     assert delivery(copy, is_retry=True).message == Message(body=b"body")
 
 
-def test_a_letter_knows_whether_it_fits() -> None:
-    assert Letter(Basic.Properties(headers={"a": "x" * 100}), b"").fits(200)
-    assert not Letter(Basic.Properties(headers={"a": "x" * 100}), b"").fits(100)
+def test_a_letter_knows_how_large_its_headers_are() -> None:
+    assert 100 < Letter(Basic.Properties(headers={"a": "x" * 100}), b"").size_bytes < 200
+
+
+def test_copies_of_a_message_with_a_thousand_small_headers_are_trimmed_at_once() -> None:
+    headers: dict[str, Any] = {f"{number:05}": True for number in range(14_000)}
+    copy = dead_copy(original(), delivery(original(headers=headers)), Dead("Attempts", "x" * ERROR_BYTES), "f")
+    began_s = time.monotonic()
+    copy, dropped = trimmed(copy, 100_000)
+    assert time.monotonic() - began_s < 5, "one look at each header, not one at all of them for each that is dropped"
+    assert 0 < len(dropped) < 14_000
+    assert 99_000 < copy.size_bytes <= 100_000
+
+
+def test_what_amqp_cannot_say_is_dropped_from_a_copy() -> None:
+    headers: dict[str, Any] = {"good": 1, "huge": 2**64, "n" * 256: 1, "\ud800": 1, "odd": object()}
+    copy, dropped = trimmed(_dead(headers), 131072)
+    assert set(dropped) == headers.keys() - {"good"}
+    assert copy.properties.headers is not None
+    assert copy.properties.headers["good"] == 1
+
+
+def _dead(headers: dict[str, Any]) -> Letter:
+    return dead_copy(original(), delivery(original(headers=headers)), Dead("Attempts", "e"), "f")
+
+
+@pytest.mark.parametrize("name", ["CC", "BCC"])
+def test_nothing_published_here_is_distributed_to_others(name: str) -> None:
+    chosen: dict[str, Any] = {name: ["orders", "audit"]}
+    source = original(headers=chosen)
+    copies = [
+        letter(Message(id="1", headers=chosen)),
+        letter(Message(id="1", headers=chosen), "work"),
+        retry_copy(source, delivery(source), Retry(1.0, "e"), "retry"),
+        _dead(chosen),
+    ]
+    for copy in copies:
+        assert name not in (copy.properties.headers or {})
+        assert message_of(copy.properties, b"").headers[name] == ["orders", "audit"], "shown as it came"
+    replayed = letter(with_more_properties(message_of(copies[-1].properties, b""), copies[-1].properties))
+    assert name not in (replayed.properties.headers or {})
+
+
+def test_what_amqp_says_of_a_message_is_kept_for_its_retries() -> None:
+    source = original(priority=7, app_id="shop")
+    said = Envelope(
+        content_encoding="gzip",
+        type="order",
+        app_id="shop",
+        user_id="somebody",
+        priority=7,
+        timestamp_s=SENT.timestamp(),
+        expiration="1000",
+    )
+    first = delivery(source)
+    assert first.envelope == said
+    copy = retry_copy(source, first, Retry(0.0, "e"), "").properties
+    assert (copy.user_id, copy.expiration) == (None, None), "these would act on the copy"
+    assert delivery(copy, is_retry=True).envelope == said
+    assert delivery(copy).envelope.user_id is None, "nobody else's word counts for who a user is"
+
+
+def test_a_time_in_milliseconds_is_one() -> None:
+    milliseconds = Instant(int(SENT.timestamp()) * 1000)
+    assert delivery(original(timestamp=milliseconds)).stored_at_s == SENT.timestamp()
+    assert delivery(original(timestamp=Instant(2**64 - 1))).stored_at_s is None
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1e999", float("nan"), "9" * 5000, b"7", [1], None, Decimal("sNaN")])
+def test_no_count_of_attempts_is_absurd(value: Any) -> None:
+    assert delivery(original(headers={ATTEMPT: value, STORED_AT: value}), is_retry=True).attempt in (1, 7)
+
+
+def test_a_name_that_is_not_text_is_shown_as_text_and_kept_as_it_is() -> None:
+    raw = RawName(b"\xff" * 100)
+    source = original(message_id=raw, correlation_id=raw, reply_to=raw, message_type=raw, app_id=raw)
+    got = delivery(source)
+    assert type(got.message.id) is str
+    assert len(got.message.id.encode()) <= 255
+    for copy in (retry_copy(source, got, Retry(1.0, "e"), "retry"), dead_copy(source, got, Dead("Attempts", "e"), "f")):
+        read = Basic.Properties()
+        read.unmarshal(struct.unpack(">H", copy.properties.marshal()[:2])[0], copy.properties.marshal()[2:])
+        assert read.message_id == read.correlation_id == read.app_id == raw
+        assert isinstance(read.message_id, RawName)
+        assert read.message_id.raw == raw.raw
+        seen = with_more_properties(message_of(read, b""), read)
+        assert seen.id == got.message.id
+        assert letter(seen).properties.marshal()
+        assert letter(seen).properties.message_id is read.message_id
