@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 
@@ -205,15 +205,17 @@ amqp = st.recursive(
     | st.decimals()
     | st.datetimes()
     | st.datetimes(timezones=st.just(UTC)),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=12,
 )
 names = st.sampled_from(
     ["ce-id", "ce-time", "ce-type", "cloudEvents:source", "forklight-hops", "forklight-caller", "traceparent"]
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(
-    st.dictionaries(names | st.text(), amqp),
+    st.dictionaries(names | st.text(max_size=9), amqp, max_size=6),
     st.binary(),
     st.sampled_from([None, "", "application/json", "application/cloudevents+json", "\0;=", "a/b; charset"]),
     st.sampled_from(["orders", inbox("f")]),
