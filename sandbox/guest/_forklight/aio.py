@@ -5,27 +5,34 @@ The loop goes on reading while handlers run, so a deadline arrives as a `cancel`
 """
 
 import asyncio
+import contextlib
 import os
+import select
 import socket
 from typing import Any
 
 from . import handler, invocation, wire
 from .instance import has_unread_log
+from .orphans import REAP_EVERY_S, Orphans
 
 _STACK_BYTES = 64 * 1024
 """The size of the file for stacks, which is sealed."""
 
 
-def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int) -> None:
+def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
     """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stacks of overdue calls."""
-    asyncio.run(_Async(function, connection, log, stack).serve())
+    asyncio.run(_Async(function, connection, log, stack, orphans).serve())
 
 
 class _Async:
     """Open calls as tasks; replies are written whole, one at a time."""
 
-    def __init__(self, function: "handler.Function", connection: socket.socket, log: int, stack: int) -> None:
+    def __init__(
+        self, function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans
+    ) -> None:
         self._function = function
+        self._orphans = orphans
+        self._is_reaping = False
         self._connection = connection
         self._log = log
         self._stack = stack
@@ -40,6 +47,7 @@ class _Async:
         self._connection.setblocking(False)
         ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._connection, self._readable, ended)
+        os.register_at_fork(after_in_child=lambda: _part_from(loop))
         await ended
         loop.remove_reader(self._connection)
         await self._function.arun_hook("stop")
@@ -76,6 +84,13 @@ class _Async:
         async with self._writing:
             for piece in wire.pack(reply.header, reply.chunks):
                 await self._send(piece)
+        if self._orphans.may_exist and not self._is_reaping:
+            self._reap()
+
+    def _reap(self) -> None:
+        self._is_reaping = self._orphans.reap()
+        if self._is_reaping:
+            asyncio.get_running_loop().call_later(REAP_EVERY_S, self._reap)
 
     async def _send(self, piece: bytes) -> None:
         try:
@@ -89,6 +104,17 @@ class _Async:
                 await asyncio.get_running_loop().sock_sendall(self._connection, memoryview(piece)[sent:])
             except ConnectionError:
                 return
+
+
+def _part_from(loop: asyncio.AbstractEventLoop) -> None:
+    """In a child of the handler: the loop's epoll is its parent's too. An empty one takes its place in the child.
+
+    Otherwise the child, while it awaits something, would read what is sent to its parent.
+    """
+    selector = getattr(loop, "_selector", None)  # other loops than asyncio's own have to see to it themselves
+    if selector is not None:
+        with contextlib.suppress(OSError, ValueError), select.epoll() as own:
+            os.dup2(own.fileno(), selector.fileno(), inheritable=False)
 
 
 def _stack_of(task: "asyncio.Task[None]") -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from . import forked
 from .imports import LoadError, did_you_mean, import_module, init_failed
 from .signature import Unusable, is_async, takes_context
 
@@ -31,7 +32,8 @@ class Function:
         """Runs a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""
         try:
             if name in self.hooks:
-                self.hooks[name]()
+                with forked.Guard():
+                    self.hooks[name]()
         except BaseException as error:  # user code may raise anything
             raise init_failed(f"the hook {name!r}", error) from None
 
@@ -39,9 +41,10 @@ class Function:
         """The same inside an event loop, where a hook may be `async def`."""
         try:
             if name in self.hooks:
-                result = self.hooks[name]()
-                if is_async(self.hooks[name]):
-                    await result
+                with forked.Guard():
+                    result = self.hooks[name]()
+                    if is_async(self.hooks[name]):
+                        await result
         except BaseException as error:  # user code may raise anything
             raise init_failed(f"the hook {name!r}", error) from None
 

@@ -4,7 +4,7 @@ import os
 import sys
 from types import ModuleType
 
-from . import wire
+from . import forked, wire
 from .tracebacks import format_traceback, message_of
 
 _PACKAGES = {
@@ -45,7 +45,8 @@ def import_module(name: str, runtime: str) -> ModuleType:
     _refuse_taken_names(name)
     try:
         # The function, not importlib's: this one leaves the import system's own frames out of tracebacks.
-        __import__(name)
+        with forked.Guard():
+            __import__(name)
         return sys.modules[name]
     except SyntaxError as error:
         message = f"{_relative(error.filename)}:{error.lineno}: {error.msg}"

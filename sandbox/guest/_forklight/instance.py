@@ -9,6 +9,8 @@ SIGTERM, which raises SystemExit in the handler so that its `finally` blocks run
 the grace is killed from outside. Async handlers live in `aio.py`.
 """
 
+import atexit
+import contextlib
 import fcntl
 import os
 import resource
@@ -16,10 +18,12 @@ import signal
 import socket
 import sys
 import termios
+import weakref
 from types import FrameType
 from typing import NoReturn
 
-from . import handler, invocation, logs, posix, wire
+from . import chance, forked, handler, invocation, logs, posix, wire
+from .orphans import Orphans
 
 _NO_BYTES = bytes(4)
 _Limit = tuple[int, int]
@@ -28,25 +32,34 @@ _Limit = tuple[int, int]
 class Prepared:
     """What every instance of a function begins with, made in its template after the import."""
 
-    def __init__(self, function: "handler.Function", stack: int, *, files: _Limit, data: _Limit) -> None:
+    def __init__(
+        self, function: "handler.Function", orphans: Orphans, stack: int, *, files: _Limit, data: _Limit
+    ) -> None:
         """`stack`: the descriptor faulthandler writes to; `files`, `data`: an instance's RLIMIT_NOFILE, RLIMIT_DATA."""
         self.function = function
         self.stack = stack
         self.files = files
         self.data = data
         self.has_terminal = posix.is_terminal(0)
-        self.sync = None if function.is_async else _Sync(function)
-        numpy_random = sys.modules.get("numpy.random")  # `random` reseeds itself after a fork
-        self.reseed = None if numpy_random is None else numpy_random.seed
+        self.orphans = orphans
+        self.sync = None if function.is_async else _Sync(function, orphans)
+        self.reseeds = chance.reseeders()
+        self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may remember the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
 
 
-def main(prepared: Prepared, fds: "list[int]", *, forked: bool) -> NoReturn:
-    """Take on what is this instance's own, then serve. `fds`: data socket, log, lifeline, stack. Never returns."""
+def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool) -> NoReturn:
+    """Take on what is this instance's own, then serve. `fds`: data socket, log, lifeline, stack. Never returns.
+
+    `env`: the variables that siblings must not share. They are set here and not before the fork, as the C library keeps
+    every value that a variable has had (setenv), and a template would grow with each fork.
+    """
     data, log, lifeline, stack = fds
-    if forked:
+    if is_fork:
         os.setsid()
+        prepared.orphans.forget()
+    os.environ.update(env)
     if not prepared.has_terminal:  # else 1 and 2 are the terminal already
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -56,11 +69,12 @@ def main(prepared: Prepared, fds: "list[int]", *, forked: bool) -> NoReturn:
     posix.become_subreaper()
     resource.setrlimit(resource.RLIMIT_NOFILE, prepared.files)
     resource.setrlimit(resource.RLIMIT_DATA, prepared.data)
-    if prepared.reseed is not None:
-        prepared.reseed()
+    if is_fork and prepared.reseeds:
+        chance.run(prepared.reseeds)
     status = 1
     try:
         status = _serve(prepared, data, log)
+        _run_exit_functions(prepared.finalizers if is_fork else [])
     finally:
         logs.flush()
         os._exit(status)
@@ -80,7 +94,7 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
         if sync is None:
             from . import aio
 
-            aio.serve(function, socket.socket(fileno=data), log, prepared.stack)
+            aio.serve(function, socket.socket(fileno=data), log, prepared.stack, prepared.orphans)
         else:
             sync.serve(data, log)
             function.run_hook("stop")
@@ -88,6 +102,18 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
         sys.stderr.write(f"{error.message}\n{error.traceback}")
         return 1
     return 0
+
+
+def _run_exit_functions(inherited: "list[object]") -> None:
+    """What was registered with `atexit`, at import too: at an instance's orderly end, and only there.
+
+    `inherited` finalizers belong to what the template made: removing its temporary folder is not for a fork to do.
+    The dispatcher kills whoever takes longer than the grace.
+    """
+    for finalizer in inherited:
+        finalizer.atexit = False  # type: ignore[attr-defined]
+    with forked.Guard(), contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
 
 
 def _refuse(data: int, error: "handler.LoadError") -> int:
@@ -102,10 +128,11 @@ def _refuse(data: int, error: "handler.LoadError") -> int:
 class _Sync:
     """The serve loop of a sync handler."""
 
-    def __init__(self, function: "handler.Function") -> None:
+    def __init__(self, function: "handler.Function", orphans: Orphans) -> None:
         self.is_instance = False
         """False in the template, which forks instances and has no handler to end."""
         self._function = function
+        self._orphans = orphans
         self._frames = wire.Frames()
         self._running = False
         self._expired = False
@@ -118,8 +145,10 @@ class _Sync:
         """Read, run, write, until the dispatcher closes its end."""
         if self._function.hooks:  # one may have set a handler of its own
             self._heed_deadlines()
-        frames, has_expired = self._frames, self._has_expired
+        frames, has_expired, orphans = self._frames, self._has_expired, self._orphans
         while True:
+            if orphans.may_exist:
+                orphans.reap_until_readable(data)
             frame = wire.read(data, frames)
             if frame is None:
                 return
@@ -168,9 +197,3 @@ def has_unread_log(log: int) -> int:
     Asking the pipe (FIONREAD, ioctl_pipe) also covers what child processes and C code wrote.
     """
     return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)
-
-
-def private(env: "dict[str, str]") -> None:
-    """The variables that siblings must not share. Set before the fork: what runs after it has its pages copied."""
-    for name, value in env.items():
-        os.environ[name] = value

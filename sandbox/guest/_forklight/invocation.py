@@ -1,12 +1,14 @@
 """One run of a function for one event, from an invoke frame to its reply; whatever the handler does, there is one."""
 
 import builtins
+import os
 import resource
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
-from . import logs
+from . import forked, logs
 from .context import Context, Rejected, Retry
 from .decoding import Undecodable
 from .encoding import Unencodable
@@ -28,11 +30,14 @@ class Reply(NamedTuple):
 
 
 def run(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
-    """Runs a sync handler. `expired` is true once the deadline's signal has raised SystemExit in this thread."""
+    """Runs a sync handler. `expired` is true once the deadline's signal has raised SystemExit in this thread.
+
+    Each call has a copy of the context, as each task of asyncio does: no context variable reaches the next call.
+    """
     invocation = _Invocation(function, head, expired)
     try:
         try:
-            return invocation.success(function.call(*invocation.arguments(body)))
+            return invocation.success(copy_context().run(function.call, *invocation.arguments(body)))
         except BaseException as error:  # the process survives whatever a handler raises
             return invocation.failure(error)
     except SystemExit as error:  # the deadline came while the failure was being described
@@ -56,6 +61,7 @@ class _Invocation:
         self._head = head
         self._expired = expired
         self._outputs: Outputs | None = None
+        self._pid = os.getpid()
         self._started_ns = time.monotonic_ns()
         self._started_cpu_ns = time.process_time_ns()
 
@@ -70,6 +76,8 @@ class _Invocation:
 
     def success(self, value: Any) -> Reply:
         """The handler returned; still a failure if what it returned cannot be encoded or came too late. Raises then."""
+        if os.getpid() != self._pid:
+            forked.end(None)
         status, content_type, headers, content = encode_result(value)
         outputs = () if self._outputs is None else self._outputs.close()
         chunks = [content, *[body for _, body in outputs]]
@@ -90,6 +98,8 @@ class _Invocation:
 
     def failure(self, error: BaseException) -> Reply:
         """The handler raised, did not get to run, or returned what cannot be sent. Its outputs are dropped."""
+        if os.getpid() != self._pid:
+            forked.end(error)
         if self._outputs is not None:
             self._outputs.close()
         logs.flush()

@@ -78,6 +78,19 @@ def _has_hung_up(pipe: int) -> bool:
     return bool(poll.poll(0))
 
 
+def is_readable(fd: int, limit_s: float) -> bool:
+    """Wait until there is something to read, or the end of file; False after `limit_s`."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(limit_s * 1000))
+
+
+def thread_count() -> int:
+    """The threads of this process, C's included."""
+    # One stat instead of a listing, as this may run for each of hundreds of imports: a link for each, `.` and `..`.
+    return os.stat("/proc/self/task").st_nlink - 2
+
+
 def is_terminal(fd: int) -> bool:
     """Whether a person can be talked with through this descriptor, both ways."""
     return os.isatty(fd) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR

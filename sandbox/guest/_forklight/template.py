@@ -17,9 +17,12 @@ import time
 from typing import Any, NoReturn
 
 from . import box, control, handler, instance, logs, posix, sockets, threads, wire
+from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
 _MAX_MESSAGE_CHARS = 2000
+_fork = os.fork
+"""Itself: what the function's code calls by this name notes its children."""
 
 
 def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int | None = None) -> NoReturn:
@@ -66,6 +69,7 @@ class Template:
         self._connection = connection
         self._own_fds = (log, lifeline)
         self._stack = stack
+        self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
         """pidfd → (the number the dispatcher gave the instance, pid)"""
         self._older: set[int] = set()
@@ -96,6 +100,7 @@ class Template:
         sys.path.insert(_after_standard_library(), message["code"])
         sys.argv[:] = [message["function"]["handler"]]
         logs.set_up()
+        self._orphans.watch()
         try:
             with threads.watch_threads() as seen:
                 self._function = handler.load(**message["function"])
@@ -126,37 +131,37 @@ class Template:
         gc.collect()
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"], most_data)
-        self._prepared = instance.Prepared(self._function, self._stack, files=(files, files), data=(data, data))
+        self._prepared = instance.Prepared(
+            self._function, self._orphans, self._stack, files=(files, files), data=(data, data)
+        )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one for each instance
         gc.freeze()
         gc.enable()  # for the instances: here nothing that could be collected is left, or comes
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
         if message["t"] == "fork":
-            instance.private(message["env"])
-            return self._fork(message["n"], fds)
+            return self._fork(message["n"], fds, message["env"])
         if message["t"] == "become":  # threads are alive: forking would be unsafe, so this process is the instance
-            instance.private(message["env"])
             control.send(self._connection, {"t": "became", "n": message["n"]})
-            self._become(fds, forked=False)
+            self._become(fds, message["env"], is_fork=False)
         raise control.Ended  # `stop`, and whatever this guest does not know
 
-    def _fork(self, n: int, fds: list[int]) -> int | None:
+    def _fork(self, n: int, fds: list[int], env: dict[str, str]) -> int | None:
         try:
-            pid = os.fork()
+            pid = _fork()
         except OSError as error:
             control.close(tuple(fds))
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return None
         if pid == 0:
-            self._become(fds, forked=True)
+            self._become(fds, env, is_fork=True)
         control.close(tuple(fds))  # at once: a data end held here would hide the instance's end of file
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
         return pidfd
 
-    def _become(self, fds: list[int], *, forked: bool) -> NoReturn:
+    def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool) -> NoReturn:
         """Turn this process (a fresh fork, or the template itself) into the instance; never returns to the template."""
         for pidfd in self._instances:
             os.close(pidfd)
@@ -164,7 +169,7 @@ class Template:
         log, lifeline = self._own_fds
         os.close(log)
         os.close(lifeline)
-        instance.main(self._prepared, fds, forked=forked)
+        instance.main(self._prepared, fds, env, is_fork=is_fork)
 
     def _bury(self, pidfd: int) -> None:
         """Reap a dead instance, kill all it left behind, then say how it ended: in this order, so that said is gone."""

@@ -1,12 +1,13 @@
 """Who started threads while the user's code was imported: a process with more than one thread must not be forked."""
 
-import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
+
+from .posix import thread_count
 
 _SETTLE_TRIES = 50
 _SETTLE_STEP_S = 0.001
@@ -28,7 +29,7 @@ class ThreadWatch:
         self._importing = ""
 
     def __enter__(self) -> "ThreadWatch":
-        self._before = self.count = _count_threads()
+        self._before = self.count = thread_count()
         sys.meta_path.insert(0, self)
         return self
 
@@ -61,7 +62,7 @@ class ThreadWatch:
         return None
 
     def _note_rise(self) -> None:
-        count = _count_threads()
+        count = thread_count()
         if count > self.count and self._importing and self._importing not in self.modules:
             self.modules.append(self._importing)
         self.count = count
@@ -84,12 +85,7 @@ def _module_of(thread: threading.Thread) -> str:
 def _count_when_settled(expected: int) -> int:
     """Looks again for a moment if there are more than expected: `join` returns shortly before the kernel is done."""
     for _ in range(_SETTLE_TRIES):
-        if _count_threads() <= expected:
+        if thread_count() <= expected:
             break
         time.sleep(_SETTLE_STEP_S)
-    return _count_threads()
-
-
-def _count_threads() -> int:
-    # One stat instead of a listing, as this runs for each of hundreds of imports: a link for each thread, `.` and `..`.
-    return os.stat("/proc/self/task").st_nlink - 2
+    return thread_count()

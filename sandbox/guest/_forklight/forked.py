@@ -1,0 +1,52 @@
+"""Children of a function's own `os.fork()`: they run the function's code, but they never act as the process they left.
+
+A child that returns from a handler, a hook or an import, or raises there, would otherwise go on as a second instance
+(or template) on the same sockets: it would answer the call of its parent, and take the next one away from it.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+from . import logs
+from .tracebacks import format_traceback
+
+
+class Guard:
+    """`with guard:` around the function's code. Whoever comes out of it as another process ends there."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+
+    def __enter__(self) -> None:
+        self._pid = os.getpid()
+
+    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+        if os.getpid() != self._pid:
+            end(error)
+
+
+def end(error: BaseException | None) -> NoReturn:
+    """End this child as the interpreter would at the end of a program: a traceback if it raised, flushed streams.
+
+    `atexit` functions are left to the process that registered them, as in a child of `multiprocessing`.
+    """
+    status = 0 if error is None else 1
+    try:
+        if isinstance(error, SystemExit):
+            status = _exit_status(error.code)
+        elif error is not None:
+            sys.stderr.write(format_traceback(error))
+        logs.flush()
+    finally:
+        os._exit(status)
+
+
+def _exit_status(code: object) -> int:
+    """As `sys.exit` has it: nothing is 0, a number is itself, anything else is printed and is 1."""
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
