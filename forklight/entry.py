@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,10 +12,15 @@ from bus import Event, Failed, Outcome
 from bus.outcome import phases_ns
 from bus.retry import Ack, Dead, Decision, Release, Retry
 from sandbox.guest._forklight.wire import LEVELS
+from triggers.http.exchange import Exchange
 
 
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. `invocation` is the event's id. An invocation's own line has `status` and the fields after it."""
+    """One line. `invocation` is the event's id. An invocation's own line has `outcome` and the fields after it.
+
+    A request's line has `method` and what follows it; if no function ran, `function` is empty, `outcome` is `answered`
+    or `left`, `reason` says why in one word, and `text` what the client was told.
+    """
 
     time: float
     """seconds since the epoch"""
@@ -41,6 +47,14 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timer: str = ""
     scheduled_at: str = ""
     status: int = 0
+    method: str = ""
+    path: str = ""
+    """as received, without the query"""
+    client: str = ""
+    """its address, or `unix`"""
+    ms: float = 0.0
+    """from the end of the request's headers to its answer"""
+    reason: str = ""
     start: str = ""
     queue_ms: float = 0.0
     start_ms: float = 0.0
@@ -56,7 +70,14 @@ ENTRY_BYTES = 400
 
 NOT_RUN = "unrun"
 """The outcome of a message that was settled without being run."""
-NOT_FAILED = ("", "ok", "left", NOT_RUN)
+LEFT = "left"
+"""The outcome of a request whose client did not wait for it."""
+ANSWERED = "answered"
+"""The outcome of a request that the server answered itself."""
+NOT_FAILED = ("", "ok", LEFT, NOT_RUN, ANSWERED)
+
+_LONGEST_PATH = 1024
+"""Of a request's path, as many characters are kept."""
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -78,13 +99,15 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 
 def size_bytes(entry: Entry) -> int:
-    """What it takes of memory; of the texts, those that a function writes."""
-    return ENTRY_BYTES + sys.getsizeof(entry.text) + sys.getsizeof(entry.traceback)
+    """What it takes of memory; of the texts, those that a function or a client writes."""
+    texts = (entry.text, entry.traceback, entry.path, entry.invocation)
+    return ENTRY_BYTES + sum(map(sys.getsizeof, texts))
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether it says that an invocation failed, or that a message was given up."""
-    return entry.outcome not in NOT_FAILED or "dead" in entry.decision
+    """Whether it says that an invocation failed, that a message was given up, or that the server let a client down."""
+    broken = entry.outcome == ANSWERED and entry.status >= 500
+    return entry.outcome not in NOT_FAILED or "dead" in entry.decision or broken
 
 
 def level_of(entry: Entry) -> str:
@@ -128,6 +151,22 @@ def origin(event: Event) -> dict[str, object]:
     if event.timer is not None:
         return {"trigger": "timer", "timer": event.timer.name, "scheduled_at": event.timer.scheduled_at}
     return {"trigger": event.type.rpartition(".")[2]}
+
+
+def told_request(exchange: Exchange) -> dict[str, object]:
+    """What is told of it beside its event and outcome; without an event, why it was answered so."""
+    path = exchange.path[:_LONGEST_PATH]
+    fields: dict[str, object] = {
+        "trigger": "http",
+        "status": exchange.status,
+        "method": exchange.method,
+        "path": path if path.isascii() else path.encode(errors="backslashreplace").decode(),
+        "client": exchange.client or "unix",
+        "ms": (time.monotonic_ns() - exchange.began_ns) // 1000 / 1000,
+    }
+    if exchange.event is None:
+        fields |= {"reason": exchange.reason, "text": exchange.detail}
+    return fields
 
 
 def told_outcome(outcome: Outcome) -> dict[str, object]:

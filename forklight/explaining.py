@@ -49,7 +49,8 @@ def _heading(entry: Entry) -> str:
     begun_s = entry.time - whole_ms / 1000
     clock = time.strftime("%H:%M:%S", time.localtime(begun_s)) + f".{int(begun_s * 1000) % 1000:03d}"
     outcome = " ".join([entry.outcome, *([str(entry.status)] if entry.status else [])])
-    told = f"{entry.function} {entry.invocation}: {outcome}, over {entry.trigger}, at {clock}"
+    who = entry.function or f"{entry.method} {entry.path}".strip()
+    told = f"{who} {entry.invocation}: {outcome}, over {entry.trigger}, at {clock}"
     return f"{told}, {whole_ms:,.1f} ms{_most(entry)}" if entry.start else told
 
 

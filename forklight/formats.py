@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from forklight.entry import NOT_FAILED, Entry, level_of
+from forklight.entry import Entry, has_failed, level_of
 
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"
@@ -26,7 +26,7 @@ def as_text(entry: Entry, *, colour: bool = False) -> str:
 def _what(entry: Entry, red: str, plain: str) -> str:
     if not entry.outcome:
         return f"{red}{entry.text}{plain}" if level_of(entry) in ("error", "critical") else entry.text
-    told = entry.outcome if entry.outcome in NOT_FAILED else f"{red}{entry.outcome}{plain}"
+    told = entry.outcome if not has_failed(entry) else f"{red}{entry.outcome}{plain}"
     parts = [f"← {entry.trigger}", *_origin(entry), told, *([str(entry.status)] if entry.status else [])]
     if entry.decision:
         lost = "dead" in entry.decision
@@ -34,7 +34,12 @@ def _what(entry: Entry, red: str, plain: str) -> str:
     if entry.start:
         parts.append(
             f"{entry.start}, queue {entry.queue_ms:g} ms, start {entry.start_ms:g} ms, run {entry.run_ms:g} ms"
+            + ("," if entry.client else "")
         )
+    if entry.client:
+        parts.append(f"{entry.method or '-'} {entry.path or '-'} from {entry.client} in {entry.ms:g} ms")
+        if entry.text:
+            parts[-1] += ":"
     line = " ".join([*parts, *([entry.text] if entry.text else [])])
     return "\n  ".join([line, *entry.traceback.splitlines()])
 

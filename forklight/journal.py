@@ -1,4 +1,4 @@
-"""The journal: every line of every function and one line per invocation, on its way to standard output.
+"""The journal: every line of every function and one line per invocation or request, on its way to standard output.
 
 The event loop only appends; a thread formats and writes in batches, so a reader that stalls (a full pipe, a pager)
 never stalls an event. Beyond `BACKLOG_BYTES` of unwritten lines the newest are dropped and counted. Rings keep the
@@ -18,9 +18,21 @@ import anyio.to_thread
 from bus import Event, Outcome
 from bus.event import trace_id
 from bus.retry import Dead, Decision, Retry
-from forklight.entry import NOT_RUN, Entry, Selection, origin, size_bytes, told_decisions, told_outcome
+from forklight.entry import (
+    ANSWERED,
+    LEFT,
+    NOT_RUN,
+    Entry,
+    Selection,
+    origin,
+    size_bytes,
+    told_decisions,
+    told_outcome,
+    told_request,
+)
 from forklight.rings import Rings
 from sandbox.logs import LogLine
+from triggers.http.exchange import CLIENT_LEFT, Exchange
 
 BACKLOG_BYTES = 32 * 1024 * 1024
 """Not yet written, and not yet read by one follower."""
@@ -53,7 +65,7 @@ class Journal:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether invocations get no line."""
+        """Whether invocations and requests get no line."""
         return not self._invocations
 
     def line(self, line: LogLine) -> None:
@@ -76,7 +88,18 @@ class Journal:
         `status` is what the client got, 0 if there is no such thing.
         """
         if self._invocations:
-            self._ended(event, outcome, "left", {"status": status})
+            self._ended(event, outcome, LEFT, {"status": status})
+
+    def request(self, exchange: Exchange) -> None:
+        """The one line that tells of an HTTP request, whether a function ran or not."""
+        if not self._invocations:
+            return
+        fields = told_request(exchange)
+        if exchange.event is not None:
+            self._ended(exchange.event, exchange.outcome, LEFT, fields)
+        else:
+            fields["outcome"] = LEFT if exchange.status == CLIENT_LEFT else ANSWERED
+            self._add(Entry(time=time.time(), function="", invocation=exchange.id, **fields))  # type: ignore[arg-type]
 
     def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
         """The same for a message or a batch, and what became of each of its messages; `outcome` None: it was not run.

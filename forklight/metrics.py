@@ -24,7 +24,7 @@ def render(dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> byte
 
 
 def render_messages(queues: Sequence[QueueStatus], tally: Tally) -> bytes:
-    """The part of the scrape's answer that tells of queues and timers."""
+    """The part of the scrape's answer that tells of requests, queues and timers."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Messages(queues, tally))
     return generate_latest(registry)
@@ -95,7 +95,7 @@ class _Collector:
 
 
 class _Messages:
-    """Of queues and timers. What a store cannot tell has no sample."""
+    """Of triggers. What a store cannot tell has no sample."""
 
     def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
         self._queues = queues
@@ -107,9 +107,18 @@ class _Messages:
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
+        yield self._requests()
         yield from self._depths()
         yield from self._settled()
         yield from self._timers()
+
+    def _requests(self) -> Metric:
+        requests = CounterMetricFamily(
+            "forklight_http_requests", "HTTP requests by class of status and reason", labels=["status", "reason"]
+        )
+        for labels, count in self._tally.requests.items():
+            requests.add_metric([*labels], count)
+        return requests
 
     def _depths(self) -> Iterator[Metric]:
         """A queue that several functions consume is told once, and so is one of dead letters."""

@@ -1,4 +1,4 @@
-"""The tally of what queues and timers report: plain numbers, changed in place, read at scrape."""
+"""The tally of what triggers report: plain numbers, changed in place, read at scrape."""
 
 import time
 from collections.abc import Sequence
@@ -7,6 +7,9 @@ from datetime import datetime
 from bus import Event, Failed, Outcome
 from bus.retry import Decision
 from forklight.journal import Journal
+from triggers.http.exchange import Exchange
+
+_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Tally:
@@ -20,6 +23,15 @@ class Tally:
         """runs by function, timer, and `ok`, the failure's kind or `left`: a drain could not wait for it"""
         self.lateness_s: dict[tuple[str, str], float] = {}
         """by function and timer: how long after its scheduled time the latest run was accepted"""
+
+        self.requests: dict[tuple[str, str], int] = {}
+        """HTTP requests by the class of their status, such as `4xx`, and the reason for it"""
+
+    def requested(self, exchange: Exchange) -> None:
+        """An HTTP request has its answer, or lost its client; as `Journal.request`."""
+        key = (_CLASSES[exchange.status // 100], exchange.reason)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        self._journal.request(exchange)
 
     def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
         """Messages were settled; as `Journal.settled`."""

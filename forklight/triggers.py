@@ -89,7 +89,7 @@ async def run_triggers(
         bus,
         RouteTable(config.routes, config.settings.http.static),
         config.settings.http,
-        on_invocation=None if journal.is_quiet else journal.invocation,
+        on_request=tally.requested,
         dev=dev,
         given=outside.given,
         keys=outside.keys,

@@ -38,16 +38,39 @@ async def test_text_is_for_people() -> None:
     assert re.search(CLOCK + r"talk [0-9a-f]{8} WARNING talk: logged$", lines[1])
     assert re.search(CLOCK + r"talk [0-9a-f]{8} ← http ok 200 \w+, queue [\d.]+ ms, start [\d.]+ ms, run ", lines[2])
     assert re.search(CLOCK + r"fail [0-9a-f]{8} ← http error/RuntimeError 500 .* the secret is 42$", lines[3])
+    assert "GET /talk from 127.0.0.1 in" in lines[2]
     assert lines[4] == "  Traceback (most recent call last):"
+
+
+async def test_what_no_function_answered_is_in_the_record_too() -> None:
+    with application(function("talk")) as folder:
+        async with serving(folder) as server:
+            answer = await server.get("/none?key=secret")
+            [entry] = await until(lambda: server.entries(status=404))
+            why = await server.run("why", answer.headers["X-Forklight-Id"])
+            logs = await server.run("logs", "--id", answer.headers["X-Forklight-Id"])
+            metrics = (await server.ask("/metrics")).body.decode()
+            assert "secret" not in server.log
+    assert (entry["method"], entry["path"], entry["client"], entry["reason"]) == (
+        "GET",
+        "/none",
+        "127.0.0.1",
+        "no_route",
+    )
+    assert entry["invocation"] == answer.headers["X-Forklight-Id"]
+    assert re.search(CLOCK + r"forklight [0-9a-f]{8} ← http answered 404 GET /none from 127\.0\.0\.1 in ", logs.stdout)
+    assert re.match(r"GET /none [0-9a-f-]{25}: answered 404, over http", why.stdout)
+    assert 'forklight_http_requests_total{reason="no_route",status="4xx"} 1.0' in metrics
 
 
 async def test_quiet_leaves_what_functions_write() -> None:
     with application(function("talk")) as folder:
         async with serving(folder, "--quiet") as server:
             await server.get("/talk")
+            await server.get("/none")
             await server.get("/talk")
             await until(lambda: len(server.entries()) == 4)
-            assert server.entries(outcome="ok") == []
+            assert server.entries(trigger="http") == []
 
 
 async def test_the_trace_of_a_request_goes_through_queues_and_to_what_is_printed() -> None:

@@ -12,6 +12,7 @@ from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
 from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
+from triggers.http.exchange import Exchange
 
 Handle = Callable[[Event], Awaitable[Outcome]]
 
@@ -54,9 +55,13 @@ class Running:
     functions: Functions
     log: list[tuple[Event, Outcome | None, int]] = field(default_factory=list)
     logged: asyncio.Event = field(default_factory=asyncio.Event)
+    record: list[Exchange] = field(default_factory=list)
+    """every request, also those that became no event"""
 
-    def on_invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
-        self.log.append((event, outcome, status))
+    def on_request(self, exchange: Exchange) -> None:
+        self.record.append(exchange)
+        if exchange.event is not None:
+            self.log.append((exchange.event, exchange.outcome, exchange.status))
         self.logged.set()
 
     @property
@@ -102,7 +107,7 @@ async def running(
     settings = settings or HttpSettings(listen="127.0.0.1:0", static=tuple(static))
     server = HttpServer(bus, RouteTable(routes, settings.static), settings, given=given, keys=keys, dev=dev)
     house = Running(server, functions)
-    server.on_invocation = house.on_invocation
+    server.on_request = house.on_request
     async with server.run():
         yield house
 

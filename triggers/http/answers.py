@@ -7,10 +7,13 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
+HeaderLines = tuple[tuple[str, str], ...]
+"""Names and values, in order."""
+
 _CONNECTION_HEADERS = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
-_OURS = frozenset(("content-length", "date", "server", "x-forklight-start"))
+_OURS = frozenset(("content-length", "date", "server", "x-forklight-id", "x-forklight-start"))
 DROPPED = _CONNECTION_HEADERS | _OURS
 """Never a handler's to set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes itself."""
 
@@ -43,17 +46,19 @@ class Content(Struct, frozen=True, gc=False):
 class Answer(Struct, frozen=True, gc=False):
     """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close.
 
-    `content` is instead of `body`.
+    `content` is instead of `body`. `reason` and `detail` are for the record: why it is this status, and in words.
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: HeaderLines = ()
     body: bytes = b""
     last: bool = False
     content: Content | None = None
+    reason: str = ""
+    detail: str = ""
 
 
-def safe_headers(headers: tuple[tuple[str, str], ...], content_type: str | None) -> tuple[tuple[str, str], ...]:
+def safe_headers(headers: HeaderLines, content_type: str | None) -> HeaderLines:
     """A handler's headers without those it may not set. `content_type` counts unless a header says it.
 
     Raises InvalidHeaderError for a name that is no token or a value with control characters (RFC 9110 §5).
@@ -69,7 +74,7 @@ def safe_headers(headers: tuple[tuple[str, str], ...], content_type: str | None)
 
 
 @lru_cache(maxsize=256)
-def _only_content_type(content_type: str | None) -> tuple[tuple[str, str], ...]:
+def _only_content_type(content_type: str | None) -> HeaderLines:
     """What nearly every outcome has, remembered, because checking it costs as much as encoding it."""
     if content_type is None:
         return ()

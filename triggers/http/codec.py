@@ -6,17 +6,18 @@ The status table is DESIGN §4; `answers.py` beside it says what an answer is ma
 from datetime import datetime
 from http import HTTPStatus
 from math import ceil
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 
 from msgspec import json
 from msgspec.structs import replace
 
 from bus.event import Event, Headers, HttpSection, is_traceparent
 from bus.outcome import Failed, Ok, Outcome, phases_ns
-from triggers.http.answers import Answer, InvalidHeaderError, safe_headers
+from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, safe_headers
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head
 from triggers.http.routes import Allowed, Match
+from triggers.http.settings import HttpSettings
 
 STATUS_BY_KIND = {
     "error": 500,
@@ -34,9 +35,34 @@ STATUS_BY_CODE = {
     ("throttled", "QueueFull"): 429,
 }
 
+REASONS = {
+    400: "malformed",
+    401: "key",
+    404: "no_route",
+    405: "method",
+    408: "slow",
+    412: "precondition",
+    413: "too_large",
+    414: "too_long",
+    415: "encoding",
+    416: "range",
+    417: "not_offered",
+    431: "too_long",
+    500: "broken",
+    501: "not_offered",
+    503: "busy",
+    505: "not_offered",
+}
+"""Why the trigger itself answers with a status, unless it says so otherwise: a word for logs and metrics."""
+BY_FUNCTION = "function"
+"""The reason of a status that a handler chose."""
+STOPPING = "stopping"
+"""The reason of a 503 because the server ends."""
+
 _FOR_THE_CLIENT = frozenset({400, 404, 422, 429, 503, 504})
 """Statuses whose message was written for the caller; any other may quote the function's inside."""
 
+_PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}"
 _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
 
@@ -108,11 +134,30 @@ def parse_cookies(header: str) -> Headers:
     return found
 
 
-def to_answer(outcome: Outcome, invocation_id: str, *, dev: bool = False, hint: str = "") -> Answer:
-    """What the client gets. `dev` adds the exception's message and traceback, and the `hint` beside them."""
+def to_answer(
+    outcome: Outcome, invocation_id: str, *, dev: bool = False, hint: str = "", own_headers: bool = True
+) -> Answer:
+    """What the client gets. `dev` adds the exception's message and traceback, and the `hint` beside them.
+
+    `own_headers`: also X-Forklight-Id, X-Forklight-Start and Server-Timing.
+    """
+    ours = (id_header(invocation_id), *_measured(outcome)) if own_headers else ()
     if isinstance(outcome, Ok):
-        return _success(outcome, invocation_id)
-    return _failure(outcome, invocation_id, dev, hint)
+        return _success(outcome, invocation_id, ours)
+    return _failure(outcome, invocation_id, dev=dev, hint=hint, ours=ours)
+
+
+def identified(answer: Answer, request_id: str, settings: HttpSettings) -> Answer:
+    """The same with X-Forklight-Id, if answers have headers of ours."""
+    if not settings.own_headers or not request_id:
+        return answer
+    return replace(answer, headers=(*answer.headers, id_header(request_id)))
+
+
+def id_header(invocation_id: str) -> tuple[str, str]:
+    """`X-Forklight-Id`, by which a client can name its call. A CloudEvent's own id may need percent-encoding."""
+    is_plain = invocation_id.isascii() and invocation_id.isprintable()
+    return "x-forklight-id", invocation_id if is_plain else quote(invocation_id, safe=_PLAIN, errors="replace")
 
 
 def hint_of_form(event: Event) -> str:
@@ -134,7 +179,7 @@ def no_route(method: str, found: Allowed | None) -> Answer:
         return problem(404, "no function has this path")
     allow = ("allow", ", ".join(found.methods))
     if method == "OPTIONS":
-        return Answer(204, (allow,))
+        return Answer(204, (allow,), reason="options")
     return problem(405, f"this path takes {allow[1]}", headers=(allow,))
 
 
@@ -143,13 +188,18 @@ def problem(
     detail: str,
     *,
     members: dict[str, str] | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
+    headers: HeaderLines = (),
+    reason: str = "",
 ) -> Answer:
-    """`application/problem+json` (RFC 9457): type, title, status, detail, and `members` beside them."""
+    """`application/problem+json` (RFC 9457): type, title, status, detail, and `members` beside them.
+
+    `reason` is for the record, if it is not the usual one of REASONS.
+    """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": _printable(detail)}
     for name, text in (members or {}).items():
         body[name] = _printable(text)
-    return Answer(status, (("content-type", "application/problem+json"), *headers), json.encode(body))
+    headers = (("content-type", "application/problem+json"), *headers)
+    return Answer(status, headers, json.encode(body), reason=reason or REASONS.get(status, "refused"), detail=detail)
 
 
 def _printable(text: str) -> str:
@@ -157,22 +207,31 @@ def _printable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
+BROKEN = replace(problem(500, "the server failed on this request"), last=True)
+"""For a mistake of ours."""
+
+
 def _decode(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 
-def _success(outcome: Ok, invocation_id: str) -> Answer:
+def _success(outcome: Ok, invocation_id: str, ours: HeaderLines) -> Answer:
     try:
         headers = safe_headers(outcome.headers, outcome.content_type)
     except InvalidHeaderError as error:
-        return problem(500, str(error), members={"code": "InvalidHeader", "invocation_id": invocation_id})
+        return _unusable("InvalidHeader", str(error), invocation_id, ours)
     if not 200 <= outcome.status <= 599:
         detail = f"the handler answered with status {outcome.status}; a final one is from 200 to 599"
-        return problem(500, detail, members={"code": "InvalidStatus", "invocation_id": invocation_id})
-    return Answer(outcome.status, headers + _measured(outcome), outcome.body)
+        return _unusable("InvalidStatus", detail, invocation_id, ours)
+    return Answer(outcome.status, headers + ours, outcome.body, reason=BY_FUNCTION)
 
 
-def _failure(outcome: Failed, invocation_id: str, dev: bool, hint: str) -> Answer:
+def _unusable(code: str, detail: str, invocation_id: str, ours: HeaderLines) -> Answer:
+    members = {"code": code, "invocation_id": invocation_id}
+    return problem(500, detail, members=members, headers=ours, reason="error")
+
+
+def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours: HeaderLines) -> Answer:
     status = STATUS_BY_CODE.get((outcome.kind, outcome.code)) or STATUS_BY_KIND[outcome.kind]
     members = {"code": outcome.code, "invocation_id": invocation_id}
     detail = outcome.message
@@ -181,14 +240,14 @@ def _failure(outcome: Failed, invocation_id: str, dev: bool, hint: str) -> Answe
         members |= {"traceback": outcome.traceback} if outcome.traceback else {}
     elif status not in _FOR_THE_CLIENT:
         detail = "the function failed; its log says why under this invocation_id"
-    headers = _measured(outcome)
+    headers = ours
     if outcome.retry_after_s is not None or status in (429, 503):
         retry_after_s = _RETRY_AFTER_S if outcome.retry_after_s is None else max(0, ceil(outcome.retry_after_s))
         headers = (("retry-after", str(retry_after_s)), *headers)
-    return problem(status, detail, members=members, headers=headers)
+    return problem(status, detail, members=members, headers=headers, reason=outcome.kind)
 
 
-def _measured(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+def _measured(outcome: Outcome) -> HeaderLines:
     """The start kind, and how long the event waited for an instance, for its start, and ran (Server-Timing, in ms)."""
     if outcome.start is None:
         return ()

@@ -30,7 +30,7 @@ from anyio import CancelScope, to_thread
 
 from triggers.http.answers import CONTINUE, Answer, Content, encode_answer
 from triggers.http.body import Body
-from triggers.http.codec import problem
+from triggers.http.codec import BROKEN, STOPPING, identified, problem
 from triggers.http.connections import Connections
 from triggers.http.errors import RefusedError
 from triggers.http.intake import Intake, Request
@@ -46,13 +46,17 @@ _JOIN_BYTES = 64 * 1024
 _PIECE_BYTES = 256 * 1024
 """Of a file, what is read and written at once."""
 _RETRY = (("retry-after", "1"),)
-_FULL = problem(503, "the server has as many connections as it takes", headers=_RETRY)
-_STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=_RETRY)
-_BROKEN = problem(500, "the server failed on this request")
+_FULL = problem(
+    503, "the server has as many connections as it takes (max_connections)", headers=_RETRY, reason="connections"
+)
+_STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=_RETRY, reason=STOPPING)
 
 
 class Connection(Protocol):
-    """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`."""
+    """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`.
+
+    The task says in `request_id` what it answers, for an answer that it cannot give itself.
+    """
 
     __slots__ = (
         "_body",
@@ -70,6 +74,7 @@ class Connection(Protocol):
         "_wire",
         "_writing_paused",
         "remote",
+        "request_id",
         "scope",
     )
 
@@ -91,6 +96,7 @@ class Connection(Protocol):
         self._waiter: Future[None] | None = None
         self._writing_paused = False
         self.remote = ""
+        self.request_id = ""
         # What cancels the rest of the server must not: `drain` is what ends connections, and tells their clients.
         self.scope = CancelScope(shield=True)
 
@@ -106,7 +112,7 @@ class Connection(Protocol):
             self._enter(IDLE, self._settings.header_timeout_s)
             self._start(self)
         else:
-            self._write(_FULL, "GET", _CLOSE)
+            self._write(self._connections.turn_away(self.remote, _FULL), "GET", _CLOSE)
             self._wire.close()
             self._phase = CLOSING
 
@@ -219,7 +225,7 @@ class Connection(Protocol):
     def fail(self) -> None:
         """The task could not go on: the client is told, if it has not been, and the connection ends."""
         if self._phase is not CLOSING:
-            self._write(_BROKEN, "GET", _CLOSE)
+            self._write(identified(BROKEN, self.request_id, self._settings), "GET", _CLOSE)
             self._linger()
 
     def check_deadline(self, now_s: float) -> None:
@@ -245,7 +251,7 @@ class Connection(Protocol):
     def cut(self) -> None:
         """The end: a client that waits for its outcome gets 503 instead; a last answer on its way may arrive."""
         if self._phase is BUSY:
-            self._write(_STOPPED, "GET", _CLOSE)
+            self._write(identified(_STOPPED, self.request_id, self._settings), "GET", _CLOSE)
             self._enter(CLOSING, self._settings.write_timeout_s)
             # Losing the connection is what withdraws the event.
             self._wire.close()

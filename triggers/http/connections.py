@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from triggers.http.answers import Answer
 from triggers.http.settings import HttpSettings
 from triggers.http.stamps import Stamps
 
@@ -22,6 +23,8 @@ class Connections:
         self.now_s = now_s
         self.draining = False
         self.stopped = False
+        self.turn_away: Callable[[str, Answer], Answer] = lambda _client, answer: answer
+        """Records the answer to a client whose connection is not admitted, and gives it an id."""
         self._live: set[Connection] = set()
         self._empty = anyio.Event()
 

@@ -5,11 +5,9 @@ It protects no server: only browsers heed it.
 
 from msgspec.structs import replace
 
-from triggers.http.answers import Answer
+from triggers.http.answers import Answer, HeaderLines
 from triggers.http.head import Head
 from triggers.http.settings import Cors, Route
-
-_Headers = tuple[tuple[str, str], ...]
 
 
 def requested_method(head: Head) -> str | None:
@@ -24,15 +22,16 @@ def preflight(head: Head, route: Route, cors: Cors) -> Answer:
     vary = _vary(cors, "access-control-request-headers" if cors.headers is None else "")
     origin = _allowed_origin(head, cors)
     if origin is None:
-        return Answer(204, vary)
+        return Answer(204, vary, reason="preflight")
     asked = head.headers.get("access-control-request-headers", "")
-    headers = asked if cors.headers is None else ", ".join(cors.headers)
+    names = asked if cors.headers is None else ", ".join(cors.headers)
     said = {
         "access-control-allow-methods": ", ".join(cors.methods or route.methods),
-        "access-control-allow-headers": headers,
+        "access-control-allow-headers": names,
         "access-control-max-age": str(int(cors.max_age_s)),
     }
-    return Answer(204, (*_allowing(origin, cors), *((name, text) for name, text in said.items() if text), *vary))
+    headers = (*_allowing(origin, cors), *((name, text) for name, text in said.items() if text), *vary)
+    return Answer(204, headers, reason="preflight")
 
 
 def across(answer: Answer, head: Head, cors: Cors) -> Answer:
@@ -54,12 +53,12 @@ def _allowed_origin(head: Head, cors: Cors) -> str | None:
     return origin if origin in cors.origins else None
 
 
-def _allowing(origin: str, cors: Cors) -> _Headers:
+def _allowing(origin: str, cors: Cors) -> HeaderLines:
     allowed = (("access-control-allow-origin", origin),)
     return (*allowed, ("access-control-allow-credentials", "true")) if cors.credentials else allowed
 
 
-def _vary(cors: Cors, *more: str) -> _Headers:
+def _vary(cors: Cors, *more: str) -> HeaderLines:
     """Also where the origin is not allowed, or absent: a cache must not give that answer to one that is."""
     names = [*([] if "*" in cors.origins else ["origin"]), *filter(None, more)]
     return (("vary", ", ".join(names)),) if names else ()

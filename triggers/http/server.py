@@ -1,8 +1,9 @@
 """The http trigger at work: each request becomes an event, goes over the bus, and its outcome becomes the answer."""
 
 import logging
+import time
 from asyncio import CancelledError, get_running_loop
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
@@ -11,7 +12,8 @@ from typing import Self
 import anyio
 import anyio.to_thread
 from aiohttp import http_parser
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from msgspec.structs import replace
 
 from bus.bus import Bus
@@ -19,11 +21,12 @@ from bus.event import Event
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
 from triggers.http.body import check_announced
-from triggers.http.codec import hint_of_form, no_route, refusal, to_answer, to_event
+from triggers.http.codec import BROKEN, STOPPING, hint_of_form, identified, no_route, refusal, to_answer, to_event
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
 from triggers.http.cors import across, preflight, requested_method
 from triggers.http.errors import ParserError, RefusedError
+from triggers.http.exchange import CLIENT_LEFT, Exchange, OnRequest
 from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.keys import Keys
 from triggers.http.listen import bind, identity_of, port_of, unix_path
@@ -35,10 +38,6 @@ from triggers.http.stamps import Stamps
 from triggers.http.static import answer_file, redirect
 
 log = logging.getLogger(__name__)
-
-OnInvocation = Callable[[Event, Outcome | None, int], None]
-"""Called with every event that went to the bus, its outcome (None: nobody waited for it) and the status: 499 if the
-client left, as nginx has it, 503 if a drain could not wait. Runs in the event loop: it must not block."""
 
 _LAST_REQUESTS_S = 1.0
 """In a drain, how long open connections may still send a request, which is then answered with `Connection: close`."""
@@ -60,7 +59,7 @@ class HttpServer:
         routes: RouteTable,
         settings: HttpSettings,
         *,
-        on_invocation: OnInvocation | None = None,
+        on_request: OnRequest | None = None,
         given: socket | None = None,
         keys: Path | None = None,
         dev: bool = False,
@@ -73,7 +72,7 @@ class HttpServer:
         """
         self.routes = routes
         self.stale = ""
-        self.on_invocation = on_invocation
+        self.on_request = on_request
         self.port = 0
         self._bus = bus
         self._settings = settings
@@ -91,6 +90,7 @@ class HttpServer:
         require_c_parser()
         loop = get_running_loop()
         self._connections = Connections(self._settings, self._stamps, loop.time)
+        self._connections.turn_away = self._turn_away
         self._listener = await bind(
             self._settings, lambda: Connection(self._connections, self._start, loop=loop), self._given
         )
@@ -168,12 +168,7 @@ class HttpServer:
         with connection.scope:
             try:
                 while connection.is_open:
-                    try:
-                        answer = await self._answer(connection)
-                    except RefusedError as refused:
-                        answer = refusal(refused)
-                    if self.stale:
-                        answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
+                    answer = await self._next_answer(connection)
                     try:
                         await connection.finish(answer)
                     finally:
@@ -183,18 +178,45 @@ class HttpServer:
                 log.exception("the http trigger failed on a request")
                 connection.fail()
 
-    async def _answer(self, connection: Connection) -> Answer:
-        message, stream = await connection.next_request()
+    async def _next_answer(self, connection: Connection) -> Answer:
+        """The answer to the next request, which is recorded by then."""
+        exchange = Exchange(connection.remote)
+        try:
+            message, stream = await connection.next_request()
+            exchange.began_ns = time.monotonic_ns()
+            exchange.id = connection.request_id = self._stamps.invocation_id()
+            exchange.method, exchange.path = message.method, message.path.partition("?")[0]
+            answer = await self._answer(connection, message, stream, exchange)
+        except RefusedError as refused:
+            answer = self._identified(refusal(refused), exchange)
+        except CancelledError:
+            if exchange.id:
+                ending = (503, STOPPING) if self._connections.stopped else (CLIENT_LEFT, "left")
+                exchange.status, exchange.reason = ending
+                self._record(exchange)
+            raise
+        except Exception:
+            log.exception("the http trigger failed on a request")
+            answer = self._identified(BROKEN, exchange)
+        exchange.status, exchange.reason, exchange.detail = answer.status, answer.reason, answer.detail
+        self._record(exchange)
+        if self.stale and self._settings.own_headers:
+            answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
+        return answer
+
+    async def _answer(
+        self, connection: Connection, message: RawRequestMessage, stream: StreamReader, exchange: Exchange
+    ) -> Answer:
         head = parse_head(message.method, message.path, message.version, message.headers.items())
-        remote, scheme = connection.remote, "http"
+        scheme = "http"
         if self._proxies is not None:
-            remote, scheme, head = self._proxies.origin(remote, head)
+            exchange.client, scheme, head = self._proxies.origin(exchange.client, head)
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
-            return await self._without_function(head, found)
+            return self._identified(await self._without_function(head, found), exchange)
         route = found.route
         if route.cors is not None and (answer := self._preflight(head)) is not None:
-            return answer
+            return self._identified(answer, exchange)
         try:
             if route.auth is not None:
                 head = self._keys.admit(head)
@@ -206,15 +228,33 @@ class HttpServer:
                 head,
                 found,
                 body,
-                remote=remote,
+                remote=exchange.client,
                 scheme=scheme,
-                invocation_id=self._stamps.invocation_id(),
+                invocation_id=exchange.id,
                 time=self._stamps.time(),
             )
-            answer = await self._call(event, route)
+            connection.request_id = event.id
+            answer = await self._call(event, route, exchange)
         except RefusedError as refused:
-            answer = refusal(refused)
+            answer = self._identified(refusal(refused), exchange)
         return answer if route.cors is None else across(answer, head, route.cors)
+
+    def _identified(self, answer: Answer, exchange: Exchange) -> Answer:
+        """With the id under which the record has it."""
+        if not exchange.id:
+            exchange.id = self._stamps.invocation_id()
+        return identified(answer, exchange.id, self._settings)
+
+    def _record(self, exchange: Exchange) -> None:
+        if self.on_request is not None:
+            self.on_request(exchange)
+
+    def _turn_away(self, client: str, answer: Answer) -> Answer:
+        """What a connection says to a client for which it has no task."""
+        exchange = Exchange(client, status=answer.status, reason=answer.reason, detail=answer.detail)
+        answer = self._identified(answer, exchange)
+        self._record(exchange)
+        return answer
 
     async def _without_function(self, head: Head, found: StaticMatch | Allowed | None) -> Answer:
         if not isinstance(found, StaticMatch):
@@ -231,33 +271,26 @@ class HttpServer:
             return preflight(head, wanted.route, wanted.route.cors)
         return None
 
-    async def _call(self, event: Event, route: Route) -> Answer:
+    async def _call(self, event: Event, route: Route, exchange: Exchange) -> Answer:
+        exchange.event, exchange.id = event, event.id
         self._calls += 1
         try:
             if route.timeout_s is None:
                 outcome = await self._bus.call(event)
             else:
                 outcome = await self._call_within(event, route.timeout_s)
-        except CancelledError:
-            self._report(event, None, 503 if self._connections.stopped else 499)
-            raise
         finally:
             self._calls -= 1
             if not self._calls:
                 self._no_calls.set()
-        answer = to_answer(outcome, event.id, dev=self._dev, hint=hint_of_form(event) if self._dev else "")
-        if self.on_invocation is not None:
-            self.on_invocation(event, outcome, answer.status)
-        return answer
+        exchange.outcome = outcome
+        hint = hint_of_form(event) if self._dev else ""
+        return to_answer(outcome, event.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)
 
     async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
         with anyio.move_on_after(timeout_s):
             return await self._bus.call(event)
         return Failed(kind="timeout", code="Timeout", message=f"no outcome within the route's {timeout_s:g} s")
-
-    def _report(self, event: Event, outcome: Outcome | None, status: int) -> None:
-        if self.on_invocation is not None:
-            self.on_invocation(event, outcome, status)
 
 
 def require_c_parser() -> None:

@@ -90,6 +90,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Connections that the kernel keeps waiting to be accepted."""
     drain_s: float = 30.0
     """How long requests in flight may take to finish once the server is told to end."""
+    own_headers: bool = True
+    """Whether answers have `X-Forklight-Id`, `X-Forklight-Start` and `Server-Timing`."""
     trusted_proxies: tuple[Network, ...] = ()
     """Whose `X-Forwarded-*` headers are believed: `["10.0.0.0/8", "unix"]`."""
     static: tuple[StaticRoute, ...] = ()

@@ -22,6 +22,8 @@ from triggers.http.stamps import http_date
 from triggers.http.types import content_type
 
 INDEX = "index.html"
+BY_FILES = "files"
+"""The reason of an answer that is a file, or says where it is."""
 SMALL_BYTES = 256 * 1024
 """Up to here a file is read whole, in the same thread that opened it."""
 
@@ -46,7 +48,7 @@ def answer_file(route: StaticRoute, rest: str, head: Head) -> Answer:
     if file is None:
         if rest and not rest.endswith("/") and is_folder(route.dir, rest):
             return redirect(head)
-        return problem(404, "there is no such file")
+        return problem(404, "there is no such file", reason="no_file")
     try:
         answer = _with_file(file, head, route)
     except BaseException:
@@ -63,7 +65,7 @@ def redirect(head: Head) -> Answer:
     Two slashes at its beginning would make a host of the first segment: they are one then.
     """
     query = f"?{head.query}" if head.query else ""
-    return Answer(308, (("location", f"/{head.path.lstrip('/')}/{query}"),))
+    return Answer(308, (("location", f"/{head.path.lstrip('/')}/{query}"),), reason=BY_FILES)
 
 
 def open_file(folder: Path, rest: str) -> File | None:
@@ -118,13 +120,13 @@ def _find(folder: Path, rest: str) -> int | None:
 def _with_file(file: File, head: Head, route: StaticRoute) -> Answer:
     headers = _headers(file, route)
     if is_not_modified(head.headers, file.etag, file.modified_ns // 1_000_000_000):
-        return Answer(304, headers)
+        return Answer(304, headers, reason=BY_FILES)
     chosen = choose_range(head.headers, file.size_bytes, file.etag, http_date(file.modified_ns // 1_000_000_000))
     if chosen == "unsatisfiable":
         return problem(
             416, "the file ends before that range", headers=(("content-range", f"bytes */{file.size_bytes}"),)
         )
-    whole = Answer(200, (("content-type", content_type(file.name)), *headers))
+    whole = Answer(200, (("content-type", content_type(file.name)), *headers), reason=BY_FILES)
     if isinstance(chosen, ContentRange):
         partial = replace(
             whole, status=206, headers=(*whole.headers, ("content-range", chosen.header(file.size_bytes)))

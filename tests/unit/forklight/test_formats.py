@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from forklight.entry import Entry
 from forklight.formats import as_json, as_text
@@ -40,6 +41,24 @@ FIRED = Entry(
 BATCH = Entry(
     time=AT_S, function="greet", trigger="queue", queue="orders", messages=3, attempt=1, outcome="ok", decision="ack"
 )
+REQUESTED = replace(ENDED, method="GET", path="/greet", client="127.0.0.1", ms=14.0)
+REFUSED = Entry(
+    time=AT_S,
+    function="",
+    invocation="0011223344556677-0000000b",
+    outcome="answered",
+    trigger="http",
+    status=404,
+    method="GET",
+    path="/none",
+    client="127.0.0.1",
+    ms=0.2,
+    reason="no_route",
+    text="no function has this path",
+)
+ENDED_TEXT = "12:34:56.789 greet 0000000a ← http ok 200 fork, queue 0.5 ms, start 3.25 ms, run 10 ms"
+REFUSED_TEXT = "12:34:56.789 forklight 0000000b ← http answered"
+MALFORMED = replace(REFUSED, status=400, method="", path="", text="it is no HTTP")
 SPAWNED = Entry(time=AT_S, function="greet", trigger="call", attempt=5, outcome="unrun", decision="dead: MaxAge")
 
 
@@ -61,7 +80,19 @@ def test_json_says_nothing_that_says_nothing() -> None:
         (WRITTEN, "12:34:56.789 greet 0000000a hello"),
         (Entry(time=AT_S, function="greet", text="x", instance="greet-3"), "12:34:56.789 greet greet-3 x"),
         (Entry(time=AT_S, function="", text="2 lines dropped"), "12:34:56.789 forklight - 2 lines dropped"),
-        (ENDED, "12:34:56.789 greet 0000000a ← http ok 200 fork, queue 0.5 ms, start 3.25 ms, run 10 ms"),
+        (ENDED, ENDED_TEXT),
+        (
+            REQUESTED,
+            f"{ENDED_TEXT}, GET /greet from 127.0.0.1 in 14 ms",
+        ),
+        (
+            REFUSED,
+            f"{REFUSED_TEXT} 404 GET /none from 127.0.0.1 in 0.2 ms: no function has this path",
+        ),
+        (
+            MALFORMED,
+            f"{REFUSED_TEXT} 400 - - from 127.0.0.1 in 0.2 ms: it is no HTTP",
+        ),
         (FAILED, "12:34:56.789 greet - ← http error/KeyError 'x'\n  one\n   two"),
         (RETRIED, "12:34:56.789 greet m-1 ← queue orders attempt 2 error/KeyError retry in 2.1 s 'x'"),
         (FIRED, "12:34:56.789 greet - ← timer nightly 2026-11-23T02:30:00Z ok"),
@@ -76,6 +107,7 @@ def test_text_is_one_aligned_line(entry: Entry, text: str) -> None:
 def test_colours_mark_what_is_wrong() -> None:
     assert as_text(WRITTEN, colour=True) == "\x1b[2m12:34:56.789\x1b[0m greet 0000000a hello"
     assert "\x1b[31merror/KeyError\x1b[0m" in as_text(FAILED, colour=True)
-    assert "\x1b[31m" not in as_text(ENDED, colour=True)
+    assert "\x1b[31m" not in as_text(ENDED, colour=True) + as_text(REFUSED, colour=True)
+    assert "\x1b[31manswered\x1b[0m" in as_text(replace(REFUSED, status=503), colour=True)
     assert "\x1b[31mdead: MaxAge\x1b[0m" in as_text(SPAWNED, colour=True)
     assert "\x1b[31mretry" not in as_text(RETRIED, colour=True)

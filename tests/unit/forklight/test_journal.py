@@ -15,6 +15,7 @@ from bus.retry import Ack, Dead, Release, Retry
 from forklight.entry import Entry, Selection, size_bytes
 from forklight.journal import BACKLOG_BYTES, Follower, Journal
 from sandbox.logs import LogLine
+from triggers.http.exchange import Exchange
 
 EVENT = Event(source="/test", type="forklight.http", id="id-1", function="greet")
 TIMINGS = Timings(accepted_ns=1_000_000, assigned_ns=3_000_000, started_ns=6_000_000, finished_ns=16_000_000)
@@ -107,10 +108,28 @@ def test_an_outcome_is_one_entry() -> None:
     assert (left.outcome, left.status, left.start) == ("left", 499, "")
 
 
+def test_a_request_is_one_entry_whether_a_function_ran_or_not() -> None:
+    journal = _journal()
+    ran = Exchange("10.0.0.1", id="id-1", method="GET", path="/greet", status=200, reason="function")
+    ran.event, ran.outcome = EVENT, Ok(timings=TIMINGS, start="warm", instance="greet-1")
+    journal.request(ran)
+    journal.request(Exchange("", id="r-1", method="GET", path="/é\udcff", status=404, reason="no_route", detail="no"))
+    journal.request(Exchange("10.0.0.1", id="r-2", method="POST", path="/" + "x" * 5000, status=499, reason="left"))
+    answered, refused, left = journal.latest(Selection())
+    assert (answered.function, answered.invocation, answered.outcome, answered.start) == ("greet", "id-1", "ok", "warm")
+    assert (answered.method, answered.path, answered.client, answered.reason) == ("GET", "/greet", "10.0.0.1", "")
+    assert 0 <= answered.ms < 60_000
+    assert (refused.function, refused.invocation, refused.outcome) == ("", "r-1", "answered")
+    assert (refused.status, refused.reason, refused.text, refused.client) == (404, "no_route", "no", "unix")
+    assert refused.path == "/é\\udcff"
+    assert (left.outcome, len(left.path)) == ("left", 1024)
+
+
 def test_quiet_keeps_no_outcomes() -> None:
     journal = _journal(invocations=False)
     journal.line(_line("x"))
     journal.invocation(EVENT, Ok(), 200)
+    journal.request(Exchange("10.0.0.1", status=404))
     assert [entry.text for entry in journal.latest(Selection())] == ["x"]
 
 

@@ -1,4 +1,4 @@
-"""What is counted of queues and timers, and what a scrape tells of it."""
+"""What is counted of requests, queues and timers, and what a scrape tells of it."""
 
 import time
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from forklight.journal import Journal
 from forklight.metrics import render_messages
 from forklight.status import QueueStatus
 from forklight.tally import Tally
+from triggers.http.exchange import Exchange
 
 MESSAGE = Event(source="/test", type="t", function="f", queue=QueueSection(name="orders"))
 FAILED = Failed(kind="timeout", code="Timeout", message="late")
@@ -41,6 +42,22 @@ def test_what_became_of_messages_is_counted_and_told() -> None:
     assert samples["forklight_settled_total", "dead", "f"] == 1
     assert samples["forklight_dead_letters_total", "f"] == 1
     assert [entry.outcome for entry in journal.latest(Selection(function="f"))] == ["ok", "ok", "timeout/Timeout"]
+
+
+def test_requests_are_counted_by_class_and_reason() -> None:
+    journal = Journal(as_json, -1, invocations=False)
+    tally = Tally(journal)
+    for status, reason in [(200, "function"), (204, "function"), (404, "no_route"), (499, "left"), (503, "stopping")]:
+        tally.requested(Exchange("127.0.0.1", status=status, reason=reason))
+    samples = _samples(render_messages((), tally))
+    counted = {key[1:]: value for key, value in samples.items() if key[0] == "forklight_http_requests_total"}
+    assert counted == {
+        ("2xx", "function"): 2,
+        ("4xx", "no_route"): 1,
+        ("4xx", "left"): 1,
+        ("5xx", "stopping"): 1,
+    }
+    assert journal.latest(Selection()) == []
 
 
 def test_runs_of_timers_are_counted_with_their_lateness() -> None:

@@ -7,8 +7,17 @@ from msgspec import json
 from msgspec.structs import replace
 
 from bus.event import Event
-from bus.outcome import Failed, FailureKind, Ok, Timings
-from triggers.http.codec import hint_of_form, no_route, parse_cookies, parse_query, refusal, to_answer, to_event
+from bus.outcome import Failed, FailureKind, Ok, Outcome, Timings
+from triggers.http.codec import (
+    hint_of_form,
+    id_header,
+    no_route,
+    parse_cookies,
+    parse_query,
+    refusal,
+    to_answer,
+    to_event,
+)
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head, parse_head
 from triggers.http.routes import Allowed, Match
@@ -120,21 +129,53 @@ def test_a_success_is_written_as_the_handler_wished() -> None:
         ("set-cookie", "a=1"),
         ("set-cookie", "b=2"),
         ("X-A", "é"),
+        ("x-forklight-id", "i-1"),
         ("x-forklight-start", "fork"),
         ("server-timing", "queue;dur=0.000, start;dur=2.500, run;dur=6.500"),
     )
 
 
 def test_a_header_of_the_handler_goes_before_the_content_type_of_its_value() -> None:
-    answer = to_answer(Ok(content_type="text/plain", headers=(("Content-Type", "text/html"),)), "i")
+    answer = to_answer(Ok(content_type="text/plain", headers=(("Content-Type", "text/html"),)), "i", own_headers=False)
     assert answer.headers == (("Content-Type", "text/html"),)
 
 
 @pytest.mark.parametrize(
-    "name", ["Connection", "keep-alive", "Transfer-Encoding", "te", "Trailer", "Upgrade", "Content-Length", "Date"]
+    "name",
+    [
+        "Connection",
+        "keep-alive",
+        "Transfer-Encoding",
+        "te",
+        "Trailer",
+        "Upgrade",
+        "Content-Length",
+        "Date",
+        "X-Forklight-Id",
+    ],
 )
 def test_headers_that_are_not_the_handlers_to_set_are_dropped(name: str) -> None:
-    assert to_answer(Ok(headers=((name, "x"), ("x-a", "1"))), "i").headers == (("x-a", "1"),)
+    answer = to_answer(Ok(headers=((name, "x"), ("x-a", "1"))), "i", own_headers=False)
+    assert answer.headers == (("x-a", "1"),)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Ok(start="warm"), Failed(kind="error", code="KeyError", message="x", start="warm")]
+)
+def test_headers_of_ours_can_be_left_out(outcome: Outcome) -> None:
+    ours = {"x-forklight-id", "x-forklight-start", "server-timing"}
+    assert ours <= {name for name, _ in to_answer(outcome, "i").headers}
+    assert not ours & {name for name, _ in to_answer(outcome, "i", own_headers=False).headers}
+
+
+@given(st.text(max_size=20))
+def test_any_id_fits_in_its_header(invocation_id: str) -> None:
+    name, value = id_header(invocation_id)
+    assert name == "x-forklight-id"
+    assert value.isascii()
+    assert value.isprintable()
+    if invocation_id.isascii() and invocation_id.isprintable():
+        assert value == invocation_id
 
 
 @pytest.mark.parametrize(
