@@ -29,6 +29,8 @@ QUEUE = OURS + "queue"
 FUNCTION = OURS + "function"
 DIED_AT = OURS + "died-at"
 """The last six are what a dead letter has besides its original headers."""
+REMAINS = OURS + "remains"
+"""On a dead letter that was made of an unreadable row: what the row had in place of a message's head."""
 
 
 class Message(Struct, frozen=True, kw_only=True):

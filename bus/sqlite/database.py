@@ -4,18 +4,26 @@ WAL with `synchronous=FULL` syncs the log at every commit: what was committed su
 `EXCLUSIVE` keeps every other process out for as long as we run, which also rules out SQLite's bug of a log reset by two
 connections at once (sqlite.org/wal.html, "The WAL-reset bug"). A connection must not cross a fork; nothing in this
 process forks, and SQLite opens its files close-on-exec.
+
+A damaged file is refused at the start: what is built on it would be lost too. Looking for damage reads the whole file,
+so it is done only for files of up to `CHECKED_BYTES`; in a larger one damage is found when it is met (`faults.py`).
 """
 
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bus.sqlite.faults import damaged, log_path, opening_fault, place_fault
 from bus.store import StoreError
 
 SCHEMA_VERSION = 1
+CHECKED_BYTES = 256 * 1024 * 1024
+"""Well under a second to read when cached, a few seconds from a slow disk."""
 
-_SCHEMA = """
+_INDEX = "CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, due_ns);"
+_SCHEMA = f"""
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,          -- in order of arrival
     queue TEXT NOT NULL,
@@ -26,18 +34,24 @@ CREATE TABLE messages (
     envelope BLOB NOT NULL,          -- all of the message but its body
     body BLOB NOT NULL
 );
-CREATE INDEX messages_due ON messages (queue, due_ns);
+{_INDEX}
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_COLUMNS = {
+    "messages": {"id", "queue", "due_ns", "stored_ns", "attempts", "first_error", "envelope", "body"},
+    "facts": {"name", "value"},
+}
 
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
 """What of the log is kept as a file after it has grown larger."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or make the store at `path`, for this process alone. Raises StoreError, with the path and one cause."""
+    """Open or make the store at `path`, for this process alone. Raises StoreError: the path, one cause, the remedy."""
     connection = None
     try:
+        if fault := place_fault(path):
+            raise StoreError(fault)
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -45,7 +59,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error, StoreError) as error:
         if connection is not None:
             connection.close()
-        raise error if isinstance(error, StoreError) else StoreError(_cause(path, error)) from error
+        raise error if isinstance(error, StoreError) else StoreError(opening_fault(path, error)) from error
     return connection
 
 
@@ -66,6 +80,8 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # Text that is not UTF-8 must not keep the rows behind it from being read.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     version = _one(connection, "PRAGMA user_version")
     if version > SCHEMA_VERSION:
@@ -73,28 +89,39 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the store {path} has schema version {version}, and this Forklight knows versions up to {SCHEMA_VERSION}: "
             "run the newer Forklight that wrote it, or name another state directory"
         )
-    if version == 0 and _one(connection, "SELECT count(*) FROM sqlite_schema"):
-        raise StoreError(f"{path} is a database, but not a store of Forklight's")
+    is_new = version == 0 and not _one(connection, "SELECT count(*) FROM sqlite_schema")
+    if not is_new:
+        _check(connection, path, version)
     journal = _one(connection, "PRAGMA journal_mode = WAL")
     if journal != "wal":
         raise StoreError(f"the store {path} cannot have a write-ahead log there (journal mode {journal})")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = OFF")  # Debian's default would write zeros over each settled message
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
-    if version == 0:
+    if is_new:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
     else:
         write_nothing(connection)
+        connection.execute(_INDEX)
+
+
+def _check(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Whether it is a store, and whole. What `sqlite3 .recover` made of one may have version 0."""
+    for table, columns in _COLUMNS.items():
+        found = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if not columns <= found:
+            what = f"schema version {version}, but not its tables" if version else "none of its tables"
+            raise StoreError(
+                f"{path} is a database, but not a store of Forklight's: it has {what}; "
+                "move it away, or name another state directory"
+            )
+    log = log_path(path)
+    if path.stat().st_size + (log.stat().st_size if log.exists() else 0) <= CHECKED_BYTES:
+        found_wrong = _one(connection, "PRAGMA quick_check(1)")
+        if found_wrong != "ok":
+            raise StoreError(damaged(path, " ".join(found_wrong.split())))
 
 
 def _one(connection: sqlite3.Connection, statement: str) -> Any:
     [value] = connection.execute(statement).fetchone()
     return value
-
-
-def _cause(path: Path, error: OSError | sqlite3.Error) -> str:
-    if isinstance(error, OSError):
-        return f"the store {path} cannot be made: {error.strerror}"
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-        return f"the store {path} is in use by another process: stop that one, or name another state directory"
-    return f"the store {path} cannot be opened: {error}"

@@ -64,9 +64,14 @@ class OpenQueue:
         """Whether it should be read now."""
         return (self.unread or (self.next_due_ns is not None and self.next_due_ns <= now_ns)) and self.has_room
 
+    @property
+    def roomiest(self) -> Intake:
+        """The consumer that has most room."""
+        return max(self.intakes, key=lambda each: each.room)
+
     def lease(self, message_id: int, due_ns: int) -> Lease:
         """To the consumer that has most room; some has."""
-        intake = max(self.intakes, key=lambda each: each.room)
+        intake = self.roomiest
         intake.leased += 1
         self.leases[message_id] = lease = Lease(message_id, due_ns, intake)
         return lease

@@ -1,12 +1,13 @@
 """What is read: the deliveries that consumers have room for, and what people ask to see."""
 
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bus.message import Delivery
+from bus.message import LAST_ERROR, REASON, Delivery, Message
 from bus.sqlite.clock import StoreClock
 from bus.sqlite.leases import Intake, Leases, OpenQueue
-from bus.sqlite.rows import message
+from bus.sqlite.mending import CLOCK
+from bus.sqlite.rows import UnreadableRowError, message
 from bus.store import QueueStatistics, Stored
 
 _BEHIND = (
@@ -19,10 +20,18 @@ _BROWSE = (
     "SELECT id, stored_ns, envelope, body FROM messages WHERE queue = ? AND due_ns <= ? "
     "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ?"
 )
-_RECALL = "SELECT name, value FROM facts WHERE substr(name, 1, length(?1)) = ?1"
+_RECALL = "SELECT name, value FROM facts WHERE substr(name, 1, length(?1)) = ?1 AND name != ?2"
 
 Arrival = tuple[Intake, int, Delivery]
 """For which consumer, in which of its epochs, what."""
+
+
+class Unreadable(NamedTuple):
+    """A row that holds no message: the consumer that would have got it, and what is wrong."""
+
+    id: int
+    intake: Intake
+    why: str
 
 
 class View(NamedTuple):
@@ -32,37 +41,54 @@ class View(NamedTuple):
     leases: Leases
     clock: StoreClock
 
-    def lease_ready(self, arrivals: list[Arrival]) -> None:
-        """Lease what is ready to the consumers that have room, and append it to `arrivals`."""
+    def lease_ready(self, arrivals: list[Arrival], unreadable: list[Unreadable]) -> None:
+        """Lease what is ready to the consumers that have room, and append it to `arrivals`.
+
+        Rows that hold no message are passed over, and appended to `unreadable`.
+        """
         now_ns = self.clock.now_ns()
         for queue in self.leases.wanting(now_ns):
-            self._lease_of(queue, now_ns, arrivals)
+            self._lease_of(queue, now_ns, arrivals, unreadable)
 
-    def _lease_of(self, queue: OpenQueue, now_ns: int, arrivals: list[Arrival]) -> None:
+    def _lease_of(self, queue: OpenQueue, now_ns: int, arrivals: list[Arrival], unreadable: list[Unreadable]) -> None:
         queue.unread, queue.next_due_ns = True, None
         rows = self.connection.execute(_BEHIND, (queue.name, *queue.position))
-        for key, due_ns, stored_ns, attempts, first_error, envelope, body in rows:
-            if due_ns > now_ns:
+        for row in rows:
+            key, due_ns = row[:2]
+            is_time = isinstance(due_ns, int | float)  # a text or a blob sorts behind every number
+            if is_time and due_ns > now_ns:
                 queue.unread, queue.next_due_ns = False, due_ns
                 break
             if key not in queue.leases:
                 if not queue.has_room:
                     break
-                lease = queue.lease(key, due_ns)
-                delivery = Delivery(
-                    queue=queue.name,
-                    message=message(envelope, body),
-                    lease=lease,
-                    attempt=attempts + 1,
-                    redelivered=self.leases.maybe_run(key),
-                    stored_at_s=self.clock.wall_s(stored_ns),
-                    first_error=first_error,
-                )
-                arrivals.append((lease.intake, lease.intake.epoch, delivery))
-            queue.position = (due_ns, key)
+                try:
+                    self._lease(queue, row, arrivals)
+                except UnreadableRowError as error:
+                    unreadable.append(Unreadable(key, queue.roomiest, str(error)))
+            if is_time:
+                queue.position = (due_ns, key)
         else:
             queue.unread = False
         rows.close()
+
+    def _lease(self, queue: OpenQueue, row: tuple[Any, ...], arrivals: list[Arrival]) -> None:
+        """Raises UnreadableRowError."""
+        key, due_ns, stored_ns, attempts, first_error, envelope, body = row
+        if not (type(due_ns) is type(stored_ns) is type(attempts) is int and isinstance(first_error, str)):
+            raise UnreadableRowError("its times, attempts or error are of another kind")
+        found = message(envelope, body)
+        lease = queue.lease(key, due_ns)
+        delivery = Delivery(
+            queue=queue.name,
+            message=found,
+            lease=lease,
+            attempt=attempts + 1,
+            redelivered=self.leases.maybe_run(key),
+            stored_at_s=self.clock.wall_s(stored_ns),
+            first_error=first_error,
+        )
+        arrivals.append((lease.intake, lease.intake.epoch, delivery))
 
     def statistics(self, queue: str) -> QueueStatistics:
         """Counts by the index alone, without the messages."""
@@ -85,10 +111,21 @@ class View(NamedTuple):
         leased = f"[{','.join(map(str, self.leases.of(queue)))}]"
         rows = self.connection.execute(_BROWSE, (queue, self.clock.now_ns(), leased, limit))
         return [
-            Stored(key=str(key), message=message(envelope, body), stored_at_s=self.clock.wall_s(stored_ns))
+            Stored(key=str(key), message=_shown(envelope, body), stored_at_s=self._stored_at_s(stored_ns))
             for key, stored_ns, envelope, body in rows
         ]
 
+    def _stored_at_s(self, stored_ns: Any) -> float | None:
+        return self.clock.wall_s(stored_ns) if isinstance(stored_ns, int) else None
+
     def recall(self, prefix: str) -> dict[str, str]:
-        """The facts whose names begin so."""
-        return dict(self.connection.execute(_RECALL, (prefix,)))
+        """The facts whose names begin so, but for the store's own."""
+        return dict(self.connection.execute(_RECALL, (prefix, CLOCK)))
+
+
+def _shown(envelope: Any, body: Any) -> Message:
+    """The message, or what can be said of a row that holds none."""
+    try:
+        return message(envelope, body)
+    except UnreadableRowError as error:
+        return Message(headers={REASON: "Undecodable", LAST_ERROR: f"the row holds no message: {error}"})

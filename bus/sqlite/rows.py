@@ -31,6 +31,10 @@ class Row(NamedTuple):
     body: bytes
 
 
+class UnreadableRowError(Exception):
+    """A row holds no message: the file is damaged, or somebody else wrote it. The text says what is wrong with it."""
+
+
 def row(outgoing: Outgoing) -> Row:
     """Raises RefusedError for what cannot be stored, naming the message."""
     message = outgoing.message
@@ -49,9 +53,14 @@ def envelope(message: Message) -> bytes:
     return _encode((message.id, message.content_type, headers, message.correlation_id, message.reply_to))
 
 
-def message(envelope: bytes, body: bytes) -> Message:
-    """The reverse of `envelope`."""
-    message_id, content_type, headers, correlation_id, reply_to = _decode(envelope)
+def message(envelope: Any, body: Any) -> Message:
+    """The reverse of `envelope`. Raises UnreadableRowError for what no store of ours has written."""
+    if not isinstance(body, bytes):
+        raise UnreadableRowError(f"its body is {type(body).__name__}, not bytes")
+    try:
+        message_id, content_type, headers, correlation_id, reply_to = _decode(envelope)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # of msgspec's all are ValueErrors
+        raise UnreadableRowError(f"its envelope cannot be decoded: {error}") from error
     return Message(
         id=message_id,
         body=body,

@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bus.message import Delivery, dead_message
+from bus import message as names
+from bus.message import Delivery, Message, dead_message
 from bus.retry import Ack, Dead, Release, Retry
 from bus.sqlite.leases import Lease, Leases
+from bus.sqlite.mending import REMEMBER
+from bus.sqlite.reads import Unreadable
 from bus.sqlite.rows import Row, delay_ns, envelope, storable
 from bus.store import Settlement
 
@@ -25,7 +28,13 @@ _MOVE = (
 )
 _TAKE_ONE = "DELETE FROM messages WHERE id = ? AND queue = ? AND due_ns <= ?"
 _TAKE_ALL = "DELETE FROM messages WHERE queue = ? AND due_ns <= ? AND id NOT IN (SELECT value FROM json_each(?))"
-_REMEMBER = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
+_HEAD = "SELECT envelope, attempts FROM messages WHERE id = ?"
+_SET_ASIDE = (
+    "UPDATE messages SET queue = ?, due_ns = ?, stored_ns = ?, attempts = 0, first_error = '', envelope = ?, "
+    "body = CAST(body AS BLOB) WHERE id = ?"
+)
+_MOST_REMAINS_BYTES = 64 * 1024
+"""Of an unreadable head, what its dead letter keeps."""
 
 
 class Transaction:
@@ -94,7 +103,29 @@ class Transaction:
 
     def remember(self, facts: dict[str, str]) -> None:
         """Store facts in place of those with the same names."""
-        self._connection.executemany(_REMEMBER, list(facts.items()))
+        self._connection.executemany(REMEMBER, list(facts.items()))
+
+    def set_aside(self, rows: Sequence[Unreadable]) -> None:
+        """Make dead letters of rows that hold no message; their bodies, and what is there of their heads, stay."""
+        for row in rows:
+            self._set_aside(row)
+
+    def _set_aside(self, row: Unreadable) -> None:
+        source, error = row.intake.source, f"the row {row.id} of the store holds no message: {row.why}"
+        [head, attempts] = self._connection.execute(_HEAD, (row.id,)).fetchone()
+        headers = {
+            names.REASON: "Undecodable",
+            names.ATTEMPT: attempts if isinstance(attempts, int) else 0,
+            names.FIRST_ERROR: error,
+            names.LAST_ERROR: error,
+            names.QUEUE: source.queue,
+            names.FUNCTION: source.function,
+            names.DIED_AT: self._died_at_s,
+            names.REMAINS: head[:_MOST_REMAINS_BYTES] if isinstance(head, bytes | str) else head,
+        }
+        values = (source.dead_letter, self._now_ns, self._now_ns, envelope(Message(headers=headers)), row.id)
+        self._connection.execute(_SET_ASIDE, values)
+        self._lessons.append((self._leases.arrived, (row.id, source.dead_letter, self._now_ns)))
 
     def _retry(self, lease: Lease, delivery: Delivery, retry: Retry) -> None:
         due_ns = self._now_ns + delay_ns(retry.delay_s)

@@ -13,8 +13,12 @@ round of the thread:
 
 If the transaction fails it is rolled back and its writes are run again one by one, so that exactly those fail that
 cannot be done. A write that fails by the database's fault (a full disk) marks the store as not connected; the thread
-then tries a write of its own every second until one succeeds. Between rounds it sleeps until something comes into
-the inbox, or until the first delay ends that somebody has room for.
+then tries a write of its own every second until one succeeds. A store that is damaged, or whose file is no longer the
+one under its name, takes nothing more at all (`_fault`): what it took would be lost. Between rounds the thread sleeps
+until something comes into the inbox, until the first delay ends that somebody has room for, or until it is time to look
+after the file.
+
+A row that holds no message is passed over and made a dead letter, so that it harms no other.
 """
 
 import asyncio
@@ -24,14 +28,18 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from bus.sqlite.clock import Clocks, StoreClock
+from bus.sqlite.clock import Clocks
 from bus.sqlite.database import open_database, roll_back, write_nothing
+from bus.sqlite.faults import Identity, is_damage, opening_fault, writing_fault
 from bus.sqlite.leases import Leases
-from bus.sqlite.reads import Arrival, View
+from bus.sqlite.mending import as_fact, open_clock
+from bus.sqlite.reads import Arrival, Unreadable, View
+from bus.sqlite.rescue import rescued
 from bus.sqlite.transaction import Transaction
 from bus.store import StoreError
 
@@ -40,9 +48,12 @@ log = logging.getLogger(__name__)
 _GROUP_LIMIT = 256
 """Operations in one round: what a full group waits for stays well under a tenth of a second."""
 _PROBE_S = 1.0
-_LONGEST_SLEEP_S = 3600.0
+_LOOK_S = 5.0
+"""How long a file that was removed or replaced may go unnoticed while nothing is written."""
 _NOT_THEIRS = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 """What SQLite raises for a bad value, not for a bad disk."""
+
+T = TypeVar("T")
 
 Result = tuple["asyncio.Future[Any]", Any, StoreError | None]
 
@@ -79,6 +90,13 @@ class Writer:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._is_stopping = False
+        self._is_failing = False
+        self._told: set[int] = set()
+        """Rows that hold no message, once they were told of."""
+        self._fault = ""
+        """Why the store takes nothing more; empty while it does."""
+        self._is_lost = False
+        """Whether that is because the file is no longer under its name; it may come back."""
         self.is_writable = True
         """Whether the last write was committed."""
 
@@ -87,7 +105,7 @@ class Writer:
         self._thread.start()
         try:
             await self._opened
-        except StoreError:
+        except Exception:
             self._thread.join()
             raise
 
@@ -119,34 +137,45 @@ class Writer:
     # From here on: in the thread.
 
     def _run(self) -> None:
+        """Whatever happens here, who waits for the store to open or to close is told."""
         try:
-            connection = open_database(self._path)
-        except StoreError as error:
-            self._call_back(_fail, self._opened, error)
-        else:
-            with contextlib.closing(connection):
-                self._serve(connection)
-        self._call_back(self._ended.set)
+            with contextlib.closing(open_database(self._path)) as connection:
+                self._begin(connection)
+                self._call_back(self._opened.set_result, None)
+                self._serve()
+        except Exception as error:
+            is_of_disk = isinstance(error, OSError | sqlite3.Error)
+            told = StoreError(opening_fault(self._path, error)) if is_of_disk else error
+            self._call_back(_fail, self._opened, told)
+        finally:
+            self._call_back(self._ended.set)
 
-    def _serve(self, connection: sqlite3.Connection) -> None:
-        newest_id, newest_ns = _newest(connection)
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        [newest_id] = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
         self._connection = connection
         self._leases = Leases()
-        self._clock = StoreClock(self._clocks, newest_ns)
+        self._clock = open_clock(connection, self._clocks)
         self._view = View(connection, self._leases, self._clock)
         self._ids = itertools.count(newest_id + 1)
-        self._call_back(self._opened.set_result, None)
+        self._identity = Identity(self._path)
+        self._looked_s = time.monotonic()
+
+    def _serve(self) -> None:
         goes_on = True
         while goes_on:
             operations, goes_on = self._take()
-            if not operations and not self.is_writable:
-                self._probe()
             try:
+                self._look(operations)
                 self._round(operations)
+                self._is_failing = False
             except Exception as error:  # a bug of ours: nobody may wait for ever because of it
-                log.exception("the store %s failed", self._path)
+                if not self._is_failing:
+                    log.exception("the store %s failed", self._path)
+                self._is_failing = True
                 asked = [each.future for each in operations if not isinstance(each, Change)]
                 self._call_back(_hand_over, [], [(future, None, self._note(error)) for future in asked])
+        if self.is_writable:
+            self._note_clock(ends=True)
 
     def _take(self) -> tuple[list[Write | Read | Change], bool]:
         """The next group, empty if it is time to look for what is due, and whether there will be another."""
@@ -163,12 +192,44 @@ class Writer:
         return operations, True
 
     def _sleep_s(self) -> float:
-        if not self.is_writable:
+        if not self.is_writable or self._is_failing:
             return _PROBE_S
         due_ns = self._leases.next_due_ns()
         if due_ns is None:
-            return _LONGEST_SLEEP_S
-        return min(_LONGEST_SLEEP_S, max(0.0, (due_ns - self._clock.now_ns()) / 1e9))
+            return _LOOK_S
+        return min(_LOOK_S, max(0.0, (due_ns - self._clock.now_ns()) / 1e9))
+
+    def _look(self, operations: Sequence[Write | Read | Change]) -> None:
+        """Look after the file before each write, and now and then."""
+        now_s = time.monotonic()
+        is_idle = now_s - self._looked_s >= (_LOOK_S if self.is_writable else _PROBE_S)
+        if not is_idle and not any(isinstance(each, Write) for each in operations):
+            return
+        self._looked_s = now_s
+        lost = self._identity.lost()
+        if lost and not self._fault:
+            self._lose(lost)
+        elif self._is_lost and not lost:
+            self._fault, self._is_lost = "", False
+        if is_idle and not self._fault:
+            self._upkeep()
+
+    def _lose(self, lost: str) -> None:
+        self._fault = f"the store {self._path} takes nothing more: {lost}; restart the server"
+        self._is_lost, self.is_writable = True, False
+        log.error("%s. %s", self._fault, rescued(self._connection, self._path))
+
+    def _upkeep(self) -> None:
+        if not self.is_writable:
+            self._probe()
+        elif self._clock.news() is not None:
+            self._note_clock(ends=False)
+
+    def _note_clock(self, *, ends: bool) -> None:
+        try:
+            self._transact(lambda _: None, ends=ends)
+        except sqlite3.Error as error:
+            self._note(error)
 
     def _round(self, operations: Sequence[Write | Read | Change]) -> None:
         results = self._commit([each for each in operations if isinstance(each, Write)])
@@ -178,38 +239,64 @@ class Writer:
             elif isinstance(operation, Read):
                 results.append(self._answer(operation))
         arrivals: list[Arrival] = []
+        unreadable: list[Unreadable] = []
         try:
-            self._view.lease_ready(arrivals)
+            if not self._fault:
+                self._view.lease_ready(arrivals, unreadable)
         except sqlite3.Error as error:
             self._note(error)
         if arrivals or results:
             self._call_back(_hand_over, arrivals, results)
+        if unreadable:
+            self._set_aside(unreadable)
+
+    def _set_aside(self, unreadable: Sequence[Unreadable]) -> None:
+        """If it cannot be done now, the rows stay where they are, passed over until something else comes."""
+        for row in unreadable:
+            if row.id not in self._told:
+                self._told.add(row.id)
+                log.error(
+                    "the store %s: row %d of queue %s holds no message, it goes to the dead letters: %s",
+                    *(self._path, row.id, row.intake.source.queue, row.why),
+                )
+        try:
+            self._transact(lambda transaction: transaction.set_aside(unreadable))
+        except sqlite3.Error as error:
+            self._note(error)
 
     def _commit(self, writes: Sequence[Write]) -> list[Result]:
         if not writes:
             return []
+        if self._fault:
+            return [(write.future, None, StoreError(self._fault)) for write in writes]
         try:
-            return self._transact(writes)
+            return self._transact(lambda transaction: [(each.future, each.run(transaction), None) for each in writes])
         except Exception as error:
             if len(writes) == 1:
                 return [(writes[0].future, None, self._note(error))]
         return [result for write in writes for result in self._commit([write])]
 
-    def _transact(self, writes: Sequence[Write]) -> list[Result]:
+    def _transact(self, run: Callable[[Transaction], T], *, ends: bool = False) -> T:
+        """Commit what `run` does, and a reading of the clock if it is time for one, or the end."""
         now_ns, before = self._clock.now_ns(), self._connection.total_changes
+        reading = self._clock.reading() if ends else self._clock.news()
         transaction = Transaction(
             self._connection, self._leases, self._ids, now_ns=now_ns, died_at_s=self._clock.wall_s(now_ns)
         )
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            results: list[Result] = [(write.future, write.run(transaction), None) for write in writes]
+            result = run(transaction)
+            if reading is not None:
+                transaction.remember(dict([as_fact(reading)]))
             self._connection.execute("COMMIT")
         finally:
             roll_back(self._connection)
         transaction.learn()
+        if reading is not None and (set_ns := self._clock.note(reading)):
+            log.warning("the clock was set by %+.0f s: delays in the store keep to the time that passes", set_ns / 1e9)
         if self._connection.total_changes != before:
             self._recovered()
-        return results
+        return result
 
     def _answer(self, read: Read) -> Result:
         try:
@@ -231,20 +318,18 @@ class Writer:
         """The error as callers get it; one that is the database's says whether the store can be written."""
         if isinstance(error, StoreError):
             return error
+        told = writing_fault(self._path, error)
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_THEIRS):
+            if is_damage(error) and not self._fault:
+                self._fault = told
             if self.is_writable:
-                log.error("the store %s cannot be written: %s", self._path, error)
+                log.error("%s%s", told, "; it takes nothing more" if self._fault else " (nothing can be stored now)")
             self.is_writable = False
-        return StoreError(f"the store {self._path}: {error}")
+        return StoreError(told)
 
     def _call_back(self, function: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(function, *arguments)
-
-
-def _newest(connection: sqlite3.Connection) -> tuple[int, int]:
-    found = connection.execute("SELECT id, stored_ns FROM messages ORDER BY id DESC LIMIT 1").fetchone()
-    return found or (0, 0)
 
 
 def _hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
@@ -259,6 +344,6 @@ def _hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
             future.set_result(result)
 
 
-def _fail(future: "asyncio.Future[Any]", error: StoreError) -> None:
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -67,6 +67,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.in_hand: list[Delivery] = []
         self.lost: list[Delivery] = []
         self.last_key = 0
+        self.last: tuple[int, int] | None = None
+        """Store time and wall clock when the store was closed."""
 
     @initialize()
     def begin(self) -> None:
@@ -84,12 +86,30 @@ class StoreMachine(RuleBasedStateMachine):
         self.store: SqliteStore = await self.stack.enter_async_context(
             open_sqlite(Path(self.folder.name) / "store.db", self.clock.clocks)
         )
-        newest_ns = max(self.entries, key=lambda each: each.key).stored_ns if self.entries else 0
-        self.ahead_ns = max(self.clock.wall_ns, newest_ns) - self.clock.monotonic_ns
+        self.ahead_ns = self._opened_at_ns() - self.clock.monotonic_ns
         self.consumers: dict[str, SqliteConsumer] = {}
         self.consuming: dict[str, AsyncExitStack] = {}
 
+    def _opened_at_ns(self) -> int:
+        """Store time goes on as the wall clock does; if they are over a minute apart, all times move to the latter."""
+        wall_ns = self.clock.wall_ns
+        was_ns = wall_ns if self.last is None else self.last[0] + max(0, wall_ns - self.last[1])
+        by_ns = wall_ns - was_ns
+        if abs(by_ns) <= 60 * 10**9:
+            return max(was_ns, wall_ns)
+        for entry in self.entries:
+            if by_ns > 0:
+                entry.due_ns += by_ns if entry.due_ns > was_ns else 0
+                entry.stored_ns += by_ns
+                continue
+            if entry.due_ns > wall_ns and (entry.stored_ns > wall_ns or entry.attempts):
+                entry.due_ns += by_ns
+            entry.stored_ns += by_ns if entry.stored_ns > wall_ns else 0
+        return wall_ns
+
     async def close(self) -> None:
+        if hasattr(self, "ahead_ns"):
+            self.last = self.now_ns, self.clock.wall_ns
         for consuming in self.consuming.values():
             await consuming.aclose()
         await self.stack.aclose()
