@@ -86,6 +86,10 @@ class Delivery(Struct, frozen=True, kw_only=True):
     envelope: Envelope = Envelope()
 
 
+UNDELIVERED = "forklight.undelivered"
+"""The queue of dead letters that never reached the queue they were delayed for: it was gone when they were due."""
+
+
 def inbox(function: str) -> str:
     """The queue of what is meant for one function: asynchronous invocations, later also topic events."""
     return f"forklight.inbox.{function}"
@@ -94,11 +98,6 @@ def inbox(function: str) -> str:
 def dead_queue(function: str) -> str:
     """Where a function's dead letters go unless `dead_letter` names another queue."""
     return f"forklight.dead.{function}"
-
-
-def retry_queue(function: str, queue: str) -> str:
-    """On a broker: where messages of `queue` wait for the function's next attempt, never in a queue others share."""
-    return f"forklight.retry.{function}.{queue}"
 
 
 def event_message(event: Event) -> Message:

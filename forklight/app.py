@@ -29,6 +29,7 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
 from forklight import metrics, queue
 from forklight.admin import Admin, Controls
+from forklight.application import application_of
 from forklight.change import Told, one_line
 from forklight.config import Config
 from forklight.control_socket import socket_path
@@ -123,13 +124,14 @@ async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal has been obeyed. Before it is ready: ConfigError, StoreError, HttpTriggerError, OSError."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
+        application = await anyio.to_thread.run_sync(application_of, config)
         journal = Journal(options.render, 1, invocations=not options.quiet)
         async with anyio.create_task_group() as writing:
             writing.start_soon(journal.run)
             writing.start_soon(options.notifier.keep_alive)
             account = account_of(config.user)
             async with (
-                open_stores(config.settings, state) as stores,
+                open_stores(config.settings, state, application) as stores,
                 open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
                 anyio.create_task_group() as work,
             ):

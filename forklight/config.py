@@ -57,6 +57,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """A configuration without problems. `path` is the absolute file it was read from: a `forklight.toml` or a `.py`."""
 
     path: Path
+    origin: Path
+    """The same as it was named, with symbolic links as they are: it stays the same through deployments."""
     settings: Settings
     functions: dict[str, Function]
     runtimes: dict[str, Runtime]
@@ -109,6 +111,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
         raise ConfigError(reader.problems)
     return Config(
         path=file.resolve(),
+        origin=Path(os.path.abspath(file)),
         settings=settings,
         functions=functions,
         runtimes=found.runtimes,

@@ -66,11 +66,17 @@ class BusSettings(Struct, frozen=True, kw_only=True):
 
     url: BusUrl = BusUrl(EMBEDDED)
     """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
+    name: str | None = None
+    """The application's, which its queues on a broker carry; no other one there may have it. Default: the folder's."""
     max_hops: int = 16
     """So many handlers in a row may send; the next message is a dead letter.
 
     It is taken for a loop: Lambda stops at about as many.
     """
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise ValueError('name is none: write name = "shop", say')
 
 
 class BrokerSettings(Struct, frozen=True, kw_only=True):

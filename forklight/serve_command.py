@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from bus.message import inbox
 from bus.store import StoreError
 from forklight import app, queue
+from forklight.application import application_name
 from forklight.change import Told, lines
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
@@ -163,6 +164,8 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
     width = max((len(what) for what, _ in served), default=0)
     for what, function in served:
         click.echo(f"  {what:{width}}  {function}", err=True)
+    if config.settings.brokers or not config.settings.bus.url.is_embedded:
+        click.echo(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
     if admin_port is not None:
         click.echo(f"  health and metrics on port {admin_port}", err=True)
     if config.routes:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from bus.rabbitmq import open_rabbitmq
+from bus.rabbitmq import Application, open_rabbitmq
 from bus.sqlite import open_sqlite
 from bus.store import Facts, Store
 from forklight.function import Settings
@@ -23,14 +23,14 @@ class Stores(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def open_stores(settings: Settings, state: State) -> AsyncIterator[Stores]:
+async def open_stores(settings: Settings, state: State, application: Application) -> AsyncIterator[Stores]:
     """Open inside the block. Raises StoreError naming the store that cannot be opened, and what to do."""
     async with contextlib.AsyncExitStack() as stack:
         embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
         own: Store = embedded
         if not settings.bus.url.is_embedded:
-            own = await stack.enter_async_context(open_rabbitmq(settings.bus.url))
+            own = await stack.enter_async_context(open_rabbitmq(settings.bus.url, application))
         brokers: dict[str, Store] = {}
         for name, broker in settings.brokers.items():
-            brokers[str(name)] = await stack.enter_async_context(open_rabbitmq(broker.url))
+            brokers[str(name)] = await stack.enter_async_context(open_rabbitmq(broker.url, application))
         yield Stores(own, brokers, embedded)

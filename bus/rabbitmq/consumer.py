@@ -6,23 +6,29 @@ a channel): `prefetch` from the source, half as many from the retries but at lea
 than `prefetch` are handed out. So with a `prefetch` of 1 two may be here, of which one waits. What cannot be seen from
 here is asked: every few seconds the broker says how many consumers each queue has, and if it knows of none while we
 think we are one, the channel is given up for a new one.
+
+Queues of ours, inboxes and those of retries, are made when they are first needed, by whichever node that is: one that
+made a queue knows at once, the others look now and then.
 """
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import anyio
 
 from bus.message import Delivery
 from bus.rabbitmq.link import Link
-from bus.rabbitmq.session import Session
+from bus.rabbitmq.session import Queues, Session
 from bus.rabbitmq.topology import Topology
 from bus.store import Source, StoreError
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 3.0
+_LOOK_S = 20.0
+"""How often a queue of ours that was not there is looked for."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 
 
@@ -34,6 +40,12 @@ class RabbitConsumer:
         self._link = link
         self._topology = topology
         self._prefetch = prefetch
+        self._names = topology.names
+        self._queues = Queues(source, self._names.queue(source.queue), self._names.retry(source.function, source.queue))
+        self._absent: dict[str, float] = {}
+        """Queues of ours that nobody has needed yet, and when they were looked for."""
+        self._is_needed = True
+        """Whether there is a queue to consume."""
         self._session: Session | None = None
         self._is_paused = False
         self._starting = anyio.Lock()
@@ -43,7 +55,9 @@ class RabbitConsumer:
     @property
     def is_consuming(self) -> bool:
         session = self._session
-        return session is not None and not session.is_closed and not self._is_paused and not session.missing
+        if session is None or self._is_paused:
+            return not self._is_paused and not self._is_needed and self._link.is_up
+        return not session.is_closed and all(queue in self._absent for queue in session.missing)
 
     @property
     def running(self) -> int:
@@ -79,7 +93,8 @@ class RabbitConsumer:
 
     async def prepare(self) -> None:
         """Raises StoreError if it could not consume now."""
-        await self._topology.ensure_queue(self.source.queue, may_make=self.source.declare)
+        if not self._names.is_ours(self._queues.own):
+            await self._topology.ensure_queue(self._queues.own, may_make=self.source.declare)
 
     async def wait_consuming(self) -> None:
         """Until messages would come if there were any."""
@@ -88,18 +103,57 @@ class RabbitConsumer:
 
     async def run(self) -> None:
         """Consume until cancelled."""
+        self._topology.on_made.add(self._note_made)
+        try:
+            while True:
+                await self._link.wait_up()
+                try:
+                    await self._wait_needed()
+                    async with self._open_session() as session:
+                        await self._stay(session)
+                except StoreError as error:
+                    await self._rest(error)
+        finally:
+            self._topology.on_made.discard(self._note_made)
+
+    def _note_made(self, queue: str) -> None:
+        if self._absent.pop(queue, None) is not None:
+            self._wake()
+
+    async def _wait_needed(self) -> None:
+        """An inbox that nobody has used has no queue and no channel."""
+        queues = (self._queues.own, self._queues.retry)
         while True:
-            await self._link.wait_up()
-            try:
-                async with self._open_session() as session:
-                    await self._stay(session)
-            except StoreError as error:
-                await self._rest(error)
+            self._is_needed = not self._names.is_ours(queues[0]) or any([await self._is_there(one) for one in queues])
+            if self._is_needed:
+                return
+            self._wake()
+            changed = self._changed
+            with anyio.move_on_after(_LOOK_S):
+                while all(queue in self._absent for queue in queues):
+                    await changed.wait()
+                    changed = self._changed
+
+    async def _is_there(self, queue: str) -> bool:
+        """Whether the queue can be consumed: one of ours once somebody has needed it. Raises StoreError."""
+        if not self._names.is_ours(queue):
+            await self._topology.ensure_queue(queue, may_make=self.source.declare)
+            return True
+        self._absent[queue] = time.monotonic()  # first: it may be made while we ask
+        if await self._topology.look_up(queue) is None:
+            return queue not in self._absent
+        self._absent.pop(queue, None)
+        return True
+
+    def _is_due(self, session: Session) -> bool:
+        """Whether it is time to consume a queue that is missing."""
+        looked_before_s = time.monotonic() - _LOOK_S
+        return any(self._absent.get(queue, float("-inf")) < looked_before_s for queue in session.missing)
 
     @contextlib.asynccontextmanager
     async def _open_session(self) -> AsyncIterator[Session]:
         async with self._link.channel() as channel:
-            session = self._session = Session(self._link, channel, self.source, self._prefetch, self._wake)
+            session = self._session = Session(self._link, channel, self._queues, self._prefetch, self._wake)
             try:
                 yield session
             finally:
@@ -109,7 +163,7 @@ class RabbitConsumer:
         """Until the channel is closed, or there is reason to close it."""
         while not session.is_closed:
             changed = self._changed
-            if session.missing and not self._is_paused and (error := await self._start(session)):
+            if self._is_due(session) and not self._is_paused and (error := await self._start(session)):
                 await self._rest(error)
                 continue
             with anyio.move_on_after(WATCH_S) as watching:
@@ -121,12 +175,12 @@ class RabbitConsumer:
     async def _start(self, session: Session) -> StoreError | None:
         async with self._starting:
             for queue in session.missing:
-                may_make = self.source.declare or queue == session.retry_queue
                 try:
-                    await self._topology.ensure_queue(queue, may_make=may_make)
+                    is_there = await self._is_there(queue)
                     if self._is_paused:
                         return None
-                    await session.consume(queue)
+                    if is_there:
+                        await session.consume(queue)
                 except StoreError as error:
                     return error
         self._delay_s = _FIRST_DELAY_S

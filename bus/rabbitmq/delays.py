@@ -7,9 +7,12 @@ the ladder instead: a delay of 5.12 s is the levels 12 and 10 (4096 ms + 1024 ms
 the next queue; the last one's binding `#.10` leads to the headers exchange `forklight.due`, which finds the queue that
 the message is for by its header `forklight-to`. RabbitMQ does all of it by itself: no node of ours need be alive. A
 path goes only downwards, so that none meets a queue twice, which RabbitMQ would take for a cycle and drop the message.
+(All these names carry the application's: `forklight.shop.delay.12`.)
 
 Only the highest bits of a delay count, rounded up: few steps, few bindings, and at most 3 % (and 16 ms) too late. All
-queues dead-letter at least once: what cannot be routed when it is due, because its queue was deleted, waits.
+queues dead-letter at least once, and RabbitMQ works on few (32) messages of a queue at a time until they are routed.
+Those that can never be would hold up all others; so every exchange has an alternate one, `forklight.lost`, which leads
+to a queue of what had nowhere to go.
 """
 
 import math
@@ -17,6 +20,8 @@ from itertools import pairwise
 from typing import Any
 
 from msgspec import Struct
+
+from bus.rabbitmq.names import Names
 
 LOWEST = 4
 HIGHEST = 31
@@ -26,8 +31,6 @@ LONGEST_S = 2.0 ** (HIGHEST + 1) / 1000 * 0.96
 _BITS = 6
 TO = "forklight-to"
 """The header of a delayed message that names the queue it is for."""
-ENTRY = "forklight.delay"
-DUE = "forklight.due"
 AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 """What keeps dead-lettering from losing messages. RabbitMQ has it for quorum queues, and only with both."""
 
@@ -35,6 +38,8 @@ AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "rejec
 class Exchange(Struct, frozen=True):
     name: str
     kind: str
+    alternate: str = ""
+    """The exchange that gets what this one cannot route."""
 
 
 class Queue(Struct, frozen=True):
@@ -49,7 +54,7 @@ class Queue(Struct, frozen=True):
         found: dict[str, Any] = {"x-queue-type": "quorum"}
         if self.level is None:
             return found
-        return found | AT_LEAST_ONCE | {"x-message-ttl": 1 << self.level, "x-dead-letter-exchange": level(self.level)}
+        return found | AT_LEAST_ONCE | {"x-message-ttl": 1 << self.level, "x-dead-letter-exchange": self.name}
 
 
 class Binding(Struct, frozen=True):
@@ -61,11 +66,6 @@ class Binding(Struct, frozen=True):
 
 
 Piece = Exchange | Queue | Binding
-
-
-def level(number: int) -> str:
-    """The queue whose messages expire after 2^number ms, and the exchange that they go to then."""
-    return f"{ENTRY}.{number}"
 
 
 def steps(delay_s: float) -> tuple[int, ...]:
@@ -81,18 +81,21 @@ def steps(delay_s: float) -> tuple[int, ...]:
 
 
 def routing_key(path: tuple[int, ...]) -> str:
-    """What a message is published with, to the exchange `forklight.delay`."""
+    """What a message is published with, to the entry of the ladder."""
     return ".".join(map(str, path))
 
 
-def ladder(path: tuple[int, ...], to: str) -> list[Piece]:
+def ladder(names: Names, path: tuple[int, ...], to: str) -> list[Piece]:
     """What must be there before a message takes this path to the queue `to`, in the order in which to make it."""
-    entry, due = Exchange(ENTRY, "topic"), Exchange(DUE, "headers")
-    pieces: list[Piece] = [Queue(to), entry, due, Binding(DUE, Queue(to), to=to)]
-    for number in path:
-        pieces += [Exchange(level(number), "topic"), Queue(level(number), number)]
-    pieces.append(Binding(ENTRY, Queue(level(path[0]), path[0]), f"{path[0]}.#"))
+    lost, due = Exchange(names.lost, "fanout"), Exchange(names.due, "headers", names.lost)
+    entry = Exchange(names.entry, "topic", names.lost)
+    levels = {number: f"{names.entry}.{number}" for number in path}
+    pieces: list[Piece] = [lost, Queue(names.lost), Binding(names.lost, Queue(names.lost))]
+    pieces += [Queue(to), entry, due, Binding(names.due, Queue(to), to=to)]
+    for number, name in levels.items():
+        pieces += [Exchange(name, "topic", names.lost), Queue(name, number)]
+    pieces.append(Binding(names.entry, Queue(levels[path[0]], path[0]), f"{path[0]}.#"))
     for number, lower in pairwise(path):
-        pieces.append(Binding(level(number), Queue(level(lower), lower), f"#.{number}.{lower}.#"))
-    pieces.append(Binding(level(path[-1]), due, f"#.{path[-1]}"))
+        pieces.append(Binding(levels[number], Queue(levels[lower], lower), f"#.{number}.{lower}.#"))
+    pieces.append(Binding(levels[path[-1]], due, f"#.{path[-1]}"))
     return pieces

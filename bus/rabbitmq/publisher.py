@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from bus.limits import check
 from bus.message import Outgoing
-from bus.rabbitmq.delays import ENTRY, ladder, routing_key, steps
+from bus.rabbitmq.delays import ladder, routing_key, steps
 from bus.rabbitmq.letters import UNENCODABLE, Letter, letter
 from bus.rabbitmq.link import Channel, Link, UnopenedError, store_errors
 from bus.rabbitmq.topology import Topology
@@ -86,7 +86,7 @@ class Publisher:
         _check_headers(parcel, self._link.frame_bytes)
         await self._topology.ensure_known(parcel.queue)
         if parcel.path:
-            await self._topology.ensure_ladder(ladder(parcel.path, parcel.queue))
+            await self._topology.ensure_ladder(ladder(self._topology.names, parcel.path, parcel.queue))
         if await self._confirmed(parcel):
             return
         await self._topology.ensure_queue(parcel.queue)
@@ -118,7 +118,7 @@ class Publisher:
                 with store_errors(unknown), anyio.fail_after(self._limit_s), self._link.while_up():
                     await channel.basic_publish(
                         parcel.letter.body,
-                        exchange=ENTRY if parcel.path else "",
+                        exchange=self._topology.names.entry if parcel.path else "",
                         routing_key=routing_key(parcel.path) if parcel.path else parcel.queue,
                         properties=properties,
                         mandatory=True,

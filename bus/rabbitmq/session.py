@@ -14,10 +14,18 @@ from aiormq.abc import DeliveredMessage
 from msgspec import Struct
 from pamqp.commands import Basic
 
-from bus.message import Delivery, retry_queue
+from bus.message import Delivery
 from bus.rabbitmq.letters import Origin, delivery_of
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Source, StoreError
+
+
+class Queues(Struct, frozen=True):
+    """What the broker calls the queues of a source: its own, and that of its retries."""
+
+    source: Source
+    own: str
+    retry: str
 
 
 class Lease(Struct, frozen=True, eq=False):
@@ -32,10 +40,11 @@ class Session:
     """`on_change` is called, in the event loop, when there is something new: a message, a free place, an end."""
 
     def __init__(
-        self, link: Link, channel: Channel, source: Source, prefetch: int, on_change: Callable[[], None]
+        self, link: Link, channel: Channel, queues: Queues, prefetch: int, on_change: Callable[[], None]
     ) -> None:
-        self.source = source
-        self.retry_queue = retry_queue(source.function, source.queue)
+        self.source = queues.source
+        self.queue = queues.own
+        self.retry_queue = queues.retry
         self.taken: deque[Delivery] = deque()
         """Here, and not handed out."""
         self.handed: set[int] = set()
@@ -45,7 +54,7 @@ class Session:
         self._link = link
         self._channel = channel
         self._on_change = on_change
-        self._prefetch = {source.queue: prefetch, self.retry_queue: max(1, prefetch // 2)}
+        self._prefetch = {self.queue: prefetch, self.retry_queue: max(1, prefetch // 2)}
         channel.closing.add_done_callback(lambda _: on_change())
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
@@ -87,7 +96,7 @@ class Session:
         """
         await self.cancel()
         with contextlib.suppress(StoreError), store_errors("finish"):
-            await self._channel.queue_declare(self.source.queue, passive=True, timeout=ANSWER_LIMIT_S)
+            await self._channel.queue_declare(self.queue, passive=True, timeout=ANSWER_LIMIT_S)
 
     def hand_out(self, limit: int) -> Delivery | None:
         """The next one, if one is here and fewer than `limit` are handed out."""
@@ -118,7 +127,7 @@ class Session:
         assert isinstance(frame, Basic.Deliver)
         assert frame.delivery_tag is not None
         is_retry = frame.consumer_tag == self.consumed.get(self.retry_queue)
-        if not is_retry and frame.consumer_tag != self.consumed.get(self.source.queue):
+        if not is_retry and frame.consumer_tag != self.consumed.get(self.queue):
             await self._give_back(frame.delivery_tag)  # it came while we cancelled
             return
         lease = Lease(self, frame.delivery_tag, properties)

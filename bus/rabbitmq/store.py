@@ -13,13 +13,16 @@ from itertools import islice
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from bus.message import Outgoing
 from bus.rabbitmq.address import address
+from bus.rabbitmq.claim import Application, Claim
 from bus.rabbitmq.consumer import RabbitConsumer
 from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed
 from bus.rabbitmq.link import PATIENCE_S, Link
 from bus.rabbitmq.looking import browse, remove
+from bus.rabbitmq.names import Names
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
@@ -29,6 +32,7 @@ from bus.store import Consumer, QueueStatistics, RefusedError, Settlement, Sourc
 log = logging.getLogger(__name__)
 
 CONFIRM_LIMIT_S = 10.0
+NOBODY = Application()
 _FINISH_LIMIT_S = 2.0
 """How long a consumer that is left may take to have the broker carry out what it settled."""
 
@@ -36,12 +40,15 @@ _FINISH_LIMIT_S = 2.0
 class RabbitStore:
     """Use `open_rabbitmq`."""
 
-    def __init__(self, consuming: Link, publishing: Link, confirm_limit_s: float, tasks: TaskGroup) -> None:
+    def __init__(
+        self, consuming: Link, publishing: Link, topology: Topology, publisher: Publisher, tasks: TaskGroup
+    ) -> None:
         self._tasks = tasks
         self._consuming = consuming
         self._publishing = publishing
-        self._topology = Topology(consuming)
-        self._publisher = Publisher(publishing, self._topology, confirm_limit_s)
+        self._topology = topology
+        self._names = topology.names
+        self._publisher = publisher
         self._consumers: set[RabbitConsumer] = set()
 
     @property
@@ -51,7 +58,7 @@ class RabbitStore:
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Confirmed by the broker, all of them. Raises StoreError; some of them may be stored then."""
-        _raise_first(await self._publisher.publish([parcel(message) for message in messages]))
+        _raise_first(await self._publisher.publish(list(map(self._parcel, messages))))
 
     @contextlib.asynccontextmanager
     async def consume(self, source: Source, prefetch: int) -> AsyncIterator[Consumer]:
@@ -91,7 +98,7 @@ class RabbitStore:
 
     async def _stored(self, settlements: list[Settlement], errors: list[StoreError]) -> list[Settlement]:
         """Those whose outputs are all stored; the errors of the others. Raises RefusedError."""
-        parcels = [parcel(output) for settlement in settlements for output in settlement.outputs]
+        parcels = [self._parcel(output) for settlement in settlements for output in settlement.outputs]
         if not parcels:
             return settlements
         results = iter(await self._publisher.publish(parcels))
@@ -125,9 +132,14 @@ class RabbitStore:
             return Parcel(to, self._fitting(retry_copy(lease.properties, delivery, decision, to if path else "")), path)
         if isinstance(decision, Dead):
             return Parcel(
-                source.dead_letter, self._fitting(dead_copy(lease.properties, delivery, decision, source.function))
+                self._names.queue(source.dead_letter),
+                self._fitting(dead_copy(lease.properties, delivery, decision, source.function)),
             )
         return None
+
+    def _parcel(self, outgoing: Outgoing) -> Parcel:
+        """Raises RefusedError."""
+        return parcel(replace(outgoing, queue=self._names.queue(outgoing.queue)))
 
     def _fitting(self, copy: Letter) -> Letter:
         copy, dropped = trimmed(copy, self._publishing.frame_bytes)
@@ -137,19 +149,19 @@ class RabbitStore:
 
     async def statistics(self, queue: str) -> QueueStatistics:
         """What the broker has ready, and what is in hand here: it tells neither of other nodes nor of delayed ones."""
-        found = await self._topology.look_up(queue)
+        found = await self._topology.look_up(self._names.queue(queue))
         running = sum(consumer.running for consumer in self._consumers if consumer.source.queue == queue)
         return QueueStatistics(ready=(found.message_count or 0) if found else 0, running=running)
 
     async def browse(self, queue: str, limit: int) -> list[Stored]:
         """The oldest `limit` ready messages; for a moment nobody else sees them. Raises StoreError."""
-        return await browse(self._consuming, queue, limit)
+        return await browse(self._consuming, self._names.queue(queue), limit)
 
     async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
         """Remove messages after `into` is confirmed: in between a crash leaves both. Raises StoreError."""
         if into:
             await self.publish(into)
-        return await remove(self._consuming, queue, keys)
+        return await remove(self._consuming, self._names.queue(queue), keys)
 
 
 async def _run(consumer: RabbitConsumer, scope: anyio.CancelScope, ended: anyio.Event) -> None:
@@ -173,24 +185,29 @@ def _raise_first(errors: Sequence[StoreError | None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_rabbitmq(url: str, *, confirm_limit_s: float = CONFIRM_LIMIT_S) -> AsyncIterator[RabbitStore]:
+async def open_rabbitmq(
+    url: str, application: Application = NOBODY, *, confirm_limit_s: float = CONFIRM_LIMIT_S
+) -> AsyncIterator[RabbitStore]:
     """A store that is connected for as long as the block lasts, and connects again whenever it is not.
 
-    `confirm_limit_s`: how long the broker may take to confirm a message. Raises StoreError if it cannot connect at
-    the start, within about ten seconds.
+    Our queues there carry the name of `application`. `confirm_limit_s`: how long the broker may take to confirm a
+    message. Raises StoreError if it cannot connect at the start, within about ten seconds, or refuses the name.
     """
     where = address(url)
     consuming, publishing = Link(where, "consumes"), Link(where, "publishes")
-    await consuming.connect()
-    try:
-        await publishing.connect()
-    except BaseException:
-        await consuming.close()
-        raise
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(consuming.run)
-        tasks.start_soon(publishing.run)
-        try:
-            yield RabbitStore(consuming, publishing, confirm_limit_s, tasks)
-        finally:
-            tasks.cancel_scope.cancel()
+    topology = Topology(consuming, Names(application.name))
+    claim = Claim(consuming, topology, application)
+    async with contextlib.AsyncExitStack() as stack:
+        for link in (consuming, publishing):
+            await link.connect()
+            stack.push_async_callback(link.close)
+        await claim.take()
+        async with anyio.create_task_group() as tasks:
+            for keep in (consuming.run, publishing.run, claim.keep):
+                tasks.start_soon(keep)
+            try:
+                yield RabbitStore(
+                    consuming, publishing, topology, Publisher(publishing, topology, confirm_limit_s), tasks
+                )
+            finally:
+                tasks.cancel_scope.cancel()

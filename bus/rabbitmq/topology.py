@@ -5,7 +5,7 @@ remembered for as long as the connection: another client could delete it, but no
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
@@ -14,10 +14,13 @@ from pamqp.common import Arguments
 
 from bus.rabbitmq.delays import TO, Binding, Exchange, Piece, Queue
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
+from bus.rabbitmq.names import Names
 from bus.store import StoreError
 
 _REMEMBERED = 10_000
 """Names of queues that are remembered."""
+_ASKED_AT_ONCE = 2
+"""Questions, each of which has a channel: a connection may have few."""
 _BELIEVED_S = 10.0
 """How long what was made is taken to be there still."""
 
@@ -25,17 +28,21 @@ _BELIEVED_S = 10.0
 class Topology:
     """What the broker has, as far as we made it or asked."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, names: Names) -> None:
+        self.names = names
+        self.on_made: set[Callable[[str], None]] = set()
+        """Called, in the event loop, with each queue that was made."""
         self._link = link
         self._made_at: dict[Piece, float] = {}
         self._lock = anyio.Lock()
         self._making = anyio.Lock()
         self._known: set[str] = set()
+        self._asking = anyio.Semaphore(_ASKED_AT_ONCE)
 
     async def look_up(self, queue: str) -> QueueCommand.DeclareOk | None:
         """The broker's counts of ready messages and of consumers; None if there is no such queue. Raises StoreError."""
         with store_errors(f"{self._link.place} tells nothing of the queue {queue!r}"):
-            async with self._link.channel() as channel:
+            async with self._asking, self._link.channel() as channel:
                 try:
                     return await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)
                 except ChannelNotFoundEntity:
@@ -72,9 +79,11 @@ class Topology:
                 except ChannelPreconditionFailed:  # made by another client since we looked: it is consumed as it is
                     if await self.look_up(queue) is None:
                         raise
+        for told in tuple(self.on_made):
+            told(queue)
 
     async def ensure_ladder(self, pieces: Iterable[Piece]) -> None:
-        """All pieces are there afterwards. Raises StoreError."""
+        """All pieces of a ladder are there afterwards. Raises StoreError."""
         async with self._lock:
             oldest = time.monotonic() - _BELIEVED_S
             missing = [piece for piece in pieces if self._made_at.get(piece, 0.0) < oldest]
@@ -96,7 +105,10 @@ class Topology:
 
     async def _make(self, channel: Channel, piece: Piece) -> None:
         if isinstance(piece, Exchange):
-            await channel.exchange_declare(piece.name, exchange_type=piece.kind, durable=True, timeout=ANSWER_LIMIT_S)
+            options: Arguments = {"alternate-exchange": piece.alternate} if piece.alternate else None
+            await channel.exchange_declare(
+                piece.name, exchange_type=piece.kind, durable=True, arguments=options, timeout=ANSWER_LIMIT_S
+            )
         elif isinstance(piece, Queue):
             arguments = piece.arguments()
             if self._link.major_version >= 4:  # whose default of 20 would count what we give back unrun

@@ -1,5 +1,5 @@
 from bus.event import CallSection, Event
-from bus.message import dead_queue, event_message, inbox, output_message, retry_queue
+from bus.message import dead_queue, event_message, inbox, output_message
 from bus.outcome import Output
 
 EVENT = Event(id="e1", source="/shop", type="shop.sold", function="orders", hops=2, traceparent="00-1-2-03")
@@ -10,11 +10,7 @@ def sent(**fields: object) -> Output:
 
 
 def test_queues_of_ours_are_named_for_their_function() -> None:
-    assert (inbox("f"), dead_queue("f"), retry_queue("f", "q")) == (
-        "forklight.inbox.f",
-        "forklight.dead.f",
-        "forklight.retry.f.q",
-    )
+    assert (inbox("f"), dead_queue("f")) == ("forklight.inbox.f", "forklight.dead.f")
 
 
 def test_an_event_becomes_a_message_with_its_attributes() -> None:

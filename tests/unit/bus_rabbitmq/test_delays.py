@@ -4,19 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.rabbitmq.delays import (
-    DUE,
-    ENTRY,
-    LONGEST_S,
-    LOWEST,
-    Binding,
-    Exchange,
-    Queue,
-    ladder,
-    level,
-    routing_key,
-    steps,
-)
+from bus.rabbitmq.delays import LONGEST_S, LOWEST, Binding, Exchange, Queue, ladder, routing_key, steps
+from bus.rabbitmq.names import Names
+
+NAMES = Names("shop")
 
 DELAYS = st.floats(0.0001, LONGEST_S)
 
@@ -59,11 +50,11 @@ def matches(pattern: str, key: str) -> bool:
 
 @given(st.lists(DELAYS, min_size=1, max_size=5))
 def test_each_message_passes_its_own_levels_whatever_others_have_made(delays: list[float]) -> None:
-    pieces = {piece: None for delay_s in delays for piece in ladder(steps(delay_s), "to")}
+    pieces = {piece: None for delay_s in delays for piece in ladder(NAMES, steps(delay_s), "to")}
     bindings = [piece for piece in pieces if isinstance(piece, Binding)]
     for delay_s in delays:
-        key, exchange, passed = routing_key(steps(delay_s)), ENTRY, []
-        while exchange != DUE:
+        key, exchange, passed = routing_key(steps(delay_s)), NAMES.entry, []
+        while exchange != NAMES.due:
             [target] = {one.target for one in bindings if one.source == exchange and matches(one.key, key)}
             if isinstance(target, Queue):
                 assert target.level is not None
@@ -76,10 +67,11 @@ def test_each_message_passes_its_own_levels_whatever_others_have_made(delays: li
 
 def test_pieces_are_made_after_what_they_refer_to() -> None:
     made: set[str] = set()
-    for piece in ladder((9, 7), "to"):
+    for piece in ladder(NAMES, (9, 7), "to"):
         if isinstance(piece, Binding):
             assert {piece.source, piece.target.name} <= made
         elif isinstance(piece, Exchange):
+            assert piece.alternate in ("", *made)
             made.add(piece.name)
         else:
             made.add(piece.name)
@@ -87,10 +79,18 @@ def test_pieces_are_made_after_what_they_refer_to() -> None:
 
 
 def test_a_level_dead_letters_at_least_once() -> None:
-    assert Queue(level(10), 10).arguments() == {
+    assert Queue("forklight.shop.delay.10", 10).arguments() == {
         "x-queue-type": "quorum",
         "x-message-ttl": 1024,
-        "x-dead-letter-exchange": level(10),
+        "x-dead-letter-exchange": "forklight.shop.delay.10",
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
+
+
+@given(DELAYS)
+def test_what_no_exchange_of_a_ladder_can_route_is_kept(delay_s: float) -> None:
+    pieces = ladder(NAMES, steps(delay_s), "to")
+    exchanges = {piece for piece in pieces if isinstance(piece, Exchange)}
+    assert {one.alternate for one in exchanges if one.name != NAMES.lost} == {NAMES.lost}
+    assert Binding(NAMES.lost, Queue(NAMES.lost)) in pieces

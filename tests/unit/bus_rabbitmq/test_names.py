@@ -1,0 +1,67 @@
+"""Our queues on a broker carry the application's name, whatever it and theirs are; nobody else's are touched."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.message import UNDELIVERED, dead_queue, inbox
+from bus.rabbitmq.names import MAX_BYTES, Names, bounded, safe
+
+SHOP = Names("shop")
+FUNCTIONS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+
+
+def test_queues_of_ours_carry_the_application() -> None:
+    assert SHOP.queue(inbox("ship")) == "forklight.shop.inbox.ship"
+    assert SHOP.queue(dead_queue("ship")) == "forklight.shop.dead.ship"
+    assert SHOP.queue(UNDELIVERED) == "forklight.shop.undelivered"
+    assert SHOP.retry("ship", "orders") == "forklight.shop.retry.ship.orders"
+
+
+@pytest.mark.parametrize("name", ["orders", "forklight.other.inbox.ship", "forklight.inbox.a.b", "größe", ""])
+def test_others_keep_their_names(name: str) -> None:
+    assert (SHOP.queue(name), SHOP.house(name), SHOP.is_ours(name)) == (name, name, False)
+
+
+@given(TEXTS, FUNCTIONS)
+def test_what_the_house_calls_a_queue_comes_back(application: str, function: str) -> None:
+    names = Names(safe(application))
+    for name in (inbox(function), dead_queue(function), UNDELIVERED):
+        queue = names.queue(name)
+        assert names.is_ours(queue)
+        assert (names.house(queue), names.queue(queue)) == (name, queue)
+
+
+@given(FUNCTIONS, FUNCTIONS, FUNCTIONS)
+def test_no_two_applications_share_a_queue(one: str, other: str, function: str) -> None:
+    names, others = Names(safe(one)), Names(safe(other))
+    every = {names.queue(inbox(function)), names.retry(function, "q"), names.entry, names.due, names.lost, names.claim}
+    if names != others:
+        assert not any(map(others.is_ours, every))
+    assert not every & set(names.old(function, "q"))
+
+
+@given(TEXTS, TEXTS, FUNCTIONS)
+def test_every_name_fits_into_amqp(application: str, queue: str, function: str) -> None:
+    names = Names(safe(application))
+    assert safe(application).isascii()
+    assert len(names.retry(function, queue).encode()) <= MAX_BYTES
+    if len(queue.encode()) > MAX_BYTES:
+        assert names.retry(function, queue) != names.retry(function, queue[:-1] + "?" + queue[-1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "sanitised"), [("Shop", "shop"), ("my app (v2)", "my-app-v2"), ("inbox", "inbox-app"), ("a.b", "a-b")]
+)
+def test_an_applications_name_is_made_one_for_queues(name: str, sanitised: str) -> None:
+    assert safe(name) == sanitised
+
+
+def test_names_that_lose_letters_stay_apart() -> None:
+    assert len({safe(name) for name in ("größe", "grüße", "日本", "", "x" * 64, "x" * 65)}) == 6
+
+
+def test_a_name_that_fits_is_left_alone() -> None:
+    assert bounded("x" * 255) == "x" * 255
+    assert len(bounded("é" * 128).encode()) <= MAX_BYTES
