@@ -7,6 +7,7 @@ the same code from another path is of the same application too: each also holds 
 What is merely left over, from a broker's restart, is consumed by nobody, and goes.
 """
 
+import contextlib
 import logging
 
 import anyio
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _TRIES = 5
 """Others may come and go while we ask."""
-_LATER_S = 30.0
+_AGAIN_S = 2.0
+"""Until the name is asked for again that another application took while we were not connected."""
 
 
 class Application(Struct, frozen=True):
@@ -62,7 +64,7 @@ class Claim:
                 await self.take()
             except StoreError as error:
                 log.warning("%s", error)
-                await anyio.sleep(_LATER_S if isinstance(error, RefusedError) else 1.0)
+                await anyio.sleep(_AGAIN_S)
 
     async def _until_lost(self) -> None:
         if self._channel is not None and self._link.has(self._channel):
@@ -107,8 +109,9 @@ class Claim:
         if held is None:
             return False
         if not held.consumer_count:
-            async with self._link.channel() as channel:
-                await channel.queue_delete(self._names.claim, if_unused=True, timeout=ANSWER_LIMIT_S)
+            with contextlib.suppress(ChannelPreconditionFailed):  # somebody has begun to consume it
+                async with self._link.channel() as channel:
+                    await channel.queue_delete(self._names.claim, if_unused=True, timeout=ANSWER_LIMIT_S)
             return False
         same = await self._topology.look_up(self._code_queue())
         if same is not None and same.consumer_count:
