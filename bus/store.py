@@ -14,6 +14,10 @@ from msgspec import Struct
 from bus.message import Delivery, Message, Outgoing
 from bus.retry import Decision
 
+TAKEN_BYTES = 64 * 1024 * 1024
+"""What one consumer has of messages at most, in memory: once it has as much it takes none until some are settled. So it
+may exceed it by one message, and has one that is larger by itself."""
+
 
 class StoreError(Exception):
     """The store did not accept what it was given; one line says why. Whether it was stored all the same is unknown."""
@@ -67,7 +71,7 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class Consumer(Protocol):
-    """The messages of one source, at most `prefetch` of them handed out and unsettled.
+    """The messages of one source, at most `prefetch` of them handed out and unsettled, and about `TAKEN_BYTES`.
 
     A store may hold a few more here: from a broker, retries come beside the others, half as many and at least one.
     """

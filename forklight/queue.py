@@ -12,7 +12,7 @@ from forklight.document import Node
 from forklight.hint import did_you_mean
 from forklight.problem import Problem
 from forklight.reader import flat
-from triggers.queue.settings import QueueTrigger
+from triggers.queue.settings import MAX_BATCH_BYTES, QueueTrigger
 
 EMBEDDED = "sqlite:"
 _RESERVED = "forklight."
@@ -96,6 +96,8 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     retry: Annotated[RetryPolicy, flat()] = RetryPolicy()
     batch: Annotated[int, Meta(ge=1)] | None = None
     """At most so many messages are one event, whose `data` is a list of events. Default: no batches."""
+    max_batch_bytes: Annotated[int, Meta(ge=1)] = MAX_BATCH_BYTES
+    """What the bodies of a batch have together at most; a larger message is a batch by itself."""
     batch_window_s: Annotated[float, Meta(ge=0)] = 0.0
     """How long a batch waits to fill up after its first message."""
     decode: Literal["json", "text", "bytes"] | None = None
@@ -113,8 +115,12 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"the queue {name!r} cannot be: names have up to 200 bytes, and {_RESERVED} is ours")
         if self.queue == self.dead_letter:
             raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
-        if self.batch_window_s and self.batch is None:
-            raise ValueError("batch_window needs batch: write batch = 10, say, beside it")
+        for key, is_set in (
+            ("batch_window", self.batch_window_s > 0),
+            ("max_batch", self.max_batch_bytes != MAX_BATCH_BYTES),
+        ):
+            if is_set and self.batch is None:
+                raise ValueError(f"{key} needs batch: write batch = 10, say, beside it")
 
 
 class Consuming(Struct, frozen=True):
@@ -148,6 +154,7 @@ def triggers_of(
                     broker=one.broker,
                     retry=one.retry,
                     batch=one.batch,
+                    max_batch_bytes=one.max_batch_bytes,
                     batch_window_s=one.batch_window_s,
                     decode=one.decode,
                     declare=one.declare,

@@ -8,36 +8,59 @@ it, because it was given back, or is due no later than what was read last, moves
 from collections.abc import Callable, Collection, Iterator
 
 from bus.message import Delivery
-from bus.store import Source
+from bus.store import TAKEN_BYTES, Source
 
 _START = (-1, -1)
+ALL_TAKEN_BYTES = 4 * TAKEN_BYTES
+"""What all consumers together have of messages; over it, each takes one at a time."""
+
+
+class Total:
+    """What all consumers of a store have, in bytes."""
+
+    __slots__ = ("taken_bytes",)
+
+    def __init__(self) -> None:
+        self.taken_bytes = 0
 
 
 class Intake:
     """One consumer as the writer thread sees it. `epoch` counts its pauses: what was read before one never counts."""
 
-    __slots__ = ("arrive", "epoch", "leased", "limit", "source")
+    __slots__ = ("arrive", "epoch", "leased", "limit", "source", "taken_bytes", "total")
 
     def __init__(self, source: Source, limit: int, arrive: Callable[[int, Delivery], None]) -> None:
         self.source = source
         self.limit = limit
         self.leased = 0
+        self.taken_bytes = 0
+        self.total = Total()
         self.epoch = 0
         self.arrive = arrive
 
     @property
     def room(self) -> int:
+        """How many more it takes."""
+        if self.leased and (self.taken_bytes >= TAKEN_BYTES or self.total.taken_bytes >= ALL_TAKEN_BYTES):
+            return 0
         return self.limit - self.leased
+
+    def took(self, count: int, size_bytes: int) -> None:
+        """So many more, or fewer, of this size together."""
+        self.leased += count
+        self.taken_bytes += size_bytes
+        self.total.taken_bytes += size_bytes
 
 
 class Lease:
     """One message, leased to one consumer. `handed` is set in the event loop, when it is given to who waits for it."""
 
-    __slots__ = ("due_ns", "handed", "id", "intake")
+    __slots__ = ("due_ns", "handed", "id", "intake", "size_bytes")
 
-    def __init__(self, message_id: int, due_ns: int, intake: Intake) -> None:
+    def __init__(self, message_id: int, due_ns: int, size_bytes: int, intake: Intake) -> None:
         self.id = message_id
         self.due_ns = due_ns
+        self.size_bytes = size_bytes
         self.intake = intake
         self.handed = False
 
@@ -69,11 +92,11 @@ class OpenQueue:
         """The consumer that has most room."""
         return max(self.intakes, key=lambda each: each.room)
 
-    def lease(self, message_id: int, due_ns: int) -> Lease:
+    def lease(self, message_id: int, due_ns: int, size_bytes: int) -> Lease:
         """To the consumer that has most room; some has."""
         intake = self.roomiest
-        intake.leased += 1
-        self.leases[message_id] = lease = Lease(message_id, due_ns, intake)
+        intake.took(1, size_bytes)
+        self.leases[message_id] = lease = Lease(message_id, due_ns, size_bytes, intake)
         return lease
 
     def arrived(self, message_id: int, due_ns: int) -> None:
@@ -87,11 +110,13 @@ class Leases:
 
     def __init__(self) -> None:
         self._queues: dict[str, OpenQueue] = {}
+        self._total = Total()
         self._maybe_run: set[int] = set()
         """Ids of messages that a consumer left unsettled after they were handed out."""
 
     def open(self, intake: Intake) -> None:
         """From now on the consumer takes part."""
+        intake.total = self._total
         self._queues.setdefault(intake.source.queue, OpenQueue(intake.source.queue)).intakes.append(intake)
 
     def close(self, intake: Intake) -> None:
@@ -125,14 +150,14 @@ class Leases:
     def settled(self, lease: Lease) -> None:
         """The message is gone from its place."""
         del self._queues[lease.intake.source.queue].leases[lease.id]
-        lease.intake.leased -= 1
+        lease.intake.took(-1, -lease.size_bytes)
         self._maybe_run.discard(lease.id)
 
     def give_back(self, lease: Lease) -> None:
         """The message is ready again, where it was."""
         queue = self._queues[lease.intake.source.queue]
         del queue.leases[lease.id]
-        lease.intake.leased -= 1
+        lease.intake.took(-1, -lease.size_bytes)
         queue.arrived(lease.id, lease.due_ns)
 
     def arrived(self, message_id: int, queue: str, due_ns: int) -> None:

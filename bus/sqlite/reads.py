@@ -78,7 +78,7 @@ class View(NamedTuple):
         if not (type(due_ns) is type(stored_ns) is type(attempts) is int and isinstance(first_error, str)):
             raise UnreadableRowError("its times, attempts or error are of another kind")
         found = message(envelope, body)
-        lease = queue.lease(key, due_ns)
+        lease = queue.lease(key, due_ns, len(body) + len(envelope))
         delivery = Delivery(
             queue=queue.name,
             message=found,

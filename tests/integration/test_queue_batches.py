@@ -3,8 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from bus.message import REASON, Delivery
-from bus.retry import Decision, Retry
+import pytest
+
+from bus.message import ATTEMPT, REASON, Delivery
+from bus.retry import Decision, Retry, RetryPolicy
 from tests.integration.consuming import ACK, Consuming, trigger, working
 from tests.stores import StoreFactory, drain, fresh, message, to
 from tests.support import Bench, until
@@ -137,3 +139,40 @@ async def test_a_batch_that_fits_in_no_frame_is_run_in_parts(bench: Bench, store
         await running.settled(12)
         await until(lambda: len(running.reports) == 2)
     assert [len(ids) for ids, _ in batches(running)] == [9, 3]
+
+
+@pytest.mark.parametrize("poison", ["bad", "crash"])
+async def test_a_batch_that_one_message_breaks_each_time_dies_alone(
+    bench: Bench, stores: StoreFactory, poison: str
+) -> None:
+    queue = fresh()
+    consumed = trigger(queue, batch=5, batch_window_s=0.2, slots=1)
+    async with working(bench, stores, bench.spec("queue", "breaks_batch"), consumed) as running:
+        *_, bad = await running.send(queue, 1, 2, 3, 4, poison)
+        await running.settled(5)
+        [letter] = await running.dead(queue, 1)
+        await running.wait_left(queue)
+    assert (letter.id, letter.headers[REASON], letter.headers[ATTEMPT]) == (bad, "Attempts", 3)
+    assert running.consumer.statistics().acked == 4
+
+
+async def test_with_one_attempt_a_broken_batch_is_found_out_one_by_one(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    consumed = trigger(queue, batch=3, batch_window_s=FOREVER_S, retry=RetryPolicy(attempts=1))
+    async with working(bench, stores, bench.spec("queue", "breaks_batch"), consumed) as running:
+        _, bad, _ = await running.send(queue, 1, "bad", 2)
+        await running.settled(3)
+        [letter] = await running.dead(queue, 1)
+    assert letter.id == bad
+
+
+async def test_a_batch_is_bounded_in_bytes(bench: Bench, stores: StoreFactory) -> None:
+    queue, size = fresh(), 300_000
+    consumed = trigger(queue, batch=9, batch_window_s=0.5, max_batch_bytes=1_000_000, slots=1)
+    async with working(bench, stores, bench.spec("queue", "batched"), consumed) as running:
+        await running.send(queue, *["x" * size] * 7, "x" * 2_000_000)
+        await running.settled(8)
+    sizes = [[len(item.body) for item in event.items or ()] for event, _, _ in running.reports]
+    assert sum(map(len, sizes)) == 8
+    assert all(sum(each) <= 1_000_000 or len(each) == 1 for each in sizes)
+    assert sizes[0] == [size + 2] * 3

@@ -236,3 +236,34 @@ async def test_several_stores_in_one_loop(tmp_path: Path) -> None:
             await fill(store, "q", 1)
         for store in stores:
             assert len(await drain(store, "q", 1)) == 1
+
+
+async def test_what_a_consumer_has_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.sqlite.leases.TAKEN_BYTES", 100_000)
+    async with open_sqlite(path) as store, store.consume(source("q"), prefetch=100) as consumer:
+        await store.publish(to("q", *(message(bytes(size)) for size in (200_000, *[40_000] * 5))))
+        [large] = await take(consumer)
+        await store.statistics("q")
+        assert consumer.next_nowait() is None, "a message that is larger comes alone"
+        await settle(store, [large])
+        taken = await take(consumer, 3)
+        await store.statistics("q")
+        assert consumer.next_nowait() is None
+        await settle(store, taken)
+        assert len(await take(consumer, 2)) == 2
+
+
+async def test_what_all_consumers_have_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.sqlite.leases.ALL_TAKEN_BYTES", 100_000)
+    async with (
+        open_sqlite(path) as store,
+        store.consume(source("a"), prefetch=10) as first,
+        store.consume(source("b"), prefetch=10) as second,
+    ):
+        for queue in ("a", "b"):
+            await store.publish(to(queue, *(message(bytes(60_000)) for _ in range(3))))
+        taken = [*await take(first, 2), *await take(second)]
+        await store.statistics("a")
+        assert (first.next_nowait(), second.next_nowait()) == (None, None)
+        await settle(store, taken)
+        assert len(await take(first)) == len(await take(second)) == 1

@@ -32,7 +32,7 @@ from triggers.queue.codec import bare_event, batch_event, fit, identified, to_ev
 from triggers.queue.errors import UnreadableError
 from triggers.queue.pace import Pace
 from triggers.queue.settings import QueueTrigger
-from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, settlements
+from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, runs_alone, settlements
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ class QueueConsumer:
         self._draw = draw
         self._idle: set[anyio.CancelScope] = set()
         self._gathering = anyio.Lock()
+        self._left_over: Delivery | None = None
+        """Taken, and too large for the batch that was gathered: the first of the next."""
         self._settled: Counter[type[Decision]] = Counter()
         self._running = 0
         self._draining = False
@@ -159,14 +161,20 @@ class QueueConsumer:
         if size is None:
             return [await self._consumer.next()]
         async with self._gathering:
-            found = [await self._consumer.next()]
+            found = [self._left_over or await self._consumer.next()]
+            self._left_over = None
+            room_bytes = self._trigger.max_batch_bytes - len(found[0].message.body)
             with anyio.move_on_after(window_s):
-                while len(found) < size:
+                while len(found) < size and room_bytes > 0:
                     delivery = self._consumer.next_nowait()
                     if delivery is None:
                         if window_s <= 0:
                             break
                         delivery = await self._consumer.next()
+                    room_bytes -= len(delivery.message.body)
+                    if room_bytes < 0:
+                        self._left_over = delivery
+                        break
                     found.append(delivery)
             return found
 
@@ -179,9 +187,14 @@ class QueueConsumer:
         if self._trigger.batch is None:
             for item in items:
                 await self._run(item)
-        elif items:
-            for places in fit([item.event for item in items]):
-                await self._run_batch(items[places.start : places.stop])
+            return
+        alone = [item for item in items if runs_alone(item.delivery.attempt, self._trigger.retry)]
+        together = [item for item in items if item not in alone]
+        for item in alone:
+            await self._run_batch([item])
+        if together:
+            for places in fit([item.event for item in together]):
+                await self._run_batch(together[places.start : places.stop])
 
     async def _admit(self, delivery: Delivery) -> _Item | None:
         """The message's event. None: no handler can be given it, or must be any more, and it is a dead letter now."""

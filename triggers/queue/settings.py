@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from bus.retry import RetryPolicy
 
+MAX_BATCH_BYTES = 6 * 1024 * 1024
+
 
 class QueueTrigger(Struct, frozen=True, kw_only=True):
     """Messages of `queue` become events of `function`."""
@@ -17,6 +19,8 @@ class QueueTrigger(Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     batch: int | None = None
     """At most so many messages are one event, whose `data` is a list of events; None: one message, one event."""
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    """What the bodies of a batch have together at most; a larger message is a batch by itself."""
     batch_window_s: float = 0.0
     """How long a batch may wait to fill up after its first message."""
     decode: Literal["json", "text", "bytes"] | None = None

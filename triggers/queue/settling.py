@@ -1,8 +1,9 @@
 """What becomes of messages that were run together, or not at all. Pure; one message alone is `bus.retry.decide`.
 
 A batch is one invocation, and its messages are settled one by one. A handler that returns `{"failures": [ids]}` failed
-for these and succeeded for the others. A failure that no other attempt can mend says of a batch only that at least one
-of its messages is bad: then each is run alone, within the same attempt, so that the bad one dies and no other.
+for these and succeeded for the others. A crash, or a failure that would be the end of a message, says only that at
+least one of the batch is bad: then each is run alone, within the same attempt, so that the bad one bears the
+consequences and no other. A message's last attempt is run alone from the start.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,9 @@ from msgspec import DecodeError, Struct, ValidationError, json
 from bus.event import Event
 from bus.message import Delivery, Outgoing
 from bus.outcome import Failed, Ok, Outcome
-from bus.retry import Ack, Dead, Decision, RetryPolicy, decide, retry_or_dead
+from bus.retry import Ack, Dead, Decision, Retry, RetryPolicy, decide, retry_or_dead
 from bus.store import Settlement
 from triggers.queue.settings import QueueTrigger
-
-_OF_ONE = frozenset({"Undecodable", "Rejected", "Unroutable"})
-"""Reasons that speak of one message, though a batch died of it."""
 
 
 class Tried(Struct, frozen=True):
@@ -44,12 +42,18 @@ def refuse(event: Event, age_s: float, trigger: QueueTrigger) -> Dead | None:
     return None
 
 
+def runs_alone(attempt: int, policy: RetryPolicy) -> bool:
+    """Whether the message is in no batch now: others might be its end, and it theirs."""
+    return 1 < policy.attempts <= attempt
+
+
 def decide_batch(outcome: Outcome, tried: Sequence[Tried], policy: RetryPolicy) -> "list[Decision] | OneByOne":
     """A decision for each, in order; what the handler listed is retried and counts as an attempt."""
     if isinstance(outcome, Failed):
         decisions = [decide(outcome, one.attempt, one.age_s, policy, one.draw) for one in tried]
-        first = decisions[0]
-        is_of_one = isinstance(first, Dead) and first.reason in _OF_ONE
+        is_counted_crash = outcome.kind == "crash" and any(isinstance(each, Retry) for each in decisions)
+        dead = {each.reason for each in decisions if isinstance(each, Dead)}
+        is_of_one = is_counted_crash or bool(dead - {"UnknownFunction"})
         return OneByOne() if is_of_one and len(tried) > 1 else decisions
     failed, error = _failures(outcome, frozenset(one.id for one in tried))
     return [

@@ -1,5 +1,6 @@
 """Handlers of messages: what each does is in its event's data."""
 
+import os
 import time
 
 
@@ -57,6 +58,15 @@ def rejects_batch(event, context):
     """Rejects the whole batch for one bad item in it."""
     if any(item["data"] == "bad" for item in event["data"]):
         context.reject("there is a bad one")
+
+
+def breaks_batch(event, context):
+    """Raises, or dies, over a whole batch for one bad item in it."""
+    found = [item["data"] for item in event["data"]]
+    if "bad" in found:
+        raise ValueError("there is a bad one")
+    if "crash" in found:
+        os._exit(11)
 
 
 def malformed(event):

@@ -12,7 +12,7 @@ from bus.message import Delivery, Message, Outgoing
 from bus.outcome import Failed, FailureKind, Ok
 from bus.retry import Ack, Dead, Decision, Release, Retry, RetryPolicy
 from triggers.queue.settings import QueueTrigger
-from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, settlements
+from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, runs_alone, settlements
 
 POLICY = RetryPolicy(attempts=3, backoff_s=2.0)
 TRIED = [Tried(name, attempt, 0.0, 0.5) for name, attempt in (("a", 1), ("b", 2), ("c", 3))]
@@ -78,8 +78,33 @@ def test_messages_that_share_a_listed_id_have_all_failed() -> None:
     assert told(decide_batch(returned({"failures": ["a"]}), twins, POLICY)) == ["Retry", "Retry", "Ack"]
 
 
-def test_a_failure_fails_each_by_its_own_attempts() -> None:
-    assert told(decide_batch(failed("error", "ValueError"), TRIED, POLICY)) == ["Retry", "Retry", "Dead"]
+def test_a_failure_is_an_attempt_of_each() -> None:
+    assert told(decide_batch(failed("error", "ValueError"), TRIED[:2], POLICY)) == ["Retry", "Retry"]
+
+
+@pytest.mark.parametrize("kind", ["error", "timeout", "crash", "protocol"])
+def test_a_failure_that_would_be_the_end_of_one_is_found_out_one_by_one(kind: FailureKind) -> None:
+    assert decide_batch(failed(kind, "Any"), TRIED, POLICY) == OneByOne()
+    assert told(decide_batch(failed(kind, "Any"), TRIED[2:], POLICY)) == ["Dead"]
+    once = RetryPolicy(attempts=1)
+    assert decide_batch(failed(kind, "Any"), TRIED[:2], once) == OneByOne()
+
+
+def test_a_batch_that_is_too_old_to_be_tried_again_is_found_out_one_by_one() -> None:
+    old = [Tried("a", 1, 100.0, 0.5), Tried("b", 1, 0.0, 0.5)]
+    policy = RetryPolicy(attempts=3, backoff_s=2.0, max_age_s=50.0)
+    assert decide_batch(failed("error", "ValueError"), old, policy) == OneByOne()
+
+
+@pytest.mark.parametrize("code", ["Signal", "Exit", "MemoryExceeded"])
+def test_a_crash_is_found_out_one_by_one_at_once(code: str) -> None:
+    assert decide_batch(failed("crash", code), TRIED[:2], POLICY) == OneByOne()
+    assert told(decide_batch(failed("crash", code), TRIED[:1], POLICY)) == ["Retry"]
+
+
+def test_a_last_attempt_is_in_no_batch() -> None:
+    assert [runs_alone(attempt, POLICY) for attempt in (1, 2, 3, 4)] == [False, False, True, True]
+    assert not runs_alone(1, RetryPolicy(attempts=1))
 
 
 @pytest.mark.parametrize(
