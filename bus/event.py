@@ -112,6 +112,10 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     body: bytes = b""
     decode: str | None = None
     """How the guest makes `data` of the body: `json`, `text`, `bytes`, or None for what the content type says."""
+    coding: str | None = None
+    """The Content-Encoding that the body has, which the guest undoes for `data`; None: it has none."""
+    max_unpacked: int = 0
+    """How many bytes it may have then; 0: what the guest allows."""
     function: str | None = None
     http: HttpSection | None = None
     queue: QueueSection | None = None

@@ -58,6 +58,7 @@ Decision = Ack | Retry | Release | Dead
 
 _AT_ONCE: dict[tuple[str, str], Reason] = {
     ("error", "Undecodable"): "Undecodable",
+    ("error", "BodyTooLarge"): "Undecodable",
     ("error", "Rejected"): "Rejected",
     ("error", "Unroutable"): "Unroutable",
     ("unknown_function", "UnknownFunction"): "UnknownFunction",

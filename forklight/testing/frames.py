@@ -10,9 +10,9 @@ from typing import Any, Literal, cast
 import msgspec
 
 from bus.event import CallSection, Event
-from sandbox.guest._forklight.decoding import Undecodable, decode_body
+from sandbox.guest._forklight.decoding import Undecodable
 from sandbox.guest._forklight.encoding import encode_body
-from sandbox.guest._forklight.events import make_event
+from sandbox.guest._forklight.events import data_of, make_event
 from sandbox.guest._forklight.wire import Frames
 from sandbox.wire import invoke
 
@@ -52,6 +52,8 @@ def event_of(given: Mapping[str, object]) -> Event:
     if unknown:
         raise ValueError(f"an event has no {unknown[0]!r}, only {', '.join(_KEYS)}")
     fields = {key: given[key] for key in _KEYS if given.get(key) is not None and key not in ("specversion", "data")}
+    if (coding := _coding_of(given)) is not None:
+        fields["coding"] = coding
     if not any(section in fields for section in _SECTIONS):
         fields["call"] = CallSection(caller="test")
     data = given.get("data", _MISSING)
@@ -79,12 +81,19 @@ def _is_batch(given: Mapping[str, object]) -> bool:
     )
 
 
+def _coding_of(given: Mapping[str, object]) -> str | None:
+    """The Content-Encoding of a request."""
+    http = given.get("http")
+    headers = http.get("headers") if isinstance(http, Mapping) else None
+    return headers.get("content-encoding") if isinstance(headers, Mapping) else None
+
+
 def _decode_that_gives(data: object, fields: Mapping[str, object]) -> Decode | None:
     """What the trigger must have said for the body to be seen so: an event does not tell."""
     body, content_type = cast("bytes", fields.get("body", b"")), cast("str | None", fields.get("datacontenttype"))
     for decode in _DECODES:
         try:
-            if decode_body(body, content_type, decode) == data:
+            if data_of(body, content_type, decode, cast("str | None", fields.get("coding"))) == data:
                 return decode
         except Undecodable:
             continue

@@ -31,6 +31,7 @@ STATUS_BY_KIND = {
 }
 STATUS_BY_CODE = {
     ("error", "Undecodable"): 400,
+    ("error", "BodyTooLarge"): 413,
     ("error", "Rejected"): 422,
     ("throttled", "QueueFull"): 429,
 }
@@ -59,12 +60,17 @@ BY_FUNCTION = "function"
 STOPPING = "stopping"
 """The reason of a 503 because the server ends."""
 
-_FOR_THE_CLIENT = frozenset({400, 404, 422, 429, 503, 504})
+_FOR_THE_CLIENT = frozenset({400, 404, 413, 422, 429, 503, 504})
 """Statuses whose message was written for the caller; any other may quote the function's inside."""
 
 _PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}"
 _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
+
+_CODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity", ""))
+"""What the guest can unpack."""
+_MAX_CODINGS = 4
+_ACCEPTED = "gzip, deflate"
 
 
 def to_event(
@@ -98,7 +104,19 @@ def to_event(
         http=section,
         traceparent=_traceparent(headers),
     )
+    if "content-encoding" in headers and body and match.route.decode != "bytes":
+        event = _packed(event, headers["content-encoding"], match.route.max_body_bytes)
     return replace(event, **cloud_event_attributes(headers)) if "ce-specversion" in headers else event
+
+
+def _packed(event: Event, coding: str, max_body: int) -> Event:
+    """The guest unpacks it, to no more than the route takes. RefusedError, 415, if it cannot (RFC 9110 §15.5.16)."""
+    names = [name.strip().lower() for name in coding.split(",")]
+    unknown = [name for name in names if name not in _CODINGS]
+    if unknown or len(names) > _MAX_CODINGS:
+        detail = f"the body has the Content-Encoding {coding:.80}; {_ACCEPTED} are taken"
+        raise RefusedError(415, detail, headers=(("accept-encoding", _ACCEPTED),), last=False)
+    return replace(event, coding=coding, max_unpacked=max_body)
 
 
 def cloud_event_attributes(headers: Headers) -> dict[str, str]:

@@ -4,18 +4,33 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import forms, mediatypes
-from .charsets import decode_text
+from . import codings, forms, mediatypes
+from .charsets import charset_of, decode_text
 
 
 class Undecodable(Exception):
     """The body is not what its content type says. The handler has not run, and another attempt would end the same."""
 
 
+class BodyTooLarge(Undecodable):
+    """The body is larger, once it is unpacked, than its trigger takes."""
+
+
+def unpack_body(body: bytes, coding: str, limit_bytes: int) -> bytes:
+    """The body without its Content-Encoding. Raises Undecodable, BodyTooLarge."""
+    try:
+        return codings.unpack(body, coding, limit_bytes)
+    except codings.TooLarge as error:
+        raise BodyTooLarge(f"the body cannot be decoded: {error}") from None
+    except ValueError as error:
+        raise Undecodable(f"the body cannot be decoded: {error}") from None
+
+
 def decode_body(body: bytes, content_type: str | None, decode: str | None) -> Any:
     """An empty body is None. `decode` is `json`, `text` or `bytes`; None asks the content type, see `_kind`.
 
-    Raises Undecodable, and nothing else, whatever the bytes and the content type are.
+    Only JSON and multipart can be wrong: text and forms are repaired, see `charsets.py`. Raises Undecodable, and
+    nothing else, whatever the bytes and the content type are.
     """
     if not body:
         return None
@@ -28,12 +43,12 @@ def decode_body(body: bytes, content_type: str | None, decode: str | None) -> An
         if kind == "text":
             return decode_text(body, parameters.get("charset"))
         if kind == "form":
-            return forms.urlencoded(decode_text(body, parameters.get("charset")))
+            return forms.urlencoded(body, parameters.get("charset"))
         if kind == "multipart":
-            return forms.multipart(body, parameters.get("boundary"))
+            return forms.multipart(body, parameters.get("boundary"), parameters.get("charset"))
     except RecursionError:
         raise Undecodable(f"the body cannot be decoded as {kind}: it is nested too deeply") from None
-    except (ValueError, LookupError) as error:
+    except ValueError as error:
         raise Undecodable(f"the body cannot be decoded as {kind}: {error}") from None
     return body
 
@@ -60,7 +75,8 @@ def _json(body: bytes, charset: str | None) -> Any:
         except StopIteration:  # `decode` says where, and knows white space at the end
             pass
         return _JSON.decode(text)
-    text = decode_text(body, charset or json.detect_encoding(body))
+    # A charset that is known counts, though RFC 8259 has none. JSON is for programs: unlike a text, it is not repaired.
+    text = body.decode(charset_of(charset) or json.detect_encoding(body))
     return _JSON.decode(text.removeprefix("\ufeff"))
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .decoding import Undecodable, decode_body
+from .codings import DECODED_BYTES
+from .decoding import Undecodable, decode_body, unpack_body
 
 _SECTIONS = ("http", "queue", "timer", "topic", "call")
 
@@ -31,11 +32,21 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
     items = field("items")
     if items is None:
         event["body"] = body
-        event["data"] = decode_body(body, content_type, field("decode"))
+        event["data"] = data_of(body, content_type, field("decode"), field("coding"), field("max_unpacked", 0))
     else:
         event["body"] = b""
         event["data"] = _make_items(items, body)
     return event
+
+
+def data_of(body: bytes, content_type: str | None, decode: str | None, coding: str | None, most_bytes: int = 0) -> Any:
+    """What is found as `data`: the body, first unpacked if its trigger says that it has a `coding`. Raises Undecodable.
+
+    `decode = "bytes"` leaves the body alone. `most_bytes`: what it may have unpacked; 0 for what anything may have.
+    """
+    if coding and body and decode != "bytes":
+        body = unpack_body(body, coding, most_bytes or DECODED_BYTES)
+    return decode_body(body, content_type, decode)
 
 
 def _make_items(items: list[dict[str, Any]], body: bytes) -> list[dict[str, Any]]:
@@ -46,6 +57,6 @@ def _make_items(items: list[dict[str, Any]], body: bytes) -> list[dict[str, Any]
         try:
             events.append(make_event(item, body[start:end]))
         except Undecodable as error:
-            raise Undecodable(f"item {number} of the batch (id {item.get('id')!r}): {error}") from None
+            raise type(error)(f"item {number} of the batch (id {item.get('id')!r}): {error}") from None
         start = end
     return events

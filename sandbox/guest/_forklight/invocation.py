@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from . import forked, logs
 from .context import Context, Rejected, Retry
-from .decoding import Undecodable
+from .decoding import BodyTooLarge, Undecodable
 from .encoding import Unencodable
 from .events import make_event
 from .handler import Function
@@ -18,7 +18,7 @@ from .outputs import Outputs, ResultTooLarge, check_size
 from .results import encode_result
 from .tracebacks import format_traceback, message_of, place_of
 
-_OURS = (Undecodable, Unencodable, ResultTooLarge, Retry, Rejected)
+_OURS = (Undecodable, BodyTooLarge, Unencodable, ResultTooLarge, Retry, Rejected)
 _RESERVED_CODES = frozenset(("Timeout", "MemoryError", *(kind.__name__ for kind in _OURS)))
 
 

@@ -1,4 +1,5 @@
-from typing import Any
+import contextlib
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 
 from bus.event import Event
 from bus.outcome import Failed, FailureKind, Ok, Outcome, Timings
+from sandbox.guest._forklight.codings import unpack
 from triggers.http.codec import (
     hint_of_form,
     id_header,
@@ -322,3 +324,36 @@ def test_any_outcome_has_an_answer_that_can_be_written(outcome: Ok | Failed, dev
     answer = to_answer(outcome, "i", dev=dev)
     assert 200 <= answer.status <= 599
     assert all("\r" not in text and "\n" not in text for pair in answer.headers for text in pair)
+
+
+def _packed(coding: str, *, decode: Literal["bytes"] | None = None, body: bytes = b"x") -> Event:
+    match = Match(Route(function="greet", path="/", decode=decode, max_body_bytes=7), {})
+    head = parse_head("POST", "/", (1, 1), [("Host", "here"), ("Content-Encoding", coding)])
+    return to_event(head, match, body, remote="", invocation_id="i-1", time="2026-11-23T19:06:00.000000Z")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP , deflate", "identity", ""])
+def test_what_the_guest_can_unpack_comes_with_its_bound(coding: str) -> None:
+    made = _packed(coding)
+    assert (made.coding, made.max_unpacked, made.body) == (coding, 7, b"x")
+    with contextlib.suppress(ValueError):  # not packed so; but never because it cannot be undone
+        unpack(b"x", coding, 7)
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, zstd", "gzip;q=1", "gzip," * 5])
+def test_what_cannot_be_unpacked_is_415_and_says_what_can(coding: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        _packed(coding)
+    answer = refusal(refused.value)
+    assert (answer.status, dict(answer.headers)["accept-encoding"], answer.last) == (415, "gzip, deflate", False)
+    assert "Content-Encoding" in detail(answer.body)["detail"]
+
+
+def test_who_wants_the_bytes_gets_them_packed_as_they_are() -> None:
+    assert _packed("br", decode="bytes").coding is None
+    assert _packed("br", body=b"").coding is None
+
+
+def test_a_body_that_is_too_large_once_unpacked_is_413() -> None:
+    answer = to_answer(Failed(kind="error", code="BodyTooLarge", message="over 7 bytes"), "i-1")
+    assert (answer.status, detail(answer.body)["detail"]) == (413, "over 7 bytes")

@@ -1,11 +1,12 @@
 """Events for tests: what their builders take, and what they refuse as a server would."""
 
+import gzip
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from forklight.testing import batch, call, http, queue, timer
+from forklight.testing import batch, call, http, queue, run, timer
 from forklight.testing.frames import event_of, seen
 
 
@@ -71,6 +72,16 @@ def test_what_a_server_refuses_is_refused(arguments: dict[str, Any], why: str) -
     with pytest.raises(ValueError) as raised:
         http(**({"method": "GET"} | arguments))
     assert why in str(raised.value)
+
+
+def test_a_packed_body_is_unpacked_and_comes_back_to_a_handler_as_it_was() -> None:
+    packed = gzip.compress(b"[1]")
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    event = http("POST", "/", data=packed, headers=headers)
+    assert (event["data"], event["body"]) == ([1], packed)
+    assert run(lambda event: event["data"], event).response.json() == [1]
+    with pytest.raises(ValueError, match=r"refuses this request: .* Content-Encoding br"):
+        http("POST", "/", data=packed, headers={"content-encoding": "br"})
 
 
 def test_a_message() -> None:
