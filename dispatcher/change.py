@@ -9,8 +9,9 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.instance import Instance
+from sandbox.places import template_key
 from sandbox.spec import FunctionSpec
-from sandbox.tree import BACKGROUND_LOADS, Tree, template_key
+from sandbox.tree import BACKGROUND_LOADS, Tree
 
 
 class NotLoaded(Exception):

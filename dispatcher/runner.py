@@ -17,8 +17,9 @@ from dispatcher.settings import PoolSettings
 from sandbox.backoff import Backoff
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
+from sandbox.places import template_key
 from sandbox.spec import FunctionSpec
-from sandbox.tree import Tree, template_key
+from sandbox.tree import Tree
 
 RETRY_START_NS = 250_000_000
 """How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""

@@ -133,7 +133,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     grace_s: Annotated[float, Meta(ge=0)] = 0.5
     """After the timeout, for the handler to clean up, before it is killed."""
     init_timeout_s: float = 30.0
-    """For the import and the `init` hook."""
+    """For the import and the `init` hook, and for the `after_fork` hook in each instance."""
     limits: Annotated[Limits, flat()] = Limits()
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()

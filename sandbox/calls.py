@@ -5,7 +5,8 @@ all race. Each arrives here as one method call, in the order in which the dispat
 it; each returns the actions to carry out. A call is `open`, then perhaps `overdue`, and ends exactly once: an `End`
 action is returned for it once, and only from here. The I/O around it (`instance.py`) decides nothing.
 
-The instance is `serving`, then perhaps `leaving` (it takes no more calls and ends by itself), perhaps `condemned`
+An instance with an `after_fork` hook is `starting` until that has run; no call begins before. Then, or at once, it is
+`serving`, then perhaps `leaving` (it takes no more calls and ends by itself), perhaps `condemned`
 (SIGKILL was sent; nothing it says counts any more), and at last `dead`. Death is what the dispatcher has verified, with
 everything the instance started. A condemned instance's calls end at its death, not before: until then it still runs.
 """
@@ -15,7 +16,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from sandbox.wire import FailFrame, Frame, OkFrame
+from sandbox.wire import Answer, FailFrame, Frame, OkFrame, ReadyFrame, UnfitFrame
 
 
 class Died(Struct, frozen=True):
@@ -27,7 +28,7 @@ class Died(Struct, frozen=True):
 class Verdict(Struct, frozen=True):
     """A failure the dispatcher itself finds; `innocent` is a call that died for a neighbour's."""
 
-    kind: Literal["timeout", "crash", "protocol", "load"]
+    kind: Literal["timeout", "crash", "protocol"]
     code: str
     message: str
 
@@ -35,7 +36,7 @@ class Verdict(Struct, frozen=True):
 class Answered(Struct, frozen=True, gc=False):
     """The guest's own answer."""
 
-    frame: Frame
+    frame: Answer
     body: bytes
 
 
@@ -48,6 +49,12 @@ class End(Struct, frozen=True, gc=False):
     i: int
     ending: Ending
     traceback: str = ""
+
+
+class Ready(Struct, frozen=True):
+    """Action: calls may begin, as the `after_fork` hook has run; or with `unfit` it failed, and none ever will."""
+
+    unfit: UnfitFrame | None = None
 
 
 class Cancel(Struct, frozen=True):
@@ -66,7 +73,7 @@ class Leave(Struct, frozen=True):
     """Action: close our end for writing; the guest runs its `stop` hook and exits."""
 
 
-Action = End | Cancel | Kill | Leave
+Action = Ready | End | Cancel | Kill | Leave
 
 TIMEOUT = "Timeout"
 MEMORY_EXCEEDED = Verdict("crash", "MemoryExceeded", "the handler ran out of memory")
@@ -80,17 +87,25 @@ class _Call(Struct):
 class Calls:
     """The open calls of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
 
-    def __init__(self, *, slots: int, grace_ns: int, asynchronous: bool) -> None:
-        self.state: Literal["serving", "leaving", "condemned", "dead"] = "serving"
+    def __init__(self, *, slots: int, grace_ns: int, asynchronous: bool, starting: bool = False) -> None:
+        self.state: Literal["starting", "serving", "leaving", "condemned", "dead"]
+        self.state = "starting" if starting else "serving"
+        self._has_begun = not starting
         self._slots = slots
         self._grace_ns = grace_ns
         self._asynchronous = asynchronous
         self._open: dict[int, _Call] = {}
         self._left_ns: int | None = None
         """When either end was closed, so that a `stop` hook has its grace and no more."""
+        self.was_told_to_leave = False
         self._overstayed = Verdict("crash", "Exit", "the instance did not end in time")
         self._condemned_for: tuple[Verdict, int | None] | None = None
         """Why it was killed, and the call at fault; None blames every open call."""
+
+    @property
+    def condemned_for(self) -> Verdict | None:
+        """Why it was killed, or None if it was not."""
+        return self._condemned_for and self._condemned_for[0]
 
     @property
     def free_slots(self) -> int:
@@ -124,6 +139,8 @@ class Calls:
         """A well-formed frame has arrived."""
         if self.state in ("condemned", "dead"):
             return []
+        if isinstance(frame, (ReadyFrame, UnfitFrame)):
+            return self._begun(frame, now_ns)
         call = self._open.get(frame.i)
         if call is None:
             return self.breach(f"a reply to call {frame.i}, which is not open")
@@ -136,7 +153,20 @@ class Calls:
         end = self._end(frame.i, Answered(frame, body))
         return [end] if self.state == "serving" else [end, *self._after_last(now_ns)]
 
-    def _late(self, frame: Frame, now_ns: int) -> list[Action]:
+    def _begun(self, frame: ReadyFrame | UnfitFrame, now_ns: int) -> list[Action]:
+        """The `after_fork` hook has ended; whoever failed in it ends by itself."""
+        if self._has_begun:
+            return self.breach("the frame that comes first, once more")
+        self._has_begun = True
+        if self.state != "starting":  # it was told to leave meanwhile
+            return []
+        if isinstance(frame, UnfitFrame):
+            self._leave_by_itself(now_ns)
+            return [Ready(frame)]
+        self.state = "serving"
+        return [Ready()]
+
+    def _late(self, frame: Answer, now_ns: int) -> list[Action]:
         """Whatever a guest says after the deadline, the call has timed out; the process survives only if async."""
         traceback = "" if isinstance(frame, OkFrame) else frame.traceback
         end = self._end(frame.i, _timed_out(), traceback)
@@ -150,10 +180,13 @@ class Calls:
 
     def end_of_file(self, now_ns: int) -> None:
         """The guest closed its end: it can answer no more. Mostly it dies, so it has the grace to show how."""
-        if self.state == "serving" or (self.state == "leaving" and self._left_ns is None):
-            self.state = "leaving"
-            self._left_ns = now_ns
-            self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
+        if self.state in ("starting", "serving") or (self.state == "leaving" and self._left_ns is None):
+            self._leave_by_itself(now_ns)
+
+    def _leave_by_itself(self, now_ns: int) -> None:
+        self.state = "leaving"
+        self._left_ns = now_ns
+        self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
 
     def died(self, how: Died) -> list[Action]:
         """The process and all it started are gone. Every call still open ends now."""
@@ -192,9 +225,10 @@ class Calls:
 
     def leave(self, now_ns: int) -> list[Action]:
         """Take no more calls, finish what runs, then end."""
-        if self.state != "serving":
+        if self.state not in ("starting", "serving"):
             return []
         self.state = "leaving"
+        self.was_told_to_leave = True
         return self._after_last(now_ns)
 
     def kill(self, verdict: Verdict) -> list[Action]:

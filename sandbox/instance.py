@@ -19,7 +19,20 @@ from msgspec import Struct
 from bus import Event, Outcome
 from bus.outcome import StartKind
 from sandbox import outcomes, processes, stacks, wire
-from sandbox.calls import MEMORY_EXCEEDED, Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Verdict
+from sandbox.birth import Birth
+from sandbox.calls import (
+    MEMORY_EXCEEDED,
+    Action,
+    Answered,
+    Calls,
+    Cancel,
+    Died,
+    End,
+    Kill,
+    Leave,
+    Ready,
+    Verdict,
+)
 from sandbox.channels import STACK_BYTES, Channels
 from sandbox.commons import Commons
 from sandbox.errors import InstanceGone
@@ -87,7 +100,9 @@ class Instance:
         self._commons = commons
         self._parent = parent
         self._timeout_ns = int(spec.timeout_s * 1e9)
-        self._calls = Calls(slots=1, grace_ns=int(spec.grace_s * 1e9), asynchronous=body.asynchronous)
+        has_hook = spec.hooks.after_fork is not None
+        grace_ns = int(spec.grace_s * 1e9)
+        self._calls = Calls(slots=1, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
         self._frames = wire.Frames(spec.limits.max_result_bytes)
         self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns)
         self._pending: dict[int, _Pending] = {}
@@ -95,6 +110,7 @@ class Instance:
         self._dead_ns: int | None = None
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
+        self._birth = Birth(spec)
         self._loop.add_reader(self._socket, self._readable)
         self._loop.add_reader(body.pidfd, self._died)
         commons.sweep.add(self)
@@ -120,6 +136,12 @@ class Instance:
         if self._calls.state in ("condemned", "dead"):
             return "dead"
         return "busy" if self._calls.open_calls else "idle"
+
+    async def start(self) -> None:
+        """Wait until it may be given events. Raises LoadFailed for what its `after_fork` hook did, or Ended."""
+        if self._calls.state == "starting":
+            self._commons.sweep.expect(time.monotonic_ns())
+        await self._birth.wait(self)
 
     def invoke(
         self,
@@ -173,6 +195,7 @@ class Instance:
         if not self.is_dead:  # its parent was quicker to tell than its pidfd
             self._note_death()
         self._commons.sweep.remove(self)
+        self._birth.died(self._calls, code, self.last_stack())
         self._carry_out(self._calls.died(Died(code)))
         for fd in (self._socket, self.pidfd):
             self._loop.remove_reader(fd)
@@ -193,8 +216,11 @@ class Instance:
             return None
         self._carry_out(self._calls.tick(now_ns))
         self._watch_memory()
+        watch_ns = now_ns + int(WATCH_S * 1e9)
+        if self._calls.state == "starting":
+            return watch_ns
         next_ns = self._calls.next_tick_ns
-        return None if next_ns is None else min(next_ns, now_ns + int(WATCH_S * 1e9))
+        return None if next_ns is None else min(next_ns, watch_ns)
 
     def _watch_memory(self) -> None:
         """Private memory is what came on top of the template's, whose shared pages are charged to it alone."""
@@ -289,6 +315,8 @@ class Instance:
             match action:
                 case End():
                     self._end(action)
+                case Ready(unfit):
+                    self._birth.done(unfit)
                 case Cancel():
                     self._cancel(action.i)
                 case Kill():
@@ -324,9 +352,16 @@ class Instance:
         self.on_free(self)
 
     def _stack(self, verdict: Verdict) -> str:
-        if verdict.kind == "timeout" or verdict.code == "Signal":
-            return stacks.readable(self._body.channels.read_stack())
-        return ""
+        return self.last_stack() if verdict.kind == "timeout" or verdict.code == "Signal" else ""
+
+    def last_stack(self) -> str:
+        """What faulthandler has written, for a human; empty if it wrote nothing."""
+        return stacks.readable(self._body.channels.read_stack())
+
+    def ask_for_stack(self) -> None:
+        """Have the process write where it is."""
+        if not self.is_dead:
+            processes.kill(self.pidfd, STACK_SIGNAL)
 
 
 def _nobody(_instance: Instance) -> None:

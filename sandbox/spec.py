@@ -24,7 +24,7 @@ class Hooks(Struct, frozen=True, kw_only=True):
     init: str | None = None
     """Runs once in the template, after the import."""
     after_fork: str | None = None
-    """Runs in each new instance."""
+    """Runs in each new instance, before it is given an event."""
     stop: str | None = None
     """Runs before an instance ends, for at most `grace`."""
 

@@ -176,7 +176,10 @@ class Template:
         return LoadFailed("InitFailed", message, stacks.readable(self._last_stack))
 
     async def fork(self) -> Instance:
-        """A new instance; it may be given its first event at once. Raises Ended (this template's) or StartFailed."""
+        """A new instance, with its `after_fork` hook behind it; it may be given its first event at once.
+
+        Raises Ended (this template's), StartFailed, or LoadFailed for what the hook did.
+        """
         if self.ended is not None:
             raise Ended(self.ended)
         kit, self._kit = self._kit or self._make_kit(), None
@@ -195,6 +198,7 @@ class Template:
         code = self._forking.pop(n)
         if code is not None:  # soon, as whoever asked for it has to learn of the instance before its end
             asyncio.get_running_loop().call_soon(instance.buried, code)
+        await instance.start()
         if self.ended is not None and not self.must_become:
             instance.leave()
             raise Ended(self.ended)

@@ -25,7 +25,8 @@ from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.logs import LogSink
-from sandbox.spec import FunctionSpec, Limits, Runtime
+from sandbox.places import Branch, Key, Root, template_key
+from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
@@ -39,82 +40,14 @@ BOOT_LIMIT_S = 60.0
 """How long a zygote may take to load what it preloads."""
 
 
-class _Place:
-    """The place of a zygote or a template, filled or not: who makes it holds the lock, what failed is remembered."""
-
-    def __init__(self) -> None:
-        self.lock = anyio.Lock()
-        self.backoff = Backoff()
-        self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
-        self.made_ns = 0
-        self.cause = "nothing had needed it before, or it was being made for the first time"
-        """Why it had to be made, the last time that it was."""
-        self.vacant = anyio.Event()
-
-    def refuse_early(self) -> None:
-        """Raise the stored reason while the back-off lasts."""
-        if self.backoff.remaining_s(time.monotonic_ns()) > 0:
-            error = self.error
-            raise LoadFailed(error.code, error.message, error.traceback, self.backoff.retry_at_ns)
-
-    def failed(self, error: LoadFailed) -> None:
-        """It could not be made, for the reason given."""
-        self.backoff = self.backoff.failed(time.monotonic_ns())
-        error.retry_at_ns = self.backoff.retry_at_ns
-        self.error = error
-
-    def ended(self) -> None:
-        """It ended by itself after it had been made."""
-        now_ns = time.monotonic_ns()
-        self.backoff = self.backoff.ended(now_ns, (now_ns - self.made_ns) / 1e9)
-        self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
-
-    def filled(self) -> None:
-        """It was made."""
-        self.made_ns = time.monotonic_ns()
-        self.vacant = anyio.Event()
-
-
-class _Root(_Place):
-    """One runtime's zygote."""
-
-    zygote: Zygote | None = None
-
-
-class _Branch(_Place):
-    """One version's template. `keeper` restarts it as soon as it ends, until it is cancelled."""
-
-    template: Template | None = None
-    made_by: StartKind = "load"
-    threads: str | None = None
-    """Who keeps threads alive after the import, so that the template becomes its one instance."""
-    keeper: anyio.CancelScope | None = None
-    dropped = False
-
-    def __init__(self, spec: FunctionSpec) -> None:
-        super().__init__()
-        self.spec = spec
-
-
-_Key = tuple[str, str, Limits, float, float, float]
-
-
-def template_key(spec: FunctionSpec) -> _Key:
-    """What two specs have in common that share a template.
-
-    The function, as each has its own log; the version; and the limits, a change of which makes no version.
-    """
-    return (spec.name, spec.version, spec.limits, spec.timeout_s, spec.grace_s, spec.init_timeout_s)
-
-
 class Tree:
     """Makes and keeps zygotes and templates; starts instances. Use `open_tree`."""
 
     def __init__(self, commons: Commons) -> None:
         self._commons = commons
-        self._roots: dict[str, _Root] = {}
+        self._roots: dict[str, Root] = {}
         """By the whole of what a runtime is: the same name with other libraries is another zygote."""
-        self._branches: dict[_Key, _Branch] = {}
+        self._branches: dict[Key, Branch] = {}
         self._templates: set[Template] = set()
         """All that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
@@ -128,7 +61,8 @@ class Tree:
     async def start(self, spec: FunctionSpec) -> tuple[Instance, StartKind]:
         """A new instance of this version and what it had to wait for.
 
-        Raises LoadFailed (with the stored reason while it backs off), or StartFailed if the machine has no room.
+        Raises LoadFailed (with the stored reason while it backs off), also for its `after_fork` hook, or StartFailed if
+        the machine has no room.
         """
         branch = self._branch(spec)
         try:
@@ -185,7 +119,8 @@ class Tree:
         if branch is None:
             return None
         backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
-        return branch.template or (branch.error if backing_off else None)
+        unborn = branch.births.backoff.remaining_s(time.monotonic_ns()) > 0
+        return branch.births.error if unborn else branch.template or (branch.error if backing_off else None)
 
     def cause_of(self, spec: FunctionSpec, kind: StartKind) -> str:
         """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
@@ -225,13 +160,13 @@ class Tree:
         self._commons.sweep.close()
         self._commons.log_turns.finish()
 
-    def _branch(self, spec: FunctionSpec) -> _Branch:
+    def _branch(self, spec: FunctionSpec) -> Branch:
         branch = self._branches.get(template_key(spec))
         if branch is None:
-            branch = self._branches[template_key(spec)] = _Branch(spec)
+            branch = self._branches[template_key(spec)] = Branch(spec)
         return branch
 
-    async def _keep(self, branch: _Branch, scope: anyio.CancelScope) -> None:
+    async def _keep(self, branch: Branch, scope: anyio.CancelScope) -> None:
         backoff = Backoff()
         with scope:
             while True:
@@ -245,7 +180,8 @@ class Tree:
                     backoff = Backoff()
                     await branch.vacant.wait()
 
-    async def _start(self, branch: _Branch) -> tuple[Instance, StartKind]:
+    async def _start(self, branch: Branch) -> tuple[Instance, StartKind]:
+        branch.births.refuse_early()
         kind = await self._fill(branch)
         template = branch.template
         if template is None:
@@ -254,9 +190,15 @@ class Tree:
         if template.must_become:  # good for one instance only: whoever comes first has it
             branch.template = None
             branch.vacant.set()
-        return await template.fork(), kind
+        try:
+            instance = await template.fork()
+        except LoadFailed as error:
+            branch.births.failed(error)
+            raise
+        branch.births.backoff = Backoff()
+        return instance, kind
 
-    async def _fill(self, branch: _Branch) -> StartKind:
+    async def _fill(self, branch: Branch) -> StartKind:
         """Have the branch filled; what that had to wait for. Raises LoadFailed, StartFailed, Ended."""
         if branch.template is not None:
             return "load" if branch.template.must_become else "fork"
@@ -273,7 +215,7 @@ class Tree:
             branch.made_by = "boot" if booted else "load"
             return branch.made_by
 
-    async def _load(self, branch: _Branch, zygote: Zygote) -> None:
+    async def _load(self, branch: Branch, zygote: Zygote) -> None:
         if branch.dropped:
             self._stop_if_idle(zygote)
             raise StartFailed(f"this version of {branch.spec.name!r} was dropped")
@@ -296,7 +238,7 @@ class Tree:
         if branch.dropped:  # while it was loaded
             template.retire()
 
-    def _template_ended(self, branch: _Branch, template: Template) -> None:
+    def _template_ended(self, branch: Branch, template: Template) -> None:
         if branch.template is template:
             branch.template = None
             branch.vacant.set()
@@ -324,7 +266,7 @@ class Tree:
 
     async def _zygote(self, runtime: Runtime) -> tuple[Zygote, bool]:
         """The runtime's zygote, and whether this call had to wait for its start."""
-        root = self._roots.setdefault(repr(runtime), _Root())
+        root = self._roots.setdefault(repr(runtime), Root())
         if root.zygote is not None:
             return root.zygote, False
         async with root.lock:
@@ -345,7 +287,7 @@ class Tree:
             root.filled()
             return zygote, True
 
-    def _zygote_ended(self, root: _Root, zygote: Zygote) -> None:
+    def _zygote_ended(self, root: Root, zygote: Zygote) -> None:
         """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
         if root.zygote is zygote:
             root.zygote = None

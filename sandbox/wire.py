@@ -43,16 +43,29 @@ class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
 
 
 class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
-    """The handler failed (`error`), was ended by its deadline (`timeout`), or its instance could not start (`load`)."""
+    """The handler failed (`error`) or was ended by its deadline (`timeout`)."""
 
-    kind: Literal["error", "timeout", "load"]
+    kind: Literal["error", "timeout"]
     code: str
     message: str
     traceback: str = ""
     retry_after_s: _Seconds | None = None
 
 
-Frame = OkFrame | FailFrame
+class ReadyFrame(Struct, tag_field="t", tag="ready"):
+    """The first frame of an instance with an `after_fork` hook: that has run."""
+
+
+class UnfitFrame(Struct, tag_field="t", tag="unfit", kw_only=True):
+    """Instead of it: the hook failed, and the instance ends. `code` is a load code."""
+
+    code: str
+    message: str
+    traceback: str = ""
+
+
+Answer = OkFrame | FailFrame
+Frame = Answer | ReadyFrame | UnfitFrame
 _decode = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.Encoder().encode
 

@@ -9,8 +9,9 @@ import pytest
 
 from bus import Failed, Ok
 from sandbox.instance import Instance
+from sandbox.spec import Hooks
 from tests.integration.serving import Served, closed_gate, serving
-from tests.support import Bench, answer, failure, until
+from tests.support import Bench, answer, failure, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -132,6 +133,41 @@ async def test_a_function_that_cannot_load_says_why_until_it_is_mended(bench: Be
         await asyncio.wait_for(came_back.wait(), 20)
 
         assert answer(await served.call()) == "mended"
+
+
+@pytest.mark.parametrize("reserved", [0, 2])
+async def test_a_hook_that_fails_is_a_function_that_cannot_load(bench: Bench, reserved: int) -> None:
+    with readable_folder() as folder:
+        database = folder / "database"
+        hooks = Hooks(after_fork="function:needs_database")
+        spec = bench.spec("hooks", hooks=hooks, env={"DATABASE": str(database)})
+        async with serving(bench.tree, spec, reserved=reserved) as served:
+            came_back = asyncio.Event()
+            served.dispatcher.on_capacity("f", came_back.set)
+            outcomes = await asyncio.gather(*(served.call() for _ in range(20)))
+            await until(lambda: not served.now().starting)
+
+            assert {(failed.kind, failed.code) for failed in map(failure, outcomes)} == {("load", "InitFailed")}
+            assert (await served.failure()).retry_after_s is not None
+            assert (served.dispatcher.capacity("f"), served.instances()) == (0, [])
+            database.touch()
+            await asyncio.wait_for(came_back.wait(), 20)
+
+            answer(await served.call())
+            await until(lambda: len(served.instances()) == max(1, reserved))
+
+
+async def test_a_hook_that_fails_later_spoils_no_call_of_those_that_serve(bench: Bench) -> None:
+    with readable_folder() as folder:
+        database = folder / "database"
+        database.touch()
+        hooks = Hooks(after_fork="function:needs_database")
+        spec = bench.spec("hooks", hooks=hooks, env={"DATABASE": str(database)})
+        async with serving(bench.tree, spec, max_instances=4) as served:
+            answer(await served.call())
+            database.unlink()
+            for outcome in await asyncio.gather(*(served.call() for _ in range(12))):
+                answer(outcome)
 
 
 async def test_a_function_that_cannot_load_any_more_is_still_served_by_what_lives(bench: Bench) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 
 from bus.retry import Release
+from sandbox.spec import Hooks
 from tests.integration.consuming import ACK, trigger, working
 from tests.integration.serving import closed_gate
 from tests.stores import StoreFactory, fresh
-from tests.support import Bench, until
+from tests.support import Bench, readable_folder, until
 
 
 async def test_messages_wait_in_the_store_while_the_function_is_throttled(bench: Bench, stores: StoreFactory) -> None:
@@ -40,6 +41,23 @@ async def test_messages_wait_in_the_store_while_the_function_cannot_load(bench: 
         await running.settled(6)
         await running.wait_left(queue)
     assert [running.decided(each)[-1] for each in sent] == [ACK] * 6
+    assert {event.attempt for event, *_ in running.reports} == {1}
+
+
+async def test_messages_wait_in_the_store_while_a_hook_fails(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    with readable_folder() as folder:
+        database = folder / "database"
+        hooks = Hooks(after_fork="function:needs_database")
+        spec = bench.spec("hooks", hooks=hooks, env={"DATABASE": str(database)})
+        async with working(bench, stores, spec, trigger(queue), max_instances=3) as running:
+            sent = await running.send(queue, *range(12))
+            await until(lambda: running.consumer.statistics().released and not running.consumer.statistics().consuming)
+            await running.wait_left(queue, ready=12)
+            database.touch()
+            await running.settled(12)
+            await running.wait_left(queue)
+    assert [running.decided(each)[-1] for each in sent] == [ACK] * 12
     assert {event.attempt for event, *_ in running.reports} == {1}
 
 

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from bus import Failed
-from sandbox.errors import LoadFailed
-from sandbox.spec import Hooks
-from tests.support import Bench, answer, event, failure, until
+from sandbox.errors import LoadFailed, StartFailed
+from sandbox.spec import Hooks, Limits
+from tests.support import Bench, answer, event, until
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -61,13 +61,54 @@ async def test_a_hook_that_does_not_exist_fails_the_load(bench: Bench) -> None:
     assert "did you mean 'stop'?" in failed.value.message
 
 
-async def test_an_after_fork_that_fails_fails_the_first_event(bench: Bench) -> None:
-    instance, kind = await bench.tree.start(bench.spec("hooks", hooks=Hooks(after_fork="function:raises")))
-    failed = failure(await instance.invoke(event(), start=kind))
+async def test_an_after_fork_that_fails_fails_the_start(bench: Bench) -> None:
+    spec = bench.spec("hooks", hooks=Hooks(after_fork="function:raises"))
+    found = await asyncio.gather(*(bench.tree.start(spec) for _ in range(4)), return_exceptions=True)
 
-    assert (failed.kind, failed.code) == ("load", "InitFailed")
-    assert "no database today" in failed.message
-    await until(lambda: instance.state == "dead")
+    errors = [error for error in found if isinstance(error, LoadFailed)]
+    assert [error.code for error in errors] == ["InitFailed"] * 4
+    assert all("no database today" in error.message and "in raises" in error.traceback for error in errors)
+    (template,) = bench.tree.templates()
+    await until(lambda: not template.instances)
+    with pytest.raises(
+        LoadFailed, match="no database today"
+    ) as again:  # it backs off, as four failures at once are one
+        await bench.tree.start(spec)
+    assert again.value.retry_at_ns == errors[-1].retry_at_ns
+    assert bench.tree.template_of(spec) is not template
+
+
+@pytest.mark.parametrize(
+    ("hook", "code", "why"),
+    [
+        ("hangs", "InitTimeout", "'after_fork' took longer than init_timeout, 1 s"),
+        ("exits", "InitFailed", "'after_fork' did not return: it ended its process with exit code 3"),
+        ("grows", "InitFailed", "'after_fork' did not return: the instance used more than its 32 MiB of memory"),
+    ],
+)
+async def test_an_after_fork_that_does_not_return_fails_the_start(bench: Bench, hook: str, code: str, why: str) -> None:
+    limits = Limits(memory_bytes=32 * 1024 * 1024)
+    hooks = Hooks(after_fork=f"function:{hook}")
+    spec = bench.spec("hooks", hooks=hooks, init_timeout_s=1.0, grace_s=0.2, limits=limits)
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(spec)
+
+    assert failed.value.code == code
+    assert why in failed.value.message
+    assert "in hangs" in failed.value.traceback or hook != "hangs"
+    (template,) = bench.tree.templates()
+    await until(lambda: not template.instances)
+
+
+async def test_an_instance_told_to_leave_while_its_hook_runs_is_no_failure(bench: Bench) -> None:
+    spec = bench.spec("hooks", hooks=Hooks(after_fork="function:hangs"), grace_s=0.05)
+    starting = asyncio.create_task(bench.tree.start(spec))
+    (template,) = await until(lambda: [one for one in bench.tree.templates() if one.instances])
+    bench.tree.drop(spec)
+
+    await until(template.gone.is_set)
+    with pytest.raises(StartFailed, match="dropped"):
+        await starting
 
 
 async def test_a_stop_hook_that_hangs_is_ended_after_the_grace(bench: Bench) -> None:

@@ -85,11 +85,8 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
     function, sync = prepared.function, prepared.sync
     if sync is not None:
         sync.is_instance = True
-    try:
-        if function.hooks:
-            function.run_hook("after_fork")
-    except handler.LoadError as error:
-        return _refuse(data, error)
+    if "after_fork" in function.hooks and not _run_after_fork(function, data):
+        return 1
     try:
         if sync is None:
             from . import aio
@@ -116,13 +113,16 @@ def _run_exit_functions(inherited: "list[object]") -> None:
         atexit._run_exitfuncs()
 
 
-def _refuse(data: int, error: "handler.LoadError") -> int:
-    """An instance whose `after_fork` hook failed says so to its first event, and ends."""
-    frame = wire.read(data, wire.Frames())
-    if frame is not None:
-        fail = {"t": "fail", "i": frame[0]["i"], "kind": "load", "code": error.code, "message": error.message}
-        wire.write(data, fail | {"traceback": error.traceback}, [])
-    return 1
+def _run_after_fork(function: "handler.Function", data: int) -> bool:
+    """Whether the hook went well. The dispatcher gives no event to an instance that has not said so."""
+    try:
+        function.run_hook("after_fork")
+    except handler.LoadError as error:
+        unfit = {"t": "unfit", "code": error.code, "message": error.message, "traceback": error.traceback}
+        wire.write(data, unfit, [])
+        return False
+    wire.write(data, {"t": "ready"}, [])
+    return True
 
 
 class _Sync:

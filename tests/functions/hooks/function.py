@@ -33,6 +33,21 @@ def raises():
     raise RuntimeError("no database today")
 
 
+def exits():
+    os._exit(3)
+
+
+def grows():
+    held = bytearray(64 * 1024 * 1024)
+    held[:: os.sysconf("SC_PAGE_SIZE")] = b"x" * len(held[:: os.sysconf("SC_PAGE_SIZE")])
+    hangs()
+
+
+def needs_database():
+    if not os.path.exists(os.environ["DATABASE"]):
+        raise ConnectionError("no database today")
+
+
 def hangs():
     while True:
         pass

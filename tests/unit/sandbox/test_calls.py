@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Verdict
-from sandbox.wire import FailFrame, OkFrame
+from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Ready, Verdict
+from sandbox.wire import FailFrame, OkFrame, ReadyFrame, UnfitFrame
 
 DEADLINE = 100
 GRACE = 10
@@ -25,7 +25,7 @@ def ok(i: int) -> OkFrame:
 
 
 def fail(i: int, kind: str = "error", code: str = "ValueError") -> FailFrame:
-    assert kind in ("error", "timeout", "load")
+    assert kind in ("error", "timeout")
     return FailFrame(i=i, kind=kind, code=code, message="no", traceback="line 1")  # type: ignore[arg-type]
 
 
@@ -41,11 +41,25 @@ def test_a_reply_ends_its_call_and_frees_its_slot() -> None:
     assert (calls.free_slots, calls.open_calls, calls.next_tick_ns) == (1, (), None)
 
 
-@pytest.mark.parametrize("kind", ["error", "load"])
-def test_a_failure_is_an_answer_too_and_the_instance_lives_on(kind: str) -> None:
+def test_a_failure_is_an_answer_too_and_the_instance_lives_on() -> None:
     calls = serving(1)
-    assert calls.frame(fail(1, kind), b"", 50) == [End(1, Answered(fail(1, kind), b""))]
+    assert calls.frame(fail(1), b"", 50) == [End(1, Answered(fail(1), b""))]
     assert calls.free_slots == 1
+
+
+def test_no_call_begins_before_the_hook_has_run() -> None:
+    calls = Calls(slots=1, grace_ns=GRACE, asynchronous=False, starting=True)
+    assert calls.free_slots == 0
+    assert calls.frame(ReadyFrame(), b"", 50) == [Ready()]
+    assert calls.free_slots == 1
+
+
+def test_an_instance_whose_hook_failed_is_never_used() -> None:
+    calls = Calls(slots=1, grace_ns=GRACE, asynchronous=False, starting=True)
+    unfit = UnfitFrame(code="InitFailed", message="no database")
+    assert calls.frame(unfit, b"", 50) == [Ready(unfit)]
+    assert (calls.free_slots, calls.state) == (0, "leaving")
+    assert isinstance(calls.tick(50 + GRACE)[0], Kill), "it has the grace to end by itself"
 
 
 def test_a_reply_after_the_deadline_still_counts_while_nobody_has_noticed() -> None:

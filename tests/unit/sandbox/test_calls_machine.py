@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Verdict
-from sandbox.wire import FailFrame, Frame, OkFrame
+from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Ready, Verdict
+from sandbox.wire import Answer, FailFrame, OkFrame, ReadyFrame, UnfitFrame
 
 GRACE = 5
 TIMEOUTS = st.integers(0, 12)
@@ -19,9 +19,15 @@ NOBODY = -1
 class Interleavings(RuleBasedStateMachine):
     """Drives one instance, and keeps beside it what must be true of it by the rules alone."""
 
-    @initialize(slots=st.integers(1, 4), asynchronous=st.booleans(), timeouts=st.lists(TIMEOUTS, max_size=4))
-    def start(self, slots: int, asynchronous: bool, timeouts: list[int]) -> None:
-        self.calls = Calls(slots=slots, grace_ns=GRACE, asynchronous=asynchronous)
+    @initialize(
+        slots=st.integers(1, 4),
+        asynchronous=st.booleans(),
+        starting=st.booleans(),
+        timeouts=st.lists(TIMEOUTS, max_size=4),
+    )
+    def start(self, slots: int, asynchronous: bool, starting: bool, timeouts: list[int]) -> None:
+        self.calls = Calls(slots=slots, grace_ns=GRACE, asynchronous=asynchronous, starting=starting)
+        self.starting, self.begun = starting, not starting
         self.slots, self.asynchronous = slots, asynchronous
         self.now = self.last = 0
         self.deadlines: dict[int, int] = {}
@@ -31,13 +37,16 @@ class Interleavings(RuleBasedStateMachine):
         self.leaving = self.left = self.closed = self.killed = self.dead = False
         self.blame: tuple[str, int | None] = ("", None)
         """The code that the kill gives, and whom; None is everybody."""
-        for timeout in timeouts[:slots]:
+        for timeout in timeouts[: 0 if starting else slots]:
             self.begin_call(timeout)
 
     def carry_out(self, actions: list[Action], code: str = "", culprit: int | None = None) -> None:
         """What each action needs; `code` and `culprit` are the blame if the instance is killed by this."""
         for action in actions:
             match action:
+                case Ready():
+                    assert self.starting
+                    assert not any((self.killed, self.dead, self.left, self.closed))
                 case End(i, ending):
                     assert not self.killed or self.dead, "a condemned instance's calls end at its death"
                     self.open.remove(i)
@@ -56,6 +65,21 @@ class Interleavings(RuleBasedStateMachine):
                     assert not any((self.left, self.closed, self.open, self.killed, self.dead))
                     self.left = True
 
+    @rule(unfit=st.booleans())
+    def first_frame(self, unfit: bool) -> None:
+        """Only once, and only of use while it starts."""
+        counts = self.starting and not (self.leaving or self.closed)
+        frame = UnfitFrame(code="InitFailed", message="no") if unfit else ReadyFrame()
+        actions = self.calls.frame(frame, b"", self.now)
+        self.carry_out(actions, "Breach")
+        if self.killed or self.dead:
+            assert self.begun or not actions
+            return
+        assert not self.begun
+        assert len(actions) == counts
+        self.begun, self.starting = True, False
+        self.closed |= counts and unfit
+
     @precondition(lambda self: self.calls.free_slots)
     @rule(timeout=TIMEOUTS)
     def begin_call(self, timeout: int) -> None:
@@ -71,7 +95,7 @@ class Interleavings(RuleBasedStateMachine):
         self.calls.begin(self.last, self.now)
         self.calls.abort(self.last)
 
-    def receive(self, frame: Frame, code: str = "", culprit: int | None = None) -> None:
+    def receive(self, frame: Answer, code: str = "", culprit: int | None = None) -> None:
         """A frame of an open call arrives; one that is overdue can only time out."""
         i, counts = frame.i, not self.killed
         if i in self.overdue:
@@ -88,7 +112,7 @@ class Interleavings(RuleBasedStateMachine):
         self.receive(OkFrame(i=i, length=0) if kind == "ok" else failure(i, kind))
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), answer=st.sampled_from(["ok", "error", "load"]))
+    @rule(data=st.data(), answer=st.sampled_from(["ok", "error"]))
     def answer(self, data: st.DataObject, answer: str) -> None:
         i = data.draw(st.sampled_from(sorted(self.open)))
         frame = OkFrame(i=i, length=0) if answer == "ok" else failure(i, answer)
@@ -180,7 +204,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def only_one_that_serves_has_free_slots(self) -> None:
-        serves = not (self.leaving or self.closed or self.killed or self.dead)
+        serves = not (self.starting or self.leaving or self.closed or self.killed or self.dead)
         assert self.calls.free_slots == (self.slots - len(self.open) if serves else 0)
 
     @invariant()
@@ -199,7 +223,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 def failure(i: int, kind: str, code: str = "ValueError") -> FailFrame:
-    assert kind in ("error", "timeout", "load")
+    assert kind in ("error", "timeout")
     return FailFrame(i=i, kind=kind, code=code, message="no")  # type: ignore[arg-type]
 
 

@@ -65,12 +65,14 @@ def ok_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
 
 @st.composite
 def fail_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
-    header = {"t": "fail", "kind": draw(st.sampled_from(["error", "timeout", "load"])), "traceback": draw(TEXTS)}
+    header = {"t": "fail", "kind": draw(st.sampled_from(["error", "timeout"])), "traceback": draw(TEXTS)}
     later = {"retry_after_s": draw(st.none() | st.floats(0, 1e9))}
     return header | {"code": draw(TEXTS), "message": draw(TEXTS)} | later | draw(NUMBERS), []
 
 
-REPLIES = ok_replies() | fail_replies()
+UNFIT = st.fixed_dictionaries({"t": st.just("unfit"), "code": TEXTS, "message": TEXTS, "traceback": TEXTS})
+FIRST = (st.just({"t": "ready"}) | UNFIT).map(lambda header: (header, list[bytes]()))
+REPLIES = ok_replies() | fail_replies() | FIRST
 
 
 def as_sent(frame: Frame) -> dict[str, Any]:

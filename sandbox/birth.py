@@ -1,0 +1,80 @@
+"""What an instance does before its first event: the `after_fork` hook, which may fail, hang, or end the process.
+
+An instance without that hook is ready by construction: it can be written to before it has run its first line. One with
+it says `ready` or `unfit`; until then no event is given to it, so none is spent on a hook that fails.
+"""
+
+import asyncio
+from typing import Protocol
+
+from sandbox.calls import Calls, Verdict, ending
+from sandbox.errors import Ended, LoadFailed
+from sandbox.spec import FunctionSpec
+from sandbox.wire import UnfitFrame
+
+_HOOK = "the hook 'after_fork'"
+_OVERSTAYED = Verdict("crash", "Exit", f"{_HOOK} took too long")
+
+
+class Newborn(Protocol):
+    """The instance, as its birth needs it."""
+
+    def ask_for_stack(self) -> None:
+        """Have the process write where it is."""
+
+    def last_stack(self) -> str:
+        """What it wrote."""
+
+    def kill(self, verdict: Verdict) -> None:
+        """End it now."""
+
+    def leave(self) -> None:
+        """Let it end."""
+
+
+class Birth:
+    """Awaited by whoever starts the instance; told how it goes by the instance."""
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        self._has_hook = spec.hooks.after_fork is not None
+        self._limit_s = spec.init_timeout_s
+        self._grace_s = spec.grace_s
+        self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()
+        """Why the instance will never serve, or None once it does."""
+
+    async def wait(self, newborn: Newborn) -> None:
+        """Until the hook has run, as long as a load may take. Raises LoadFailed; Ended if it was told to leave."""
+        if not self._has_hook:
+            return
+        overtime = asyncio.get_running_loop().call_later(self._limit_s, newborn.ask_for_stack)
+        try:
+            async with asyncio.timeout(self._limit_s + self._grace_s):
+                failed = await asyncio.shield(self._ended)
+        except TimeoutError:
+            message = f"{_HOOK} took longer than init_timeout, {self._limit_s:g} s"
+            failed = LoadFailed("InitTimeout", message, newborn.last_stack())
+            newborn.kill(_OVERSTAYED)
+        except BaseException:
+            newborn.leave()
+            raise
+        finally:
+            overtime.cancel()
+        if failed is not None:
+            raise failed
+
+    def done(self, unfit: UnfitFrame | None) -> None:
+        """The hook has ended."""
+        if not self._ended.done():
+            self._ended.set_result(None if unfit is None else LoadFailed(unfit.code, unfit.message, unfit.traceback))
+
+    def died(self, calls: Calls, code: int | None, stack: str) -> None:
+        """The process is dead; `code` None if nobody could tell how it ended."""
+        if self._ended.done():
+            return
+        condemned = calls.condemned_for
+        if calls.was_told_to_leave:
+            self._ended.set_result(Ended("the instance was told to leave"))
+            return
+        how = f"it ended its process with {ending(code)}" if code is not None else "its process is gone"
+        why = how if condemned is None else condemned.message
+        self._ended.set_result(LoadFailed("InitFailed", f"{_HOOK} did not return: {why}", stack))
