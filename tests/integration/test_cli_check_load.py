@@ -14,6 +14,7 @@ from tests.support import readable_folder
 CODE = {
     "good": "print('hello')\nasync def handler(event): ...\n",
     "bad": "CONFIG = {}\nNAME = CONFIG['name']\n",
+    "app": "class App:\n    def __call__(self, environ, start_response): ...\nhandler = App()\n",
     "threads": (
         "import threading, time\n"
         "threading.Thread(target=time.sleep, args=(1000,), name='poller', daemon=True).start()\n"
@@ -86,3 +87,9 @@ def test_threads_and_sockets_that_stay_open(folder: Path) -> None:
     text = _check(folder, "threads", "sockets").stdout
     assert "1 thread alive after the import, of threads (poller): each instance is loaded, none is forked" in text
     assert "open it in the after_fork hook, or all instances share it" in text
+
+
+def test_an_application_of_a_framework_is_no_handler(folder: Path) -> None:
+    done = _check(folder, "app")
+    assert done.returncode == 1
+    assert "the handler 'app:handler' is a WSGI application of type app.App" in done.stdout

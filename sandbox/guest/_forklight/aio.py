@@ -5,10 +5,13 @@ The loop goes on reading while handlers run, so a deadline arrives as a `cancel`
 """
 
 import asyncio
+import atexit
 import contextlib
 import os
 import select
 import socket
+from collections.abc import Coroutine
+from functools import cache
 from typing import Any
 
 from . import handler, invocation, wire
@@ -17,6 +20,19 @@ from .orphans import REAP_EVERY_S, Orphans
 
 _STACK_BYTES = 64 * 1024
 """The size of the file for stacks, which is sealed."""
+
+
+def finish(coroutine: "Coroutine[Any, Any, Any]") -> Any:
+    """Run to its end what a sync decorator has made of an async handler."""
+    return _loop().run_until_complete(coroutine)
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One for all calls of a process: what a handler has bound to it can be used again."""
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:

@@ -1,7 +1,10 @@
 """From a Python value to a body and its content type, for results and outputs alike."""
 
+import contextlib
 import math
 import sys
+from binascii import b2a_base64
+from collections import abc, deque
 from typing import Any
 
 from .jsons import make_encoder
@@ -78,6 +81,9 @@ def _plain(value: Any, path: str, above: frozenset[int]) -> Any:
 def _key(key: Any, path: str) -> Any:
     if _is_a(key, "enum", "Enum"):
         key = key.value
+    elif not isinstance(key, (str, int, float, bytes, abc.Collection, type(None))):
+        with contextlib.suppress(Unencodable):  # dates, UUIDs, paths, numbers of other kinds
+            key = _simpler(key)
     if key is None or isinstance(key, (str, int)) or (isinstance(key, float) and math.isfinite(key)):
         return key
     raise Unencodable(f"{path}: a key of type {type(key).__name__} cannot be encoded, use str")
@@ -90,29 +96,51 @@ def _step(key: Any) -> str:
 def _simpler(value: Any) -> Any:
     """One step towards JSON; raises Unencodable without a path.
 
-    datetime, date, time → RFC 3339 text (UTC as `Z`; one without a zone gets no offset) · UUID → text · Decimal → text,
-    as a number would lose digits · an enum → its value · a set → a list, in no order · a dataclass or what has
-    `model_dump` (pydantic) → a dict.
+    datetime, date, time → RFC 3339 text (UTC as `Z`; one without a zone gets no offset) · timedelta → ISO 8601 text ·
+    UUID, path → text · Decimal → text, as a number would lose digits · bytes → base64 text (RFC 4648 §4) · an enum →
+    its value · numbers and arrays of numpy → numbers and lists · a set, deque, range or view → a list · a mapping, a
+    dataclass or what has `model_dump` (pydantic) → a dict.
     """
+    text = _as_text(value)
+    if text is not None:
+        return text
     kind = type(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise Unencodable(f"{kind.__name__} cannot be part of JSON: make it text (base64), or return it alone")
-    if isinstance(value, (set, frozenset)):
+    if kind.__module__ == "numpy" and callable(getattr(kind, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, (abc.Set, abc.Sequence, abc.ValuesView, deque)):
         return list(value)
+    if isinstance(value, abc.Mapping):
+        return dict(value)
     if _is_a(value, "enum", "Enum"):
         return value.value
-    if any(_is_a(value, "datetime", name) for name in ("datetime", "date", "time")):
-        text: str = value.isoformat()
-        return text[: -len("+00:00")] + "Z" if text.endswith("+00:00") else text
-    if _is_a(value, "uuid", "UUID") or (_is_a(value, "decimal", "Decimal") and value.is_finite()):
-        return str(value)
     if hasattr(kind, "__dataclass_fields__"):
         from dataclasses import fields
 
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if callable(getattr(kind, "model_dump", None)):
         return value.model_dump()
-    raise Unencodable(f"an object of type {kind.__name__} cannot be encoded")
+    raise Unencodable(f"an object of type {kind.__name__} cannot be encoded: make it a dict, list, text or number")
+
+
+def _as_text(value: Any) -> str | None:
+    """Of what is one piece; None for everything else."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b2a_base64(value, newline=False).decode("ascii")
+    if any(_is_a(value, "datetime", name) for name in ("datetime", "date", "time")):
+        text: str = value.isoformat()
+        return text[: -len("+00:00")] + "Z" if text.endswith("+00:00") else text
+    if _is_a(value, "datetime", "timedelta"):
+        return _duration(value)
+    if _is_a(value, "uuid", "UUID") or _is_a(value, "pathlib", "PurePath"):
+        return str(value)
+    return str(value) if _is_a(value, "decimal", "Decimal") and value.is_finite() else None
+
+
+def _duration(value: Any) -> str:
+    """`PT1.5S`: ISO 8601 without days, which are not always as long."""
+    seconds, microseconds = divmod(abs(value) // type(value)(microseconds=1), 1_000_000)
+    fraction = f".{microseconds:06}".rstrip("0") if microseconds else ""
+    return f"{'-' if value.days < 0 else ''}PT{seconds}{fraction}S"
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from . import forked, logs
@@ -37,11 +38,20 @@ def run(function: Function, head: dict[str, Any], body: bytes, expired: Callable
     invocation = _Invocation(function, head, expired)
     try:
         try:
-            return invocation.success(copy_context().run(function.call, *invocation.arguments(body)))
+            return invocation.success(copy_context().run(_result, function, invocation.arguments(body)))
         except BaseException as error:  # the process survives whatever a handler raises
             return invocation.failure(error)
     except SystemExit as error:  # the deadline came while the failure was being described
         return invocation.failure(error)
+
+
+def _result(function: Function, arguments: tuple[Any, ...]) -> Any:
+    value = function.call(*arguments)
+    if type(value) is not CoroutineType:
+        return value
+    from . import aio  # a decorator that is not async itself hides that its handler is
+
+    return aio.finish(value)
 
 
 async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:

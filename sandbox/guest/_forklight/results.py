@@ -2,15 +2,14 @@
 
 import re
 import types
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .encoding import JSON, Unencodable, encode_body, encode_json
+from .headers import is_mapping, pairs, split_headers
+from .proxy_answers import read_proxy_answer
 
-_RESPONSE_KEYS = ("statusCode", "headers", "body", "isBase64Encoded")
-_MAX_HEADER_CHARS = 64 * 1024
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9110 §5.5; and no lone surrogates
+_STATUS_TEXT = re.compile(r"([1-5]\d\d)(?: .*)?", re.ASCII)
+_A_TUPLE = "a tuple of two whose second is a dict is (body, headers): return a list to send both as JSON"
 
 
 class Result(NamedTuple):
@@ -25,62 +24,87 @@ class Result(NamedTuple):
 def encode_result(value: Any) -> Result:
     """Every form a handler may return, except streams.
 
-    None is 204; a tuple `(body, status)` or `(body, status, headers)` with a status from 100 to 599 and a dict with
-    `statusCode` are whole responses; anything else is the body of a 200. Raises Unencodable.
+    None is 204; `(body, status)`, `(body, headers)` and `(body, status, headers)` are whole responses, as Flask has
+    them, and so are a dict with `statusCode` and a response object of Flask or Starlette; anything else is the body of
+    a 200. Raises Unencodable.
     """
     if type(value) is dict and "statusCode" not in value:  # most are
         return Result(200, JSON, [], encode_json(value))
-    if type(value) is tuple and _is_response(value):
-        body, status, headers = (*value, None)[:3]
-        return _response(body, int(status), headers)
+    if type(value) is tuple:
+        response = _of_tuple(value)
+        if response is not None:
+            return response
     if isinstance(value, dict) and "statusCode" in value:
-        return _full_response(value)
-    return _response(value, 204 if value is None else 200, None)
+        answer = read_proxy_answer(value)
+        return _response(answer.body, answer.status, answer.headers)
+    return _response(value, None, None)
 
 
-def _is_response(value: tuple[Any, ...]) -> bool:
+def _of_tuple(value: tuple[Any, ...]) -> Result | None:
+    """The response that it is; None for a tuple of anything else, which is JSON as a list is."""
+    if len(value) == 2:
+        body, second = value
+        status = _status_of(second)
+        if status is not None:
+            return _response(body, status, None)
+        if is_mapping(second) or _is_list_of_headers(second):
+            try:
+                return _response(body, None, second)
+            except Unencodable as error:
+                raise Unencodable(f"{error}; {_A_TUPLE}") from None
+    if len(value) == 3 and (value[2] is None or isinstance(value[2], list) or is_mapping(value[2])):
+        body, second, headers = value
+        status = _status_of(second)
+        if status is not None:
+            return _response(body, status, headers)
+        if is_mapping(headers):
+            raise Unencodable(f"$[1]: {second!r:.40} is not a status from 100 to 599")
+    return None
+
+
+def _status_of(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+        return int(value)
+    found = _STATUS_TEXT.fullmatch(value) if isinstance(value, str) else None
+    return None if found is None else int(found[1])
+
+
+def _is_list_of_headers(value: Any) -> bool:
     return (
-        len(value) in (2, 3)
-        and _is_status(value[1])
-        and (len(value) == 2 or value[2] is None or isinstance(value[2], (dict, list)))
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value)
     )
 
 
-def _is_status(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599
-
-
-def _full_response(value: dict[str, Any]) -> Result:
-    unknown = [key for key in value if key not in _RESPONSE_KEYS]
-    if unknown:
-        raise Unencodable(f"$: a response with statusCode cannot have {unknown[0]!r}, only {', '.join(_RESPONSE_KEYS)}")
-    status = value["statusCode"]
-    if isinstance(status, str) and status.isascii() and status.isdigit():
-        status = int(status[:4])
-    if not _is_status(status):
-        raise Unencodable(f"$.statusCode: {status!r:.40} is not an integer from 100 to 599")
-    body = _from_base64(value.get("body")) if value.get("isBase64Encoded") else value.get("body")
-    return _response(body, int(status), value.get("headers"))
-
-
-def _from_base64(body: Any) -> bytes:
-    from base64 import b64decode
-
-    if isinstance(body, str):
-        try:
-            return b64decode(body, validate=True)
-        except ValueError as error:
-            raise Unencodable(f"$.body: not base64, as isBase64Encoded says: {error}") from None
-    raise Unencodable(f"$.body: isBase64Encoded needs text, not an object of type {type(body).__name__}")
-
-
-def _response(body: Any, status: int, headers: Any) -> Result:
+def _response(body: Any, status: int | None, headers: Any) -> Result:
+    """`status` None: that of the body."""
     _refuse_stream(body)
+    if hasattr(body, "status_code") and hasattr(body, "headers"):
+        body, own_status, own_headers = _of_object(body)
+        status = status or own_status
+        headers = [*pairs(own_headers), *pairs(headers)]
+    if status is None:
+        status = 204 if body is None else 200
     content_type, content = (None, b"") if body is None else encode_body(body)
     if headers is None:
         return Result(status, content_type, [], content)
-    given_type, others = _headers(headers)
+    given_type, others = split_headers(headers)
     return Result(status, given_type or content_type, others, content)
+
+
+def _of_object(response: Any) -> tuple[Any, int | None, Any]:
+    """Body, status and headers of a response of Flask (werkzeug) or Starlette (FastAPI) that is there as a whole."""
+    kind = type(response)
+    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):  # somebody's data, with such names
+        return response, None, None
+    get_data = getattr(response, "get_data", None)
+    body = get_data() if callable(get_data) else getattr(response, "body", None)
+    status = _status_of(response.status_code)
+    if status is None or not isinstance(body, bytes):
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise Unencodable(f"$: an object of type {name} cannot be sent: return (body, status, headers) made of it")
+    return body, status, response.headers
 
 
 def _refuse_stream(body: Any) -> None:
@@ -89,41 +113,3 @@ def _refuse_stream(body: Any) -> None:
     if isinstance(body, types.CoroutineType):
         body.close()
         raise Unencodable("$: the handler returned a coroutine it has not awaited: make the handler `async def`")
-
-
-def _headers(headers: Any) -> tuple[str | None, list[tuple[str, str]]]:
-    """The content type, if it is among them, and the others. A dict, whose values may be lists, or a list of pairs."""
-    content_type = None
-    others = []
-    for name, value in _pairs(headers):
-        _check_header(name, value)
-        if name.lower() == "content-type":
-            content_type = str(value)
-        else:
-            others.append((name, str(value)))
-    if sum(len(name) + len(value) for name, value in others) > _MAX_HEADER_CHARS:
-        raise Unencodable(f"headers: together longer than {_MAX_HEADER_CHARS} characters")
-    return content_type, others
-
-
-def _pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
-    if headers is None:
-        return
-    if not isinstance(headers, (dict, list, tuple)):
-        raise Unencodable(f"headers: {headers!r:.40} is neither a dict nor a list of pairs")
-    for pair in headers.items() if isinstance(headers, dict) else headers:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise Unencodable(f"headers: {pair!r:.40} is not a pair of name and value")
-        name, value = pair
-        for one in value if isinstance(value, (list, tuple)) else (value,):
-            yield name, one
-
-
-def _check_header(name: Any, value: Any) -> None:
-    """A line break in a value would let whoever chose the value write headers, or a response, of his own."""
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise Unencodable(f"headers: {name!r:.40} is not the name of a header")
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise Unencodable(f"headers.{name}: an object of type {type(value).__name__} cannot be the value of a header")
-    if _FORBIDDEN_IN_VALUE.search(str(value)):
-        raise Unencodable(f"headers.{name}: a value cannot hold line breaks or other control characters")

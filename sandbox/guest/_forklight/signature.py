@@ -2,9 +2,13 @@
 
 A handler gets the context if its second positional parameter has no default or is named `context`, or if `*args` would
 catch it: `(event, context)`, `(event, context=None)` and `(*args)` do, `(event)` and `(event, retries=3)` do not.
+
+Of a decorated function its own parameters count, as it is they that Python will match, and not those of the function it
+wraps, which `functools.wraps` has it claim. Only where the decorator takes anything (`*args`) and hands it on does the
+wrapped function say what that should be.
 """
 
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 # inspect.CO_*, without the import of inspect: most templates need it for nothing else.
@@ -17,6 +21,10 @@ _AS_CALLED = "but is called as (event) or (event, context)"
 
 class Unusable(Exception):
     """Not a handler; the message completes a sentence that begins with its name."""
+
+
+class _Application(Unusable):
+    """A handler of another kind, whoever has wrapped it."""
 
 
 class _Parameters(NamedTuple):
@@ -36,18 +44,60 @@ def takes_context(call: Any) -> bool:
     if _code_flags(call) & _GENERATORS:
         raise Unusable("is a generator function, and this version cannot stream: return the whole body")
     parameters = _parameters(call)
-    if parameters is None:
-        return True
+    _refuse_application(call, [] if parameters is None else parameters.positional)
+    if parameters is None or (parameters.catches_rest and len(parameters.positional) < 2):
+        return _wants_context(_wrapped_by(call))
     names = parameters.positional
     if parameters.required_keyword is not None:
         raise Unusable(f"needs the keyword {parameters.required_keyword!r}, {_AS_CALLED}")
     if parameters.required > 2:
         raise Unusable(f"needs {parameters.required} arguments, {_AS_CALLED}")
-    if not names and not parameters.catches_rest:
+    if not names:
         raise Unusable(f"takes no argument, {_AS_CALLED}")
     if len(names) > 1:
         return parameters.required == 2 or names[1] == "context"
-    return parameters.catches_rest
+    return False
+
+
+def _wants_context(wrapped: Any) -> bool:
+    """Of the function that gets whatever its decorator gets; True if there is none, or it gets something else."""
+    try:
+        return wrapped is None or takes_context(wrapped)
+    except _Application:
+        raise
+    except (Unusable, RecursionError):  # RecursionError: it wraps itself
+        return True
+
+
+def _wrapped_by(call: Any) -> Any:
+    """What a decorator has wrapped (`__wrapped__`), bound as the decorator is; None if it does not say."""
+    if isinstance(call, MethodType):
+        inner = getattr(call.__func__, "__wrapped__", None)
+        return None if inner is None else MethodType(inner, call.__self__)
+    if type(call).__name__ == "partial" and hasattr(call, "func"):
+        inner = _wrapped_by(call.func)
+        return None if inner is None else type(call)(inner, *call.args, **call.keywords)
+    inner = getattr(call, "__wrapped__", None)
+    if inner is not None or isinstance(call, FunctionType):
+        return inner
+    method = getattr(call, "__call__", None)  # noqa: B004 - not asked whether: an object with a decorated method
+    return _wrapped_by(method) if isinstance(method, MethodType) else None
+
+
+def _refuse_application(call: Any, names: list[str]) -> None:
+    """Raises _Application for what is one, by the names that PEP 3333 and ASGI give its arguments."""
+    if "start_response" in names[1:2]:
+        dialect = "a WSGI"
+    elif names[:3] == ["scope", "receive", "send"] or names == ["scope"]:
+        dialect = "an ASGI"
+    else:
+        return
+    kind = type(call)
+    what = "" if isinstance(call, (FunctionType, MethodType)) else f" of type {kind.__module__}.{kind.__qualname__}"
+    raise _Application(
+        f"is {dialect} application{what}, and this version runs none: name a function that takes (event) or "
+        f"(event, context), such as one of its views, rewritten (docs/from-functions-framework.md tells how)"
+    )
 
 
 def is_async(call: Any) -> bool:
@@ -80,7 +130,7 @@ def _parameters(call: Any) -> _Parameters | None:
     import inspect
 
     try:
-        parameters = inspect.signature(call).parameters.values()
+        parameters = inspect.signature(call, follow_wrapped=False).parameters.values()
     except (TypeError, ValueError):
         return None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -125,7 +126,9 @@ def test_an_undecodable_body_never_reaches_the_handler() -> None:
 def test_an_unencodable_result() -> None:
     header = call(lambda event: {"when": object()}).header
     assert (header["code"], header["traceback"]) == ("Unencodable", "")
-    assert header["message"] == "$.when: an object of type object cannot be encoded"
+    assert (
+        header["message"] == "$.when: an object of type object cannot be encoded: make it a dict, list, text or number"
+    )
 
 
 def test_result_and_outputs_share_one_limit() -> None:
@@ -351,3 +354,17 @@ async def test_other_errors_in_a_task_group_stay_a_group() -> None:
     header = (await arun(make_function(handler), make_head(), b"", never)).header
     assert header["code"] == "ExceptionGroup"
     assert "ValueError: in a task" in header["traceback"]
+
+
+def test_an_async_handler_behind_a_decorator_that_is_not_async_is_run() -> None:
+    async def handler(event: Any) -> str:
+        await asyncio.sleep(0)
+        return f"{event['id']} {id(asyncio.get_running_loop())}"
+
+    @functools.wraps(handler)
+    def wrapper(*args: Any) -> Any:
+        return handler(*args)
+
+    first, second = call(wrapper, id="e"), call(wrapper, id="e")
+    assert (first.header["t"], first.chunks[0][:2]) == ("ok", b"e ")
+    assert first.chunks == second.chunks, "one loop, so that what is bound to it can be used again"

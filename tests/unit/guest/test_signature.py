@@ -17,6 +17,7 @@ def catch_all(*args: Any, **kwargs: Any) -> None: ...
 def event_and_rest(event: Any, *rest: Any) -> None: ...
 def keyword_default(event: Any, *, retries: int = 3) -> None: ...
 def both_optional(event: Any = None, context: Any = None) -> None: ...
+def three(event: Any, context: Any, db: Any) -> None: ...
 def positional_only(event: Any, context: Any, /) -> None: ...
 def other_and_rest(event: Any, retries: int = 3, *rest: Any) -> None: ...
 
@@ -30,6 +31,59 @@ def plain_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def wrapping_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.wraps(function)(plain_decorator(function))
+
+
+def adapting_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Takes what a handler takes, whatever the function takes."""
+
+    @functools.wraps(function)
+    def wrapper(event: Any, context: Any) -> Any:
+        return function(event["data"])
+
+    return wrapper
+
+
+def event_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(event: Any) -> Any:
+        return function(event, None, "db")
+
+    return wrapper
+
+
+def resting_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(event: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(event, *args, **kwargs)
+
+    return wrapper
+
+
+def injecting_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function("db", *args)
+
+    return wrapper
+
+
+def async_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated:
+    @wrapping_decorator
+    def one(self, event: Any) -> None: ...
+    @wrapping_decorator
+    def two(self, event: Any, context: Any) -> None: ...
+    @adapting_decorator
+    def adapted(self, event: Any) -> None: ...
+    @wrapping_decorator
+    def __call__(self, event: Any) -> None: ...
 
 
 class Shop:
@@ -73,6 +127,24 @@ HANDLERS = [
     (wrapping_decorator(one), False, False),
     (wrapping_decorator(two), True, False),
     (functools.lru_cache(one), False, False),
+    (functools.lru_cache(two), True, False),
+    (adapting_decorator(one), True, False),
+    (event_decorator(three), False, False),
+    (event_decorator(two), False, False),
+    (resting_decorator(one), False, False),
+    (resting_decorator(two), True, False),
+    (injecting_decorator(three), True, False),
+    (async_decorator(one), False, True),
+    (async_decorator(two), True, True),
+    (wrapping_decorator(adapting_decorator(one)), True, False),
+    (adapting_decorator(wrapping_decorator(one)), True, False),
+    (wrapping_decorator(wrapping_decorator(event_decorator(two))), False, False),
+    (wrapping_decorator(resting_decorator(one)), False, False),
+    (functools.partial(wrapping_decorator(one)), False, False),
+    (functools.partial(wrapping_decorator(three), "db"), True, False),
+    (Decorated().one, False, False),
+    (Decorated().two, True, False),
+    (Decorated(), False, False),
     (Shop().one, False, False),
     (Shop().two, True, False),
     (Shop().atwo, True, True),
@@ -102,11 +174,43 @@ async def async_generator(event: Any) -> AsyncIterator[int]:
 
 
 def none() -> None: ...
-def three(event: Any, context: Any, db: Any) -> None: ...
 def needs_keyword(event: Any, *, db: Any) -> None: ...
 
 
+def wsgi(environ: Any, start_response: Any) -> None: ...
+async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Wsgi:
+    """As Flask, Django, Bottle and Pyramid write it."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any: ...
+
+
+class Falcon:
+    def __call__(self, env: Any, start_response: Any) -> Any: ...
+
+
+class Asgi:
+    """As Starlette, FastAPI, Quart, Litestar and Django write it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Asgi2:
+    def __call__(self, scope: Any) -> Any: ...
+
+
 NO_HANDLERS = [
+    (wsgi, r"is a WSGI application, and this version runs none: name a function that takes \(event\)"),
+    (wrapping_decorator(wsgi), "is a WSGI application"),
+    (asgi, "is an ASGI application, and this version runs none"),
+    (Wsgi(), f"is a WSGI application of type {__name__}.Wsgi, and"),
+    (Falcon(), f"is a WSGI application of type {__name__}.Falcon, and"),
+    (Asgi(), f"is an ASGI application of type {__name__}.Asgi, and"),
+    (Asgi2(), f"is an ASGI application of type {__name__}.Asgi2, and"),
+    (Wsgi().__call__, "is a WSGI application, and"),
+    (functools.partial(wsgi), "is a WSGI application"),
     (5, "is not callable, it is an object of type int"),
     (Shop, "is a class"),
     (generator, "is a generator function"),
