@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +41,3 @@ def asked(without: str = "") -> Iterator[None]:
         raise click.ClickException(f"{error}{without}") from None
     except Refused as error:
         raise (click.UsageError if error.status in _WRONGLY else click.ClickException)(str(error)) from None
-
-
-def print_bytes(body: bytes) -> None:
-    """As they are; on a terminal, the line is ended."""
-    click.echo(body, nl=sys.stdout.isatty() and not body.endswith(b"\n"))

@@ -13,6 +13,7 @@ from forklight.config import Config
 from forklight.loading import Load, load_all
 from forklight.problem import ConfigError, Problem
 from forklight.state import state_path
+from forklight.terminal import say, say_json
 
 
 @click.command(short_help="Find all that is wrong with a configuration and its code.")
@@ -59,14 +60,14 @@ def _loads(config: Config, state: Path | None) -> list[Load]:
 
 def _print(functions: list[str], warnings: Sequence[Problem], loads: list[Load]) -> None:
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     width = max((len(load.function) for load in loads), default=0)
     for load in loads:
-        click.echo(f"{load.function:{width}}  {told(load)}")
+        say(f"{load.function:{width}}  {told(load)}")
     failed = [load.function for load in loads if not load.ok]
     shown = failed or functions
     what = f"{len(shown)} function{'s' * (len(shown) != 1)} ({', '.join(shown)})"
-    click.echo(f"failed to load: {what}" if failed else f"ok: {what}")
+    say(f"failed to load: {what}" if failed else f"ok: {what}")
 
 
 def told(load: Load) -> str:
@@ -87,4 +88,4 @@ def _print_json(
     ok: bool, functions: list[str], problems: Sequence[Problem], warnings: Sequence[Problem], loads: list[Load]
 ) -> None:
     found = {"ok": ok, "functions": functions, "problems": problems, "warnings": warnings, "loads": loads}
-    click.echo(msgspec.json.encode(found))
+    say_json(msgspec.json.encode(found))

@@ -22,6 +22,7 @@ from forklight.send_command import send
 from forklight.serve_command import dev, serve
 from forklight.state import StateError
 from forklight.systemd_command import systemd
+from forklight.terminal import say, show_error
 from forklight.timers_command import timers
 from forklight.top_command import top
 from forklight.why_command import why
@@ -34,12 +35,12 @@ def main() -> NoReturn:
     try:
         status = cli.main(prog_name="forklight", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show_error(error)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except (ConfigError, StateError) as error:
-        click.echo(error, err=True)
+        say(str(error), err=True)
         status = 2 if isinstance(error, ConfigError) else 1
     sys.exit(status or 0)
 
@@ -50,7 +51,7 @@ def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> Non
             found = metadata.version("forklight")
         except metadata.PackageNotFoundError:
             found = f"of the checkout {Path(__file__).parents[1]}"
-        click.echo(f"forklight {found}")
+        say(f"forklight {found}")
         ctx.exit()
 
 

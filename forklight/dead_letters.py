@@ -110,6 +110,7 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
     if "json" in (content_type or ""):
         try:
             text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+            text = text.encode(errors="backslashreplace").decode()  # a lone surrogate is no text that can be sent
         except ValueError:
             pass
         else:

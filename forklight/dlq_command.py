@@ -14,6 +14,7 @@ from forklight.client import get, post
 from forklight.dead_letter_queues import SEARCHED, Moved, Selection
 from forklight.dead_letters import DeadLetter, Shown
 from forklight.tables import print_table
+from forklight.terminal import plain, plain_lines, say, say_json
 
 _HEADINGS = ("ID", "QUEUE", "FUNCTION", "DIED", "ATTEMPTS", "REASON", "ERROR")
 _ERROR_WIDTH = 60
@@ -57,12 +58,12 @@ def list_(queue: str | None, limit: int, path: Path, state: Path | None, as_json
     with asked():
         answer = get(state_of(path, state), "/dlq", query)
     if as_json:
-        click.echo(answer)
+        say_json(answer)
         return 0
     letters = msgspec.json.decode(answer, type=list[DeadLetter])
     print_table(_HEADINGS, [_row(letter) for letter in letters])
     if not letters:
-        click.echo("no dead letters", err=True)
+        say("no dead letters", err=True)
     return 0
 
 
@@ -83,7 +84,10 @@ def show(letter: str, queue: str | None, path: Path, state: Path | None, as_json
     query = [("queue", queue)] if queue is not None else []
     with asked():
         answer = get(state_of(path, state), f"/dlq/{quote(letter)}", query)
-    click.echo(answer if as_json else "\n".join(_lines(msgspec.json.decode(answer, type=Shown))))
+    if as_json:
+        say_json(answer)
+    else:
+        say("\n".join(_lines(msgspec.json.decode(answer, type=Shown))))
     return 0
 
 
@@ -143,9 +147,12 @@ def _act(
     with asked():
         answer = post(state_of(path, state), f"/dlq/{verb}", body, "application/json", timeout_s=None)
     moved = msgspec.json.decode(answer, type=Moved)
-    click.echo(answer if as_json else f"{done}: {moved.moved}")
+    if as_json:
+        say_json(answer)
+    else:
+        say(f"{done}: {moved.moved}")
     if moved.left:
-        click.echo(f"left: {moved.left} that do not say which queue they came from", err=True)
+        say(f"left: {moved.left} that do not say which queue they came from", err=True)
     return 1 if moved.left else 0
 
 
@@ -179,12 +186,12 @@ def _lines(shown: Shown) -> list[str]:
         "content type": letter.content_type or "",
         "size": f"{letter.size_bytes} bytes",
     }
-    headers = {f"header {name}": str(value) for name, value in sorted(shown.headers.items())}
+    headers = {f"header {plain(name)}": str(value) for name, value in sorted(shown.headers.items())}
     told = {name: text for name, text in (facts | headers).items() if text}
     width = max(map(len, told))
-    margin = "\n" + " " * (width + 2)
+    margin = " " * (width + 2)
     rest = [] if shown.is_whole else ["… (this is the beginning)"]
-    return [*(f"{name:{width}}  {text.replace(chr(10), margin)}" for name, text in told.items()), "", shown.body, *rest]
+    return [*(f"{name:{width}}  {plain_lines(text, margin)}" for name, text in told.items()), "", shown.body, *rest]
 
 
 def _clock(at_s: float | None) -> str:

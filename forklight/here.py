@@ -13,6 +13,7 @@ from bus import Failed, Outcome
 from forklight.config import Config
 from forklight.invoking import cli_event
 from forklight.state import open_here
+from forklight.terminal import coloured, say_lines
 from forklight.users import User
 from forklight.versions import make_guest, make_versions
 from sandbox.errors import LoadFailed, StartFailed
@@ -72,4 +73,4 @@ def account_of(user: User | None) -> Account | None:
 
 
 def _print(line: LogLine) -> None:
-    print(line.text, file=sys.stderr, flush=True)  # noqa: T201  standard error is where a one-shot's log belongs
+    say_lines(coloured(line.text, colour=sys.stderr.isatty()), err=True)

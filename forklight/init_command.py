@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from forklight.terminal import say
+
 _FILES = {
     "forklight.toml": """\
 [functions.greet]
@@ -68,7 +70,7 @@ def init(directory: Path) -> int:
         raise click.UsageError(f"{directory} is not empty: it has {', '.join(found[:5])}; name a new directory")
     for name, text in _FILES.items():
         (directory / name).write_text(text)
-    click.echo(f"Wrote {', '.join(_FILES)}.")
+    say(f"Wrote {', '.join(_FILES)}.")
     where = "" if directory == Path() else f" {directory}"
-    click.echo(f"Now: forklight dev{where}")
+    say(f"Now: forklight dev{where}")
     return 0

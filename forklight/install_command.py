@@ -16,6 +16,7 @@ from forklight.problem import ConfigError
 from forklight.reader import Reader
 from forklight.runtimes import Environment, Finder
 from forklight.state import open_runtimes, state_path, without_server
+from forklight.terminal import say
 from forklight.users import User, unprivileged_user
 
 
@@ -47,7 +48,7 @@ def install(path: Path, state: Path | None) -> int:
     """
     wanted = _wanted(path, os.environ, state)
     if not wanted.environments:
-        click.echo('nothing to install: no [runtimes.x] has requirements = "requirements.txt"')
+        say('nothing to install: no [runtimes.x] has requirements = "requirements.txt"')
         return 0
     folder = open_runtimes(wanted.state, wanted.user)
     with installing.installing(folder, _say) as lock:
@@ -82,7 +83,7 @@ def _wanted(path: Path, environ: Mapping[str, str], state: Path | None) -> _Want
 def _install(environment: Environment, user: User | None, lock: int) -> None:
     name = environment.runtime
     if environment.is_ready:
-        click.echo(f"{name}: installed already, in {environment.path}")
+        say(f"{name}: installed already, in {environment.path}")
         return
     base = environment.base
     _say(f"{name}: making an environment of {environment.requirements} with Python {base.version} ({base.python})")
@@ -91,8 +92,8 @@ def _install(environment: Environment, user: User | None, lock: int) -> None:
         installing.make(environment, user, lock)
     except installing.InstallError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{name}: installed in {time.monotonic() - begun:.1f} s, in {environment.path}")
+    say(f"{name}: installed in {time.monotonic() - begun:.1f} s, in {environment.path}")
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)

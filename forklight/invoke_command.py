@@ -8,13 +8,14 @@ import anyio
 import click
 
 from bus import Failed, Ok, Outcome
-from forklight.asking import asked, config_option, print_bytes, state_of, state_option
+from forklight.asking import asked, config_option, state_of, state_option
 from forklight.body_option import data_option, file_option, read_body
 from forklight.client import post
 from forklight.config import load
 from forklight.hint import did_you_mean
 from forklight.invoking import outcome_as_json, outcome_from_json
 from forklight.state import state_path
+from forklight.terminal import say, say_bytes, say_json
 
 _SECTIONS = ("'http'", "'queue'", "'timer'")
 """What a handler finds missing that was written for another trigger, as KeyError says it."""
@@ -66,7 +67,7 @@ def invoke(
             answer = post(state_of(path, state), resource, body, content_type, query=query, timeout_s=None)
         outcome = outcome_from_json(answer)
     if as_json:
-        click.echo(outcome_as_json(outcome))
+        say_json(outcome_as_json(outcome))
     else:
         _print(name, outcome)
     return 0 if isinstance(outcome, Ok) else 1
@@ -80,17 +81,17 @@ def _run_here(path: Path, name: str, body: bytes, content_type: str | None, stat
         hint = did_you_mean(name, config.functions)
         raise click.UsageError(f"there is no function {name!r} in {config.path}{hint}")
     for warning in config.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     place = state_path(state, os.environ, config.path)
     return anyio.run(invoke_here, config, name, body, content_type, place, backend_options={"use_uvloop": True})
 
 
 def _print(name: str, outcome: Outcome) -> None:
     if isinstance(outcome, Failed):
-        click.echo(f"{name}: {outcome.kind}/{outcome.code}: {outcome.message}", err=True)
+        say(f"{name}: {outcome.kind}/{outcome.code}: {outcome.message}", err=True)
         if outcome.traceback:
-            click.echo(outcome.traceback.rstrip("\n"), err=True)
+            say(outcome.traceback.rstrip("\n"), err=True)
         if outcome.code == "KeyError" and outcome.message in _SECTIONS:
-            click.echo(f"hint: what is invoked is a call: its event has `call`, and no {outcome.message}", err=True)
+            say(f"hint: what is invoked is a call: its event has `call`, and no {outcome.message}", err=True)
         return
-    print_bytes(outcome.body)
+    say_bytes(outcome.body)

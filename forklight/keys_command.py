@@ -18,6 +18,7 @@ from forklight.asking import config_option, state_of, state_option
 from forklight.hint import did_you_mean
 from forklight.state import keys_path, make_state
 from forklight.tables import print_table
+from forklight.terminal import say, say_json
 from triggers.http import KeysError
 from triggers.http.keys import Key, digest, new_key, read_keys
 
@@ -58,9 +59,11 @@ def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
             raise click.ClickException(f"there is a key {name!r} already: revoke it first, or choose another name")
         created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         known[name] = Key(sha256=digest(key), created=created)
-    click.echo(msgspec.json.encode({"name": name, "key": key}) if as_json else key)
-    if not as_json:
-        click.echo("It is not shown again. Send it as  Authorization: Bearer KEY", err=True)
+    if as_json:
+        say_json(msgspec.json.encode({"name": name, "key": key}))
+    else:
+        say(key)
+        say("It is not shown again. Send it as  Authorization: Bearer KEY", err=True)
     return 0
 
 
@@ -79,11 +82,11 @@ def list_(path: Path, state: Path | None, as_json: bool) -> int:
     with _errors():
         known = read_keys(keys_path(state_of(path, state)))
     if as_json:
-        click.echo(msgspec.json.encode([{"name": name, "created": key.created} for name, key in sorted(known.items())]))
+        say_json(msgspec.json.encode([{"name": name, "created": key.created} for name, key in sorted(known.items())]))
         return 0
     print_table(("NAME", "CREATED"), [(name, key.created) for name, key in sorted(known.items())])
     if not known:
-        click.echo("there is no key: make one with forklight keys create NAME", err=True)
+        say("there is no key: make one with forklight keys create NAME", err=True)
     return 0
 
 
@@ -103,7 +106,10 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
         if name not in known:
             raise click.ClickException(f"there is no key {name!r}{did_you_mean(name, known)}")
         del known[name]
-    click.echo(msgspec.json.encode({"name": name}) if as_json else f"revoked {name}")
+    if as_json:
+        say_json(msgspec.json.encode({"name": name}))
+    else:
+        say(f"revoked {name}")
     return 0
 
 

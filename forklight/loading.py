@@ -8,6 +8,7 @@ from msgspec import Struct
 from forklight.config import Config
 from forklight.here import account_of
 from forklight.state import open_here
+from forklight.terminal import coloured, say_lines
 from forklight.versions import make_guest, make_versions
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.logs import LogLine
@@ -69,4 +70,4 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
 
 
 def _print(line: LogLine) -> None:
-    print(f"{line.function}: {line.text}", file=sys.stderr, flush=True)  # noqa: T201  as in any one-shot
+    say_lines(f"{line.function}: {coloured(line.text, colour=sys.stderr.isatty())}", err=True)

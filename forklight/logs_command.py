@@ -10,6 +10,7 @@ from forklight.asking import asked, config_option, state_of, state_option
 from forklight.client import lines
 from forklight.entry import Entry
 from forklight.formats import as_text
+from forklight.terminal import say_json, say_lines
 from sandbox.guest._forklight.wire import LEVELS
 
 
@@ -48,5 +49,8 @@ def logs(
     colour = sys.stdout.isatty()
     with asked():
         for line in lines(state_of(path, state), "/logs", **query):
-            click.echo(line.rstrip(b"\n") if as_json else as_text(msgspec.json.decode(line, type=Entry), colour=colour))
+            if as_json:
+                say_json(line.rstrip(b"\n"))
+            else:
+                say_lines(as_text(msgspec.json.decode(line, type=Entry), colour=colour))
     return 0

@@ -19,6 +19,7 @@ from forklight.rows import (
 )
 from forklight.status import Status
 from forklight.tables import Row, print_table
+from forklight.terminal import plain_lines, say, say_json
 
 _place = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 
@@ -40,21 +41,21 @@ def ps(path: Path, state: Path | None, as_json: bool) -> int:
     with asked():
         answer = get(state_of(path, state), "/status")
     if as_json:
-        click.echo(answer)
+        say_json(answer)
         return 0
     status = msgspec.json.decode(answer, type=Status)
     print_table(FUNCTION_HEADINGS, [function_row(function) for function in status.functions])
     _print_more(QUEUE_HEADINGS, queue_rows(status.queues))
     _print_more(TIMER_HEADINGS, [timer_row(timer) for timer in status.timers])
     if status.queues or status.timers:
-        click.echo()
+        say()
     for note in notes(status):
-        click.echo(note)
-    click.echo(summary(status))
+        say(plain_lines(note, "  "))
+    say(summary(status))
     return 0
 
 
 def _print_more(headings: Row, rows: list[Row]) -> None:
     if rows:
-        click.echo()
+        say()
         print_table(headings, rows)

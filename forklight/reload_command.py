@@ -8,6 +8,7 @@ import msgspec
 from forklight.asking import asked, config_option, state_of, state_option
 from forklight.change import Told, lines
 from forklight.client import post
+from forklight.terminal import say, say_json
 
 
 @click.command(short_help="Have the running server read configuration and code again.")
@@ -29,8 +30,8 @@ def reload(path: Path, state: Path | None, as_json: bool) -> int:
         answer = post(state_of(path, state), "/reload", b"", None, timeout_s=None)
     told = msgspec.json.decode(answer, type=Told)
     if as_json:
-        click.echo(answer)
+        say_json(answer)
     else:
         for line in lines(told):
-            click.echo(line, err=not told.ok)
+            say(line, err=not told.ok)
     return 0 if told.ok else 2 if told.problems else 1

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from forklight.tables import Row, tone_of
+from forklight.terminal import plain, plain_lines
 
 _PAGE_WIDTH = 200
 """Where no terminal says how wide it is."""
@@ -32,11 +33,11 @@ class Screen:
 
     def show(self, title: str, sections: Iterable[Section], notes: Sequence[str]) -> None:
         """One screen: a line, tables, and what does not fit in them."""
-        parts: list[RenderableType] = [Text(title, style="bold")]
+        parts: list[RenderableType] = [Text(plain(title), style="bold")]
         for headings, rows in sections:
             if rows:
                 parts += [Text(""), _table(headings, rows)]
-        parts += [Text(""), *map(Text, notes)] if notes else []
+        parts += [Text(""), *(Text(plain_lines(note, "  ")) for note in notes)] if notes else []
         if self._console.is_terminal:
             self._live.update(Group(*parts), refresh=True)
         else:
@@ -47,5 +48,5 @@ def _table(headings: Row, rows: Sequence[Row]) -> Table:
     columns = [Column(heading, header_style="dim", no_wrap=True) for heading in headings]
     table = Table(*columns, box=None, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(*(Text(cell, style=tone_of(cell)) for cell in row))
+        table.add_row(*(Text(plain(cell), style=tone_of(cell)) for cell in row))
     return table

@@ -8,6 +8,7 @@ import msgspec
 from forklight.asking import asked, config_option, state_of, state_option
 from forklight.body_option import data_option, file_option, read_body
 from forklight.client import post
+from forklight.terminal import say, say_json
 
 
 @click.command(short_help="Send a message to a queue.")
@@ -48,6 +49,9 @@ def send(
         answer = post(state_of(path, state), "/send", body, content_type, query=query)
     stored = msgspec.json.decode(answer)
     if not stored["consumers"]:
-        click.echo(f"warning: no function here consumes {stored['queue']!r}{stored['hint']}", err=True)
-    click.echo(answer if as_json else f"stored in {stored['queue']}: {stored['id']}")
+        say(f"warning: no function here consumes {stored['queue']!r}{stored['hint']}", err=True)
+    if as_json:
+        say_json(answer)
+    else:
+        say(f"stored in {stored['queue']}: {stored['id']}")
     return 0

@@ -23,6 +23,7 @@ from forklight.installing import remove_unused
 from forklight.queue import BusUrl
 from forklight.state import State, keys_path, open_state, state_path
 from forklight.systemd import Notifier, inherited_socket, told_address
+from forklight.terminal import log_to_stderr, say
 from triggers.http import HttpTriggerError
 from triggers.http.keys import read_keys
 from triggers.http.listen import unix_path
@@ -35,6 +36,7 @@ _path = click.argument("path", type=click.Path(path_type=Path), default=Path(), 
 _listen = click.option(
     "--listen", metavar="HOST:PORT|unix:PATH", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT."
 )
+
 _state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 
 
@@ -80,9 +82,10 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
     def read() -> Config:
         return _with_bus(_with_listen(load(path, os.environ, state), listen))
 
+    log_to_stderr()
     config = read()
     for warning in config.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     given = _given()
     options = app.Options(
         render=partial(as_text, colour=sys.stdout.isatty()) if text else as_json,
@@ -107,14 +110,14 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
 def _tell(told: Told) -> None:
     """What became of a reload, on standard error; in red what is wrong, on a terminal."""
     for line in lines(told):
-        click.echo(click.style(line, fg=None if told.ok else "red"), err=True)
+        say(line, err=True, colour=None if told.ok else "red")
 
 
 def _warn_of_no_key(config: Config, state: State) -> None:
     """Raises KeysError."""
     guarded = [told(route) for route in config.routes if route.auth is not None]
     if guarded and not read_keys(keys_path(state.path)):
-        click.echo(f"warning: there is no key yet for {guarded[0]}: forklight keys create NAME makes one", err=True)
+        say(f"warning: there is no key yet for {guarded[0]}: forklight keys create NAME makes one", err=True)
 
 
 def _given() -> socket | None:
@@ -159,18 +162,18 @@ def _with_bus(config: Config) -> Config:
 
 def _announce(config: Config, given: socket | None, port: int, admin_port: int | None) -> None:
     """Routes and a curl to paste, on standard error: standard output is the record of what functions write."""
-    click.echo(f"Forklight serves {config.path}", err=True)
+    say(f"Forklight serves {config.path}", err=True)
     served = _served(config)
     width = max((len(what) for what, _ in served), default=0)
     for what, function in served:
-        click.echo(f"  {what:{width}}  {function}", err=True)
+        say(f"  {what:{width}}  {function}", err=True)
     if config.settings.brokers or not config.settings.bus.url.is_embedded:
-        click.echo(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
+        say(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
     if admin_port is not None:
-        click.echo(f"  health and metrics on port {admin_port}", err=True)
+        say(f"  health and metrics on port {admin_port}", err=True)
     if config.routes:
         listen = config.settings.http.listen if given is None else told_address(given)
-        click.echo(f"Try: {_curl(config, _base(listen, port))}", err=True)
+        say(f"Try: {_curl(config, _base(listen, port))}", err=True)
 
 
 def _base(listen: str, port: int) -> str:

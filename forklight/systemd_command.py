@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from forklight.config import load
+from forklight.terminal import say
 from forklight.unit import Unit, service_unit, socket_unit
 from triggers.http.listen import parse_listen, unix_path
 
@@ -46,7 +47,7 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
         listen=str(config.settings.http.listen),
         drain_s=config.settings.http.drain_s,
     )
-    click.echo(socket_unit(unit) if as_socket else service_unit(unit), nl=False)
+    say((socket_unit(unit) if as_socket else service_unit(unit)).removesuffix("\n"))
     return 0
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import click
 
+from forklight.terminal import plain, say_lines
+
 Row = Sequence[str]
 
 
@@ -33,11 +35,12 @@ def print_table(headings: Row, rows: Sequence[Row]) -> None:
     """Aligned columns, if there are any rows; tones are shown on a terminal only."""
     if not rows:
         return
-    lines = [[Cell(heading, "dim") for heading in headings], *rows]
+    shown = [[Cell(plain(cell), tone_of(cell)) for cell in row] for row in rows]
+    lines = [[Cell(heading, "dim") for heading in headings], *shown]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)] + [0]
     for line in lines:
         cells = zip(line, widths, strict=True)
-        click.echo("  ".join(_styled(cell, width) for cell, width in cells).rstrip())
+        say_lines("  ".join(_styled(cell, width) for cell, width in cells).rstrip())
 
 
 def _styled(cell: str, width: int) -> str:

@@ -10,6 +10,7 @@ from forklight.client import get
 from forklight.rows import told_outcome
 from forklight.status import TimerStatus
 from forklight.tables import print_table
+from forklight.terminal import say, say_json
 
 HEADINGS = ("FUNCTION", "TIMER", "SCHEDULE", "ZONE", "LAST", "OUTCOME", "NEXT")
 
@@ -31,12 +32,12 @@ def timers(count: int, path: Path, state: Path | None, as_json: bool) -> int:
     with asked():
         answer = get(state_of(path, state), "/timers", [("next", str(count))])
     if as_json:
-        click.echo(answer)
+        say_json(answer)
         return 0
     found = msgspec.json.decode(answer, type=list[TimerStatus])
     print_table(HEADINGS, [line for timer in found for line in _lines(timer)])
     if not found:
-        click.echo("no function here has a timer", err=True)
+        say("no function here has a timer", err=True)
     return 0
 
 

@@ -9,6 +9,7 @@ from forklight.asking import asked, config_option, state_of, state_option
 from forklight.client import get
 from forklight.explaining import tell
 from forklight.explanation import Explanation
+from forklight.terminal import plain_lines, say, say_json
 
 
 @click.command(short_help="Explain where the time of one invocation went.")
@@ -32,8 +33,8 @@ def why(invocation: str | None, function: str | None, path: Path, state: Path | 
     with asked():
         answer = get(state_of(path, state), "/why", [(key, value) for key, value in wanted.items() if value])
     if as_json:
-        click.echo(answer)
+        say_json(answer)
         return 0
     for explanation in msgspec.json.decode(answer, type=list[Explanation]):
-        click.echo("\n".join(tell(explanation)))
+        say("\n".join(plain_lines(line, "    ") for line in tell(explanation)))
     return 0
