@@ -107,7 +107,7 @@ def test_a_result_that_cannot_be_encoded_is_a_failure() -> None:
     result = run(lambda _event: {"a": object()}, call())
     assert (result.failure.code, result.failure.message) == (
         "Unencodable",
-        "$.a: an object of type object cannot be encoded",
+        "$.a: an object of type object cannot be encoded: make it a dict, list, text or number",
     )
     large = run(lambda _event: "x" * 101, call(), max_result_bytes=100).failure
     assert large.code == "ResultTooLarge"
