@@ -32,8 +32,10 @@ RestartSec=1
 WatchdogSec=30
 KillMode=mixed
 TimeoutStopSec={stop_s}
-# One function over its memory is no reason to stop the others.
+# One function over its memory is no reason to stop the others; if memory ends, functions are killed before the server.
 OOMPolicy=continue
+OOMScoreAdjust=-500
+ManagedOOMPreference=avoid
 LimitNOFILE=65536
 UMask=0077
 
@@ -43,7 +45,6 @@ ProtectSystem=strict
 ProtectHome={home}
 PrivateTmp={tmp}
 PrivateDevices=yes
-ProtectProc=invisible
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
@@ -55,7 +56,8 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
-# Left open: namespaces, of which boxes are made; memory that is written and executed, as compilers of libraries do.
+# Left open: namespaces, of which boxes are made; memory that is written and executed, as compilers of libraries do;
+# /proc, as ProtectProc= hides the functions' processes, which cannot be inspected, from the server that watches them.
 
 [Install]
 WantedBy=multi-user.target

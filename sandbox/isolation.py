@@ -22,6 +22,7 @@ def current(*, as_root: bool) -> Isolation:
         "closed descriptors",
         "no new privileges",
         "no ptrace",
+        "killed before the server when memory ends",
     )
     missing = {"namespaces": "not built in this version", "seccomp and Landlock filters": "not built in this version"}
     if not as_root:

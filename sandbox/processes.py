@@ -35,8 +35,10 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
     if pid is None:
         return None
     facts = _facts(pid)
-    if has_died(pidfd) or facts is None:
+    if has_died(pidfd):
         return None  # it ended while we looked, so the facts may be another's; while it lives, its pid is its own
+    if facts is None:
+        return _hidden(pid, uid, known)
     found_parent, uids, group = facts
     if group != pid:
         raise Forged(f"{pid} is a thread of process {group}")
@@ -44,6 +46,13 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
         raise Forged(f"process {pid} has parent {found_parent} and users {sorted(uids)}, not {parent_pid} and {uid}")
     if pid in known:
         raise Forged(f"process {pid} is known already")
+    return pid
+
+
+def _hidden(pid: int, uid: int, known: Container[int]) -> int:
+    """A live process that /proc does not show (hidepid, proc(5)). An ordinary user could signal only its own anyway."""
+    if os.geteuid() != uid or pid in known:
+        raise Forged(f"process {pid} cannot be looked at: /proc is mounted with hidepid")
     return pid
 
 

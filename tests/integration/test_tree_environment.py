@@ -75,6 +75,18 @@ async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
         assert os.stat(f"/proc/{pid}/mem").st_uid == 0
 
 
+async def test_the_kernel_kills_every_process_of_the_tree_before_the_server(bench: Bench) -> None:
+    """When memory ends; an instance cannot change that for itself."""
+    own = _oom_score("self")
+    instance, _ = await bench.tree.start(bench.spec("limits", "oom_score"))
+    refused = answer(await instance.invoke(event()))
+    (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
+
+    assert {_oom_score(str(one.pid)) for one in (zygote, template, instance)} == {max(0, own) + 500}
+    assert _oom_score("self") == own
+    assert refused == "Permission denied"
+
+
 async def test_a_function_may_have_modules_of_any_name(bench: Bench) -> None:
     found = await bench.answer(bench.spec("names"))
 
@@ -132,6 +144,10 @@ async def test_a_default_timeout_of_sockets_leaves_ours_alone(bench: Bench) -> N
         await asyncio.wait_for(dead.wait(), 0.2)
 
     assert answer(await instance.invoke(event())) == 0.05
+
+
+def _oom_score(pid: str) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def _environ(pid: int) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from . import control, imports, posix, template, warmup
 
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_LEFT = 1000
 """Pids in one message, which they all must fit into."""
 
@@ -27,12 +28,12 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
     connection.set_inheritable(False)
     os.set_inheritable(lifeline, False)
     try:
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED}
         posix.become_subreaper()
         posix.wake_without_preempting()
         posix.forbid_new_privileges()
-        posix.forbid_inspection()
         _preload(connection, lifeline)
-        Zygote(connection).run()
+        Zygote(connection, before).run()
     except control.Ended:
         posix.kill_children()
     os._exit(0)
@@ -42,6 +43,7 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
     """Import what the runtime names. Only here does the zygote need a lifeline: later it must survive to sweep."""
     posix.arm_lifeline(lifeline)
     message, _ = control.receive(connection)
+    posix.forbid_inspection()  # not earlier: what the dispatcher writes into our /proc comes before its first message
     for name in message["preload"]:
         try:
             __import__(name)
@@ -74,8 +76,10 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
 class Zygote:
     """Forks templates, reaps children, sweeps orphans."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, handlers: "dict[signal.Signals, Any]") -> None:
+        """`handlers`: what templates do at the signals that are ignored here."""
         self._connection = connection
+        self._handlers = handlers
         self._templates: dict[int, int] = {}
         """pid → the number the dispatcher gave it"""
         self._wake, wake_end = socket.socketpair()
@@ -136,6 +140,8 @@ class Zygote:
         """In a new template: forget the zygote's own descriptors, whose numbers are about to be used again."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         for end in (self._connection, self._wake, self._wake_end):
             end.detach()
 

@@ -34,3 +34,12 @@ def own_code(event):
 
 def default_timeout(event):
     return socket.getdefaulttimeout()
+
+
+def oom_score(event):
+    """What keeps an instance from being killed later than the server."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("0")
+    except OSError as error:
+        return error.strerror

@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,24 @@ print(child.pid, flush=True)
 input()
 child.communicate()
 """
+
+
+HIDDEN = """
+import ctypes
+pid = os.fork()
+if pid == 0:
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.waitpid(pid, os.WUNTRACED)
+assert not os.path.exists(f"/proc/{pid}")
+for uid in (os.getuid(), os.getuid() + 1):
+    try:
+        print(verify(os.pidfd_open(pid), parent_pid=os.getpid(), uid=uid, known=()) == pid)
+    except Forged as error:
+        print(error)
+os.kill(pid, signal.SIGKILL)
+"""
+"""Behind the module itself: a child that cannot be inspected, where /proc hides what one may not inspect."""
 
 
 @contextlib.contextmanager
@@ -121,3 +141,22 @@ def test_memory_is_known_of_the_living_only() -> None:
         process.kill()
         process.wait()
         assert processes.memory_kb(process.pid) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc")
+def test_a_live_process_that_proc_hides_is_not_taken_for_a_dead_one() -> None:
+    """hidepid (proc(5)), as by systemd's ProtectProc=: an ordinary user believes its child, root nothing unseen."""
+    mounted = 'mount -t proc -o hidepid=invisible proc /proc && exec "$@"'
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+    program = Path(processes.__file__).read_text() + HIDDEN
+    python = [sys.executable, "-I", "-c", program]
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation=private", "sh", "-c", mounted, "sh", *nobody, *python],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    believed, refused = done.stdout.splitlines()
+    assert believed == "True"
+    assert "mounted with hidepid" in refused
