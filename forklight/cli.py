@@ -26,12 +26,14 @@ from forklight.terminal import say, show_error
 from forklight.timers_command import timers
 from forklight.top_command import top
 from forklight.why_command import why
+from sandbox.launch import forbid_inspection
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    forbid_inspection()  # before anything is started, or a secret read
     try:
         status = cli.main(prog_name="forklight", standalone_mode=False)
     except click.ClickException as error:

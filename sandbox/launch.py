@@ -6,6 +6,7 @@ neither the dispatcher's variables nor any secret is in it.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import resource
@@ -24,6 +25,7 @@ LOG_BYTES = 1024 * 1024
 """Kept of what a zygote or template writes outside any invocation, between two calls."""
 SPARE_DESCRIPTORS = 64
 """What must be left before something is started: it takes a dozen, and each other under way one more."""
+_PR_SET_DUMPABLE = 4
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 KILLED_EARLIER = 500
 """Added to the server's own oom_score_adj for all that is below it: half of the memory there is (proc(5))."""
@@ -44,6 +46,15 @@ def own_account() -> Account:
     if os.getuid() == 0:
         raise ValueError("functions never run as root: name an unprivileged account")
     return Account(os.getuid(), os.getgid(), switch=False)
+
+
+def forbid_inspection() -> None:
+    """Of this process nobody but root can read the memory, environment and descriptors, or trace it: prctl(2), dumpable.
+
+    For a server whose functions are processes of the same user. It leaves no core dump either, and lasts until an exec.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 def seal_descriptors() -> None:
