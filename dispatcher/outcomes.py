@@ -25,11 +25,11 @@ def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:
     return Failed(kind="throttled", code="QueueFull", message=message, retry_after_s=RETRY_AFTER_S)
 
 
-def wait_expired(name: str, pool: PoolSettings) -> Failed:
-    """It waited for an instance as long as it may."""
+def wait_expired(name: str, pool: PoolSettings, problem: str = "") -> Failed:
+    """It waited for an instance as long as it may. `problem`: why none could be started, if that is why."""
     waited = f"no instance of {name!r} came free within {pool.max_wait_s:g} s (max_wait)"
     bounds = f"it may have {pool.max_instances} (max_instances), and {pool.max_waiting} events may wait (max_waiting)"
-    message = f"{waited}; {bounds}"
+    message = f"{waited}: {problem}" if problem else f"{waited}; {bounds}"
     return Failed(kind="throttled", code="WaitExpired", message=message, retry_after_s=RETRY_AFTER_S)
 
 

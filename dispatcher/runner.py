@@ -54,6 +54,8 @@ class Runner:
         self.reasons = Reasons()
         self._cause = ""
         """Why the latest start had to have a template or a zygote made."""
+        self._failed_start: Exception | None = None
+        """The latest that failed; another one is another object."""
         self._has_rested = False
         self._born_ns: dict[Instance, int] = {}
         self._error = LoadFailed("InitFailed", "it was never loaded")
@@ -103,7 +105,7 @@ class Runner:
 
     async def _wait(self, event: Event, accepted_ns: int, again: bool) -> _Given | Failed:
         ticket: _Ticket = self._loop.create_future()
-        found = self._pool.statistics()
+        found, failed = self._pool.statistics(), self._failed_start
         size_bytes = held_bytes(event)
         actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), size_bytes=size_bytes, again=again)
         begun = len(actions) if actions and isinstance(actions[0], Start) else 0
@@ -123,6 +125,8 @@ class Runner:
             raise
         if begun or isinstance(given, Failed) or time.monotonic_ns() - accepted_ns > WORTH_NOTING_NS:
             self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
+            if self._failed_start is not failed:
+                self.reasons.add_cause(event.id, event.attempt, f"a start before that failed: {self._failed_start}")
         return given
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
@@ -170,7 +174,7 @@ class Runner:
         name, pool = self.function.spec.name, self.function.pool
         if code == "QueueFull":
             return outcomes.queue_full(name, pool, self._pool.statistics().waiting)
-        return outcomes.wait_expired(name, pool)
+        return outcomes.wait_expired(name, pool, self._tree.problem_of(self.function.spec))
 
     def renew(self, function: Function, fresh: list[Instance]) -> None:
         """Run this version from here on, also what waits. `fresh`: its first instances; the old ones finish and go."""
@@ -208,10 +212,10 @@ class Runner:
         except LoadFailed as error:
             if function is self.function:
                 self._error = error
-                self._start_failed(error.retry_at_ns or 0, hopeless=True)
-        except StartFailed:
+                self._start_failed(error, error.retry_at_ns or 0, hopeless=True)
+        except StartFailed as error:
             if function is self.function:
-                self._start_failed(0, hopeless=False)
+                self._start_failed(error, 0, hopeless=False)
         else:
             if function is not self.function:  # renewed meanwhile: the pool expects this one no more
                 instance.leave()
@@ -234,7 +238,8 @@ class Runner:
         instance.on_dead = self._died
         self._born_ns[instance] = now_ns
 
-    def _start_failed(self, retry_ns: int, *, hopeless: bool) -> None:
+    def _start_failed(self, error: Exception, retry_ns: int, *, hopeless: bool) -> None:
+        self._failed_start = error
         now_ns = time.monotonic_ns()
         retry_ns = max(retry_ns, now_ns + RETRY_START_NS)
         self._carry_out(self._pool.start_failed(now_ns, retry_ns, hopeless=hopeless))

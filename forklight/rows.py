@@ -85,10 +85,12 @@ def notes(status: Status) -> list[str]:
 
 
 def _function_notes(function: FunctionStatus) -> list[str]:
-    """Why it cannot load, who keeps threads, the last failure."""
+    """Why it cannot load or start, who keeps threads, the last failure."""
     told = []
     if function.template not in ("ready", "none"):
         told.append(function.template)
+    elif function.problem:
+        told.append(f"no instance could be started: {function.problem}")
     if function.threads:
         told.append(f"instances are loaded one by one, not forked: threads of {function.threads} live after the import")
     if function.last_failure:

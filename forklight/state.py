@@ -9,8 +9,8 @@
     <state>/tmp/                    private folders of instances, emptied at start
     <state>/here/<pid>/             throw-away states of one-shot trees, each with its lock beside it
 
-As root, the group is that of the unprivileged user: it passes and reads all but the key, writes in `tmp`, and others
-are kept out. Values of secrets never lie here.
+As root, the group is that of the unprivileged user: it passes and reads all but the key, passes through `tmp` to the
+folders that it is given there, and others are kept out. Values of secrets never lie here.
 """
 
 import errno
@@ -170,7 +170,7 @@ def _prepare(path: Path, user: User | None) -> State:
     remove_tree(state.tmp)
     _make(state.versions, 0o750, user)
     _make(state.guest, 0o750, user)
-    _make(state.tmp, 0o1770, user)
+    _make(state.tmp, 0o710, user)
     key = path / "key"
     if not key.exists():
         new = path / "key.new"

@@ -24,6 +24,8 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     triggers: tuple[str, ...]
     template: str
     """`ready`, `none`, or why it cannot load"""
+    problem: str = ""
+    """why its latest start failed; empty if it went well"""
     threads: str | None
     """who keeps threads alive after the import, so that instances are loaded one by one instead of forked"""
     instances: Statistics
@@ -103,6 +105,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         version=spec.version,
         triggers=triggers,
         template=_told(template),
+        problem=tree.problem_of(spec),
         threads=live.loaded.thread_owner if live is not None and live.must_become else None,
         instances=runner.statistics(),
         starts=dict(record.starts),

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from socket import SocketKind
@@ -16,7 +17,7 @@ from sandbox import processes
 from sandbox.channels import Channels
 from sandbox.errors import StartFailed
 from sandbox.launch import Account
-from sandbox.logs import LogSink, LogTurns
+from sandbox.logs import LogLine, LogSink, LogTurns
 from sandbox.sweep import Sweep
 
 
@@ -44,6 +45,7 @@ class Commons:
         self.pids: set[int] = set()
         """Every live process of ours below the dispatcher: no pidfd of a guest may claim one of them again."""
         self._folders = folders
+        self._has_made_folders = False
         self._numbers = itertools.count(1)
 
     def number(self) -> int:
@@ -56,12 +58,16 @@ class Commons:
             if len(fds) != 1:
                 raise processes.Forged(f"{len(fds)} descriptors instead of one pidfd")
             pid = processes.verify(fds[0], parent_pid=parent_pid, uid=self.account.uid, known=self.pids)
-        except processes.Forged:
+        except BaseException:  # also if we have no descriptor left to look with
             close_all(fds)
             raise
         if pid is not None:
             self.pids.add(pid)
         return pid, fds[0]
+
+    def tell(self, function: str, text: str) -> None:
+        """Say in the log of a function what befell it outside any call."""
+        self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", "error"))
 
     def equip(self, kind: SocketKind, name: str) -> tuple[Channels, Path]:
         """The channels and the private folder of a new process. Raises StartFailed if there is no room for them."""
@@ -73,15 +79,28 @@ class Commons:
             return channels, self.make_folder(name)
         except OSError as error:
             channels.discard()
-            raise StartFailed(f"no private folder for a new process: {error.strerror}") from None
+            raise StartFailed(f"no private folder in {self._folders}: {error.strerror}") from None
 
     def make_folder(self, name: str) -> Path:
-        """A private folder for one process; it belongs to `account` and nobody else can look inside."""
-        folder = self._folders / name
-        folder.mkdir(mode=0o700)
+        """A private folder for one process; it belongs to `account` and nobody else can look inside.
+
+        Nobody can take its name ahead: it is made up here. The folder that they lie in is made again if a function has
+        removed it: an ordinary user's can.
+        """
+        try:
+            folder = self._new_folder(name)
+        except FileNotFoundError:
+            if not self._has_made_folders:
+                raise
+            self._folders.mkdir(mode=0o700)
+            folder = self._new_folder(name)
+        self._has_made_folders = True
         if self.account.switch:
             os.chown(folder, self.account.uid, self.account.gid)
         return folder
+
+    def _new_folder(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folders))
 
     def remove_folder(self, folder: Path) -> None:
         """Remove a dead process's folder; at once if it is empty, else in a thread."""

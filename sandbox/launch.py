@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -49,7 +50,7 @@ def own_account() -> Account:
 
 
 def forbid_inspection() -> None:
-    """Of this process nobody but root can read the memory, environment and descriptors, or trace it: prctl(2), dumpable.
+    """Of this process nobody but root can read the memory and environment, or trace it: PR_SET_DUMPABLE of prctl(2).
 
     For a server whose functions are processes of the same user. It leaves no core dump either, and lasts until an exec.
     """
@@ -95,31 +96,37 @@ def spawn(
     The lifeline is armed from here, as an interpreter that has not read its first line yet can do nothing itself.
     Raises OSError.
     """
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control.fileno(), log, lifeline)]
-    actions = [
-        *([] if shares_input else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]),
-        (os.POSIX_SPAWN_DUP2, high[1], 1),
-        (os.POSIX_SPAWN_DUP2, high[1], 2),
-        (os.POSIX_SPAWN_DUP2, high[0], GUEST_CONTROL_FD),
-        (os.POSIX_SPAWN_DUP2, high[2], GUEST_LIFELINE_FD),
-    ]
     argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
-    try:
+    with _high((control.fileno(), log, lifeline)) as (high_control, high_log, high_lifeline):
         pid = os.posix_spawn(
             argv[0],
             argv,
             {"PATH": _PATH, "LANG": "C.UTF-8", **ONE_THREAD, **runtime.env},
-            file_actions=actions,
+            file_actions=[
+                *([] if shares_input else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]),
+                (os.POSIX_SPAWN_DUP2, high_log, 1),
+                (os.POSIX_SPAWN_DUP2, high_log, 2),
+                (os.POSIX_SPAWN_DUP2, high_control, GUEST_CONTROL_FD),
+                (os.POSIX_SPAWN_DUP2, high_lifeline, GUEST_LIFELINE_FD),
+            ],
             setpgroup=0,
             setsigmask=(),
             setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
         )
-    finally:
-        for fd in high:
-            os.close(fd)
     _arm(lifeline, pid)
     _offer_to_the_kernel(pid)
     return pid
+
+
+@contextlib.contextmanager
+def _high(fds: Sequence[int]) -> Iterator[list[int]]:
+    """Copies whose numbers are none of those that the child has them under."""
+    with contextlib.ExitStack() as copies:
+        high = []
+        for fd in fds:
+            high.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100))
+            copies.callback(os.close, high[-1])
+        yield high
 
 
 def _arm(lifeline: int, group: int) -> None:

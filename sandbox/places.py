@@ -68,6 +68,8 @@ class Branch(Place):
     """Who keeps threads alive after the import, so that the template becomes its one instance."""
     keeper: anyio.CancelScope | None = None
     dropped = False
+    problem = ""
+    """Why the latest start failed; empty once one has gone well."""
 
     def __init__(self, spec: FunctionSpec) -> None:
         super().__init__()

@@ -9,8 +9,9 @@ it dies; what no version needs any more ends. When the tree ends, everything bel
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.abc
@@ -30,6 +31,10 @@ from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
+
+__all__ = ["Tree", "open_tree", "template_key"]
+
+T = TypeVar("T")
 
 CLOSE_LIMIT_S = 10.0
 """How long the end of everything may take politely; then the zygotes kill what is left."""
@@ -65,25 +70,13 @@ class Tree:
         the machine has no room.
         """
         branch = self._branch(spec)
-        try:
-            return await self._start(branch)
-        except Ended:  # the template or its zygote died under our hands: once more with new ones
-            pass
-        try:
-            return await self._start(branch)
-        except Ended as error:
-            raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
+        with self._telling(branch):
+            return await _again(branch, self._start)
 
     async def load(self, spec: FunctionSpec) -> Template:
         """This version's live template, made now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
-        try:
-            await self._fill(branch)
-        except Ended:  # as in `start`
-            try:
-                await self._fill(branch)
-            except Ended as error:
-                raise LoadFailed("CrashLoop", f"the template of {spec.name!r} keeps ending: {error}") from None
+        await _again(branch, self._fill)
         if branch.template is None:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} ended as soon as it was loaded")
         return branch.template
@@ -121,6 +114,11 @@ class Tree:
         backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
         unborn = branch.births.backoff.remaining_s(time.monotonic_ns()) > 0
         return branch.births.error if unborn else branch.template or (branch.error if backing_off else None)
+
+    def problem_of(self, spec: FunctionSpec) -> str:
+        """Why the latest start of this version failed; empty if it went well."""
+        branch = self._branches.get(template_key(spec))
+        return "" if branch is None else branch.problem
 
     def cause_of(self, spec: FunctionSpec, kind: StartKind) -> str:
         """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
@@ -166,14 +164,27 @@ class Tree:
             branch = self._branches[template_key(spec)] = Branch(spec)
         return branch
 
+    @contextlib.contextmanager
+    def _telling(self, branch: Branch) -> Iterator[None]:
+        """Say in the function's log why a start fails, once for each reason; `problem_of` says it too."""
+        try:
+            yield
+        except (LoadFailed, StartFailed) as error:
+            if branch.problem != str(error):
+                self._commons.tell(branch.spec.name, f"it cannot be started: {error}")
+            branch.problem = str(error)
+            raise
+        branch.problem = ""
+
     async def _keep(self, branch: Branch, scope: anyio.CancelScope) -> None:
         backoff = Backoff()
         with scope:
             while True:
                 try:
                     async with self._background:
-                        await self._fill(branch)
-                except (LoadFailed, StartFailed, Ended):
+                        with self._telling(branch):
+                            await _again(branch, self._fill)
+                except (LoadFailed, StartFailed):
                     backoff = backoff.failed(time.monotonic_ns())
                     await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
                 else:
@@ -296,6 +307,20 @@ class Tree:
         for template in tuple(self._templates):
             if template.zygote is zygote:
                 template.retire()
+
+
+async def _again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
+    """What `make` gives; once more if a template or zygote died under its hands. Raises LoadFailed and StartFailed."""
+    name = branch.spec.name
+    try:
+        try:
+            return await make(branch)
+        except Ended:
+            return await make(branch)
+    except Ended as error:
+        raise LoadFailed("CrashLoop", f"the template of {name!r} keeps ending: {error}") from None
+    except OSError as error:  # any system call on the way: descriptors or memory of the machine have ended
+        raise StartFailed(f"no process of {name!r} could be started: {error.strerror}") from error
 
 
 async def _all_gone(templates: tuple[Template, ...]) -> None:

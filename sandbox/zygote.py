@@ -1,7 +1,10 @@
 """The dispatcher's half of a zygote: start it, have templates forked and orphans swept, notice its end."""
 
 import asyncio
+import contextlib
+import errno
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +26,8 @@ REQUEST_LIMIT_S = 5.0
 SWEEP_LIMIT_S = 3.0
 """What the kernel has not ended by then, is not waited for."""
 
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""What the machine or its administrator may give later."""
 MOST_EXIT_CODES = 1000
 """Kept of processes that may have been nobody's: daemons that outlived their instance report here too."""
 
@@ -43,32 +48,48 @@ class Zygote:
         """pid → exit code, or minus signal, of what it reaped; whoever needs one takes it out."""
         self._commons = commons
         self._stopping = False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        log, log_end = os.pipe2(os.O_CLOEXEC)
-        lifeline_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(log, False)
         try:
-            self.pid = launch.spawn(
-                runtime,
-                commons.guest,
-                commons.account,
-                theirs,
-                log=log_end,
-                lifeline=lifeline_end,
-                shares_input=commons.shares_input,
-            )
+            ours, log = self._spawn()
         except OSError as error:
-            ours.close()
-            close_all((log, self._lifeline))
-            raise LoadFailed("InitFailed", f"cannot start {runtime.python}: {error.strerror}") from None
-        finally:
-            theirs.close()
-            close_all((log_end, lifeline_end))
-        self.pidfd = os.pidfd_open(self.pid)
+            message = f"cannot start {runtime.python}: {error.strerror}"
+            if error.errno in _NO_ROOM:
+                raise StartFailed(message) from None
+            raise LoadFailed("InitFailed", message) from None
         commons.pids.add(self.pid)
         self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.log_turns)
         self._control = Control(ours, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self.pidfd, self._died)
+
+    def _spawn(self) -> tuple[socket.socket, int]:
+        """Start the process; our ends of its control socket and log. Raises OSError, and leaves nothing open then."""
+        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.callback(ours.close)
+            given.callback(theirs.close)
+            log, log_end = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, log)
+            given.callback(os.close, log_end)
+            lifeline_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, self._lifeline)
+            given.callback(os.close, lifeline_end)
+            os.set_blocking(log, False)
+            self.pid = launch.spawn(
+                self.runtime,
+                self._commons.guest,
+                self._commons.account,
+                theirs,
+                log=log_end,
+                lifeline=lifeline_end,
+                shares_input=self._commons.shares_input,
+            )
+            try:
+                self.pidfd = os.pidfd_open(self.pid)
+            except OSError:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise
+            kept.pop_all()
+        return ours, log
 
     async def preload(self, limit_s: float) -> None:
         """Wait until its libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
@@ -80,8 +101,6 @@ class Zygote:
         except BaseException:
             self._control.close("nobody waits for it any more")
             raise
-        finally:
-            os.close(self._lifeline)
         close_all(fds)
         wrong = _complaint(hello, self.runtime)
         if wrong is not None:
@@ -153,7 +172,7 @@ class Zygote:
         self._commons.pids.discard(self.pid)
         self._control.close("the zygote died")
         self._log.close()
-        os.close(self.pidfd)
+        close_all((self.pidfd, self._lifeline))
         os.waitpid(self.pid, 0)
         self.gone.set()
         self.on_gone(self)

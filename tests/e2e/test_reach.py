@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.e2e.application import application, function
+from tests.e2e.application import application
 from tests.e2e.served import serving
 
 pytestmark = pytest.mark.ordinary_user

@@ -66,10 +66,13 @@ def arm_lifeline(pipe: int) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def disarm_lifeline(pipe: int) -> None:
-    """Forget the lifeline; the process then lives by the end of file on its control socket."""
-    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
-    os.close(pipe)
+def soften_lifeline(pipe: int) -> None:
+    """Have the kernel no longer kill but continue this process when the dispatcher is gone, in case it is stopped.
+
+    It then lives by the end of file on its control socket.
+    """
+    fcntl.fcntl(pipe, _F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, _F_SETSIG, int(signal.SIGCONT))
 
 
 def _has_hung_up(pipe: int) -> bool:

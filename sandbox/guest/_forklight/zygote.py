@@ -40,7 +40,7 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
 
 
 def _preload(connection: socket.socket, lifeline: int) -> None:
-    """Import what the runtime names. Only here does the zygote need a lifeline: later it must survive to sweep."""
+    """Import what the runtime names. Only here does the lifeline kill the zygote: later it must survive to sweep."""
     posix.arm_lifeline(lifeline)
     message, _ = control.receive(connection)
     posix.forbid_inspection()  # not earlier: what the dispatcher writes into our /proc comes before its first message
@@ -60,7 +60,7 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    posix.disarm_lifeline(lifeline)
+    posix.soften_lifeline(lifeline)
     hello = {
         "t": "hello",
         "n": 0,

@@ -40,10 +40,12 @@ def test_modes_keep_others_out_and_let_the_user_in(open_path: Path) -> None:
             assert (state.path / "key").stat().st_mode & 0o777 == 0o600
             for folder in (state.path, state.versions, state.guest):
                 assert folder.stat().st_mode & 0o777 == (0o750 if user else 0o700)
-            assert state.tmp.stat().st_mode & 0o7777 == (0o1770 if user else 0o700)
-            script = 'cat "$0/versions/code" && mkdir "$0/tmp/mine"'
+            assert state.tmp.stat().st_mode & 0o7777 == (0o710 if user else 0o700)
+            script = 'cat "$0/versions/code" && cd "$0/tmp"'
             subprocess.run([*as_user(user), "sh", "-c", script, state.path], check=True, timeout=30)
             if user:
+                taken = subprocess.run([*as_user(user), "mkdir", state.tmp / "f-1"], capture_output=True, check=False)
+                assert b"Permission denied" in taken.stderr
                 shown = subprocess.run([*as_user(user), "cat", state.path / "key"], capture_output=True, check=False)
                 assert b"Permission denied" in shown.stderr
     finally:

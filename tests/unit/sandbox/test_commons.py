@@ -75,6 +75,21 @@ async def test_a_folder_is_private(tmp_path: Path) -> None:
         assert (folder.stat().st_uid, folder.stat().st_gid) == (OWN.uid, OWN.gid)
 
 
+async def test_no_name_of_a_folder_can_be_taken_ahead(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        names = {commons.make_folder("shop-1").name for _ in range(10)}
+    assert len(names) == 10
+    assert all(name.startswith("shop-1-") for name in names)
+
+
+async def test_the_folder_of_all_is_made_again(tmp_path: Path) -> None:
+    async with open_commons(tmp_path / "all") as commons:
+        (tmp_path / "all").mkdir()
+        commons.make_folder("shop-1").rmdir()
+        (tmp_path / "all").rmdir()
+        assert commons.make_folder("shop-2").is_dir()
+
+
 async def test_an_empty_folder_goes_at_once_and_a_full_one_soon(tmp_path: Path) -> None:
     async with open_commons(tmp_path) as commons:
         empty, full = commons.make_folder("empty"), commons.make_folder("full")

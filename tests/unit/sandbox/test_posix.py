@@ -191,16 +191,44 @@ def test_a_writer_that_is_gone_before_kills_at_once() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
-def test_a_disarmed_lifeline_is_forgotten() -> None:
+def test_a_softened_lifeline_does_not_kill() -> None:
     script = """
 os.setsid()
 lifeline, writer = os.pipe()
 posix.arm_lifeline(lifeline)
-posix.disarm_lifeline(lifeline)
+posix.soften_lifeline(lifeline)
 os.close(writer)
 print("lives")
 """
     assert prints(script) == "lives\n"
+
+
+@pytest.mark.parametrize("settled", [True, False], ids=["stopped", "about to stop"])
+def test_a_softened_lifeline_continues_what_is_stopped(settled: bool) -> None:
+    """In a session of its own, where the kernel itself continues nobody whose parent has gone."""
+    lifeline, writer = os.pipe2(os.O_CLOEXEC)
+    script = f"""
+os.setsid()
+posix.arm_lifeline({lifeline})
+posix.soften_lifeline({lifeline})
+print("armed", flush=True)
+print(input())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-B", "-c", PRELUDE + script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(lifeline,),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"armed\n"
+        process.send_signal(signal.SIGSTOP)
+        if settled:
+            os.waitpid(process.pid, os.WUNTRACED)
+        os.close(writer)
+        told, _ = process.communicate(b"lives\n", LIMIT_S)
+    os.close(lifeline)
+    assert told == b"lives\n"
 
 
 def test_memory_grows_by_what_is_allocated() -> None:
