@@ -86,10 +86,10 @@ class Bus:
         """
         try:
             outcome = await self.target.call(event)
+            if isinstance(outcome, Ok) and outcome.outputs:
+                return await self._store_outputs(outcome, event)
         except Exception as error:
             return _broken(event, error)
-        if isinstance(outcome, Ok) and outcome.outputs:
-            return await self._store_outputs(outcome, event)
         return outcome
 
     async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:

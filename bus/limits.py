@@ -1,4 +1,4 @@
-"""What every store refuses: names too long for AMQP, so that a message can move from any store to any other. Pure."""
+"""What every store refuses: names that AMQP cannot hold, so that a message can go to any store. Pure."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,12 @@ MAX_NAME_BYTES = 255
 
 
 def check(outgoing: Outgoing) -> None:
-    """Raises RefusedError, saying what of the message is too long."""
+    """Raises RefusedError, saying which of the message's names cannot be."""
     for what, name in _names(outgoing):
-        length_bytes = len(name.encode(errors="replace"))
+        try:
+            length_bytes = len(name.encode())
+        except UnicodeEncodeError:
+            raise RefusedError(f"a message to {outgoing.queue!r:.100}: {what} is no UTF-8") from None
         if length_bytes > MAX_NAME_BYTES:
             raise RefusedError(
                 f"a message to {outgoing.queue!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"

@@ -15,6 +15,8 @@ from bus.outcome import Output
 
 CE = "ce-"
 OURS = "forklight-"
+RESERVED = "forklight."
+"""What the names of our queues begin with."""
 TRACEPARENT = "traceparent"
 HOPS = OURS + "hops"
 CALLER = OURS + "caller"

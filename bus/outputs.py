@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from bus.event import Event
 from bus.limits import MAX_NAME_BYTES
-from bus.message import Outgoing, inbox, output_message
+from bus.message import RESERVED, Outgoing, inbox, output_message
 from bus.outcome import Failed, FailureKind, Ok, Output
 from bus.retry import LONGEST_DELAY_S
 
@@ -53,6 +53,9 @@ def _outgoing(
     queue, broker = split_queue(output.name, brokers)
     if not queue:
         raise UnroutableError(f"send to {output.name!r}: the queue has no name")
+    if queue.startswith(RESERVED):
+        hint = f"names that begin with {RESERVED} are ours; to run a function here use context.spawn"
+        raise UnroutableError(f"send to {output.name!r:.100}: {hint}")
     _check_name(output, "the queue's name", queue)
     return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)
 
@@ -69,7 +72,7 @@ def _check_size(output: Output) -> None:
     headers_bytes = 0
     for name, value in output.headers.items():
         _check_name(output, "a header's name", name)
-        headers_bytes += len(name.encode()) + len(value.encode())
+        headers_bytes += len(name.encode()) + len(value.encode(errors="replace"))
     if headers_bytes > MAX_HEADERS_BYTES:
         raise UnroutableError(
             f"{output.kind} to {output.name!r:.100}: headers of {headers_bytes} bytes: {MAX_HEADERS_BYTES} is the most"
@@ -77,7 +80,10 @@ def _check_size(output: Output) -> None:
 
 
 def _check_name(output: Output, what: str, name: str) -> None:
-    length_bytes = len(name.encode())
+    try:
+        length_bytes = len(name.encode())
+    except UnicodeEncodeError:
+        raise UnroutableError(f"{output.kind} to {output.name!r:.100}: {what} is no UTF-8") from None
     if length_bytes > MAX_NAME_BYTES:
         raise UnroutableError(
             f"{output.kind} to {output.name!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"

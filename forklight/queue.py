@@ -16,6 +16,7 @@ from triggers.queue.settings import MAX_BATCH_BYTES, QueueTrigger
 
 EMBEDDED = "sqlite:"
 _RESERVED = "forklight."
+MAX_BATCH = 65_535
 CONSUMER_TIMEOUT_S = 1800.0
 """RabbitMQ closes the channel of a consumer that holds a message for longer (its consumer_timeout)."""
 
@@ -115,6 +116,8 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"the queue {name!r} cannot be: names have up to 200 bytes, and {_RESERVED} is ours")
         if self.queue == self.dead_letter:
             raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
+        if self.batch is not None and self.batch > MAX_BATCH:
+            raise ValueError(f"batch = {self.batch}: {MAX_BATCH} is the most, as many as RabbitMQ hands out at a time")
         for key, is_set in (
             ("batch_window", self.batch_window_s > 0),
             ("max_batch", self.max_batch_bytes != MAX_BATCH_BYTES),

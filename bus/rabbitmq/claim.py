@@ -15,6 +15,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from msgspec import Struct
 from pamqp.common import Arguments
 
+from bus.keeping import keep_doing
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.rabbitmq.names import Names, bounded
 from bus.rabbitmq.topology import Topology
@@ -57,14 +58,16 @@ class Claim:
 
     async def keep(self) -> None:
         """Hold it through lost connections, until cancelled."""
-        while True:
-            await self._until_lost()
-            await self._link.wait_up()
-            try:
-                await self.take()
-            except StoreError as error:
-                log.warning("%s", error)
-                await anyio.sleep(_AGAIN_S)
+        await keep_doing(f"holding the application's name {self._names.application!r}", self._take_again)
+
+    async def _take_again(self) -> None:
+        await self._until_lost()
+        await self._link.wait_up()
+        try:
+            await self.take()
+        except StoreError as error:
+            log.warning("%s", error)
+            await anyio.sleep(_AGAIN_S)
 
     async def _until_lost(self) -> None:
         if self._channel is not None and self._link.has(self._channel):

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 
+from bus.keeping import keep_doing
 from bus.message import Delivery
 from bus.rabbitmq.link import Link
 from bus.rabbitmq.session import Queues, Session
@@ -105,16 +106,19 @@ class RabbitConsumer:
         """Consume until cancelled."""
         self._topology.on_made.add(self._note_made)
         try:
-            while True:
-                await self._link.wait_up()
-                try:
-                    await self._wait_needed()
-                    async with self._open_session() as session:
-                        await self._stay(session)
-                except StoreError as error:
-                    await self._rest(error)
+            await keep_doing(f"the consumer of function {self.source.function}", self._consume)
         finally:
             self._topology.on_made.discard(self._note_made)
+
+    async def _consume(self) -> None:
+        """Through one channel, until it is closed."""
+        await self._link.wait_up()
+        try:
+            await self._wait_needed()
+            async with self._open_session() as session:
+                await self._stay(session)
+        except StoreError as error:
+            await self._rest(error)
 
     def _note_made(self, queue: str) -> None:
         if self._absent.pop(queue, None) is not None:

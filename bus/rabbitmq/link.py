@@ -16,8 +16,9 @@ import aio_pika
 import aiormq
 import anyio
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
+from bus.keeping import keep_doing
 from bus.rabbitmq.address import Address, refusal
 from bus.store import RefusedError, StoreError
 
@@ -37,8 +38,8 @@ _CLOSE_LIMIT_S = 3.0
 _FRAME_BYTES = 131072
 """RabbitMQ's default."""
 
-_REFUSALS = (ChannelAccessRefused, ChannelPreconditionFailed)
-"""AMQP's 403 and 406: the same question would get the same answer."""
+_REFUSALS = (ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed)
+"""AMQP's 403, 405 and 406: the same question would get the same answer."""
 ERRORS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 Channel = aiormq.abc.AbstractChannel
@@ -63,6 +64,11 @@ def store_errors(what: str) -> Iterator[None]:
     except ERRORS as error:
         kind = RefusedError if isinstance(error, _REFUSALS) else StoreError
         raise kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    except StoreError:
+        raise
+    except Exception as error:
+        log.exception("%s: an error that nobody expected; please report this", what)
+        raise StoreError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 class UnopenedError(StoreError):
@@ -132,15 +138,16 @@ class Link:
     async def run(self) -> None:
         """Keep it connected until cancelled, then close it."""
         try:
-            while True:
-                await self._until_lost()
-                await self._reconnect()
+            await keep_doing(f"the connection to {self.place}", self._keep_up)
         finally:
             await self.close()
 
-    async def _until_lost(self) -> None:
-        connection = self._connection
-        assert connection is not None
+    async def _keep_up(self) -> None:
+        if self._connection is not None:
+            await self._until_lost(self._connection)
+        await self._reconnect()
+
+    async def _until_lost(self, connection: aio_pika.abc.AbstractConnection) -> None:
         assert connection.transport is not None
         connection.transport.connection.closing.add_done_callback(lambda _: self._note_end(connection))
         while not self._down.is_set():
@@ -192,7 +199,7 @@ class Link:
         for user in self._users:
             user.cancel()
         if connection is not None:
-            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
+            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(Exception):
                 await connection.close()
 
     async def wait_up(self) -> None:
@@ -251,7 +258,7 @@ class Link:
 
     async def _close_channel(self, channel: Channel) -> None:
         if self.has(channel):
-            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(*ERRORS):
+            with anyio.move_on_after(_CLOSE_LIMIT_S, shield=True), contextlib.suppress(Exception):
                 await channel.close()
 
 

@@ -19,6 +19,7 @@ _OURS = re.compile(r"forklight\.((?:inbox|dead)\.[^.]+|undelivered)", re.DOTALL)
 _KINDS = frozenset(("inbox", "dead", "retry", "delay", "due", "undelivered"))
 """An application of such a name would have queues that look like those of version 0.1, which carry no name."""
 _HASH_DIGITS = 16
+_LINE_ENDS = {ord("\r"): None, ord("\n"): None}
 
 
 class Names(Struct, frozen=True):
@@ -27,7 +28,11 @@ class Names(Struct, frozen=True):
     application: str
 
     def queue(self, name: str) -> str:
-        """The broker's name of a queue that the house calls `name`."""
+        """The broker's name of a queue that the house calls `name`.
+
+        RabbitMQ drops ends of lines from the names of queues, but not from the keys by which messages find them.
+        """
+        name = name.translate(_LINE_ENDS)
         ours = _OURS.fullmatch(name)
         return self._of(ours[1]) if ours else name
 
@@ -74,7 +79,7 @@ class Names(Struct, frozen=True):
         return f"forklight.inbox.{function}", f"forklight.dead.{function}", f"forklight.retry.{function}.{queue}"
 
     def _of(self, name: str) -> str:
-        return bounded(f"{PREFIX}{self.application}.{name}")
+        return bounded(f"{PREFIX}{self.application}.{name}".translate(_LINE_ENDS))
 
 
 def safe(name: str) -> str:

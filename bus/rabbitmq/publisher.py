@@ -1,11 +1,16 @@
 """Publishing: what returns without an error is on the disks of a majority of the broker's nodes that have the queue.
 
-Every message is persistent, mandatory and confirmed. One whose queue is missing comes back; the queue is made and the
-message published once more. What is not confirmed in time may have been stored: the error says that it is unknown.
+Every message is persistent, mandatory and confirmed. One whose queue is missing comes back; only then is the queue
+looked up and made, and the message published once more: a queue that can be published to may not be one that we may
+look at, as the exclusive one of a client that waits for a reply. What is not confirmed in time may have been stored:
+the error says that it is unknown.
 """
 
 import contextlib
+import logging
+import time
 from collections.abc import AsyncIterator, Sequence
+from weakref import WeakValueDictionary
 
 import anyio
 from aio_pika.exceptions import DeliveryError, PublishError
@@ -14,13 +19,18 @@ from msgspec import Struct
 from bus.limits import check
 from bus.message import Outgoing
 from bus.rabbitmq.delays import ladder, routing_key, steps
+from bus.rabbitmq.fields import encode_text
 from bus.rabbitmq.letters import UNENCODABLE, Letter, letter
 from bus.rabbitmq.link import Channel, Link, UnopenedError, store_errors
 from bus.rabbitmq.topology import Topology
 from bus.store import RefusedError, StoreError
 
+log = logging.getLogger(__name__)
+
 _IN_FLIGHT = 200
 """Messages at a time that wait for the broker's confirmation."""
+_REPLY_TO = "amq.rabbitmq.reply-to"
+"""What RabbitMQ's direct reply-to addresses begin with."""
 
 
 class Parcel(Struct, frozen=True):
@@ -35,6 +45,8 @@ def parcel(outgoing: Outgoing) -> Parcel:
     """Raises RefusedError for a name that is too long or a delay that RabbitMQ cannot do."""
     check(outgoing)
     path = path_of(outgoing.delay_s)
+    if path and outgoing.queue.startswith(_REPLY_TO):
+        raise RefusedError(f"a message to {outgoing.queue!r} cannot be delayed: it is no queue that could be bound")
     return Parcel(outgoing.queue, letter(outgoing.message, outgoing.queue if path else ""), path)
 
 
@@ -58,6 +70,8 @@ class Publisher:
         self._opening = anyio.Lock()
         self._slots = anyio.Semaphore(_IN_FLIGHT)
         self._ids: dict[str, anyio.Event] = {}
+        self._meetings: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        """For each queue that a message is sent to for the first time."""
 
     async def publish(self, parcels: Sequence[Parcel]) -> list[StoreError | None]:
         """What became of each: None if it is stored."""
@@ -80,18 +94,42 @@ class Publisher:
         except StoreError as error:
             self._topology.forget()
             return error
+        except Exception as error:
+            log.exception("a message to %r: an error that nobody expected; please report this", parcel.queue)
+            return StoreError(f"a message to {parcel.queue!r}: {type(error).__name__}: {error}")
         return None
 
     async def _publish(self, parcel: Parcel) -> None:
-        _check_headers(parcel, self._link.frame_bytes)
-        await self._topology.ensure_known(parcel.queue)
+        _check(parcel, self._link.frame_bytes)
+        if parcel.queue.startswith(_REPLY_TO):
+            await self._reply(parcel)
+            return
         if parcel.path:
             await self._topology.ensure_ladder(ladder(self._topology.names, parcel.path, parcel.queue))
+        if self._topology.has_seen(parcel.queue):
+            await self._deliver(parcel)
+            return
+        meeting = self._meetings.setdefault(parcel.queue, anyio.Lock())
+        async with meeting:  # or what is sent while the queue is made would overtake what waits for it
+            if not self._topology.has_seen(parcel.queue):
+                await self._deliver(parcel)
+                self._topology.note_seen(parcel.queue)
+                return
+        await self._deliver(parcel)
+
+    async def _deliver(self, parcel: Parcel) -> None:
+        began_s = time.monotonic()
         if await self._confirmed(parcel):
             return
-        await self._topology.ensure_queue(parcel.queue)
+        await self._topology.ensure_since(parcel.queue, began_s)
         if not await self._confirmed(parcel):
             raise StoreError(f"{self._link.place} cannot route a message to the queue {parcel.queue!r}")
+
+    async def _reply(self, parcel: Parcel) -> None:
+        """To who waits at a direct reply-to address: no queue, so that the broker returns as lost what it delivers."""
+        if await self._topology.look_up(parcel.queue) is None:
+            raise RefusedError(f"nobody waits for a reply at {parcel.queue!r} any more")
+        await self._confirmed(parcel)
 
     async def _confirmed(self, parcel: Parcel) -> bool:
         """Whether the broker could route it; it has it then.
@@ -121,7 +159,7 @@ class Publisher:
                         exchange=self._topology.names.entry if parcel.path else "",
                         routing_key=routing_key(parcel.path) if parcel.path else parcel.queue,
                         properties=properties,
-                        mandatory=True,
+                        mandatory=not parcel.queue.startswith(_REPLY_TO),
                     )
             except RefusedError as error:
                 raise RefusedError(
@@ -163,8 +201,10 @@ class Publisher:
             return channel
 
 
-def _check_headers(parcel: Parcel, frame_bytes: int) -> None:
+def _check(parcel: Parcel, frame_bytes: int) -> None:
+    """Raises RefusedError for what AMQP cannot say, or not in one frame: nothing that is sent fails in the library."""
     try:
+        encode_text(parcel.queue)
         if parcel.letter.size_bytes <= frame_bytes:
             return
     except UNENCODABLE as error:

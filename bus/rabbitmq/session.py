@@ -6,6 +6,7 @@ cancels those that still run when the channel closes, so ours only puts the mess
 """
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from uuid import uuid4
@@ -18,6 +19,11 @@ from bus.message import Delivery
 from bus.rabbitmq.letters import Origin, delivery_of
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Source, StoreError
+
+log = logging.getLogger(__name__)
+
+_MOST = 65_535
+"""The largest prefetch that AMQP can say."""
 
 
 class Queues(Struct, frozen=True):
@@ -54,7 +60,7 @@ class Session:
         self._link = link
         self._channel = channel
         self._on_change = on_change
-        self._prefetch = {self.queue: prefetch, self.retry_queue: max(1, prefetch // 2)}
+        self._prefetch = {self.queue: min(prefetch, _MOST), self.retry_queue: min(max(1, prefetch // 2), _MOST)}
         channel.closing.add_done_callback(lambda _: on_change())
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
@@ -132,7 +138,10 @@ class Session:
             return
         lease = Lease(self, frame.delivery_tag, properties)
         origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)
-        self.taken.append(delivery_of(self.source.queue, properties, delivered.body, origin, lease))
+        try:
+            self.taken.append(delivery_of(self.source.queue, properties, delivered.body, origin, lease))
+        except Exception:  # given back, it would come again at once
+            log.exception("a message of %r cannot be read, and is left alone; please report this", self.source.queue)
         self._on_change()
 
     def _on_cancel(self, frame: Basic.CancelOk | Basic.Cancel) -> None:

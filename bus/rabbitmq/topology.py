@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelLockedResource
 from pamqp.commands import Queue as QueueCommand
 from pamqp.common import Arguments
 
 from bus.rabbitmq.delays import TO, Binding, Exchange, Piece, Queue
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.rabbitmq.names import Names
-from bus.store import StoreError
+from bus.store import RefusedError, StoreError
 
 _REMEMBERED = 10_000
 """Names of queues that are remembered."""
@@ -36,7 +37,7 @@ class Topology:
         self._made_at: dict[Piece, float] = {}
         self._lock = anyio.Lock()
         self._making = anyio.Lock()
-        self._known: set[str] = set()
+        self._seen_at: dict[str, float] = {}
         self._asking = anyio.Semaphore(_ASKED_AT_ONCE)
 
     async def look_up(self, queue: str) -> QueueCommand.DeclareOk | None:
@@ -48,14 +49,30 @@ class Topology:
                 except ChannelNotFoundEntity:
                     return None
 
-    async def ensure_known(self, queue: str) -> None:
-        """As `ensure_queue`, but of one that was there once it is believed. Who waits for the same goes on in order."""
-        if queue in self._known:
-            return
+    def has_seen(self, queue: str) -> bool:
+        """Whether it was there once: it is believed to be there still."""
+        return queue in self._seen_at
+
+    def note_seen(self, queue: str) -> None:
+        """It has just been there."""
+        if len(self._seen_at) >= _REMEMBERED:
+            self._seen_at.clear()
+        self._seen_at[queue] = time.monotonic()
+
+    async def ensure_since(self, queue: str, since_s: float) -> None:
+        """As `ensure_queue`, unless it was there after `since_s` (monotonic): many may have missed it together.
+
+        One that only the client that made it may use is there, and nobody else can say more of it.
+        """
         await self._link.wait_up_soon()  # here all wait at once, behind the lock one after the other
         async with self._making:
-            if queue not in self._known:
+            if self._seen_at.get(queue, 0.0) > since_s:
+                return
+            try:
                 await self._ensure(queue, may_make=True)
+            except RefusedError as error:
+                if not isinstance(error.__cause__, ChannelLockedResource):
+                    raise
 
     async def ensure_queue(self, queue: str, *, may_make: bool = True) -> None:
         """The queue is there afterwards. Raises StoreError if it is missing and may not be made, or cannot be."""
@@ -67,9 +84,7 @@ class Topology:
             if not may_make:
                 raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it")
             await self._make_queue(queue)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known.add(queue)
+        self.note_seen(queue)
 
     async def _make_queue(self, queue: str) -> None:
         with store_errors(f"{self._link.place} does not make the queue {queue!r}"):
@@ -101,7 +116,7 @@ class Topology:
     def forget(self) -> None:
         """Something failed that what was made should have made possible: make it again."""
         self._made_at.clear()
-        self._known.clear()
+        self._seen_at.clear()
 
     async def _make(self, channel: Channel, piece: Piece) -> None:
         if isinstance(piece, Exchange):

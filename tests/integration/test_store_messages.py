@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bus.message import Message
-from bus.store import RefusedError
+from bus.retry import Dead
+from bus.store import RefusedError, Settlement
 from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 
@@ -108,7 +109,7 @@ async def test_a_delayed_message_comes_after_one_that_is_not(stores: StoreFactor
         ("", {"reply_to": "r" * 256}, "the name in reply_to is 256 bytes"),
         ("", {"headers": {"h" * 256: 1}}, "a header's name is 256 bytes"),
         ("", {"headers": {"it": 1j}}, "complex"),
-        ("", {"id": "lone \ud800"}, "surrogates not allowed"),
+        ("", {"id": "lone \ud800"}, "the id is no UTF-8"),
     ],
 )
 async def test_what_no_store_can_hold_is_refused(
@@ -163,3 +164,25 @@ async def test_what_was_taken_and_not_settled_comes_again_after_a_restart(stores
         deliveries = await drain(store, queue, 2)
     assert sorted(ids(deliveries)) == sorted(sent)
     assert {each.attempt for each in deliveries} == {1}
+
+
+@pytest.mark.parametrize("name", ["größe", "orders(eu)", "a|b", "x=y", "line\n", "tag:ex.org,2005:q?1", "ü" * 50])
+async def test_any_text_names_a_queue(stores: StoreFactory, name: str) -> None:
+    queue = f"{fresh()}{name}"
+    async with stores() as store, store.consume(source(queue), prefetch=2) as consumer:
+        await store.publish(to(queue, message(id="1")))
+        await store.publish(to(queue, message(id="2"), delay_s=0.01))
+        for delivery in await take(consumer, 2):
+            assert delivery.queue == queue
+            await store.settle([Settlement(delivery, Dead("Rejected", "no"))])
+        assert len(await browsed(store, source(queue).dead_letter, 2)) == 2
+
+
+async def test_a_name_that_is_no_text_is_refused_and_others_are_not(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        for name in ("\ud800", "q" * 256):
+            with pytest.raises(RefusedError):
+                await store.publish(to(name, message()))
+        await fill(store, queue, 1)
+        assert len(await browsed(store, queue, 1)) == 1

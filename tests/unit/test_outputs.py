@@ -44,6 +44,9 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
         ("send", "q" * 256, "the queue's name is 256 bytes: 255 is the most"),
         ("send", "ä" * 128 + "@shop", "256 bytes"),
         ("send", "@shop", "has no name"),
+        ("send", "\ud800", "no UTF-8"),
+        ("send", "forklight.inbox.report", "names that begin with forklight. are ours"),
+        ("send", "forklight.dead.report@shop", "names that begin with forklight. are ours"),
     ],
 )
 def test_what_can_go_nowhere_is_an_error_and_never_silence(kind: str, name: str, told: str) -> None:

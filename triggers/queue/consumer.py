@@ -7,6 +7,10 @@ a worker, the process, the connection, leaves it leased, and the store delivers 
 
 An outcome that was not the message's fault (throttled, not loading, its outputs not stored) releases it, uncounted, and
 holds the consumer (`pace.py`) before the message goes back, so that it waits where it is stored instead of circling.
+
+No exception leaves a consumer that has started. One that handling a message raised is a mistake of ours, told in full,
+and counts as an attempt, so that the message ends as a dead letter and not in a circle. After any other the consumer is
+left, which gives back what it holds, and begins anew.
 """
 
 import logging
@@ -24,7 +28,7 @@ from msgspec import Struct
 from bus.bus import Bus
 from bus.event import Event
 from bus.message import Delivery, Outgoing
-from bus.outcome import Ok, Outcome
+from bus.outcome import Failed, Ok, Outcome
 from bus.outputs import unroutable
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
 from bus.store import Consumer, RefusedError, Settlement, Source, StoreError
@@ -44,6 +48,8 @@ item, or none if its items are run again one by one. Runs in the event loop: it 
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 """Between attempts to settle in a store that does not accept it."""
+_AGAIN_S = 1.0
+"""Before a consumer that failed begins anew."""
 
 
 class ConsumerStatistics(Struct, frozen=True, kw_only=True):
@@ -82,7 +88,7 @@ class QueueConsumer:
         self._now_s = now_s
         self._draw = draw
         self._idle: set[anyio.CancelScope] = set()
-        self._gathering = anyio.Lock()
+        self._gathering: anyio.Lock
         self._left_over: Delivery | None = None
         """Taken, and too large for the batch that was gathered: the first of the next."""
         self._settled: Counter[type[Decision]] = Counter()
@@ -95,19 +101,41 @@ class QueueConsumer:
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Consume until `drain` ends it; cancelling gives back what is not settled. Raises StoreError at the start."""
+        try:
+            await self._consume(task_status)
+            while not self._draining:
+                await self._consume_again()
+        finally:
+            if self._ended is not None:
+                self._ended.set()
+
+    async def _consume_again(self) -> None:
+        try:
+            await anyio.sleep(_AGAIN_S)
+            await self._consume(anyio.TASK_STATUS_IGNORED)
+        except Exception:
+            log.exception("queue %s: its consumer does not begin; please report this", self._trigger.queue)
+
+    async def _consume(self, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Until it is drained, or fails after it has started. Raises whatever keeps it from starting."""
         trigger = self._trigger
         source = Source(
             queue=trigger.queue, function=trigger.function, dead_letter=trigger.dead_letter, declare=trigger.declare
         )
         try:
             async with self._bus.consume(trigger.broker, source, trigger.prefetch) as self._consumer:
-                self._ended = anyio.Event()
                 self._pace = Pace(self._consumer, lambda: self._bus.capacity(trigger.function))
-                self._bus.on_capacity(trigger.function, self._pace.on_capacity)
+                if self._ended is None:
+                    self._bus.on_capacity(trigger.function, self._note_capacity)
+                    self._ended = anyio.Event()
                 await self._serve(task_status)
-        finally:
-            if self._ended is not None:
-                self._ended.set()
+        except Exception:
+            if self._ended is None:
+                raise
+            log.exception("queue %s: its consumer failed unexpectedly, begins anew; please report this", trigger.queue)
+
+    def _note_capacity(self) -> None:
+        self._pace.on_capacity()
 
     async def drain(self, timeout_s: float) -> None:
         """Take nothing more, finish and settle what runs, give back the rest; after `timeout_s` what runs too."""
@@ -136,6 +164,7 @@ class QueueConsumer:
     async def _serve(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with anyio.create_task_group() as pacing:
             pacing.start_soon(self._pace.keep)
+            self._gathering, self._left_over = anyio.Lock(), None
             async with anyio.create_task_group() as self._workers:
                 for _ in range(self._trigger.slots):
                     self._workers.start_soon(self._work)
@@ -151,9 +180,20 @@ class QueueConsumer:
                 self._running += len(deliveries)
                 try:
                     await self._handle(deliveries)
+                except Exception as error:
+                    await self._give_up(deliveries, error)
                 finally:
                     self._running -= len(deliveries)
         self._idle.discard(scope)
+
+    async def _give_up(self, deliveries: list[Delivery], error: Exception) -> None:
+        """Handling them failed, and no handler is to blame. Settling once more what is settled changes nothing."""
+        trigger, outcome = self._trigger, Failed(kind="error", code=type(error).__name__, message=str(error))
+        log.exception("queue %s: handling a message failed unexpectedly; please report this", trigger.queue)
+        for delivery in deliveries:
+            known = identified(delivery, _new_id)
+            decision = decide(outcome, known.attempt, self._age_s(known), trigger.retry, self._draw())
+            await self._conclude(bare_event(known, trigger), outcome, [known], [decision])
 
     async def _take(self) -> list[Delivery]:
         """The next message; or a batch of them, full or as large as it got within its window."""
@@ -286,7 +326,10 @@ class QueueConsumer:
 
     def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
         if self._on_invocation is not None:
-            self._on_invocation(event, outcome, decisions)
+            try:
+                self._on_invocation(event, outcome, decisions)
+            except Exception:
+                log.exception("queue %s: %s could not be told of; please report this", self._trigger.queue, event.id)
 
 
 def _refused(outcome: Outcome, error: RefusedError) -> Outcome:

@@ -10,6 +10,9 @@ keeps what is remembered of it.
 
 It looks at the wall clock at least every `LOOK_S`, so that a clock that was set, or a machine that slept, is noticed.
 Sleeping is computed from the wall clock each time: nothing drifts.
+
+No exception leaves a runner that has started. One that a round or a run raised is a mistake of ours, told in full; the
+round is tried again, and the run has failed with it.
 """
 
 import logging
@@ -26,6 +29,7 @@ from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.event import Event
+from bus.keeping import keep_doing
 from bus.outcome import Outcome
 from bus.store import Facts, StoreError
 from triggers.timer import planner
@@ -199,23 +203,24 @@ class TimerRunner:
 
     async def _keep_time(self) -> None:
         """The one task that plans and stores."""
-        last = self._clock.now()
-        while True:
-            self._ledger.wake = anyio.Event()
-            now = self._clock.now()
-            if now < last - timedelta(seconds=1):
-                log.warning("the clock went back by %s: what has run is not run again", last - now)
-            last = now
-            if self._replacement is not None:
-                self._apply(self._replacement, now)
-                self._replacement = None
-            self._announcements.tell(now)
-            steps = [] if self._draining.is_set() else self._plan(now)
-            if await self._store(steps):
-                self._carry_out(steps)
-                await self._clock.wait(self._ledger.wake, self._sleep_s())
-            else:
-                await self._clock.wait(anyio.Event(), STORE_AGAIN_S)
+        self._last = self._clock.now()
+        await keep_doing("keeping the time", self._round)
+
+    async def _round(self) -> None:
+        self._ledger.wake = anyio.Event()
+        last, self._last = self._last, self._clock.now()
+        if self._last < last - timedelta(seconds=1):
+            log.warning("the clock went back by %s: what has run is not run again", last - self._last)
+        if self._replacement is not None:
+            self._apply(self._replacement, self._last)
+            self._replacement = None
+        self._announcements.tell(self._last)
+        steps = [] if self._draining.is_set() else self._plan(self._last)
+        if await self._store(steps):
+            self._carry_out(steps)
+            await self._clock.wait(self._ledger.wake, self._sleep_s())
+        else:
+            await self._clock.wait(anyio.Event(), STORE_AGAIN_S)
 
     def _plan(self, now: datetime) -> list[tuple[TimerWork, Step]]:
         steps = []
@@ -236,11 +241,13 @@ class TimerRunner:
         """Whether it is stored; if not, every step is undone."""
         try:
             await self._ledger.store(steps)
-        except StoreError as error:
-            log.error("timers cannot be stored, so none is run: %s", error)
+        except Exception as error:
             for work, _ in steps:
                 self._arm(work)
                 self._closed_one()
+            if not isinstance(error, StoreError):
+                raise
+            log.error("timers cannot be stored, so none is run: %s", error)
             return False
         return True
 
@@ -283,6 +290,9 @@ class TimerRunner:
             self._scopes.add(scope)
             try:
                 await self._attempt(work, run)
+            except Exception as error:
+                log.exception("timer %s: a run failed unexpectedly; please report this", work.timer.key)
+                self._end(work, run, f"error/{type(error).__name__}")
             finally:
                 self._scopes.discard(scope)
                 self._closed_one()
@@ -301,7 +311,10 @@ class TimerRunner:
             run = replace(run, attempt=run.attempt + 1)
             self._remember(work, planner.tried_again(work.remembered, run))
             await self._ledger.wait_stored()
-        self._remember(work, planner.ended(work.remembered, run, told(outcome)))
+        self._end(work, run, told(outcome))
+
+    def _end(self, work: TimerWork, run: Run, how: str) -> None:
+        self._remember(work, planner.ended(work.remembered, run, how))
         if work.is_held:
             self._arm(work)
             self._ledger.wake.set()
@@ -322,7 +335,10 @@ class TimerRunner:
 
     def _report(self, event: Event, outcome: Outcome | None) -> None:
         if self.on_invocation is not None:
-            self.on_invocation(event, outcome, 0)
+            try:
+                self.on_invocation(event, outcome, 0)
+            except Exception:
+                log.exception("a run could not be told of: %s; please report this", event.id)
 
     async def _wait_none_open(self, limit_s: float) -> None:
         with anyio.move_on_after(limit_s):

@@ -94,6 +94,7 @@ def test_every_function_has_an_inbox_and_the_bus_is_embedded_by_default(tmp_path
             "3 functions.f.queue[0]: batch_window needs batch",
         ),
         ('[[functions.f.queue]]\nqueue = "a"\nbatch = 0\n', "5 functions.f.queue[0].batch: must be at least 1"),
+        ('[[functions.f.queue]]\nqueue = "a"\nbatch = 65536\n', "3 functions.f.queue[0]: batch = 65536: 65535 is"),
         (
             '[[functions.f.queue]]\nqueue = "a"\nbroker = "shap"\n[brokers.shop]\nurl = "amqp://h/"\n',
             "5 functions.f.queue[0].broker: there is no [brokers.shap] (did you mean 'shop'?)",
