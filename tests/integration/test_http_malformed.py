@@ -4,6 +4,7 @@ Each case is followed by a good request in the same segment. Unless the case is 
 """
 
 import asyncio
+import json
 
 import pytest
 
@@ -35,7 +36,11 @@ REFUSED = {
     "version in lower case": (line(b"GET /echo http/1.1"), 400),
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-    "unknown method": (line(b"BREW /echo HTTP/1.1"), 400),
+    "unknown method": (line(b"BREW /echo HTTP/1.1"), 501),
+    "method without an end": (b"A" * 100 + b"\r\n\r\n", 501),
+    "method without a target": (b"BREW\r\n\r\n", 400),
+    "RTSP": (line(b"GET /echo RTSP/1.0"), 400),
+    "ICE": (line(b"SOURCE /echo ICE/1.0"), 400),
     "method in lower case": (line(b"get /echo HTTP/1.1"), 400),
     "method with a comma": (line(b"G,T /echo HTTP/1.1"), 400),
     "tab for a space": (line(b"GET\t/echo HTTP/1.1"), 400),
@@ -57,6 +62,14 @@ REFUSED = {
     "broken escape": (line(b"GET /echo%4 HTTP/1.1"), 400),
     "escape that is no UTF-8": (line(b"GET /%ff HTTP/1.1"), 400),
     # Headers.
+    "malformed Host beside an absolute target": (b"GET http://here/echo HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    "no Host beside an absolute target": (b"GET http://here/echo HTTP/1.1\r\n\r\n", 400),
+    "bare LF after the request line": (b"GET /echo HTTP/1.1\nHost: here\r\n\r\n", 400),
+    "long target": (line(b"GET /" + b"x" * 8190 + b" HTTP/1.1"), 414),
+    "long target with a control character": (line(b"GET /\x01" + b"x" * 8190 + b" HTTP/1.1"), 414),
+    "long header": (field(b"X-A: " + b"x" * 8191), 431),
+    "129 headers": (b"GET /echo HTTP/1.1\r\nHost: here\r\n" + b"X-A: b\r\n" * 128 + b"\r\n", 431),
+    "64 KiB of headers": (b"GET /echo HTTP/1.1\r\nHost: here\r\n" + b"X-A: %s\r\n" % (b"b" * 8000) * 9 + b"\r\n", 431),
     "no Host": (b"GET /echo HTTP/1.1\r\n\r\n", 400),
     "two Hosts": (field(b"Host: there"), 400),
     "malformed Host": (b"GET /echo HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
@@ -81,6 +94,8 @@ REFUSED = {
     "length with a fraction": (post(b"Content-Length: 1.0", b"x"), 400),
     "length of nothing": (post(b"Content-Length: "), 400),
     "length over 64 bits": (post(b"Content-Length: 99999999999999999999"), 400),
+    "length of 2^64 - 1": (post(b"Content-Length: 18446744073709551615", b"x"), 413),
+    "length of 2^64 - 2": (post(b"Content-Length: 18446744073709551614", b"x"), 413),
     "two lengths": (post(b"Content-Length: 1\r\nContent-Length: 1", b"x"), 400),
     "two lengths in one": (post(b"Content-Length: 1, 1", b"x"), 400),
     "length and chunks": (post(b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"), 400),
@@ -122,6 +137,19 @@ HARMLESS = {
     "an escape that was not needed": (line(b"GET /%65cho HTTP/1.1"), [200, 200]),
     "empty segment": (line(b"GET //echo HTTP/1.1"), [404, 200]),
     "trailing slash": (line(b"GET /echo/ HTTP/1.1"), [404, 200]),
+    "upgrade to HTTP/2": (
+        field(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA"),
+        [200, 200],
+    ),
+    "upgrade to anything": (field(b"Upgrade: foo\r\nConnection: upgrade"), [200, 200]),
+    "upgrade with a body": (post(b"Upgrade: TLS/1.0\r\nConnection: upgrade\r\nContent-Length: 1", b"x"), [200, 200]),
+    "upgrade with chunks": (CHUNKED[:-2] + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n1\r\nx\r\n0\r\n\r\n", [200]),
+    "body that nobody wants": (b"POST /missing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\nx", [404]),
+    "close beside keep-alive": (b"GET /echo HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", [200]),
+    "two headers that close and keep": (
+        b"GET /echo HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
+        [200],
+    ),
     "upgrade that nobody offers": (field(b"Upgrade: websocket\r\nConnection: Upgrade"), [200, 200]),
     "TRACE": (line(b"TRACE /echo HTTP/1.1"), [405, 200]),
     "length zero": (post(b"Content-Length: 0"), [200, 200]),
@@ -172,11 +200,39 @@ async def test_the_same_in_segments_of_one_byte(case: str) -> None:
         assert case in HARMLESS or house.functions.events == []
 
 
-async def test_a_good_request_before_a_malformed_one_in_the_same_segment_is_not_run() -> None:
-    """The parser gives up the whole segment. Safe, because the client is told 400 and nothing was done."""
+@pytest.mark.parametrize("case", REFUSED)
+async def test_good_requests_before_a_malformed_one_are_answered(case: str) -> None:
+    data, status = REFUSED[case]
     async with running() as house:
-        assert [answer.status for answer in await house.talk(request() + b"BREW\r\n\r\n")] == [400]
-        assert house.functions.events == []
+        answers = await house.talk(request() + request(method="POST", body=b"2") + data + LAST)
+        assert [answer.status for answer in answers] == [200, 200, status]
+        assert [event.body for event in house.functions.events] == [b"", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", "this looks like TLS, and the port speaks plain HTTP"),
+        (b"get / HTTP/1.1\r\n\r\n", "methods are written in capitals: GET"),
+        (field(b"X A: b"), "the request is not well-formed HTTP/1.1: Invalid header token"),
+        (line(b"GET / HTTP/1.3"), "the request is not well-formed HTTP/1.1: Invalid HTTP version"),
+        (b"GET / HTTP/1.1\r\n\r\n", "the request is not well-formed HTTP/1.1: Missing 'Host' header in request"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", "a line ends in LF without CR"),
+        (CHUNKED + b"zz\r\n", "the body is malformed: Invalid character in chunk size"),
+        (post(b"Authorization: secret\x01"), "the request is not well-formed HTTP/1.1: Invalid header value char"),
+    ],
+)
+async def test_the_detail_says_what_is_wrong_and_quotes_nothing_secret(data: bytes, told: str) -> None:
+    async with running() as house:
+        [answer] = await house.talk(data)
+        assert json.loads(answer.body)["detail"] == told
+
+
+@pytest.mark.parametrize("first", [LAST, b"GET /echo HTTP/1.0\r\n\r\n", CHUNKED + b"0\r\n\r\n"])
+async def test_what_follows_a_last_request_is_ignored(first: bytes) -> None:
+    async with running() as house:
+        for behind in (request(), b"BREW\r\n\r\n", b"\0" * 1000):
+            assert [answer.status for answer in await house.talk(first + behind)] == [200]
 
 
 async def test_a_client_that_stops_in_the_middle_gets_nothing() -> None:

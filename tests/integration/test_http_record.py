@@ -82,8 +82,8 @@ def told(exchange: Exchange) -> tuple[int, str, str, str]:
         (request("/files"), (308, "files", "GET", "/files")),
         (request("/files/a.txt", headers="Range: bytes=9-\r\n"), (416, "range", "GET", "/files/a.txt")),
         (b"BREW\r\n\r\n", (400, "malformed", "", "")),
-        (b"GET /f HTTP/1.1\r\nHo", (408, "slow", "", "")),
-        (request("/f", headers=f"X: {'x' * 9000}\r\n"), (431, "too_long", "", "")),
+        (b"GET /f HTTP/1.1\r\nHo", (408, "slow", "GET", "/f")),
+        (request("/f", headers=f"X: {'x' * 9000}\r\n"), (431, "too_long", "GET", "/f")),
     ],
 )
 async def test_every_request_is_recorded_once(tmp_path: Path, sent: bytes, expected: tuple[int, str, str, str]) -> None:

@@ -2,27 +2,31 @@
 
 from aiohttp.streams import StreamReader
 
-from triggers.http.errors import RefusedError
-from triggers.http.head import Head, content_length
+from triggers.http.budget import UNCOUNTED_BYTES, Budget
+from triggers.http.errors import RETRY_SOON, RefusedError
 
 
 class Body:
-    """One body that comes in pieces, of which at most `limit_bytes` are taken."""
+    """One body that comes in pieces, of which at most `limit_bytes` are taken, and from a budget."""
 
-    __slots__ = ("_blocks", "_limit_bytes", "_size_bytes", "_stream")
+    __slots__ = ("_blocks", "_budget", "_held_bytes", "_limit_bytes", "_stream", "size_bytes")
 
-    def __init__(self, stream: StreamReader, limit_bytes: int) -> None:
+    def __init__(self, stream: StreamReader, limit_bytes: int, budget: Budget) -> None:
         self._stream = stream
         self._limit_bytes = limit_bytes
-        self._size_bytes = 0
+        self._budget = budget
+        self._held_bytes = 0
+        self.size_bytes = 0
         self._blocks: list[bytes] = []
 
     def pull(self) -> bool:
-        """Take what has come; whether that is the end. RefusedError: 413 over the limit."""
+        """Take what has come; whether that is the end. RefusedError: 413 over the limit, 503 over the budget."""
         block = self._stream.read_nowait()
-        self._size_bytes += len(block)
-        if self._size_bytes > self._limit_bytes:
+        self.size_bytes += len(block)
+        if self.size_bytes > self._limit_bytes:
             raise RefusedError(413, f"the body is over {self._limit_bytes} bytes")
+        if self.size_bytes > UNCOUNTED_BYTES:
+            self._hold()
         if block:
             self._blocks.append(block)
         return self._stream.is_eof()
@@ -31,9 +35,19 @@ class Body:
         """As received, once `pull` has seen the end."""
         return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
 
+    def release(self) -> None:
+        """Nobody needs it any more."""
+        self._budget.give_back(self._held_bytes)
+        self._held_bytes = 0
+        self._blocks = []
 
-def check_announced(head: Head, limit_bytes: int) -> None:
+    def _hold(self) -> None:
+        if not self._budget.take(self.size_bytes - self._held_bytes, held_bytes=self._held_bytes):
+            raise RefusedError(503, "the server holds as many bodies as it may (max_bodies)", headers=RETRY_SOON)
+        self._held_bytes = self.size_bytes
+
+
+def check_announced(length: int | None, limit_bytes: int) -> None:
     """RefusedError, 413, for an announced length over the limit: before a byte is read and before `100 Continue`."""
-    announced = content_length(head.headers)
-    if announced is not None and announced > limit_bytes:
+    if length is not None and length > limit_bytes:
         raise RefusedError(413, f"the body is over {limit_bytes} bytes")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bus.event import Event, Headers, HttpSection, is_traceparent
 from bus.outcome import Failed, Ok, Outcome, phases_ns
 from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, safe_headers
-from triggers.http.errors import RefusedError
+from triggers.http.errors import RETRY_SOON, RefusedError
 from triggers.http.head import Head
 from triggers.http.routes import Allowed, Match
 from triggers.http.settings import HttpSettings
@@ -227,6 +227,13 @@ def _printable(text: str) -> str:
 
 BROKEN = replace(problem(500, "the server failed on this request"), last=True)
 """For a mistake of ours."""
+FULL = problem(
+    503, "the server has as many connections as it takes (max_connections)", headers=RETRY_SOON, reason="connections"
+)
+STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=RETRY_SOON, reason=STOPPING)
+UNREAD = problem(
+    503, "the server holds as many unread answers as it may (max_unread)", headers=RETRY_SOON, reason="memory"
+)
 
 
 def _decode(text: str) -> str:

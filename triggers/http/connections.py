@@ -1,4 +1,4 @@
-"""Every open connection of one listener: how many there may be, who is overdue, and when the last one is gone."""
+"""Every open connection of one listener: how many there may be, what they may hold, who is overdue, who is the last."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from triggers.http.answers import Answer
+from triggers.http.budget import Budget
 from triggers.http.settings import HttpSettings
 from triggers.http.stamps import Stamps
 
 if TYPE_CHECKING:
     from triggers.http.connection import Connection
+
+_SEEN_OFF = 128
+"""So many connections beyond `max_connections` at once are told that they are too many; the rest is closed at once."""
 
 
 class Connections:
@@ -25,7 +29,10 @@ class Connections:
         self.stopped = False
         self.turn_away: Callable[[str, Answer], Answer] = lambda _client, answer: answer
         """Records the answer to a client whose connection is not admitted, and gives it an id."""
+        self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="bodies of requests")
+        self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that are not read")
         self._live: set[Connection] = set()
+        self._seen_off: set[Connection] = set()
         self._empty = anyio.Event()
 
     def __len__(self) -> int:
@@ -38,14 +45,22 @@ class Connections:
         self._live.add(connection)
         return True
 
+    def see_off(self, connection: "Connection") -> bool:
+        """Whether one that was not admitted may stay until it has been told so."""
+        if len(self._seen_off) >= _SEEN_OFF:
+            return False
+        self._seen_off.add(connection)
+        return True
+
     def forget(self, connection: "Connection") -> None:
         self._live.discard(connection)
-        if not self._live:
+        self._seen_off.discard(connection)
+        if not self._all():
             self._empty.set()
 
     async def wait_empty(self) -> None:
         """Returns when no connection is open; new ones must not come any more."""
-        while self._live:
+        while self._all():
             if self._empty.is_set():
                 self._empty = anyio.Event()
             await self._empty.wait()
@@ -53,20 +68,24 @@ class Connections:
     def sweep(self) -> None:
         """Ends what is overdue."""
         now_s = self.now_s()
-        for connection in tuple(self._live):
+        for connection in self._all():
             connection.check_deadline(now_s)
 
-    def close_idle(self) -> None:
-        for connection in tuple(self._live):
-            connection.close_if_idle()
+    def retire(self) -> None:
+        """Waits for no more requests."""
+        for connection in self._all():
+            connection.retire()
 
     def cut(self) -> None:
         """Ends every connection; a client that still waits for its outcome gets an answer first."""
         self.stopped = True
-        for connection in tuple(self._live):
+        for connection in self._all():
             connection.cut()
 
     def abort(self) -> None:
         """Ends every connection at once."""
-        for connection in tuple(self._live):
+        for connection in self._all():
             connection.abort()
+
+    def _all(self) -> "tuple[Connection, ...]":
+        return (*self._live, *self._seen_off)

@@ -21,10 +21,15 @@ class KeysError(HttpTriggerError):
     """The file of keys cannot be read."""
 
 
+RETRY_SOON = (("retry-after", "1"),)
+"""The header of a 503 that will pass."""
+
+
 class RefusedError(Exception):
     """A request ends here with `status` (RFC 9110 §15); no function sees it. `detail` tells the client why.
 
-    `last`: its connection ends too, because where the next request would begin is not to be trusted.
+    `last`: its connection ends too, because where the next request would begin is not to be trusted. `method` and
+    `target` are those of a request that the parser refused, as far as they can be told.
     """
 
     def __init__(
@@ -35,3 +40,4 @@ class RefusedError(Exception):
         self.detail = detail
         self.headers = headers
         self.last = last
+        self.method = self.target = ""

@@ -11,9 +11,13 @@ from msgspec import Struct
 
 from bus.event import Headers
 from triggers.http.errors import RefusedError
+from triggers.http.settings import METHODS
 
 _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection", "expect"})
 """Misread by a neighbour that takes `_` for `-`, these would frame or route the request differently."""
+
+_METHODS = frozenset((*METHODS, "TRACE"))
+"""What can be asked of a path: a route may name any of them but TRACE, which is always 405."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
 
@@ -34,19 +38,21 @@ def parse_head(method: str, target: str, version: tuple[int, int], headers: Iter
         raise RefusedError(400, "the request must be HTTP/1.1 or HTTP/1.0")
     if not target.isascii() or "#" in target:
         raise RefusedError(400, "the request target must be percent-encoded and have no fragment")
-    if method == "CONNECT":
-        raise RefusedError(501, "this server is no proxy")
+    if method not in _METHODS:
+        raise RefusedError(501, "this server is no proxy" if method == "CONNECT" else "the method is unknown")
     joined = join_headers(headers)
     if version == (1, 0):
         # Such a client does not know what a 100 is (RFC 9110 §10.1.1).
         joined.pop("expect", None)
     _check_framing(joined, version)
     host = joined.get("host", "")
+    if not is_host(host):
+        raise RefusedError(400, "the host is malformed")
     if not target.startswith("/") and target != "*":
         host, target = _split_absolute(target)
         joined["host"] = host
-    if not is_host(host):
-        raise RefusedError(400, "the host is malformed")
+        if not is_host(host):
+            raise RefusedError(400, "the host of the request target is malformed")
     path, _, query = target.partition("?")
     return Head(method, path, query, host, joined)
 
@@ -71,12 +77,6 @@ def join_headers(headers: Iterable[tuple[str, str]]) -> Headers:
 def expects_continue(headers: Headers) -> bool:
     """Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1)."""
     return "expect" in headers
-
-
-def content_length(headers: Headers) -> int | None:
-    """Bytes the client announced; the parser has already refused what is no number."""
-    value = headers.get("content-length")
-    return None if value is None else int(value)
 
 
 def _check_framing(headers: Headers, version: tuple[int, int]) -> None:

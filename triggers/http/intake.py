@@ -1,35 +1,46 @@
-"""A connection's bytes on their way in: parsed into requests, or kept as they came while one is served.
+"""A connection's bytes on their way in: kept as they come, and cut into requests one at a time.
 
-The parser is aiohttp's C one, used directly. It gives a request as soon as its headers are complete, with a stream for
-the body that may still come. How much of a client is held here is bounded without holding the client back while its
-request is read: what is fed is read at once, up to the route's limit; and while a request is served nothing is fed, so
-that there is never more than one read's worth of parsed requests, and of bytes `KEPT_BYTES` and one read.
+The parser is aiohttp's C one, used directly. It is given exactly one head at a time, and then exactly the body that the
+head announces, so that what it says never depends on how the bytes came: fed a whole segment, it would drop the good
+requests before a malformed one, everything behind an upgrade that nobody offers, and a body whose length is 2^64 - 1.
+A chunked body ends where the parser says, which keeps to itself what follows: such a request is the last of its
+connection. So is any whose framing is refused.
+
+Kept are at most `KEPT_BYTES` and one read while a request is served, for then the connection is not read; and while one
+comes in, a head up to its limit.
 """
 
 from asyncio import AbstractEventLoop
-from collections import deque
 
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
+from msgspec import Struct
 
+from triggers.http.body import Body
 from triggers.http.errors import RefusedError
+from triggers.http.malformed import hopeless, reason, refusal, request_line
 from triggers.http.settings import HttpSettings
-
-Request = tuple[RawRequestMessage, StreamReader]
-"""What the parser said of it, and its body, which may not be complete."""
 
 KEPT_BYTES = 64 * 1024
 """Of what a client sends on while its request is served; then the connection is not read."""
 
-_PARSED_AHEAD = 32
-"""Requests of one read that are parsed at once: each takes a hundred times the bytes that the shortest comes in."""
-
 _UNLIMITED_BYTES = 2**30
+_END = b"\r\n\r\n"
+_LINE_END = b"\r\n"
+
+
+class Request(Struct, frozen=True, gc=False):
+    """What the parser said, and how long the body is: 0 for none, None if only its end will tell (chunked)."""
+
+    message: RawRequestMessage
+    stream: StreamReader
+    length: int | None
 
 
 class _Flow:
-    """Whom a body asks to hold back the client. It never has to: see above."""
+    """Whom a body asks to hold back the client. It never has to: what is fed is read at once."""
 
     def pause_reading(self) -> None:
         """More than `_UNLIMITED_BYTES` are unread, which cannot be."""
@@ -44,65 +55,130 @@ _FLOW = _Flow()
 class Intake:
     """The requests of one connection, in order."""
 
-    __slots__ = ("_kept", "_parser", "_requests", "_stopped", "_unfinished")
+    __slots__ = ("_at", "_end", "_kept", "_left", "_loop", "_parser", "_seen", "_settings", "_upgraded")
 
     def __init__(self, settings: HttpSettings, loop: AbstractEventLoop) -> None:
-        self._parser = HttpRequestParser(
+        self._settings = settings
+        self._loop = loop
+        self._kept = b""
+        self._at = self._end = self._seen = 0
+        self._left: int | None = 0
+        self._upgraded = False
+        self._parser = self._new_parser()
+
+    def keep(self, data: bytes) -> None:
+        """More has come."""
+        self._kept = data if self._at == len(self._kept) else self._kept[self._at :] + data
+        self._at = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough is kept for now."""
+        return len(self._kept) - self._at >= KEPT_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether what comes next begins a request."""
+        return self._at == len(self._kept)
+
+    def is_ready(self) -> bool:
+        """Whether there is a request to be taken, or to be refused."""
+        kept, at = self._kept, self._at
+        while at < len(kept) and kept[at] in _LINE_END:
+            at += 1  # a server should ignore empty lines before a request (RFC 9112 §2.2)
+        self._at = at
+        if at == len(kept):
+            return False
+        seen = self._seen  # what comes byte by byte is not searched again and again
+        self._end = end = kept.find(_END, at + seen - len(_END) if seen > len(_END) else at) + len(_END)
+        if end >= len(_END):
+            return True
+        if at:
+            self._kept, self._at = kept[at:], 0
+        self._seen = len(self._kept)
+        return hopeless(self._kept, self._settings, seen) is not None
+
+    def begun_line(self) -> tuple[str, str]:
+        """(method, target) of a request that has begun, as far as they have come."""
+        return request_line(self._kept[self._at :])
+
+    def take(self) -> Request:
+        """The next request, once `is_ready`. Raises RefusedError, after which nothing may be taken."""
+        kept = self._kept
+        end = self._end if self._end >= len(_END) else len(kept)
+        head = kept[self._at : end]
+        self._at, self._seen = end, 0
+        try:
+            return self._parse(head)
+        except RefusedError as refused:
+            refused.method, refused.target = request_line(head)
+            raise
+
+    def _parse(self, head: bytes) -> Request:
+        settings = self._settings
+        if len(head) > settings.max_head_bytes or not head.endswith(_END):
+            raise hopeless(head, settings) or RefusedError(400, "the request is incomplete")
+        try:
+            messages, _, _ = self._parser.feed_data(head)
+        except HttpProcessingError as error:
+            raise refusal(head, error, settings) from error
+        # It takes RTSP and ICE for HTTP too, and the preface of HTTP/2 for no message.
+        if len(messages) != 1 or not head.startswith(b"HTTP/", head.find(_LINE_END) - 8):
+            raise hopeless(head, settings) or RefusedError(400, "the request line is not that of HTTP/1.1")
+        message, stream = messages[0]
+        if message.chunked:
+            self._left = None
+        else:
+            announced = message.headers.get(CONTENT_LENGTH)
+            self._left = int(announced) if announced else 0
+        self._upgraded = message.upgrade
+        return Request(message, stream, self._left)
+
+    def read(self, body: Body) -> bool:
+        """Adds what has come of the last request's body; whether that is all. Raises RefusedError: 400, 413."""
+        kept, at = self._kept, self._at
+        end = len(kept) if self._left is None else min(len(kept), at + self._left)
+        piece = kept[at:end]
+        self._at = end
+        if self._left is not None:
+            self._left -= len(piece)
+        try:
+            self._parser.feed_data(piece)
+        except HttpProcessingError as error:
+            body.pull()  # what came before the fault may be over the limit already
+            raise RefusedError(400, f"the body is malformed: {reason(error)}") from error
+        is_whole = body.pull()
+        if is_whole != (self._left == 0) and self._left is not None:
+            raise RefusedError(400, "the body is malformed")
+        return is_whole
+
+    def may_go_on(self, request: Request) -> bool:
+        """Whether another request may follow this one. What decides must not depend on how the bytes were cut.
+
+        Not after a chunked body: aiohttp 3.14.5 takes the fields of its trailer for headers of the next request, which
+        behind a proxy that shares connections may be somebody else's. Not after a body that nobody wanted, even if it
+        has come already.
+        """
+        message = request.message
+        if message.should_close or self._left != 0:
+            return False
+        return "close" not in message.headers.get(CONNECTION, "").lower()  # beside keep-alive, in HTTP/1.0
+
+    def finish(self) -> None:
+        """The request last taken is answered, and another may follow."""
+        if self._upgraded:  # the parser takes what follows for another protocol's, and would swallow it
+            self._parser = self._new_parser()
+            self._upgraded = False
+
+    def _new_parser(self) -> HttpRequestParser:
+        settings = self._settings
+        return HttpRequestParser(
             _FLOW,  # type: ignore[arg-type]  # of a protocol, these two methods are all that a body uses
-            loop,
+            self._loop,
             _UNLIMITED_BYTES,
             max_line_size=settings.max_line_bytes,
             max_field_size=settings.max_field_bytes,
             max_headers=settings.max_headers,
             auto_decompress=False,
-            max_msg_queue_size=_PARSED_AHEAD,
+            max_msg_queue_size=1,  # it stops behind a chunked body
         )
-        self._requests: deque[Request] = deque()
-        self._unfinished = 0
-        self._stopped = False
-        self._kept = b""
-
-    def feed(self, data: bytes) -> bool:
-        """Whether there is a request now. Raises RefusedError, after which nothing may be fed."""
-        try:
-            requests, upgraded, rest = self._parser.feed_data(data)
-        except LineTooLong as error:
-            raise RefusedError(431, "the request target or the headers are too long") from error
-        except HttpProcessingError as error:
-            raise RefusedError(400, "the request is not well-formed HTTP/1.1") from error
-        if upgraded:  # no protocol is offered: its client is answered in this one, and goes on in it
-            self._parser.set_upgraded(False)
-            self._kept = rest + self._kept
-        if requests:
-            self._requests.extend(requests)
-            self._unfinished += len(requests)
-            self._stopped = self._unfinished >= _PARSED_AHEAD
-        return bool(self._requests)
-
-    def keep(self, data: bytes) -> bool:
-        """Put it aside for later; whether that is enough for now."""
-        self._kept += data
-        return len(self._kept) >= KEPT_BYTES
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether something came that `catch_up` can feed, which must be fed before anything else is."""
-        return bool(self._kept) or self._stopped
-
-    def catch_up(self) -> bytes:
-        """What was kept, to be fed even if it is empty: a parser that stopped has kept something too."""
-        kept, self._kept, self._stopped = self._kept, b"", False
-        return kept
-
-    def take(self) -> Request:
-        """The next request; one has come."""
-        return self._requests.popleft()
-
-    def finished(self) -> None:
-        """The request last taken is complete and answered."""
-        self._unfinished -= 1
-        self._parser.message_consumed()
-
-    def __bool__(self) -> bool:
-        """Whether a request has come that is not taken."""
-        return bool(self._requests)

@@ -12,8 +12,6 @@ from typing import Self
 import anyio
 import anyio.to_thread
 from aiohttp import http_parser
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from msgspec.structs import replace
 
 from bus.bus import Bus
@@ -28,6 +26,7 @@ from triggers.http.cors import across, preflight, requested_method
 from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import CLIENT_LEFT, Exchange, OnRequest
 from triggers.http.head import Head, expects_continue, parse_head
+from triggers.http.intake import Request
 from triggers.http.keys import Keys
 from triggers.http.listen import bind, identity_of, port_of, unix_path
 from triggers.http.proxies import Proxies
@@ -128,7 +127,7 @@ class HttpServer:
         with anyio.move_on_after(timeout_s):
             with anyio.move_on_after(_LAST_REQUESTS_S):
                 await self._connections.wait_empty()
-            self._connections.close_idle()
+            self._connections.retire()
             await self._connections.wait_empty()
         self._connections.cut()
         with anyio.move_on_after(_FLUSH_S):
@@ -167,7 +166,7 @@ class HttpServer:
         """The connection's task: answers its requests one after the other. Losing the connection cancels it."""
         with connection.scope:
             try:
-                while connection.is_open:
+                while await connection.ready():
                     answer = await self._next_answer(connection)
                     try:
                         await connection.finish(answer)
@@ -175,19 +174,21 @@ class HttpServer:
                         if answer.content is not None:
                             answer.content.close()
             except Exception:
-                log.exception("the http trigger failed on a request")
+                log.exception("the http trigger failed on a connection")
                 connection.fail()
 
     async def _next_answer(self, connection: Connection) -> Answer:
         """The answer to the next request, which is recorded by then."""
         exchange = Exchange(connection.remote)
         try:
-            message, stream = await connection.next_request()
+            request = connection.next_request()
             exchange.began_ns = time.monotonic_ns()
             exchange.id = connection.request_id = self._stamps.invocation_id()
-            exchange.method, exchange.path = message.method, message.path.partition("?")[0]
-            answer = await self._answer(connection, message, stream, exchange)
+            exchange.method, exchange.path = request.message.method, request.message.path.partition("?")[0]
+            answer = await self._answer(connection, request, exchange)
         except RefusedError as refused:
+            if not exchange.method:
+                exchange.method, exchange.path = refused.method, refused.target.partition("?")[0]
             answer = self._identified(refusal(refused), exchange)
         except CancelledError:
             if exchange.id:
@@ -198,15 +199,15 @@ class HttpServer:
         except Exception:
             log.exception("the http trigger failed on a request")
             answer = self._identified(BROKEN, exchange)
+        answer = connection.afford(answer)
         exchange.status, exchange.reason, exchange.detail = answer.status, answer.reason, answer.detail
         self._record(exchange)
         if self.stale and self._settings.own_headers:
             answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
         return answer
 
-    async def _answer(
-        self, connection: Connection, message: RawRequestMessage, stream: StreamReader, exchange: Exchange
-    ) -> Answer:
+    async def _answer(self, connection: Connection, request: Request, exchange: Exchange) -> Answer:
+        message = request.message
         head = parse_head(message.method, message.path, message.version, message.headers.items())
         scheme = "http"
         if self._proxies is not None:
@@ -221,9 +222,9 @@ class HttpServer:
             if route.auth is not None:
                 head = self._keys.admit(head)
             body = b""
-            if stream is not EMPTY_PAYLOAD:
-                check_announced(head, route.max_body_bytes)
-                body = await connection.read_body(stream, route.max_body_bytes, asked=expects_continue(head.headers))
+            if request.length != 0:
+                check_announced(request.length, route.max_body_bytes)
+                body = await connection.read_body(request, route.max_body_bytes, asked=expects_continue(head.headers))
             event = to_event(
                 head,
                 found,

@@ -71,21 +71,32 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     header_timeout_s: float = 10.0
     """From accepting a connection to its first byte, and from a request's first byte to the end of its headers."""
     body_timeout_s: float = 30.0
-    """From the end of the headers to the end of the body."""
-    idle_timeout_s: float = 60.0
-    """Between two requests of a connection."""
+    """How long nothing may come of a body that is not complete."""
+    idle_timeout_s: float = 75.0
+    """Between two requests of a connection. Longer than the 60 s of nginx and of AWS's load balancers: whoever keeps
+    connections open must be the first to close them, or a request may meet a closed one."""
     write_timeout_s: float = 30.0
-    """How long a client may take to accept an answer."""
+    """How long a client may read nothing of its answer."""
+    min_rate_bytes: Annotated[int, Meta(gt=0)] = 500
+    """A second: a body that comes more slowly on the whole is too slow, and so is a client that reads more slowly. The
+    timeouts above are its credit."""
+    half_closed_timeout_s: float = 10.0
+    """How long a client that sends no more may wait for its answer. TCP does not tell it from one that has left."""
     max_connections: int = 4096
     """One more is answered 503 and closed."""
+    max_bodies_bytes: Annotated[int, Meta(gt=0)] = 256 * MIB
+    """Of all requests' bodies at once, from their first byte to their answer; the first 64 KiB of each are free. Beyond
+    it, requests are answered 503. One that is alone may be larger."""
+    max_unread_bytes: Annotated[int, Meta(gt=0)] = 256 * MIB
+    """The same for answers that their clients have not read."""
     max_line_bytes: int = 8190
-    """Of the request target."""
+    """Of the request target (414)."""
     max_field_bytes: int = 8190
-    """Of one header, name and value together."""
+    """Of one header, name and value together (431)."""
     max_headers: int = 128
-    """Of one request."""
+    """Of one request (431)."""
     max_head_bytes: int = 64 * 1024
-    """Of request line and headers together, when they do not come at once."""
+    """Of request line and headers together (431)."""
     backlog: int = 1024
     """Connections that the kernel keeps waiting to be accepted."""
     drain_s: float = 30.0

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers.http.errors import RefusedError
-from triggers.http.head import content_length, expects_continue, join_headers, parse_head
+from triggers.http.head import expects_continue, join_headers, parse_head
 
 HOST = ("Host", "here")
 
@@ -75,9 +75,7 @@ def test_header_bytes_that_are_no_utf8_are_latin1() -> None:
     assert join_headers([("X-A", raw), ("X-B", "café"), ("x_c", "1")]) == {"x-a": "café", "x-b": "café", "x_c": "1"}
 
 
-def test_length_and_expectation() -> None:
-    assert content_length({"content-length": "12"}) == 12
-    assert content_length({}) is None
+def test_expectation() -> None:
     assert expects_continue(parse_head("POST", "/", (1, 1), [HOST, ("Expect", "100-Continue")]).headers)
     assert not expects_continue({})
     assert not expects_continue(parse_head("POST", "/", (1, 0), [("Expect", "100-continue")]).headers)

@@ -1,0 +1,64 @@
+"""How fast a transfer has to be, and how much memory connections share."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triggers.http.budget import Budget
+from triggers.http.pace import Pace
+
+
+def test_silence_ends_after_the_timeout() -> None:
+    pace = Pace(100.0, 30.0, 500)
+    assert pace.deadline_s == 130.0
+    pace.moved(0, 129.0)
+    assert pace.deadline_s == 130.0
+    pace.moved(1_000_000, 129.0)
+    assert pace.deadline_s == 159.0, "what came early buys no longer silence"
+
+
+def test_what_goes_on_fast_enough_may_last_for_ever() -> None:
+    pace = Pace(0.0, 30.0, 500, total_bytes=77)
+    for second in range(1, 10_000):
+        pace.moved(77 + 500 * second, second)
+        assert pace.deadline_s == second + 30.0
+
+
+@pytest.mark.parametrize("rate", [1, 100, 499])
+def test_a_drip_has_only_the_credit(rate: int) -> None:
+    pace, second = Pace(0.0, 30.0, 500), 0
+    while second < pace.deadline_s:
+        second += 1
+        pace.moved(rate * second, second)
+    assert second == pytest.approx(30.0 * 500 / (500 - rate), abs=1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10_000)), max_size=50))
+def test_nothing_shortens_a_deadline_but_slowness(moves: list[tuple[float, int]]) -> None:
+    pace, now_s, total, last_s = Pace(0.0, 10.0, 100), 0.0, 0, -inf
+    for later_s, more in moves:
+        now_s, total = now_s + later_s, total + more
+        pace.moved(total, now_s)
+        last_s = now_s if more else last_s
+        assert pace.deadline_s <= 10.0 + total / 100
+        assert pace.deadline_s <= max(last_s, 0.0) + 10.0
+
+
+def test_a_budget_is_not_exceeded_but_by_one_alone(caplog: pytest.LogCaptureFixture) -> None:
+    budget = Budget(100, setting="max_x", what="things")
+    assert budget.take(60)
+    assert budget.take(40, held_bytes=60)
+    assert not budget.take(1)
+    assert not budget.take(1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "things take all of the 100 bytes that they may (http.max_x): requests are answered 503 until some are free"
+    ]
+    budget.give_back(100)
+    assert budget.take(500), "whoever is alone may have more"
+    assert budget.take(500, held_bytes=500)
+    assert not budget.take(1)
+    assert len(caplog.records) == 2, "it is said again once half of it was free"
+    budget.give_back(1000)
+    assert budget.used_bytes == 0

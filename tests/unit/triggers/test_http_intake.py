@@ -1,0 +1,134 @@
+"""Bytes become the same requests and the same refusals however they are cut."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from triggers.http.body import Body
+from triggers.http.budget import Budget
+from triggers.http.errors import RefusedError
+from triggers.http.intake import Intake
+from triggers.http.malformed import hopeless
+from triggers.http.settings import HttpSettings
+
+SETTINGS = HttpSettings(max_line_bytes=64, max_field_bytes=64, max_headers=4, max_head_bytes=256)
+LOOP = asyncio.new_event_loop()
+
+PARTS = (
+    b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
+    b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"GET /u HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"GET /w HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\n",
+    b"GET /k HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"GET /l HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n",
+    b"GET /" + b"x" * 70 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 70 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 5 + b"\r\n",
+    b"BREW / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"BREW\r\n\r\n",
+    b"get / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"0\r\nX-T: 1\r\n\r\n",
+    b"zz\r\n",
+    b"hello",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\0",
+    b"\x16\x03\x01",
+    b"A: b\r\n",
+    b"A_B: b\n",
+    b" folded\r\n",
+    b"HTTP/1.1",
+    b"x" * 80,
+)
+STREAMS = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=8)), max_size=8).map(b"".join)
+
+
+def served(segments: list[bytes]) -> Iterator[tuple[object, ...]]:
+    """What a connection would serve of them, if each request wanted its body, up to ten bytes."""
+    intake = Intake(SETTINGS, LOOP)
+    body: Body | None = None
+    for segment in segments:
+        intake.keep(segment)
+        try:
+            while body is not None or intake.is_ready():
+                if body is None:
+                    request = intake.take()
+                    yield "request", request.message.method, request.message.path, request.length
+                    body = Body(request.stream, 10, Budget(1000, setting="", what=""))
+                if not intake.read(body):
+                    break
+                yield "body", body.whole()
+                body = None
+                if not intake.may_go_on(request):
+                    yield ("last",)
+                    return
+                intake.finish()
+        except RefusedError as refused:
+            yield "refused", refused.status, refused.detail, refused.method
+            return
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    bounds = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
+    return [stream[start:end] for start, end in pairwise(bounds) if start < end]
+
+
+@given(STREAMS, st.lists(st.integers(0, 1000), max_size=6))
+@example(b"GET /" + b"x" * 70 + b"\n", [])
+@example(b"\x16\x03\x01" + b"x" * 80 + b"\r\n\r\n", [])
+@example(PARTS[4] + b"hi" + PARTS[0], [])
+@example(PARTS[2] + b"5\r\nhello\r\n5\r\nhello\r\n5\r\nhello\r\nzz", [])
+def test_how_a_stream_is_cut_changes_nothing(stream: bytes, places: list[int]) -> None:
+    whole = list(served([stream]))
+    assert list(served(cut(stream, places))) == whole
+    assert list(served([stream[at : at + 1] for at in range(len(stream))])) == whole
+
+
+@given(STREAMS)
+def test_what_is_hopeless_stays_so_and_is_never_served(stream: bytes) -> None:
+    found = None
+    for end in range(len(stream) + 1):
+        now = hopeless(stream[:end], SETTINGS)
+        if found is not None:
+            assert now is not None
+            assert (now.status, now.detail) == (found.status, found.detail)
+        found = now
+    if found is not None and not stream.startswith((b"\r", b"\n")):
+        first = next(served([stream]))
+        head = stream.partition(b"\r\n\r\n")[0]
+        assert first[0] == "refused" or hopeless(head + b"\r\n\r\n", SETTINGS) is None
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"TLS/1.0", b"foo", b"websocket", b"h2c, websocket"])
+def test_nothing_behind_an_upgrade_is_lost(upgrade: bytes) -> None:
+    first = (
+        b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: %s\r\nContent-Length: 2\r\n\r\nhi" % upgrade
+    )
+    second = b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+    assert list(served([first + second, b"hello", PARTS[0]])) == [
+        ("request", "POST", "/u", 2),
+        ("body", b"hi"),
+        ("request", "POST", "/b", 5),
+        ("body", b"hello"),
+        ("request", "GET", "/a", 0),
+        ("body", b""),
+    ]
+
+
+def test_a_trailer_is_nobodys_header() -> None:
+    intake = Intake(SETTINGS, LOOP)
+    intake.keep(PARTS[2] + b"0\r\nX-Evil: 1\r\n\r\n" + PARTS[0])
+    request = intake.take()
+    body = Body(request.stream, 10, Budget(1000, setting="", what=""))
+    assert intake.read(body)
+    assert not intake.may_go_on(request)
