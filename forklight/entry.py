@@ -5,13 +5,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct, json
 
 from bus import Event, Failed, Outcome
 from bus.outcome import phases_ns
 from bus.retry import Ack, Dead, Decision, Release, Retry
 from sandbox.guest._forklight.wire import LEVELS
+from sandbox.logs import NO_EXTRA
 from triggers.http.exchange import Exchange
 
 
@@ -63,6 +65,14 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """of the run: what it did not compute, it waited"""
     version: str = ""
     traceback: str = ""
+    extra: Raw = NO_EXTRA
+    """JSON: what a record of `logging` was given as `extra`."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The same, decoded."""
+        fields: dict[str, Any] = json.decode(self.extra)
+        return fields
 
 
 ENTRY_BYTES = 400
@@ -101,7 +111,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 def size_bytes(entry: Entry) -> int:
     """What it takes of memory; of the texts, those that a function or a client writes."""
     texts = (entry.text, entry.traceback, entry.path, entry.invocation)
-    return ENTRY_BYTES + sum(map(sys.getsizeof, texts))
+    return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + len(bytes(entry.extra))
 
 
 def has_failed(entry: Entry) -> bool:

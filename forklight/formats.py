@@ -7,6 +7,7 @@ from msgspec.structs import asdict, replace
 
 from forklight.entry import Entry, has_failed, level_of
 from forklight.terminal import coloured, plain, plain_json, plain_lines
+from sandbox.logs import whole
 
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
@@ -43,7 +44,7 @@ def _in(tone: str, text: str, colour: bool) -> str:
 
 def _what(entry: Entry, colour: bool) -> str:
     if not entry.outcome:
-        text = coloured(entry.text, colour=colour, margin=_MARGIN)
+        text = coloured(whole(entry.text, entry.extra, entry.traceback), colour=colour, margin=_MARGIN)
         return _in(_RED, text, colour and level_of(entry) in ("error", "critical"))
     outcome = _in(_RED, plain(entry.outcome), colour and has_failed(entry))
     parts = [f"← {plain(entry.trigger)}", *_origin(entry), outcome, *([str(entry.status)] if entry.status else [])]

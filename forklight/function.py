@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -135,6 +135,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     init_timeout_s: float = 30.0
     """For the import and the `init` hook, and for the `after_fork` hook in each instance."""
     limits: Annotated[Limits, flat()] = Limits()
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """What `logging` lets through from the start: the level of the root logger."""
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
     """Routes; also `"GET /orders"`, or a list of such."""

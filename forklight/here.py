@@ -73,4 +73,4 @@ def account_of(user: User | None) -> Account | None:
 
 
 def _print(line: LogLine) -> None:
-    say_lines(coloured(line.text, colour=sys.stderr.isatty()), err=True)
+    say_lines(coloured(line.whole, colour=sys.stderr.isatty()), err=True)

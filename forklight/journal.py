@@ -78,6 +78,8 @@ class Journal:
                 instance=line.instance,
                 level=line.level,
                 invocation=line.invocation or "",
+                traceback=line.traceback,
+                extra=line.extra,
                 trace_id=_trace_id(line.invocation, line.traceparent) if line.invocation else "",
             )
         )

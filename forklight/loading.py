@@ -70,4 +70,4 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
 
 
 def _print(line: LogLine) -> None:
-    say_lines(f"{line.function}: {coloured(line.text, colour=sys.stderr.isatty())}", err=True)
+    say_lines(f"{line.function}: {coloured(line.whole, colour=sys.stderr.isatty())}", err=True)

@@ -10,12 +10,19 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from sandbox.guest._forklight.wire import LEVEL_MARK
+
 LINE_BYTES = 64 * 1024
 """A line longer than this is cut: nothing is kept without bound for a guest that never ends its line."""
 LINE_OVERHEAD_BYTES = 100
 """What each line counts against the limit of a call on top of its text: an empty line costs us something too."""
 WAITING_BYTES = 4 * 1024 * 1024
 """Read and not taken yet. What comes on top is dropped: its process ends calls faster than their lines are told."""
+
+
+MARK_BYTES = 2
+"""Of the mark and the digit before a line that has a level."""
+_MARK = LEVEL_MARK.encode()
 
 
 class Owner(NamedTuple):
@@ -107,14 +114,19 @@ class Cutter:
             if end == at or not (section.is_closed or end - at > LINE_BYTES):
                 self._forget(section)
                 return None
-        if end - at > LINE_BYTES:
+        is_cut = end - at > LINE_BYTES
+        if is_cut:
             end = next_at = at + LINE_BYTES
         section.used += end - at + LINE_OVERHEAD_BYTES
         if section.used > self._limit_bytes:
             self._drop_rest(section)
             return None
+        line = bytes(data[at:end])
+        if is_cut and line.startswith(_MARK):  # what follows has its level
+            next_at = end - MARK_BYTES
+            data[next_at:end] = line[:MARK_BYTES]
         section.at = next_at
-        return bytes(data[at:end])
+        return line
 
     def _drop_rest(self, section: _Section) -> None:
         """Nothing of it is told any more: count its bytes, without looking at each line."""

@@ -14,14 +14,17 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import MsgspecError, Raw, Struct
+from msgspec.json import Decoder, decode, encode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
-from sandbox.log_lines import Cutter, Owner, Taken
+from sandbox.log_lines import MARK_BYTES, Cutter, Owner, Taken
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
 """What a pipe can hold."""
+NO_EXTRA = Raw(b"{}")
+_JSON = LEVEL_MARK.encode()
 PIPE_LINES = 500
 TURN_LINES = 1000
 
@@ -37,12 +40,51 @@ class LogLine(Struct, frozen=True):
     """`debug`, `info`, `warning`, `error` or `critical` of what came by `logging`; empty for everything else"""
     traceparent: str | None = None
     """of the invocation"""
+    traceback: str = ""
+    extra: Raw = NO_EXTRA
+    """JSON: what a record of `logging` was given as `extra`"""
+
+    @property
+    def whole(self) -> str:
+        """All of it for people: text, `name=value` of what it was given, traceback; several lines perhaps."""
+        return whole(self.text, self.extra, self.traceback)
 
 
+def whole(text: str, extra: Raw, traceback: str) -> str:
+    """The parts of a record as one text."""
+    given = [text] if extra == NO_EXTRA else [text, *map(_pair, decode(extra).items())]
+    return "\n".join([" ".join(given), *([traceback.rstrip("\n")] if traceback else [])])
+
+
+def _pair(item: tuple[str, object]) -> str:
+    name, value = item
+    return f"{name}={value if isinstance(value, str) else encode(value).decode()}"
+
+
+class _Record(Struct, gc=False):
+    """As a guest writes one that is more than a line of text (records.py)."""
+
+    text: str
+    traceback: str = ""
+    extra: Raw = NO_EXTRA
+
+
+_decode_record = Decoder(_Record).decode
 _LEVELS = {f"{LEVEL_MARK}{digit}".encode(): name for digit, name in enumerate(LEVELS)}
-_MARK_BYTES = 2
 
 LogSink = Callable[[LogLine], None]
+
+
+def _record_of(line: bytes) -> _Record:
+    """What follows a level: a text, or JSON behind another mark. What a guest has made up is a text."""
+    if line.startswith(_JSON):
+        try:
+            record = _decode_record(line[1:])
+            if isinstance(decode(record.extra), dict):
+                return _Record(record.text, record.traceback, record.extra.copy())
+        except (MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
+    return _Record(line.decode(errors="backslashreplace"))
 
 
 class LogTurns:
@@ -156,8 +198,23 @@ class LogPipe:
 
     def _tell(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner
-        level = "warning" if taken.is_notice else _LEVELS.get(line[:_MARK_BYTES], "")
-        if level and not taken.is_notice:
-            line = line[_MARK_BYTES:]
-        text = line.decode(errors="backslashreplace")
-        self._turns.sink(LogLine(self._function, self._instance, owner.invocation, text, level, owner.traceparent))
+        level = _LEVELS.get(line[:MARK_BYTES], "")
+        record = (
+            _record_of(line[MARK_BYTES:]) if level else _Record(_on_a_terminal(line).decode(errors="backslashreplace"))
+        )
+        told = LogLine(
+            self._function,
+            self._instance,
+            owner.invocation,
+            record.text,
+            "warning" if taken.is_notice else level,
+            owner.traceparent,
+            record.traceback,
+            record.extra,
+        )
+        self._turns.sink(told)
+
+
+def _on_a_terminal(line: bytes) -> bytes:
+    """What a terminal shows in the end: a progress bar begins its line again and again, with a carriage return."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2] if b"\r" in line else line

@@ -78,12 +78,12 @@ class Branch(Place):
         """What its instances do before they serve: the `after_fork` hook, which fails and backs off as a load does."""
 
 
-Key = tuple[str, str, Limits, float, float, float]
+Key = tuple[str, str, Limits, str, float, float, float]
 
 
 def template_key(spec: FunctionSpec) -> Key:
     """What two specs have in common that share a template.
 
-    The function, as each has its own log; the version; and the limits, a change of which makes no version.
+    The function, as each has its own log; the version; and the limits and the like, a change of which makes no version.
     """
-    return (spec.name, spec.version, spec.limits, spec.timeout_s, spec.grace_s, spec.init_timeout_s)
+    return (spec.name, spec.version, spec.limits, spec.log_level, spec.timeout_s, spec.grace_s, spec.init_timeout_s)

@@ -56,6 +56,8 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
     hooks: Hooks = Hooks()
     limits: Limits = Limits()
+    log_level: str = "info"
+    """Of the root logger when the code is imported: one of LEVELS."""
     timeout_s: float = 60.0
     grace_s: float = 0.5
     init_timeout_s: float = 30.0

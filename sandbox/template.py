@@ -160,7 +160,8 @@ class Template:
             "file_bytes": FILE_BYTES,
         }
         env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
-        return {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
+        load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
+        return load | {"log_level": spec.log_level}
 
     def _load_error(self, reason: str) -> LoadFailed:
         """The template ended while it loaded: it took too long, too much memory, or crashed."""

@@ -12,7 +12,7 @@ _FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 @contextlib.contextmanager
 def gathered() -> Iterator[list[str]]:
-    """The lines of what the block writes to standard output and error and logs at INFO or above, in order.
+    """The lines of what the block writes to standard output and error and records it logs at INFO or above, in order.
 
     It all goes its usual way as well, so that a test runner shows it with a failure.
     """
@@ -66,4 +66,4 @@ class _Lines(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.extend(self.format(record).split("\n"))
+        self._lines.append(self.format(record))

@@ -63,6 +63,37 @@ async def test_what_no_function_answered_is_in_the_record_too() -> None:
     assert 'forklight_http_requests_total{reason="no_route",status="4xx"} 1.0' in metrics
 
 
+RECORDS = """
+import logging
+
+
+def handler(event, context):
+    context.log.debug("looking")
+    try:
+        return {}["price"]
+    except KeyError:
+        context.log.exception("no price", extra={"order": 7})
+    print('{"event": "printed", "level": "info"}')
+    return "ok"
+"""
+
+
+async def test_a_record_is_one_line_with_its_traceback_and_what_it_was_given() -> None:
+    toml = '[functions.records]\nhandler = "records:handler"\nhttp = "/records"\nlog_level = "debug"\n'
+    with application(toml, records=RECORDS) as folder:
+        async with serving(folder) as server:
+            await server.get("/records")
+            debug, error, printed, _ = await until(lambda: len(server.entries()) == 4 and server.entries())
+            shown = (await server.run("logs", "records")).stdout.splitlines()
+    assert (debug["level"], debug["text"]) == ("debug", "DEBUG records: looking")
+    assert (error["level"], error["text"], error["extra"]) == ("error", "ERROR records: no price", {"order": 7})
+    assert error["traceback"].startswith("Traceback (most recent call last):\n")
+    assert error["traceback"].endswith("KeyError: 'price'")
+    assert json.loads(printed["text"]) == {"event": "printed", "level": "info"}
+    assert re.search(CLOCK + r"records [0-9a-f]{8} ERROR records: no price order=7$", shown[1])
+    assert shown[2] == "  Traceback (most recent call last):"
+
+
 async def test_quiet_leaves_what_functions_write() -> None:
     with application(function("talk")) as folder:
         async with serving(folder, "--quiet") as server:

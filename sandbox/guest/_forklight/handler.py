@@ -1,12 +1,12 @@
 """A function, loaded: its handler and its hooks, found by `module:attribute` in the user's code."""
 
-import logging
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from . import forked
 from .imports import LoadError, did_you_mean, import_module, init_failed
+from .loggers import never_disabled
 from .signature import Unusable, is_async, takes_context
 
 __all__ = ["Function", "LoadError", "load"]
@@ -26,7 +26,7 @@ class Function:
         self.takes_context = takes_context(call)
         self.is_async = is_async(call)
         self.hooks: dict[str, Callable[[], Any]] = {}
-        self.logger = logging.getLogger(name)
+        self.logger = never_disabled(name)
 
     def run_hook(self, name: str) -> None:
         """Runs a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""

@@ -99,7 +99,7 @@ class Template:
         os.chdir(message["code"])
         sys.path.insert(_after_standard_library(), message["code"])
         sys.argv[:] = [message["function"]["handler"]]
-        logs.set_up()
+        logs.set_up(message["log_level"])
         self._orphans.watch()
         try:
             with threads.watch_threads() as seen:

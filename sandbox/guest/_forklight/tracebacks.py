@@ -16,7 +16,7 @@ def message_of(error: BaseException) -> str:
         text = str(error)
     except BaseException as failure:  # user code runs here, and may raise anything
         text = f"(no message: its __str__ raised {type(failure).__name__})"
-    return _cut(text, _MAX_MESSAGE_BYTES)
+    return cut(text, _MAX_MESSAGE_BYTES)
 
 
 def format_traceback(error: BaseException) -> str:
@@ -27,7 +27,7 @@ def format_traceback(error: BaseException) -> str:
     try:
         described = traceback.TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
         frames = _drop_guest_frames(described)
-        return _cut("".join(described.format()), _MAX_TRACEBACK_BYTES) if frames else ""
+        return cut("".join(described.format()), _MAX_TRACEBACK_BYTES) if frames else ""
     except Exception as failure:  # attributes of exceptions are the author's, and can be anything
         return f"(no traceback: formatting it raised {type(failure).__name__})"
 
@@ -63,7 +63,7 @@ def _drop_guest_frames(described: traceback.TracebackException) -> int:
     return left
 
 
-def _cut(text: str, limit_bytes: int) -> str:
+def cut(text: str, limit_bytes: int) -> str:
     """The beginning and the end of a text that is too long. What is not UTF-8 is written as an escape."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit_bytes:

@@ -1,11 +1,15 @@
 """Standard streams, logging and warnings of a template, in a process whose descriptors are what the test made them."""
 
+import json
 import os
 import pty
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from .support import GUEST, PROCESS_TIMEOUT_S, run_guest
 
@@ -23,13 +27,159 @@ def test_print_and_logging_reach_the_descriptors(tmp_path: Path) -> None:
     assert done.stderr == "\x1e1INFO shop: sold 3\n"
 
 
-def test_each_line_of_a_record_begins_with_its_level(tmp_path: Path) -> None:
+def _records(stderr: str) -> list[Any]:
+    """(level, text or the JSON's dict) of each line; None as level of what has no mark."""
+    found: list[Any] = []
+    for line in stderr.split("\n")[:-1]:
+        marked = line.startswith("\x1e")
+        level, text = (int(line[1]), line[2:]) if marked else (None, line)
+        found.append((level, json.loads(text[1:]) if text.startswith("\x1e") else text))
+    return found
+
+
+def test_a_record_has_its_level_and_is_one_line_whatever_lines_it_has(tmp_path: Path) -> None:
     done = run_guest(
         SET_UP + "import logging; log = logging.getLogger(); log.setLevel(1)\n"
-        "for level in (5, 10, 29, 30, 40, 50, 99): log.log(level, 'a\\nb')\n",
+        "for level in (5, 10, 29, 30, 40, 50, 99): log.log(level, 'a\\nb')\n"
+        "log.error('\x1e0x')",
         tmp_path,
     )
-    assert [line[:2] for line in done.stderr.split("\n")[:-1]] == [f"\x1e{digit}" for digit in "00001122334444"]
+    records = _records(done.stderr)
+    assert [level for level, _ in records] == [0, 0, 1, 2, 3, 4, 4, 3]
+    assert records[1][1] == {"text": "DEBUG root: a\nb"}
+    assert records[-1][1] == "ERROR root: \x1e0x"
+
+
+def test_a_traceback_is_part_of_its_record(tmp_path: Path) -> None:
+    done = run_guest(SET_UP + "import logging\ntry: 1 / 0\nexcept Exception: logging.exception('no\\nway')\n", tmp_path)
+    [(level, record)] = _records(done.stderr)
+    assert (level, record["text"]) == (3, "ERROR root: no\nway")
+    assert record["traceback"].startswith("Traceback (most recent call last):\n")
+    assert record["traceback"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_extra_comes_along_whatever_it_is(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import datetime, logging\n"
+        "class Bad:\n"
+        "    def __repr__(self): raise RuntimeError('no')\n"
+        "circle = []; circle.append(circle)\n"
+        "logging.info('a', extra={'order': 7, 'on': datetime.date(2026, 1, 2), 'tags': {'x'}})\n"
+        "logging.info('b', extra={'bad': Bad(), 'circle': circle, 'nan': float('nan'), 'odd': object,"
+        " 'lone': '\\ud800'})\n"
+        "logging.info('c', extra={'long': 'x' * 10**6})\n"
+        "logging.info('d', extra={f'name{n}': 'x' * 1000 for n in range(1000)})\n",
+        tmp_path,
+    )
+    first, second, third, fourth = [record["extra"] for _, record in _records(done.stderr)]
+    assert first == {"order": 7, "on": "2026-01-02", "tags": ["x"]}
+    shown = {
+        "bad": "(its __repr__ raised RuntimeError)",
+        "circle": "[[...]]",
+        "nan": "nan",
+        "odd": "<class 'object'>",
+        "lone": "\\ud800",
+    }
+    assert second == shown
+    assert third == {"long": "x" * 500}
+    assert fourth == {"left_out": 1000}
+
+
+def test_a_record_is_never_cut_in_two(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import logging\n"
+        "try: raise ValueError('\\x00' * 100_000)\n"
+        "except ValueError: logging.exception('\\x01\\n' * 100_000, extra={'a': 'ü' * 100_000, 'b': '\\x02' * 400})\n",
+        tmp_path,
+    )
+    [line, _] = done.stderr.split("\n")
+    assert len(line.encode()) < 64 * 1024
+    [(_, record)] = _records(done.stderr)
+    assert set(record) == {"text", "traceback", "extra"}
+
+
+CONSOLE = {"h": {"class": "logging.StreamHandler"}}
+CONFIGURED = [
+    # what an author does, and what is logged of an info and a warning of his own, and an info of context.log then
+    ("", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
+    ("logging.basicConfig(format='mine %(message)s')", ["mine i", "mine w", "mine c"]),
+    ("logging.basicConfig(level=logging.WARNING)", ["WARNING:own:w"]),
+    (
+        "logging.basicConfig(); logging.basicConfig(format='second %(message)s')",
+        ["INFO:own:i", "WARNING:own:w", "INFO:fn:c"],
+    ),
+    ("logging.basicConfig(force=True, format='mine %(message)s')", ["mine i", "mine w", "mine c"]),
+    ("logging.basicConfig(handlers=[logging.StreamHandler(sys.stderr)])", ["INFO:own:i", "WARNING:own:w", "INFO:fn:c"]),
+    ("logging.getLogger().addHandler(logging.StreamHandler())", ["i", "w", "c"]),
+    ("logging.getLogger().handlers[:] = []", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
+    ("logging.shutdown()", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
+    ("logging.getLogger('own').addHandler(logging.NullHandler())", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
+    ("logging.config.dictConfig({'version': 1})", ["INFO fn: c"]),
+    (
+        "logging.config.dictConfig({'version': 1, 'disable_existing_loggers': False})",
+        ["INFO own: i", "WARNING own: w", "INFO fn: c"],
+    ),
+    ("logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO'}})", ["INFO fn: c"]),
+    (
+        f"logging.config.dictConfig({{'version': 1, 'handlers': {CONSOLE}, 'root': {{'handlers': ['h']}}}})",
+        ["c"],
+    ),
+    ("logging.config.dictConfig({'version': 1, 'loggers': {'fn': {'level': 'ERROR'}}})", []),
+    ("sys.stderr.close()", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
+]
+
+
+@pytest.mark.parametrize(("does", "logged"), CONFIGURED)
+def test_what_an_author_sets_up_counts_as_in_a_program_of_ones_own(
+    does: str, logged: list[str], tmp_path: Path
+) -> None:
+    done = run_guest(
+        SET_UP + "from _forklight import loggers\n"
+        "import logging, logging.config, sys; own = logging.getLogger('own'); context = loggers.never_disabled('fn')\n"
+        f"{does}\n"
+        "own.info('i'); own.warning('w'); context.info('c')",
+        tmp_path,
+    )
+    assert [text for _, text in _records(done.stderr)] == logged
+    assert all(level in (1, 2) for level, _ in _records(done.stderr)), "a level, whoever has formatted it"
+
+
+def test_a_wrong_configuration_leaves_the_log(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP
+        + "import logging\ntry: logging.basicConfig(style='nonsense')\nexcept ValueError: logging.info('still here')",
+        tmp_path,
+    )
+    assert _records(done.stderr) == [(1, "INFO root: still here")]
+
+
+def test_streams_of_the_authors_get_what_he_formats(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import io, logging\n"
+        "own = io.StringIO(); logging.basicConfig(stream=own); logging.warning('a\\nb'); print(repr(own.getvalue()))\n"
+        "plain = logging.StreamHandler(sys.stdout); plain.terminator = ';'; logging.root.handlers = [plain]\n"
+        "logging.warning('part'); print()",
+        tmp_path,
+    )
+    assert done.stdout == "'WARNING:root:a\\nb\\n'\npart;\n"
+
+
+def test_a_line_that_was_begun_is_not_cut_by_a_record(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import logging; logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "print('be', end=''); logging.info('record'); print('gun')",
+        tmp_path,
+    )
+    assert done.stdout == "\x1e1record\nbegun\n"
+
+
+def test_the_level_comes_from_the_configuration(tmp_path: Path) -> None:
+    script = "from _forklight import logs; logs.set_up('{}'); import logging; logging.debug('d'); logging.error('e')"
+    assert [text for _, text in _records(run_guest(script.format("debug"), tmp_path).stderr)] == [
+        "DEBUG root: d",
+        "ERROR root: e",
+    ]
+    assert run_guest(script.format("critical"), tmp_path).stderr == ""
 
 
 def test_a_terminal_shows_no_levels_of_ours() -> None:
@@ -44,9 +194,15 @@ def test_a_terminal_shows_no_levels_of_ours() -> None:
 
 
 def test_warnings_are_shown(tmp_path: Path) -> None:
-    done = run_guest(SET_UP + "import warnings; warnings.warn('old stuff')", tmp_path)
-    assert "WARNING py.warnings: " in done.stderr
-    assert "UserWarning: old stuff" in done.stderr
+    done = run_guest(
+        SET_UP + "import logging, logging.config, warnings; logging.captureWarnings(True)\n"
+        "warnings.warn('old stuff'); logging.config.dictConfig({'version': 1}); warnings.warn('older stuff')",
+        tmp_path,
+    )
+    first, second = _records(done.stderr)
+    assert (first[0], first[1].startswith("WARNING py.warnings: ")) == (2, True)
+    assert "UserWarning: old stuff" in first[1]
+    assert "UserWarning: older stuff" in second[1]
 
 
 def test_standard_input_is_empty(tmp_path: Path) -> None:

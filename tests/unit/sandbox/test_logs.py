@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pytest
+
 from sandbox.log_lines import LINE_BYTES, LINE_OVERHEAD_BYTES
 from sandbox.logs import PIPE_LINES, TURN_LINES, LogLine, LogPipe, LogTurns
 
@@ -106,6 +108,50 @@ async def test_a_line_has_the_level_it_is_marked_with_and_the_trace_of_its_invoc
     ]
     assert log.texts[3:] == ["\x1e9x", "\x1e", "after"], "what is no mark of ours stays as it is"
     assert [line.traceparent for line in log.lines] == ["00-trace"] * 5 + [None]
+
+
+async def test_a_record_has_its_traceback_and_what_it_was_given() -> None:
+    with open_log() as log:
+        log.write(b'\x1e3\x1e{"text":"ERROR shop: a\\nb","traceback":"Trace\\nback","extra":{"order":[7]}}\n')
+        log.write(b"\x1e1INFO shop: sold\n")
+    whole, plain = log.lines
+    assert (whole.level, whole.text, whole.traceback) == ("error", "ERROR shop: a\nb", "Trace\nback")
+    assert bytes(whole.extra) == b'{"order":[7]}'
+    assert (plain.text, plain.traceback, bytes(plain.extra)) == ("INFO shop: sold", "", b"{}")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"{",
+        b"[]",
+        b'{"text":1}',
+        b'{"text":"\\ud800"}',
+        b'{"text":"a","extra":{"x":"\\ud800"}}',
+        b'{"text":"a","extra":[1]}',
+        b'{"text":"a","extra":{"x":"\xff"}}',
+        b'{"text":"a","extra":{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}}",
+    ],
+)
+async def test_a_record_that_no_guest_of_ours_writes_is_text(forged: bytes) -> None:
+    with open_log() as log:
+        log.write(b"\x1e1\x1e" + forged + b"\n")
+    [line] = log.lines
+    assert (line.level, line.text) == ("info", "\x1e" + forged.decode(errors="backslashreplace"))
+    assert (line.traceback, bytes(line.extra)) == ("", b"{}")
+
+
+async def test_the_pieces_of_a_long_record_all_have_its_level() -> None:
+    with open_log() as log:
+        log.write(b"\x1e3" + b"x" * (2 * LINE_BYTES) + b"\n")
+    assert {line.level for line in log.lines} == {"error"}
+    assert "".join(log.texts) == "x" * (2 * LINE_BYTES)
+
+
+async def test_of_a_progress_bar_there_is_what_a_terminal_shows_in_the_end() -> None:
+    with open_log() as log:
+        log.write(b"  0%\r 50%\r100%\ndos line\r\n\rwhole\n\x1e1a\rb\n10%\r20%\r")
+    assert log.texts == ["100%", "dos line", "whole", "a\rb", "20%"]
 
 
 async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:

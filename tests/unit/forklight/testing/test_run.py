@@ -125,7 +125,7 @@ def test_print_and_logging_are_lines_of_the_log(capsys: pytest.CaptureFixture[st
 
     level = logging.getLogger().level
     result = run(handler, call(), function="f")
-    assert result.logs == ("one line", "INFO f: informed", "to stderr", "ERROR f: two", "lines", "without an end")
+    assert result.logs == ("one line", "INFO f: informed", "to stderr", "ERROR f: two\nlines", "without an end")
     assert "one line" in capsys.readouterr().out
     assert logging.getLogger().level == level
 

@@ -1,0 +1,16 @@
+"""Loggers that `logging.config` does not silence."""
+
+import logging
+
+
+def never_disabled(name: str) -> logging.Logger:
+    """The logger of that name. `dictConfig` and `fileConfig` disable every logger that they do not name, for good.
+
+    Its own settings count: a level, handlers, `propagate`.
+    """
+    logger = logging.getLogger(name)
+    kind = type(logger)
+    if not isinstance(kind.__dict__.get("disabled"), property):
+        disabled = property(lambda _: False, lambda _self, _value: None)
+        logger.__class__ = type(kind.__name__, (kind,), {"disabled": disabled, "__module__": kind.__module__})
+    return logger

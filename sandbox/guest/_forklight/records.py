@@ -1,0 +1,65 @@
+"""A record of `logging` as one line of the log's pipe: its level, and if it is more than a line of text, JSON."""
+
+import json
+import logging
+from typing import Any
+
+from .encoding import encode_json
+from .tracebacks import cut
+from .wire import LEVEL_MARK, LEVELS
+
+_MAX_BYTES = 60 * 1024
+"""Of one record, below the longest line that is not cut."""
+_PART_BYTES = (16 * 1024, 2 * 1024)
+"""Of its text, of its traceback and of its extra; less, if escapes make them too long."""
+_VALUE_CHARS = 500
+
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def framed(record: logging.LogRecord, text: str) -> str:
+    """`text` is the record, formatted by whichever handler; what `extra` gave it comes along, unless that is JSON."""
+    text = text.rstrip("\n")
+    level = max(0, min(record.levelno // 10, len(LEVELS)) - 1)
+    mark = f"{LEVEL_MARK}{level}"
+    extra = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+    if "\n" not in text and (not extra or text.startswith("{")) and not text.startswith(LEVEL_MARK):
+        return f"{mark}{text}\n"
+    traceback = record.exc_text or ""
+    if traceback and text.endswith(traceback):
+        text = text[: -len(traceback)].rstrip("\n")
+    else:
+        traceback = ""
+    for part_bytes in _PART_BYTES:
+        encoded = _whole(text, traceback, {} if text.startswith("{") else extra, part_bytes)
+        if len(encoded) <= _MAX_BYTES:
+            break
+    return f"{mark}{LEVEL_MARK}{encoded}\n"
+
+
+def _whole(text: str, traceback: str, extra: "dict[str, Any]", part_bytes: int) -> str:
+    parts = [f'{{"text":{json.dumps(cut(text, part_bytes))}']
+    if traceback:
+        parts.append(f'"traceback":{json.dumps(cut(traceback, part_bytes))}')
+    if extra:
+        parts.append(f'"extra":{_encoded(extra, part_bytes)}')
+    return ",".join(parts) + "}"
+
+
+def _encoded(extra: "dict[str, Any]", most_bytes: int) -> str:
+    """As a result would be, and what cannot be encoded or is too long as `repr` shows it, shortened."""
+    try:
+        text = encode_json(extra).decode("utf-8")
+    except Exception:  # also of an object of the author's, which may raise anything
+        text = ""
+    if not text or len(text) > most_bytes or "\\ud" in text:  # a lone surrogate, which is not UTF-8
+        text = json.dumps({name: _shown(value) for name, value in extra.items()})
+    return text if len(text) <= most_bytes else json.dumps({"left_out": len(extra)})
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = (value if isinstance(value, str) else repr(value))[:_VALUE_CHARS]
+        return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    except Exception as error:
+        return f"(its __repr__ raised {type(error).__name__})"
