@@ -5,12 +5,14 @@ A fault that stops the event loop must stop neither the test nor its clock. `pyt
 """
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -40,9 +42,9 @@ class HttpProcess:
 
 
 @contextmanager
-def http_process(path: Path) -> Iterator[HttpProcess]:
+def http_process(path: Path, **settings: float) -> Iterator[HttpProcess]:
     """Kills it in the end: it may not listen to anything else by then."""
-    command = (sys.executable, "-m", "tests.integration.http_process", str(path))
+    command = (sys.executable, "-m", "tests.integration.http_process", str(path), json.dumps(settings))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield HttpProcess(process, path)
@@ -50,15 +52,27 @@ def http_process(path: Path) -> Iterator[HttpProcess]:
             process.kill()
 
 
-async def main(path: str) -> None:
+class Forgetful(list[Any]):
+    def append(self, _item: Any) -> None:
+        """Remembers nothing."""
+
+
+async def main(path: str, given: dict[str, Any]) -> None:
     routes = (*ROUTES, Route(function="large", path="/large", max_body_bytes=64 * 1024 * 1024))
     async with AsyncExitStack() as stack:
-        tcp = await stack.enter_async_context(running(routes=routes))
-        await stack.enter_async_context(running(routes=routes, settings=HttpSettings(listen=f"unix:{path}")))
+        tcp = await stack.enter_async_context(
+            running(routes=routes, settings=HttpSettings(listen="127.0.0.1:0", **given))
+        )
+        unix = await stack.enter_async_context(
+            running(routes=routes, settings=HttpSettings(listen=f"unix:{path}", **given))
+        )
+        for house in (tcp, unix):
+            house.server.on_request = None  # what tests remember of requests would be taken for a leak
+            house.functions.events = Forgetful()
         sys.stdout.write(f"{tcp.server.port}\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1], json.loads(sys.argv[2])))

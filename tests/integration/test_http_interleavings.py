@@ -12,7 +12,7 @@ from functools import partial
 
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from hypothesis.strategies import integers, just, lists, one_of, sampled_from
+from hypothesis.strategies import booleans, integers, just, lists, one_of, sampled_from
 
 from bus.event import Event
 from bus.outcome import Ok, Outcome
@@ -116,8 +116,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(large=sampled_from([False, False, True]))
     def function_answers(self, large: bool) -> None:
-        outcome = Ok(body=bytes(LARGE if large else 3))
-        self.do(*(partial(call.set_result, outcome) for call in self.calls if not call.done()))
+        self.do(lambda: self.answer(Ok(body=bytes(LARGE if large else 3))))
 
     @rule()
     def client_stalls_or_reads(self) -> None:
@@ -127,13 +126,22 @@ class Interleavings(RuleBasedStateMachine):
             self.wire.stalled = True
 
     @precondition(lambda self: not self.is_over)
-    @rule(how=sampled_from(ENDINGS), data=sampled_from([*ANSWERS, b""]))
-    def something_ends_it(self, how: str, data: bytes) -> None:
-        """In one turn of the loop with what the client sends: its task sees both at once."""
+    @rule(how=sampled_from(ENDINGS), data=sampled_from([*ANSWERS, b""]), answered=booleans())
+    def something_ends_it(self, how: str, data: bytes, answered: bool) -> None:
+        """In one turn of the loop with an answer and with what the client sends: its task sees all at once."""
         self.is_over = True
         data = b"" if self.rest else data
         self.sent += [data] if data else []
-        self.do(lambda: self.wire.client_sends(data) if data else None, partial(self.end, how))
+        self.do(
+            lambda: self.answer(Ok(body=b"abc")) if answered else None,
+            lambda: self.wire.client_sends(data) if data else None,
+            partial(self.end, how),
+        )
+
+    def answer(self, outcome: Outcome) -> None:
+        for call in self.calls:
+            if not call.done():
+                call.set_result(outcome)
 
     def end(self, how: str) -> None:
         if how == "end":
@@ -191,5 +199,5 @@ class Interleavings(RuleBasedStateMachine):
         self.loop.close()
 
 
-Interleavings.TestCase.settings = settings(max_examples=25, stateful_step_count=50, deadline=None)
+Interleavings.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestInterleavings = Interleavings.TestCase

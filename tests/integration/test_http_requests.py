@@ -225,7 +225,8 @@ async def test_a_client_that_leaves_withdraws_its_event() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with running(handle) as house:
+    at_once = HttpSettings(listen="127.0.0.1:0", half_closed_timeout_s=0)
+    async with running(handle, settings=at_once) as house:
         async with house.connect() as client:
             client.writer.write(request())
             await house.functions.called.wait()
