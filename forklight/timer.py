@@ -15,7 +15,7 @@ class TimerSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.timer]]` table: exactly one of `schedule`, `every` and `at`."""
 
     name: str | None = None
-    """Unique within the function. Default: the function's name; among several timers, the schedule."""
+    """Unique within the function. Default: the function's name for the first without one, the schedule for others."""
     schedule: str | None = None
     """Cron: 5 fields, a sixth in front is seconds; also `"@daily"` and the like. Default: one of the three."""
     every_s: float | None = None

@@ -32,8 +32,6 @@ from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
 
-__all__ = ["Tree", "open_tree", "template_key"]
-
 T = TypeVar("T")
 
 CLOSE_LIMIT_S = 10.0

@@ -7,12 +7,12 @@ from cronsim import CronSim
 from msgspec import Struct
 
 from triggers.timer.expressions import keeps_the_hour
+from triggers.timer.local_times import change_between
 from triggers.timer.parse import shown
 from triggers.timer.schedule import At, Cron, Schedule, local, next_after
 from triggers.timer.zones import zone
 
 _YEAR = timedelta(days=366)
-_DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
 
@@ -63,19 +63,11 @@ def _surprise(cron: Cron, change: _Change) -> str | None:
 
 
 def _changes(timezone: str, now: datetime) -> Iterator[_Change]:
-    """Every change of the zone's offset within a year, found by looking at each day and halving those that differ."""
+    """Every change of the zone's offset within a year."""
     place = zone(timezone)
     low = now.astimezone(UTC).replace(microsecond=0)
-    for _ in range(_YEAR.days):
-        day_end = low + _DAY
-        if low.astimezone(place).utcoffset() != day_end.astimezone(place).utcoffset():
-            before, after = low, day_end
-            while after - before > _SECOND:
-                middle = before + (after - before) // 2
-                middle = middle.replace(microsecond=0)
-                same = middle.astimezone(place).utcoffset() == low.astimezone(place).utcoffset()
-                before, after = (middle, after) if same else (before, middle)
-            offset = low.astimezone(place).utcoffset() or timedelta(0)
-            shows = after.replace(tzinfo=None)
-            yield _Change(after, shows + offset, after.astimezone(place).replace(tzinfo=None))
-        low = day_end
+    end = low + _YEAR
+    while (at := change_between(place, low, end)) is not None:
+        offset = low.astimezone(place).utcoffset() or timedelta(0)
+        yield _Change(at, at.replace(tzinfo=None) + offset, at.astimezone(place).replace(tzinfo=None))
+        low = at

@@ -3,12 +3,17 @@
 Theory of operation. Of each timer one instant is remembered, `until`: every scheduled time up to it has been dealt
 with. Whatever happens (a tick, a stop of days, a clock set forward) is one question: which scheduled times lie between
 `until` and now? Answering it moves `until` forward, and it never moves back, so no scheduled time is ever dealt with
-twice, wherever the clock goes. A clock set back leaves `until` in the future: nothing runs until it is reached again.
+twice, wherever the clock goes.
+
+A clock that was ahead has run times that are still to come. When it is right again `until` goes back to now, so that
+nothing waits for hours, and the times that were run are remembered as spans: when they come they are `done` already.
 
 A run is written into what is remembered before it starts and taken out after it has ended. One that is still there at a
 start was interrupted: it is never run again as if nothing had been, only as a further attempt, if it may have one.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zlib import crc32
@@ -16,11 +21,13 @@ from zlib import crc32
 from msgspec import DecodeError, Struct, json
 from msgspec.structs import replace
 
-from triggers.timer.schedule import due_between, identity
+from triggers.timer.schedule import Due, due_between, identity, missed_between
 from triggers.timer.settings import Timer
 
 LATE_S = 5.0
 """A run that starts later than this after it was due is past due; with `missed = "skip"` it is not started at all."""
+_MOST_SPANS = 16
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,6 +37,13 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: int = 0
     past_due: bool = False
     attempt: int = 1
+
+
+class Span(Struct, frozen=True):
+    """The scheduled times from `since` to `to`, both among them."""
+
+    since: datetime
+    to: datetime
 
 
 class Remembered(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,6 +58,10 @@ class Remembered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     """How the latest run ended, or that it was skipped: `ok`, kind/code, `skipped`, `interrupted`."""
     running: tuple[Run, ...] = ()
+    since: datetime | None = None
+    """Every scheduled time from here to `until` had its turn; before it some were passed over for a later one."""
+    done: tuple[Span, ...] = ()
+    """Scheduled times after `until` that had their turn while the clock was ahead."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -52,7 +70,7 @@ class Step(Struct, frozen=True, kw_only=True):
     until: datetime
     following: datetime | None
     run: Run | None = None
-    skipped: Literal["", "missed", "overlap"] = ""
+    skipped: Literal["", "missed", "overlap", "done"] = ""
     missed: int = 0
     """How many scheduled times have no run of their own."""
 
@@ -90,7 +108,35 @@ def recalled(timer: Timer, stored: str | None, now: datetime) -> Remembered:
         return begun
     if found.schedule == begun.schedule:
         return found
-    return replace(found, schedule=begun.schedule, until=max(now, found.last or now))
+    until = max(now, found.last or now)
+    return replace(found, schedule=begun.schedule, until=until, since=until)
+
+
+def stored_of(timer: Timer, stored: Mapping[str, str]) -> str | None:
+    """What is stored of the timer, whichever of its keys it had: the latest of those with its schedule, else its own.
+
+    `stored`: what `remembered_text` gave, by key.
+    """
+    found = {key: stored[key] for key in timer.keys if key in stored}
+    same = []
+    for text in found.values():
+        with suppress(DecodeError):
+            remembered = json.decode(text, type=Remembered)
+            if remembered.schedule == identity(timer.schedule):
+                same.append((remembered.until, text))
+    return max(same)[1] if same else found.get(timer.key)
+
+
+def set_back(remembered: Remembered, now: datetime) -> Remembered:
+    """What to go on with when the clock is behind what is remembered: it was ahead before, or was set back."""
+    if remembered.until <= now:
+        return remembered
+    since, done = remembered.since or remembered.last, remembered.done
+    if since is not None:
+        done = (*done, Span(max(now, since), remembered.until))
+    if len(done) > _MOST_SPANS:
+        done = (Span(min(span.since for span in done), max(span.to for span in done)),)
+    return replace(remembered, until=now, since=None, done=done)
 
 
 def remembered_text(remembered: Remembered) -> str:
@@ -110,20 +156,45 @@ def plan(
     due = due_between(timer.schedule, remembered.until, now - delay)
     if due is None or (busy and timer.overlap == "queue"):
         return None
-    is_late = (now - delay - due.latest).total_seconds() > LATE_S
+    latest, count = _without_done(timer, remembered, due)
+    if latest is None:
+        return Step(until=due.latest, following=due.following, skipped="done")
+    is_late = (now - delay - latest).total_seconds() > LATE_S
     if is_late and timer.missed == "skip" and not waited:
-        return Step(until=due.latest, following=due.following, skipped="missed", missed=due.count)
+        return Step(until=due.latest, following=due.following, skipped="missed", missed=count)
     if busy and timer.overlap == "skip":
-        return Step(until=due.latest, following=due.following, skipped="overlap", missed=due.count)
-    run = Run(scheduled_at=due.latest, missed=due.count - 1, past_due=is_late or due.count > 1)
-    return Step(until=due.latest, following=due.following, run=run, missed=run.missed)
+        return Step(until=due.latest, following=due.following, skipped="overlap", missed=count)
+    missed = 0 if timer.missed == "skip" and not waited else count - 1
+    run = Run(scheduled_at=latest, missed=missed, past_due=is_late or missed > 0)
+    return Step(until=due.latest, following=due.following, run=run, missed=count - 1)
+
+
+def _without_done(timer: Timer, remembered: Remembered, due: Due) -> tuple[datetime | None, int]:
+    """The latest time that is due and had no turn yet, None if all had; how many there are."""
+    latest: datetime | None = due.latest
+    count = due.count
+    for span in sorted(remembered.done, key=lambda span: span.since, reverse=True):
+        if latest is None or latest < span.since:
+            continue
+        before = max(remembered.until, span.since - _MICROSECOND)
+        _, had_turn = missed_between(timer.schedule, before, min(span.to, latest))
+        count = max(1, count - had_turn)
+        if latest <= span.to:
+            latest, _ = missed_between(timer.schedule, remembered.until, before)
+    return latest, count
 
 
 def stepped(remembered: Remembered, step: Step) -> Remembered:
     """What is to be remembered with the step, before its run starts."""
+    done = tuple(span for span in remembered.done if span.to > step.until)
+    begins = remembered.since is None or step.missed > (0 if step.run else 1)
+    since = (step.run.scheduled_at if step.run else step.until) if begins else remembered.since
+    after = replace(remembered, until=step.until, since=since, done=done)
+    if step.skipped == "done":
+        return after
     if step.run is None:
-        return replace(remembered, until=step.until, outcome="skipped")
-    return replace(remembered, until=step.until, last=step.run.scheduled_at, running=(*remembered.running, step.run))
+        return replace(after, outcome="skipped")
+    return replace(after, last=step.run.scheduled_at, running=(*remembered.running, step.run))
 
 
 def tried_again(remembered: Remembered, run: Run) -> Remembered:

@@ -38,10 +38,10 @@ from triggers.timer.announcements import Announcements
 from triggers.timer.clock import Clock, SystemClock
 from triggers.timer.events import again_after_s, to_event, to_event_now, told
 from triggers.timer.ledger import Ledger
-from triggers.timer.planner import Run, Step
+from triggers.timer.planner import Remembered, Run, Step
 from triggers.timer.schedule import next_after
 from triggers.timer.settings import Timer
-from triggers.timer.work import TimerStatistics, TimerWork
+from triggers.timer.work import TimerStatistics, TimerWork, take_over
 
 log = logging.getLogger(__name__)
 
@@ -167,14 +167,20 @@ class TimerRunner:
 
     def _recall(self, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
         """Set every timer going, and return the interrupted runs that get a further attempt."""
-        return [again for timer in self._timers for again in self._recall_one(timer, stored.get(timer.key), now)]
+        return [again for timer in self._timers for again in self._recall_one(timer, stored, now)]
 
-    def _recall_one(self, timer: Timer, stored: str | None, now: datetime) -> list[tuple[TimerWork, Run]]:
-        found = planner.recalled(timer, stored, now)
+    def _recall_one(self, timer: Timer, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
+        found = planner.recalled(timer, planner.stored_of(timer, stored), now)
+        if found.until > now:
+            text = (
+                "timer %s: the clock was ahead before, up to %s: it goes on now, and no time that has run is run again"
+            )
+            log.warning(text, timer.key, planner.utc_text(found.until))
+            found = planner.set_back(found, now)
         remembered, runs = planner.interrupted(timer, found)
         for run in found.running:
             log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
-        work = TimerWork(timer, remembered, next_after(timer.schedule, remembered.until))
+        work = TimerWork(timer, remembered, _next(timer, remembered.until))
         self._works[timer.key] = work
         self._ledger.changed(work)
         self._arm(work)
@@ -183,23 +189,27 @@ class TimerRunner:
     def _apply(self, replacement: "_Replacement", now: datetime) -> None:
         """Between two rounds, when no step is on its way."""
         before, self._works = self._works, {}
+        taken = take_over(replacement.timers, before, self._gone)
         for timer in replacement.timers:
-            work = before.pop(timer.key, None) or self._gone.pop(timer.key, None)
+            work = taken.get(timer.key)
             if work is None:
-                for again in self._recall_one(timer, replacement.stored.get(timer.key), now):
+                for again in self._recall_one(timer, replacement.stored, now):
                     self._begin(*again)
                 continue
             if work.timer != timer or work.is_gone:
                 found = planner.recalled(timer, planner.remembered_text(work.remembered), now)
-                work.change(timer, found, next_after(timer.schedule, found.until))
-                self._ledger.changed(work)
-                self._arm(work)
+                self._change(work, timer, found)
             self._works[timer.key] = work
         for work in before.values():
             work.end()
         self._gone = {work.timer.key: work for work in (*self._gone.values(), *before.values()) if work.is_busy}
         self._timers = replacement.timers
-        replacement.done.set()
+
+    def _change(self, work: TimerWork, timer: Timer, remembered: Remembered) -> None:
+        """What is remembered of it, or how it is configured, is another from now on."""
+        work.change(timer, remembered, _next(timer, remembered.until))
+        self._ledger.changed(work)
+        self._arm(work)
 
     async def _keep_time(self) -> None:
         """The one task that plans and stores."""
@@ -210,10 +220,13 @@ class TimerRunner:
         self._ledger.wake = anyio.Event()
         last, self._last = self._last, self._clock.now()
         if self._last < last - timedelta(seconds=1):
-            log.warning("the clock went back by %s: what has run is not run again", last - self._last)
+            self._set_back(self._last, last - self._last)
         if self._replacement is not None:
-            self._apply(self._replacement, self._last)
-            self._replacement = None
+            replacement, self._replacement = self._replacement, None
+            try:
+                self._apply(replacement, self._last)
+            finally:
+                replacement.done.set()
         self._announcements.tell(self._last)
         steps = [] if self._draining.is_set() else self._plan(self._last)
         if await self._store(steps):
@@ -222,6 +235,13 @@ class TimerRunner:
         else:
             await self._clock.wait(anyio.Event(), STORE_AGAIN_S)
 
+    def _set_back(self, now: datetime, by: timedelta) -> None:
+        """The clock was, so that some of what is remembered is still to come."""
+        log.warning("the clock went back by %s: timers go on, and no time that has run is run again", by)
+        for work in self._works.values():
+            if work.remembered.until > now:
+                self._change(work, work.timer, planner.set_back(work.remembered, now))
+
     def _plan(self, now: datetime) -> list[tuple[TimerWork, Step]]:
         steps = []
         for _, (work, generation) in self._alarms.take(now):
@@ -229,7 +249,12 @@ class TimerRunner:
                 continue
             assert work.next is not None
             work.is_armed = False
-            step = planner.plan(work.timer, work.remembered, work.next, now, busy=work.is_busy, waited=work.is_held)
+            try:
+                step = planner.plan(work.timer, work.remembered, work.next, now, busy=work.is_busy, waited=work.is_held)
+            except Exception:  # as in `_next`
+                log.exception("timer %s: it cannot be planned, and fires no more", work.timer.key)
+                work.next = None
+                continue
             if step is None:
                 work.is_held = True
             else:
@@ -258,8 +283,8 @@ class TimerRunner:
             work.skipped += step.missed
             work.is_held = False
             self._arm(work)
-            if step.skipped:
-                log.warning("timer %s: %d skipped: %s", work.timer.key, step.missed, step.skipped)
+            if step.missed and (reason := _why_skipped(work.timer, step)):
+                log.warning("timer %s: %d skipped: %s", work.timer.key, step.missed, reason)
             if step.run is not None:
                 self._begin(work, step.run)
             self._closed_one()
@@ -350,3 +375,17 @@ class TimerRunner:
         if not self._open:
             self._none_open.set()
             self._none_open = anyio.Event()
+
+
+def _next(timer: Timer, after: datetime) -> datetime | None:
+    """The first scheduled time later than `after`; what no calendar can tell is never."""
+    try:
+        return next_after(timer.schedule, after)
+    except Exception:  # a schedule is checked when it is read, but not for every year
+        log.exception("timer %s: its next time cannot be found, and it fires no more", timer.key)
+        return None
+
+
+def _why_skipped(timer: Timer, step: Step) -> str:
+    """Of the times that the step gives no run of their own; empty if one run stands for them."""
+    return step.skipped or ("missed" if timer.missed == "skip" and step.run and not step.run.missed else "")

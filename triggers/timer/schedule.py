@@ -3,25 +3,22 @@
 All datetimes in and out are aware; those out are in UTC. (Within one zone Python compares datetimes by what the wall
 clock shows, which is wrong in the hour that the end of summer time repeats.)
 
-Summer time, as cronsim and Debian's cron have it, shown for Europe/Berlin:
+Summer time, as Debian's cron has it, shown for Europe/Berlin (`local_times.py` does it, for every zone):
 
 - A schedule of five fields whose minute and hour do not start with `*` means points in time: `30 2 * * *` runs once a
   day. In spring, when 02:30 does not exist, it runs at 03:00; in autumn, when 02:30 comes twice, it runs at the first.
 - Any other means an interval and runs through: `0 * * * *` and `*/15 * * * *` run every hour and quarter of an hour
   that really passes. So `*/15 2 * * *`, and all with a field of seconds, do not run at an hour that does not exist
   and run twice in one that comes twice. `audit` finds these.
-
-Where summer time is half an hour (Australia/Lord_Howe alone) cronsim 2.8 can be half an hour late on the day after a
-change, as it goes through hours in whole steps.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 
-from cronsim import CronSim
 from msgspec import Struct
 
+from triggers.timer.local_times import cron_times
 from triggers.timer.zones import zone
 
 COUNT_LIMIT = 1000
@@ -73,7 +70,7 @@ def times_after(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     after = after.astimezone(UTC)
     match schedule:
         case Cron():
-            return _cron_times(schedule, after)
+            return cron_times(schedule.expression, zone(schedule.timezone), after)
         case Every(period_ms=period_ms, phase_ms=phase_ms):
             number = ((after - _EPOCH) // _MS - phase_ms) // period_ms + 1
             return (_EPOCH + (phase_ms + n * period_ms) * _MS for n in count(number))
@@ -118,18 +115,6 @@ def local(schedule: Schedule, at: datetime) -> datetime:
 def identity(schedule: Schedule) -> str:
     """What is remembered of it: if this differs after a restart, the schedule was changed."""
     return f"{schedule.text} {schedule.timezone}"
-
-
-def _cron_times(cron: Cron, after: datetime) -> Iterator[datetime]:
-    """A CronSim takes 5 KB, and 5 us to make, no more than a step takes: it is made when it is needed, and not kept.
-
-    In the repeated hour it starts with times of the first pass, which are over: they are passed by.
-    """
-    for at_local in CronSim(cron.expression, after.astimezone(zone(cron.timezone))):
-        at = at_local.astimezone(UTC)
-        if at > after:
-            after = at
-            yield at
 
 
 def _latest(schedule: Schedule, known: datetime, now: datetime) -> datetime:

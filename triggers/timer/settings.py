@@ -31,15 +31,26 @@ class Timer(Struct, frozen=True, kw_only=True):
         """What names it among all timers."""
         return f"{self.function}/{self.name}"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its key first, then those it may have had while it stood at another place among unnamed ones."""
+        automatic = (self.function, self.schedule.text)
+        others = automatic if self.name in automatic else ()
+        return (self.key, *(f"{self.function}/{name}" for name in others if name != self.name))
+
 
 def name_timers(function: str, given: Sequence[tuple[str | None, str]]) -> list[str]:
     """The names of a function's timers, each given as (name or None, text of its schedule).
 
-    A function's only timer is called after the function; an unnamed one among several is called by its schedule, so
-    that their order means nothing. Raises ValueError if two have the same name.
+    The first that is unnamed is called after the function, and keeps that name when others come; these are called by
+    their schedules. Raises ValueError if two have the same name, or neither a name nor another schedule.
     """
-    names = [name or (function if len(given) == 1 else text) for name, text in given]
+    names: list[str] = []
+    for name, text in given:
+        is_first = all(before is not None for before, _ in given[: len(names)])
+        names.append(name or (function if is_first else text))
+    unnamed = [text for name, text in given if name is None]
     for name in names:
-        if names.count(name) > 1:
+        if names.count(name) > 1 or unnamed.count(name) > 1:
             raise ValueError(f"two timers of {function} are called {name!r}: give each a name of its own")
     return names

@@ -1,10 +1,12 @@
 """One timer at work: what is known of it now, and what may be asked about it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from triggers.timer.planner import Remembered
+from triggers.timer.schedule import identity
 from triggers.timer.settings import Timer
 
 
@@ -82,3 +84,21 @@ class TimerWork:
             runs=self.runs,
             skipped=self.skipped,
         )
+
+
+def take_over(timers: Sequence[Timer], *before: dict[str, TimerWork]) -> dict[str, TimerWork]:
+    """Whose work each timer goes on with, by its key; what is taken leaves `before`. A timer without one is new.
+
+    One that has the same schedule under another of its names comes first: timers without a name may change places.
+    """
+    taken: dict[str, TimerWork] = {}
+    for only_same in (True, False):
+        for timer in timers:
+            for works in before:
+                for key in timer.keys if only_same else (timer.key,):
+                    work = works.get(key)
+                    if work is None or timer.key in taken:
+                        continue
+                    if not only_same or identity(work.timer.schedule) == identity(timer.schedule):
+                        taken[timer.key] = works.pop(key)
+    return taken

@@ -96,11 +96,17 @@ def test_an_interval_is_warned_about_nothing() -> None:
     assert warnings(parse_schedule(every_s=3600, timezone="Europe/Berlin", of="f/f"), NOW) == []
 
 
-def test_a_single_timer_is_called_after_its_function_and_others_after_their_schedules() -> None:
-    assert name_timers("report", [(None, "0 7 * * *")]) == ["report"]
-    assert name_timers("report", [(None, "0 7 * * *"), ("weekly", "0 8 * * *")]) == ["0 7 * * *", "weekly"]
+def test_the_first_unnamed_timer_is_called_after_its_function_and_others_after_their_schedules() -> None:
+    """So that one more renames none that was there."""
+    seven, eight, nine = (None, "0 7 * * *"), ("weekly", "0 8 * * *"), (None, "0 9 * * *")
+    assert name_timers("report", [seven]) == ["report"]
+    assert name_timers("report", [seven, eight]) == ["report", "weekly"]
+    assert name_timers("report", [seven, eight, nine]) == ["report", "weekly", "0 9 * * *"]
+    assert name_timers("report", [eight, nine]) == ["weekly", "report"]
 
 
 def test_two_timers_of_a_function_may_not_have_the_same_name() -> None:
     with pytest.raises(ValueError, match="two timers of report are called '@daily'"):
         name_timers("report", [(None, "@daily"), (None, "@daily")])
+    with pytest.raises(ValueError, match="two timers of report are called '@daily'"):
+        name_timers("report", [(None, "@hourly"), (None, "@daily"), ("@daily", "@weekly")])

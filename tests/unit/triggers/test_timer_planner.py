@@ -11,14 +11,17 @@ from triggers.timer.parse import parse_cron, parse_schedule
 from triggers.timer.planner import (
     Remembered,
     Run,
+    Span,
     Step,
     ended,
     interrupted,
     plan,
     recalled,
     remembered_text,
+    set_back,
     start_at,
     stepped,
+    stored_of,
 )
 from triggers.timer.schedule import Schedule, identity, next_after
 from triggers.timer.settings import Timer
@@ -57,7 +60,8 @@ def test_missed_ones_are_skipped_if_wished_but_not_one_that_is_only_just_due() -
     assert late == Step(until=NOON + 5 * HOUR, following=NOON + 6 * HOUR, skipped="missed", missed=5)
     in_time = planned(timer(missed="skip"), NOON + 5 * HOUR + timedelta(seconds=1))
     assert in_time is not None
-    assert in_time.run == Run(scheduled_at=NOON + 5 * HOUR, missed=4, past_due=True)
+    assert in_time.run == Run(scheduled_at=NOON + 5 * HOUR)
+    assert in_time.missed == 4
 
 
 def test_while_a_run_goes_a_time_is_skipped_held_or_run_beside_it() -> None:
@@ -112,6 +116,72 @@ def test_a_run_cut_short_is_only_ever_a_further_attempt(retry: int, attempt: int
     assert after.outcome == ("" if again else "interrupted")
 
 
+def served(one: Timer, remembered: Remembered, now: datetime) -> tuple[Remembered, list[datetime]]:
+    """All that is due at `now`, and every minute for half an hour after it, each run ended at once; what was run."""
+    ran = []
+    for minute in range(31):
+        at = now + minute * timedelta(minutes=1)
+        first = next_after(one.schedule, remembered.until)
+        assert first is not None
+        if at >= first and (step := plan(one, remembered, first, at)) is not None:
+            remembered = stepped(remembered, step)
+            if step.run is not None:
+                ran.append(step.run.scheduled_at)
+                remembered = ended(remembered, step.run, "ok")
+    return remembered, ran
+
+
+@pytest.mark.parametrize("missed", ["one", "skip"])
+def test_after_a_clock_that_was_ahead_a_timer_goes_on_at_once_and_runs_no_time_twice(missed: str) -> None:
+    one = timer(parse_cron("*/5 * * * *"), missed=missed)
+    remembered, right = served(one, recalled(one, None, NOON), NOON)
+    remembered, ahead = served(one, set_back(remembered, NOON + 9 * HOUR), NOON + 9 * HOUR)
+    now = NOON + timedelta(minutes=40)
+    remembered = set_back(remembered, now)
+    remembered, after = served(one, remembered, now)
+    assert remembered.until > now
+    assert after == [now + n * timedelta(minutes=5) for n in range(1, 7)]
+
+    remembered, then = served(one, remembered, NOON + 9 * HOUR - timedelta(minutes=10))
+    assert then == [NOON + 9 * HOUR - timedelta(minutes=minutes) for minutes in (10, 5)]
+    remembered, later = served(one, remembered, NOON + 9 * HOUR + timedelta(minutes=25))
+    assert later[0] == NOON + 9 * HOUR + timedelta(minutes=35)
+    ran = [*right, *ahead, *after, *then, *later]
+    assert len(ran) == len(set(ran))
+    assert remembered.done == ()
+
+
+def test_a_timer_that_never_ran_while_the_clock_was_ahead_begins_anew() -> None:
+    found = set_back(recalled(timer(), None, NOON + 9 * HOUR), NOON)
+    assert (found.until, found.done) == (NOON, ())
+
+
+def test_what_an_earlier_release_stored_of_a_clock_that_was_ahead_is_set_back_too() -> None:
+    stored = Remembered(schedule=identity(timer().schedule), until=NOON + 9 * HOUR, last=NOON + 9 * HOUR)
+    found = set_back(stored, NOON)
+    assert (found.until, found.done) == (NOON, (Span(NOON + 9 * HOUR, NOON + 9 * HOUR),))
+
+
+def test_unnamed_timers_keep_what_is_remembered_of_them_when_they_change_places() -> None:
+    daily, hourly = parse_cron("0 9 * * *"), parse_cron("0 * * * *")
+
+    def named(names: dict[str, Schedule]) -> list[Timer]:
+        return [Timer(function="f", name=name, schedule=schedule) for name, schedule in names.items()]
+
+    alone = named({"f": daily})
+    stored = {one.key: remembered_text(recalled(one, None, NOON)) for one in alone}
+    before = named({"f": hourly, "0 9 * * *": daily})
+    assert [stored_of(one, stored) for one in before] == [stored["f/f"]] * 2
+    assert recalled(before[0], stored_of(before[0], stored), NOON + HOUR).until == NOON + HOUR
+    assert recalled(before[1], stored_of(before[1], stored), NOON + HOUR).until == NOON
+
+    moved = stored | {"f/0 9 * * *": remembered_text(recalled(daily_later := before[1], None, NOON + 9 * HOUR))}
+    assert recalled(alone[0], stored_of(alone[0], moved), NOON + 10 * HOUR).until == NOON + 9 * HOUR
+    assert stored_of(daily_later, moved) == moved["f/0 9 * * *"]
+    other = Timer(function="f", name="mine", schedule=daily)
+    assert stored_of(other, moved) is None
+
+
 walks = st.lists(
     st.tuples(
         st.sampled_from(["pass", "set", "restart", "end"]),
@@ -153,3 +223,23 @@ def test_no_scheduled_time_runs_twice_however_the_clock_walks(one: Timer, walk: 
             ran += [step.run.scheduled_at] if step.run else []
     assert len(ran) == len(set(ran))
     assert ran == sorted(ran)
+
+
+@given(timers, walks)
+def test_nor_if_it_goes_on_at_once_after_a_clock_that_was_ahead(one: Timer, walk: list[tuple[str, float]]) -> None:
+    now, ran = NOON, []
+    remembered = recalled(one, None, now)
+    for happens, seconds in walk:
+        if happens == "end" and remembered.running:
+            remembered = ended(remembered, remembered.running[0], "ok")
+        elif happens != "restart":
+            now += timedelta(seconds=seconds if happens == "set" else abs(seconds))
+        remembered = set_back(recalled(one, remembered_text(remembered), now), now)
+        first = next_after(one.schedule, remembered.until)
+        assert first is not None
+        assert remembered.until <= now
+        step = plan(one, remembered, first, now, busy=bool(remembered.running)) if now >= start_at(one, first) else None
+        if step is not None:
+            remembered = stepped(remembered, step)
+            ran += [step.run.scheduled_at] if step.run else []
+    assert len(ran) == len(set(ran))
