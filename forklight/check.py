@@ -1,7 +1,8 @@
 """`forklight check`: what can be known about functions without running any of their code. Blocks."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 
 from forklight import archive, files
@@ -9,6 +10,8 @@ from forklight.config import Config, Function, load
 from forklight.hint import did_you_mean
 from forklight.problem import ConfigError, Problem
 from forklight.state import state_path
+
+_MOST_NAMES = 5
 
 
 def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> tuple[Config, tuple[Problem, ...]]:
@@ -26,11 +29,13 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
             try:
                 with archive.opened(function.code) as code:
                     names_of[function.code] = [file.name for file in files.collect(code, apart)]
+                    left_out = files.left_out(code, apart)
             except files.CodeError as error:
                 names_of[function.code] = []
                 problems.append(function.node.at("code").problem(str(error)))
                 continue
             warnings += shadow_warnings(function, names_of[function.code])
+            warnings += private_warnings(function, left_out)
         warnings += entry_warnings(function, names_of[function.code])
     if problems:
         raise ConfigError(problems)
@@ -43,6 +48,28 @@ def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
     place = function.node.at("code")
     advice = "is named like one of the standard library, which is imported instead: rename it"
     return [place.problem(f"the module {name!r} {advice}") for name in shadowed]
+
+
+def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
+    """Return what `private_warnings` says of the code of all functions; what cannot be read is told elsewhere."""
+    first = {function.code: function for function in reversed(config.functions.values())}
+    found: list[Problem] = []
+    for code, function in first.items():
+        with suppress(files.CodeError), archive.opened(code) as opened:
+            found += private_warnings(function, files.left_out(opened, apart))
+    return sorted(found)
+
+
+def private_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning if files were left out of the code by their names."""
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    told = (
+        f"{', '.join(names[:_MOST_NAMES])}{more} may be secret and stay{'s' if len(names) == 1 else ''} out of the code"
+    )
+    advice = f"if the function reads it itself, write !{names[0]} into {files.IGNORE_FILE} beside the code"
+    return [function.node.at("code").problem(f"{told}, which every function can read: {advice}")]
 
 
 def entry_warnings(function: Function, names: list[str]) -> list[Problem]:

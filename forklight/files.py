@@ -9,7 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from forklight.ignore import ignored_by
+from forklight.ignore import decided_by
+from forklight.private_files import is_private
 
 IGNORE_FILE = ".forklightignore"
 MOST_BYTES = 250 * 1000 * 1000
@@ -36,11 +37,20 @@ class CodeFile(Struct, frozen=True, order=True):
 def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
     """Return the files of `code`, sorted by name: a directory, or a single file and the modules and packages beside it.
 
-    Left out: `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` says, what is no file
-    (sockets, pipes, devices), what this process logs to (`own_logs`), and `apart`: absolute paths of what is no code,
-    such as secrets and the state directory.
+    Left out: `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` says, private files
+    that it does not take back in, what is no file (sockets, pipes, devices), what this process logs to (`own_logs`),
+    and `apart`: absolute paths of what is no code, such as secrets and the state directory.
     Raises CodeError on a link that leads outside or nowhere, and on more than 250 MB.
     """
+    return _collect(code, apart)[0]
+
+
+def left_out(code: Path, apart: Set[Path] = frozenset()) -> list[str]:
+    """Return the names of the private files that `collect` leaves out by itself, sorted. Raises CodeError."""
+    return sorted(_collect(code, apart)[1])
+
+
+def _collect(code: Path, apart: Set[Path]) -> tuple[list[CodeFile], list[str]]:
     root = code if code.is_dir() else code.parent
     ignore = root / IGNORE_FILE
     try:
@@ -58,7 +68,7 @@ def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
             f"{root} holds {_mb(total_bytes)}, more than {_mb(MOST_BYTES)}: most of it in {_biggest(found)}; "
             f"list what functions do not need in {ignore}"
         )
-    return found
+    return found, walk.private
 
 
 def own_logs() -> frozenset[Path]:
@@ -92,8 +102,8 @@ def folders(code: Path, apart: Set[Path] = frozenset()) -> set[Path]:
 def _walk(root: Path, apart: Set[Path]) -> "_Walk":
     """Raises OSError and ValueError for an ignore file that cannot be used."""
     ignore = root / IGNORE_FILE
-    is_ignored = ignored_by(ignore.read_text("utf-8") if ignore.is_file() else "")
-    return _Walk(root.resolve(), {path.resolve() for path in apart}, is_ignored)
+    decided = decided_by(ignore.read_text("utf-8") if ignore.is_file() else "")
+    return _Walk(root.resolve(), {path.resolve() for path in apart}, decided)
 
 
 def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5, earlier: Path | None = None) -> str:
@@ -115,10 +125,13 @@ def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5
 
 
 class _Walk:
-    def __init__(self, root: Path, apart: Set[Path], is_ignored: Callable[[str, bool], bool]) -> None:
+    def __init__(self, root: Path, apart: Set[Path], decided: Callable[[str, bool], bool | None]) -> None:
+        """`decided`: whether the ignore file leaves a name out, None where it says nothing."""
         self.root = root
         self.apart = apart
-        self.is_ignored = is_ignored
+        self.decided = decided
+        self.private: list[str] = []
+        """What was left out without anybody having said so."""
 
     def files(
         self, folder: Path, prefix: str, is_wanted: Callable[[Path], bool] | None = None, above: tuple[Path, ...] = ()
@@ -127,10 +140,14 @@ class _Walk:
         for entry in sorted(folder.iterdir()):
             name = prefix + entry.name
             is_folder = entry.is_dir()
-            if self.is_ignored(name, is_folder) or (is_folder and self._stays_out(entry)):
+            decision = self.decided(name, is_folder)
+            if decision or (is_folder and self._stays_out(entry)):
                 continue
             path = entry.resolve() if entry.is_symlink() else entry
             if path in self.apart or (is_wanted is not None and not is_wanted(entry)):
+                continue
+            if decision is None and self._is_private(name, path, is_folder):
+                self.private.append(f"{name}/" if is_folder else name)
                 continue
             self._require_inside(entry, path)
             if is_folder:
@@ -146,7 +163,15 @@ class _Walk:
         name = str(folder.relative_to(self.root))
         if is_top_of_file and folder.parent == self.root and not _is_module(folder):
             return False
-        return not (self.is_ignored(name, True) or self._stays_out(folder) or folder in self.apart)
+        decision = self.decided(name, True)
+        if decision is None:
+            decision = self._is_private(name, folder, True)
+        return not (decision or self._stays_out(folder) or folder in self.apart)
+
+    def _is_private(self, name: str, path: Path, is_folder: bool) -> bool:
+        """By its own name, or by that of what it is a link to."""
+        target = str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name
+        return any(is_private(one, path, is_folder=is_folder) for one in {name, target})
 
     def _require_inside(self, entry: Path, target: Path) -> None:
         if not target.exists():

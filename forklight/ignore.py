@@ -18,6 +18,12 @@ def ignored_by(text: str) -> Callable[[str, bool], bool]:
 
     Raises ValueError, which names the line.
     """
+    decision = decided_by(text)
+    return lambda path, is_folder: bool(decision(path, is_folder))
+
+
+def decided_by(text: str) -> Callable[[str, bool], bool | None]:
+    """As `ignored_by`; None of what `text` says nothing about."""
     rules = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.rstrip()
@@ -27,14 +33,14 @@ def ignored_by(text: str) -> Callable[[str, bool], bool]:
             except re.error as error:
                 raise ValueError(f"line {number} is no pattern: {error}") from error
 
-    def is_ignored(path: str, is_folder: bool) -> bool:
-        out = False
+    def decision(path: str, is_folder: bool) -> bool | None:
+        out = None
         for pattern, folders_only, leaves_out in rules:
             if (is_folder or not folders_only) and pattern.fullmatch(path):
                 out = leaves_out
         return out
 
-    return is_ignored
+    return decision
 
 
 def _rule(line: str) -> tuple[re.Pattern[str], bool, bool]:

@@ -16,6 +16,7 @@ from bus.store import StoreError
 from forklight import app, queue
 from forklight.application import application_name
 from forklight.change import Told, lines
+from forklight.check import left_out_warnings
 from forklight.config import Config, load
 from forklight.formats import as_json, as_text
 from forklight.http import told
@@ -101,6 +102,8 @@ def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, qu
         remove_unused(owned.path, {environment.path for environment in config.environments.values()})
         try:
             _warn_of_no_key(config, owned)
+            for warning in left_out_warnings(config, config.no_code | {owned.path}):
+                say(f"warning: {warning}", err=True)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None

@@ -50,6 +50,20 @@ def test_a_good_configuration(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"ok": True, "functions": ["f", "g"], "problems": [], "warnings": [], "loads": []}
 
 
+def test_what_is_left_out_of_the_code_is_told(tmp_path: Path) -> None:
+    folder = _project(tmp_path, OK + 'env_file = "prod.env"\n[functions.g]\nhandler = "f:other"\n')
+    (folder / "prod.env").write_text("A=1\n")
+    (folder / "server.key").write_text("")
+    (folder / ".env").write_text("B=1\n")
+    done = _run(folder, "check")
+    told = "server.key may be secret and stay out of the code, which every function can read"
+    assert f"functions.f: .env, {told}: if the function reads it itself, write !.env into .forklightig" in done.stderr
+    assert done.stderr.count("may be secret") == 1
+
+    (folder / ".forklightignore").write_text("!server.key\n.env\n")
+    assert _run(folder, "check").stderr == ""
+
+
 BROKEN = {
     "unknown keys": (
         (

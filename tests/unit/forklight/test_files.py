@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.files import CodeError, collect, copy, folders
+from forklight.files import CodeError, collect, copy, folders, left_out
 
 
 def _write(root: Path, *names: str) -> None:
@@ -35,6 +35,43 @@ def test_what_stays_out(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket"))
         names = _names(tmp_path, frozenset({tmp_path / "var/state", tmp_path / "secret", Path("/etc/passwd")}))
     assert names == [".hidden", "a.py", "big/y.py", "pkg/b.py", "pkg/data.txt"]
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\n"
+PRIVATE = (
+    *(
+        ".env",
+        ".env.production",
+        ".envrc",
+        "tls/server.key",
+        "tls/server.pem",
+        "tls/both.pem",
+        "a/b/client.p12",
+        "x.pfx",
+    ),
+    *("id_rsa", "keys/id_ed25519", ".netrc", ".pypirc", ".git-credentials", ".ssh/config", ".aws/credentials"),
+)
+PUBLIC = ("a.py", "env.py", "environment", "id_rsa.pub", "key.py", "lib/certifi/cacert.pem", "keyboard.txt")
+
+
+def test_what_may_be_secret_stays_out_unless_it_is_taken_back_in(tmp_path: Path) -> None:
+    _write(tmp_path, *PRIVATE, *PUBLIC)
+    (tmp_path / "lib/certifi/cacert.pem").write_text(CERTIFICATE * 3)
+    (tmp_path / "tls/both.pem").write_text(CERTIFICATE + KEY)
+    (tmp_path / "settings.txt").symlink_to(".env")
+    assert _names(tmp_path) == sorted(PUBLIC)
+    folded = {name.partition("/")[0] + "/" if name.startswith((".ssh", ".aws")) else name for name in PRIVATE}
+    assert left_out(tmp_path) == sorted({*folded, "settings.txt"})
+
+    (tmp_path / ".forklightignore").write_text("!tls/*.key\n!.aws\nid_rsa\n.forklightignore\n")
+    assert set(_names(tmp_path)) - set(PUBLIC) == {"tls/server.key", ".aws/credentials"}
+    assert {"id_rsa", "tls/server.key", ".aws/"}.isdisjoint(left_out(tmp_path))
+
+
+def test_a_folder_that_stays_out_is_not_watched(tmp_path: Path) -> None:
+    _write(tmp_path, "a.py", ".ssh/config", "tls/server.key")
+    assert folders(tmp_path) == {tmp_path, tmp_path / "tls"}
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
