@@ -71,10 +71,7 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class Consumer(Protocol):
-    """The messages of one source, at most `prefetch` of them handed out and unsettled, and about `TAKEN_BYTES`.
-
-    A store may hold a few more here: from a broker, retries come beside the others, half as many and at least one.
-    """
+    """The messages of one source, at most `prefetch` of them handed out and unsettled, and about `TAKEN_BYTES`."""
 
     async def next(self) -> Delivery:
         """Wait for the next one, however long, through losses of the connection. Safe to cancel: nothing is lost."""
@@ -83,7 +80,10 @@ class Consumer(Protocol):
         """The next one if it is here already."""
 
     async def pause(self) -> None:
-        """Take nothing more; what was taken and not handed out goes back, uncounted. Nothing if it pauses already."""
+        """Take nothing more; what was taken and not handed out goes back, uncounted. Nothing if it pauses already.
+
+        On a broker it goes back into the function's queue of retries, if its own queue counts what comes back.
+        """
 
     async def resume(self) -> None:
         """Take messages again."""

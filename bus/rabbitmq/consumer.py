@@ -1,27 +1,31 @@
 """A consumer that goes on consuming: through lost connections, closed channels, deleted queues and cancelled consumers.
 
 It consumes two queues through one channel: the source's own, and the one of ours in which messages wait for the
-function's next attempt. RabbitMQ limits what it delivers unasked for each queue alone (quorum queues know no limit for
-a channel): `prefetch` from the source, half as many from the retries but at least one, and of both together no more
-than `prefetch` are handed out. So with a `prefetch` of 1 two may be here, of which one waits. What cannot be seen from
-here is asked: every few seconds the broker says how many consumers each queue has, and if it knows of none while we
-think we are one, the channel is given up for a new one.
+function's next attempt; `lanes` says when it takes how many of which. What cannot be seen from here is asked: every few
+seconds the broker says how many consumers each queue has, and if it knows of none while we think we are one, the
+channel is given up for a new one.
 
 Queues of ours, inboxes and those of retries, are made when they are first needed, by whichever node that is: one that
-made a queue knows at once, the others look now and then.
+made a queue knows at once, the others look now and then. A queue of others that is gone is waited for, never made anew.
+
+What goes back unrun is not given back to a queue that counts (every quorum queue does, and drops or dead-letters a
+message that came back too often): it is stored again in the queue of retries, as the same attempt, and acknowledged.
 """
 
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 
 import anyio
+from msgspec.structs import replace
 
 from bus.keeping import keep_doing
 from bus.message import Delivery
+from bus.rabbitmq.expected import Overruns, Retries
+from bus.rabbitmq.lanes import Cancel, Lane, Lanes
 from bus.rabbitmq.link import Link
-from bus.rabbitmq.session import Queues, Session
+from bus.rabbitmq.session import Lease, Queues, Session
 from bus.rabbitmq.topology import Topology
 from bus.store import Source, StoreError
 
@@ -30,40 +34,66 @@ log = logging.getLogger(__name__)
 WATCH_S = 3.0
 _LOOK_S = 20.0
 """How often a queue of ours that was not there is looked for."""
+_HOLD_S = 30.0
+"""How long a paused consumer that must not be cancelled keeps a message from everybody else."""
+_TURN_S = 0.05
+"""How often it is looked whose turn it is while retries come."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 
 
 class RabbitConsumer:
-    """Call `prepare` once, then `run` in a task."""
+    """Call `prepare` once, then `run` in a task. `put_aside` stores a message in the queue of retries."""
 
-    def __init__(self, link: Link, topology: Topology, source: Source, prefetch: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        topology: Topology,
+        source: Source,
+        prefetch: int,
+        put_aside: Callable[[Delivery], Awaitable[None]],
+    ) -> None:
         self.source = source
+        self._retries = Retries()
         self._link = link
         self._topology = topology
         self._prefetch = prefetch
-        self._names = topology.names
-        self._queues = Queues(source, self._names.queue(source.queue), self._names.retry(source.function, source.queue))
-        self._absent: dict[str, float] = {}
-        """Queues of ours that nobody has needed yet, and when they were looked for."""
-        self._is_needed = True
-        """Whether there is a queue to consume."""
+        self._put_aside = put_aside
+        names = topology.names
+        self.queues = Queues(source, names.queue(source.queue), names.retry(source.function, source.queue))
+        self._looked_s: dict[Lane, float] = {}
+        """When it was looked for queues that were not there; none: they are."""
+        self._is_others = False
+        """Whether the own queue was there before us."""
+        self._keep_one = False
         self._session: Session | None = None
+        self._lost: list[Session] = []
+        """Sessions without a channel, whose messages still run."""
+        self._overruns = Overruns()
         self._is_paused = False
         self._starting = anyio.Lock()
         self._changed = anyio.Event()
         self._delay_s = _FIRST_DELAY_S
+        self._error: StoreError | None = None
+        """Why it does not consume, if it never has."""
 
     @property
     def is_consuming(self) -> bool:
         session = self._session
-        if session is None or self._is_paused:
-            return not self._is_paused and not self._is_needed and self._link.is_up
-        return not session.is_closed and all(queue in self._absent for queue in session.missing)
+        if self._is_paused or not self._link.is_up:
+            return False
+        if session is None:
+            return all(lane in self._looked_s for lane in (Lane.OWN, Lane.RETRY))  # nobody has needed it yet
+        return not session.is_closed and bool(session.lanes.active(*Lane))
 
     @property
     def running(self) -> int:
         """How many messages are here and not settled."""
         return len(self._session.taken) + len(self._session.handed) if self._session else 0
+
+    @property
+    def has_retries(self) -> bool:
+        """Whether there may be a queue of retries."""
+        return Lane.RETRY not in self._looked_s
 
     async def next(self) -> Delivery:
         while (delivery := self.next_nowait()) is None:
@@ -71,35 +101,58 @@ class RabbitConsumer:
         return delivery
 
     def next_nowait(self) -> Delivery | None:
-        return self._session.hand_out(self._prefetch) if self._session and not self._is_paused else None
+        if self._session is None or self._is_paused:
+            return None
+        delivery = self._session.hand_out(self._prefetch - self._elsewhere())
+        if delivery is not None and delivery.redelivered:
+            delivery = replace(delivery, attempt=self._overruns.attempt_of(delivery))
+            self._session.handed[delivery.lease.tag] = delivery
+        return delivery
 
     async def pause(self) -> None:
         self._is_paused = True
         async with self._starting:
             if self._session is not None and self._is_paused:
-                await self._session.cancel()
+                await self._session.carry_out(self._session.lanes.to_pause())
+                await self._give_back(self._session)
 
     async def resume(self) -> None:
         self._is_paused = False
         if self._session is not None:
-            await self._start(self._session)
+            with contextlib.suppress(StoreError):  # `run` finds it as well
+                await self._advance(self._session)
         self._wake()
 
     async def finish(self) -> None:
         """Before `run` is cancelled: take nothing more, and let the broker carry out what was settled."""
         self._is_paused = True
         async with self._starting:
-            if self._session is not None and not self._session.is_closed:
-                await self._session.finish()
+            session = self._session
+            if session is not None and not session.is_closed:
+                await session.carry_out(Cancel(session.lanes.active(*Lane)))
+                await self._give_back(session)
+                await session.flush()
 
     async def prepare(self) -> None:
         """Raises StoreError if it could not consume now."""
-        if not self._names.is_ours(self._queues.own):
-            await self._topology.ensure_queue(self._queues.own, may_make=self.source.declare)
+        own, names = self.queues.own, self._topology.names
+        dead_letter = names.queue(self.source.dead_letter)
+        if not names.is_ours(own):
+            self._is_others = not await self._topology.ensure_queue(own, may_make=self.source.declare)
+        if self._is_others:
+            kind = await self._topology.kind(own)
+            self._keep_one = kind.may_vanish
+            self.queues = replace(self.queues, counts=kind.counts)
+            if kind.is_stream:
+                raise StoreError(_stream(self._link.place, own))
+        if not names.is_ours(dead_letter):
+            await self._topology.ensure_queue(dead_letter)
 
     async def wait_consuming(self) -> None:
-        """Until messages would come if there were any."""
+        """Until messages would come if there were any. Raises StoreError if the broker does not let us."""
         while not self.is_consuming:
+            if self._error is not None:
+                raise self._error
             await self._changed.wait()
 
     async def run(self) -> None:
@@ -121,89 +174,168 @@ class RabbitConsumer:
             await self._rest(error)
 
     def _note_made(self, queue: str) -> None:
-        if self._absent.pop(queue, None) is not None:
-            self._wake()
+        for lane in tuple(self._looked_s):
+            if self.queues.of(lane) == queue:
+                del self._looked_s[lane]
+                self._wake()
 
     async def _wait_needed(self) -> None:
-        """An inbox that nobody has used has no queue and no channel."""
-        queues = (self._queues.own, self._queues.retry)
+        """An inbox that nobody has used has no queue, and so no channel."""
         while True:
-            self._is_needed = not self._names.is_ours(queues[0]) or any([await self._is_there(one) for one in queues])
-            if self._is_needed:
+            there = await self._look_for(Lane.OWN), await self._look_for(Lane.RETRY)
+            if any(there):
                 return
             self._wake()
-            changed = self._changed
             with anyio.move_on_after(_LOOK_S):
-                while all(queue in self._absent for queue in queues):
-                    await changed.wait()
-                    changed = self._changed
+                while len(self._looked_s) > 1:
+                    await self._changed.wait()
 
-    async def _is_there(self, queue: str) -> bool:
-        """Whether the queue can be consumed: one of ours once somebody has needed it. Raises StoreError."""
-        if not self._names.is_ours(queue):
-            await self._topology.ensure_queue(queue, may_make=self.source.declare)
+    async def _look_for(self, lane: Lane) -> bool:
+        """Whether it has a queue. Raises StoreError."""
+        queue = self.queues.of(lane)
+        if not self._topology.names.is_ours(queue):
+            if not self._is_others:
+                await self._topology.ensure_queue(queue, may_make=self.source.declare)
+            elif await self._topology.look_up(queue) is None:
+                raise StoreError(
+                    f"{self._link.place}: the queue {queue!r} is gone; it was there before us, so it is not made anew"
+                )
             return True
-        self._absent[queue] = time.monotonic()  # first: it may be made while we ask
-        if await self._topology.look_up(queue) is None:
-            return queue not in self._absent
-        self._absent.pop(queue, None)
-        return True
-
-    def _is_due(self, session: Session) -> bool:
-        """Whether it is time to consume a queue that is missing."""
-        looked_before_s = time.monotonic() - _LOOK_S
-        return any(self._absent.get(queue, float("-inf")) < looked_before_s for queue in session.missing)
+        self._looked_s[lane] = monotonic()  # first: it may be made while we ask
+        if await self._topology.look_up(queue) is not None:
+            self._looked_s.pop(lane, None)
+        return lane not in self._looked_s
 
     @contextlib.asynccontextmanager
     async def _open_session(self) -> AsyncIterator[Session]:
         async with self._link.channel() as channel:
-            session = self._session = Session(self._link, channel, self._queues, self._prefetch, self._wake)
+            lanes = Lanes(self._prefetch, self._retries, keep_one=self._keep_one, now_s=monotonic())
+            lanes.retries_wait = True
+            session = self._session = Session(self._link, channel, self.queues, lanes, self._wake)
             try:
                 yield session
             finally:
                 self._session = None
+                self._note_lost(session)
+
+    def _note_lost(self, session: Session) -> None:
+        """Its handlers still run; and the broker may have closed it because one of them takes so long."""
+        self._lost = [one for one in (*self._lost, session) if one.handed]
+        limit_s = session.consumer_timeout_s
+        if limit_s is None:
+            if session.is_closed and self._link.is_up and session.why_closed:
+                log.warning("%s closed the channel of %r: %s", self._link.place, self.queues.own, session.why_closed)
+            return
+        over = [one for one in session.handed.values() if monotonic() - one.lease.since_s >= limit_s]
+        for delivery in over:
+            self._overruns.note(delivery)
+        log.warning(
+            "%s took messages of %r away from function %s, which had not finished with %d of them after %g s: lower "
+            "its timeout, or raise the broker's consumer_timeout. Each counts as an attempt. The broker says: %s",
+            *(self._link.place, self.queues.own, self.source.function, len(over), limit_s, session.why_closed),
+        )
+
+    def _elsewhere(self) -> int:
+        return sum(len(session.handed) for session in self._lost) if self._lost else 0
 
     async def _stay(self, session: Session) -> None:
         """Until the channel is closed, or there is reason to close it."""
+        watch_s = monotonic() + WATCH_S
         while not session.is_closed:
             changed = self._changed
-            if self._is_due(session) and not self._is_paused and (error := await self._start(session)):
+            if session.is_stream:
+                raise StoreError(_stream(self._link.place, self.queues.own))
+            try:
+                await (self._keep_paused(session) if self._is_paused else self._advance(session))
+            except StoreError as error:
                 await self._rest(error)
                 continue
-            with anyio.move_on_after(WATCH_S) as watching:
+            now_s = monotonic()
+            if now_s >= watch_s:
+                watch_s = now_s + WATCH_S
+                if not await self._is_known(session):
+                    log.warning("%s knows of no consumer of %r: consuming anew", self._link.place, self.queues.own)
+                    return
+            with anyio.move_on_after(self._nap_s(session, watch_s - now_s)):
                 await changed.wait()
-            if watching.cancelled_caught and not await self._is_known(session):
-                log.warning("%s knows of no consumer of %r: consuming anew", self._link.place, self.source.queue)
-                return
 
-    async def _start(self, session: Session) -> StoreError | None:
+    def _nap_s(self, session: Session, most_s: float) -> float:
+        """Until something is due that nobody tells."""
+        lanes = session.lanes
+        if lanes.retries_wait or (lanes.turn is Lane.RETRY and Lane.OWN not in self._looked_s):
+            return min(most_s, _TURN_S)
+        return self._retries.next_s(monotonic(), most_s)
+
+    async def _advance(self, session: Session) -> None:
+        """Consume what there is to consume. Raises StoreError."""
         async with self._starting:
-            for queue in session.missing:
-                try:
-                    is_there = await self._is_there(queue)
-                    if self._is_paused:
-                        return None
-                    if is_there:
-                        await session.consume(queue)
-                except StoreError as error:
-                    return error
-        self._delay_s = _FIRST_DELAY_S
-        self._wake()
-        return None
+            await self._look_again(session)
+            there = frozenset(lane for lane in Lane if self._place(lane) not in self._looked_s)
+            while not self._is_paused and (step := session.lanes.step(monotonic(), there, self._elsewhere())):
+                await session.carry_out(step)
+                self._delay_s = _FIRST_DELAY_S
+                self._wake()
+
+    async def _look_again(self, session: Session) -> None:
+        """For queues that were deleted, and for queues of ours that others may have made meanwhile."""
+        late_s = monotonic() - _LOOK_S
+        gone = {self._place(lane) for lane in session.gone}
+        session.gone.clear()
+        for lane in gone | {lane for lane, looked_s in self._looked_s.items() if looked_s < late_s}:
+            try:
+                if await self._look_for(lane) and lane is Lane.RETRY:
+                    session.lanes.retries_wait = True
+            except StoreError:
+                session.gone.add(lane)
+                raise
+
+    def _place(self, lane: Lane) -> Lane:
+        return Lane.OWN if lane is Lane.BASE else lane
+
+    async def _keep_paused(self, session: Session) -> None:
+        """What comes all the same goes back, but not at once to where it would come from again."""
+        async with self._starting:
+            oldest_s = session.taken[0].lease.since_s if session.taken else 0.0
+            if self._is_paused and session.taken and (not self._keep_one or monotonic() - oldest_s >= _HOLD_S):
+                await self._give_back(session)
+
+    async def _give_back(self, session: Session) -> None:
+        """What was not handed out. What cannot be stored elsewhere now stays here."""
+        for _ in range(len(session.taken)):
+            delivery = session.taken.popleft()
+            lease: Lease = delivery.lease
+            if not (lease.counts or self._keep_one):
+                await session.let_go(lease, requeue=True)
+                continue
+            try:
+                await self._put_aside(delivery)
+            except BaseException as error:
+                session.taken.appendleft(delivery)
+                if isinstance(error, StoreError):
+                    return
+                raise
+            await session.let_go(lease)
 
     async def _is_known(self, session: Session) -> bool:
-        """Whether the broker has a consumer for each queue that we think we consume."""
-        for queue in tuple(session.consumed):
+        """Whether the broker has a consumer for each queue that we think we consume; and whether retries wait."""
+        asked = {self.queues.of(lane): lane for lane in (Lane.OWN, Lane.RETRY) if lane not in self._looked_s}
+        for queue, lane in asked.items():
             try:
                 found = await self._topology.look_up(queue)
             except StoreError:  # the link itself finds out whether the connection is alive
                 return True
-            if queue in session.consumed and (found is None or not found.consumer_count):
+            lanes = (Lane.RETRY,) if lane is Lane.RETRY else (Lane.BASE, Lane.OWN)
+            if session.lanes.active(*lanes) and (found is None or not found.consumer_count):
                 return False
+            if lane is Lane.RETRY and found is not None and found.message_count:
+                session.lanes.retries_wait = True
         return True
 
     async def _rest(self, error: StoreError) -> None:
         """Wait a while, longer each time in a row."""
+        if self._link.is_up:
+            self._error = self._error or error
+            self._wake()
         await anyio.sleep(self._delay_s)
         if self._delay_s < _LONGEST_DELAY_S <= self._delay_s * 2:
             log.warning("the consumer of function %s keeps trying: %s", self.source.function, error)
@@ -212,3 +344,7 @@ class RabbitConsumer:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _stream(place: str, queue: str) -> str:
+    return f"{place}: {queue!r} is a stream, of which nothing can be acknowledged: consume a queue instead"

@@ -181,11 +181,22 @@ def with_more_properties(message: Message, properties: Basic.Properties) -> Mess
 
 def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, to: str) -> Letter:
     """What waits for the next attempt, in the end in the retry queue `to`."""
-    stored_at_s = time.time() if delivery.stored_at_s is None else delivery.stored_at_s
-    added = {
-        ATTEMPT: delivery.attempt + 1,
-        STORED_AT: stored_at_s,
-        FIRST_ERROR: delivery.first_error or shortened(decision.error),
+    added = _waiting(delivery, delivery.attempt + 1, delivery.first_error or shortened(decision.error))
+    return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
+
+
+def unrun_copy(original: Basic.Properties, delivery: Delivery) -> Letter:
+    """What waits for this same attempt, which was not made."""
+    return _copy(
+        original, delivery, delivery.message.headers | _waiting(delivery, delivery.attempt, delivery.first_error)
+    )
+
+
+def _waiting(delivery: Delivery, attempt: int, first_error: str) -> Headers:
+    added: Headers = {
+        ATTEMPT: attempt,
+        STORED_AT: time.time() if delivery.stored_at_s is None else delivery.stored_at_s,
+        FIRST_ERROR: first_error,
         EXCHANGE: delivery.exchange,
         ROUTING_KEY: delivery.routing_key,
     }
@@ -193,7 +204,7 @@ def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, 
         added[USER_ID] = delivery.envelope.user_id
     if delivery.envelope.expiration:
         added[EXPIRATION] = delivery.envelope.expiration
-    return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
+    return added
 
 
 def dead_copy(original: Basic.Properties, delivery: Delivery, decision: Dead, function: str) -> Letter:

@@ -7,23 +7,27 @@ cancels those that still run when the channel closes, so ours only puts the mess
 
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
-from uuid import uuid4
+from time import monotonic
 
 from aiormq.abc import DeliveredMessage
 from msgspec import Struct
 from pamqp.commands import Basic
 
 from bus.message import Delivery
+from bus.rabbitmq.lanes import Cancel, Consume, Lane, Lanes, Step, new_tag
 from bus.rabbitmq.letters import Origin, delivery_of
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Source, StoreError
 
 log = logging.getLogger(__name__)
 
-_MOST = 65_535
-"""The largest prefetch that AMQP can say."""
+_TIMED_OUT = re.compile(r"delivery acknowledgement .*timed out.*?Timeout value used: (\d+) ms", re.DOTALL)
+_COUNT = "x-delivery-count"
+"""Only quorum queues write it, some versions from the second delivery on."""
+_OFFSET = "x-stream-offset"
 
 
 class Queues(Struct, frozen=True):
@@ -32,6 +36,11 @@ class Queues(Struct, frozen=True):
     source: Source
     own: str
     retry: str
+    counts: bool = True
+    """Whether the own queue may count how often a message is given back."""
+
+    def of(self, lane: Lane) -> str:
+        return self.retry if lane is Lane.RETRY else self.own
 
 
 class Lease(Struct, frozen=True, eq=False):
@@ -39,28 +48,35 @@ class Lease(Struct, frozen=True, eq=False):
 
     session: "Session"
     tag: int
+    consumer: str
+    """The tag of the consumer that it came through."""
     properties: Basic.Properties
+    since_s: float
+    """When it came (CLOCK_MONOTONIC)."""
+    counts: bool
+    """Whether the broker may count how often the message is given back."""
 
 
 class Session:
     """`on_change` is called, in the event loop, when there is something new: a message, a free place, an end."""
 
     def __init__(
-        self, link: Link, channel: Channel, queues: Queues, prefetch: int, on_change: Callable[[], None]
+        self, link: Link, channel: Channel, queues: Queues, lanes: Lanes, on_change: Callable[[], None]
     ) -> None:
         self.source = queues.source
-        self.queue = queues.own
-        self.retry_queue = queues.retry
+        self.queues = queues
+        self.lanes = lanes
         self.taken: deque[Delivery] = deque()
         """Here, and not handed out."""
-        self.handed: set[int] = set()
-        """The tags of those handed out and not settled."""
-        self.consumed: dict[str, str] = {}
-        """The consumer tag by queue."""
+        self.handed: dict[int, Delivery] = {}
+        """Those handed out and not settled, by their tags."""
+        self.gone: set[Lane] = set()
+        """Whose consumers the broker has cancelled: their queue was deleted, or moves."""
+        self.is_stream = False
         self._link = link
         self._channel = channel
         self._on_change = on_change
-        self._prefetch = {self.queue: min(prefetch, _MOST), self.retry_queue: min(max(1, prefetch // 2), _MOST)}
+        self._counts = queues.counts
         channel.closing.add_done_callback(lambda _: on_change())
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
@@ -69,74 +85,89 @@ class Session:
         return not self._link.has(self._channel)
 
     @property
-    def missing(self) -> list[str]:
-        """The queues that it should consume and does not."""
-        return [queue for queue in self._prefetch if queue not in self.consumed]
+    def why_closed(self) -> str:
+        """The broker's words, if it closed the channel."""
+        closing = self._channel.closing
+        error = closing.exception() if closing.done() and not closing.cancelled() else None
+        return " ".join(str(error).split()) if error else ""
 
-    async def consume(self, queue: str) -> None:
-        """Begin to take messages from it. Raises StoreError."""
-        with store_errors(f"cannot consume the queue {queue!r}"):
-            await self._channel.basic_qos(prefetch_count=self._prefetch[queue], timeout=ANSWER_LIMIT_S)
-            tag = self.consumed[queue] = uuid4().hex  # known before the first message comes
+    @property
+    def consumer_timeout_s(self) -> float | None:
+        """The broker's limit for holding a message, if that is why it closed the channel."""
+        found = _TIMED_OUT.search(self.why_closed)
+        return int(found[1]) / 1000 if found else None
+
+    async def carry_out(self, step: Step) -> None:
+        """Begin to take messages, or end it. Raises StoreError."""
+        if isinstance(step, Cancel):
+            for tag in step.tags:
+                self.lanes.end(tag)
+                with contextlib.suppress(StoreError), store_errors("cancel"):
+                    await self._channel.basic_cancel(tag, timeout=ANSWER_LIMIT_S)
+        else:
+            await self._consume(step)
+
+    async def _consume(self, step: Consume) -> None:
+        queue = self.queues.of(step.lane)
+        with store_errors(f"{self._link.place} does not let us consume the queue {queue!r}"):
+            await self._channel.basic_qos(prefetch_count=step.prefetch, timeout=ANSWER_LIMIT_S)
+            tag = new_tag(step.lane)
+            self.lanes.add(tag, step, monotonic())  # before the first message comes
             try:
                 await self._channel.basic_consume(queue, self._on_message, consumer_tag=tag, timeout=ANSWER_LIMIT_S)
             except BaseException:
-                self.consumed.pop(queue, None)
+                self.lanes.end(tag)
                 raise
 
-    async def cancel(self) -> None:
-        """Take no more, and give back what was not handed out."""
-        for queue, tag in tuple(self.consumed.items()):
-            self.consumed.pop(queue, None)
-            with contextlib.suppress(StoreError), store_errors("cancel"):
-                await self._channel.basic_cancel(tag, timeout=ANSWER_LIMIT_S)
-        while self.taken:
-            await self._give_back(self.taken.popleft().lease.tag)
-
-    async def finish(self) -> None:
-        """Before the channel is closed: let the queue carry out what was settled.
+    async def flush(self) -> None:
+        """After consumers were cancelled, before the channel is closed: let their queues carry out what was settled.
 
         A channel holds back acknowledgements when 32 are on their way, and forgets them at its end; the messages would
         be delivered again. A quorum queue answers a cancel after all that was sent to it before; then the channel sends
         the rest, and asking it anything more gives it the time.
         """
-        await self.cancel()
         with contextlib.suppress(StoreError), store_errors("finish"):
-            await self._channel.queue_declare(self.queue, passive=True, timeout=ANSWER_LIMIT_S)
+            await self._channel.exchange_declare("amq.direct", passive=True, timeout=ANSWER_LIMIT_S)
 
     def hand_out(self, limit: int) -> Delivery | None:
         """The next one, if one is here and fewer than `limit` are handed out."""
         if not self.taken or len(self.handed) >= limit or self.is_closed:
             return None
         delivery = self.taken.popleft()
-        self.handed.add(delivery.lease.tag)
+        self.handed[delivery.lease.tag] = delivery
         return delivery
 
-    async def settle(self, tag: int, *, requeue: bool = False) -> None:
-        """Acknowledge it, or give it back. A lease that is lost is no error."""
-        if tag not in self.handed:
+    async def settle(self, lease: Lease, *, requeue: bool = False) -> None:
+        """Acknowledge what was handed out, or give it back. A lease that is lost is no error."""
+        if self.handed.pop(lease.tag, None) is None:
             return
-        self.handed.discard(tag)
-        self._on_change()
-        if requeue:
-            await self._give_back(tag)
-        else:
-            with contextlib.suppress(StoreError), store_errors("ack"):
-                await self._channel.basic_ack(tag, wait=False)
+        await self.let_go(lease, requeue=requeue)
 
-    async def _give_back(self, tag: int) -> None:
-        with contextlib.suppress(StoreError), store_errors("nack"):
-            await self._channel.basic_nack(tag, requeue=True, wait=False)
+    async def let_go(self, lease: Lease, *, requeue: bool = False) -> None:
+        """The same of one that is neither taken nor handed out any more."""
+        self.lanes.settled(lease.consumer, monotonic())
+        self._on_change()
+        if self.is_closed:
+            return
+        with contextlib.suppress(StoreError), store_errors("settle"):
+            if requeue:
+                await self._channel.basic_nack(lease.tag, requeue=True, wait=False)
+            else:
+                await self._channel.basic_ack(lease.tag, wait=False)
 
     async def _on_message(self, delivered: DeliveredMessage) -> None:
         frame, properties = delivered.delivery, delivered.header.properties
         assert isinstance(frame, Basic.Deliver)
         assert frame.delivery_tag is not None
-        is_retry = frame.consumer_tag == self.consumed.get(self.retry_queue)
-        if not is_retry and frame.consumer_tag != self.consumed.get(self.queue):
-            await self._give_back(frame.delivery_tag)  # it came while we cancelled
+        assert frame.consumer_tag is not None
+        if _OFFSET in (properties.headers or {}):
+            self.is_stream = True
+            self._on_change()
             return
-        lease = Lease(self, frame.delivery_tag, properties)
+        now_s = monotonic()
+        is_retry = self.lanes.took(frame.consumer_tag, now_s) is Lane.RETRY
+        counts = is_retry or self._counts or _COUNT in (properties.headers or {})
+        lease = Lease(self, frame.delivery_tag, frame.consumer_tag, properties, now_s, counts)
         origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)
         try:
             self.taken.append(delivery_of(self.source.queue, properties, delivered.body, origin, lease))
@@ -145,7 +176,8 @@ class Session:
         self._on_change()
 
     def _on_cancel(self, frame: Basic.CancelOk | Basic.Cancel) -> None:
-        for queue, tag in tuple(self.consumed.items()):
-            if tag == frame.consumer_tag:
-                del self.consumed[queue]
+        tag = frame.consumer_tag
+        if isinstance(frame, Basic.Cancel) and tag in self.lanes.takers:
+            self.gone.add(self.lanes.takers[tag].lane)
+            self.lanes.end(tag)
         self._on_change()

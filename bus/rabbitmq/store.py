@@ -9,17 +9,18 @@ moment leaves the message, or its copy, or both: at least once, never less.
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
+from itertools import filterfalse, islice
+from time import monotonic
 
 import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from bus.message import Outgoing
+from bus.message import Delivery, Outgoing
 from bus.rabbitmq.address import address
 from bus.rabbitmq.claim import Application, Claim
 from bus.rabbitmq.consumer import RabbitConsumer
-from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed
+from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed, unrun_copy
 from bus.rabbitmq.link import PATIENCE_S, Link
 from bus.rabbitmq.looking import browse, remove
 from bus.rabbitmq.names import Names
@@ -63,7 +64,7 @@ class RabbitStore:
     @contextlib.asynccontextmanager
     async def consume(self, source: Source, prefetch: int) -> AsyncIterator[Consumer]:
         """Consume inside the block. Raises StoreError at the start if the queue is missing and may not be made."""
-        consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch)
+        consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch, self._put_aside)
         await consumer.prepare()
         self._consumers.add(consumer)
         scope, ended = anyio.CancelScope(), anyio.Event()
@@ -86,6 +87,8 @@ class RabbitStore:
         Raises RefusedError if one of the outputs is refused, before anything is settled; StoreError if something could
         not be stored.
         """
+        for lost in filterfalse(_is_leased, settlements):
+            await lost.delivery.lease.session.settle(lost.delivery.lease)
         errors: list[StoreError] = []
         ready = await self._stored(list(filter(_is_leased, settlements)), errors)
         if len(ready) == 1:
@@ -121,20 +124,33 @@ class RabbitStore:
         failed = [error for error in await self._publisher.publish([copy]) if error] if copy else []
         if failed:
             errors.append(StoreError(str(failed[0])))  # also of a copy that is refused: only outputs may be given up
-        else:
-            await lease.session.settle(lease.tag, requeue=isinstance(settlement.decision, Release))
+            return
+        if isinstance(settlement.decision, Retry | Release) and copy:
+            lease.session.lanes.retries.add(monotonic() + sum(1 << level for level in copy.path) / 1000)
+        await lease.session.settle(lease, requeue=copy is None and isinstance(settlement.decision, Release))
+
+    async def _put_aside(self, delivery: Delivery) -> None:
+        """Into the queue of retries, as the same attempt. Raises StoreError."""
+        _raise_first(await self._publisher.publish([self._aside(delivery)]))
+        delivery.lease.session.lanes.retries.add(monotonic())
+
+    def _aside(self, delivery: Delivery) -> Parcel:
+        lease: Lease = delivery.lease
+        return Parcel(lease.session.queues.retry, self._fitting(unrun_copy(lease.properties, delivery)))
 
     def _copy(self, settlement: Settlement, lease: Lease) -> Parcel | None:
         """What must be stored before the delivery may be acknowledged: the retry, or the dead letter."""
         delivery, decision, source = settlement.delivery, settlement.decision, lease.session.source
         if isinstance(decision, Retry):
-            to, path = lease.session.retry_queue, path_of(decision.delay_s)
+            to, path = lease.session.queues.retry, path_of(decision.delay_s)
             return Parcel(to, self._fitting(retry_copy(lease.properties, delivery, decision, to if path else "")), path)
         if isinstance(decision, Dead):
             return Parcel(
                 self._names.queue(source.dead_letter),
                 self._fitting(dead_copy(lease.properties, delivery, decision, source.function)),
             )
+        if isinstance(decision, Release) and lease.counts:
+            return self._aside(delivery)
         return None
 
     def _parcel(self, outgoing: Outgoing) -> Parcel:
@@ -148,10 +164,14 @@ class RabbitStore:
         return copy
 
     async def statistics(self, queue: str) -> QueueStatistics:
-        """What the broker has ready, and what is in hand here: it tells neither of other nodes nor of delayed ones."""
-        found = await self._topology.look_up(self._names.queue(queue))
-        running = sum(consumer.running for consumer in self._consumers if consumer.source.queue == queue)
-        return QueueStatistics(ready=(found.message_count or 0) if found else 0, running=running)
+        """What the broker has ready, retries too, and what is in hand here: it tells neither of other nodes nor of
+        delayed ones."""
+        mine = [consumer for consumer in self._consumers if consumer.source.queue == queue]
+        asked = {self._names.queue(queue), *(consumer.queues.retry for consumer in mine if consumer.has_retries)}
+        found = [await self._topology.look_up(name) for name in asked]
+        return QueueStatistics(
+            ready=sum(one.message_count or 0 for one in found if one), running=sum(one.running for one in mine)
+        )
 
     async def browse(self, queue: str, limit: int) -> list[Stored]:
         """The oldest `limit` ready messages; for a moment nobody else sees them. Raises StoreError."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
-from aiormq.exceptions import ChannelLockedResource
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
+from msgspec import Struct
 from pamqp.commands import Queue as QueueCommand
 from pamqp.common import Arguments
 
@@ -26,6 +27,25 @@ _BELIEVED_S = 10.0
 """How long what was made is taken to be there still."""
 
 
+class Kind(Struct, frozen=True):
+    """What a queue of others is."""
+
+    may_vanish: bool = False
+    """Whether it may be deleted with its last consumer."""
+    is_stream: bool = False
+    counts: bool = True
+    """Whether it may count how often a message is given back, as quorum queues do."""
+
+
+def _kind(refusal: str, *, durable: bool) -> Kind:
+    """Of a queue that was declared as a lasting one, and if it is durable as a quorum queue."""
+    may_vanish = "arg 'auto_delete'" in refusal
+    is_classic = may_vanish or not durable
+    if "arg 'x-queue-type'" in refusal:
+        is_classic = refusal.endswith(("current is none", "current is 'classic'"))
+    return Kind(may_vanish=may_vanish, is_stream="is 'stream'" in refusal, counts=not is_classic)
+
+
 class Topology:
     """What the broker has, as far as we made it or asked."""
 
@@ -38,6 +58,8 @@ class Topology:
         self._lock = anyio.Lock()
         self._making = anyio.Lock()
         self._seen_at: dict[str, float] = {}
+        self._made: set[str] = set()
+        """Queues that this process has made."""
         self._asking = anyio.Semaphore(_ASKED_AT_ONCE)
 
     async def look_up(self, queue: str) -> QueueCommand.DeclareOk | None:
@@ -74,10 +96,14 @@ class Topology:
                 if not isinstance(error.__cause__, ChannelLockedResource):
                     raise
 
-    async def ensure_queue(self, queue: str, *, may_make: bool = True) -> None:
-        """The queue is there afterwards. Raises StoreError if it is missing and may not be made, or cannot be."""
+    async def ensure_queue(self, queue: str, *, may_make: bool = True) -> bool:
+        """The queue is there afterwards, and whether this process made it, now or earlier.
+
+        Raises StoreError if it is missing and may not be made, or cannot be.
+        """
         async with self._making:
             await self._ensure(queue, may_make=may_make)
+            return queue in self._made
 
     async def _ensure(self, queue: str, *, may_make: bool) -> None:
         if await self.look_up(queue) is None:
@@ -94,8 +120,30 @@ class Topology:
                 except ChannelPreconditionFailed:  # made by another client since we looked: it is consumed as it is
                     if await self.look_up(queue) is None:
                         raise
+        self._made.add(queue)
         for told in tuple(self.on_made):
             told(queue)
+
+    async def kind(self, queue: str) -> Kind:
+        """What can be found out of a queue that exists: RabbitMQ tells it only to who declares it otherwise.
+
+        The user may lack the right to declare it. Raises StoreError.
+        """
+        durable = True
+        while True:
+            arguments: Arguments = {"x-queue-type": "quorum"} if durable else None
+            with store_errors(f"{self._link.place} does not tell what kind of queue {queue!r} is"):
+                try:
+                    async with self._asking, self._link.channel() as channel:
+                        await channel.queue_declare(queue, durable=durable, arguments=arguments, timeout=ANSWER_LIMIT_S)
+                    return Kind(counts=durable)
+                except ChannelAccessRefused:
+                    return Kind(may_vanish=True)
+                except ChannelPreconditionFailed as error:
+                    if durable and "arg 'durable'" in str(error):
+                        durable = False
+                        continue
+                    return _kind(str(error), durable=durable)
 
     async def ensure_ladder(self, pieces: Iterable[Piece]) -> None:
         """All pieces of a ladder are there afterwards. Raises StoreError."""

@@ -105,13 +105,22 @@ async def test_of_a_batch_only_the_message_dies_whose_output_is_refused(rabbitmq
 
 async def test_a_dead_letter_that_is_refused_keeps_its_message(rabbitmq: Node) -> None:
     """Only outputs may be given up; of this the operator is told until the dead letter queue can be used."""
-    queue = fresh()
-    async with open_rabbitmq(rabbitmq.fresh_url()) as store:
+    url, queue = rabbitmq.fresh_url(), fresh()
+    vhost, nothing = url.rpartition("/")[2], ("^$", "^$", ".*")
+    async with open_rabbitmq(url) as store:
         await fill(store, queue, 1)
-        origin = Source(queue=queue, function="f", dead_letter=RESERVED)
+        origin = Source(queue=queue, function="f", dead_letter=f"{queue}.dead")
         async with store.consume(origin, prefetch=1) as consumer:
             deliveries = await take(consumer)
+            await rabbitmq.wait_ctl("set_permissions", "--vhost", vhost, "guest", *nothing)
             with pytest.raises(StoreError, match="ACCESS_REFUSED") as caught:
                 await settle(store, deliveries, Dead("Rejected", "no"))
             assert not isinstance(caught.value, RefusedError)
             assert (await store.statistics(queue)).running == 1
+
+
+async def test_a_dead_letter_queue_that_cannot_be_is_told_at_the_start(rabbitmq: Node) -> None:
+    origin = Source(queue=fresh(), function="f", dead_letter=RESERVED)
+    async with open_rabbitmq(rabbitmq.fresh_url()) as store:
+        with pytest.raises(RefusedError, match="ACCESS_REFUSED"):
+            await store.consume(origin, prefetch=1).__aenter__()

@@ -35,9 +35,5 @@ class QueueTrigger(Struct, frozen=True, kw_only=True):
 
     @property
     def prefetch(self) -> int:
-        """How many messages are handed out at most: what the pool can run.
-
-        From a broker a few more may be here, and wait: retries come through a queue of their own, half as many, at
-        least one. So one slot may hold two messages of which one runs.
-        """
+        """How many messages are handed out at most: what the pool can run."""
         return self.slots * (self.batch or 1)

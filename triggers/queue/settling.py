@@ -36,6 +36,8 @@ def refuse(event: Event, age_s: float, trigger: QueueTrigger) -> Dead | None:
     """Why the event is not run at all; None if it is."""
     if event.hops >= trigger.max_hops:
         return Dead("MaxHops", f"{event.hops} handlers in a row have sent what led here: a loop")
+    if event.attempt > trigger.retry.attempts and event.queue is not None and event.queue.redelivered:
+        return Dead("Attempts", "each attempt took longer than the broker lets a message be held (consumer_timeout)")
     limit_s = trigger.retry.max_age_s
     if limit_s is not None and age_s > limit_s:
         return Dead("MaxAge", f"not run: it is {age_s:.0f} s old, and {limit_s:g} s is the most")

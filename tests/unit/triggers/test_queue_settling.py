@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from bus.event import Event
+from bus.event import Event, QueueSection
 from bus.message import Delivery, Message, Outgoing
 from bus.outcome import Failed, FailureKind, Ok
 from bus.retry import Ack, Dead, Decision, Release, Retry, RetryPolicy
@@ -178,3 +178,15 @@ def test_what_is_too_old_is_not_run() -> None:
 def test_decisions_that_release_say_for_how_long() -> None:
     made = decide_batch(Failed(kind="throttled", code="QueueFull", message="no", retry_after_s=2.5), TRIED, POLICY)
     assert made == [Release(2.5)] * 3
+
+
+def test_what_the_broker_took_away_in_every_attempt_is_not_run_again() -> None:
+    def event(attempt: int, *, redelivered: bool) -> Event:
+        section = QueueSection(name="q", attempt=attempt, redelivered=redelivered)
+        return Event(source="/test", type="test", attempt=attempt, queue=section)
+
+    assert refuse(event(5, redelivered=True), 0.0, TRIGGER) is None
+    assert refuse(event(6, redelivered=False), 0.0, TRIGGER) is None
+    dead = refuse(event(6, redelivered=True), 0.0, TRIGGER)
+    assert dead is not None
+    assert (dead.reason, "consumer_timeout" in dead.error) == ("Attempts", True)

@@ -1,0 +1,174 @@
+"""From which of its two queues a session takes, and how many messages: never more than can run. Pure.
+
+Theory of operation. RabbitMQ limits what it delivers for each consumer alone, and counts the time that a message waits
+here against `consumer_timeout`. So the places for messages are dealt out to consumers, and a place is given to another
+one only after its message is settled. Part of them (`base`) always is the source's own queue. The other part (`shared`,
+half of all, and at least one) takes turns: it is the own queue's while no retries wait, else that of retries. A turn
+ends by cancelling its consumers, and the next begins with as many places as are empty by then.
+
+If the last consumer of an auto-delete queue is cancelled, the queue is deleted. Where that may be, one place always
+stays with the own queue; with one place in all, retries get one beside it, and a message may then wait for the other.
+"""
+
+from enum import Enum
+from uuid import uuid4
+
+from msgspec import Struct
+
+from bus.rabbitmq.expected import Retries
+
+MOST = 65535
+"""Of one consumer: AMQP's prefetch count has 16 bits."""
+_IDLE_S = 0.3
+"""Retries that do not come for so long are at an end: how long the ladder of delays may be late."""
+_TURN_S = 0.5
+"""With one place in all, a turn lasts so long if both queues have messages."""
+_OWN_IDLE_S = 0.05
+
+
+class Lane(Enum):
+    BASE = "base"
+    OWN = "own"
+    RETRY = "retry"
+
+
+class Consume(Struct, frozen=True):
+    lane: Lane
+    prefetch: int
+
+
+class Cancel(Struct, frozen=True):
+    tags: tuple[str, ...]
+
+
+Step = Consume | Cancel
+
+
+class Taker(Struct):
+    """One consumer, for as long as messages that came through it are not settled."""
+
+    lane: Lane
+    prefetch: int
+    is_active: bool = True
+    unsettled: int = 0
+
+
+class Lanes:
+    """`keep_one`: the own queue may not be left without a consumer."""
+
+    def __init__(self, prefetch: int, retries: Retries, *, keep_one: bool, now_s: float) -> None:
+        is_single = prefetch == 1
+        self.retries = retries
+        self.takers: dict[str, Taker] = {}
+        self.shared = max(1, prefetch // 2)
+        self.base = 1 if is_single and keep_one else prefetch - self.shared
+        self._keep_one = keep_one
+        self._only_retries = is_single and keep_one
+        self.turn = Lane.RETRY if self._only_retries else Lane.OWN
+        self.retries_wait = False
+        """Whether messages are known to be ready in the queue of retries."""
+        self._turn_s = self._last_s = now_s
+        self._served = 0
+
+    def add(self, tag: str, step: Consume, now_s: float) -> None:
+        """A consumer begins."""
+        self.takers[tag] = Taker(step.lane, step.prefetch)
+        if step.lane is self.turn:
+            self._last_s = now_s
+
+    def end(self, tag: str) -> None:
+        """A consumer takes no more: it was cancelled, by us or by the broker."""
+        if taker := self.takers.get(tag):
+            taker.is_active = False
+            self._drop(tag, taker)
+
+    def took(self, tag: str, now_s: float) -> Lane:
+        """A message came through this consumer, which may just have been cancelled."""
+        taker = self.takers.setdefault(tag, Taker(lane_of(tag), 0, is_active=False))
+        taker.unsettled += 1
+        if taker.lane is self.turn:
+            self._served += 1
+            self._last_s = now_s
+        return taker.lane
+
+    def settled(self, tag: str, now_s: float) -> None:
+        """One that came through this consumer is settled."""
+        taker = self.takers[tag]
+        taker.unsettled -= 1
+        if taker.lane is self.turn:
+            self._last_s = now_s
+        self._drop(tag, taker)
+
+    def _drop(self, tag: str, taker: Taker) -> None:
+        if not (taker.is_active or taker.unsettled):
+            del self.takers[tag]
+
+    def active(self, *lanes: Lane) -> tuple[str, ...]:
+        """The consumers in these lanes that take messages."""
+        return tuple(tag for tag, taker in self.takers.items() if taker.is_active and taker.lane in lanes)
+
+    def to_pause(self) -> Cancel:
+        """What to cancel so that as little as can be comes."""
+        lanes = (Lane.OWN, Lane.RETRY) if self._keep_one else (Lane.BASE, Lane.OWN, Lane.RETRY)
+        return Cancel(self.active(*lanes))
+
+    def step(self, now_s: float, there: frozenset[Lane], elsewhere: int) -> Step | None:
+        """What to do next, if anything. `there`: the lanes that have a queue, `elsewhere`: messages of lost sessions
+        whose handlers still run, in places of this one.
+        """
+        if self.retries.are_due(now_s):
+            self.retries_wait = True
+        if self._turn_ends(now_s, there):
+            ended = self.active(self.turn)
+            self.retries_wait = self.turn is Lane.RETRY and self._is_over(now_s)
+            self.turn = Lane.RETRY if self.turn is Lane.OWN else Lane.OWN
+            self._turn_s = self._last_s = now_s
+            self._served = 0
+            if ended:
+                return Cancel(ended)
+        rooms = {
+            Lane.BASE: self.base - self._held(Lane.BASE) - max(0, elsewhere - self.shared),
+            self.turn: self.shared - self._held(Lane.OWN, Lane.RETRY) - min(self.shared, elsewhere),
+        }
+        for lane, room in rooms.items():
+            if room > 0 and lane in there:
+                return Consume(lane, min(room, MOST))
+        return None
+
+    def _held(self, *lanes: Lane) -> int:
+        """Places that are taken, or may be at any moment."""
+        return sum(
+            taker.prefetch if taker.is_active else taker.unsettled
+            for taker in self.takers.values()
+            if taker.lane in lanes
+        )
+
+    def _turn_ends(self, now_s: float, there: frozenset[Lane]) -> bool:
+        if self._only_retries:
+            return False
+        if Lane.OWN not in there:
+            return self.turn is Lane.OWN
+        if self.turn is Lane.RETRY:
+            return Lane.RETRY not in there or self._is_over(now_s) or self._is_idle(now_s, _IDLE_S)
+        is_free = self.base > 0 or self._is_over(now_s) or self._is_idle(now_s, _OWN_IDLE_S)
+        return self.retries_wait and Lane.RETRY in there and is_free
+
+    def _is_idle(self, now_s: float, limit_s: float) -> bool:
+        """Whether nothing came for so long to who takes turns now."""
+        mine = [taker for taker in self.takers.values() if taker.lane is self.turn]
+        is_waiting = any(taker.is_active for taker in mine) and not any(taker.unsettled for taker in mine)
+        return is_waiting and now_s - self._last_s >= limit_s
+
+    def _is_over(self, now_s: float) -> bool:
+        """Whether a turn has lasted long enough while the other queue waits: with more places, none has to."""
+        return self.base == 0 and self._served > 0 and now_s - self._turn_s >= _TURN_S
+
+
+def new_tag(lane: Lane) -> str:
+    """A consumer's."""
+    return f"{lane.value}-{uuid4().hex}"
+
+
+def lane_of(tag: str) -> Lane:
+    """Of a consumer with a tag that `new_tag` made."""
+    return Lane(tag.partition("-")[0])
