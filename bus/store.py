@@ -23,6 +23,10 @@ class StoreError(Exception):
     """The store did not accept what it was given; one line says why. Whether it was stored all the same is unknown."""
 
 
+class UnreachableError(StoreError):
+    """Nobody answers where a store should be, which may change by itself."""
+
+
 class RefusedError(StoreError):
     """It never will be accepted, however often it is tried: too long, too large, for a queue that may not be used.
 

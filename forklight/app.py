@@ -10,6 +10,7 @@ everything at once. SIGHUP reloads, unless it says that the terminal is gone, wh
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import time
@@ -44,10 +45,13 @@ from forklight.systemd import Notifier
 from forklight.tally import Tally
 from forklight.triggers import Outside, Triggers, run_triggers
 from forklight.versions import make_guest, remove_unused
+from forklight.waiting import broker_urls, unless_ended, wait_for_brokers
 from forklight.watching import keep_reloading
 from sandbox import isolation
 from sandbox.tree import Tree, open_tree
 from triggers.http.listen import parse_listen
+
+log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 20_000
 """New objects until the youngest are looked at: the default, every 700, costs an event a twentieth of its time."""
@@ -125,6 +129,8 @@ async def serve(config: Config, state: State, options: Options) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         application = await anyio.to_thread.run_sync(application_of, config)
+        if not await _brokers_are_there(config, options, signals):
+            return
         journal = Journal(options.render, 1, invocations=not options.quiet)
         async with anyio.create_task_group() as writing:
             writing.start_soon(journal.run)
@@ -153,6 +159,23 @@ async def serve(config: Config, state: State, options: Options) -> None:
                     dispatcher.stop()
                     work.cancel_scope.cancel()
             writing.cancel_scope.cancel()
+
+
+async def _brokers_are_there(config: Config, options: Options, signals: AsyncIterator[signal.Signals]) -> bool:
+    """False: a signal ended the server while it waited. Raises StoreError."""
+
+    def told(what: str) -> None:
+        log.warning("%s", what)
+        options.notifier.waiting(what)
+
+    async def ended() -> None:
+        while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
+            pass
+
+    urls, has_terminal = broker_urls(config.settings), os.isatty(0)
+    if not urls:
+        return True
+    return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, told), ended)
 
 
 def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
@@ -21,6 +21,19 @@ CONSUMER_TIMEOUT_S = 1800.0
 """RabbitMQ closes the channel of a consumer that holds a message for longer (its consumer_timeout)."""
 
 
+_OPTIONS = frozenset(
+    ("heartbeat", "timeout", "name", "auth", "cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
+)
+"""What a broker's URL may have as its query."""
+_UNESCAPED = (
+    'has a "/", "?", "#" or "@" where none can be: in a user, a password or a virtual host write %2F, %3F, %23 and %40'
+)
+
+
+def _strange(query: str) -> bool:
+    return not all(name in _OPTIONS for name, _ in parse_qsl(query, keep_blank_values=True))
+
+
 class BrokerUrl(str):
     """`amqp://user:password@host/vhost`, or `amqps://` for TLS."""
 
@@ -32,8 +45,12 @@ class BrokerUrl(str):
         """Raises ValueError, which does not repeat the text: it may hold a password."""
         try:
             parts = urlsplit(text)
+            if parts.scheme in ("amqp", "amqps") and (parts.fragment or "@" in parts.path or _strange(parts.query)):
+                raise ValueError(_UNESCAPED)
             usable = parts.scheme in ("amqp", "amqps") and parts.hostname and (parts.port is None or parts.port > 0)
-        except ValueError:
+        except ValueError as error:
+            if "@" in text.partition("://")[2].partition("/")[2] or str(error) == _UNESCAPED:
+                raise ValueError(_UNESCAPED) from None
             usable = False
         if not usable:
             raise ValueError(f'is no URL of a broker: write "{cls.example}", or amqps:// for TLS')
@@ -69,6 +86,8 @@ class BusSettings(Struct, frozen=True, kw_only=True):
     """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
     name: str | None = None
     """The application's, which its queues on a broker carry; no other one there may have it. Default: the folder's."""
+    wait_s: Annotated[float, Meta(ge=0)] = 300.0
+    """How long the start waits for brokers that are not there yet."""
     max_hops: int = 16
     """So many handlers in a row may send; the next message is a dead letter.
 

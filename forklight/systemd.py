@@ -10,6 +10,8 @@ import anyio
 from triggers.http import ListenError
 
 _FIRST_FD = 3
+_EXTENDED_US = 90_000_000
+"""systemd's own default for a start (systemd-system.conf(5), DefaultTimeoutStartSec=)."""
 _LATE = 2
 """The watchdog is told twice as often as it demands (sd_watchdog_enabled(3))."""
 
@@ -52,13 +54,19 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
+        self._has_waited = False
         is_ours = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
         limit_us = environ.get("WATCHDOG_USEC", "") if is_ours else ""
         self._period_s = int(limit_us) / 1e6 / _LATE if limit_us.isascii() and limit_us.isdigit() else 0.0
 
     def ready(self) -> None:
         """Everything runs."""
-        self._tell("READY=1")
+        self._tell("READY=1\nSTATUS=" if self._has_waited else "READY=1")
+
+    def waiting(self, what: str) -> None:
+        """The start takes longer, for this reason: the time that the service manager allows for it begins anew."""
+        self._has_waited = True
+        self._tell(f"STATUS={what}\nEXTEND_TIMEOUT_USEC={_EXTENDED_US}")
 
     def stopping(self) -> None:
         """A drain has begun."""

@@ -5,12 +5,14 @@ import sys
 import sysconfig
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 from forklight.config import load
 from forklight.terminal import say
 from forklight.unit import Unit, service_unit, socket_unit
+from forklight.waiting import broker_urls
 from triggers.http.listen import parse_listen, unix_path
 
 
@@ -46,6 +48,8 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
         ),
         listen=str(config.settings.http.listen),
         drain_s=config.settings.http.drain_s,
+        wait_s=config.settings.bus.wait_s if (urls := broker_urls(config.settings)) else 0.0,
+        brokers=tuple(urlsplit(url).hostname or "" for url in urls),
     )
     say((socket_unit(unit) if as_socket else service_unit(unit)).removesuffix("\n"))
     return 0

@@ -9,17 +9,23 @@ from pathlib import Path
 
 from msgspec import Struct
 
+_STARTED_AFTER_S = 90
+"""Beyond waiting for brokers: systemd's default for a start."""
+_LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 _KILLED_AFTER_S = 10
 """Beyond what a drain may take: the triggers', and then the dispatcher's."""
 
 _SERVICE = """\
 [Unit]
 Description=Forklight functions of {what}
-After=network-online.target
-Wants=network-online.target
+After={after}
+Wants={after}
+# However often it fails: a broker or a disk may be away for long.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+TimeoutStartSec={start_s}
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 User={user}
@@ -85,6 +91,10 @@ class Unit(Struct, frozen=True, kw_only=True):
     reads: tuple[Path, ...]
     listen: str
     drain_s: float
+    wait_s: float = 0.0
+    """How long its start may wait for brokers."""
+    brokers: tuple[str, ...] = ()
+    """Their hosts."""
 
 
 def service_unit(unit: Unit) -> str:
@@ -94,6 +104,8 @@ def service_unit(unit: Unit) -> str:
         command=" ".join(map(_word, unit.command)),
         user=unit.user,
         name=unit.name,
+        after=" ".join(("network-online.target", *_local_brokers(unit))),
+        start_s=ceil(unit.wait_s) + _STARTED_AFTER_S,
         stop_s=ceil(2 * unit.drain_s) + _KILLED_AFTER_S,
         home="read-only" if _reads_below(unit, "/home", "/root", "/run/user") else "yes",
         tmp="no" if _reads_below(unit, "/tmp", "/var/tmp") else "yes",  # noqa: S108  named, not used
@@ -106,6 +118,10 @@ def socket_unit(unit: Unit) -> str:
     if path == unit.listen:
         return _SOCKET.format(name=unit.name, stream=unit.listen, mode="")
     return _SOCKET.format(name=unit.name, stream=_literal(path), mode=f"SocketMode=0660\nSocketUser={unit.user}\n")
+
+
+def _local_brokers(unit: Unit) -> tuple[str, ...]:
+    return ("rabbitmq-server.service",) if _LOCAL.intersection(unit.brokers) else ()
 
 
 def _reads_below(unit: Unit, *folders: str) -> bool:

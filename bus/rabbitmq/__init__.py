@@ -2,6 +2,6 @@
 
 from bus.rabbitmq.claim import Application
 from bus.rabbitmq.names import safe as safe_name
-from bus.rabbitmq.store import RabbitStore, open_rabbitmq
+from bus.rabbitmq.store import RabbitStore, open_rabbitmq, reach
 
-__all__ = ["Application", "RabbitStore", "open_rabbitmq", "safe_name"]
+__all__ = ["Application", "RabbitStore", "open_rabbitmq", "reach", "safe_name"]

@@ -50,7 +50,8 @@ class RabbitStore:
         self._topology = topology
         self._names = topology.names
         self._publisher = publisher
-        self._consumers: set[RabbitConsumer] = set()
+        self._latest: dict[tuple[str, str], RabbitConsumer] = {}
+        """By queue and function, also of consumers that have ended: their retries still wait."""
 
     @property
     def is_connected(self) -> bool:
@@ -66,7 +67,7 @@ class RabbitStore:
         """Consume inside the block. Raises StoreError at the start if the queue is missing and may not be made."""
         consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch, self._put_aside)
         await consumer.prepare()
-        self._consumers.add(consumer)
+        self._latest[source.queue, source.function] = consumer
         scope, ended = anyio.CancelScope(), anyio.Event()
         self._tasks.start_soon(_run, consumer, scope, ended)
         try:
@@ -74,7 +75,6 @@ class RabbitStore:
                 await consumer.wait_consuming()
             yield consumer
         finally:
-            self._consumers.discard(consumer)
             with anyio.CancelScope(shield=True):
                 with anyio.move_on_after(_FINISH_LIMIT_S):
                     await consumer.finish()
@@ -166,7 +166,7 @@ class RabbitStore:
     async def statistics(self, queue: str) -> QueueStatistics:
         """What the broker has ready, retries too, and what is in hand here: it tells neither of other nodes nor of
         delayed ones."""
-        mine = [consumer for consumer in self._consumers if consumer.source.queue == queue]
+        mine = [consumer for (name, _), consumer in self._latest.items() if name == queue]
         asked = {self._names.queue(queue), *(consumer.queues.retry for consumer in mine if consumer.has_retries)}
         found = [await self._topology.look_up(name) for name in asked]
         return QueueStatistics(
@@ -202,6 +202,13 @@ def _raise_first(errors: Sequence[StoreError | None]) -> None:
     for error in errors:
         if error is not None:
             raise error
+
+
+async def reach(url: str) -> None:
+    """Connect once. Raises UnreachableError if nobody answers, StoreError if we are not let in."""
+    link = Link(address(url), "looks")
+    await link.connect()
+    await link.close()
 
 
 @contextlib.asynccontextmanager

@@ -13,9 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.broker import Node
 from tests.e2e import installed
 from tests.e2e.application import application
 from tests.e2e.served import LIMIT_S, environ
+from tests.proxy import proxy_to
 
 TOML = '[functions.pid]\nhandler = "f:pid"\nhttp = "GET /"\n'
 
@@ -33,6 +35,8 @@ class Manager:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.told = ""
+        """The last message."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(folder / "notify"))
         self._socket.setblocking(False)
@@ -44,18 +48,27 @@ class Manager:
         self._socket.close()
 
     async def wait_told(self, state: str) -> None:
+        while await self.wait_told_of(state) != state:
+            pass
+
+    async def wait_told_of(self, beginning: str) -> str:
+        """The next message that begins so."""
         async with asyncio.timeout(LIMIT_S):
-            while (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode() != state:
-                pass
+            while True:
+                self.told = (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
+                if self.told.startswith(beginning):
+                    return self.told
 
     @contextlib.asynccontextmanager
-    async def started(self, listener: socket.socket | None, count: str = "1") -> AsyncIterator[Process]:
-        """`forklight serve` with this socket; `count` is what LISTEN_FDS says."""
+    async def started(self, listener: socket.socket | None, count: str = "1", **more: str) -> AsyncIterator[Process]:
+        """`forklight serve` with this socket; `count` is what LISTEN_FDS says, `more` variables."""
         number = "-" if listener is None else str(listener.fileno())
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", HANDED, number, count, str(installed.command()), "serve", "--quiet"),
             cwd=self.folder,
-            env=environ(self.folder, NOTIFY_SOCKET=str(self.folder / "notify"), WATCHDOG_USEC="200000", PORT="0"),
+            env=environ(
+                self.folder, NOTIFY_SOCKET=str(self.folder / "notify"), WATCHDOG_USEC="200000", PORT="0", **more
+            ),
             pass_fds=() if listener is None else (listener.fileno(),),
             stderr=PIPE,
         )
@@ -131,3 +144,45 @@ async def test_a_unix_socket_from_the_configuration() -> None:
                 process.kill()
             await process.communicate()
             process._transport.close()  # type: ignore[attr-defined]  # asyncio leaves it to the garbage collector
+
+
+async def test_a_server_is_ready_once_its_broker_is_there(rabbitmq: Node) -> None:
+    with application(TOML) as folder:
+        async with Manager(folder) as manager, proxy_to(rabbitmq.port) as proxy:
+            proxy.cut()
+            url = rabbitmq.fresh_url().replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+            async with manager.started(None, FORKLIGHT_BUS_URL=url) as server:
+                status = await manager.wait_told_of("STATUS=")
+                assert f"cannot connect to RabbitMQ at 127.0.0.1:{proxy.port}" in status
+                assert "EXTEND_TIMEOUT_USEC=" in status
+                proxy.mend()
+                await manager.wait_told_of("READY=1")
+                server.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(server.wait(), LIMIT_S) == 0
+                assert server.stderr is not None
+                assert (await server.stderr.read()).decode().count("cannot connect to") == 1
+
+
+async def test_a_signal_ends_the_wait_for_a_broker() -> None:
+    with application(TOML) as folder, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"amqp://guest:guest@127.0.0.1:{unused.getsockname()[1]}/"
+        async with Manager(folder) as manager, manager.started(None, FORKLIGHT_BUS_URL=url) as server:
+            assert "nothing listens there" in await manager.wait_told_of("STATUS=")
+            server.send_signal(signal.SIGHUP)
+            server.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(server.wait(), LIMIT_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("wait", "user", "said"),
+    [("0s", "guest", "nothing listens there"), ("1h", "nobody", "refuses this user or password (ACCESS_REFUSED")],
+)
+async def test_a_wait_that_is_over_or_has_no_hope(rabbitmq: Node, wait: str, user: str, said: str) -> None:
+    with application(TOML + f'[bus]\nwait = "{wait}"\n') as folder, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1] if user == "guest" else rabbitmq.port
+        url = f"amqp://{user}:guest@127.0.0.1:{port}/"
+        async with Manager(folder) as manager, manager.started(None, FORKLIGHT_BUS_URL=url) as server:
+            _, stderr = await asyncio.wait_for(server.communicate(), LIMIT_S)
+            assert (server.returncode, said in stderr.decode()) == (1, True), stderr.decode()

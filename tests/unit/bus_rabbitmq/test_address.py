@@ -2,7 +2,7 @@ import pytest
 from aio_pika.exceptions import AMQPConnectionError, InvalidFrameError, ProbableAuthenticationError
 
 from bus.rabbitmq.address import address, refusal
-from bus.store import StoreError
+from bus.store import StoreError, UnreachableError
 
 
 def test_messages_name_the_broker_without_its_password() -> None:
@@ -42,3 +42,21 @@ def test_a_refusal_is_one_line_that_says_what_to_do(error: Exception, said: str)
     assert "mq.example" in text
     assert said in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "is_absent"),
+    [
+        (TimeoutError(), True),
+        (AMQPConnectionError(111, "Connection refused"), True),
+        (AMQPConnectionError("[Errno -3] Temporary failure in name resolution"), True),
+        (AMQPConnectionError("[Errno 104] Connection reset by peer"), True),
+        (AMQPConnectionError("Server connection unexpectedly closed"), True),
+        (StopAsyncIteration(), True),
+        (ProbableAuthenticationError("ACCESS_REFUSED - Login was refused"), False),
+        (AMQPConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), False),
+        (InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"), False),
+    ],
+)
+def test_only_who_is_not_there_may_be_waited_for(error: Exception, is_absent: bool) -> None:
+    assert isinstance(refusal("RabbitMQ", error), UnreachableError) == is_absent

@@ -1,13 +1,14 @@
 """The queue keys, `[bus]` and `[brokers.NAME]`: what they become, and every mistake in its place."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from bus.retry import RetryPolicy
 from forklight.config import Config, load
 from forklight.problem import ConfigError
-from forklight.queue import told
+from forklight.queue import BusUrl, told
 from triggers.queue.settings import QueueTrigger
 
 HANDLER = 'handler = "f:h"\n'
@@ -115,3 +116,24 @@ def test_a_password_is_never_repeated(tmp_path: Path) -> None:
     toml = f'[functions.f]\n{HANDLER}[brokers.shop]\nurl = "amqp:/user:${{SHOP}}@h"\n'
     (problem,) = _problems(tmp_path, toml)
     assert "pw" not in problem
+
+
+@pytest.mark.parametrize("mark", "/?#")
+@pytest.mark.parametrize("end", ["@mq.example/shop", "@mq.example:5672/", "1@mq.example"])
+def test_a_password_that_is_not_escaped_is_told(mark: str, end: str) -> None:
+    for password in (f"pa{mark}ss", f"12{mark}34", f"p@{mark}", f"{mark}x=1"):
+        with pytest.raises(ValueError, match="%2F, %3F, %23") as raised:
+            BusUrl.parse(f"amqp://user:{password}{end}")
+        assert password not in str(raised.value)
+        escaped = quote(password, safe="")
+        assert BusUrl.parse(f"amqp://user:{escaped}{end}") == f"amqp://user:{escaped}{end}"
+
+
+@pytest.mark.parametrize("url", ["amqps://u:p%40ss@mq/shop%2Fa?heartbeat=5&cafile=/etc/a@b.pem", "amqp://mq"])
+def test_options_of_a_url(url: str) -> None:
+    assert BusUrl.parse(url) == url
+
+
+def test_an_unknown_option_of_a_url_is_no_option() -> None:
+    with pytest.raises(ValueError, match="where none can be"):
+        BusUrl.parse("amqp://mq/shop?hartbeat=5")

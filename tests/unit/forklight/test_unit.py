@@ -37,6 +37,9 @@ def test_what_a_service_says() -> None:
         "OOMPolicy": "continue",
         "OOMScoreAdjust": "-500",
         "ManagedOOMPreference": "avoid",
+        "StartLimitIntervalSec": "0",
+        "TimeoutStartSec": "90",
+        "After": "network-online.target",
         "NoNewPrivileges": "yes",
         "CapabilityBoundingSet": "",
         "ProtectSystem": "strict",
@@ -58,6 +61,13 @@ def test_what_the_server_must_see_is_not_hidden(folder: str, home: str, tmp: str
     assert (said["ProtectHome"], said["PrivateTmp"]) == (home, tmp)
 
 
+def test_a_start_may_wait_for_a_broker() -> None:
+    said = settings(service_unit(replace(UNIT, wait_s=300.0, brokers=("mq.example", "localhost"))))
+    assert said["TimeoutStartSec"] == "390"
+    assert said["After"] == said["Wants"] == "network-online.target rabbitmq-server.service"
+    assert "rabbitmq" not in service_unit(replace(UNIT, wait_s=300.0, brokers=("mq.example",)))
+
+
 def test_what_a_socket_says() -> None:
     said = settings(socket_unit(UNIT))
     assert (said["ListenStream"], "SocketMode" in said) == ("127.0.0.1:8080", False)
@@ -67,7 +77,7 @@ def test_what_a_socket_says() -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:80", "unix:/run/shop.sock"])
 def test_systemd_takes_them(tmp_path: Path, listen: str) -> None:
-    unit = replace(UNIT, listen=listen)
+    unit = replace(UNIT, listen=listen, wait_s=300.0, brokers=("localhost",))
     (tmp_path / "shop.service").write_text(service_unit(unit))
     (tmp_path / "shop.socket").write_text(socket_unit(unit))
     command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "shop.service", "shop.socket"]
