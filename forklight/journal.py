@@ -158,16 +158,17 @@ class Journal:
         self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 
     def _add(self, entry: Entry) -> None:
+        size = size_bytes(entry)
         if self._added_bytes - self._written_bytes < BACKLOG_BYTES:
-            self._added_bytes += size_bytes(entry)
+            self._added_bytes += size
             self._backlog.append(entry)
         else:
             self._dropped += 1
         self._wake.set()
-        self._rings.add(entry)
+        self._rings.add(entry, size)
         if self._followers:
             for follower in self._followers:
-                follower.add(entry)
+                follower.add(entry, size)
             self._followed.set()
             self._followed = anyio.Event()
 
@@ -198,10 +199,10 @@ class Follower:
         self._entries: deque[Entry] = deque()
         self._size_bytes = 0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry, size: int) -> None:
         """Something new; the oldest give way to it."""
         self._entries.append(entry)
-        self._size_bytes += size_bytes(entry)
+        self._size_bytes += size
         while self._size_bytes > BACKLOG_BYTES:
             self._size_bytes -= size_bytes(self._entries.popleft())
 

@@ -21,9 +21,9 @@ class Rings:
         self.size_bytes = 0
         """Of all."""
 
-    def add(self, entry: Entry) -> None:
-        """The oldest give way to it."""
-        name, size = entry.function, size_bytes(entry)
+    def add(self, entry: Entry, size: int) -> None:
+        """The oldest give way to it. `size` is its `size_bytes`."""
+        name = entry.function
         self._rings.setdefault(name, deque()).append(entry)
         self._sizes[name] = self._sizes.get(name, 0) + size
         self.size_bytes += size

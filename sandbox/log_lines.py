@@ -63,12 +63,6 @@ class Cutter:
         self.has_more = False
         """Whether the last `take` left lines behind. What `feed` and `begin` bring is not counted yet."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits, and the present owner has used nothing of its limit."""
-        last = self._last
-        return len(self._sections) == 1 and len(last.data) == last.at and not last.used and not last.dropped
-
     def feed(self, data: bytes) -> None:
         """The present owner has written this."""
         if self._waiting_bytes + len(data) > WAITING_BYTES:
@@ -77,14 +71,19 @@ class Cutter:
         self._waiting_bytes += len(data)
         self._last.data += data
 
-    def begin(self, owner: Owner) -> None:
-        """From here on it is another owner's; the line that the one before has not ended ends here."""
-        if self.is_empty:
-            self._last.owner = owner
-            return
-        self._last.is_closed = True
+    def begin(self, owner: Owner) -> bool:
+        """From here on it is another owner's; the line that the one before has not ended ends here.
+
+        Whether the one before has written anything.
+        """
+        last = self._last
+        if last.at == len(last.data) and not last.used and not last.dropped and len(self._sections) == 1:
+            last.owner = owner
+            return False
+        last.is_closed = True
         self._last = _Section(owner, bytearray())
         self._sections.append(self._last)
+        return True
 
     def take(self, most: int) -> list[Taken]:
         """The next lines, oldest first, at most this many. What is over an owner's limit is counted and dropped."""

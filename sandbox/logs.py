@@ -168,9 +168,7 @@ class LogPipe:
         os.close(self._fd)
 
     def _belongs_to(self, owner: Owner) -> None:
-        was_empty = self._cutter.is_empty
-        self._cutter.begin(owner)
-        if not was_empty:
+        if self._cutter.begin(owner):
             self._turns.tell(self)
 
     def drain(self) -> None:

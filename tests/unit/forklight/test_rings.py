@@ -6,6 +6,10 @@ from forklight.entry import Entry, Selection, size_bytes
 from forklight.rings import RINGS_BYTES, Rings
 
 
+def _add(rings: Rings, entry: Entry) -> None:
+    rings.add(entry, size_bytes(entry))
+
+
 def _entry(function: str, text: str = "", time: float = 0.0) -> Entry:
     return Entry(time=time, function=function, text=text)
 
@@ -13,8 +17,8 @@ def _entry(function: str, text: str = "", time: float = 0.0) -> Entry:
 def test_a_ring_keeps_the_latest_of_its_function() -> None:
     rings = Rings(ring_bytes=3 * size_bytes(_entry("a", "x")))
     for number in range(10):
-        rings.add(_entry("a", str(number)))
-    rings.add(_entry("b", "of another"))
+        _add(rings, _entry("a", str(number)))
+    _add(rings, _entry("b", "of another"))
     assert [entry.text for entry in rings.latest(Selection(function="a"))] == ["7", "8", "9"]
     assert [entry.text for entry in rings.latest(Selection(function="b"))] == ["of another"]
     assert rings.latest(Selection(function="c")) == []
@@ -23,17 +27,17 @@ def test_a_ring_keeps_the_latest_of_its_function() -> None:
 def test_of_several_functions_the_entries_come_in_the_order_of_time() -> None:
     rings = Rings()
     for time, function in ((3.0, "a"), (1.0, "b"), (2.0, "a")):
-        rings.add(_entry(function, time=time))
+        _add(rings, _entry(function, time=time))
     assert [entry.time for entry in rings.latest(Selection())] == [1.0, 2.0, 3.0]
 
 
 def test_all_rings_together_have_a_bound_and_who_says_little_keeps_it() -> None:
     one = size_bytes(_entry("f", "x"))
     rings = Rings(ring_bytes=1000 * one, rings_bytes=5000 * one)
-    rings.add(_entry("quiet", "x"))
+    _add(rings, _entry("quiet", "x"))
     for function in range(500):
         for _ in range(100):
-            rings.add(_entry(f"f{function}", "x"))
+            _add(rings, _entry(f"f{function}", "x"))
             assert rings.size_bytes <= 5000 * one
     assert [entry.text for entry in rings.latest(Selection(function="quiet"))] == ["x"]
     assert len(rings.latest(Selection(function="f499"))) > 1
@@ -44,7 +48,7 @@ def test_the_bound_is_what_it_really_takes() -> None:
     tracemalloc.start()
     try:
         for number in range(40_000):
-            rings.add(_entry("f", f"line {number}", time=float(number)))
+            _add(rings, _entry("f", f"line {number}", time=float(number)))
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
