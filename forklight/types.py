@@ -67,6 +67,22 @@ class Call(TypedDict):
     caller: str
 
 
+class File(TypedDict):
+    """A part of a form that is a file; `filename` is None if it is one by its type alone."""
+
+    name: str
+    filename: str | None
+    content_type: str | None
+    body: bytes
+
+
+class Form(TypedDict):
+    """`event["data"]` of multipart/form-data. A field that comes several times is a list."""
+
+    fields: dict[str, str | list[str]]
+    files: list[File]
+
+
 class _Attributes(TypedDict):
     specversion: str
     id: str

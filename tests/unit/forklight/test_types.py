@@ -54,6 +54,14 @@ def test_an_event_has_the_keys_of_its_type(event: Any, kind: Any) -> None:
     assert set(event) <= set(get_type_hints(types.Event))
 
 
+def test_a_form_has_the_keys_of_its_type() -> None:
+    body = b'--b\r\ncontent-disposition: form-data; name="f"\r\ncontent-type: image/png\r\n\r\nx\r\n--b--'
+    event = http("POST", "/", data=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    form: types.Form = event["data"]
+    assert set(form) == set(get_type_hints(types.Form))
+    assert set(form["files"][0]) == set(get_type_hints(types.File))
+
+
 def test_the_context_of_an_instance_is_one() -> None:
     """Mypy checks the assignment; what is there beside it is `publish`, which fails."""
 
