@@ -101,12 +101,21 @@ class Interleavings(RuleBasedStateMachine):
         self.do(self.connects)
 
     @precondition(lambda self: not self.rest)
-    @rule(requests=lists(sampled_from([*ANSWERS]), min_size=1, max_size=3), cut=one_of(just(1000), integers(0, 200)))
+    @rule(requests=lists(sampled_from([*ANSWERS]), min_size=1, max_size=3), cut=one_of(just(1000), integers(1, 200)))
     def client_sends(self, requests: list[bytes], cut: int) -> None:
         data = b"".join(requests)
         self.sent += requests
         self.rest = data[cut:]
         self.do(lambda: self.wire.client_sends(data[:cut]))
+
+    @precondition(lambda self: not self.rest)
+    @rule(requests=lists(sampled_from([*ANSWERS]), min_size=1, max_size=3), size=integers(1, 100))
+    def client_sends_in_segments(self, requests: list[bytes], size: int) -> None:
+        """All of them in one turn of the loop, in which the functions that run answer too."""
+        data = b"".join(requests)
+        self.sent += requests
+        segments = [data[at : at + size] for at in range(0, len(data), size)]
+        self.do(lambda: self.answer(Ok(body=b"abc")), *(partial(self.wire.client_sends, one) for one in segments))
 
     @precondition(lambda self: self.rest)
     @rule(cut=integers(1, 200))

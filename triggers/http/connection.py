@@ -204,7 +204,6 @@ class Connection(Protocol):
         if last:
             self._signal(Signal.LAST)
         elif self._phase is Phase.BUSY:
-            self._intake.finish()
             self._signal(Signal.ANSWERED)
             if self._client_done or self._reading_paused or not self._intake.is_empty:
                 self._look()

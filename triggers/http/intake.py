@@ -15,6 +15,7 @@ from asyncio import AbstractEventLoop
 from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_writer import HttpVersion10
 from aiohttp.streams import StreamReader
 from msgspec import Struct
 
@@ -69,6 +70,7 @@ class Intake:
     def keep(self, data: bytes) -> None:
         """More has come."""
         self._kept = data if self._at == len(self._kept) else self._kept[self._at :] + data
+        self._end -= self._at
         self._at = 0
 
     @property
@@ -104,28 +106,17 @@ class Intake:
 
     def take(self) -> Request:
         """The next request, once `is_ready`. Raises RefusedError, after which nothing may be taken."""
-        kept = self._kept
-        end = self._end if self._end >= len(_END) else len(kept)
-        head = kept[self._at : end]
-        self._at, self._seen = end, 0
+        kept, at, end = self._kept, self._at, self._end
+        is_whole = end >= len(_END)
+        head = kept[at:end] if is_whole else kept[at:]
+        self._at, self._seen = at + len(head), 0
         try:
-            return self._parse(head)
+            if not is_whole or len(head) > self._settings.max_head_bytes:
+                raise hopeless(head, self._settings) or RefusedError(400, "the request is incomplete")
+            message, stream = self._parse(head)
         except RefusedError as refused:
             refused.method, refused.target = request_line(head)
             raise
-
-    def _parse(self, head: bytes) -> Request:
-        settings = self._settings
-        if len(head) > settings.max_head_bytes or not head.endswith(_END):
-            raise hopeless(head, settings) or RefusedError(400, "the request is incomplete")
-        try:
-            messages, _, _ = self._parser.feed_data(head)
-        except HttpProcessingError as error:
-            raise refusal(head, error, settings) from error
-        # It takes RTSP and ICE for HTTP too, and the preface of HTTP/2 for no message.
-        if len(messages) != 1 or not head.startswith(b"HTTP/", head.find(_LINE_END) - 8):
-            raise hopeless(head, settings) or RefusedError(400, "the request line is not that of HTTP/1.1")
-        message, stream = messages[0]
         if message.chunked:
             self._left = None
         else:
@@ -133,6 +124,19 @@ class Intake:
             self._left = int(announced) if announced else 0
         self._upgraded = message.upgrade
         return Request(message, stream, self._left)
+
+    def _parse(self, head: bytes) -> tuple[RawRequestMessage, StreamReader]:
+        if self._upgraded:  # the old one takes what follows for another protocol's, and would swallow it
+            self._parser = self._new_parser()
+        try:
+            messages, _, _ = self._parser.feed_data(head)
+        except HttpProcessingError as error:
+            raise refusal(head, error, self._settings) from error
+        # It takes RTSP and ICE for HTTP too, and the preface of HTTP/2 for no message.
+        if len(messages) != 1 or not head.startswith(b"HTTP/", head.find(_LINE_END) - 8):
+            raise hopeless(head, self._settings) or RefusedError(400, "the request line is not that of HTTP/1.1")
+        request: tuple[RawRequestMessage, StreamReader] = messages[0]
+        return request
 
     def read(self, body: Body) -> bool:
         """Adds what has come of the last request's body; whether that is all. Raises RefusedError: 400, 413."""
@@ -162,13 +166,8 @@ class Intake:
         message = request.message
         if message.should_close or self._left != 0:
             return False
-        return "close" not in message.headers.get(CONNECTION, "").lower()  # beside keep-alive, in HTTP/1.0
-
-    def finish(self) -> None:
-        """The request last taken is answered, and another may follow."""
-        if self._upgraded:  # the parser takes what follows for another protocol's, and would swallow it
-            self._parser = self._new_parser()
-            self._upgraded = False
+        # In HTTP/1.0 the parser overlooks it beside keep-alive.
+        return message.version != HttpVersion10 or "close" not in message.headers.get(CONNECTION, "").lower()
 
     def _new_parser(self) -> HttpRequestParser:
         settings = self._settings

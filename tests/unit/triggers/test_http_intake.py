@@ -53,15 +53,21 @@ PARTS = (
 STREAMS = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=8)), max_size=8).map(b"".join)
 
 
-def served(segments: list[bytes]) -> Iterator[tuple[object, ...]]:
-    """What a connection would serve of them, if each request wanted its body, up to ten bytes."""
+def served(segments: list[bytes], *, early: bool = False) -> Iterator[tuple[object, ...]]:
+    """What a connection would serve of them, if each request wanted its body, up to ten bytes.
+
+    `early`: a segment comes whenever a request is ready and has not been taken.
+    """
     intake = Intake(SETTINGS, LOOP)
     body: Body | None = None
-    for segment in segments:
+    coming = iter(segments)
+    for segment in coming:
         intake.keep(segment)
         try:
             while body is not None or intake.is_ready():
                 if body is None:
+                    if early and (more := next(coming, None)) is not None:
+                        intake.keep(more)
                     request = intake.take()
                     yield "request", request.message.method, request.message.path, request.length
                     body = Body(request.stream, 10, Budget(1000, setting="", what=""))
@@ -72,7 +78,6 @@ def served(segments: list[bytes]) -> Iterator[tuple[object, ...]]:
                 if not intake.may_go_on(request):
                     yield ("last",)
                     return
-                intake.finish()
         except RefusedError as refused:
             yield "refused", refused.status, refused.detail, refused.method
             return
@@ -87,10 +92,12 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 @example(b"GET /" + b"x" * 70 + b"\n", [])
 @example(b"\x16\x03\x01" + b"x" * 80 + b"\r\n\r\n", [])
 @example(PARTS[4] + b"hi" + PARTS[0], [])
+@example(PARTS[0] * 3, [len(PARTS[0]) * 2])
 @example(PARTS[2] + b"5\r\nhello\r\n5\r\nhello\r\n5\r\nhello\r\nzz", [])
 def test_how_a_stream_is_cut_changes_nothing(stream: bytes, places: list[int]) -> None:
     whole = list(served([stream]))
     assert list(served(cut(stream, places))) == whole
+    assert list(served(cut(stream, places), early=True)) == whole
     assert list(served([stream[at : at + 1] for at in range(len(stream))])) == whole
 
 
@@ -128,6 +135,7 @@ def test_nothing_behind_an_upgrade_is_lost(upgrade: bytes) -> None:
 def test_a_trailer_is_nobodys_header() -> None:
     intake = Intake(SETTINGS, LOOP)
     intake.keep(PARTS[2] + b"0\r\nX-Evil: 1\r\n\r\n" + PARTS[0])
+    assert intake.is_ready()
     request = intake.take()
     body = Body(request.stream, 10, Budget(1000, setting="", what=""))
     assert intake.read(body)
