@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.pool import Statistics
-from sandbox import processes
+from sandbox import memory
 from sandbox.errors import LoadFailed
 from sandbox.isolation import Isolation
 from sandbox.template import Template
@@ -130,4 +130,4 @@ def _told(template: Template | LoadFailed | None) -> str:
 def _memory_kb(template: Template | None, pids: list[int]) -> int:
     shared_kb = template.loaded.rss_kb if template is not None else 0
     own_kb = max(LEAST_KB, shared_kb - template.zygote.rss_kb) if template is not None else 0
-    return own_kb + sum(max(LEAST_KB, (processes.memory_kb(pid) or 0) - shared_kb) for pid in pids)
+    return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb)) for pid in pids)

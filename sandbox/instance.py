@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from bus import Event, Outcome
 from bus.outcome import StartKind
-from sandbox import outcomes, processes, stacks, wire
+from sandbox import memory, outcomes, processes, stacks, wire
 from sandbox.birth import Birth
 from sandbox.calls import (
     MEMORY_EXCEEDED,
@@ -44,6 +44,11 @@ from sandbox.sweep import WATCH_S
 READ_BYTES = 64 * 1024
 SOCKET_BYTES = 16 * 1024 * 1024
 """More than any socket buffer holds."""
+WATCH_NS = int(WATCH_S * 1e9)
+IDLE_WATCH_NS = 2_000_000_000
+"""How often the memory of an instance is looked at that runs nothing: threads and processes of it may."""
+FULL_WATCH_NS = 1_000_000_000
+"""How often all of its memory is, at most."""
 BURIAL_LIMIT_NS = 5_000_000_000
 """How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
 
@@ -108,12 +113,14 @@ class Instance:
         self._pending: dict[int, _Pending] = {}
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
+        self._looked_ns = self._look_fully_ns = time.monotonic_ns()
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
         self._loop.add_reader(self._socket, self._readable)
         self._loop.add_reader(body.pidfd, self._died)
         commons.sweep.add(self)
+        commons.sweep.expect(self._looked_ns + IDLE_WATCH_NS)
 
     @property
     def free_slots(self) -> int:
@@ -176,7 +183,7 @@ class Instance:
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
         run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt)
         self._pending[i] = _Pending(waiter, run)
-        self._commons.sweep.expect(min(deadline_ns, now_ns + int(WATCH_S * 1e9)))
+        self._commons.sweep.expect(min(deadline_ns, now_ns + WATCH_NS))
         return waiter
 
     def leave(self) -> None:
@@ -215,21 +222,26 @@ class Instance:
             self._parent.bury_overdue(self)
             return None
         self._carry_out(self._calls.tick(now_ns))
-        self._watch_memory()
-        watch_ns = now_ns + int(WATCH_S * 1e9)
-        if self._calls.state == "starting":
-            return watch_ns
+        is_idle = self._calls.state == "serving" and not self._calls.open_calls
+        look_ns = self._looked_ns + (IDLE_WATCH_NS if is_idle else WATCH_NS)
+        if now_ns >= look_ns:
+            self._watch_memory(now_ns, is_idle)
+            look_ns = now_ns + (look_ns - self._looked_ns)
+            self._looked_ns = now_ns
         next_ns = self._calls.next_tick_ns
-        return None if next_ns is None else min(next_ns, watch_ns)
+        return look_ns if next_ns is None else min(next_ns, look_ns)
 
-    def _watch_memory(self) -> None:
+    def _watch_memory(self, now_ns: int, is_idle: bool) -> None:
         """Private memory is what came on top of the template's, whose shared pages are charged to it alone."""
-        used_kb = processes.memory_kb(self.pid) or 0
-        if (used_kb - self._body.baseline_kb) * 1024 > self.spec.limits.memory_bytes:
-            limit_mib = self.spec.limits.memory_bytes // (1024 * 1024)
-            self.kill(
-                Verdict("crash", MEMORY_EXCEEDED.code, f"the instance used more than its {limit_mib} MiB of memory")
-            )
+        fully = now_ns >= self._look_fully_ns
+        if fully:
+            self._look_fully_ns = now_ns + FULL_WATCH_NS
+        found = memory.excess(self.pid, self._body.baseline_kb, self.spec.limits.memory_bytes, fully=fully)
+        if found is None:
+            return
+        if is_idle:  # no call that ends could say it
+            self._commons.tell(self.spec.name, f"{self.id} was ended: {found} while it ran no call")
+        self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
 
     def _expect_tick(self) -> None:
         if (at_ns := self._calls.next_tick_ns) is not None:

@@ -57,7 +57,7 @@ def _hidden(pid: int, uid: int, known: Container[int]) -> int:
 
 
 def _pid_of(pidfd: int) -> int | None:
-    for line in _read(f"/proc/self/fdinfo/{pidfd}").splitlines():
+    for line in read_proc(f"/proc/self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             pid = int(line[4:])
             return pid if pid > 0 else None
@@ -67,14 +67,14 @@ def _pid_of(pidfd: int) -> int | None:
 def _facts(pid: int) -> tuple[int, set[int], int] | None:
     """(parent pid, all user ids, thread group: its own pid unless it is a thread), or None if it is gone."""
     try:
-        text = _read(f"/proc/{pid}/status")
+        text = read_proc(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return None
     uids = set(map(int, _field(text, b"\nUid:").split()))
     return int(_field(text, b"\nPPid:")), uids, int(_field(text, b"\nTgid:"))
 
 
-def _read(path: str) -> bytes:
+def read_proc(path: str) -> bytes:
     """What fits into one read, by three system calls; a file object would make twice as many."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -95,6 +95,6 @@ def memory_kb(pid: int) -> int | None:
     Readable for every user, unlike smaps.
     """
     try:
-        return int(_read(f"/proc/{pid}/statm").split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
+        return int(read_proc(f"/proc/{pid}/statm").split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
     except OSError:
         return None

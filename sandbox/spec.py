@@ -33,7 +33,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What one instance (and, for `template_memory_bytes`, one template) may use."""
 
     memory_bytes: int = 256 * MIB
-    """Private to one instance, on top of what it shares with the template."""
+    """Of one instance and all that it starts, on top of what it shares with the template."""
     template_memory_bytes: int = 1024 * MIB
     """Of the template."""
     open_files: int = 1024

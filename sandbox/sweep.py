@@ -1,7 +1,7 @@
 """One timer for everything that has a deadline or must be watched: no timer per call.
 
 A warm call only compares two integers (`expect`): while anything is busy the timer is armed at most `WATCH_S` ahead,
-and when nothing is, it is not armed at all.
+while there are instances that are idle, a few times further, and when nothing lives it is not armed at all.
 """
 
 import asyncio

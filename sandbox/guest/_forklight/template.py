@@ -20,6 +20,9 @@ from . import box, control, handler, instance, logs, posix, sockets, threads, wi
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
+_MAX_THREADS = 256
+"""That there is always room for. More start where a function uses little else, or with `threading.stack_size`."""
+_STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
 _fork = os.fork
 """Itself: what the function's code calls by this name notes its children."""
@@ -130,7 +133,7 @@ class Template:
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
         gc.collect()
         files = _at_most(limits["open_files"], most_files)
-        data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"], most_data)
+        data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(
             self._function, self._orphans, self._stack, files=(files, files), data=(data, data)
         )
@@ -203,6 +206,12 @@ def _limit(limits: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
     backstop = 4 * limits["template_memory_bytes"]
     resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))
+
+
+def _room_for_stacks() -> int:
+    """What stacks of threads may take in RLIMIT_DATA, which counts them whole although most of it is never touched."""
+    size, _ = resource.getrlimit(resource.RLIMIT_STACK)  # what glibc gives each thread
+    return _MAX_THREADS * (_STACK_BYTES if size == resource.RLIM_INFINITY else min(size, _STACK_BYTES))
 
 
 def _at_most(limit: int, hard: int) -> int:

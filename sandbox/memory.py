@@ -1,0 +1,142 @@
+"""What an instance uses of memory: its own process, all below it, and files that exist in memory only.
+
+Theory of operation. Most of the time a cheap sum is enough, which is too large if anything: resident pages of the
+process beyond those of its template, and of each process below it all that is not of files. Only when that is over the
+limit is it looked at closely what forked processes merely share (smaps_rollup, proc(5)). That, and files of memfd or
+/dev/shm that are open and not mapped, only root may see of processes that cannot be inspected; for an ordinary user a
+forked process is charged with what it has beyond its parent.
+"""
+
+import contextlib
+import os
+
+from sandbox.processes import memory_kb, read_proc
+
+_SHM = "/dev/shm"  # noqa: S108  looked at, not written to
+_MOST_PROCESSES = 1000
+
+
+def excess(pid: int, shared_kb: int, limit_bytes: int, *, fully: bool) -> str | None:
+    """What a process uses over its limit, in words, or None. `shared_kb`: the memory of its template.
+
+    `fully`: look at each descriptor, too, which takes a millisecond for every five hundred.
+    """
+    limit_kb = limit_bytes // 1024
+    use = Use(pid, shared_kb)
+    unmapped_kb = use.unmapped_kb() if fully else 0
+    if use.at_most_kb() + unmapped_kb <= limit_kb or use.close_kb() + unmapped_kb <= limit_kb:
+        return None
+    told = f"the instance used more than its {limit_kb // 1024} MiB of memory"
+    if use.own_kb > limit_kb:
+        return told
+    below_mib = (use.close_kb() - use.own_kb) // 1024
+    if below_mib > unmapped_kb // 1024:
+        return f"{told}, {below_mib} MiB of it in processes that it started"
+    return f"{told}, {unmapped_kb // 1024} MiB of it in files in memory (memfd, /dev/shm)"
+
+
+def used_kb(pid: int, shared_kb: int) -> int:
+    """What it uses with all below it; 0 if it is gone."""
+    return Use(pid, shared_kb).close_kb()
+
+
+class Use:
+    """The memory of one tree of processes, at one moment. `shared_kb`: what of it is its template's."""
+
+    def __init__(self, pid: int, shared_kb: int) -> None:
+        self.own_kb = max(0, (memory_kb(pid) or 0) - shared_kb)
+        self._pid = pid
+        self._below = _below(pid)
+        self._anonymous_kb = {one: _anonymous_kb(one) for one in (pid, *self._below)} if self._below else {}
+
+    def at_most_kb(self) -> int:
+        """A bound that is cheap to know."""
+        return self.own_kb + sum(self._anonymous_kb[one] for one in self._below)
+
+    def close_kb(self) -> int:
+        """What it really is, as far as we may look."""
+        return self.own_kb + sum(self._private_kb(one, parent) for one, parent in self._below.items())
+
+    def unmapped_kb(self) -> int:
+        """What lies in files in memory that are open and not mapped; 0 if we may not look. Looks at each descriptor."""
+        files: dict[tuple[int, int], int] = {}
+        for one in (self._pid, *self._below):
+            files |= _files_in_memory(one)
+        mapped_kb = sum(_field_kb(one, b"RssShmem") for one in (self._pid, *self._below)) if files else 0
+        return max(0, sum(files.values()) - mapped_kb)
+
+    def _private_kb(self, pid: int, parent: int) -> int:
+        """Of a process below: pages that it alone has written to."""
+        try:
+            text = read_proc(f"/proc/{pid}/smaps_rollup")
+        except OSError:  # not inspectable, so it was forked and not executed since
+            return max(0, self._anonymous_kb[pid] - self._anonymous_kb[parent])
+        return _number_kb(text, b"Private_Dirty") + _number_kb(text, b"Swap")
+
+
+def _below(pid: int) -> dict[int, int]:
+    """All processes below it, each with its parent."""
+    found: dict[int, int] = {}
+    ahead = [pid]
+    while ahead and len(found) < _MOST_PROCESSES:
+        parent = ahead.pop()
+        children = _children(parent)
+        found |= dict.fromkeys(children, parent)
+        ahead += children
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        tasks = [str(pid)] if os.stat(f"/proc/{pid}/task").st_nlink <= 3 else os.listdir(f"/proc/{pid}/task")
+        for task in tasks:
+            with contextlib.suppress(OSError):
+                listed = read_proc(f"/proc/{pid}/task/{task}/children")
+                found += map(int, listed.rpartition(b" ")[0].split())  # each is followed by a space, if it is whole
+    return found
+
+
+def _anonymous_kb(pid: int) -> int:
+    """What is in no file, or in a file in memory."""
+    return _field_kb(pid, b"RssAnon") + _field_kb(pid, b"RssShmem")
+
+
+def _field_kb(pid: int, name: bytes) -> int:
+    try:
+        return _number_kb(read_proc(f"/proc/{pid}/status"), name)
+    except OSError:
+        return 0
+
+
+def _number_kb(text: bytes, name: bytes) -> int:
+    """Of a line such as `RssAnon:      1234 kB`; 0 if there is none."""
+    start = text.find(b"\n" + name + b":")
+    if start < 0:
+        return 0
+    return int(text[start + len(name) + 2 : text.index(b"kB", start)])
+
+
+def _files_in_memory(pid: int) -> dict[tuple[int, int], int]:
+    """The size in KiB of each file of memfd_create and of /dev/shm that the process has open, by device and inode."""
+    found: dict[tuple[int, int], int] = {}
+    with contextlib.suppress(OSError):
+        devices = _memory_devices()
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                status = os.stat(f"/proc/{pid}/fd/{fd}")
+                if status.st_dev in devices:
+                    found[status.st_dev, status.st_ino] = status.st_blocks // 2
+    return found
+
+
+def _memory_devices() -> set[int]:
+    """Those of the kernel's own files in memory, and of /dev/shm."""
+    file = os.memfd_create("device")
+    try:
+        devices = {os.fstat(file).st_dev}
+    finally:
+        os.close(file)
+    if os.path.ismount(_SHM):
+        devices.add(os.stat(_SHM).st_dev)
+    return devices
