@@ -1,5 +1,6 @@
 """Pages of other origins: what a browser asks beforehand, and what it is told with every answer."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -16,6 +17,11 @@ async def answering(event: Event) -> Outcome:
     if event.body == b"fail":
         return Failed(kind="error", code="ValueError", message="no")
     return Ok(body=b"ok", headers=(("Access-Control-Allow-Origin", "https://evil.example"), ("vary", "accept")))
+
+
+async def waiting(event: Event) -> Outcome:
+    await asyncio.Event().wait()
+    return Ok()
 
 
 def routes(**cors: Any) -> tuple[Route, ...]:
@@ -97,6 +103,29 @@ async def test_errors_can_be_seen_too(body: bytes, headers: str, status: int) ->
     async with running(answering, routes(origins=(APP,))) as house:
         reply = await ask(house, "POST", APP, body=body, headers=headers)
         assert (reply.status, reply["access-control-allow-origin"], reply["vary"]) == (status, APP, "origin")
+
+
+async def test_a_method_that_is_not_taken_can_be_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(answering, routes(origins=(APP,))) as house:
+        reply = await ask(house, "PUT", APP)
+        assert (reply.status, reply["allow"]) == (405, "DELETE, GET, HEAD, OPTIONS, POST")
+        assert (reply["access-control-allow-origin"], reply["vary"]) == (APP, "origin")
+        assert said(await ask(house, "PUT", OTHER)) == {"vary": "origin"}
+        assert said(await ask(house, "PUT", APP, target="/none")) == {}
+
+
+async def test_a_mistake_of_ours_and_the_end_can_be_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(waiting, routes(origins=(APP,))) as house, house.connect() as client:
+        with monkeypatch.context() as broken:
+            broken.setattr("triggers.http.server.to_event", None)
+            reply = await ask(house, "GET", APP)
+            assert (reply.status, reply["access-control-allow-origin"]) == (500, APP)
+        client.writer.write(request("/x", headers=f"Origin: {APP}\r\n"))
+        await house.functions.called.wait()
+        draining = asyncio.create_task(house.server.drain(0))
+        reply = await client.reply()
+        await draining
+        assert (reply.status, reply["access-control-allow-origin"], reply["vary"]) == (503, APP, "origin")
 
 
 async def test_what_is_no_preflight_or_of_no_such_route_goes_its_way() -> None:

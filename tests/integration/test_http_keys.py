@@ -60,6 +60,22 @@ async def test_without_it_nobody_gets_in(tmp_path: Path, headers: str) -> None:
         assert house.functions.events == []
 
 
+@pytest.mark.parametrize(
+    "authorization", [b"Bearer \xff\xfe", b"Bearer \xc3\xa9", b"\xf0\x9f", b"bearer " + b"\x80" * 999]
+)
+@pytest.mark.parametrize("known", ["\u00e9" * 64, "", "zz", "\U0001f511"])
+async def test_any_bytes_of_a_client_and_any_text_of_the_file(tmp_path: Path, authorization: bytes, known: str) -> None:
+    key = new_key()
+    keys = {"odd": Key(sha256=known, created=known), "alice": Key(sha256=digest(key), created="")}
+    (tmp_path / "keys").write_bytes(msgspec.json.encode(keys))
+    async with running(routes=ROUTES, keys=tmp_path / "keys") as house, house.connect() as client:
+        for header in (b"Authorization: " + authorization, b"X-Api-Key: " + authorization):
+            client.writer.write(b"GET /x HTTP/1.1\r\nHost: here\r\n" + header + b"\r\n\r\n")
+            assert (await client.reply()).status == 401
+        client.writer.write(request("/x", headers=f"Authorization: Bearer {key}\r\n"))
+        assert (await client.reply()).status == 200
+
+
 async def test_a_connection_goes_on_after_a_refusal(tmp_path: Path) -> None:
     async with running(routes=ROUTES) as house, house.connect() as client:
         client.writer.write(request("/x") + request("/open"))
@@ -102,14 +118,14 @@ def test_what_changes_counts_a_second_later(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_or_broken_admits_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, now_s, key = tmp_path / "keys", [0.0], new_key()
     keys = Keys(path, lambda: now_s[0])
-    for text in (None, "{", '{"a": {"sha256": 1}}'):
+    for text in (None, b"{", b'{"a": {"sha256": 1}}', b"\xff", b'{"\xff": {}}', b"[" * 100_000):
         write(path, a=key)
         now_s[0] += 1.0
         assert admits(keys, key)
-        path.unlink() if text is None else path.write_text(text)
+        path.unlink() if text is None else path.write_bytes(text)
         now_s[0] += 1.0
         assert not admits(keys, key)
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["no key is admitted"] * 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["no key is admitted"] * 5
     with pytest.raises(KeysError, match="no file of keys"):
         read_keys(path)
 

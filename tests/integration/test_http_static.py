@@ -56,6 +56,19 @@ async def test_a_file_and_what_is_said_of_it(folder: Path) -> None:
         assert house.functions.events == []
 
 
+async def test_conditions_and_head(folder: Path) -> None:
+    async with running(static=[StaticRoute(path="/assets", dir=folder)]) as house:
+        known = await ask(house, "/assets/hello.txt")
+        other = await ask(house, "/assets/hello.txt", 'If-Match: "other"\r\n')
+        assert (other.status, other["etag"]) == (412, known["etag"])
+        old = "If-Unmodified-Since: Mon, 23 Nov 1998 19:06:00 GMT\r\n"
+        assert (await ask(house, "/assets/hello.txt", old)).status == 412
+        assert (await ask(house, "/assets/hello.txt", f"If-Match: {known['etag']}\r\n")).status == 200
+        for target, length in (("hello.txt", "11"), ("large.bin", str(len(LARGE))), ("empty", "0")):
+            head = await ask(house, f"/assets/{target}", "Range: bytes=0-3\r\n", "HEAD")
+            assert (head.status, head["content-length"], "content-range" in head) == (200, length, False)
+
+
 @pytest.mark.parametrize(
     ("target", "status", "body"),
     [

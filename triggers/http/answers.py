@@ -19,7 +19,9 @@ DROPPED = _CONNECTION_HEADERS | _OURS
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_BODILESS = frozenset((204, 304))
+_BODILESS = frozenset((204, 205, 304))
+_LENGTHLESS = frozenset((204, 304))
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -56,6 +58,8 @@ class Answer(Struct, frozen=True, gc=False):
     content: Content | None = None
     reason: str = ""
     detail: str = ""
+    announced_bytes: int | None = None
+    """For an answer to HEAD without a body: what the length of one to GET would be, if that is known."""
 
 
 def safe_headers(headers: HeaderLines, content_type: str | None) -> HeaderLines:
@@ -90,15 +94,35 @@ def _check(name: str, value: str) -> None:
 def encode_answer(answer: Answer, *, method: str, connection: str, date: str) -> tuple[bytes, bytes]:
     """(head, body) as bytes. `connection` is "", or a whole header line ending in CRLF; `date` is its header's value.
 
-    HEAD, 204 and 304 have no body (RFC 9110 §6.4.1); 204 has no Content-Length either (§8.6).
+    HEAD, 204, 205 and 304 have no body (RFC 9110 §6.4.1, §15.3.6).
     """
     status = answer.status
     body = answer.body
     lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-    size_bytes = len(body) if answer.content is None else answer.content.size_bytes
-    length = "" if status in _BODILESS else f"content-length: {size_bytes}\r\n"
+    if method == "HEAD" or status in _BODILESS:
+        size_bytes, body = _told_length(answer, method), b""
+    else:
+        size_bytes = len(body) if answer.content is None else answer.content.size_bytes
+    length = "" if size_bytes is None else f"content-length: {size_bytes}\r\n"
     head = f"{_STATUS_LINES.get(status) or _status_line(status)}{lines}{length}date: {date}\r\n{connection}\r\n"
-    return head.encode(), b"" if method == "HEAD" or status in _BODILESS else body
+    return head.encode(), body
+
+
+def _told_length(answer: Answer, method: str) -> int | None:
+    """The Content-Length of an answer without a body: with HEAD that of the answer to GET, or none (RFC 9110 §8.6)."""
+    if answer.status in _BODILESS:
+        return None if answer.status in _LENGTHLESS else 0
+    if answer.content is not None:
+        return answer.content.size_bytes
+    return len(answer.body) or answer.announced_bytes
+
+
+def announced_length(headers: HeaderLines) -> int | None:
+    """The Content-Length among a handler's headers, if it is one."""
+    for name, value in headers:
+        if name.lower() == "content-length" and _LENGTH.fullmatch(value):
+            return int(value)
+    return None
 
 
 def _status_line(status: int) -> str:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bus.event import Event, Headers, HttpSection, is_traceparent
 from bus.outcome import Failed, Ok, Outcome, phases_ns
-from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, safe_headers
+from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, announced_length, safe_headers
 from triggers.http.errors import RETRY_SOON, RefusedError
 from triggers.http.head import Head
 from triggers.http.routes import Allowed, Match
@@ -66,6 +66,7 @@ _FOR_THE_CLIENT = frozenset({400, 404, 413, 422, 429, 503, 504})
 _PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}"
 _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
+_LONGEST_RETRY_AFTER_S = 366 * 86400
 
 _CODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity", ""))
 """What the guest can unpack."""
@@ -148,8 +149,13 @@ def parse_cookies(header: str) -> Headers:
     for pair in header.split(";"):
         name, separator, value = pair.partition("=")
         if separator and name.strip():
-            found.setdefault(name.strip(), value.strip().removeprefix('"').removesuffix('"'))
+            found.setdefault(name.strip(), _unquoted(value.strip()))
     return found
+
+
+def _unquoted(text: str) -> str:
+    """A cookie's value without the quotes around it, if both are there (RFC 6265 §4.1.1)."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def to_answer(
@@ -165,11 +171,10 @@ def to_answer(
     return _failure(outcome, invocation_id, dev=dev, hint=hint, ours=ours)
 
 
-def identified(answer: Answer, request_id: str, settings: HttpSettings) -> Answer:
-    """The same with X-Forklight-Id, if answers have headers of ours."""
-    if not settings.own_headers or not request_id:
-        return answer
-    return replace(answer, headers=(*answer.headers, id_header(request_id)))
+def identified(answer: Answer, request_id: str, settings: HttpSettings, more: HeaderLines = ()) -> Answer:
+    """The same with `more` headers, and with X-Forklight-Id if answers have headers of ours."""
+    ours = (id_header(request_id),) if settings.own_headers and request_id else ()
+    return replace(answer, headers=answer.headers + more + ours)
 
 
 def id_header(invocation_id: str) -> tuple[str, str]:
@@ -225,6 +230,8 @@ def _printable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
+NOTHING = Answer(0)
+"""For what is said of any answer."""
 BROKEN = replace(problem(500, "the server failed on this request"), last=True)
 """For a mistake of ours."""
 FULL = problem(
@@ -248,7 +255,8 @@ def _success(outcome: Ok, invocation_id: str, ours: HeaderLines) -> Answer:
     if not 200 <= outcome.status <= 599:
         detail = f"the handler answered with status {outcome.status}; a final one is from 200 to 599"
         return _unusable("InvalidStatus", detail, invocation_id, ours)
-    return Answer(outcome.status, headers + ours, outcome.body, reason=BY_FUNCTION)
+    announced_bytes = announced_length(outcome.headers) if outcome.headers and not outcome.body else None
+    return Answer(outcome.status, headers + ours, outcome.body, reason=BY_FUNCTION, announced_bytes=announced_bytes)
 
 
 def _unusable(code: str, detail: str, invocation_id: str, ours: HeaderLines) -> Answer:
@@ -267,7 +275,8 @@ def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours:
         detail = "the function failed; its log says why under this invocation_id"
     headers = ours
     if outcome.retry_after_s is not None or status in (429, 503):
-        retry_after_s = _RETRY_AFTER_S if outcome.retry_after_s is None else max(0, ceil(outcome.retry_after_s))
+        wanted_s = _RETRY_AFTER_S if outcome.retry_after_s is None else outcome.retry_after_s
+        retry_after_s = ceil(max(0, min(_LONGEST_RETRY_AFTER_S, wanted_s)))
         headers = (("retry-after", str(retry_after_s)), *headers)
     return problem(status, detail, members=members, headers=headers, reason=outcome.kind)
 

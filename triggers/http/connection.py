@@ -18,7 +18,7 @@ from typing import cast
 
 from anyio import CancelScope, to_thread
 
-from triggers.http.answers import CONTINUE, Answer, Content
+from triggers.http.answers import CONTINUE, Answer, Content, HeaderLines
 from triggers.http.body import Body
 from triggers.http.codec import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.connections import Connections
@@ -39,7 +39,7 @@ _LINGER_S = 30.0
 class Connection(Protocol):
     """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`.
 
-    The task says in `request_id` what it answers, for an answer that it cannot give itself.
+    The task says in `request_id` and `request_headers` what any answer to its request has, its own or not.
     """
 
     __slots__ = (
@@ -61,6 +61,7 @@ class Connection(Protocol):
         "_waiter",
         "_wire",
         "remote",
+        "request_headers",
         "request_id",
         "scope",
     )
@@ -86,6 +87,7 @@ class Connection(Protocol):
         self._reading_paused = False
         self.remote = ""
         self.request_id = ""
+        self.request_headers: HeaderLines = ()
         # What cancels the rest of the server must not: `drain` is what ends connections, and tells their clients.
         self.scope = CancelScope(shield=True)
 
@@ -335,7 +337,7 @@ class Connection(Protocol):
         await self._waiter
 
     def _identified(self, answer: Answer) -> Answer:
-        return identified(answer, self.request_id, self._settings)
+        return identified(answer, self.request_id, self._settings, self.request_headers)
 
     def _pause_reading(self, *, paused: bool) -> None:
         if paused is not self._reading_paused and not self._client_done and not self._wire.is_closing():

@@ -54,7 +54,7 @@ def read_keys(path: Path) -> dict[str, Key]:
         return {}
     except OSError as error:
         raise KeysError(f"the keys in {path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeysError(f"{path} is no file of keys ({error}): remove it and create them again") from error
 
 
@@ -66,7 +66,7 @@ class Keys:
         self._now_s = now_s
         self._checked_s = float("-inf")
         self._seen: object = None
-        self._digests: tuple[str, ...] = ()
+        self._digests: tuple[bytes, ...] = ()
 
     def admit(self, head: Head) -> Head:
         """The same without its key, which no function needs to see. Raises RefusedError (401)."""
@@ -80,7 +80,7 @@ class Keys:
     def _knows(self, sent: str) -> bool:
         """Each is compared to its end, so that the time it takes tells nothing."""
         self._refresh()
-        return sum(hmac.compare_digest(sent, known) for known in self._digests) > 0
+        return sum(hmac.compare_digest(sent.encode(), known) for known in self._digests) > 0
 
     def _refresh(self) -> None:
         """A file that cannot be read admits nobody: a key that was revoked must not come back."""
@@ -97,7 +97,7 @@ class Keys:
             return
         self._seen = seen
         try:
-            self._digests = tuple(key.sha256 for key in read_keys(self._path).values())
+            self._digests = tuple(key.sha256.encode() for key in read_keys(self._path).values())
         except KeysError as error:
             self._digests = ()
             log.error("no key is admitted: %s", error)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from bus.event import Headers
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
-_TAG = re.compile(r'(?:W/)?("[^"]*")')
+_TAG = re.compile(r'(W/)?("[^"]*")')
 
 
 class ContentRange(Struct, frozen=True):
@@ -45,19 +45,29 @@ def choose_range(
     return ContentRange(start, end - start) if start < end else "unsatisfiable"
 
 
+def precondition_failed(headers: Headers, etag: str, modified_s: int) -> bool:
+    """Whether 412 is the answer: If-Match, and only without it If-Unmodified-Since (RFC 9110 §13.2.2)."""
+    tags = headers.get("if-match")
+    if tags is not None:
+        # Compared strongly: a weak tag matches nothing (§8.8.3.2).
+        return tags.strip() != "*" and ("", etag) not in _TAG.findall(tags)
+    unmodified_s = _seconds(headers["if-unmodified-since"]) if "if-unmodified-since" in headers else None
+    return unmodified_s is not None and modified_s > unmodified_s
+
+
 def is_not_modified(headers: Headers, etag: str, modified_s: int) -> bool:
     """Whether 304 is the answer: If-None-Match, and only without it If-Modified-Since (§13.2.2)."""
     tags = headers.get("if-none-match")
     if tags is not None:
-        return tags.strip() == "*" or etag in _TAG.findall(tags)
-    since = headers.get("if-modified-since")
-    return since is not None and modified_s <= _seconds(since)
+        return tags.strip() == "*" or any(etag == tag for _, tag in _TAG.findall(tags))
+    since_s = _seconds(headers["if-modified-since"]) if "if-modified-since" in headers else None
+    return since_s is not None and modified_s <= since_s
 
 
-def _seconds(date: str) -> float:
-    """A Unix time; what is no date is before all files."""
+def _seconds(date: str) -> float | None:
+    """A Unix time; None: it is no date, and a condition with it is as good as absent (RFC 9110 §13.1.3, §13.1.4)."""
     try:
         parsed = parsedate_to_datetime(date)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
-        return float("-inf")
+        return None

@@ -19,7 +19,17 @@ from bus.event import Event
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
 from triggers.http.body import check_announced
-from triggers.http.codec import BROKEN, STOPPING, hint_of_form, identified, no_route, refusal, to_answer, to_event
+from triggers.http.codec import (
+    BROKEN,
+    NOTHING,
+    STOPPING,
+    hint_of_form,
+    identified,
+    no_route,
+    refusal,
+    to_answer,
+    to_event,
+)
 from triggers.http.connection import Connection
 from triggers.http.connections import Connections
 from triggers.http.cors import across, preflight, requested_method
@@ -32,7 +42,7 @@ from triggers.http.listen import bind, identity_of, port_of, unix_path
 from triggers.http.proxies import Proxies
 from triggers.http.retire import retire
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
-from triggers.http.settings import HttpSettings, Route
+from triggers.http.settings import Cors, HttpSettings, Route
 from triggers.http.stamps import Stamps
 from triggers.http.static import answer_file, redirect
 
@@ -184,6 +194,7 @@ class HttpServer:
             request = connection.next_request()
             exchange.began_ns = time.monotonic_ns()
             exchange.id = connection.request_id = self._stamps.invocation_id()
+            connection.request_headers = ()
             exchange.method, exchange.path = request.message.method, request.message.path.partition("?")[0]
             answer = await self._answer(connection, request, exchange)
         except RefusedError as refused:
@@ -214,10 +225,14 @@ class HttpServer:
             exchange.client, scheme, head = self._proxies.origin(exchange.client, head)
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
-            return self._identified(await self._without_function(head, found), exchange)
+            answer = self._identified(await self._without_function(head, found), exchange)
+            cors = self._cors_of(head, found) if isinstance(found, Allowed) and answer.status == 405 else None
+            return answer if cors is None else across(answer, head, cors)
         route = found.route
-        if route.cors is not None and (answer := self._preflight(head)) is not None:
-            return self._identified(answer, exchange)
+        if route.cors is not None:
+            if (preflighted := self._preflight(head)) is not None:
+                return self._identified(preflighted, exchange)
+            connection.request_headers = across(NOTHING, head, route.cors).headers
         try:
             if route.auth is not None:
                 head = self._keys.admit(head)
@@ -238,6 +253,9 @@ class HttpServer:
             answer = await self._call(event, route, exchange)
         except RefusedError as refused:
             answer = self._identified(refusal(refused), exchange)
+        except Exception:
+            log.exception("the http trigger failed on a request")
+            answer = self._identified(BROKEN, exchange)
         return answer if route.cors is None else across(answer, head, route.cors)
 
     def _identified(self, answer: Answer, exchange: Exchange) -> Answer:
@@ -270,6 +288,14 @@ class HttpServer:
         wanted = self.routes.find(method, head.path) if method is not None else None
         if isinstance(wanted, Match) and wanted.route.cors is not None:
             return preflight(head, wanted.route, wanted.route.cors)
+        return None
+
+    def _cors_of(self, head: Head, allowed: Allowed) -> Cors | None:
+        """What pages of other origins may see of a path that does not take this method: as its first route has it."""
+        for method in allowed.methods:
+            found = self.routes.find(method, head.path)
+            if isinstance(found, Match) and found.route.cors is not None:
+                return found.route.cors
         return None
 
     async def _call(self, event: Event, route: Route, exchange: Exchange) -> Answer:

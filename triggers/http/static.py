@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from triggers.http.answers import Answer, Content
 from triggers.http.codec import problem
 from triggers.http.head import Head
-from triggers.http.ranges import ContentRange, choose_range, is_not_modified
+from triggers.http.ranges import ContentRange, choose_range, is_not_modified, precondition_failed
 from triggers.http.settings import StaticRoute
 from triggers.http.stamps import http_date
 from triggers.http.types import content_type
@@ -43,7 +43,7 @@ class File(Struct, frozen=True):
 
 
 def answer_file(route: StaticRoute, rest: str, head: Head) -> Answer:
-    """200, 206, 304, 308, 404 or 416. The answer's `content`, if it has one, must be closed. `rest` is decoded."""
+    """200, 206, 304, 308, 404, 412 or 416. The answer's `content`, if it has one, must be closed. `rest` is decoded."""
     file = open_file(route.dir, rest)
     if file is None:
         if rest and not rest.endswith("/") and is_folder(route.dir, rest):
@@ -119,9 +119,14 @@ def _find(folder: Path, rest: str) -> int | None:
 
 def _with_file(file: File, head: Head, route: StaticRoute) -> Answer:
     headers = _headers(file, route)
-    if is_not_modified(head.headers, file.etag, file.modified_ns // 1_000_000_000):
+    modified_s = file.modified_ns // 1_000_000_000
+    if precondition_failed(head.headers, file.etag, modified_s):
+        return problem(412, "the file is another one by now", headers=(("etag", file.etag),))
+    if is_not_modified(head.headers, file.etag, modified_s):
         return Answer(304, headers, reason=BY_FILES)
-    chosen = choose_range(head.headers, file.size_bytes, file.etag, http_date(file.modified_ns // 1_000_000_000))
+    # A range is defined for GET alone: HEAD tells of the whole (RFC 9110 §14.2).
+    wanted = head.headers if head.method == "GET" else {}
+    chosen = choose_range(wanted, file.size_bytes, file.etag, http_date(modified_s))
     if chosen == "unsatisfiable":
         return problem(
             416, "the file ends before that range", headers=(("content-range", f"bytes */{file.size_bytes}"),)
@@ -154,4 +159,4 @@ def _filled(answer: Answer, file: File, start: int, size_bytes: int) -> Answer:
     body = content.read(0, size_bytes)
     if len(body) < size_bytes:  # it was cut meanwhile: what is announced and what is sent must agree
         return problem(503, "the file changes just now", headers=(("retry-after", "1"),))
-    return replace(answer, body=body)
+    return replace(answer, body=body, announced_bytes=size_bytes)

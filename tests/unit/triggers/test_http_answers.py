@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.outcome import Ok
 from triggers.http.answers import Answer, encode_answer
+from triggers.http.codec import to_answer
 from triggers.http.errors import ListenError
 from triggers.http.listen import parse_listen
 from triggers.http.stamps import Stamps, http_date, rfc3339_second
@@ -36,12 +38,33 @@ def test_an_answer_as_bytes() -> None:
 
 @pytest.mark.parametrize(
     ("status", "method", "length"),
-    [(200, "HEAD", "content-length: 5"), (204, "GET", None), (304, "GET", None), (404, "HEAD", "content-length: 5")],
+    [
+        (200, "HEAD", "content-length: 5"),
+        (204, "GET", None),
+        (204, "HEAD", None),
+        (205, "GET", "content-length: 0"),
+        (205, "HEAD", "content-length: 0"),
+        (304, "GET", None),
+        (404, "HEAD", "content-length: 5"),
+    ],
 )
 def test_answers_without_a_body(status: int, method: str, length: str | None) -> None:
     head, body = encode_answer(Answer(status, (), b"hello"), method=method, connection="", date="D")
     assert body == b""
     assert [line for line in lines(head) if line.startswith("content-length")] == ([length] if length else [])
+
+
+@pytest.mark.parametrize(
+    ("given_length", "method", "length"),
+    [("123456", "HEAD", "123456"), ("1x", "HEAD", None), (None, "HEAD", None), ("123456", "GET", "0")],
+)
+def test_the_length_of_what_head_does_not_send(given_length: str | None, method: str, length: str | None) -> None:
+    """A handler that answers HEAD itself knows how long the answer to GET is; nobody else does (RFC 9110 §8.6)."""
+    headers = (("Content-Length", given_length),) if given_length is not None else ()
+    head, body = encode_answer(to_answer(Ok(headers=headers), "i"), method=method, connection="", date="D")
+    assert body == b""
+    told = [line.partition(": ")[2] for line in lines(head) if line.startswith("content-length")]
+    assert told == ([length] if length is not None else [])
 
 
 def test_a_status_without_a_name() -> None:

@@ -113,6 +113,13 @@ def test_traceparent_is_kept_only_if_it_is_one(headers: list[tuple[str, str]], k
 def test_query_and_cookies_are_read_leniently() -> None:
     assert parse_query("&a=b=c&=d&%zz&q+r=%C3%A9%ff") == {"a": ["b=c"], "": ["d"], "%zz": [""], "q r": ["é\ufffd"]}
     assert parse_cookies(' a=1; b="2" ;c; =d; a=3;e=f=g;') == {"a": "1", "b": "2", "e": "f=g"}
+    assert parse_cookies('a=1"; b="2; c=""; d="; e=x"y"') == {"a": '1"', "b": '"2', "c": "", "d": '"', "e": 'x"y"'}
+
+
+@pytest.mark.parametrize("after_s", [0.2, 1e308, float("inf"), 10**300, -1.0])
+def test_a_time_to_come_back_is_a_time(after_s: float) -> None:
+    failed = Failed(kind="throttled", code="QueueFull", message="", retry_after_s=after_s)
+    assert 0 <= int(dict(to_answer(failed, "i").headers)["retry-after"]) <= 366 * 86400
 
 
 def test_a_success_is_written_as_the_handler_wished() -> None:

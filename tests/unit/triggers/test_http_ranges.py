@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http.ranges import ContentRange, choose_range, is_not_modified
+from triggers.http.ranges import ContentRange, choose_range, is_not_modified, precondition_failed
 from triggers.http.types import content_type
 
 ETAG, MODIFIED = '"abc-1"', "Mon, 23 Nov 2026 19:06:00 GMT"
@@ -78,10 +78,32 @@ def test_what_the_client_has_is_not_sent_again(headers: dict[str, str], is_known
     assert is_not_modified(headers, ETAG, MODIFIED_S) is is_known
 
 
+@pytest.mark.parametrize(
+    ("headers", "failed"),
+    [
+        ({}, False),
+        ({"if-match": ETAG}, False),
+        ({"if-match": f'"x", {ETAG}'}, False),
+        ({"if-match": "*"}, False),
+        ({"if-match": '"x"'}, True),
+        ({"if-match": f"W/{ETAG}"}, True),
+        ({"if-match": f'W/{ETAG}, "x"'}, True),
+        ({"if-unmodified-since": MODIFIED}, False),
+        ({"if-unmodified-since": "Mon, 23 Nov 2026 19:05:59 GMT"}, True),
+        ({"if-unmodified-since": "yesterday"}, False),
+        ({"if-match": ETAG, "if-unmodified-since": "Mon, 23 Nov 2026 19:05:59 GMT"}, False),
+    ],
+)
+def test_a_condition_that_does_not_hold(headers: dict[str, str], failed: bool) -> None:
+    assert precondition_failed(headers, ETAG, MODIFIED_S) is failed
+
+
 @given(st.datetimes(), st.text(max_size=20))
 def test_no_date_breaks_it(date: object, text: str) -> None:
     for value in (format_datetime(date), text):  # type: ignore[arg-type]
         assert is_not_modified({"if-modified-since": value}, ETAG, MODIFIED_S) in (True, False)
+        assert precondition_failed({"if-unmodified-since": value}, ETAG, MODIFIED_S) in (True, False)
+        assert precondition_failed({"if-match": text}, ETAG, MODIFIED_S) in (True, False)
 
 
 @pytest.mark.parametrize(
