@@ -9,6 +9,7 @@ from dispatcher.pool import Statistics
 
 MOST_REASONS = 1000
 """Kept of one function."""
+LONGEST_ID = 255
 
 
 class Reason(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,9 @@ class Reasons:
         self._causes: dict[tuple[str, int], str] = {}
 
     def note(self, event_id: str, attempt: int, found: Statistics, max_instances: int, begun: int) -> None:
-        """Keep it; beyond `MOST_REASONS` the oldest is forgotten."""
+        """Keep it; beyond `MOST_REASONS` the oldest is forgotten. An id that a client made that long is not kept."""
+        if len(event_id) > LONGEST_ID:
+            return
         self._noted[event_id, attempt] = (found, max_instances, begun)
         if len(self._noted) > MOST_REASONS:
             oldest = next(iter(self._noted))

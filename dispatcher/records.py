@@ -9,6 +9,13 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 _BUCKETS_NS = [round(bound_s * 1e9) for bound_s in BUCKETS_S]
 
 
+MOST_CODES = 100
+"""Of one function: each is a series of a metric."""
+OTHER = "other"
+_OURS = frozenset(("throttled", "unknown_function"))
+"""Kinds of failures whose codes no process of a function has a say in."""
+
+
 class Histogram:
     """Counts durations by bucket, and their sum."""
 
@@ -29,7 +36,7 @@ class Record:
         self.outcomes: dict[str, int] = {}
         """by `ok` or the failure's kind"""
         self.failures: dict[str, int] = {}
-        """by code"""
+        """by code; a function chooses names of exceptions, and beyond MOST_CODES new ones are `other`"""
         self.starts: dict[str, int] = {}
         """by start kind, of events that reached an instance"""
         self.waited = Histogram()
@@ -42,7 +49,7 @@ class Record:
         kind, start = "ok", outcome.start
         if isinstance(outcome, Failed):
             kind = str(outcome.kind)
-            self.failures[outcome.code] = self.failures.get(outcome.code, 0) + 1
+            self._count_failure(outcome)
             self.last_failure = f"{outcome.kind}/{outcome.code}: {outcome.message}"
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
         if start is not None:
@@ -51,3 +58,9 @@ class Record:
             self.waited.add(timings.assigned_ns - timings.accepted_ns)
             self.ran.add(timings.finished_ns - timings.started_ns)
             self.cpu_ns += outcome.cpu_ns
+
+    def _count_failure(self, failed: Failed) -> None:
+        code = failed.code
+        if code not in self.failures and len(self.failures) >= MOST_CODES and failed.kind not in _OURS:
+            code = OTHER
+        self.failures[code] = self.failures.get(code, 0) + 1

@@ -86,8 +86,9 @@ ANSWERED = "answered"
 """The outcome of a request that the server answered itself."""
 NOT_FAILED = ("", "ok", LEFT, NOT_RUN, ANSWERED)
 
+_LONGEST_METHOD = 32
 _LONGEST_PATH = 1024
-"""Of a request's path, as many characters are kept."""
+"""Of a request, as many characters are kept."""
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -110,7 +111,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 def size_bytes(entry: Entry) -> int:
     """What it takes of memory; of the texts, those that a function or a client writes."""
-    texts = (entry.text, entry.traceback, entry.path, entry.invocation)
+    texts = (entry.text, entry.traceback, entry.path, entry.invocation, entry.queue, entry.sent_at)
     return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + len(bytes(entry.extra))
 
 
@@ -169,7 +170,7 @@ def told_request(exchange: Exchange) -> dict[str, object]:
     fields: dict[str, object] = {
         "trigger": "http",
         "status": exchange.status,
-        "method": exchange.method,
+        "method": exchange.method[:_LONGEST_METHOD],
         "path": path if path.isascii() else path.encode(errors="backslashreplace").decode(),
         "client": exchange.client or "unix",
         "ms": (time.monotonic_ns() - exchange.began_ns) // 1000 / 1000,

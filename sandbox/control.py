@@ -16,6 +16,7 @@ import anyio
 import msgspec
 from msgspec import Meta, Struct
 
+from sandbox.bounds import Code, Kilobytes, Milliseconds, Number, Pid, Small
 from sandbox.commons import close_all
 from sandbox.errors import Ended
 from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_CHARS
@@ -24,21 +25,21 @@ from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PA
 class Message(Struct, kw_only=True):
     """Any message a zygote or template may send; `design/processes.md` §3 tells which fields belong to which."""
 
-    t: str
-    n: int | None = None
-    pid: int = 0
-    code: Annotated[int, Meta(ge=-255, le=255)] | str = 0
+    t: Code
+    n: Number | None = None
+    pid: Pid = 0
+    code: Annotated[int, Meta(ge=-255, le=255)] | Code = 0
     errno: Annotated[int, Meta(ge=0, le=4095)] = 0
-    version: tuple[int, int, int] = (0, 0, 0)
+    version: tuple[Small, Small, Small] = (0, 0, 0)
     prefix: str = ""
     base_prefix: str = ""
-    rss_kb: int = 0
-    ms: float = 0.0
-    threads: int = 1
+    rss_kb: Kilobytes = 0
+    ms: Milliseconds = 0.0
+    threads: Pid = 1
     thread_owner: str | None = None
     asynchronous: bool = False
     sockets: tuple[str, ...] = ()
-    left: tuple[int, ...] = ()
+    left: tuple[Pid, ...] = ()
     message: str = ""
     traceback: str = ""
 

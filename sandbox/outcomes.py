@@ -1,5 +1,7 @@
 """From how a call ended to the Outcome that its trigger gets."""
 
+import os
+
 from msgspec import Struct
 
 from bus import Failed, Ok, Outcome, Timings
@@ -7,6 +9,8 @@ from bus.outcome import StartKind
 from sandbox import wire
 from sandbox.calls import Answered, Verdict
 from sandbox.wire import OkFrame
+
+_PROCESSORS = os.cpu_count() or 1
 
 
 class Run(Struct, frozen=True, gc=False):
@@ -38,6 +42,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
     started_ns = min(max(frame.started_ns, run.written_ns), now_ns)
     finished_ns = min(max(frame.finished_ns, started_ns), now_ns)
     timings = Timings(run.accepted_ns, run.written_ns, started_ns, finished_ns)
+    cpu_ns = min(frame.cpu_ns, (now_ns - run.written_ns) * _PROCESSORS)
     if isinstance(frame, OkFrame):
         return Ok(
             body=answer.body if not frame.out else answer.body[: frame.length],
@@ -50,7 +55,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
             instance=run.instance,
             version=run.version,
             attempt=run.attempt,
-            cpu_ns=frame.cpu_ns,
+            cpu_ns=cpu_ns,
             peak_rss_kb=frame.peak_rss_kb,
         )
     return Failed(
@@ -64,6 +69,6 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
         instance=run.instance,
         version=run.version,
         attempt=run.attempt,
-        cpu_ns=frame.cpu_ns,
+        cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,
     )

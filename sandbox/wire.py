@@ -4,18 +4,17 @@ Nothing is allocated from a length that a guest sent: a length over its limit is
 memory grows only by bytes that have really arrived. A guest's JSON is decoded into exact types or is a breach.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from bus import Event, Output
+from sandbox.bounds import Code, Count, Headers, Kilobytes, MediaType, Message, Seconds, Status, Text, Traceback
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
 
-_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_Seconds = Annotated[float, Meta(ge=0)]
-_OutputHead = tuple[Literal["send", "publish", "spawn"], str, str, _Count, _Seconds, str | None, dict[str, str]]
+_OutputHead = tuple[Literal["send", "publish", "spawn"], Text, MediaType, Count, Seconds, Text | None, dict[Text, str]]
 """kind, name, content type, length of its body, delay in seconds, id, headers"""
 
 
@@ -24,21 +23,21 @@ class Breach(Exception):
 
 
 class _Numbers(Struct, kw_only=True, gc=False):
-    i: _Count
-    started_ns: _Count = 0
-    finished_ns: _Count = 0
-    cpu_ns: _Count = 0
-    peak_rss_kb: _Count = 0
-    log: _Count = 0
+    i: Count
+    started_ns: Count = 0
+    finished_ns: Count = 0
+    cpu_ns: Count = 0
+    peak_rss_kb: Kilobytes = 0
+    log: Count = 0
 
 
 class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
     """The handler returned. The body holds `length` bytes of result, then the outputs' bodies in order."""
 
-    status: Annotated[int, Meta(ge=100, le=599)] = 200
-    type: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    length: _Count
+    status: Status = 200
+    type: MediaType | None = None
+    headers: Headers = ()
+    length: Count
     out: tuple[_OutputHead, ...] = ()
 
 
@@ -46,10 +45,10 @@ class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
     """The handler failed (`error`) or was ended by its deadline (`timeout`)."""
 
     kind: Literal["error", "timeout"]
-    code: str
-    message: str
-    traceback: str = ""
-    retry_after_s: _Seconds | None = None
+    code: Code
+    message: Message
+    traceback: Traceback = ""
+    retry_after_s: Seconds | None = None
 
 
 class ReadyFrame(Struct, tag_field="t", tag="ready"):
@@ -59,9 +58,9 @@ class ReadyFrame(Struct, tag_field="t", tag="ready"):
 class UnfitFrame(Struct, tag_field="t", tag="unfit", kw_only=True):
     """Instead of it: the hook failed, and the instance ends. `code` is a load code."""
 
-    code: str
-    message: str
-    traceback: str = ""
+    code: Code
+    message: Message
+    traceback: Traceback = ""
 
 
 Answer = OkFrame | FailFrame

@@ -152,6 +152,8 @@ class Topology:
             missing = [piece for piece in pieces if self._made_at.get(piece, 0.0) < oldest]
             if not missing:
                 return
+            if len(self._made_at) >= _REMEMBERED:
+                self._made_at.clear()
             with store_errors(f"{self._link.place} does not make the queues that hold messages back"):
                 async with self._link.channel() as channel:
                     for piece in missing:

@@ -19,6 +19,7 @@ _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection
 _METHODS = frozenset((*METHODS, "TRACE"))
 """What can be asked of a path: a route may name any of them but TRACE, which is always 405."""
 
+_LONGEST_HOST = 255 + len(":65535")
 _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
 
 
@@ -105,8 +106,13 @@ def _split_absolute(target: str) -> tuple[str, str]:
     return host, path if path.startswith("/") else "/" + path
 
 
-@lru_cache(maxsize=256)
 def is_host(host: str) -> bool:
+    """Whether it is a host and perhaps a port. One that is longer than a name can be (RFC 1035 §2.3.4) is none."""
+    return len(host) <= _LONGEST_HOST and _is_host(host)
+
+
+@lru_cache(maxsize=256)
+def _is_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 

@@ -4,6 +4,10 @@ A charset that nobody knows is UTF-8, and what is no character of it becomes U+F
 """
 
 import codecs
+import encodings
+import encodings.aliases
+import os
+from functools import lru_cache
 
 UTF_8 = "utf-8"
 
@@ -25,11 +29,26 @@ _C1 = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in 
 """windows-1252 by byte; the five bytes it has no character for are control characters (§9.1)."""
 
 
+_LONGEST_NAME = 40
+
+
+@lru_cache(maxsize=1)
+def _modules() -> "frozenset[str]":
+    """Names of codecs that are no aliases.
+
+    Python remembers each name that it was asked for, also unknown ones, for ever: so it is asked for those it has.
+    """
+    return frozenset(name.removesuffix(".py") for name in os.listdir(os.path.dirname(encodings.__file__)))
+
+
 def charset_of(name: "str | None") -> "str | None":
     """The codec of that name, or None if there is no such charset."""
+    normal = encodings.normalize_encoding((name or "").strip()[:_LONGEST_NAME]).lower()
+    if normal not in encodings.aliases.aliases and normal not in _modules():
+        return None
     try:
-        found = codecs.lookup((name or "").strip())
-    except (LookupError, ValueError):  # ValueError: a null or a surrogate in the name
+        found = codecs.lookup(normal)
+    except LookupError:
         return None
     is_text = getattr(found, "_is_text_encoding", True)
     return _MEANT.get(found.name, found.name) if is_text and found.name not in _NOT_CHARSETS else None

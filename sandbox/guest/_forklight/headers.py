@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .encoding import Unencodable
+from .wire import MAX_HEADERS, MAX_TEXT_CHARS, MAX_TYPE_CHARS
 
-_MAX_HEADER_CHARS = 64 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9110 §5.5; and no lone surrogates
 
@@ -25,10 +25,14 @@ def split_headers(headers: Any) -> tuple[str | None, list[tuple[str, str]]]:
         _check_header(name, value)
         if name.lower() == "content-type":
             content_type = str(value)
+            if len(content_type) > MAX_TYPE_CHARS:
+                raise Unencodable(f"headers.{name}: longer than {MAX_TYPE_CHARS} characters")
         else:
             others.append((name, str(value)))
-    if sum(len(name) + len(value) for name, value in others) > _MAX_HEADER_CHARS:
-        raise Unencodable(f"headers: together longer than {_MAX_HEADER_CHARS} characters")
+    if sum(len(name) + len(value) for name, value in others) > MAX_TEXT_CHARS:
+        raise Unencodable(f"headers: together longer than {MAX_TEXT_CHARS} characters")
+    if len(others) > MAX_HEADERS:
+        raise Unencodable(f"headers: {len(others)} of them, over {MAX_HEADERS}")
     return content_type, others
 
 

@@ -18,6 +18,7 @@ from .handler import Function
 from .outputs import Outputs, ResultTooLarge, check_size
 from .results import encode_result
 from .tracebacks import format_traceback, message_of, place_of
+from .wire import MAX_CODE_CHARS
 
 _OURS = (Undecodable, BodyTooLarge, Unencodable, ResultTooLarge, Retry, Rejected)
 _RESERVED_CODES = frozenset(("Timeout", "MemoryError", *(kind.__name__ for kind in _OURS)))
@@ -158,11 +159,17 @@ def _hint(error: BaseException) -> str:
 
 
 def _code_of(error: BaseException) -> str:
-    """The type's name; with its module's if it would pass for a code of ours, some of which forbid another attempt."""
+    """The type's name; with its module's if it would pass for a code of ours, some of which forbid another attempt.
+
+    What a type's name may be besides, is escaped and cut: a code is a label of a metric and a word in logs.
+    """
     kind = type(error)
-    if kind.__name__ in _RESERVED_CODES and not isinstance(error, _OURS):
-        return f"{kind.__module__}.{kind.__name__}"
-    return kind.__name__
+    name = kind.__name__
+    if name in _RESERVED_CODES and not isinstance(error, _OURS):
+        name = f"{kind.__module__}.{name}"
+    if not name.isprintable():
+        name = name.encode("unicode_escape").decode()
+    return name[:MAX_CODE_CHARS]
 
 
 def _in_group_of_one(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from .encoding import encode_body
+from .wire import MAX_SECONDS, MAX_TEXT_CHARS
 
 _MAX_LISTING_BYTES = 512 * 1024  # the list rides in the reply's header, which may have 1 MiB
 
@@ -74,8 +75,9 @@ def seconds(duration: Any) -> float:
         duration = duration.total_seconds()
     if not isinstance(duration, (int, float)) or isinstance(duration, bool):
         raise TypeError(f"a duration is seconds or a timedelta, not an object of type {type(duration).__name__}")
-    if not 0 <= duration < float("inf"):
-        raise ValueError(f"a duration of {duration} s: it must be finite and not negative")
+    if not 0 <= duration <= MAX_SECONDS:
+        shown = f"{duration:g} s" if isinstance(duration, float) or abs(duration) < 2**53 else "an integer that large"
+        raise ValueError(f"a duration of {shown}: it must be finite and not negative, and 366 days at most")
     return float(duration)
 
 
@@ -89,6 +91,9 @@ def _check(kind: str, name: str, output_id: str | None, headers: dict[str, str])
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"{kind}: headers must be texts by name, not {key!r:.40}: {value!r:.40}")
+    for text in (name, output_id or "", *headers):
+        if len(text) > MAX_TEXT_CHARS:
+            raise ValueError(f"{kind}: {text!r:.40} has {len(text)} characters, over {MAX_TEXT_CHARS}")
     for text in (name, output_id or "", *headers, *headers.values()):
         if not _is_utf8(text):
             raise ValueError(f"{kind}: {text!r:.40} has a lone surrogate, which is not UTF-8")

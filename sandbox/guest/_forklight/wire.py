@@ -24,6 +24,15 @@ ONE_WRITE_BYTES = 64 * 1024
 """Up to this size header and body leave in one write; more is written as the socket takes it."""
 
 
+MAX_CODE_CHARS = 200
+MAX_TYPE_CHARS = 1024
+MAX_MESSAGE_CHARS = 8 * 1024
+MAX_TRACEBACK_CHARS = 128 * 1024
+MAX_TEXT_CHARS = 64 * 1024
+MAX_HEADERS = 1000
+MAX_SECONDS = 366 * 86400.0
+"""What a frame says at most; `sandbox/bounds.py` says of what."""
+
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
 """Of one control message."""

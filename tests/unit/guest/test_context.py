@@ -80,6 +80,9 @@ WRONG: list[tuple[Send, type[Exception], str]] = [
     (lambda context: context.send("q", 1, headers=[1]), TypeError, "headers must be a dict"),  # type: ignore[arg-type]
     (lambda context: context.send("q", 1, delay=-1), ValueError, "finite and not negative"),
     (lambda context: context.send("q", 1, delay=float("nan")), ValueError, "finite and not negative"),
+    (lambda context: context.send("q", 1, delay=367 * 86400), ValueError, "366 days at most"),
+    (lambda context: context.spawn("f", 1, delay=10**400), ValueError, "an integer that large"),
+    (lambda context: context.send("q" * 70_000, 1), ValueError, "has 70000 characters, over 65536"),
     (lambda context: context.send("q", 1, delay="10s"), TypeError, "seconds or a timedelta, not an object of type str"),
     (lambda context: context.send("q", object()), Unencodable, "object of type object"),
     (lambda context: context.send("q", "x" * 1001), ResultTooLarge, "outputs of 1001 bytes, but"),

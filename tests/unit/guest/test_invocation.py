@@ -83,6 +83,8 @@ RAISED = [
     (Unusual("any"), "Unusual", "any"),
     (Rejected("mine"), f"{__name__}.Rejected", "mine"),
     (asyncio.CancelledError(), "CancelledError", ""),
+    (type("\x1b[2J\u202e\n", (Exception,), {})("x"), r"\x1b[2J\u202e\n", "x"),
+    (type("E" * 5000, (Exception,), {})("x"), "E" * 200, "x"),
 ]
 
 

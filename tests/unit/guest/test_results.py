@@ -164,6 +164,8 @@ REFUSED: list[tuple[Any, str]] = [
     (("x", 200, {"a": None}), "headers.a: an object of type NoneType cannot be the value"),
     (("x", 200, {"a": True}), "headers.a: an object of type bool cannot be the value"),
     (("x", 200, {"a": ["y" * 40_000] * 2}), "together longer than 65536 characters"),
+    (("x", 200, {"content-type": "text/" + "x" * 1020}), "headers.content-type: longer than 1024 characters"),
+    (("x", 200, {"a": [""] * 1001}), "headers: 1001 of them, over 1000"),
     (object(), r"\$: an object of type object cannot be encoded"),
 ]
 

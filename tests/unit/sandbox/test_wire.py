@@ -41,7 +41,7 @@ def outputs(draw: st.DrawFn) -> Output:
         name=draw(TEXTS),
         content_type=draw(TEXTS),
         body=draw(st.binary(max_size=50)),
-        delay_s=draw(st.floats(0, 1e9)),
+        delay_s=draw(st.floats(0, guest.MAX_SECONDS)),
         id=draw(st.none() | TEXTS),
         headers=draw(HEADERS),
     )
@@ -66,7 +66,7 @@ def ok_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
 @st.composite
 def fail_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
     header = {"t": "fail", "kind": draw(st.sampled_from(["error", "timeout"])), "traceback": draw(TEXTS)}
-    later = {"retry_after_s": draw(st.none() | st.floats(0, 1e9))}
+    later = {"retry_after_s": draw(st.none() | st.floats(0, guest.MAX_SECONDS))}
     return header | {"code": draw(TEXTS), "message": draw(TEXTS)} | later | draw(NUMBERS), []
 
 

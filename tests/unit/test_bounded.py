@@ -1,0 +1,121 @@
+"""What a client or a function chooses may be kept, but not without bound: 10,000 distinct values of each kind."""
+
+import encodings
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from bus import Event, Failed, Ok
+from dispatcher.pool import Statistics
+from dispatcher.reasons import MOST_REASONS, Reasons
+from dispatcher.records import MOST_CODES, OTHER, Record
+from forklight import metrics
+from forklight.formats import as_json
+from forklight.journal import Journal
+from forklight.rings import RING_BYTES
+from forklight.tally import Tally
+from sandbox.guest._forklight.charsets import decode_text
+from triggers.http import answers, head, types
+from triggers.http.codec import to_answer
+from triggers.http.exchange import Exchange
+from triggers.http.networks import Network
+from triggers.http.proxies import Proxies
+
+MANY = 10_000
+
+
+def values(length: int) -> Iterator[str]:
+    """As long as each may be."""
+    return (f"{number:0{length}}" for number in range(MANY))
+
+
+def test_codes_of_failures() -> None:
+    record = Record()
+    for name in values(200):
+        record.add(Failed(kind="error", code=name, message=name, start="warm"))
+    record.add(Failed(kind="throttled", code="QueueFull", message=""))
+    assert len(record.failures) <= MOST_CODES + 2
+    assert record.failures[OTHER] == MANY - MOST_CODES
+    assert record.failures["QueueFull"] == 1
+    assert sum(record.failures.values()) == record.outcomes["error"] + record.outcomes["throttled"]
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(metrics._Collector(SimpleNamespace(records={"f": record}), ()))  # type: ignore[arg-type]
+    assert len(generate_latest(registry)) < 64 * 1024
+
+
+def test_content_types_of_results() -> None:
+    for name in values(1024):
+        assert to_answer(Ok(content_type=f"text/{name}"), "i").status == 200
+    assert answers._only_content_type.cache_info().currsize <= 256
+
+
+def _hosts() -> None:
+    for name in values(255):
+        head.is_host(name)
+    assert not head.is_host("x" * 300)
+    assert head._is_host.cache_info().currsize <= 256
+
+
+def _proxies() -> None:
+    proxies = Proxies([Network("10.0.0.0/8")])
+    request = head.parse_head("GET", "/", (1, 1), [("Host", "h")])
+    for name in values(200):
+        request.headers["x-forwarded-for"] = f"{name}, 10.{int(name) % 256}.{int(name) // 256}.1, {name[-30:]}"
+        proxies.origin("10.0.0.1", request)
+    assert proxies.trusts.cache_info().currsize <= 1024
+
+
+def _names_of_files() -> None:
+    for name in values(250):
+        types.content_type(name + ".txt")
+
+
+def _charsets() -> None:
+    for name in values(100):
+        assert decode_text(b"x", name) == "x"
+        assert decode_text(b"x", "utf" + "-" * (int(name) % 30) + "8") == "x"
+    assert len(encodings._cache) < 500
+
+
+@pytest.mark.parametrize("use", [_hosts, _proxies, _names_of_files, _charsets])
+def test_names_that_are_looked_up(use: Callable[[], None]) -> None:
+    use()
+    tracemalloc.start()
+    try:
+        use()
+        grown_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown_bytes < 1024 * 1024
+
+
+def test_requests_in_record_and_metrics() -> None:
+    journal = Journal(as_json, -1)
+    tally = Tally(journal)
+    for name in values(8000):
+        tally.requested(Exchange(name[-40:], id=name, method=name, path=f"/{name}", status=404, reason="no_route"))
+        event = Event(source="/http", type="t", id=name, function="f", traceparent=None)
+        ran = Exchange("::1", id=name, method=name, path=f"/{name}", status=200, reason="function")
+        ran.event, ran.outcome = event, Ok()
+        tally.requested(ran)
+    assert len(tally.requests) == 2
+    assert journal._rings.size_bytes <= 2 * RING_BYTES
+    assert sys.getsizeof(metrics.render_messages((), tally)) < 16 * 1024
+
+
+def test_ids_of_events_that_waited() -> None:
+    reasons = Reasons()
+    found = Statistics(0, 0, 0, 0, 0)
+    for name in values(8000):
+        reasons.note(name, 1, found, 8, 0)
+        reasons.add_cause(name, 1, "x")
+    for name in values(255):
+        reasons.note(name, 1, found, 8, 0)
+        reasons.add_cause(name, 1, "x")
+    assert len(reasons._noted) <= MOST_REASONS
+    assert len(reasons._causes) <= MOST_REASONS
+    assert all(len(event_id) <= 255 for event_id, _ in reasons._noted)
