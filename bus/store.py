@@ -5,8 +5,9 @@ is leased to its consumer; when the consumer closes, the process dies or the con
 delivered again. Within one queue the order is roughly that of arrival; retries and redeliveries break it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from bus.retry import Decision
 TAKEN_BYTES = 64 * 1024 * 1024
 """What one consumer has of messages at most, in memory: once it has as much it takes none until some are settled. So it
 may exceed it by one message, and has one that is larger by itself."""
+
+NOTHING: Mapping[str, Outgoing] = MappingProxyType({})
 
 
 class StoreError(Exception):
@@ -71,6 +74,9 @@ class Stored(Struct, frozen=True, kw_only=True):
 
     key: str
     message: Message
+    """Without its body, unless it was fetched."""
+    size_bytes: int = 0
+    """Of the body."""
     stored_at_s: float | None = None
 
 
@@ -117,13 +123,20 @@ class Store(Protocol):
     async def statistics(self, queue: str) -> QueueStatistics:
         """Of one queue; zeros if there is none. Raises StoreError."""
 
-    async def browse(self, queue: str, limit: int) -> list[Stored]:
-        """The oldest `limit` ready messages, left where they are. Raises StoreError."""
+    async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
+        """The oldest `limit` ready messages behind the first `skip`, without their bodies, left where they are.
 
-    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
-        """Remove the messages with these keys (None: all), after `into` is stored (embedded: one transaction).
+        Raises StoreError.
+        """
 
-        Returns how many were there. For dead letters: replay and purge. Raises StoreError.
+    async def fetch(self, queue: str, key: str) -> Stored | None:
+        """One ready message with its body, left where it is; None if there is none with this key. Raises StoreError."""
+
+    async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
+        """Remove the messages with these keys (None: all). Those that are keys of `into` go where that says, with the
+        head that it has and their own body: stored there before they are removed here (embedded: at once).
+
+        Returns how many there were. For dead letters: replay and purge. Raises StoreError.
         """
 
     @property

@@ -38,9 +38,9 @@ class _UnixConnection(http.client.HTTPConnection):
 Query = Sequence[tuple[str, str]]
 
 
-def get(state: Path, resource: str, query: Query = ()) -> bytes:
+def get(state: Path, resource: str, query: Query = (), *, timeout_s: float | None = 10.0) -> bytes:
     """The body of one answer. Raises NoServer and Refused."""
-    with _answer(state, "GET", _target(resource, query), timeout_s=10.0) as response:
+    with _answer(state, "GET", _target(resource, query), timeout_s=timeout_s) as response:
         return response.read()
 
 

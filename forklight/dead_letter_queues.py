@@ -2,21 +2,22 @@
 `dead_letters`; here their stores are asked."""
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
 from msgspec import Struct
 
 from bus.bus import Bus
 from bus.store import Store, Stored
-from forklight.dead_letters import DeadLetter, LetterError, Shown, belongs, dead_letter, find, replayed, shown
+from forklight.dead_letters import DeadLetter, LetterError, Search, Shown, belongs, dead_letter, replayed, shown
 from forklight.hint import did_you_mean
 from forklight.queue_status import Place, dead_letter_queues, written
 from triggers.queue.settings import QueueTrigger
 
-SEARCHED = 1000
-"""In how many of a queue's oldest letters one is looked for: each is read whole, and may have a large body."""
-ROUND = 100
-"""How many are replayed or removed in one step."""
+FIRST_PAGE, LARGEST_PAGE = 1000, 8000
+"""How many letters are looked at in one step. A broker shows the oldest again for each further one, so steps grow."""
+ROUND = 1000
+ROUND_BYTES = 32 * 1024 * 1024
+"""What is replayed or removed in one step: embedded, a transaction that keeps others waiting for a moment."""
 
 
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,31 +49,41 @@ class DeadLetterQueues:
         self._bus = bus
         self._triggers = triggers
 
-    async def letters(self, queue: str | None = None, limit: int = SEARCHED) -> list[DeadLetter]:
-        """The oldest `limit` of each queue: of all, or those that lie in `queue` or came from it."""
-        return [dead_letter(place, stored) for place, stored in await self._browse(queue, limit)]
+    async def letters(self, queue: str | None = None, limit: int = FIRST_PAGE, skip: int = 0) -> list[DeadLetter]:
+        """The oldest `limit` behind the first `skip`: of all queues, one after the other, or of those that lie in
+        `queue` or came from it."""
+        found: list[DeadLetter] = []
+        async for place, stored in self._walk(queue):
+            letter = dead_letter(place, stored)
+            if queue is None or belongs(letter, queue):
+                found.append(letter)
+            if len(found) == skip + limit:
+                break
+        return found[skip:]
 
     async def show(self, name: str, queue: str | None = None) -> Shown:
         """The one with this id or key, or whose id alone begins so."""
-        place, stored = await self._find(name, queue)
-        return shown(place, stored)
+        [(place, stored)] = await self._find([name], queue)
+        fetched = await self._store(place).fetch(place[1], stored.key)
+        if fetched is None:
+            raise LetterError(f"{name!r} was there, and has been taken meanwhile")
+        return shown(place, fetched)
 
     async def replay(self, selection: Selection) -> Moved:
         """Back to the queues they came from, attempts counted anew; embedded, each round is one transaction."""
         if not selection.ids:
             return await self._move_all(selection.queue, replays=True)
-        found = [await self._find(name, selection.queue) for name in selection.ids]
+        found = await self._find(selection.ids, selection.queue)
         for place, stored in found:
             if replayed(place, stored) is None:
                 raise LetterError(f"{dead_letter(place, stored).id} does not say which queue it came from")
-        return Moved(moved=await self._take_out(found, {stored.key for _, stored in found}))
+        return Moved(moved=await self._take_out(found, replays=True))
 
     async def purge(self, selection: Selection) -> Moved:
         """Gone for good."""
         if not selection.ids:
             return await self._move_all(selection.queue, replays=False)
-        found = [await self._find(name, selection.queue) for name in selection.ids]
-        return Moved(moved=await self._take_out(found, ()))
+        return Moved(moved=await self._take_out(await self._find(selection.ids, selection.queue), replays=False))
 
     async def _move_all(self, queue: str | None, *, replays: bool) -> Moved:
         moved = left = 0
@@ -95,27 +106,36 @@ class DeadLetterQueues:
             ready = [one for one in meant if not replays or replayed(*one) is not None]
             if not ready and len(seen) < passed + ROUND:
                 return moved, len(meant)
-            moved += await self._take_out(ready, {stored.key for _, stored in ready} if replays else ())
+            moved += await self._take_out(ready, replays=replays)
             passed = len(seen) - len(ready)
 
-    async def _take_out(self, letters: Sequence[tuple[Place, Stored]], replays: Container[str]) -> int:
-        """Remove them, after those with a key in `replays` are stored where they came from. How many were there."""
+    async def _take_out(self, letters: Sequence[tuple[Place, Stored]], *, replays: bool) -> int:
+        """Remove them, or send them back where they came from. How many were there."""
         moved = 0
-        for place in sorted({place for place, _ in letters}):
-            store, mine = self._store(place), {stored.key: stored for at, stored in letters if at == place}
-            outgoing = [replayed(place, stored) for key, stored in mine.items() if key in replays]
-            moved += await store.take_out(place[1], list(mine), [one for one in outgoing if one is not None])
+        for part in _parts(letters):
+            place = part[0][0]
+            into = {stored.key: replayed(place, stored) for _, stored in part} if replays else {}
+            sent = {key: one for key, one in into.items() if one is not None}
+            moved += await self._store(place).take_out(place[1], [stored.key for _, stored in part], sent)
         return moved
 
-    async def _find(self, name: str, queue: str | None) -> tuple[Place, Stored]:
-        letters = {dead_letter(place, stored): (place, stored) for place, stored in await self._browse(queue, SEARCHED)}
-        return letters[find(list(letters), name)]
+    async def _find(self, names: Collection[str], queue: str | None) -> list[tuple[Place, Stored]]:
+        search = Search(names)
+        async for place, stored in self._walk(queue):
+            if queue is None or belongs(dead_letter(place, stored), queue):
+                search.look_at(place, stored)
+        return search.found()
 
-    async def _browse(self, queue: str | None, limit: int) -> list[tuple[Place, Stored]]:
-        found = []
+    async def _walk(self, queue: str | None) -> AsyncIterator[tuple[Place, Stored]]:
+        """All letters where those of `queue` can lie, without their bodies."""
         for place in self._places(queue):
-            found += [(place, stored) for stored in await self._store(place).browse(place[1], limit)]
-        return [one for one in found if queue is None or belongs(dead_letter(*one), queue)]
+            size, passed = FIRST_PAGE, 0
+            while page := await self._store(place).browse(place[1], size, passed):
+                for stored in page:
+                    yield place, stored
+                if len(page) < size:
+                    break
+                passed, size = passed + size, min(LARGEST_PAGE, size * 2)
 
     def _places(self, queue: str | None) -> list[Place]:
         """Where letters of `queue` can lie. Raises LetterError."""
@@ -132,3 +152,17 @@ class DeadLetterQueues:
 
     def _store(self, place: Place) -> Store:
         return self._bus.store(place[0])
+
+
+def _parts(letters: Sequence[tuple[Place, Stored]]) -> Iterator[list[tuple[Place, Stored]]]:
+    """In steps of one place each, none much larger than a step should be."""
+    part: list[tuple[Place, Stored]] = []
+    sum_bytes = 0
+    for one in sorted(letters, key=lambda one: one[0]):
+        if part and (part[0][0] != one[0] or len(part) == ROUND or sum_bytes >= ROUND_BYTES):
+            yield part
+            part, sum_bytes = [], 0
+        part.append(one)
+        sum_bytes += one[1].size_bytes
+    if part:
+        yield part

@@ -5,7 +5,8 @@ one that somebody else put into that queue may lack them, and can be looked at a
 """
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import Struct
@@ -19,8 +20,16 @@ from triggers.queue.errors import UnreadableError
 from triggers.queue.headers import shown as shown_headers
 
 PREVIEW_BYTES = 4096
+_LAST_S = 253_402_300_799.0
+"""The end of the year 9999: what lies behind it is milliseconds, or no time."""
+_MOST_ATTEMPTS = 2.0**53
+_TOLD = 5
+"""How many letters are told that a name could mean."""
 
-_DEATH = {names.REASON, names.FIRST_ERROR, names.LAST_ERROR, names.QUEUE, names.FUNCTION, names.DIED_AT}
+_DEATH = {
+    *(names.REASON, names.FIRST_ERROR, names.LAST_ERROR, names.QUEUE, names.FUNCTION, names.DIED_AT),
+    names.REMAINS,
+}
 _OF_ITS_LIFE = _DEATH | {names.ATTEMPT, names.STORED_AT, names.HOPS}
 """What a message that begins anew has not. Our other headers are its own: who called, properties of a broker."""
 
@@ -78,9 +87,9 @@ def dead_letter(place: Place, stored: Stored) -> DeadLetter:
         attempts=_whole(headers.get(names.ATTEMPT)),
         first_error=_text(headers.get(names.FIRST_ERROR)),
         last_error=_text(headers.get(names.LAST_ERROR)),
-        died_at_s=_number(headers.get(names.DIED_AT)),
+        died_at_s=_number(headers.get(names.DIED_AT), _LAST_S),
         content_type=message.content_type,
-        size_bytes=len(message.body),
+        size_bytes=stored.size_bytes,
     )
 
 
@@ -124,17 +133,56 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
         return (start[: error.start].decode() if cut else start.hex(" ")), is_whole
 
 
-def find(letters: Sequence[DeadLetter], name: str) -> DeadLetter:
-    """The one with this id; else the only one with this key or with an id that begins so. Raises LetterError."""
-    exact = [letter for letter in letters if name == letter.id]
-    found = exact or [letter for letter in letters if name and (name == letter.key or letter.id.startswith(name))]
-    if not found:
-        raise LetterError(f"there is no dead letter {name!r}")
-    if len(found) > 1:
-        listed = ", ".join(f"{letter.id} in {letter.dead_letter} (key {letter.key})" for letter in found[:5])
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        raise LetterError(f"{name!r} means {len(found)} dead letters: {listed}{more}")
-    return found[0]
+class Search:
+    """Finds letters by their names while all are looked at once, one after the other.
+
+    A name is an id; else the key, or the beginning of an id, that no other letter has.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = dict.fromkeys(names)
+        self._lengths = sorted({len(name) for name in names if name})
+        self._exact: dict[str, _Found] = defaultdict(_Found)
+        self._others: dict[str, _Found] = defaultdict(_Found)
+
+    def look_at(self, place: Place, stored: Stored) -> None:
+        """The next letter."""
+        letter = dead_letter(place, stored)
+        if letter.id in self._names:
+            self._exact[letter.id].add(place, stored, letter)
+        starts = {letter.id[:length] for length in self._lengths if length < len(letter.id)}
+        for name in (starts | {letter.key}) & self._names.keys():
+            self._others[name].add(place, stored, letter)
+
+    def found(self) -> list[tuple[Place, Stored]]:
+        """One for each name, in their order, each letter once. Raises LetterError."""
+        found = [self._one(name) for name in self._names]
+        return list({(place, stored.key): (place, stored) for place, stored in found}.values())
+
+    def _one(self, name: str) -> tuple[Place, Stored]:
+        found = self._exact.get(name) or self._others.get(name)
+        if found is None or not name:
+            raise LetterError(f"there is no dead letter {name!r}")
+        if found.count > 1:
+            listed = ", ".join(f"{one.id} in {one.dead_letter} (key {one.key})" for one in found.first)
+            more = f" and {found.count - len(found.first)} more" if found.count > len(found.first) else ""
+            raise LetterError(f"{name!r} means {found.count} dead letters: {listed}{more}")
+        return found.letters[0]
+
+
+class _Found:
+    """The letters that one name means: how many, and what is needed of the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.letters: list[tuple[Place, Stored]] = []
+        self.first: list[DeadLetter] = []
+
+    def add(self, place: Place, stored: Stored, letter: DeadLetter) -> None:
+        self.count += 1
+        if self.count <= _TOLD:
+            self.letters.append((place, stored))
+            self.first.append(letter)
 
 
 def belongs(letter: DeadLetter, queue: str) -> bool:
@@ -159,14 +207,15 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: object) -> float | None:
-    """Brokers and other people's tools may have made text of a number."""
+def _number(value: object, most: float) -> float | None:
+    """From 0 to `most`. Brokers and other people's tools may have made text of a number, or something else of it."""
     try:
-        return float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
         return None
+    return number if number is not None and 0 <= number <= most else None
 
 
 def _whole(value: object) -> int | None:
-    number = _number(value)
+    number = _number(value, _MOST_ATTEMPTS)
     return None if number is None else int(number)

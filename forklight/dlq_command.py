@@ -11,7 +11,7 @@ import msgspec
 
 from forklight.asking import asked, config_option, state_of, state_option
 from forklight.client import get, post
-from forklight.dead_letter_queues import SEARCHED, Moved, Selection
+from forklight.dead_letter_queues import Moved, Selection
 from forklight.dead_letters import DeadLetter, Shown
 from forklight.tables import print_table
 from forklight.terminal import plain, plain_lines, say, say_json
@@ -40,30 +40,33 @@ def dlq() -> None:
 
 @dlq.command("list")
 @_queue
-@click.option(
-    "--limit", type=click.IntRange(1, SEARCHED), default=100, show_default=True, help="At most so many of a queue."
-)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@click.option("--skip", type=click.IntRange(0, 100_000), default=0, help="Begin behind the first so many.")
 @config_option
 @state_option
 @_json
-def list_(queue: str | None, limit: int, path: Path, state: Path | None, as_json: bool) -> int:
-    """List dead letters, the oldest of each queue first.
+def list_(*, queue: str | None, limit: int, skip: int, path: Path, state: Path | None, as_json: bool) -> int:
+    """List dead letters, the oldest of each queue first, and say if there are more.
 
     \b
     Examples:
       forklight dlq list
       forklight dlq list --queue orders --json | jq '.[].last_error'
+      forklight dlq list --skip 100
     """
-    query = [("limit", str(limit)), *([("queue", queue)] if queue is not None else [])]
+    query = [("limit", str(limit + 1)), ("skip", str(skip)), *([("queue", queue)] if queue is not None else [])]
     with asked():
-        answer = get(state_of(path, state), "/dlq", query)
-    if as_json:
-        say_json(answer)
-        return 0
+        answer = get(state_of(path, state), "/dlq", query, timeout_s=None)
     letters = msgspec.json.decode(answer, type=list[DeadLetter])
-    print_table(_HEADINGS, [_row(letter) for letter in letters])
+    shown = letters[:limit]
+    if as_json:
+        say_json(msgspec.json.encode(shown))
+    else:
+        print_table(_HEADINGS, [_row(letter) for letter in shown])
     if not letters:
-        say("no dead letters", err=True)
+        say("no dead letters" if not skip else "no more dead letters", err=True)
+    if len(letters) > limit:
+        say(f"there are more: --skip {skip + limit} shows the next, --limit more at once", err=True)
     return 0
 
 
@@ -83,7 +86,7 @@ def show(letter: str, queue: str | None, path: Path, state: Path | None, as_json
     """
     query = [("queue", queue)] if queue is not None else []
     with asked():
-        answer = get(state_of(path, state), f"/dlq/{quote(letter)}", query)
+        answer = get(state_of(path, state), f"/dlq/{quote(letter)}", query, timeout_s=None)
     if as_json:
         say_json(answer)
     else:

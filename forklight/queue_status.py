@@ -50,7 +50,8 @@ async def queue_statuses(bus: Bus, triggers: Sequence[QueueTrigger]) -> tuple[Qu
         async with anyio.create_task_group() as asking:
             for place in places:
                 asking.start_soon(partial(_ask, bus, place, told))
-    return tuple(_status(trigger, told) for trigger in triggers)
+    counted: set[Place] = set()
+    return tuple(_status(trigger, told, counted) for trigger in triggers)
 
 
 async def _ask(bus: Bus, place: Place, told: dict[Place, QueueStatistics | str]) -> None:
@@ -61,15 +62,18 @@ async def _ask(bus: Bus, place: Place, told: dict[Place, QueueStatistics | str])
         told[place] = str(error)
 
 
-def _status(trigger: QueueTrigger, told: dict[Place, QueueStatistics | str]) -> QueueStatus:
+def _status(trigger: QueueTrigger, told: dict[Place, QueueStatistics | str], counted: set[Place]) -> QueueStatus:
+    """`counted`: the queues of dead letters that another status has told of."""
     place, dead_place = (trigger.broker, trigger.queue), (trigger.broker, trigger.dead_letter)
+    is_first = dead_place not in counted
+    counted.add(dead_place)
     late = f"no answer within {LIMIT_S:g} s"
     found, dead = told.get(place, late), told.get(dead_place, late)
     status = QueueStatus(
         queue=written(place),
         function=trigger.function,
         dead_letter=written(dead_place),
-        dead=None if isinstance(dead, str) else dead.ready + dead.running,
+        dead=None if isinstance(dead, str) else (dead.ready + dead.running) * is_first,
         problem=found if isinstance(found, str) else dead if isinstance(dead, str) else "",
     )
     if isinstance(found, str):

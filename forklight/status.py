@@ -54,7 +54,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     running: int | None = None
     delayed: int | None = None
     dead: int | None = None
-    """all that lie in `dead_letter`"""
+    """all that lie in `dead_letter`, told with the first of the triggers that share it, and 0 with the others"""
     oldest_age_s: float | None = None
     problem: str = ""
 

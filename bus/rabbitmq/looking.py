@@ -10,7 +10,7 @@ the queue answers after it, and what goes back goes in small groups, each of whi
 
 import time
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -25,47 +25,94 @@ _AT_LEAST = 200
 """A quorum queue puts what it gets back behind what it got back before, and all of it before the rest. Who takes fewer
 than were looked at last time changes their order; so a few are always taken."""
 _GROUP = 16
-"""How many are given back at a time."""
+"""How many are given back, or acknowledged, at a time."""
+_STORED_TOGETHER, _STORED_BYTES = 100, 16 * 1024 * 1024
+"""Of those that are stored elsewhere before they are removed, how many are here at a time."""
 _VISIBLE_LIMIT_S = 2.0
 """How long what was given back may take to be in its queue again; if others take it first, it never is."""
 _ASK_EVERY_S = 0.002
 
+StoreFirst = Callable[[Mapping[str, bytes]], Awaitable[None]]
+"""Stores messages elsewhere, by their keys and with these bodies, if they are to be."""
 
-async def browse(link: Link, queue: str, limit: int) -> list[Stored]:
-    """The oldest `limit` ready messages. Raises StoreError."""
-    taken: dict[str, DeliveredMessage] = {}
+
+async def browse(link: Link, queue: str, limit: int, skip: int = 0) -> list[Stored]:
+    """The oldest `limit` ready messages behind the first `skip`, without their bodies. Raises StoreError."""
+    found: list[Stored] = []
+    tags: list[int] = []
     with store_errors(f"{link.place} does not show the queue {queue!r}"):
         async with link.channel() as channel:
             look = _Look(channel, queue)
-            while len(taken) < max(limit, _AT_LEAST) and (found := await look.next()):
-                taken[look.key] = found
-            await _give_back(channel, queue, list(taken.values()))
-    return [_stored(key, found) for key, found in tuple(taken.items())[:limit]]
+            while len(tags) < max(skip + limit, _AT_LEAST) and (taken := await look.next()):
+                tags.append(_tag(taken))
+                if skip < len(tags) <= skip + limit:
+                    found.append(_stored(look.key, taken, b""))
+            await _give_back(channel, queue, tags)
+    return found
 
 
-async def remove(link: Link, queue: str, keys: Sequence[str] | None) -> int:
-    """Remove the messages with these keys, or all that are ready. Returns how many there were. Raises StoreError."""
+async def fetch(link: Link, queue: str, key: str) -> Stored | None:
+    """The one with this key, with its body. Raises StoreError."""
+    found: Stored | None = None
+    tags: list[int] = []
+    with store_errors(f"{link.place} does not show the queue {queue!r}"):
+        async with link.channel() as channel:
+            look = _Look(channel, queue)
+            while (found is None or len(tags) < _AT_LEAST) and (taken := await look.next()):
+                tags.append(_tag(taken))
+                if look.key == key:
+                    found = _stored(look.key, taken, taken.body)
+            await _give_back(channel, queue, tags)
+    return found
+
+
+async def remove(link: Link, queue: str, keys: Collection[str] | None, store: StoreFirst) -> int:
+    """Remove the messages with these keys, or all that are ready; those that `store` knows after it has stored them.
+
+    Returns how many there were. Raises StoreError.
+    """
     with store_errors(f"{link.place} does not remove messages from the queue {queue!r}"):
         async with link.channel() as channel:
-            return await (_purge(channel, queue) if keys is None else _remove(channel, queue, frozenset(keys)))
+            if keys is None:
+                return await _purge(channel, queue)
+            return await _remove(channel, queue, frozenset(keys), store)
 
 
-async def _remove(channel: Channel, queue: str, keys: Set[str]) -> int:
+async def _remove(channel: Channel, queue: str, keys: Set[str], store: StoreFirst) -> int:
     """Reads no further than to the last of them."""
     removed = 0
-    others: list[DeliveredMessage] = []
+    others: list[int] = []
+    group: list[tuple[str, DeliveredMessage]] = []
+    group_bytes = 0
     look = _Look(channel, queue)
-    while (removed < len(keys) or removed + len(others) < _AT_LEAST) and (found := await look.next()):
-        if look.key in keys:
-            await channel.basic_ack(_tag(found))
-            removed += 1
-        else:
-            others.append(found)
+    while removed + len(group) < len(keys) or removed + len(group) + len(others) < _AT_LEAST:
+        if (found := await look.next()) is None:
+            break
+        if look.key not in keys:
+            others.append(_tag(found))
+            continue
+        group.append((look.key, found))
+        group_bytes += len(found.body)
+        if len(group) == _STORED_TOGETHER or group_bytes >= _STORED_BYTES:
+            removed, group_bytes = removed + await _finish(channel, queue, group, store), 0
+    removed += await _finish(channel, queue, group, store)
     await _give_back(channel, queue, others)
     return removed
 
 
-async def _give_back(channel: Channel, queue: str, taken: Sequence[DeliveredMessage]) -> None:
+async def _finish(channel: Channel, queue: str, group: list[tuple[str, DeliveredMessage]], store: StoreFirst) -> int:
+    """Acknowledge them once they are stored elsewhere. Empties the group, and returns how many they were."""
+    await store({key: taken.body for key, taken in group})
+    for number, (_, taken) in enumerate(group, start=1):
+        await channel.basic_ack(_tag(taken))
+        if number % _GROUP == 0:
+            await _count(channel, queue)
+    count = len(group)
+    group.clear()
+    return count
+
+
+async def _give_back(channel: Channel, queue: str, taken: Sequence[int]) -> None:
     """In this order. Returns when all can be seen again, or when that takes so long that others must have them."""
     if not taken:
         return
@@ -73,7 +120,7 @@ async def _give_back(channel: Channel, queue: str, taken: Sequence[DeliveredMess
     for start in range(0, len(taken), _GROUP):
         group = taken[start : start + _GROUP]
         for each in group:
-            await channel.basic_nack(_tag(each), requeue=True)
+            await channel.basic_nack(each, requeue=True)
         ready += len(group)
         await _wait_visible(channel, queue, ready, end_s)
 
@@ -89,10 +136,10 @@ async def _count(channel: Channel, queue: str) -> int:
     return (await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)).message_count or 0
 
 
-def _stored(key: str, taken: DeliveredMessage) -> Stored:
+def _stored(key: str, taken: DeliveredMessage, body: bytes) -> Stored:
     properties = taken.header.properties
-    message = with_more_properties(message_of(properties, taken.body), properties)
-    return Stored(key=key, message=message, stored_at_s=timestamp_s(properties))
+    message = with_more_properties(message_of(properties, body), properties)
+    return Stored(key=key, message=message, size_bytes=len(taken.body), stored_at_s=timestamp_s(properties))
 
 
 async def _purge(channel: Channel, queue: str) -> int:

@@ -8,7 +8,7 @@ moment leaves the message, or its copy, or both: at least once, never less.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import filterfalse, islice
 from time import monotonic
 
@@ -22,13 +22,13 @@ from bus.rabbitmq.claim import Application, Claim
 from bus.rabbitmq.consumer import RabbitConsumer
 from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed, unrun_copy
 from bus.rabbitmq.link import PATIENCE_S, Link
-from bus.rabbitmq.looking import browse, remove
+from bus.rabbitmq.looking import browse, fetch, remove
 from bus.rabbitmq.names import Names
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
 from bus.retry import Dead, Release, Retry
-from bus.store import Consumer, QueueStatistics, RefusedError, Settlement, Source, Stored, StoreError
+from bus.store import NOTHING, Consumer, QueueStatistics, RefusedError, Settlement, Source, Stored, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -173,15 +173,23 @@ class RabbitStore:
             ready=sum(one.message_count or 0 for one in found if one), running=sum(one.running for one in mine)
         )
 
-    async def browse(self, queue: str, limit: int) -> list[Stored]:
-        """The oldest `limit` ready messages; for a moment nobody else sees them. Raises StoreError."""
-        return await browse(self._consuming, self._names.queue(queue), limit)
+    async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
+        """The oldest ready messages; for a moment nobody else sees them. Raises StoreError."""
+        return await browse(self._consuming, self._names.queue(queue), limit, skip)
 
-    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
-        """Remove messages after `into` is confirmed: in between a crash leaves both. Raises StoreError."""
-        if into:
-            await self.publish(into)
-        return await remove(self._consuming, self._names.queue(queue), keys)
+    async def fetch(self, queue: str, key: str) -> Stored | None:
+        """One of them with its body. Raises StoreError."""
+        return await fetch(self._consuming, self._names.queue(queue), key)
+
+    async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
+        """Remove messages after those of `into` are confirmed: in between a crash leaves both. Raises StoreError."""
+
+        async def store(bodies: Mapping[str, bytes]) -> None:
+            found = [(into[key], body) for key, body in bodies.items() if key in into]
+            if found:
+                await self.publish([replace(each, message=replace(each.message, body=body)) for each, body in found])
+
+        return await remove(self._consuming, self._names.queue(queue), keys, store)
 
 
 async def _run(consumer: RabbitConsumer, scope: anyio.CancelScope, ended: anyio.Event) -> None:

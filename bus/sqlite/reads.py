@@ -16,9 +16,13 @@ _BEHIND = (
 )
 _COUNTS = "SELECT count(*), coalesce(sum(due_ns <= ?), 0) FROM messages WHERE queue = ?"
 _DUE = "SELECT id, due_ns FROM messages WHERE queue = ? AND due_ns <= ? ORDER BY due_ns, id"
-_BROWSE = (
-    "SELECT id, stored_ns, envelope, body FROM messages WHERE queue = ? AND due_ns <= ? "
-    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ?"
+_BROWSE = (  # the length of a blob is known without reading it
+    "SELECT id, stored_ns, envelope, length(body), x'' FROM messages WHERE queue = ? AND due_ns <= ? "
+    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ? OFFSET ?"
+)
+_FETCH = (
+    "SELECT id, stored_ns, envelope, length(body), CAST(body AS BLOB) FROM messages "
+    "WHERE id = ? AND queue = ? AND due_ns <= ?"
 )
 _RECALL = "SELECT name, value FROM facts WHERE substr(name, 1, length(?1)) = ?1 AND name != ?2"
 
@@ -106,14 +110,24 @@ class View(NamedTuple):
             oldest_age_s=None if oldest_ns is None else (now_ns - oldest_ns) / 1e9,
         )
 
-    def browse(self, queue: str, limit: int) -> list[Stored]:
+    def browse(self, queue: str, limit: int, skip: int) -> list[Stored]:
         """Those that are ready and not leased, with their ids as keys."""
         leased = f"[{','.join(map(str, self.leases.of(queue)))}]"
-        rows = self.connection.execute(_BROWSE, (queue, self.clock.now_ns(), leased, limit))
-        return [
-            Stored(key=str(key), message=_shown(envelope, body), stored_at_s=self._stored_at_s(stored_ns))
-            for key, stored_ns, envelope, body in rows
-        ]
+        rows = self.connection.execute(_BROWSE, (queue, self.clock.now_ns(), leased, limit, skip))
+        return [self._stored(*row) for row in rows]
+
+    def fetch(self, queue: str, key: int) -> Stored | None:
+        """The one with this id, unless it is leased."""
+        row = self.connection.execute(_FETCH, (key, queue, self.clock.now_ns())).fetchone()
+        return None if row is None or key in self.leases.of(queue) else self._stored(*row)
+
+    def _stored(self, key: int, stored_ns: Any, envelope: Any, size_bytes: int, body: bytes) -> Stored:
+        return Stored(
+            key=str(key),
+            message=_shown(envelope, body),
+            size_bytes=size_bytes,
+            stored_at_s=self._stored_at_s(stored_ns),
+        )
 
     def _stored_at_s(self, stored_ns: Any) -> float | None:
         return self.clock.wall_s(stored_ns) if isinstance(stored_ns, int) else None

@@ -8,7 +8,7 @@ hand (leases are not written down), and they come back without it.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bus.sqlite.clock import Clocks
 from bus.sqlite.leases import Intake
 from bus.sqlite.rows import row
 from bus.sqlite.writer import Writer
-from bus.store import QueueStatistics, Settlement, Source, Stored, StoreError
+from bus.store import NOTHING, QueueStatistics, Settlement, Source, Stored, StoreError
 
 
 @asynccontextmanager
@@ -75,16 +75,32 @@ class SqliteStore:
         found: QueueStatistics = await self._writer.read(lambda view: view.statistics(queue))
         return found
 
-    async def browse(self, queue: str, limit: int) -> list[Stored]:
-        found: list[Stored] = await self._writer.read(lambda view: view.browse(queue, limit))
+    async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
+        found: list[Stored] = await self._writer.read(lambda view: view.browse(queue, limit, skip))
         return found
 
-    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
-        """Leaves what is delayed, or leased to a consumer."""
-        rows = [row(each) for each in into]
-        ids = None if keys is None else [int(key) for key in keys if key.isdecimal()]
+    async def fetch(self, queue: str, key: str) -> Stored | None:
+        if not key.isdecimal():
+            return None
+        found: Stored | None = await self._writer.read(lambda view: view.fetch(queue, int(key)))
+        return found
+
+    async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
+        """Leaves what is delayed, or leased to a consumer. All of a queue go in several transactions."""
+        if keys is None:
+            return await self._take_all_out(queue)
+        rows = {int(key): row(outgoing) for key, outgoing in into.items() if key.isdecimal()}
+        ids = [int(key) for key in keys if key.isdecimal()]
         count: int = await self._writer.write(lambda transaction: transaction.take_out(queue, ids, rows))
         return count
+
+    async def _take_all_out(self, queue: str) -> int:
+        """What lies there now, a part at a time: to remove bodies takes time, and others want to write too."""
+        until_ns: int = await self._writer.read(lambda view: view.clock.now_ns())
+        total = 0
+        while count := await self._writer.write(lambda transaction: transaction.take_some_out(queue, until_ns)):
+            total += count
+        return total
 
     async def remember(self, facts: dict[str, str]) -> None:
         """The names and values are any text."""

@@ -4,7 +4,7 @@ Leases change only when the transaction is committed (`learn`); if it is rolled 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from bus import message as names
@@ -27,7 +27,16 @@ _MOVE = (
     "WHERE id = ?"
 )
 _TAKE_ONE = "DELETE FROM messages WHERE id = ? AND queue = ? AND due_ns <= ?"
-_TAKE_ALL = "DELETE FROM messages WHERE queue = ? AND due_ns <= ? AND id NOT IN (SELECT value FROM json_each(?))"
+_SOME = (
+    "SELECT id, length(body) FROM messages WHERE queue = ? AND due_ns <= ? "
+    "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ?"
+)
+_SOME_ROWS, _SOME_BYTES = 1000, 32 * 1024 * 1024
+"""What is removed in one transaction: a small part of a second, also if all of it is read from the disk."""
+_SEND_BACK = (
+    "UPDATE messages SET queue = ?, due_ns = ?, stored_ns = ?, attempts = 0, first_error = '', envelope = ? "
+    "WHERE id = ? AND queue = ? AND due_ns <= ?"
+)
 _HEAD = "SELECT envelope, attempts FROM messages WHERE id = ?"
 _SET_ASIDE = (
     "UPDATE messages SET queue = ?, due_ns = ?, stored_ns = ?, attempts = 0, first_error = '', envelope = ?, "
@@ -90,16 +99,36 @@ class Transaction:
         if outputs:
             self.insert(outputs)
 
-    def take_out(self, queue: str, ids: Sequence[int] | None, into: Sequence[Row]) -> int:
-        """Remove what is ready and has one of the ids (None: any), and insert `into`; returns how many were removed."""
-        if into:
-            self.insert(into)
-        leased = self._leases.of(queue)
-        if ids is None:
-            values = (queue, self._now_ns, f"[{','.join(map(str, leased))}]")
-            return self._connection.execute(_TAKE_ALL, values).rowcount
-        free = [(key, queue, self._now_ns) for key in ids if key not in leased]
-        return max(0, self._connection.executemany(_TAKE_ONE, free).rowcount)
+    def take_out(self, queue: str, ids: Collection[int], into: Mapping[int, Row]) -> int:
+        """Remove what is ready and has one of the ids; what is in `into` becomes that row, with the body it has.
+
+        Returns how many were there.
+        """
+        leased, count = self._leases.of(queue), 0
+        for key in ids:
+            if key in leased:
+                continue
+            if (row := into.get(key)) is None:
+                count += self._connection.execute(_TAKE_ONE, (key, queue, self._now_ns)).rowcount
+                continue
+            due_ns = self._now_ns + row.delay_ns
+            values = (row.queue, due_ns, self._now_ns, row.envelope, key, queue, self._now_ns)
+            if self._connection.execute(_SEND_BACK, values).rowcount:
+                self._lessons.append((self._leases.arrived, (key, row.queue, due_ns)))
+                count += 1
+        return count
+
+    def take_some_out(self, queue: str, until_ns: int) -> int:
+        """Remove the oldest of what is ready, as much as a transaction should; returns how many."""
+        leased = f"[{','.join(map(str, self._leases.of(queue)))}]"
+        found, sum_bytes = [], 0
+        for key, size_bytes in self._connection.execute(_SOME, (queue, until_ns, leased, _SOME_ROWS)):
+            found.append((key,))
+            sum_bytes += size_bytes
+            if sum_bytes >= _SOME_BYTES:
+                break
+        self._connection.executemany(_DELETE, found)
+        return len(found)
 
     def remember(self, facts: dict[str, str]) -> None:
         """Store facts in place of those with the same names."""

@@ -7,7 +7,10 @@ from aiohttp import web
 
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
-from forklight.dead_letter_queues import SEARCHED, DeadLetterQueues, Selection
+from forklight.dead_letter_queues import FIRST_PAGE, DeadLetterQueues, Selection
+
+MOST = 1_000_000
+"""Letters that can be asked for at once."""
 
 
 class Letters:
@@ -30,9 +33,9 @@ class Letters:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        """Up to `?limit=` of each queue, the oldest first; with `?queue=`, those that lie there or came from there."""
-        limit = number(request, "limit", SEARCHED, most=SEARCHED)
-        return as_json(await self._queues.letters(request.query.get("queue"), limit))
+        """Up to `?limit=` behind the first `?skip=`, each queue's oldest first; with `?queue=` only its own."""
+        limit, skip = number(request, "limit", FIRST_PAGE, most=MOST), number(request, "skip", 0, most=MOST)
+        return as_json(await self._queues.letters(request.query.get("queue"), limit, skip))
 
     async def _show(self, request: web.Request) -> web.Response:
         return as_json(await self._queues.show(request.match_info["id"], request.query.get("queue")))
@@ -52,10 +55,11 @@ async def _selection(request: web.Request) -> Selection:
 
 
 def number(request: web.Request, name: str, default: int, *, most: int) -> int:
-    """An integer of the query from 1 to `most`."""
+    """An integer of the query from 1, or `default` if that is less, to `most`."""
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise Refused(400, f"{name}={text} is no number from 1 to {most}")
+    least = min(1, default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise Refused(400, f"{name}={text} is no number from {least} to {most}")
     return int(text)

@@ -136,6 +136,11 @@ async def test_a_poison_message_is_looked_at_cured_and_replayed(bus_url: str) ->
         assert shown.endswith('\n\n"poison"\n')
         assert re.search(r"^orders +orders +0 +0 +(0|unknown) +2 +-$", await _done(server, "ps"), re.MULTILINE)
 
+        page = await server.run("dlq", "list", "--limit", "1", "--json")
+        assert len(json.loads(page.stdout)) == 1
+        assert page.stderr == "there are more: --skip 1 shows the next, --limit more at once\n"
+        assert len(json.loads(await _done(server, "dlq", "list", "--skip", "1", "--json"))) == 1
+
         cure.touch()
         assert await _done(server, "dlq", "replay", "first") == "replayed: 1\n"
         await until(lambda: server.entries(invocation="first", decision="ack"))

@@ -1,7 +1,7 @@
 """`python -m tests.faults.store_loop STORE PREFIX`: publishes and settles without end, until somebody kills it.
 
-Each message of the queue `in` is acknowledged with one output, to `out`, whose body is the message's id. A line on the
-standard output says which ids are about to be given to the store, and another that they were accepted.
+Each message of the queue `in` is acknowledged with one output, to `out`, whose correlation id is the message's id. A
+line on the standard output says which ids are about to be given to the store, and another that they were accepted.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ async def consume(store: SqliteStore) -> None:
     async with store.consume(source("in"), prefetch=5) as consumer:
         while True:
             delivery = await consumer.next()
-            output = Outgoing(queue="out", message=Message(body=str(delivery.message.id).encode()))
+            output = Outgoing(queue="out", message=Message(correlation_id=delivery.message.id))
             await store.settle([Settlement(delivery, Ack(), (output,))])
             say("settled", str(delivery.message.id))
 

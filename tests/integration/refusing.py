@@ -1,10 +1,10 @@
 """A store that is away for a moment: what is asked of it reaches the real one, but for the first settlements."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from bus.message import Outgoing
-from bus.store import Consumer, QueueStatistics, Settlement, Source, Store, Stored, StoreError
+from bus.store import NOTHING, Consumer, QueueStatistics, Settlement, Source, Store, Stored, StoreError
 
 
 class Refusing:
@@ -30,10 +30,13 @@ class Refusing:
     async def statistics(self, queue: str) -> QueueStatistics:
         return await self._store.statistics(queue)
 
-    async def browse(self, queue: str, limit: int) -> list[Stored]:
-        return await self._store.browse(queue, limit)
+    async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
+        return await self._store.browse(queue, limit, skip)
 
-    async def take_out(self, queue: str, keys: Sequence[str] | None, into: Sequence[Outgoing] = ()) -> int:
+    async def fetch(self, queue: str, key: str) -> Stored | None:
+        return await self._store.fetch(queue, key)
+
+    async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
         return await self._store.take_out(queue, keys, into)
 
     @property

@@ -5,12 +5,17 @@ import asyncio
 import pytest
 
 from bus.bus import Bus
-from bus.message import Message
+from bus.message import QUEUE, Message
 from bus.retry import Dead
 from bus.store import Source, Store
-from forklight.dead_letter_queues import ROUND, DeadLetterQueues, Moved, Selection
+from forklight import dead_letter_queues
+from forklight.dead_letter_queues import DeadLetterQueues, Moved, Selection
 from forklight.dead_letters import LetterError
+from forklight.formats import as_json
+from forklight.journal import Journal
+from forklight.metrics import render_messages
 from forklight.queue_status import queue_statuses
+from forklight.tally import Tally
 from tests.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 
@@ -63,17 +68,51 @@ async def test_one_is_sent_back_and_the_others_stay(stores: StoreFactory) -> Non
         assert ids(await browsed(store, house.dead, 1)) == [other]
 
 
-async def test_those_of_one_queue_are_sent_back(stores: StoreFactory) -> None:
+async def test_those_of_one_queue_are_sent_back(stores: StoreFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a round of them, behind others that stay."""
+    monkeypatch.setattr(dead_letter_queues, "ROUND", 100)
     async with stores() as store:
         house = House(store)
-        count = ROUND + 5
+        count = 105
         refunds = await house.bury(house.refunds, count)
         orders = await house.bury(house.orders, count)
         await browsed(store, house.dead, 2 * count)
         assert await house.letters.replay(Selection(queue=house.orders)) == Moved(moved=count)
         assert sorted(ids(await drain(store, house.orders, count))) == sorted(orders)
         assert sorted(ids(await browsed(store, house.dead, count))) == sorted(refunds)
+
+
+async def test_those_behind_the_first_page_are_listed_shown_and_sent_back(
+    stores: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_queues, "FIRST_PAGE", 4)
+    monkeypatch.setattr(dead_letter_queues, "LARGEST_PAGE", 8)
+    async with stores() as store:
+        house = House(store)
+        sent = await house.bury(house.orders, 30)
+        await browsed(store, house.dead, 30)
+        assert sorted(letter.id for letter in await house.letters.letters(limit=100)) == sorted(sent)
+        first, second = await house.letters.letters(limit=15), await house.letters.letters(limit=20, skip=15)
+        assert sorted(letter.id for letter in (*first, *second)) == sorted(sent)
+        last = (await house.letters.letters(skip=29))[0].id
+        assert (await house.letters.show(last)).body == "{}"
+        assert await house.letters.replay(Selection(ids=(last,))) == Moved(moved=1)
+        assert ids(await drain(store, house.orders, 1)) == [last]
+
+
+async def test_large_ones_are_moved_in_steps(stores: StoreFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_queues, "ROUND_BYTES", 250_000)
+    async with stores() as store:
+        house = House(store)
+        letters = [Message(id=f"m{number}", body=bytes(100_000), headers={QUEUE: house.orders}) for number in range(7)]
+        await store.publish(to(house.dead, *letters))
+        await browsed(store, house.dead, 7)
+        named = tuple(each.id or "" for each in letters[:5])
+        assert await house.letters.replay(Selection(ids=named)) == Moved(moved=5)
+        back = await drain(store, house.orders, 5)
+        assert sorted(ids(back)) == sorted(named)
+        assert {len(each.message.body) for each in back} == {100_000}
+        assert await house.letters.purge(Selection(ids=("m5", "m6"))) == Moved(moved=2)
 
 
 async def test_those_of_one_queue_are_removed(stores: StoreFactory) -> None:
@@ -128,7 +167,9 @@ async def test_what_lies_in_the_queues_is_told(stores: StoreFactory) -> None:
                 await asyncio.sleep(0.01)
         orders, refunds = await queue_statuses(Bus(store), house.triggers)
         assert (orders.queue, orders.ready, orders.running, orders.dead) == (house.orders, 3, 0, 2)
-        assert (refunds.ready, refunds.dead, refunds.problem) == (0, 2, "")
+        assert (refunds.ready, refunds.dead, refunds.problem) == (0, 0, ""), "each letter is counted once"
+        scraped = render_messages((orders, refunds), Tally(Journal(as_json, -1))).decode()
+        assert f'forklight_queue_messages{{queue="{house.dead}",state="dead"}} 2.0' in scraped
 
 
 async def test_a_broker_that_is_not_there_is_told_as_a_problem(stores: StoreFactory) -> None:

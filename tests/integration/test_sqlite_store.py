@@ -68,9 +68,20 @@ async def test_settling_is_one_transaction_with_what_was_sent(path: Path) -> Non
 async def test_taking_out_is_one_transaction_with_what_goes_in(path: Path) -> None:
     async with open_sqlite(path) as store:
         sent = await fill(store, "q", 2)
+        one, two = [each.key for each in await store.browse("q", 2)]
+        [good], [bad] = to("other", message()), to(UNSTORABLE, message())
         with pytest.raises(StoreError):
-            await store.take_out("q", None, to(UNSTORABLE, message()))
+            await store.take_out("q", [one, two], {one: good, two: bad})
         assert ids(await drain(store, "q", 2)) == sent
+
+
+async def test_all_are_taken_out_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.sqlite.transaction._SOME_ROWS", 7)
+    monkeypatch.setattr("bus.sqlite.transaction._SOME_BYTES", 30_000)
+    async with open_sqlite(path) as store:
+        await store.publish(to("q", *(message(bytes(size)) for size in (*[1] * 20, *[10_000] * 10))))
+        assert await store.take_out("q", None) == 30
+        assert (await store.statistics("q")).ready == 0
 
 
 async def test_a_lost_lease_stores_no_outputs(path: Path) -> None:

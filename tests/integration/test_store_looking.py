@@ -72,6 +72,31 @@ async def test_all_that_are_named_are_gone_for_good(stores: StoreFactory, others
         assert (await store.statistics(queue)).ready == others
 
 
+async def test_who_looks_sees_sizes_and_who_fetches_one_the_body(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        await store.publish(to(queue, message(b"one"), message(bytes(100_000))))
+        await browsed(store, queue, 2)
+        small, large = await store.browse(queue, 2)
+        assert [(each.size_bytes, each.message.body) for each in (small, large)] == [(3, b""), (100_000, b"")]
+        fetched = await store.fetch(queue, small.key)
+        assert fetched is not None
+        assert (fetched.message.body, fetched.message.id, fetched.key) == (b"one", small.message.id, small.key)
+        assert await store.fetch(queue, "no such key") is None
+        assert await store.fetch(fresh(), small.key) is None
+        assert len(await store.browse(queue, 9)) == 2
+
+
+async def test_pages_show_all_once(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store:
+        sent = await fill(store, queue, 25)
+        await browsed(store, queue, 25)
+        pages = [await store.browse(queue, 10, skip) for skip in (0, 10, 20, 30)]
+        assert [len(page) for page in pages] == [10, 10, 5, 0]
+        assert ids(each.message for page in pages for each in page) == sent
+
+
 async def test_who_looks_twice_sees_the_same(stores: StoreFactory) -> None:
     queue = fresh()
     async with stores() as store:
@@ -99,9 +124,11 @@ async def test_a_replay_moves_messages_to_another_queue(stores: StoreFactory) ->
         await fill(store, dead, 2)
         await browsed(store, dead, 2)
         letters = await store.browse(dead, 2)
-        into = [each for letter in letters for each in to(queue, letter.message)]
+        into = {each.key: to(queue, each.message)[0] for each in letters}
         assert await store.take_out(dead, [each.key for each in letters], into) == 2
-        assert sorted(ids(await drain(store, queue, 2))) == sorted(ids(each.message for each in letters))
+        back = await drain(store, queue, 2)
+        assert sorted(ids(back)) == sorted(ids(each.message for each in letters))
+        assert [each.message.body for each in back] == [b"{}"] * 2, "the body goes along"
         assert await browsed(store, dead, 0) == []
 
 

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from bus.message import Delivery, Message, dead_message
 from bus.store import Stored
-from forklight.dead_letters import PREVIEW_BYTES, DeadLetter, LetterError, belongs, dead_letter, find, preview, replayed
+from forklight.dead_letters import (
+    PREVIEW_BYTES,
+    DeadLetter,
+    LetterError,
+    Search,
+    belongs,
+    dead_letter,
+    preview,
+    replayed,
+)
 from forklight.dead_letters import shown as show
 
 PLACE, AT_SHOP = ("", "forklight.dead.f"), ("shop", "orders.dead")
@@ -29,11 +38,20 @@ ORIGINAL = Message(
 def _dead(message: Message = ORIGINAL, key: str = "1") -> Stored:
     """As a store buries it after its fifth attempt."""
     delivery = Delivery(queue="orders", message=message, lease=None, attempt=5, first_error="error/A: first")
-    return Stored(key=key, message=dead_message(delivery, "f", "Attempts", "error/B: last", 1_800_000_000.5))
+    dead = dead_message(delivery, "f", "Attempts", "error/B: last", 1_800_000_000.5)
+    return Stored(key=key, message=dead, size_bytes=len(message.body))
 
 
-def _named(letter_id: str, key: str) -> DeadLetter:
-    return DeadLetter(id=letter_id, key=key, dead_letter="dead")
+def _named(letter_id: str, key: str) -> Stored:
+    return Stored(key=key, message=Message(id=letter_id))
+
+
+def keys_of(*names: str) -> list[str]:
+    """Which letters the names mean."""
+    search = Search(names)
+    for stored in LETTERS:
+        search.look_at(("", "dead"), stored)
+    return [stored.key for _, stored in search.found()]
 
 
 def test_a_letter_says_where_it_came_from_and_why_it_died() -> None:
@@ -58,6 +76,20 @@ def test_a_letter_says_where_it_came_from_and_why_it_died() -> None:
 def test_a_stranger_is_told_by_its_key() -> None:
     stranger = dead_letter(PLACE, Stored(key="9", message=Message(headers={"forklight-attempt": "many"})))
     assert stranger == DeadLetter(id="9", key="9", dead_letter="forklight.dead.f")
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", float("nan"), float("-inf"), -1, 10**400, "1e400", [], None, b"5", "x"]
+)
+def test_a_strangers_numbers_are_none(value: object) -> None:
+    headers = {"forklight-attempt": value, "forklight-died-at": value}
+    stranger = dead_letter(PLACE, Stored(key="9", message=Message(headers=headers)))
+    assert (stranger.attempts, stranger.died_at_s) == (None, None)
+
+
+def test_a_time_in_milliseconds_is_none() -> None:
+    headers = {"forklight-died-at": 1_800_000_000_000}
+    assert dead_letter(PLACE, Stored(key="9", message=Message(headers=headers))).died_at_s is None
 
 
 def test_a_closer_look_has_the_original_headers_and_the_body() -> None:
@@ -97,7 +129,11 @@ LETTERS = [_named("abc-1", "1"), _named("abd-2", "2"), _named("abd", "3"), _name
     ("name", "key"), [("abc-1", "1"), ("abc", "1"), ("abd", "3"), ("abd-", "2"), ("1", "1"), ("3", "5"), ("4", "4")]
 )
 def test_a_name_means_one_letter(name: str, key: str) -> None:
-    assert find(LETTERS, name).key == key
+    assert keys_of(name) == [key]
+
+
+def test_several_names_mean_each_letter_once() -> None:
+    assert keys_of("abd", "1", "abc", "3") == ["3", "1", "5"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +147,7 @@ def test_a_name_means_one_letter(name: str, key: str) -> None:
 )
 def test_a_name_that_means_none_or_several_is_refused(name: str, error: str) -> None:
     with pytest.raises(LetterError, match=error):
-        find(LETTERS, name)
+        keys_of("abd", name)
 
 
 @pytest.mark.parametrize(
