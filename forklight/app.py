@@ -195,7 +195,9 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
     has_terminal = os.isatty(0)
     async with contextlib.AsyncExitStack() as stack:
         outside = Outside(given=options.given, keys=keys_path(parts.state.path))
-        running = run_triggers(config, bus, parts.stores.facts, parts.journal, tally, outside=outside, dev=options.dev)
+        running = run_triggers(
+            config, bus, parts.stores.embedded, parts.journal, tally, outside=outside, dev=options.dev
+        )
         triggers = await stack.enter_async_context(running)
         reloading = await stack.enter_async_context(anyio.create_task_group())
         reloader, controls = _controls(parts, bus, triggers, tally, reloading)
@@ -253,6 +255,7 @@ def _controls(
     reloader = Reloader(serving, config, load=options.load, tasks=tasks, told=told)
     controls = Controls(
         bus=bus,
+        embedded=parts.stores.embedded,
         functions=frozenset(config.functions),
         runners=parts.dispatcher.runners,
         brokers=frozenset(map(str, config.settings.brokers)),

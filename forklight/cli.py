@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from forklight.backup_command import backup
 from forklight.check_command import check
 from forklight.dlq_command import dlq
 from forklight.hint import did_you_mean
@@ -101,5 +102,6 @@ cli.add_command(invoke)
 cli.add_command(send)
 cli.add_command(dlq)
 cli.add_command(timers)
+cli.add_command(backup)
 cli.add_command(keys)
 cli.add_command(systemd)

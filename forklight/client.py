@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 from urllib.parse import urlencode
 
 from forklight.control_socket import socket_path
@@ -35,6 +36,8 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+_CHUNK_BYTES = 1024 * 1024
+
 Query = Sequence[tuple[str, str]]
 
 
@@ -57,6 +60,13 @@ def post(
     headers = {"Content-Type": content_type} if content_type is not None else {}
     with _answer(state, "POST", _target(resource, query), timeout_s=timeout_s, body=body, headers=headers) as response:
         return response.read()
+
+
+def download(state: Path, resource: str, into: BinaryIO) -> None:
+    """Write the body of one answer, however large. Raises NoServer, Refused, and OSError of `into`."""
+    with _answer(state, "GET", resource, timeout_s=None) as response:
+        while chunk := response.read(_CHUNK_BYTES):
+            into.write(chunk)
 
 
 def lines(state: Path, resource: str, **query: str) -> Iterator[bytes]:

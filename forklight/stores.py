@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 
 from bus.rabbitmq import Application, open_rabbitmq
-from bus.sqlite import open_sqlite
-from bus.store import Facts, Store
+from bus.sqlite import SqliteStore, open_sqlite
+from bus.store import Store
 from forklight.function import Settings
 from forklight.state import State
 
@@ -15,11 +15,11 @@ FILE = "store.db"
 
 
 class Stores(Struct, frozen=True):
-    """`facts` lie on this node, whatever the bus."""
+    """`embedded` is there whatever the bus: facts of this node lie in it."""
 
     own: Store
     brokers: dict[str, Store]
-    facts: Facts
+    embedded: SqliteStore
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from bus.message import Delivery, Message, Outgoing, dead_queue
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import Ack, Decision
 from bus.sqlite import Clocks, open_sqlite
-from bus.store import Consumer, Settlement, Source, Store
+from bus.store import Consumer, Settlement, Source, Store, Stored
 
 StoreFactory = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -37,6 +37,7 @@ def _rabbitmq(request: pytest.FixtureRequest) -> StoreFactory:
 KINDS: dict[str, Callable[[pytest.FixtureRequest], StoreFactory]] = {"rabbitmq": _rabbitmq, "sqlite": _sqlite}
 """By name: how to make a factory for one test, with whatever other fixtures it needs (`request.getfixturevalue`)."""
 
+_FEW = 10
 LIMIT_S = 20.0
 """How long a test waits for what must come."""
 
@@ -88,13 +89,22 @@ async def drain(store: Store, queue: str, count: int) -> list[Delivery]:
 
 
 async def browsed(store: Store, queue: str, count: int) -> list[Message]:
-    """What lies ready in the queue, once these are `count` messages; a broker may take a moment to show them."""
+    """What lies ready in the queue, once these are `count` messages; a broker may take a moment to show them.
+
+    If they are few, with their bodies.
+    """
     async with asyncio.timeout(LIMIT_S):
         while True:
             found = await store.browse(queue, limit=count + 1)
             if len(found) == count:
-                return [each.message for each in found]
+                return [await _whole(store, queue, each) if count <= _FEW else each.message for each in found]
             await asyncio.sleep(0.01)
+
+
+async def _whole(store: Store, queue: str, stored: Stored) -> Message:
+    fetched = await store.fetch(queue, stored.key)
+    assert fetched is not None
+    return fetched.message
 
 
 def ids(deliveries: Iterable[Delivery | Message]) -> list[str]:

@@ -1,9 +1,13 @@
-"""Copies of the store: of one whose file is lost while it is open, so that what it holds is not lost with it."""
+"""Copies of the store: a backup, and of one whose file is lost while it is open, so that what it holds is not."""
 
 import contextlib
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+_STEP_PAGES = 256
+"""1 MiB: others wait as long as it takes to copy that."""
 
 
 def rescued(connection: sqlite3.Connection, path: Path) -> str:
@@ -20,8 +24,19 @@ def rescued(connection: sqlite3.Connection, path: Path) -> str:
     )
 
 
-def copy_to(connection: sqlite3.Connection, path: Path) -> None:
-    """Make a consistent copy, readable by us alone. Raises OSError, FileExistsError among them, and sqlite3.Error."""
+def copy_to(connection: sqlite3.Connection, path: Path, meanwhile: Callable[[], None] | None = None) -> None:
+    """Make a consistent copy, readable by us alone; call `meanwhile` between two steps of it.
+
+    Raises OSError, FileExistsError among them, sqlite3.Error, and what `meanwhile` raises; there is no copy then.
+    """
     path.touch(mode=0o600, exist_ok=False)
-    with contextlib.closing(sqlite3.connect(path)) as copy:
-        connection.backup(copy)
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            if meanwhile is None:
+                connection.backup(copy)
+            else:
+                go_on = meanwhile
+                connection.backup(copy, pages=_STEP_PAGES, progress=lambda *_: go_on(), sleep=0)
+    except BaseException:
+        path.unlink()
+        raise

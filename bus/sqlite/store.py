@@ -45,6 +45,11 @@ class SqliteStore:
         self._writer = writer
 
     @property
+    def path(self) -> Path:
+        """Where its file lies."""
+        return self._writer.path
+
+    @property
     def is_connected(self) -> bool:
         """False while the last write failed; another is tried every second."""
         return self._writer.is_writable
@@ -111,6 +116,13 @@ class SqliteStore:
         """Raises StoreError."""
         found: dict[str, str] = await self._writer.read(lambda view: view.recall(prefix))
         return found
+
+    async def copy(self, path: Path) -> None:
+        """Make a consistent copy of the whole store at `path`, where nothing may be; everything goes on meanwhile.
+
+        Raises StoreError.
+        """
+        await self._writer.copy(path)
 
 
 class SqliteConsumer:

@@ -29,6 +29,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -39,7 +40,8 @@ from bus.sqlite.faults import Identity, is_damage, opening_fault, writing_fault
 from bus.sqlite.leases import Leases
 from bus.sqlite.mending import as_fact, open_clock
 from bus.sqlite.reads import Arrival, Unreadable, View
-from bus.sqlite.rescue import rescued
+from bus.sqlite.rescue import copy_to, rescued
+from bus.sqlite.shrinking import AGAIN_S, QUIET_S, shrink
 from bus.sqlite.transaction import Transaction
 from bus.store import StoreError
 
@@ -72,24 +74,36 @@ class Read(NamedTuple):
     future: "asyncio.Future[Any]"
 
 
+class Copy(NamedTuple):
+    """Makes a copy of the whole store, as it is at its end; everything else goes on meanwhile."""
+
+    path: Path
+    future: "asyncio.Future[None]"
+
+
 class Change(NamedTuple):
     """Changes who consumes. Nobody waits for it: whatever is put into the inbox later sees it done."""
 
     run: Callable[[Leases], None]
 
 
+Operation = Write | Read | Copy | Change
+
+
 class Writer:
     """`start`, any number of operations from the event loop that started it, `stop`."""
 
     def __init__(self, path: Path, clocks: Clocks) -> None:
-        self._path = path
+        self.path = path
         self._clocks = clocks
-        self._inbox: queue.SimpleQueue[Write | Read | Change | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
+        self._copies: deque[Copy] = deque()
         self._is_stopping = False
+        self._is_ending = self._is_copying = False
         self._is_failing = False
         self._told: set[int] = set()
         """Rows that hold no message, once they were told of."""
@@ -128,9 +142,13 @@ class Writer:
         """Have it done before whatever comes next."""
         self._inbox.put(Change(run))
 
-    async def _ask(self, operation: Write | Read) -> Any:
+    async def copy(self, path: Path) -> None:
+        """Make a copy at `path`, which must not exist. Raises StoreError."""
+        await self._ask(Copy(path, self._loop.create_future()))
+
+    async def _ask(self, operation: Write | Read | Copy) -> Any:
         if self._is_stopping:
-            raise StoreError(f"the store {self._path} is closed")
+            raise StoreError(f"the store {self.path} is closed")
         self._inbox.put(operation)
         return await operation.future
 
@@ -139,13 +157,13 @@ class Writer:
     def _run(self) -> None:
         """Whatever happens here, who waits for the store to open or to close is told."""
         try:
-            with contextlib.closing(open_database(self._path)) as connection:
+            with contextlib.closing(open_database(self.path)) as connection:
                 self._begin(connection)
                 self._call_back(self._opened.set_result, None)
                 self._serve()
         except Exception as error:
             is_of_disk = isinstance(error, OSError | sqlite3.Error)
-            told = StoreError(opening_fault(self._path, error)) if is_of_disk else error
+            told = StoreError(opening_fault(self.path, error)) if is_of_disk else error
             self._call_back(_fail, self._opened, told)
         finally:
             self._call_back(self._ended.set)
@@ -157,39 +175,58 @@ class Writer:
         self._clock = open_clock(connection, self._clocks)
         self._view = View(connection, self._leases, self._clock)
         self._ids = itertools.count(newest_id + 1)
-        self._identity = Identity(self._path)
-        self._looked_s = time.monotonic()
+        self._identity = Identity(self.path)
+        self._looked_s = self._busy_s = self._shrinks_from_s = time.monotonic()
+        shrink(connection, self.path, at_start=True)
 
     def _serve(self) -> None:
-        goes_on = True
-        while goes_on:
-            operations, goes_on = self._take()
-            try:
-                self._look(operations)
-                self._round(operations)
-                self._is_failing = False
-            except Exception as error:  # a bug of ours: nobody may wait for ever because of it
-                if not self._is_failing:
-                    log.exception("the store %s failed", self._path)
-                self._is_failing = True
-                asked = [each.future for each in operations if not isinstance(each, Change)]
-                self._call_back(_hand_over, [], [(future, None, self._note(error)) for future in asked])
+        while not self._is_ending:
+            self._do(self._take())
+            if self._copies:
+                self._copy(self._copies.popleft())
         if self.is_writable:
             self._note_clock(ends=True)
 
-    def _take(self) -> tuple[list[Write | Read | Change], bool]:
-        """The next group, empty if it is time to look for what is due, and whether there will be another."""
-        operations: list[Write | Read | Change] = []
+    def _do(self, operations: Sequence[Operation]) -> None:
+        try:
+            self._look(operations)
+            self._round(operations)
+            self._is_failing = False
+        except Exception as error:  # a bug of ours: nobody may wait for ever because of it
+            if not self._is_failing:
+                log.exception("the store %s failed", self.path)
+            self._is_failing = True
+            asked = [each.future for each in operations if not isinstance(each, Change)]
+            self._call_back(_hand_over, [], [(future, None, self._note(error)) for future in asked])
+
+    def _copy(self, copy: Copy) -> None:
+        """Between its steps, rounds go on: what we write reaches the copy too (sqlite.org/c3ref/backup_finish.html)."""
+        error, self._is_copying = None, True
+        try:
+            copy_to(self._connection, copy.path, meanwhile=self._go_on)
+        except (OSError, sqlite3.Error, StoreError) as failure:
+            error = failure if isinstance(failure, StoreError) else StoreError(f"the store cannot be copied: {failure}")
+        self._is_copying = False
+        self._call_back(_hand_over, [], [(copy.future, None, error)])
+
+    def _go_on(self) -> None:
+        """Raises StoreError if the store is to be closed: whoever waits for a copy waits in vain then."""
+        self._do(self._take(waits=False))
+        if self._is_ending:
+            raise StoreError(f"the store {self.path} was closed before it was copied")
+
+    def _take(self, *, waits: bool = True) -> list[Operation]:
+        """The next group, empty if it is time to look for what is due; notes whether there will be another."""
+        operations: list[Operation] = []
         with contextlib.suppress(queue.Empty):
-            operation = self._inbox.get(timeout=self._sleep_s())
+            operation = self._inbox.get(timeout=self._sleep_s()) if waits else self._inbox.get_nowait()
             while operation is not None:
                 operations.append(operation)
                 if len(operations) == _GROUP_LIMIT or isinstance(operation, Change):
-                    break
+                    return operations
                 operation = self._inbox.get_nowait()
-            else:
-                return operations, False
-        return operations, True
+            self._is_ending = True
+        return operations
 
     def _sleep_s(self) -> float:
         if not self.is_writable or self._is_failing:
@@ -199,31 +236,36 @@ class Writer:
             return _LOOK_S
         return min(_LOOK_S, max(0.0, (due_ns - self._clock.now_ns()) / 1e9))
 
-    def _look(self, operations: Sequence[Write | Read | Change]) -> None:
+    def _look(self, operations: Sequence[Operation]) -> None:
         """Look after the file before each write, and now and then."""
         now_s = time.monotonic()
         is_idle = now_s - self._looked_s >= (_LOOK_S if self.is_writable else _PROBE_S)
         if not is_idle and not any(isinstance(each, Write) for each in operations):
             return
         self._looked_s = now_s
+        self._busy_s = now_s if operations else self._busy_s
         lost = self._identity.lost()
         if lost and not self._fault:
             self._lose(lost)
         elif self._is_lost and not lost:
             self._fault, self._is_lost = "", False
         if is_idle and not self._fault:
-            self._upkeep()
+            self._upkeep(now_s)
 
     def _lose(self, lost: str) -> None:
-        self._fault = f"the store {self._path} takes nothing more: {lost}; restart the server"
+        self._fault = f"the store {self.path} takes nothing more: {lost}; restart the server"
         self._is_lost, self.is_writable = True, False
-        log.error("%s. %s", self._fault, rescued(self._connection, self._path))
+        log.error("%s. %s", self._fault, rescued(self._connection, self.path))
 
-    def _upkeep(self) -> None:
+    def _upkeep(self, now_s: float) -> None:
         if not self.is_writable:
             self._probe()
-        elif self._clock.news() is not None:
+            return
+        if self._clock.news() is not None:
             self._note_clock(ends=False)
+        is_quiet = now_s - self._busy_s >= QUIET_S and not self._is_copying
+        if is_quiet and now_s >= self._shrinks_from_s and not shrink(self._connection, self.path, at_start=False):
+            self._shrinks_from_s = now_s + AGAIN_S
 
     def _note_clock(self, *, ends: bool) -> None:
         try:
@@ -231,13 +273,15 @@ class Writer:
         except sqlite3.Error as error:
             self._note(error)
 
-    def _round(self, operations: Sequence[Write | Read | Change]) -> None:
+    def _round(self, operations: Sequence[Operation]) -> None:
         results = self._commit([each for each in operations if isinstance(each, Write)])
         for operation in operations:
             if isinstance(operation, Change):
                 operation.run(self._leases)
             elif isinstance(operation, Read):
                 results.append(self._answer(operation))
+            elif isinstance(operation, Copy):
+                self._copies.append(operation)
         arrivals: list[Arrival] = []
         unreadable: list[Unreadable] = []
         try:
@@ -257,7 +301,7 @@ class Writer:
                 self._told.add(row.id)
                 log.error(
                     "the store %s: row %d of queue %s holds no message, it goes to the dead letters: %s",
-                    *(self._path, row.id, row.intake.source.queue, row.why),
+                    *(self.path, row.id, row.intake.source.queue, row.why),
                 )
         try:
             self._transact(lambda transaction: transaction.set_aside(unreadable))
@@ -311,14 +355,14 @@ class Writer:
 
     def _recovered(self) -> None:
         if not self.is_writable:
-            log.warning("the store %s can be written again", self._path)
+            log.warning("the store %s can be written again", self.path)
         self.is_writable = True
 
     def _note(self, error: Exception) -> StoreError:
         """The error as callers get it; one that is the database's says whether the store can be written."""
         if isinstance(error, StoreError):
             return error
-        told = writing_fault(self._path, error)
+        told = writing_fault(self.path, error)
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_THEIRS):
             if is_damage(error) and not self._fault:
                 self._fault = told

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from bus.bus import Bus
+from bus.sqlite import SqliteStore
 from dispatcher.runner import Runner
 from forklight.change import Told
 from forklight.queue_status import lost_stores, queue_statuses
@@ -20,6 +21,7 @@ class Controls(Struct, kw_only=True):
     """The parts, as the composition root has made them; a reload assigns functions, triggers and timers anew."""
 
     bus: Bus
+    embedded: SqliteStore
     functions: Collection[str]
     runners: Callable[[], Mapping[str, Runner]]
     brokers: Collection[str]

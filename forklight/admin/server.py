@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from forklight.admin.acting import Acting
 from forklight.admin.answers import Handler, Refused, as_json, errors_as_lines
+from forklight.admin.backup import Backup
 from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
@@ -97,6 +98,7 @@ class Admin:
             app.router.add_get("/timers", self._timers)
             app.add_routes(Acting(self._controls, self._journal).routes())
             app.add_routes(Letters(self._controls).routes())
+            app.add_routes(Backup(self._controls.embedded).routes())
             app.router.add_post("/reload", self._reload)
         return app
 

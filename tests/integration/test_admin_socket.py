@@ -115,6 +115,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         await stack.enter_async_context(timers.running())
         controls = Controls(
             bus=bus,
+            embedded=store,
             functions={"greet"},
             runners=dict,
             brokers=set(brokers),
@@ -235,7 +236,9 @@ async def test_a_message_is_stored_before_it_answers(tmp_path: Path) -> None:
             "/send?queue=orders&id=order-7&header=tenant=a=b&header=Caf%C3%A9=%C3%A9", b'{"n": 1}', headers=headers
         )
         assert (status, answer) == (200, b'{"id":"order-7","queue":"orders","consumers":["greet"],"hint":""}')
-        [stored] = await asked.store.browse("orders", 9)
+        [listed] = await asked.store.browse("orders", 9)
+        stored = await asked.store.fetch("orders", listed.key)
+        assert stored is not None
         message = stored.message
         assert (message.id, message.body, message.content_type) == ("order-7", b'{"n": 1}', "application/json")
         assert {"tenant": "a=b", "Caf\u00e9": "\u00e9", "ce-id": "order-7"}.items() <= message.headers.items()
