@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from bus.event import Event
 from bus.message import Outgoing, event_message, inbox
 from bus.outcome import Failed, Ok, Outcome
-from bus.outputs import UnroutableError, not_stored, outgoing, unroutable
+from bus.outputs import Known, UnroutableError, not_stored, outgoing, unroutable
 from bus.store import Consumer, RefusedError, Settlement, Source, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ class Bus:
         brokers: Mapping[str, Store] | None = None,
         functions: Collection[str] = (),
     ) -> None:
-        """`brokers` by name; `functions`, which may be assigned at any time, are those that may be spawned.
+        """`brokers` by name; `functions` are those that may be spawned, `queues` those of the bus's own store that have
+        consumers: both may be assigned at any time.
 
         Without a store nothing can be stored.
         """
@@ -56,6 +57,7 @@ class Bus:
             self._stores[""] = store
         self._brokers = frozenset(brokers or ())
         self.functions = functions
+        self.queues: Collection[str] = ()
         self._target: Target | None = None
 
     def attach(self, target: Target) -> None:
@@ -144,9 +146,12 @@ class Bus:
         """As the target's: a hint that an event is due at `at_ns` (CLOCK_MONOTONIC)."""
         self.target.expect(function, at_ns)
 
+    def _known(self) -> Known:
+        return Known(self.functions, self._brokers, self.queues)
+
     def _routed(self, outcome: Ok, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
         try:
-            return replace(outcome, outputs=()), outgoing(outcome, event, self.functions, self._brokers)
+            return replace(outcome, outputs=()), outgoing(outcome, event, self._known())
         except UnroutableError as error:
             return unroutable(outcome, error), ()
 

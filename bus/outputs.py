@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from msgspec import Struct
+
 from bus.event import Event
 from bus.limits import MAX_NAME_BYTES
 from bus.message import RESERVED, Outgoing, inbox, output_message
@@ -16,11 +18,20 @@ class UnroutableError(Exception):
     """An output goes where nothing is, or is what not every store can hold; another attempt would end the same."""
 
 
-def outgoing(outcome: Ok, event: Event, functions: Collection[str], brokers: Collection[str]) -> tuple[Outgoing, ...]:
+class Known(Struct, frozen=True):
+    """What outputs can go to: functions by name, `[brokers.NAME]`, and queues of the bus's own that have consumers.
+
+    Any other queue of the bus's own will do too, unless its name looks like one of a broker that is not there.
+    """
+
+    functions: Collection[str] = ()
+    brokers: Collection[str] = ()
+    queues: Collection[str] = ()
+
+
+def outgoing(outcome: Ok, event: Event, known: Known) -> tuple[Outgoing, ...]:
     """The messages to store with the success of `event`'s invocation. Raises UnroutableError."""
-    return tuple(
-        _outgoing(output, event, number, functions, brokers) for number, output in enumerate(outcome.outputs, start=1)
-    )
+    return tuple(_outgoing(output, event, number, known) for number, output in enumerate(outcome.outputs, start=1))
 
 
 def unroutable(outcome: Ok, error: Exception) -> Failed:
@@ -39,25 +50,33 @@ def split_queue(name: str, brokers: Collection[str]) -> tuple[str, str]:
     return (queue, broker) if at and broker in brokers else (name, "")
 
 
-def _outgoing(
-    output: Output, event: Event, number: int, functions: Collection[str], brokers: Collection[str]
-) -> Outgoing:
+def _outgoing(output: Output, event: Event, number: int, known: Known) -> Outgoing:
     _check_size(output)
     message = output_message(output, event, number)
     if output.kind == "publish":
         raise UnroutableError(f"publish to {output.name!r}: this version has no topics; send to a queue or spawn")
     if output.kind == "spawn":
-        if output.name not in functions:
+        if output.name not in known.functions:
             raise UnroutableError(f"spawn of {output.name!r}: there is no such function here")
         return Outgoing(queue=inbox(output.name), message=message, delay_s=output.delay_s)
-    queue, broker = split_queue(output.name, brokers)
+    queue, broker = split_queue(output.name, known.brokers)
+    _check_queue(output, queue, broker, known)
+    return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)
+
+
+def _check_queue(output: Output, queue: str, broker: str, known: Known) -> None:
     if not queue:
         raise UnroutableError(f"send to {output.name!r}: the queue has no name")
     if queue.startswith(RESERVED):
         hint = f"names that begin with {RESERVED} are ours; to run a function here use context.spawn"
         raise UnroutableError(f"send to {output.name!r:.100}: {hint}")
+    if "@" in queue and not broker and queue not in known.queues:
+        there = ", ".join(sorted(known.brokers)) or "none"
+        raise UnroutableError(
+            f"send to {output.name!r:.300}: there is no broker {queue.rpartition('@')[2]!r:.100} here; "
+            f"of [brokers.NAME] there are: {there}"
+        )
     _check_name(output, "the queue's name", queue)
-    return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)
 
 
 def _check_size(output: Output) -> None:

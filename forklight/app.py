@@ -41,6 +41,7 @@ from forklight.reload import Reloader, Serving, make_functions
 from forklight.state import State, keys_path
 from forklight.status import Status, function_statuses
 from forklight.stores import Stores, open_stores
+from forklight.strays import Strays
 from forklight.systemd import Notifier
 from forklight.tally import Tally
 from forklight.triggers import Outside, Triggers, run_triggers
@@ -190,6 +191,7 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
     """Run the triggers, wait for a signal, drain."""
     config, options = parts.config, parts.options
     bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
+    bus.queues = queue.own_names(config.queues)
     bus.attach(parts.dispatcher)
     tally = Tally(parts.journal)
     has_terminal = os.isatty(0)
@@ -201,6 +203,8 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
         triggers = await stack.enter_async_context(running)
         reloading = await stack.enter_async_context(anyio.create_task_group())
         reloader, controls = _controls(parts, bus, triggers, tally, reloading)
+        await controls.strays.begin(config.queues)
+        reloader.start_soon(partial(controls.strays.keep, lambda: controls.triggers))
         admin = Admin(parts.app.status, parts.app.metrics, parts.journal, controls)
         await stack.enter_async_context(admin.on_socket(socket_path(parts.state.path)))
         admin_port = await _listen_admin(admin, config, stack)
@@ -237,6 +241,7 @@ def _controls(
     def on_switch(config: Config) -> None:
         parts.app.adopt(config)
         bus.functions = controls.functions = frozenset(config.functions)
+        bus.queues = queue.own_names(config.queues)
         controls.triggers, controls.timers = config.queues, config.timers
 
     def told(told: Told) -> None:
@@ -256,6 +261,7 @@ def _controls(
     controls = Controls(
         bus=bus,
         embedded=parts.stores.embedded,
+        strays=Strays(bus, parts.stores.embedded),
         functions=frozenset(config.functions),
         runners=parts.dispatcher.runners,
         brokers=frozenset(map(str, config.settings.brokers)),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Seque
 from msgspec import Struct
 
 from bus.bus import Bus
+from bus.message import REASON
 from bus.store import Store, Stored
 from forklight.dead_letters import DeadLetter, LetterError, Search, Shown, belongs, dead_letter, replayed, shown
 from forklight.hint import did_you_mean
@@ -15,6 +16,7 @@ from triggers.queue.settings import QueueTrigger
 
 FIRST_PAGE, LARGEST_PAGE = 1000, 8000
 """How many letters are looked at in one step. A broker shows the oldest again for each further one, so steps grow."""
+OURS = "forklight."
 ROUND = 1000
 ROUND_BYTES = 32 * 1024 * 1024
 """What is replayed or removed in one step: embedded, a transaction that keeps others waiting for a moment."""
@@ -45,9 +47,11 @@ class Moved(Struct, frozen=True, kw_only=True):
 class DeadLetterQueues:
     """Every method raises StoreError, and LetterError for a name that means nothing here."""
 
-    def __init__(self, bus: Bus, triggers: Sequence[QueueTrigger]) -> None:
+    def __init__(self, bus: Bus, triggers: Sequence[QueueTrigger], strays: Sequence[Place] = ()) -> None:
+        """`strays`: queues that nobody consumes, in which dead letters may lie too."""
         self._bus = bus
         self._triggers = triggers
+        self._strays = strays
 
     async def letters(self, queue: str | None = None, limit: int = FIRST_PAGE, skip: int = 0) -> list[DeadLetter]:
         """The oldest `limit` behind the first `skip`: of all queues, one after the other, or of those that lie in
@@ -88,7 +92,7 @@ class DeadLetterQueues:
     async def _move_all(self, queue: str | None, *, replays: bool) -> Moved:
         moved = left = 0
         for place in self._places(queue):
-            if not replays and queue in (None, written(place)):
+            if not replays and queue in (None, written(place)) and place not in self._strays:
                 moved += await self._store(place).take_out(place[1], None)
                 continue
             count, behind = await self._move(place, lambda one: queue is None or belongs(one, queue), replays=replays)
@@ -101,7 +105,11 @@ class DeadLetterQueues:
         while True:
             seen = [(place, stored) for stored in await self._store(place).browse(place[1], passed + ROUND)]
             meant = [
-                one for one in seen if is_meant(letter := dead_letter(*one)) and (letter.died_at_s or 0) < started_s
+                one
+                for one in seen
+                if self._is_letter(*one)
+                and is_meant(letter := dead_letter(*one))
+                and (letter.died_at_s or 0) < started_s
             ]
             ready = [one for one in meant if not replays or replayed(*one) is not None]
             if not ready and len(seen) < passed + ROUND:
@@ -132,23 +140,29 @@ class DeadLetterQueues:
             size, passed = FIRST_PAGE, 0
             while page := await self._store(place).browse(place[1], size, passed):
                 for stored in page:
-                    yield place, stored
+                    if self._is_letter(place, stored):
+                        yield place, stored
                 if len(page) < size:
                     break
                 passed, size = passed + size, min(LARGEST_PAGE, size * 2)
 
+    def _is_letter(self, place: Place, stored: Stored) -> bool:
+        """In a queue that nobody consumes, what has died; and all of a queue of ours, which nobody else consumes."""
+        return place not in self._strays or place[1].startswith(OURS) or REASON in stored.message.headers
+
     def _places(self, queue: str | None) -> list[Place]:
         """Where letters of `queue` can lie. Raises LetterError."""
         if queue is None:
-            return dead_letter_queues(self._triggers)
+            return [*dead_letter_queues(self._triggers), *self._strays]
         names = {written((one.broker, name)) for one in self._triggers for name in (one.queue, one.dead_letter)}
-        if queue not in names:
+        if queue not in names and not self._strays:
             raise LetterError(f"no function here has dead letters of {queue!r}{did_you_mean(queue, names)}")
-        return dead_letter_queues(
+        mine = dead_letter_queues(
             one
             for one in self._triggers
             if queue in (written((one.broker, one.queue)), written((one.broker, one.dead_letter)))
         )
+        return [*mine, *self._strays]
 
     def _store(self, place: Place) -> Store:
         return self._bus.store(place[0])

@@ -131,7 +131,8 @@ class _Messages:
         for status in self._queues:
             for state in ("ready", "running", "delayed"):
                 counts[status.queue, state] = getattr(status, state)
-            counts.setdefault((status.dead_letter, "dead"), status.dead)
+            if status.dead_letter:
+                counts.setdefault((status.dead_letter, "dead"), status.dead)
             ages[status.queue] = status.oldest_age_s
         for (queue, state), count in counts.items():
             if count is not None:

@@ -1,6 +1,6 @@
 """The queue keys of a function, `[bus]` and `[brokers.NAME]`: where messages come from and where they are stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -233,3 +233,8 @@ def _place(root: Node, function: str, index: int) -> Node:
 def told(trigger: QueueTrigger) -> str:
     """`orders`, or `orders@shop` on another broker."""
     return f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
+
+
+def own_names(triggers: Iterable[QueueTrigger]) -> frozenset[str]:
+    """The queues of the bus's own that these consume."""
+    return frozenset(trigger.queue for trigger in triggers if not trigger.broker)

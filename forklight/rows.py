@@ -61,9 +61,10 @@ def _queue_row(queue: QueueStatus) -> Row:
         oldest = duration(queue.oldest_age_s)
     elif queue.ready:
         oldest = "unknown"
-    counts = ((queue.ready, ""), (queue.running, "green"), (queue.delayed, "yellow"), (queue.dead, "red"))
+    dead = queue.dead if queue.dead_letter else 0
+    counts = ((queue.ready, ""), (queue.running, "green"), (queue.delayed, "yellow"), (dead, "red"))
     told = (Cell("unknown", "yellow") if number is None else count(number, tone) for number, tone in counts)
-    return (queue.queue, queue.function, *told, oldest)
+    return (queue.queue, queue.function or "-", *told, oldest)
 
 
 def timer_row(timer: TimerStatus) -> Row:

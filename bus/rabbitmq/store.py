@@ -173,6 +173,10 @@ class RabbitStore:
             ready=sum(one.message_count or 0 for one in found if one), running=sum(one.running for one in mine)
         )
 
+    def retry_queue(self, function: str, queue: str) -> str:
+        """What the broker calls the queue in which messages of `queue` wait for the function's next attempt."""
+        return self._names.retry(function, queue)
+
     async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
         """The oldest ready messages; for a moment nobody else sees them. Raises StoreError."""
         return await browse(self._consuming, self._names.queue(queue), limit, skip)

@@ -26,6 +26,12 @@ _FETCH = (
 )
 _RECALL = "SELECT name, value FROM facts WHERE substr(name, 1, length(?1)) = ?1 AND name != ?2"
 
+_NAMES = (  # by steps over the index, not over all messages
+    "WITH RECURSIVE names(name) AS (SELECT min(queue) FROM messages UNION ALL "
+    "SELECT (SELECT min(queue) FROM messages WHERE queue > name) FROM names WHERE name IS NOT NULL) "
+    "SELECT name FROM names WHERE name IS NOT NULL"
+)
+
 Arrival = tuple[Intake, int, Delivery]
 """For which consumer, in which of its epochs, what."""
 
@@ -131,6 +137,10 @@ class View(NamedTuple):
 
     def _stored_at_s(self, stored_ns: Any) -> float | None:
         return self.clock.wall_s(stored_ns) if isinstance(stored_ns, int) else None
+
+    def queues(self) -> list[str]:
+        """The names of all queues that have messages."""
+        return [name for (name,) in self.connection.execute(_NAMES)]
 
     def recall(self, prefix: str) -> dict[str, str]:
         """The facts whose names begin so, but for the store's own."""

@@ -80,6 +80,11 @@ class SqliteStore:
         found: QueueStatistics = await self._writer.read(lambda view: view.statistics(queue))
         return found
 
+    async def queues(self) -> list[str]:
+        """The names of all that have messages, in order. Raises StoreError."""
+        found: list[str] = await self._writer.read(lambda view: view.queues())
+        return found
+
     async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
         found: list[Stored] = await self._writer.read(lambda view: view.browse(queue, limit, skip))
         return found

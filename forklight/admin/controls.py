@@ -3,14 +3,16 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 
+import anyio
 from msgspec import Struct
 
 from bus.bus import Bus
 from bus.sqlite import SqliteStore
 from dispatcher.runner import Runner
 from forklight.change import Told
-from forklight.queue_status import lost_stores, queue_statuses
+from forklight.queue_status import LIMIT_S, lost_stores, queue_statuses
 from forklight.status import QueueStatus, TimerStatus
+from forklight.strays import Stray, Strays
 from forklight.tally import Tally
 from forklight.timer_status import timer_statuses
 from triggers.queue.settings import QueueTrigger
@@ -22,6 +24,7 @@ class Controls(Struct, kw_only=True):
 
     bus: Bus
     embedded: SqliteStore
+    strays: Strays
     functions: Collection[str]
     runners: Callable[[], Mapping[str, Runner]]
     brokers: Collection[str]
@@ -34,8 +37,11 @@ class Controls(Struct, kw_only=True):
     reload: Callable[[], Awaitable[Told]]
 
     async def queue_statuses(self) -> tuple[QueueStatus, ...]:
-        """What lies in the queues, so far as their stores tell in time."""
-        return await queue_statuses(self.bus, self.triggers)
+        """What lies in the queues, also in those that nobody consumes, so far as their stores tell in time."""
+        strays: list[Stray] = []
+        with anyio.move_on_after(LIMIT_S):
+            strays = await self.strays.find(self.triggers)
+        return (*await queue_statuses(self.bus, self.triggers), *(stray.status for stray in strays))
 
     def timer_statuses(self, count: int = 1) -> tuple[TimerStatus, ...]:
         """What the timers do, each with up to `count` times to come."""

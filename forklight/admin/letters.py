@@ -8,6 +8,7 @@ from aiohttp import web
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
 from forklight.dead_letter_queues import FIRST_PAGE, DeadLetterQueues, Selection
+from forklight.strays import FILE
 
 MOST = 1_000_000
 """Letters that can be asked for at once."""
@@ -19,9 +20,10 @@ class Letters:
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
 
-    @property
-    def _queues(self) -> DeadLetterQueues:
-        return DeadLetterQueues(self._controls.bus, self._controls.triggers)
+    async def _queues(self) -> DeadLetterQueues:
+        found = await self._controls.strays.find(self._controls.triggers)
+        strays = [stray.place for stray in found if stray.place[0] != FILE]
+        return DeadLetterQueues(self._controls.bus, self._controls.triggers, strays)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What is served. An id may have slashes."""
@@ -35,16 +37,16 @@ class Letters:
     async def _list(self, request: web.Request) -> web.Response:
         """Up to `?limit=` behind the first `?skip=`, each queue's oldest first; with `?queue=` only its own."""
         limit, skip = number(request, "limit", FIRST_PAGE, most=MOST), number(request, "skip", 0, most=MOST)
-        return as_json(await self._queues.letters(request.query.get("queue"), limit, skip))
+        return as_json(await (await self._queues()).letters(request.query.get("queue"), limit, skip))
 
     async def _show(self, request: web.Request) -> web.Response:
-        return as_json(await self._queues.show(request.match_info["id"], request.query.get("queue")))
+        return as_json(await (await self._queues()).show(request.match_info["id"], request.query.get("queue")))
 
     async def _replay(self, request: web.Request) -> web.Response:
-        return as_json(await self._queues.replay(await _selection(request)))
+        return as_json(await (await self._queues()).replay(await _selection(request)))
 
     async def _purge(self, request: web.Request) -> web.Response:
-        return as_json(await self._queues.purge(await _selection(request)))
+        return as_json(await (await self._queues()).purge(await _selection(request)))
 
 
 async def _selection(request: web.Request) -> Selection:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from bus.event import Event
 from bus.message import Outgoing
 from bus.outcome import Failed, FailureKind, Ok, Outcome, Output
-from bus.outputs import UnroutableError, outgoing
+from bus.outputs import Known, UnroutableError, outgoing
 from bus.retry import Ack, Dead, Decision, Release, Retry, RetryPolicy, decide
 from sandbox.guest._forklight.decoding import decode_body
 from triggers.http.codec import to_answer
@@ -113,13 +113,13 @@ class Result(Ended, frozen=True, kw_only=True):
 def routed(outcome: Outcome, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
     """The outcome once the bus has looked at its outputs, and the messages they become.
 
-    Which functions and brokers there are is the application's: any function can be spawned here.
+    Which functions and brokers there are is the application's: any can be named here.
     """
     if isinstance(outcome, Failed):
         return outcome, ()
-    functions = {output.name for output in outcome.outputs if output.kind == "spawn"}
+    names = {output.name for output in outcome.outputs}
     try:
-        return outcome, outgoing(outcome, event, functions, ())
+        return outcome, outgoing(outcome, event, Known(functions=names, queues=names))
     except UnroutableError as error:
         return Failed(kind="error", code="Unroutable", message=str(error), start=outcome.start), ()
 

@@ -25,6 +25,7 @@ from forklight.formats import as_json
 from forklight.invoking import outcome_as_json
 from forklight.journal import Journal
 from forklight.status import Status
+from forklight.strays import Strays
 from forklight.tally import Tally
 from sandbox import isolation
 from sandbox.logs import LogLine
@@ -116,6 +117,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         controls = Controls(
             bus=bus,
             embedded=store,
+            strays=Strays(bus, store),
             functions={"greet"},
             runners=dict,
             brokers=set(brokers),

@@ -6,13 +6,14 @@ from msgspec import structs
 from bus.event import Event
 from bus.message import Outgoing
 from bus.outcome import Ok, Output
-from bus.outputs import UnroutableError, outgoing, split_queue
+from bus.outputs import Known, UnroutableError, outgoing, split_queue
 
+KNOWN = Known(functions={"report"}, brokers={"shop"}, queues={"a@b"})
 EVENT = Event(id="e1", source="/test", type="test", function="orders")
 
 
 def routed(*outputs: Output) -> tuple[Outgoing, ...]:
-    return outgoing(Ok(outputs=outputs), EVENT, {"report"}, {"shop"})
+    return outgoing(Ok(outputs=outputs), EVENT, KNOWN)
 
 
 def output(kind: str, name: str, delay_s: float = 0.0) -> Output:
@@ -47,11 +48,20 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
         ("send", "\ud800", "no UTF-8"),
         ("send", "forklight.inbox.report", "names that begin with forklight. are ours"),
         ("send", "forklight.dead.report@shop", "names that begin with forklight. are ours"),
+        ("send", "orders@shpo", r"there is no broker 'shpo' here; of \[brokers.NAME\] there are: shop"),
+        ("send", "orders@", "there is no broker ''"),
     ],
 )
 def test_what_can_go_nowhere_is_an_error_and_never_silence(kind: str, name: str, told: str) -> None:
     with pytest.raises(UnroutableError, match=told):
         routed(output("send", "bills"), output(kind, name))
+
+
+def test_a_queue_whose_name_looks_like_one_of_a_broker_is_sent_to_if_somebody_consumes_it() -> None:
+    assert [(one.queue, one.broker) for one in routed(output("send", "a@b"), output("send", "a@b@shop"))] == [
+        ("a@b", ""),
+        ("a@b", "shop"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,7 @@ def test_no_store_is_asked_for_what_one_of_them_would_always_refuse(fields: dict
 
 def test_an_output_has_an_id_that_fits_however_long_its_events_is() -> None:
     events = [structs.replace(EVENT, id=name * 10_000) for name in ("a", "b")]
-    ids = [outgoing(Ok(outputs=(output("send", "q"),)), event, (), ())[0].message.id or "" for event in events * 2]
+    ids = [outgoing(Ok(outputs=(output("send", "q"),)), event, Known())[0].message.id or "" for event in events * 2]
     assert ids[:2] == ids[2:]
     assert ids[0] != ids[1]
     assert len(ids[0]) <= 255

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from .encoding import encode_body
 from .wire import MAX_SECONDS, MAX_TEXT_CHARS
 
-_MAX_LISTING_BYTES = 512 * 1024  # the list rides in the reply's header, which may have 1 MiB
+MAX_LISTING_BYTES = 620 * 1024  # the list rides in the reply's header: 1 MiB with 384 KiB of escaped HTTP headers
 
 
 class ResultTooLarge(ValueError):
@@ -43,8 +43,11 @@ class Outputs:
         content_type, body = encode_body(data)
         output = Output(kind, name, content_type, len(body), delay_s, output_id, dict(headers))
         listing_bytes = self._listing_bytes + len(json.dumps(output))
-        if listing_bytes > _MAX_LISTING_BYTES:
-            raise ResultTooLarge(f"the outputs' names and headers are {listing_bytes} bytes, over {_MAX_LISTING_BYTES}")
+        if listing_bytes > MAX_LISTING_BYTES:
+            raise ResultTooLarge(
+                f"{len(self._kept) + 1} outputs of one call, whose names, ids and headers take {listing_bytes} bytes, "
+                f"over {MAX_LISTING_BYTES}: send several in one message, or spawn calls that each send some"
+            )
         check_size(0, self._bodies_bytes + len(body), self._max_result_bytes)
         if self._closed:
             raise RuntimeError(f"{kind}({name!r}) after the invocation has ended: its outputs went with its result")

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from forklight import ps_command
 from forklight.status import QueueStatus, Status, TimerStatus
+from forklight.strays import Stray
 from sandbox import isolation
 
 ORDERS = QueueStatus(
@@ -25,6 +26,7 @@ AWAY = QueueStatus(queue="refunds@shop", function="f", dead_letter="dead@shop", 
 EMPTY = {"ready": 0, "running": 0, "delayed": 0}
 INBOX = QueueStatus(queue="forklight.inbox.f", function="f", dead_letter="forklight.dead.f", dead=4, **EMPTY)  # type: ignore[arg-type]
 LONELY = QueueStatus(queue="forklight.inbox.g", function="g", dead_letter="forklight.dead.g", dead=1, **EMPTY)  # type: ignore[arg-type]
+STRAY = Stray(("", "forklight.dead.gone"), ready=2, delayed=0).status
 NIGHTLY = TimerStatus(
     function="f",
     name="nightly",
@@ -46,7 +48,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         isolation=isolation.current(as_root=False),
         zygotes_kb=0,
         functions=(),
-        queues=(ORDERS, SHOP, AWAY, INBOX, LONELY),
+        queues=(ORDERS, SHOP, AWAY, INBOX, LONELY, STRAY),
         timers=(NIGHTLY, OVER),
     )
     monkeypatch.setattr(ps_command, "get", lambda *_: msgspec.json.encode(status))
@@ -63,6 +65,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         "orders@shop f 7 0 unknown 0 unknown",
         "refunds@shop f unknown unknown unknown unknown unknown",
         "forklight.inbox.g g 0 0 0 1 -",
+        "forklight.dead.gone - 2 unknown 0 0 unknown",
+        "forklight.dead.gone: no function here consumes it",
         "nightly f 2026-11-23T00:00:00+00:00 error/KeyError 2026-11-24T00:00:00+00:00",
         "once f - running never",
         "refunds@shop: no answer within 2 s",
@@ -82,5 +86,5 @@ def test_columns_are_aligned(shown: str) -> None:
         for line in shown.splitlines()
         if (found := re.match(r"(?:QUEUE|\S*orders|\S*refunds|forklight)\S*  +", line))
     ]
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert len({row.end() for row in rows}) == 1
