@@ -48,5 +48,6 @@ class Controls(Struct, kw_only=True):
         return timer_statuses(self.timers, self.runner.statistics(), datetime.now(UTC), count)
 
     def lost_stores(self) -> list[str]:
-        """Which stores could not store a message now."""
-        return lost_stores(self.bus, self.brokers)
+        """Which stores could not store a message now; without the embedded one, no timer fires, whatever the bus."""
+        lost = lost_stores(self.bus, self.brokers)
+        return lost if self.embedded.is_connected or "bus" in lost else [*lost, "store.db"]
