@@ -17,7 +17,7 @@ from sandbox.logs import NO_EXTRA
 from triggers.http.exchange import Exchange
 
 
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line. `invocation` is the event's id. An invocation's own line has `outcome` and the fields after it.
 
     A request's line has `method` and what follows it; if no function ran, `function` is empty, `outcome` is `answered`

@@ -39,6 +39,9 @@ BACKLOG_BYTES = 32 * 1024 * 1024
 GATHER_S = 0.05
 """How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
 
+BATCH = 100
+"""Entries written at once: while one is rendered, the event loop waits for the interpreter."""
+
 Format = Callable[[Entry], str]
 
 _trace_id = lru_cache(maxsize=64)(trace_id)
@@ -175,7 +178,7 @@ class Journal:
     def _write(self) -> None:
         """In a thread: a batch at a time. deque's popleft and append are atomic, so no lock is needed."""
         while self._backlog:
-            batch = [self._backlog.popleft() for _ in range(min(1000, len(self._backlog)))]
+            batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
             self._put("".join([self._render(entry) + "\n" for entry in batch]))
             self._written_bytes += sum(map(size_bytes, batch))
         if self._dropped:
