@@ -24,6 +24,10 @@ def urlencoded(body: bytes, charset: str | None) -> dict[str, Any]:
     if charset is not None and is_wide(charset):  # the whole form is in it, and not what is percent-encoded
         body, charset = decode_text(body, charset).encode("utf-8", "replace"), UTF_8
     charset = _said_in(body, b"_charset_") or charset or (None if _is_utf8(body) else _said_in(body, b"charset"))
+    if charset is None:  # nearly always, and a form may have very many pairs
+        return _gathered(
+            (name.decode(UTF_8, "replace"), value.decode(UTF_8, "replace")) for name, value in _pairs(body)
+        )
     return _gathered((decode_text(name, charset), decode_text(value, charset)) for name, value in _pairs(body))
 
 

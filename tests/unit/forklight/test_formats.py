@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from forklight.entry import Entry
@@ -111,3 +112,13 @@ def test_colours_mark_what_is_wrong() -> None:
     assert "\x1b[31manswered\x1b[0m" in as_text(replace(REFUSED, status=503), colour=True)
     assert "\x1b[31mdead: MaxAge\x1b[0m" in as_text(SPAWNED, colour=True)
     assert "\x1b[31mretry" not in as_text(RETRIED, colour=True)
+
+
+def test_a_record_of_logging_has_its_parts_in_both_forms() -> None:
+    given = Raw(b'{"order":7,"by":"Ada","tags":["a"]}')
+    entry = Entry(time=0.0, function="f", text="ERROR f: no", level="error", extra=given, traceback="Trace\n  back\n")
+    shown = as_text(entry).partition(" f - ")[2]
+    assert shown == 'ERROR f: no order=7 by=Ada tags=["a"]\n  Trace\n    back'
+    found = json.loads(as_json(entry))
+    assert (found["text"], found["extra"], found["traceback"]) == ("ERROR f: no", entry.fields, "Trace\n  back\n")
+    assert "extra" not in json.loads(as_json(Entry(time=0.0, function="f", text="printed")))
