@@ -1,9 +1,11 @@
 """What a client or a function chooses may be kept, but not without bound: 10,000 distinct values of each kind."""
 
+import ast
 import encodings
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +28,8 @@ from triggers.http.networks import Network
 from triggers.http.proxies import Proxies
 
 MANY = 10_000
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("bus", "dispatcher", "forklight", "sandbox", "triggers")
 
 
 def values(length: int) -> Iterator[str]:
@@ -119,3 +123,20 @@ def test_ids_of_events_that_waited() -> None:
     assert len(reasons._noted) <= MOST_REASONS
     assert len(reasons._causes) <= MOST_REASONS
     assert all(len(event_id) <= 255 for event_id, _ in reasons._noted)
+
+
+def test_no_cache_is_without_bound() -> None:
+    """`functools.cache` and `lru_cache(maxsize=None)` keep what they were ever asked; without arguments that is one."""
+    found = []
+    for path in (path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.FunctionDef)
+                and node.args.args
+                and "cache" in map(ast.unparse, node.decorator_list)
+            ):
+                found.append(f"{path}:{node.lineno}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("lru_cache"):
+                sizes = [ast.literal_eval(one.value) for one in node.keywords if one.arg == "maxsize"]
+                found += [] if sizes and isinstance(sizes[0], int) else [f"{path}:{node.lineno}"]
+    assert found == []
