@@ -46,16 +46,27 @@ def routes_of(
     functions: dict[str, tuple[RouteSettings, ...]], root: Node, problems: list[Problem]
 ) -> tuple[Route, ...]:
     """All functions' routes; each one that takes requests of an earlier one is a problem at its place."""
+    places = {
+        (name, index): Route(function=name, **asdict(one))
+        for name, settings in functions.items()
+        for index, one in enumerate(settings)
+    }
+    try:
+        RouteTable(list(places.values()))
+    except RouteError:  # which of them: tried one by one, which takes long for hundreds
+        return _accepted(places, root, problems)
+    return tuple(places.values())
+
+
+def _accepted(places: dict[tuple[str, int], Route], root: Node, problems: list[Problem]) -> tuple[Route, ...]:
     accepted: list[Route] = []
-    for name, settings in functions.items():
-        for index, one in enumerate(settings):
-            route = Route(function=name, **asdict(one))
-            try:
-                RouteTable([*accepted, route])
-            except RouteError as error:
-                problems.append(_place(root, name, index).problem(str(error)))
-            else:
-                accepted.append(route)
+    for (name, index), route in places.items():
+        try:
+            RouteTable([*accepted, route])
+        except RouteError as error:
+            problems.append(_place(root, name, index).problem(str(error)))
+        else:
+            accepted.append(route)
     return tuple(accepted)
 
 

@@ -15,6 +15,7 @@ How a package declares its settings:
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -220,6 +221,7 @@ def _build(cls: type[T], values: dict[str, Any]) -> T:
     return cls(**arguments)
 
 
+@cache
 def _fields(cls: type[Struct]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(cls)
     assert isinstance(info, inspect.StructType)

@@ -147,7 +147,7 @@ class Instance:
     async def start(self) -> None:
         """Wait until it may be given events. Raises LoadFailed for what its `after_fork` hook did, or Ended."""
         if self._calls.state == "starting":
-            self._commons.sweep.expect(time.monotonic_ns())
+            self._commons.sweep.expect(time.monotonic_ns() + WATCH_NS)
         await self._birth.wait(self)
 
     def invoke(

@@ -111,7 +111,7 @@ class Template:
         """Wait for the import, at most `init_timeout`; then the grace, in which it writes the stack of where it was."""
         spec = self.spec
         self._commons.sweep.add(self)
-        self._commons.sweep.expect(time.monotonic_ns())
+        self._commons.sweep.expect(time.monotonic_ns() + int(WATCH_S * 1e9))  # not at once: all pools are ticked, too
         overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
