@@ -25,6 +25,7 @@ from bus.message import Delivery
 from bus.rabbitmq.expected import Overruns, Retries
 from bus.rabbitmq.lanes import Cancel, Lane, Lanes
 from bus.rabbitmq.link import Link
+from bus.rabbitmq.places import Places
 from bus.rabbitmq.session import Lease, Queues, Session
 from bus.rabbitmq.topology import Topology
 from bus.store import Source, StoreError
@@ -57,6 +58,7 @@ class RabbitConsumer:
         self._link = link
         self._topology = topology
         self._prefetch = prefetch
+        self._places = Places(prefetch)
         self._put_aside = put_aside
         names = topology.names
         self.queues = Queues(source, names.queue(source.queue), names.retry(source.function, source.queue))
@@ -209,7 +211,7 @@ class RabbitConsumer:
     @contextlib.asynccontextmanager
     async def _open_session(self) -> AsyncIterator[Session]:
         async with self._link.channel() as channel:
-            lanes = Lanes(self._prefetch, self._retries, keep_one=self._keep_one, now_s=monotonic())
+            lanes = Lanes(self._places, self._retries, keep_one=self._keep_one, now_s=monotonic())
             lanes.retries_wait = True
             session = self._session = Session(self._link, channel, self.queues, lanes, self._wake)
             try:

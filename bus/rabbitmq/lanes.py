@@ -6,6 +6,9 @@ one only after its message is settled. Part of them (`base`) always is the sourc
 half of all, and at least one) takes turns: it is the own queue's while no retries wait, else that of retries. A turn
 ends by cancelling its consumers, and the next begins with as many places as are empty by then.
 
+How many places there are depends on how large the messages are (`places`). If there are more, another consumer takes
+them; if there are fewer, all are cancelled and begin anew.
+
 If the last consumer of an auto-delete queue is cancelled, the queue is deleted. Where that may be, one place always
 stays with the own queue; with one place in all, retries get one beside it, and a message may then wait for the other.
 """
@@ -16,6 +19,7 @@ from uuid import uuid4
 from msgspec import Struct
 
 from bus.rabbitmq.expected import Retries
+from bus.rabbitmq.places import Places
 
 MOST = 65535
 """Of one consumer: AMQP's prefetch count has 16 bits."""
@@ -56,19 +60,23 @@ class Taker(Struct):
 class Lanes:
     """`keep_one`: the own queue may not be left without a consumer."""
 
-    def __init__(self, prefetch: int, retries: Retries, *, keep_one: bool, now_s: float) -> None:
-        is_single = prefetch == 1
+    def __init__(self, places: Places, retries: Retries, *, keep_one: bool, now_s: float) -> None:
         self.retries = retries
         self.takers: dict[str, Taker] = {}
-        self.shared = max(1, prefetch // 2)
-        self.base = 1 if is_single and keep_one else prefetch - self.shared
+        self._places = places
         self._keep_one = keep_one
-        self._only_retries = is_single and keep_one
+        self._only_retries = places.now == 1 and keep_one
+        self._deal(places.now)
         self.turn = Lane.RETRY if self._only_retries else Lane.OWN
         self.retries_wait = False
         """Whether messages are known to be ready in the queue of retries."""
         self._turn_s = self._last_s = now_s
         self._served = 0
+
+    def _deal(self, places: int) -> None:
+        self._dealt = places
+        self.shared = max(1, places // 2)
+        self.base = 1 if self._only_retries else places - self.shared
 
     def add(self, tag: str, step: Consume, now_s: float) -> None:
         """A consumer begins."""
@@ -82,8 +90,9 @@ class Lanes:
             taker.is_active = False
             self._drop(tag, taker)
 
-    def took(self, tag: str, now_s: float) -> Lane:
+    def took(self, tag: str, now_s: float, size_bytes: int = 0) -> Lane:
         """A message came through this consumer, which may just have been cancelled."""
+        self._places.saw(size_bytes)
         taker = self.takers.setdefault(tag, Taker(lane_of(tag), 0, is_active=False))
         taker.unsettled += 1
         if taker.lane is self.turn:
@@ -118,6 +127,8 @@ class Lanes:
         """
         if self.retries.are_due(now_s):
             self.retries_wait = True
+        if (fewer := self._deal_anew()) is not None:
+            return fewer
         if self._turn_ends(now_s, there):
             ended = self.active(self.turn)
             self.retries_wait = self.turn is Lane.RETRY and self._is_over(now_s)
@@ -134,6 +145,15 @@ class Lanes:
             if room > 0 and lane in there:
                 return Consume(lane, min(room, MOST))
         return None
+
+    def _deal_anew(self) -> Cancel | None:
+        """As the sizes of messages allow. If there are fewer places now, those who take have too many."""
+        before = self._dealt
+        if (places := self._places.deal()) == before:
+            return None
+        self._deal(places)
+        cancel = self.to_pause()
+        return cancel if places < before and cancel.tags else None
 
     def _held(self, *lanes: Lane) -> int:
         """Places that are taken, or may be at any moment."""

@@ -165,7 +165,7 @@ class Session:
             self._on_change()
             return
         now_s = monotonic()
-        is_retry = self.lanes.took(frame.consumer_tag, now_s) is Lane.RETRY
+        is_retry = self.lanes.took(frame.consumer_tag, now_s, len(delivered.body)) is Lane.RETRY
         counts = is_retry or self._counts or _COUNT in (properties.headers or {})
         lease = Lease(self, frame.delivery_tag, frame.consumer_tag, properties, now_s, counts)
         origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bus.message import Delivery
-from tests.stores import StoreFactory, drain, fill, fresh, ids, settle, source, take
+from tests.stores import StoreFactory, drain, fill, fresh, ids, message, settle, source, take, to
 
 
 async def test_a_message_reaches_a_consumer_that_waits(stores: StoreFactory) -> None:
@@ -219,3 +219,20 @@ async def test_every_message_comes_once_while_its_consumer_pauses_and_resumes(st
                 sent += await publishing
                 await consumer.resume()
     assert sorted(seen) == sorted(sent)
+
+
+async def test_large_messages_are_not_all_taken_at_once_and_all_come(
+    stores: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("bus.sqlite.leases", "bus.rabbitmq.places"):
+        monkeypatch.setattr(f"{module}.TAKEN_BYTES", 1_000_000)
+    queue = fresh()
+    async with stores() as store, store.consume(source(queue), prefetch=200) as consumer:
+        await store.publish(to(queue, *(message(bytes(100_000)) for _ in range(60))))
+        seen, most = 0, 0
+        while seen < 60:
+            deliveries = await take(consumer)
+            most = max(most, (await store.statistics(queue)).running)
+            await settle(store, deliveries)
+            seen += len(deliveries)
+        assert most <= 40

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from bus.rabbitmq.expected import Retries
 from bus.rabbitmq.lanes import Cancel, Consume, Lane, Lanes, new_tag
+from bus.rabbitmq.places import FIRST, Places
+from bus.store import TAKEN_BYTES
 
 ALL = frozenset(Lane)
 
@@ -14,10 +16,11 @@ ALL = frozenset(Lane)
 class World:
     """A broker with two queues that delivers whatever a consumer has room for, and handlers that take their time."""
 
-    def __init__(self, prefetch: int, own: int, retries: int, *, keep_one: bool = False) -> None:
+    def __init__(self, prefetch: int, own: int, retries: int, *, keep_one: bool = False, size_bytes: int = 0) -> None:
         self.now_s = 0.0
+        self.size_bytes = size_bytes
         self.ready = {Lane.OWN: own, Lane.RETRY: retries}
-        self.lanes = Lanes(prefetch, Retries(), keep_one=keep_one, now_s=0.0)
+        self.lanes = Lanes(Places(prefetch), Retries(), keep_one=keep_one, now_s=0.0)
         self.lanes.retries_wait = retries > 0
         self.running: deque[str] = deque()
         self.done = {Lane.OWN: 0, Lane.RETRY: 0}
@@ -27,7 +30,7 @@ class World:
             queue = Lane.RETRY if taker.lane is Lane.RETRY else Lane.OWN
             while taker.is_active and taker.unsettled < taker.prefetch and self.ready[queue]:
                 self.ready[queue] -= 1
-                self.lanes.took(tag, self.now_s)
+                self.lanes.took(tag, self.now_s, self.size_bytes)
                 self.running.append(tag)
 
     def advance(self, elsewhere: int = 0) -> None:
@@ -130,3 +133,33 @@ def test_a_retry_is_taken_when_it_is_due() -> None:
     assert world.lanes.step(1.9, ALL, 0) is None
     assert isinstance(world.lanes.step(2.0, ALL, 0), Cancel)
     assert world.lanes.retries.next_s(2.0, 3.0) == 3.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(prefetch=st.integers(33, 9000), size_bytes=st.sampled_from([1, 10_000, 100_000, 1_000_000, 30_000_000]))
+def test_what_is_held_is_bounded_in_bytes_too(prefetch: int, size_bytes: int) -> None:
+    world = World(prefetch, 500, 50, size_bytes=size_bytes)
+    world.advance()
+    most = max(FIRST * size_bytes, TAKEN_BYTES)
+    while world.running:
+        assert len(world.running) * size_bytes <= most
+        world.finish_one()
+        world.now_s += 0.1
+        world.advance()
+    assert (world.done[Lane.OWN], world.done[Lane.RETRY]) == (500, 50)
+
+
+def test_small_messages_fill_all_places_at_once() -> None:
+    world = World(8000, 20_000, 0, size_bytes=1000)
+    world.advance()
+    assert len(world.running) > 4000
+
+
+def test_messages_that_become_large_get_fewer_places() -> None:
+    world = World(8000, 20_000, 0, size_bytes=1000)
+    world.advance()
+    world.size_bytes = 1_000_000
+    for _ in range(15_000):
+        world.finish_one()
+        world.advance()
+    assert len(world.running) <= TAKEN_BYTES // 500_000
