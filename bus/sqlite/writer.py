@@ -32,13 +32,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from bus.sqlite.clock import Clocks
 from bus.sqlite.database import open_database, roll_back, write_nothing
 from bus.sqlite.faults import Identity, is_damage, opening_fault, writing_fault
 from bus.sqlite.leases import Leases
 from bus.sqlite.mending import as_fact, open_clock
+from bus.sqlite.operations import Change, Copy, Operation, Read, Result, Write, fail, hand_over
 from bus.sqlite.reads import Arrival, Unreadable, View
 from bus.sqlite.rescue import copy_to, rescued
 from bus.sqlite.shrinking import AGAIN_S, QUIET_S, shrink
@@ -57,38 +58,6 @@ _NOT_THEIRS = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingErr
 
 T = TypeVar("T")
 
-Result = tuple["asyncio.Future[Any]", Any, StoreError | None]
-
-
-class Write(NamedTuple):
-    """Part of a transaction. `run` may be called twice, if what it shared the first one with could not be done."""
-
-    run: Callable[[Transaction], Any]
-    future: "asyncio.Future[Any]"
-
-
-class Read(NamedTuple):
-    """Looks at what is committed."""
-
-    run: Callable[[View], Any]
-    future: "asyncio.Future[Any]"
-
-
-class Copy(NamedTuple):
-    """Makes a copy of the whole store, as it is at its end; everything else goes on meanwhile."""
-
-    path: Path
-    future: "asyncio.Future[None]"
-
-
-class Change(NamedTuple):
-    """Changes who consumes. Nobody waits for it: whatever is put into the inbox later sees it done."""
-
-    run: Callable[[Leases], None]
-
-
-Operation = Write | Read | Copy | Change
-
 
 class Writer:
     """`start`, any number of operations from the event loop that started it, `stop`."""
@@ -102,7 +71,7 @@ class Writer:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._copies: deque[Copy] = deque()
-        self._is_stopping = False
+        self._is_open = self._is_stopping = False
         self._is_ending = self._is_copying = False
         self._is_failing = False
         self._told: set[int] = set()
@@ -159,14 +128,29 @@ class Writer:
         try:
             with contextlib.closing(open_database(self.path)) as connection:
                 self._begin(connection)
+                self._is_open = True
                 self._call_back(self._opened.set_result, None)
                 self._serve()
         except Exception as error:
             is_of_disk = isinstance(error, OSError | sqlite3.Error)
-            told = StoreError(opening_fault(self.path, error)) if is_of_disk else error
-            self._call_back(_fail, self._opened, told)
+            self._call_back(fail, self._opened, StoreError(opening_fault(self.path, error)) if is_of_disk else error)
+            if self._is_open:
+                self._abandon()
         finally:
             self._call_back(self._ended.set)
+
+    def _abandon(self) -> None:
+        """A bug of ours has ended the thread: nobody may wait for ever because of it."""
+        log.exception("the store %s has failed, and takes nothing more; restart the server", self.path)
+        self._is_stopping, self.is_writable = True, False
+        waiting: list[Write | Read | Copy] = [*self._copies]
+        with contextlib.suppress(queue.Empty):
+            while True:
+                operation = self._inbox.get_nowait()
+                if isinstance(operation, Write | Read | Copy):
+                    waiting.append(operation)
+        error = StoreError(f"the store {self.path} has failed: restart the server")
+        self._call_back(hand_over, [], [(each.future, None, error) for each in waiting])
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         [newest_id] = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
@@ -182,7 +166,7 @@ class Writer:
     def _serve(self) -> None:
         while not self._is_ending:
             self._do(self._take())
-            if self._copies:
+            while self._copies:
                 self._copy(self._copies.popleft())
         if self.is_writable:
             self._note_clock(ends=True)
@@ -197,7 +181,7 @@ class Writer:
                 log.exception("the store %s failed", self.path)
             self._is_failing = True
             asked = [each.future for each in operations if not isinstance(each, Change)]
-            self._call_back(_hand_over, [], [(future, None, self._note(error)) for future in asked])
+            self._call_back(hand_over, [], [(future, None, self._note(error)) for future in asked])
 
     def _copy(self, copy: Copy) -> None:
         """Between its steps, rounds go on: what we write reaches the copy too (sqlite.org/c3ref/backup_finish.html)."""
@@ -207,7 +191,7 @@ class Writer:
         except (OSError, sqlite3.Error, StoreError) as failure:
             error = failure if isinstance(failure, StoreError) else StoreError(f"the store cannot be copied: {failure}")
         self._is_copying = False
-        self._call_back(_hand_over, [], [(copy.future, None, error)])
+        self._call_back(hand_over, [], [(copy.future, None, error)])
 
     def _go_on(self) -> None:
         """Raises StoreError if the store is to be closed: whoever waits for a copy waits in vain then."""
@@ -290,7 +274,7 @@ class Writer:
         except sqlite3.Error as error:
             self._note(error)
         if arrivals or results:
-            self._call_back(_hand_over, arrivals, results)
+            self._call_back(hand_over, arrivals, results)
         if unreadable:
             self._set_aside(unreadable)
 
@@ -374,20 +358,3 @@ class Writer:
     def _call_back(self, function: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(function, *arguments)
-
-
-def _hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
-    for intake, epoch, delivery in arrivals:
-        intake.arrive(epoch, delivery)
-    for future, result, error in results:
-        if future.done():
-            continue  # cancelled
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-
-def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

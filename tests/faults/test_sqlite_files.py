@@ -1,5 +1,6 @@
 """What befalls the file of the embedded store while it is open, and rows in it that hold no message."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from bus.message import LAST_ERROR, QUEUE, REASON
 from bus.retry import Ack
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.sqlite.faults import log_path
+from bus.sqlite.writer import Writer
 from bus.store import Settlement, StoreError
 from tests.stores import drain, fill, ids, message, source, take, to
 from tests.support import until
@@ -169,3 +171,24 @@ async def test_damage_that_is_met_later_stops_the_store_and_not_the_loop(
         await until(lambda: time.monotonic() - began_s > 2.5)  # it probes every second
         assert not store.is_connected
     assert caplog.text.count("is damaged") == 1
+
+
+async def fill_for_ever(store: SqliteStore) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            await fill(store, "q", 1)
+
+
+async def test_a_thread_that_ends_by_a_bug_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Writer) -> float:
+        raise RuntimeError("a bug")
+
+    async with open_sqlite(tmp_path / "store.db") as store:
+        await fill(store, "q", 1)
+        monkeypatch.setattr(Writer, "_sleep_s", broken)
+        with pytest.raises(StoreError):
+            await fill_for_ever(store)
+        assert not store.is_connected
+    assert caplog.text.count("has failed, and takes nothing more") == 1

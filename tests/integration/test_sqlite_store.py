@@ -1,6 +1,7 @@
 """What the embedded store promises beyond what all stores do."""
 
 import asyncio
+import contextlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,21 +11,31 @@ import pytest
 from bus.message import DIED_AT, Message, Outgoing
 from bus.retry import Ack, Dead, Retry
 from bus.sqlite import SqliteStore, open_sqlite
+from bus.sqlite.database import open_database
 from bus.store import QueueStatistics, Settlement, StoreError
 from tests.stores import HandClock, drain, fill, ids, message, settle, source, take, to
 
-UNSTORABLE = "\udc80"
-"""A queue name that is no text: the database refuses it, within a transaction that has begun."""
+UNSTORABLE = "unstorable"
+"""A queue that the database refuses, within a transaction that has begun."""
+NO_TEXT = "\udc80"
+_REFUSE = """
+CREATE TRIGGER refuse_{0} BEFORE {0} ON messages WHEN NEW.queue = 'unstorable'
+BEGIN SELECT RAISE(ABORT, 'it refuses'); END
+"""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
+    path = tmp_path / "store.db"
+    with contextlib.closing(open_database(path)) as connection:
+        for statement in ("INSERT", "UPDATE"):
+            connection.execute(_REFUSE.format(statement))
+    return path
 
 
 async def test_publishing_is_one_transaction(path: Path) -> None:
     async with open_sqlite(path) as store:
-        with pytest.raises(StoreError, match="surrogates not allowed"):
+        with pytest.raises(StoreError, match="it refuses"):
             await store.publish([*to("q", message(), message()), *to(UNSTORABLE, message())])
         assert await store.statistics("q") == QueueStatistics(delayed=0)
         assert store.is_connected
@@ -49,7 +60,7 @@ async def test_settling_is_one_transaction_with_what_was_sent(path: Path) -> Non
         await fill(store, "q", 3)
         one, two, three = await take(consumer, 3)
         bad = (*to("out", message()), *to(UNSTORABLE, message()))
-        with pytest.raises(StoreError, match="surrogates not allowed"):
+        with pytest.raises(StoreError, match="it refuses"):
             await store.settle(
                 [
                     Settlement(one, Ack(), tuple(to("out", message()))),
@@ -162,7 +173,7 @@ async def test_facts_are_remembered_through_a_restart(path: Path) -> None:
 
 async def test_what_has_no_row_is_refused_by_name(path: Path) -> None:
     async with open_sqlite(path) as store:
-        for bad in ({"h": object()}, {"h": 2**80}, {"h": UNSTORABLE}):
+        for bad in ({"h": object()}, {"h": 2**80}, {"h": NO_TEXT}):
             with pytest.raises(StoreError, match="message 'm' for queue 'q' cannot be stored"):
                 await store.publish([Outgoing(queue="q", message=Message(id="m", headers=bad))])
         with pytest.raises(StoreError, match="message 'm' for queue 'q' cannot be stored"):
@@ -181,10 +192,10 @@ async def test_a_time_without_a_zone_is_taken_to_be_utc(path: Path) -> None:
 async def test_an_error_that_is_no_text_still_settles(path: Path) -> None:
     async with open_sqlite(path) as store, store.consume(source("q"), prefetch=1) as consumer:
         await fill(store, "q", 1)
-        await settle(store, await take(consumer), Retry(0.0, f"error/E: {UNSTORABLE}"))
+        await settle(store, await take(consumer), Retry(0.0, f"error/E: {NO_TEXT}"))
         [again] = await take(consumer)
         assert again.first_error == "error/E: ?"
-        await settle(store, [again], Dead("Attempts", f"error/E: {UNSTORABLE}"))
+        await settle(store, [again], Dead("Attempts", f"error/E: {NO_TEXT}"))
         [letter] = await store.browse(source("q").dead_letter, 1)
         assert isinstance(letter.message.headers[DIED_AT], float)
 
