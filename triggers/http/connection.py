@@ -7,7 +7,6 @@ follows from what happens, and here it is done. A sweep ends what is overdue.
 Each turn of the task waits in `ready`, or ends because there is nothing more to serve.
 """
 
-import select
 from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from anyio import CancelScope, to_thread
 
 from triggers.http.answers import CONTINUE, Answer, Content, HeaderLines
 from triggers.http.body import Body
+from triggers.http.budget import UNCOUNTED_BYTES
 from triggers.http.codec import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.connections import Connections
 from triggers.http.errors import RefusedError
@@ -28,6 +28,8 @@ from triggers.http.life import Act, Phase, Signal, step
 from triggers.http.outgoing import PIECE_BYTES, Outgoing
 from triggers.http.pace import Pace
 from triggers.http.retire import hear
+
+IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 
 _RESET = pack("ii", 1, 0)
 _QUIET_S = 5.0
@@ -75,7 +77,7 @@ class Connection(Protocol):
         self._start = start
         self._loop = loop
         self._intake = Intake(connections.settings, loop)
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._deadline_s = inf
         self._pace: Pace | None = None
         self._linger_until_s = inf
@@ -106,7 +108,7 @@ class Connection(Protocol):
             self._deadline_s = self._connections.now_s() + self._settings.header_timeout_s
             self._start(self)
         elif self._connections.see_off(self):
-            self._phase = Phase.BUSY
+            self._phase = BUSY
             self._out.write(self._connections.turn_away(self.remote, FULL), None)
             self._signal(Signal.LAST)
         else:
@@ -117,14 +119,14 @@ class Connection(Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase is Phase.ENDING or phase is Phase.GONE:
+        if phase is ENDING or phase is GONE:
             if self._pace is None:
                 self._deadline_s = min(self._connections.now_s() + _QUIET_S, self._linger_until_s)
             return
         self._intake.keep(data)
-        if phase is Phase.IDLE or phase is Phase.HEAD:
+        if phase is IDLE or phase is HEAD:
             self._look()
-        elif phase is Phase.BODY:
+        elif phase is BODY:
             self._look_for_body()
         elif self._intake.is_full:
             self._pause_reading(paused=True)
@@ -132,10 +134,10 @@ class Connection(Protocol):
     def eof_received(self) -> bool:
         """Whether the connection stays open: a client that only sends no more still gets its answer."""
         self._client_done = True
-        if self._phase is Phase.BUSY:
+        if self._phase is BUSY:
             self._deadline_s = self._connections.now_s() + self._settings.half_closed_timeout_s
         self._signal(Signal.CLIENT_DONE)
-        return (self._phase is Phase.BUSY or self._phase is Phase.WRITE) and not self._has_left()
+        return (self._phase is BUSY or self._phase is WRITE) and self._out.has_reader
 
     def pause_writing(self) -> None:
         self._out.is_paused = True
@@ -148,11 +150,11 @@ class Connection(Protocol):
 
     async def ready(self) -> bool:
         """Waits for a request to be taken; False: none will come."""
-        if self._phase is Phase.BUSY:
+        if self._phase is BUSY:
             await sleep(0)  # others may be waiting behind this client's many requests
-        while self._phase is Phase.IDLE or self._phase is Phase.HEAD:
+        while self._phase is IDLE or self._phase is HEAD:
             await self._wait()
-        return self._phase is Phase.BUSY
+        return self._phase is BUSY
 
     def next_request(self) -> Request:
         """The next one, once `ready`: its headers have come. RefusedError: malformed, too slow or too long."""
@@ -179,7 +181,8 @@ class Connection(Protocol):
 
     def afford(self, answer: Answer) -> Answer:
         """The same, or 503 instead of one that would take too much memory until its client has read it."""
-        if self._phase is not Phase.BUSY or self._out.hold(answer):
+        is_small = answer.content is None and len(answer.body) <= UNCOUNTED_BYTES
+        if is_small or self._phase is not BUSY or self._out.hold(answer):
             return answer
         if answer.content is not None:
             answer.content.close()
@@ -191,9 +194,9 @@ class Connection(Protocol):
         if self._body is not None:
             self._body.release()
             self._body = None
-        if self._phase is Phase.BODY:
+        if self._phase is BODY:
             self._signal(Signal.READY)  # the task has given it up
-        if self._phase is not Phase.BUSY:
+        if self._phase is not BUSY:
             return
         message = None if request is None else request.message
         last = answer.last or self._connections.draining or request is None or not self._intake.may_go_on(request)
@@ -205,16 +208,16 @@ class Connection(Protocol):
         self._out.release()
         if last:
             self._signal(Signal.LAST)
-        elif self._phase is Phase.BUSY:
+        elif self._phase is BUSY:
             self._signal(Signal.ANSWERED)
             if self._client_done or self._reading_paused or not self._intake.is_empty:
                 self._look()
 
     def fail(self) -> None:
         """The task could not go on: the client is told, if it has not been, and the connection ends."""
-        if self._phase is Phase.BODY:
+        if self._phase is BODY:
             self._signal(Signal.READY)
-        if self._phase is Phase.BUSY and self._request is not None:
+        if self._phase is BUSY and self._request is not None:
             self._out.write(self._identified(BROKEN), None)
             self._signal(Signal.LAST)
         self._signal(Signal.FAILED)
@@ -223,14 +226,14 @@ class Connection(Protocol):
 
     def check_deadline(self, now_s: float) -> None:
         """Ends the phase if it is overdue."""
-        if self._pace is not None and (self._phase is Phase.WRITE or self._phase is Phase.ENDING):
+        if self._pace is not None and (self._phase is WRITE or self._phase is ENDING):
             self._see_reading(self._pace, now_s)
         if now_s >= self._deadline_s:
             self._signal(Signal.OVERDUE)
 
     def retire(self) -> None:
         """No more requests are waited for, nor longer than a moment for what nobody reads any more."""
-        if self._phase is Phase.ENDING:
+        if self._phase is ENDING:
             self._linger_until_s = min(self._linger_until_s, self._connections.now_s() + _QUIET_S)
         self._signal(Signal.RETIRED)
 
@@ -240,7 +243,7 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Closes without flushing what the client has not taken, neither from our memory nor from the kernel's."""
-        if self._phase is not Phase.GONE:
+        if self._phase is not GONE:
             self._wire.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
             self._wire.abort()
 
@@ -251,7 +254,7 @@ class Connection(Protocol):
         phase, act = step(was, signal)
         if phase is not was:
             self._phase = phase
-            is_busy = phase is Phase.BUSY and not self._client_done
+            is_busy = phase is BUSY and not self._client_done
             self._deadline_s = inf if is_busy else self._deadline_of(phase)
         if act is not Act.NOTHING:
             _ACTS[act](self, was)
@@ -259,16 +262,16 @@ class Connection(Protocol):
     def _deadline_of(self, phase: Phase) -> float:
         """When the phase that begins now is overdue."""
         settings = self._settings
-        if phase is Phase.GONE:
+        if phase is GONE:
             return inf
         now_s = self._connections.now_s()
-        if phase is Phase.IDLE:
+        if phase is IDLE:
             return now_s + settings.idle_timeout_s
-        if phase is Phase.HEAD:
+        if phase is HEAD:
             return now_s + settings.header_timeout_s
-        if phase is Phase.BUSY:
+        if phase is BUSY:
             return now_s + settings.half_closed_timeout_s
-        if phase is Phase.BODY:
+        if phase is BODY:
             self._pace = Pace(now_s, settings.body_timeout_s, settings.min_rate_bytes)
         else:
             self._pace = Pace(now_s, settings.write_timeout_s, settings.min_rate_bytes, self._out.read_bytes)
@@ -304,7 +307,7 @@ class Connection(Protocol):
         """How the client gets on with its answer; and once it has the last one, how long it may linger."""
         pace.moved(self._out.read_bytes, now_s)
         self._deadline_s = pace.deadline_s
-        if self._phase is Phase.ENDING and not self._out.unread_bytes:
+        if self._phase is ENDING and not self._out.unread_bytes:
             self._pace = None
             self._linger_until_s = now_s + (_QUIET_S if self._connections.draining else _LINGER_S)
             self._deadline_s = now_s + _QUIET_S
@@ -317,7 +320,7 @@ class Connection(Protocol):
                 piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
             except OSError:
                 piece = b""
-            if self._phase is not Phase.BUSY:
+            if self._phase is not BUSY:
                 return
             if not piece:  # the file was cut meanwhile: only breaking off tells the client that its end is missing
                 self._signal(Signal.FAILED)
@@ -344,12 +347,6 @@ class Connection(Protocol):
             self._reading_paused = paused
             (self._wire.pause_reading if paused else self._wire.resume_reading)()
 
-    def _has_left(self) -> bool:
-        """Whether the client has closed, not only sent its last byte. A unix socket tells; TCP looks the same."""
-        poll = select.poll()
-        poll.register(self._wire.get_extra_info("socket").fileno(), 0)
-        return any(event & select.POLLHUP for _, event in poll.poll(0))
-
     # What `life` has a connection do; `was` is the phase that has ended.
 
     def _wake(self, _was: Phase) -> None:
@@ -357,7 +354,7 @@ class Connection(Protocol):
             self._waiter.set_result(None)
 
     def _time_out(self, was: Phase) -> None:
-        self._refused = refused = RefusedError(408, f"the {'body' if was is Phase.BODY else 'headers'} took too long")
+        self._refused = refused = RefusedError(408, f"the {'body' if was is BODY else 'headers'} took too long")
         refused.method, refused.target = self._intake.begun_line()
         self._wake(was)
 

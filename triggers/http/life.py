@@ -62,6 +62,8 @@ class Act(Enum):
     ABORT = "close at once"
     CANCEL = "cancel the task"
 
+    __hash__ = object.__hash__
+
 
 _Step = tuple[Phase, Act]
 _OPEN = (Phase.IDLE, Phase.HEAD, Phase.BUSY, Phase.BODY, Phase.WRITE)
@@ -94,4 +96,4 @@ _TABLE: dict[Signal, dict[Phase, _Step]] = {
 
 def step(phase: Phase, signal: Signal) -> tuple[Phase, Act]:
     """(the phase that follows, what to do). What is not in the table changes nothing: it comes too late to matter."""
-    return _TABLE[signal].get(phase, (phase, Act.NOTHING))
+    return _TABLE[signal].get(phase) or (phase, Act.NOTHING)

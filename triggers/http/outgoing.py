@@ -1,5 +1,6 @@
 """A connection's bytes on their way out, and how many of them the client has taken."""
 
+import select
 import sys
 from asyncio import Transport
 from fcntl import ioctl
@@ -49,6 +50,13 @@ class Outgoing:
     def read_bytes(self) -> int:
         """Of everything that was ever written."""
         return self._written_bytes - self.unread_bytes
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether the client has only sent its last byte, not closed. A unix socket tells; over TCP both look alike."""
+        poll = select.poll()
+        poll.register(self._wire.get_extra_info("socket").fileno(), 0)
+        return not any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def hold(self, answer: Answer) -> bool:
         """Whether there is memory for this answer until it is read; `release` gives it back."""
