@@ -107,12 +107,10 @@ class Connection(Protocol):
         if self._connections.admit(self):
             self._deadline_s = self._connections.now_s() + self._settings.header_timeout_s
             self._start(self)
-        elif self._connections.see_off(self):
+        else:
             self._phase = BUSY
             self._out.write(self._connections.turn_away(self.remote, FULL), None)
-            self._signal(Signal.LAST)
-        else:
-            self._signal(Signal.FAILED)
+            self._signal(Signal.LAST if self._connections.see_off(self) else Signal.CUT)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._signal(Signal.LOST)

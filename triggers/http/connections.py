@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from triggers.http.connection import Connection
 
 _SEEN_OFF = 128
-"""So many connections beyond `max_connections` at once are told that they are too many; the rest is closed at once."""
+"""So many beyond `max_connections` may send on until they have read that they are too many; others are closed then."""
 
 
 class Connections:
@@ -46,7 +46,7 @@ class Connections:
         return True
 
     def see_off(self, connection: "Connection") -> bool:
-        """Whether one that was not admitted may stay until it has been told so."""
+        """Whether one that was not admitted may send on until it has read so."""
         if len(self._seen_off) >= _SEEN_OFF:
             return False
         self._seen_off.add(connection)
