@@ -15,6 +15,8 @@ from forklight.problem import ConfigError, Problem
 from forklight.state import state_path
 from forklight.terminal import say, say_json
 
+_REMEDY = "what the after_fork hook opens is each instance's own"
+
 
 @click.command(short_help="Find all that is wrong with a configuration and its code.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
@@ -27,7 +29,7 @@ def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int
     """Check a configuration and the code of its functions, without running any of it unless --load says so.
 
     With --load, each function is imported in a process of its own, and its init hook is run; told are the time it takes
-    and the threads and sockets that are open afterwards. One that cannot be loaded fails the check.
+    and what the import leaves behind: threads, open files and sockets. One that cannot be loaded fails the check.
 
     \b
     Examples:
@@ -78,9 +80,11 @@ def told(load: Load) -> str:
     if load.threads:
         count = f"{load.threads} thread{'s' * (load.threads != 1)}"
         parts.append(f"{count} alive after the import, of {load.thread_owner}: each instance is loaded, none is forked")
-    if load.sockets:
-        sockets = ", ".join(load.sockets)
-        parts.append(f"open after the import: {sockets}: open it in the after_fork hook, or all instances share it")
+    if load.unsafe:
+        left = ", ".join(load.unsafe)
+        parts.append(f"left by the import: {left}: each instance is loaded, none is forked; {_REMEDY}")
+    if load.shared:
+        parts.append(f"left by the import: {', '.join(load.shared)}: all instances share it; {_REMEDY}")
     return "; ".join(parts)
 
 

@@ -28,8 +28,10 @@ class Load(Struct, frozen=True, kw_only=True):
     """Alive after the import, besides the main one: with any, instances are loaded each, not forked."""
     thread_owner: str = ""
     """The modules that started them."""
-    sockets: tuple[str, ...] = ()
-    """Open after the import: all instances would share them."""
+    unsafe: tuple[str, ...] = ()
+    """What else it left behind because of which instances are loaded each."""
+    shared: tuple[str, ...] = ()
+    """What it left behind that all instances share."""
     code: str = ""
     message: str = ""
     traceback: str = ""
@@ -65,7 +67,8 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
         asynchronous=loaded.asynchronous,
         threads=loaded.threads - 1,
         thread_owner=loaded.thread_owner or "",
-        sockets=loaded.sockets,
+        unsafe=loaded.unsafe,
+        shared=loaded.shared,
     )
 
 

@@ -92,8 +92,10 @@ def _function_notes(function: FunctionStatus) -> list[str]:
         told.append(function.template)
     elif function.problem:
         told.append(f"no instance could be started: {function.problem}")
-    if function.threads:
-        told.append(f"instances are loaded one by one, not forked: threads of {function.threads} live after the import")
+    if function.loaded_each:
+        told.append(f"instances are loaded one by one, not forked: the import left {function.loaded_each}")
+    if function.shared:
+        told.append(f"all instances share what the import left: {', '.join(function.shared)}")
     if function.last_failure:
         told.append(f"last failure: {function.last_failure}")
     return told

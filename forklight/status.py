@@ -26,8 +26,10 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """`ready`, `none`, or why it cannot load"""
     problem: str = ""
     """why its latest start failed; empty if it went well"""
-    threads: str | None
-    """who keeps threads alive after the import, so that instances are loaded one by one instead of forked"""
+    loaded_each: str
+    """what the import left behind, if instances are loaded one by one instead of forked because of it"""
+    shared: tuple[str, ...]
+    """what the import left behind that all instances share"""
     instances: Statistics
     starts: dict[str, int]
     outcomes: dict[str, int]
@@ -100,13 +102,15 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
     spec = runner.function.spec
     template = tree.template_of(spec)
     live = template if isinstance(template, Template) else None
+    loaded_each, shared = tree.leftovers_of(spec)
     return FunctionStatus(
         name=name,
         version=spec.version,
         triggers=triggers,
         template=_told(template),
         problem=tree.problem_of(spec),
-        threads=live.loaded.thread_owner if live is not None and live.must_become else None,
+        loaded_each=loaded_each,
+        shared=shared,
         instances=runner.statistics(),
         starts=dict(record.starts),
         outcomes=dict(record.outcomes),

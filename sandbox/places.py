@@ -64,8 +64,12 @@ class Branch(Place):
 
     template: Template | None = None
     made_by: StartKind = "load"
-    threads: str | None = None
-    """Who keeps threads alive after the import, so that the template becomes its one instance."""
+    why_become = ""
+    """What the import left behind, so that the template becomes its one instance."""
+    shared: tuple[str, ...] = ()
+    """What it left behind that all instances share, as they may."""
+    is_told = False
+    """Whether the log says what the import left behind."""
     keeper: anyio.CancelScope | None = None
     dropped = False
     problem = ""

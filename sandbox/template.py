@@ -84,8 +84,19 @@ class Template:
 
     @property
     def must_become(self) -> bool:
-        """Threads were alive after the import, so a fork would be unsafe: each instance is a template of its own."""
-        return self.loaded.threads > 1
+        """A fork would be unsafe: each instance is a template of its own."""
+        return self.why_become != ""
+
+    @property
+    def why_become(self) -> str:
+        """What the import left behind that forks must not share; empty if nothing."""
+        threads = [f"threads of {self.loaded.thread_owner}"] if self.loaded.threads > 1 else []
+        return ", ".join([*threads, *self.loaded.unsafe])
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What the import left behind that all instances share, as they may."""
+        return () if self.must_become else self.loaded.shared
 
     async def start(self, box: Box) -> None:
         """Have the process forked, then the function loaded. Raises LoadFailed, StartFailed, Ended (zygote)."""

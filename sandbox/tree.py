@@ -25,7 +25,7 @@ from sandbox.commons import Commons
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account
-from sandbox.logs import LogSink
+from sandbox.logs import LogLine, LogSink
 from sandbox.places import Branch, Key, Root, template_key
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
@@ -122,9 +122,14 @@ class Tree:
         """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
         branch, root = self._branches.get(template_key(spec)), self._roots.get(repr(spec.runtime))
         place = root if kind == "boot" else branch
-        if kind == "load" and branch is not None and branch.threads:
-            return f"threads of {branch.threads} live after the import, so that each instance is loaded by itself"
+        if kind == "load" and branch is not None and branch.why_become:
+            return f"{branch.why_become} cannot be forked, so each instance is loaded by itself"
         return place.cause if place is not None else ""
+
+    def leftovers_of(self, spec: FunctionSpec) -> tuple[str, tuple[str, ...]]:
+        """Of this version's latest template: why each instance is loaded by itself, and what all of them share."""
+        branch = self._branches.get(template_key(spec))
+        return ("", ()) if branch is None else (branch.why_become, branch.shared)
 
     def templates(self) -> list[Template]:
         """All live templates, for `ps` and for tests."""
@@ -187,6 +192,7 @@ class Tree:
                     await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
                 else:
                     backoff = Backoff()
+                    self._tell_leftovers(branch)
                     await branch.vacant.wait()
 
     async def _start(self, branch: Branch) -> tuple[Instance, StartKind]:
@@ -196,6 +202,7 @@ class Tree:
         if template is None:
             raise Ended("it ended as soon as it was loaded")
         launch.require_descriptors()
+        self._tell_leftovers(branch)
         if template.must_become:  # good for one instance only: whoever comes first has it
             branch.template = None
             branch.vacant.set()
@@ -206,6 +213,21 @@ class Tree:
             raise
         branch.births.backoff = Backoff()
         return instance, kind
+
+    def _tell_leftovers(self, branch: Branch) -> None:
+        """In the log, once for each version."""
+        template = branch.template
+        if template is None or branch.is_told:
+            return
+        branch.is_told = True
+        told = []
+        if template.why_become:
+            told.append(f"the import left {template.why_become}: each instance is loaded by itself, none is forked")
+        if template.shared:
+            told.append(f"the import left {', '.join(template.shared)}: all instances share it")
+        for text in told:
+            line = f"[forklight] {text}; what the after_fork hook opens is each instance's own"
+            self._commons.log_turns.sink(LogLine(branch.spec.name, f"template-{template.n}", None, line, "warning"))
 
     async def _fill(self, branch: Branch) -> StartKind:
         """Have the branch filled; what that had to wait for. Raises LoadFailed, StartFailed, Ended."""
@@ -242,7 +264,8 @@ class Tree:
         if template.ended is not None:
             raise Ended(template.ended)
         branch.template = template
-        branch.threads = template.loaded.thread_owner if template.must_become else None
+        branch.why_become = template.why_become
+        branch.shared = template.shared
         branch.filled()
         if branch.dropped:  # while it was loaded
             template.retire()

@@ -184,6 +184,7 @@ def _complaint(hello: Message, runtime: Runtime) -> str | None:
         return hello.message
     if runtime.prefix is not None and Path(hello.prefix) != runtime.prefix:
         return f"it runs with prefix {hello.prefix}, not {runtime.prefix}: can its user read that folder?"
-    if hello.threads > 1:
-        return f"preloading {', '.join(runtime.preload)} left {hello.threads} threads, so forking would be unsafe"
+    left = [f"{hello.threads} threads"] if hello.threads > 1 else list(hello.unsafe)
+    if left:
+        return f"preloading {', '.join(runtime.preload)} left {', '.join(left)}, so forking would be unsafe"
     return None

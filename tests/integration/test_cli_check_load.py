@@ -78,15 +78,18 @@ def test_threads_and_sockets_that_stay_open(folder: Path) -> None:
     assert (found["ok"], found["functions"], done.returncode) == (True, ["good", "sockets", "threads"], 0)
     good, sockets, threads = found["loads"]
     assert good["ms"] > 0
-    assert (good["asynchronous"], good["threads"], good["sockets"]) == (True, 0, [])
+    assert (good["asynchronous"], good["threads"], good["unsafe"], good["shared"]) == (True, 0, [], [])
     assert (threads["threads"], threads["thread_owner"]) == (1, "threads (poller)")
-    server, client, *rest = sockets["sockets"]
+    (server,) = sockets["shared"]
+    client, *rest = sockets["unsafe"]
     assert server.startswith("TCP on 127.0.0.1:")
-    assert client == server.replace("on", "to")
-    assert rest == ["a unix socket without a name"] * 2 + ["unix socket on @forklight-test-load"]
+    assert server.endswith(" (sockets.server)")
+    assert client == server.replace("on", "to").replace("server", "client")
+    assert rest == ["a unix socket without a name", "unix socket on @forklight-test-load (sockets.named)"]
     text = _check(folder, "threads", "sockets").stdout
     assert "1 thread alive after the import, of threads (poller): each instance is loaded, none is forked" in text
-    assert "open it in the after_fork hook, or all instances share it" in text
+    assert "a unix socket without a name" in text
+    assert "each instance is loaded, none is forked; what the after_fork hook opens is each instance's own" in text
 
 
 def test_an_application_of_a_framework_is_no_handler(folder: Path) -> None:

@@ -35,6 +35,8 @@ def shop_python(folder: Path) -> Path:
     """The python of an environment that has the library `shopkit`."""
     python = bare_environment(folder / "shop")
     (site_packages(python) / "shopkit.py").write_text('NAME = "corner shop"\n')
+    (site_packages(python) / "opener.py").write_text("FILE = open(__file__)\n")
+    (site_packages(python) / "looper.py").write_text("import asyncio\nLOOP = asyncio.new_event_loop()\n")
     return python
 
 
@@ -131,6 +133,21 @@ async def test_what_cannot_be_preloaded_is_said(bench: Bench) -> None:
 
 
 @pytest.mark.ordinary_user
+async def test_what_is_preloaded_keeps_its_files(bench: Bench, shop_python: Path) -> None:
+    runtime = Runtime(name="shop", python=shop_python, preload=("opener",))
+    first, second = [await bench.answer(bench.spec("library", "with_file:handler", runtime=runtime)) for _ in range(2)]
+
+    assert first == second == "FILE = open(__file__)\n"
+
+
+@pytest.mark.ordinary_user
+async def test_a_preload_that_cannot_be_forked_is_refused(bench: Bench, shop_python: Path) -> None:
+    runtime = Runtime(name="shop", python=shop_python, preload=("looper",))
+    with pytest.raises(LoadFailed, match=r"preloading looper left an event loop \(looper.LOOP\)"):
+        await bench.tree.start(bench.spec("plain", runtime=runtime))
+
+
+@pytest.mark.ordinary_user
 @pytest.mark.parametrize("python", ["/nowhere/python", "/etc/passwd", "/bin/true"])
 async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None:
     with pytest.raises(LoadFailed) as failed:
@@ -143,13 +160,26 @@ async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None
 async def test_numpy_is_imported_once_and_forked() -> None:
     """Root alone: a library takes long to install and knows no users."""
     async with running_tree(environment_with(*NUMPY)) as bench:
-        chances = set()
+        numbers: dict[str, set[object]] = {
+            "shared": set(),
+            "own": set(),
+            "old": set(),
+            "chosen": set(),
+            "old_chosen": set(),
+        }
         for expected in ("boot", "fork", "fork"):
             found = await _forked_with_its_library(bench, "with_numpy", expected)
             assert found["sum"] == 45
-            chances.add(found["chance"])
+            for kind, seen in numbers.items():
+                seen.add(found[kind])
 
-    assert len(chances) == 3
+    assert {kind: len(seen) for kind, seen in numbers.items()} == {
+        "shared": 3,
+        "own": 3,
+        "old": 3,
+        "chosen": 1,
+        "old_chosen": 1,
+    }
 
 
 async def test_fastapi_is_imported_once_and_forked() -> None:

@@ -22,7 +22,7 @@ import weakref
 from types import FrameType
 from typing import NoReturn
 
-from . import chance, forked, handler, invocation, logs, posix, wire
+from . import chance, forked, handler, invocation, leftovers, logs, posix, wire
 from .orphans import Orphans
 
 _NO_BYTES = bytes(4)
@@ -33,15 +33,26 @@ class Prepared:
     """What every instance of a function begins with, made in its template after the import."""
 
     def __init__(
-        self, function: "handler.Function", orphans: Orphans, stack: int, *, files: _Limit, data: _Limit
+        self,
+        function: "handler.Function",
+        orphans: Orphans,
+        anew: "dict[int, int]",
+        stack: int,
+        *,
+        files: _Limit,
+        data: _Limit,
     ) -> None:
-        """`stack`: the descriptor faulthandler writes to; `files`, `data`: an instance's RLIMIT_NOFILE, RLIMIT_DATA."""
+        """`anew`: the descriptors that a fork opens anew, with flags; `stack`: the one that faulthandler writes to.
+
+        `files` and `data` are an instance's RLIMIT_NOFILE and RLIMIT_DATA.
+        """
         self.function = function
         self.stack = stack
         self.files = files
         self.data = data
         self.has_terminal = posix.is_terminal(0)
         self.orphans = orphans
+        self.anew = anew
         self.sync = None if function.is_async else _Sync(function, orphans)
         self.reseeds = chance.reseeders()
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
@@ -59,6 +70,8 @@ def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork
     if is_fork:
         os.setsid()
         prepared.orphans.forget()
+        for fd, flags in prepared.anew.items():
+            leftovers.open_anew(fd, flags)
     os.environ.update(env)
     if not prepared.has_terminal:  # else 1 and 2 are the terminal already
         os.dup2(log, 1)

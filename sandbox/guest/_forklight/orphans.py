@@ -49,6 +49,10 @@ class Orphans:
         self._own = {pid for pid in self._own if _state(pid) != "none"}
         return set(self._own)
 
+    def living(self) -> set[int]:
+        """Those of them that have not ended."""
+        return {pid for pid in self._own if _state(pid) == "lives"}
+
     def reap(self) -> bool:
         """Reap the orphans that have ended; whether others live."""
         orphans = posix.children() - self.own()

@@ -1,37 +1,34 @@
-"""Which sockets the import of the user's code has left open: every instance of a template would share them."""
+"""What a socket that an import has left open is, and whether instances may share it."""
 
+import contextlib
 import os
 import socket
-import stat
 
-_MAX_TOLD = 10
-_MAX_CHARS = 200
+_DATAGRAMS = {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}
 
 
-def open_sockets(apart: "set[int]") -> "list[str]":
-    """What each open socket is, but for the descriptors `apart`: `TCP to 10.0.0.5:5432`, `UDP on 0.0.0.0:53`.
+def described(fd: int) -> "tuple[str, bool]":
+    """For example `TCP to 10.0.0.5:5432`, and whether forks may share it.
 
-    Of many, the first ten.
+    A listening socket gives each connection to one of those who accept, and a datagram is sent whole; but whoever reads
+    from a shared connection gets another's answer. Raises OSError if it is no socket.
     """
-    told = []
-    for fd in sorted(map(int, os.listdir("/proc/self/fd"))):
-        try:
-            if fd not in apart and stat.S_ISSOCK(os.fstat(fd).st_mode):
-                told.append(_told(fd)[:_MAX_CHARS])
-        except OSError:  # the descriptor of the listing itself
-            continue
-    return told[:_MAX_TOLD]
-
-
-def _told(fd: int) -> str:
     with socket.socket(fileno=os.dup(fd)) as found:
-        kind = _kind(found)
-        if found.family == socket.AF_UNIX and not (found.getsockname() or found.getpeername()):
-            return "a unix socket without a name"
-        try:
-            return f"{kind} to {_address(found.getpeername())}"
-        except OSError:
-            return f"{kind} on {_address(found.getsockname())}"
+        listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        sends = found.type == socket.SOCK_DGRAM and found.family in _DATAGRAMS
+        return _told(found), bool(listens or sends)
+
+
+def _told(found: socket.socket) -> str:
+    kind = _kind(found)
+    peer = name = None
+    with contextlib.suppress(OSError):
+        name = found.getsockname()
+    with contextlib.suppress(OSError):
+        peer = found.getpeername()
+    if found.family == socket.AF_UNIX and not (name or peer):
+        return "a unix socket without a name"
+    return f"{kind} on {_address(name)}" if peer is None else f"{kind} to {_address(peer)}"
 
 
 def _kind(found: socket.socket) -> str:

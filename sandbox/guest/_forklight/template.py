@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import box, control, handler, instance, logs, posix, sockets, threads, wire
+from . import box, control, handler, instance, leftovers, logs, posix, threads, wire
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
@@ -28,9 +28,21 @@ _fork = os.fork
 """Itself: what the function's code calls by this name notes its children."""
 
 
-def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int | None = None) -> NoReturn:
-    """Become a template (just forked from the zygote), load what the dispatcher says, fork instances. Never returns."""
-    posix.close_all_but({connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])})
+def main(
+    connection_fd: int,
+    log: int,
+    lifeline: int,
+    stack: int,
+    box_pidfd: int | None = None,
+    *,
+    preloaded: frozenset[int] = frozenset(),
+) -> NoReturn:
+    """Become a template (just forked from the zygote), load what the dispatcher says, fork instances. Never returns.
+
+    `preloaded`: descriptors that belong to what the zygote has imported.
+    """
+    own = {connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])}
+    posix.close_all_but(own | preloaded)
     box.enter(box_pidfd)
     os.setsid()
     os.umask(0o077)
@@ -43,7 +55,7 @@ def main(connection_fd: int, log: int, lifeline: int, stack: int, box_pidfd: int
     connection = socket.socket(fileno=connection_fd)
     connection.settimeout(None)  # a preloaded library may have called socket.setdefaulttimeout
     try:
-        Template(connection, log, lifeline, stack).run()
+        Template(connection, log, lifeline, stack, preloaded).run()
     except control.Ended:
         pass
     finally:  # also after an error of ours: this process must not fall back into the zygote's loop
@@ -68,10 +80,13 @@ def _redirect(log: int) -> None:
 class Template:
     """Loads once, then forks on request and reports the ends of what it forked."""
 
-    def __init__(self, connection: socket.socket, log: int, lifeline: int, stack: int) -> None:
+    def __init__(
+        self, connection: socket.socket, log: int, lifeline: int, stack: int, preloaded: frozenset[int]
+    ) -> None:
         self._connection = connection
         self._own_fds = (log, lifeline)
         self._stack = stack
+        self._preloaded = preloaded
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
         """pidfd → (the number the dispatcher gave the instance, pid)"""
@@ -103,6 +118,7 @@ class Template:
         sys.path.insert(_after_standard_library(), message["code"])
         sys.argv[:] = [message["function"]["handler"]]
         logs.set_up(message["log_level"])
+        before = {fd: link for fd, link in leftovers.open_now().items() if fd not in self._preloaded}
         self._orphans.watch()
         try:
             with threads.watch_threads() as seen:
@@ -113,7 +129,8 @@ class Template:
             control.send(self._connection, _failed(error))
             raise control.Ended from None
         logs.flush()
-        self._prepare(message["limits"])
+        left = leftovers.left_open(before, self._orphans.living())
+        self._prepare(message["limits"], left.anew)
         self._older = posix.children()
         loaded = {
             "t": "loaded",
@@ -122,12 +139,13 @@ class Template:
             "threads": seen.count,
             "thread_owner": seen.owner[:_MAX_OWNER_CHARS],
             "asynchronous": self._function.is_async,
-            "sockets": sockets.open_sockets({self._connection.fileno()}),
+            "unsafe": left.unsafe,
+            "shared": left.shared,
             "rss_kb": posix.memory_kb(),
         }
         control.send(self._connection, loaded)
 
-    def _prepare(self, limits: dict[str, int]) -> None:
+    def _prepare(self, limits: dict[str, int], anew: dict[int, int]) -> None:
         """Make what every instance begins with; what is garbage now, none of them has to copy."""
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
@@ -135,7 +153,7 @@ class Template:
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(
-            self._function, self._orphans, self._stack, files=(files, files), data=(data, data)
+            self._function, self._orphans, anew, self._stack, files=(files, files), data=(data, data)
         )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one for each instance
         gc.freeze()

@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import control, imports, posix, template, warmup
+from . import control, imports, leftovers, posix, template, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_LEFT = 1000
@@ -32,18 +32,22 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
         posix.become_subreaper()
         posix.wake_without_preempting()
         posix.forbid_new_privileges()
-        _preload(connection, lifeline)
-        Zygote(connection, before).run()
+        preloaded = _preload(connection, lifeline)
+        Zygote(connection, before, preloaded).run()
     except control.Ended:
         posix.kill_children()
     os._exit(0)
 
 
-def _preload(connection: socket.socket, lifeline: int) -> None:
-    """Import what the runtime names. Only here does the lifeline kill the zygote: later it must survive to sweep."""
+def _preload(connection: socket.socket, lifeline: int) -> frozenset[int]:
+    """Import what the runtime names; the descriptors that this has left open.
+
+    Only here does the lifeline kill the zygote: later it must survive to sweep.
+    """
     posix.arm_lifeline(lifeline)
     message, _ = control.receive(connection)
     posix.forbid_inspection()  # not earlier: what the dispatcher writes into our /proc comes before its first message
+    before = leftovers.open_now()
     for name in message["preload"]:
         try:
             __import__(name)
@@ -56,6 +60,8 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
                 {"t": "failed", "n": 0, "code": "ImportModuleError", "message": f"cannot preload {name!r}: {text}"},
             )
             os._exit(1)
+    unsafe = leftovers.left_open(before, ()).unsafe
+    preloaded = frozenset(leftovers.open_now()) - before.keys()
     warmup.warm_up()
     gc.collect()
     gc.freeze()
@@ -68,18 +74,23 @@ def _preload(connection: socket.socket, lifeline: int) -> None:
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
         "rss_kb": posix.memory_kb(),
-        "threads": len(os.listdir("/proc/self/task")),
+        "threads": posix.thread_count(),
+        "unsafe": unsafe,
     }
     control.send(connection, hello)
+    return preloaded
 
 
 class Zygote:
     """Forks templates, reaps children, sweeps orphans."""
 
-    def __init__(self, connection: socket.socket, handlers: "dict[signal.Signals, Any]") -> None:
-        """`handlers`: what templates do at the signals that are ignored here."""
+    def __init__(
+        self, connection: socket.socket, handlers: "dict[signal.Signals, Any]", preloaded: frozenset[int]
+    ) -> None:
+        """`handlers`: what templates do at the signals that are ignored here; `preloaded`: descriptors they keep."""
         self._connection = connection
         self._handlers = handlers
+        self._preloaded = preloaded
         self._templates: dict[int, int] = {}
         """pid → the number the dispatcher gave it"""
         self._wake, wake_end = socket.socketpair()
@@ -129,7 +140,7 @@ class Zygote:
             return
         if pid == 0:
             self._leave_behind()
-            template.main(*fds)
+            template.main(*fds, preloaded=self._preloaded)
         self._templates[pid] = n
         control.close(tuple(fds))
         pidfd = os.pidfd_open(pid)

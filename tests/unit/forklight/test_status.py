@@ -44,7 +44,7 @@ async def test_what_is_told_of_each_function() -> None:
         statuses = _statuses(tree, dispatcher)
     plain, fails, broken = (statuses[name] for name in handlers)
 
-    assert (plain.template, plain.triggers, plain.threads) == ("ready", ("http /plain",), None)
+    assert (plain.template, plain.triggers, plain.loaded_each) == ("ready", ("http /plain",), "")
     assert (plain.outcomes, sum(plain.starts.values()), plain.last_failure) == ({"ok": 1}, 1, "")
     assert plain.instances == Statistics(starting=0, idle=1, busy=0, leaving=0, waiting=0)
     assert plain.memory_kb >= 2 * LEAST_KB, "a template and an instance"
@@ -61,8 +61,8 @@ async def test_what_is_told_of_each_function() -> None:
 async def test_who_keeps_threads_is_named() -> None:
     async with _dispatching(threads="threads/handler") as (tree, dispatcher):
         answer(await dispatcher.call(event(function="threads")))
-        await until(lambda: _statuses(tree, dispatcher)["threads"].threads)
-        assert "function" in str(_statuses(tree, dispatcher)["threads"].threads)
+        await until(lambda: _statuses(tree, dispatcher)["threads"].loaded_each)
+        assert "function" in str(_statuses(tree, dispatcher)["threads"].loaded_each)
 
 
 async def test_a_scrape_tells_the_same() -> None:

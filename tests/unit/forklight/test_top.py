@@ -18,7 +18,8 @@ GREET = FunctionStatus(
     version="abc",
     triggers=(),
     template="ready",
-    threads=None,
+    loaded_each="",
+    shared=(),
     instances=IDLE,
     starts={"fork": 1, "warm": 9},
     outcomes={"ok": 10},
@@ -76,13 +77,15 @@ def test_who_is_called_most_is_first() -> None:
 
 
 def test_what_is_wrong_catches_the_eye() -> None:
-    failed = replace(LATER, template="ImportModuleError: no", threads="grpc", last_failure="error/KeyError: 'x'")
+    failed = replace(
+        LATER, template="ImportModuleError: no", loaded_each="threads of grpc", last_failure="error/KeyError: 'x'"
+    )
     row = function_row(failed)
     assert (row[2], tone_of(row[2]), row[8], tone_of(row[8])) == ("failed", "red", "3", "red")
     assert tone_of(function_row(GREET)[8]) == "dim"
     assert notes(status(failed)) == [
         "greet: ImportModuleError: no",
-        "greet: instances are loaded one by one, not forked: threads of grpc live after the import",
+        "greet: instances are loaded one by one, not forked: the import left threads of grpc",
         "greet: last failure: error/KeyError: 'x'",
     ]
 
