@@ -6,8 +6,10 @@ server in a process of its own.
 
 import contextlib
 import random
+import re
 import socket
 from collections.abc import Iterator
+from functools import partial
 from struct import pack
 
 import pytest
@@ -88,3 +90,27 @@ def test_whatever_a_client_sends_and_however_it_leaves(server: HttpProcess, kind
             if client is not None:
                 client.close()
     assert server.resident_bytes() - before < GROWTH_BYTES
+
+
+HIDDEN = b"GET /missing HTTP/1.1\r\nHost: here\r\n\r\n"
+H2C = request(headers="Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n")
+ANSWERED = {
+    "pipelined": (request() + request(method="POST", body=b"2"), [200, 200]),
+    "behind an upgrade": (H2C + request(method="POST", body=HIDDEN), [200, 200]),
+    "before a malformed one": (request() + b"BREW\r\n\r\n", [200, 400]),
+    "of an absurd length": (request(method="POST", headers="Content-Length: 18446744073709551615\r\n") + b"x", [413]),
+    "large": (request("/large", "POST", body=b"x" * 3_000_000), [200]),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERED)
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_what_was_sent_before_a_half_close_is_answered(server: HttpProcess, kind: str, case: str) -> None:
+    data, statuses = ANSWERED[case]
+    for at in (0, len(data) // 2, len(data) - 10):
+        with server.connect(kind) as client:
+            client.sendall(data[:at])
+            client.sendall(data[at:])
+            client.shutdown(socket.SHUT_WR)
+            answers = b"".join(iter(partial(client.recv, 65536), b""))
+            assert [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]+) ", answers)] == statuses
