@@ -112,9 +112,9 @@ class DeadLetterQueues:
                 and (letter.died_at_s or 0) < started_s
             ]
             ready = [one for one in meant if not replays or replayed(*one) is not None]
-            if not ready and len(seen) < passed + ROUND:
-                return moved, len(meant)
             moved += await self._take_out(ready, replays=replays)
+            if len(seen) < passed + ROUND:
+                return moved, len(meant) - len(ready)
             passed = len(seen) - len(ready)
 
     async def _take_out(self, letters: Sequence[tuple[Place, Stored]], *, replays: bool) -> int:

@@ -34,7 +34,7 @@ def open_clock(connection: sqlite3.Connection, clocks: Clocks) -> StoreClock:
     if shift is not None:
         moved = _mend(connection, shift)
         log.warning(
-            "the clock is %s %s than the store's, it was wrong or was set: %d delayed messages wait on as before",
+            "the clock is %s %s than the store's, it was wrong or was set; delayed messages that wait on as before: %d",
             timedelta(seconds=abs(shift.by_ns) // 10**9),
             "earlier" if shift.by_ns < 0 else "later",
             moved,
