@@ -15,7 +15,7 @@ How a package declares its settings:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -221,7 +221,7 @@ def _build(cls: type[T], values: dict[str, Any]) -> T:
     return cls(**arguments)
 
 
-@cache
+@lru_cache(maxsize=256)  # there are a few dozen
 def _fields(cls: type[Struct]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(cls)
     assert isinstance(info, inspect.StructType)
