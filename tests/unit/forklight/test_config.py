@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,17 @@ def test_a_user_for_root_is_a_warning_for_others_and_none_for_that_user(tmp_path
     is_warned = os.geteuid() != 0 and unprivileged_user() is None and os.getuid() != 65534
     warning = "forklight.toml:2 machine.user: has no effect: only root can run functions as another user"
     assert [str(w).replace(f"{tmp_path}/", "") for w in config.warnings] == [warning] * is_warned
+
+
+def test_reading_takes_time_in_proportion_to_the_number_of_functions(tmp_path: Path) -> None:
+    """Four times as many take four times as long, not sixteen times."""
+
+    def took_s(count: int) -> float:
+        tables = (f'[functions.f{n}]\nhandler = "f:handler"\nhttp = "/f{n}"\n' for n in range(count))
+        (tmp_path / "forklight.toml").write_text("".join(tables))
+        begin = time.process_time()
+        load(tmp_path, {})
+        return time.process_time() - begin
+
+    took_s(10)
+    assert took_s(800) / took_s(200) < 9
