@@ -149,13 +149,6 @@ async def test_a_reply_counts_though_the_process_died_right_after(bench: Bench) 
     assert answer(await instance.invoke(event())) == "still good"
 
 
-async def test_a_forked_child_that_replies_too_is_a_breach(bench: Bench) -> None:
-    instance, _ = await bench.tree.start(bench.spec("children", "fork_without_exec"))
-    await instance.invoke(event())
-
-    await until(lambda: instance.state == "dead")
-
-
 async def test_a_crash_is_no_matter_for_the_siblings(bench: Bench) -> None:
     spec = bench.spec("crashing", "segfaults")
     sibling, _ = await bench.tree.start(bench.spec("plain"))

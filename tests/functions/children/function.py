@@ -73,9 +73,3 @@ def leaves_behind(event):
         subprocess.Popen(["/bin/sleep", event["data"]], start_new_session=session)
     subprocess.run(["/bin/sh", "-c", f"setsid sleep {event['data']} & exit 0"], check=True)
     return os.getpid()
-
-
-def fork_without_exec(event):
-    """A child that falls out of the handler and replies as well."""
-    pid = os.fork()
-    return pid
