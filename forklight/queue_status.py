@@ -7,6 +7,7 @@ import anyio
 from msgspec.structs import replace
 
 from bus.bus import Bus
+from bus.message import UNDELIVERED
 from bus.store import QueueStatistics, StoreError
 from forklight.status import QueueStatus
 from triggers.queue.settings import QueueTrigger
@@ -25,8 +26,8 @@ def written(place: Place) -> str:
 
 
 def dead_letter_queues(triggers: Iterable[QueueTrigger]) -> list[Place]:
-    """Where the dead letters of these triggers lie, each once."""
-    return sorted({(trigger.broker, trigger.dead_letter) for trigger in triggers})
+    """Where the dead letters of these triggers lie, each once; and those that never reached the queue of one."""
+    return sorted({(one.broker, queue) for one in triggers for queue in (one.dead_letter, UNDELIVERED)})
 
 
 def lost_stores(bus: Bus, brokers: Iterable[str]) -> list[str]:

@@ -49,6 +49,15 @@ class Names(Struct, frozen=True):
         """Where messages of `queue` wait for the function's next attempt, never in a queue that others share."""
         return self._of(f"retry.{function}.{queue}")
 
+    def retried(self, queue: str) -> tuple[str, str] | None:
+        """The function and the queue whose retries the broker's `queue` is for; None: it is no such queue, or too long
+        to tell."""
+        start = self._of("retry.")
+        if not queue.startswith(start) or len(queue.encode()) >= MAX_BYTES:
+            return None
+        function, _, name = queue.removeprefix(start).partition(".")
+        return function, name
+
     @property
     def entry(self) -> str:
         """The exchange at the top of the ladder of delays; its levels are called after it."""

@@ -27,6 +27,7 @@ from bus.rabbitmq.names import Names
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
+from bus.rabbitmq.undelivered import Undelivered
 from bus.retry import Dead, Release, Retry
 from bus.store import NOTHING, Consumer, QueueStatistics, RefusedError, Settlement, Source, Stored, StoreError
 
@@ -242,11 +243,11 @@ async def open_rabbitmq(
             stack.push_async_callback(link.close)
         await claim.take()
         async with anyio.create_task_group() as tasks:
-            for keep in (consuming.run, publishing.run, claim.keep):
+            publisher = Publisher(publishing, topology, confirm_limit_s)
+            undelivered = Undelivered(consuming, topology, publisher)
+            for keep in (consuming.run, publishing.run, claim.keep, undelivered.run):
                 tasks.start_soon(keep)
             try:
-                yield RabbitStore(
-                    consuming, publishing, topology, Publisher(publishing, topology, confirm_limit_s), tasks
-                )
+                yield RabbitStore(consuming, publishing, topology, publisher, tasks)
             finally:
                 tasks.cancel_scope.cancel()

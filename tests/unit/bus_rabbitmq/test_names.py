@@ -65,3 +65,10 @@ def test_names_that_lose_letters_stay_apart() -> None:
 def test_a_name_that_fits_is_left_alone() -> None:
     assert bounded("x" * 255) == "x" * 255
     assert len(bounded("é" * 128).encode()) <= MAX_BYTES
+
+
+@given(FUNCTIONS, TEXTS)
+def test_whose_retries_a_queue_is_for(function: str, queue: str) -> None:
+    assert SHOP.retried(SHOP.retry(function, queue)) in (None, (function, queue))
+    assert SHOP.retried(SHOP.retry(function, queue[:20])) == (function, queue[:20])
+    assert SHOP.retried(queue) is None
