@@ -35,6 +35,7 @@ PATIENCE_S = 2.0
 _ASK_EVERY_S = 5.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 _CLOSE_LIMIT_S = 3.0
+_MOST_CHANNELS = 65535
 _FRAME_BYTES = 131072
 """RabbitMQ's default."""
 
@@ -115,6 +116,12 @@ class Link:
         """The longest frame that the broker takes. Headers of a message travel in one."""
         transport = self._connection.transport if self._connection else None
         return (transport.connection.connection_tune.frame_max if transport else 0) or _FRAME_BYTES
+
+    @property
+    def most_channels(self) -> int:
+        """How many channels the broker lets a connection have."""
+        transport = self._connection.transport if self._connection else None
+        return (transport.connection.connection_tune.channel_max if transport else 0) or _MOST_CHANNELS
 
     async def connect(self) -> None:
         """Raises StoreError, in one line for a person."""

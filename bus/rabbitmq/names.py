@@ -38,12 +38,12 @@ class Names(Struct, frozen=True):
 
     def house(self, queue: str) -> str:
         """What the house calls a queue of the broker."""
-        name = PREFIX + queue.removeprefix(self._of(""))
+        name = PREFIX + queue.removeprefix(self.prefix)
         return name if self.queue(name) == queue else queue
 
     def is_ours(self, queue: str) -> bool:
         """Whether the broker's queue is one of this application's, made when it is first needed."""
-        return queue.startswith(self._of(""))
+        return queue.startswith(self.prefix)
 
     def retry(self, function: str, queue: str) -> str:
         """Where messages of `queue` wait for the function's next attempt, never in a queue that others share."""
@@ -82,6 +82,16 @@ class Names(Struct, frozen=True):
     def claim(self) -> str:
         """The queue by which running nodes hold the application's name."""
         return self._of("claim")
+
+    @property
+    def nobody(self) -> str:
+        """A queue that nobody makes."""
+        return self._of("nobody")
+
+    @property
+    def prefix(self) -> str:
+        """What all of them begin with."""
+        return self._of("")
 
     def old(self, function: str, queue: str) -> tuple[str, ...]:
         """What version 0.1 called the queues of a function that consumes `queue`."""

@@ -22,9 +22,11 @@ from bus.rabbitmq.claim import Application, Claim
 from bus.rabbitmq.consumer import RabbitConsumer
 from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed, unrun_copy
 from bus.rabbitmq.link import PATIENCE_S, Link
+from bus.rabbitmq.links import Links
 from bus.rabbitmq.looking import browse, fetch, remove
 from bus.rabbitmq.names import Names
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
+from bus.rabbitmq.rights import rehearse_publishing, told_rights
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
 from bus.rabbitmq.undelivered import Undelivered
@@ -43,10 +45,11 @@ class RabbitStore:
     """Use `open_rabbitmq`."""
 
     def __init__(
-        self, consuming: Link, publishing: Link, topology: Topology, publisher: Publisher, tasks: TaskGroup
+        self, links: Links, publishing: Link, topology: Topology, publisher: Publisher, tasks: TaskGroup
     ) -> None:
         self._tasks = tasks
-        self._consuming = consuming
+        self._links = links
+        self._consuming = links.first
         self._publishing = publishing
         self._topology = topology
         self._names = topology.names
@@ -57,7 +60,7 @@ class RabbitStore:
     @property
     def is_connected(self) -> bool:
         """Whether it could store a message now."""
-        return self._publishing.is_up and self._consuming.is_up and not self._publishing.is_blocked
+        return self._publishing.is_up and self._links.are_up and not self._publishing.is_blocked
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Confirmed by the broker, all of them. Raises StoreError; some of them may be stored then."""
@@ -66,15 +69,22 @@ class RabbitStore:
     @contextlib.asynccontextmanager
     async def consume(self, source: Source, prefetch: int) -> AsyncIterator[Consumer]:
         """Consume inside the block. Raises StoreError at the start if the queue is missing and may not be made."""
-        consumer = RabbitConsumer(self._consuming, self._topology, source, prefetch, self._put_aside)
-        await consumer.prepare()
+        async with self._links.place() as link:
+            consumer = RabbitConsumer(link, self._topology, source, prefetch, self._put_aside)
+            await consumer.prepare()
+            async with self._running(consumer):
+                yield consumer
+
+    @contextlib.asynccontextmanager
+    async def _running(self, consumer: RabbitConsumer) -> AsyncIterator[None]:
+        source = consumer.source
         self._latest[source.queue, source.function] = consumer
         scope, ended = anyio.CancelScope(), anyio.Event()
         self._tasks.start_soon(_run, consumer, scope, ended)
         try:
             with anyio.move_on_after(PATIENCE_S):
                 await consumer.wait_consuming()
-            yield consumer
+            yield
         finally:
             with anyio.CancelScope(shield=True):
                 with anyio.move_on_after(_FINISH_LIMIT_S):
@@ -241,13 +251,15 @@ async def open_rabbitmq(
         for link in (consuming, publishing):
             await link.connect()
             stack.push_async_callback(link.close)
-        await claim.take()
+        with told_rights(topology.names):
+            await claim.take()
+            await rehearse_publishing(publishing, topology.names)
         async with anyio.create_task_group() as tasks:
             publisher = Publisher(publishing, topology, confirm_limit_s)
             undelivered = Undelivered(consuming, topology, publisher)
             for keep in (consuming.run, publishing.run, claim.keep, undelivered.run):
                 tasks.start_soon(keep)
             try:
-                yield RabbitStore(consuming, publishing, topology, publisher, tasks)
+                yield RabbitStore(Links(where, consuming, tasks), publishing, topology, publisher, tasks)
             finally:
                 tasks.cancel_scope.cancel()

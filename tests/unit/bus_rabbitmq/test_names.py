@@ -69,6 +69,7 @@ def test_a_name_that_fits_is_left_alone() -> None:
 
 @given(FUNCTIONS, TEXTS)
 def test_whose_retries_a_queue_is_for(function: str, queue: str) -> None:
+    queue = SHOP.queue(queue)
     assert SHOP.retried(SHOP.retry(function, queue)) in (None, (function, queue))
     assert SHOP.retried(SHOP.retry(function, queue[:20])) == (function, queue[:20])
     assert SHOP.retried(queue) is None

@@ -1,0 +1,53 @@
+"""The connections that consumers have channels on: one, and more where the broker allows few channels for each."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from anyio.abc import TaskGroup
+
+from bus.rabbitmq.address import Address
+from bus.rabbitmq.link import Link
+
+_FOR_QUESTIONS = 6
+"""Channels of the first connection that are not for consumers: the name, questions, looking, what is undelivered."""
+_FOR_ITSELF = 1
+"""Of any other one: to see whether it is alive."""
+
+
+class Links:
+    """`first` is connected, and run by somebody else."""
+
+    def __init__(self, address: Address, first: Link, tasks: TaskGroup) -> None:
+        self.first = first
+        self._address = address
+        self._links = [first]
+        self._tasks = tasks
+        self._consumers: Counter[Link] = Counter()
+
+    @property
+    def are_up(self) -> bool:
+        return all(link.is_up for link in self._links)
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[Link]:
+        """A connection with room for a channel, for as long as the block lasts. Raises StoreError if it needs another
+        one, and the broker refuses it.
+        """
+        link = next(filter(self._has_room, self._links), None) or await self._another()
+        self._consumers[link] += 1
+        try:
+            yield link
+        finally:
+            self._consumers[link] -= 1
+
+    def _has_room(self, link: Link) -> bool:
+        kept = _FOR_QUESTIONS if link is self.first else _FOR_ITSELF
+        return self._consumers[link] < link.most_channels - kept
+
+    async def _another(self) -> Link:
+        link = Link(self._address, "consumes")
+        await link.connect()
+        self._tasks.start_soon(link.run)
+        self._links.append(link)
+        return link
