@@ -10,6 +10,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import booleans, integers, just, lists, one_of, sampled_from
@@ -210,3 +211,29 @@ class Interleavings(RuleBasedStateMachine):
 
 Interleavings.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestInterleavings = Interleavings.TestCase
+
+
+@pytest.mark.parametrize("how", ["reset", "reset unread", "end"])
+@pytest.mark.parametrize("last", [LAST, CHUNKED, TOO_LARGE, BAD, BAD_CHUNK])
+async def test_what_stands_behind_a_last_request_never_runs(last: bytes, how: str) -> None:
+    """Also not if its client leaves in the turn of the loop in which that one is answered."""
+    answer: Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    async def handle(event: Event) -> Outcome:
+        return await answer
+
+    async with running(handle, (Route(function="f", path="/f", max_body_bytes=10),)) as house:
+        server = house.server
+        connection = Connection(server._connections, server._start, loop=asyncio.get_running_loop())
+        wire = Wire(asyncio.get_running_loop(), connection)
+        wire.client_sends(last + GOOD + GOOD)
+        if last in RUNS:
+            await settle()
+            answer.set_result(Ok())
+        if how == "end":
+            wire.client_ends()
+        else:
+            wire.client_resets(unread=how == "reset unread")
+        await settle()
+        assert wire.is_lost
+        assert len(house.functions.events) == (last in RUNS)
