@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from dispatcher.settings import PoolSettings
 from forklight.archive import SUFFIX, is_archive
 from forklight.document import Node, merge, read_document
-from forklight.environment import Secrets, exec_only_warnings, read_environment
+from forklight.environment import Secrets, exec_only_warnings, read_environment, zone_warnings
 from forklight.function import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.hint import did_you_mean, near_file
 from forklight.http import check_listen, check_static, routes_of
@@ -257,6 +257,7 @@ def _warnings(
     functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
 ) -> list[Problem]:
     found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
+    found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
     configured = settings.machine.user
     if configured and os.geteuid() != 0 and not is_this_process(configured):
         place = root.at("machine").at("user")

@@ -3,16 +3,27 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from forklight.document import Node
 from forklight.envfile import parse_env_file
 from forklight.expand import NAME
 from forklight.function import FunctionSettings, Secret
-from forklight.hint import near_file
+from forklight.hint import did_you_mean, near_file
 from forklight.problem import Problem
 
 _VARIABLE_FORM = "letters, digits and _, no digit first"
 _ACTS_AT_EXEC = re.compile(r"LD_.*|PYTHON.*")
+_ACT_LATER = {
+    "PYTHONPATH",
+    "PYTHONWARNINGS",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
+    "PYTHONFAULTHANDLER",
+}
+"""What a template obeys all the same, or does without being told."""
+_POSIX_ZONE = re.compile(r"(<[^>]+>|[A-Za-z]{3,})[+-]?\d.*")
+"""As `EST5EDT`: tzset(3)."""
 
 
 class Secrets(dict[str, str]):
@@ -45,7 +56,21 @@ def read_environment(
 def exec_only_warnings(node: Node, env: Mapping[str, str]) -> list[Problem]:
     """Return a warning for each variable that acts only when a program starts, which a forked instance never does."""
     advice = "acts only when an interpreter starts, and an instance is forked: it will have no effect"
-    return [_place(node, name).problem(f"{name} {advice}") for name in env if _ACTS_AT_EXEC.fullmatch(name)]
+    found = [name for name in env if _ACTS_AT_EXEC.fullmatch(name) and name not in _ACT_LATER]
+    return [_place(node, name).problem(f"{name} {advice}") for name in found]
+
+
+def zone_warnings(node: Node, env: Mapping[str, str]) -> list[Problem]:
+    """Return a warning if TZ names no time zone: the C library then takes UTC, and says nothing."""
+    zone = env.get("TZ", "").removeprefix(":")
+    if not zone or zone.startswith("/") or _POSIX_ZONE.fullmatch(zone):
+        return []
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = did_you_mean(zone, available_timezones())
+        return [_place(node, "TZ").problem(f"TZ: there is no time zone {zone!r}{near}: local times will be in UTC")]
+    return []
 
 
 def check_variables(node: Node, values: Mapping[str, str], problems: list[Problem]) -> None:

@@ -27,7 +27,7 @@ LOG_BYTES = 1024 * 1024
 SPARE_DESCRIPTORS = 64
 """What must be left before something is started: it takes a dozen, and each other under way one more."""
 _PR_SET_DUMPABLE = 4
-_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 KILLED_EARLIER = 500
 """Added to the server's own oom_score_adj for all that is below it: half of the memory there is (proc(5))."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -101,7 +101,7 @@ def spawn(
         pid = os.posix_spawn(
             argv[0],
             argv,
-            {"PATH": _PATH, "LANG": "C.UTF-8", **ONE_THREAD, **runtime.env},
+            {"PATH": search_path(runtime), "LANG": "C.UTF-8", **ONE_THREAD, **runtime.env},
             file_actions=[
                 *([] if shares_input else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]),
                 (os.POSIX_SPAWN_DUP2, high_log, 1),
@@ -116,6 +116,11 @@ def spawn(
     _arm(lifeline, pid)
     _offer_to_the_kernel(pid)
     return pid
+
+
+def search_path(runtime: Runtime) -> str:
+    """PATH of all that runs in it: the runtime's own programs go first, as in a shell that has activated it."""
+    return ":".join(dict.fromkeys([str(runtime.python.parent), *_SYSTEM_PATH]))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Body, Instance
-from sandbox.launch import LOG_BYTES
+from sandbox.launch import LOG_BYTES, search_path
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
@@ -149,7 +149,7 @@ class Template:
     def _load_message(self) -> dict[str, object]:
         spec = self.spec
         own = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": search_path(spec.runtime),
             "LANG": "C.UTF-8",
             "HOME": str(self._folder),
             "TMPDIR": str(self._folder),

@@ -22,7 +22,7 @@ async def test_the_environment_is_what_was_configured_and_nothing_else(
 
     for moment in ("at_import", "now"):
         assert found[moment] == {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{bench.runtime.python.parent}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -35,6 +35,40 @@ async def test_the_environment_is_what_was_configured_and_nothing_else(
             "API_KEY": "s3cr3t",
         }
     assert found["at_import"]["HOME"] != found["now"]["HOME"]
+
+
+async def test_the_time_zone_of_the_function_is_that_of_its_process(bench: Bench) -> None:
+    env = {"TZ": "Asia/Tokyo", "LANG": "C", "LC_ALL": "C"}
+    found = await bench.answer(bench.spec("environment", "effects", env=env))
+
+    assert (found["hour"], found["tzname"], found["child"]) == (9, ["JST", "JST"], "09")
+    assert (found["encoding"], bench.lines) == ("utf-8", [])
+    assert (await bench.answer(bench.spec("environment", "effects")))["hour"] == 0
+
+
+@pytest.mark.parametrize("name", ["LANG", "LC_CTYPE", "LC_ALL"])
+async def test_a_locale_that_is_not_there_is_told(bench: Bench, name: str) -> None:
+    found = await bench.answer(bench.spec("environment", "effects", env={name: "tlh_QO.UTF-8"}))
+
+    assert found["encoding"] == "utf-8"
+    assert bench.texts() == [
+        f"[forklight] {name} = 'tlh_QO.UTF-8' has no effect: there is no such locale on this machine"
+    ]
+
+
+async def test_variables_of_python_that_can_act_later_do(bench: Bench) -> None:
+    env = {"PYTHONPATH": "lib:/nowhere", "PYTHONWARNINGS": "error::UserWarning", "PYTHONDONTWRITEBYTECODE": "1"}
+    found = await bench.answer(bench.spec("environment", "effects", env=env))
+
+    assert found["lib"] == "from PYTHONPATH"
+    assert found["warning"] == "raised"
+    assert found["writes_bytecode"] is False
+
+
+async def test_programs_of_the_runtime_are_on_the_path(bench: Bench) -> None:
+    found = await bench.answer(bench.spec("environment", "effects"))
+
+    assert found["python"] == str(bench.runtime.python.parent / "python3")
 
 
 async def test_a_configured_home_is_kept(bench: Bench) -> None:

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import box, control, handler, instance, leftovers, logs, posix, threads, wire
+from . import box, control, environ, handler, instance, leftovers, logs, posix, threads, wire
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
@@ -113,11 +113,12 @@ class Template:
         """Apply what must be in force before the first line of the function's code, then import it."""
         started = time.monotonic()
         _limit(message["limits"])
-        os.environ.update(message["env"])  # on top of the zygote's, which has the runtime's own and nothing else
         os.chdir(message["code"])
-        sys.path.insert(_after_standard_library(), message["code"])
-        sys.argv[:] = [message["function"]["handler"]]
         logs.set_up(message["log_level"])
+        environ.take_on(message["env"])  # on top of the zygote's, which has the runtime's own and nothing else
+        place = _after_standard_library()
+        sys.path[place:place] = [message["code"], *environ.extra_path()]
+        sys.argv[:] = [message["function"]["handler"]]
         before = {fd: link for fd, link in leftovers.open_now().items() if fd not in self._preloaded}
         self._orphans.watch()
         try:

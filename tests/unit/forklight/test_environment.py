@@ -78,13 +78,34 @@ D = { env = "X" }
     ]
 
 
+@pytest.mark.parametrize(
+    ("zone", "told"),
+    [
+        ("Asia/Tokyo", ""),
+        (":Europe/Berlin", ""),
+        ("EST5EDT", ""),
+        ("<-03>3", ""),
+        ("/etc/localtime", ""),
+        ("", ""),
+        ("Europe/Berln", "there is no time zone 'Europe/Berln' (did you mean 'Europe/Berlin'?)"),
+        ("Tokyo", "there is no time zone 'Tokyo'"),
+        ("../etc/passwd", "there is no time zone '../etc/passwd'"),
+    ],
+)
+def test_a_time_zone_that_is_none_is_a_warning(tmp_path: Path, zone: str, told: str) -> None:
+    text = f'[functions.f]\nhandler = "f:h"\nenv = {{ TZ = "{zone}" }}\n'
+    warnings = "".join(map(str, _load(tmp_path, text).warnings))
+    assert told in warnings
+    assert bool(warnings) == bool(told)
+
+
 def test_what_acts_only_at_exec_is_a_warning_where_it_is_written(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LD_PRELOAD=x\n")
     text = """
 [functions.f]
 handler = "f:h"
 env_file = ".env"
-env = { PYTHONPATH = "x" }
+env = { PYTHONHASHSEED = "0", PYTHONPATH = "x", PYTHONUNBUFFERED = "1" }
 [runtimes.default]
 env = { PYTHONHASHSEED = "0", LD_LIBRARY_PATH = "/x" }
 """
@@ -92,6 +113,6 @@ env = { PYTHONHASHSEED = "0", LD_LIBRARY_PATH = "/x" }
     warnings = [str(warning).replace(f"{tmp_path}/", "") for warning in _load(tmp_path, text).warnings]
     assert warnings == [
         f"forklight.toml:4 functions.f.env_file: LD_PRELOAD {effect}",
-        f"forklight.toml:5 functions.f.env.PYTHONPATH: PYTHONPATH {effect}",
+        f"forklight.toml:5 functions.f.env.PYTHONHASHSEED: PYTHONHASHSEED {effect}",
         "forklight.toml:7 runtimes.default.env.PYTHONHASHSEED: has no effect: interpreters are started with -I",
     ]

@@ -1,0 +1,3 @@
+"""Found by PYTHONPATH alone."""
+
+NAME = "from PYTHONPATH"
