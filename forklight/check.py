@@ -44,10 +44,14 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
 
 def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
     """Return a warning for each top-level module of the code that the standard library's will always win over."""
-    shadowed = sorted(modules(names) & sys.stdlib_module_names)
     place = function.node.at("code")
+    shadowed = sorted(modules(names) & sys.stdlib_module_names)
     advice = "is named like one of the standard library, which is imported instead: rename it"
-    return [place.problem(f"the module {name!r} {advice}") for name in shadowed]
+    found = [place.problem(f"the module {name!r} {advice}") for name in shadowed]
+    if "test" in modules(names):
+        hides = "hides that of the standard library in its functions, and is hidden itself elsewhere: rename it"
+        found.append(place.problem(f"the module 'test' {hides}"))
+    return found
 
 
 def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:

@@ -125,11 +125,19 @@ async def test_a_function_may_have_modules_of_any_name(bench: Bench) -> None:
     found = await bench.answer(bench.spec("names"))
 
     assert found["names"] == [f"the function's own {name}" for name in ("bus", "forklight", "sandbox", "triggers")]
-    assert found["json"] == "json[1]"
+    assert found["test"] == "the own tests"
     assert found["main"] is None
     assert found["ours"] == ["_forklight"]
     assert str(bench.code / "names") in found["path"]
     assert not any("guest" in entry for entry in found["path"])
+
+
+async def test_an_import_of_what_the_standard_library_hides_is_refused(bench: Bench) -> None:
+    with pytest.raises(LoadFailed) as refused:
+        await bench.tree.start(bench.spec("clashes"))
+
+    assert refused.value.code == "BuiltInModuleConflict"
+    assert refused.value.message.startswith("function.py:7 imports 'queue': the function's code has that too")
 
 
 @pytest.mark.parametrize("module", ["json", "_forklight", "sys", "os.path"])

@@ -58,7 +58,7 @@ async def _greet(bench: Bench) -> None:
         assert [answer(await instance.invoke(event()))["calls"] for _ in range(2)] == [1, 2]
     hooks = Hooks(init="function:init", after_fork="function:after_fork", stop="function:stop")
     assert sorted(await bench.answer(bench.spec("hooks", hooks=hooks))) == ["after_fork", "handler", "import", "init"]
-    assert (await bench.answer(bench.spec("names")))["json"] == "json[1]"
+    assert (await bench.answer(bench.spec("names")))["test"] == "the own tests"
 
 
 async def _end_badly(bench: Bench) -> None:

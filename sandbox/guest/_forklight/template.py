@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import box, control, environ, handler, instance, leftovers, logs, posix, threads, wire
+from . import box, control, environ, handler, instance, leftovers, logs, names, posix, threads, wire
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
@@ -123,7 +123,7 @@ class Template:
         self._orphans.watch()
         try:
             with threads.watch_threads() as seen:
-                self._function = handler.load(**message["function"])
+                self._function = _load_function(message)
                 self._function.run_hook("init")
         except handler.LoadError as error:
             logs.flush()
@@ -200,6 +200,21 @@ class Template:
         _, status = os.waitpid(pid, 0)
         posix.kill_children({*self._older, *(pid for _, pid in self._instances.values())})
         control.send(self._connection, {"t": "exited", "n": n, "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _load_function(message: dict[str, Any]) -> "handler.Function":
+    """Raises handler.LoadError, also if the code imports what the standard library hides from it."""
+    shared = names.own_names()
+    if names.TESTS in shared:
+        sys.meta_path.insert(0, names.OwnTests(message["code"]))
+    hidden = shared - {names.TESTS}
+    try:
+        return handler.load(**message["function"])
+    finally:
+        where = names.hidden_import(hidden) if hidden else None
+        if where is not None:
+            advice = "the function's code has that too, but the standard library's is imported instead: rename it"
+            raise handler.LoadError("BuiltInModuleConflict", f"{where}: {advice}")
 
 
 def _failed(error: "handler.LoadError") -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""Modules of the function's code that have a name of the standard library: which of the two an import gets.
+
+The standard library's, as its own modules need it: with an own `queue` in its place, `concurrent.futures` would break.
+So an import that means the function's own is an error of the load that says so. Only `test` is the function's: nothing
+imports Python's own tests.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+TESTS = "test"
+"""A package of the standard library that is not in `sys.stdlib_module_names`."""
+
+
+class OwnTests:
+    """Finds the function's own `test` before Python's."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
+    ) -> ModuleSpec | None:
+        """As the import system asks for it."""
+        return PathFinder.find_spec(name, [self._code], target) if name == TESTS and path is None else None
+
+
+def own_names() -> set[str]:
+    """The top-level names that the code, the working directory, shares with the standard library."""
+    with os.scandir() as entries:
+        found = {_module_name(entry) for entry in entries}
+    return found & {*sys.stdlib_module_names, TESTS}
+
+
+def hidden_import(names: set[str]) -> str | None:
+    """Where a loaded module of the function's imports one of these, as `main.py:3 imports 'queue'`; else None."""
+    here = os.path.realpath(os.curdir) + os.sep
+    for module in tuple(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and os.path.realpath(file).startswith(here):
+            for line, name in _imports(file):
+                if name in names:
+                    return f"{os.path.relpath(file)}:{line} imports {name!r}"
+    return None
+
+
+def _module_name(entry: "os.DirEntry[str]") -> str:
+    """Empty for what holds no code: a folder `html` or `locale` is mostly none."""
+    if entry.is_dir():
+        return entry.name if any(name.endswith(".py") for name in os.listdir(entry.path)) else ""
+    return entry.name.removesuffix(".py") if entry.name.endswith(".py") else ""
+
+
+def _imports(file: str) -> Iterator[tuple[int, str]]:
+    """The line and the top-level name of each absolute import, wherever it stands."""
+    try:
+        with open(file, "rb") as source:
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.lineno, node.module.partition(".")[0]

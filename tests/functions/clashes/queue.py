@@ -1,0 +1,3 @@
+"""Hidden by the standard library's."""
+
+NAME = "own"

@@ -1,0 +1,3 @@
+"""Named like a package of the standard library."""
+
+NAME = "the own tests"
