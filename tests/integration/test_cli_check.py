@@ -79,9 +79,9 @@ BROKEN = {
         ],
     ),
     "what is to come is not accepted without effect": (
-        OK + 'log = "1MiB"\nscratch = "1MiB"\n',
+        OK + 'concurrency = 2\nscratch = "1MiB"\n',
         [
-            "forklight.toml:3 functions.f.log: unknown key",
+            "forklight.toml:3 functions.f.concurrency: unknown key",
             "forklight.toml:4 functions.f.scratch: unknown key",
         ],
     ),
