@@ -74,6 +74,14 @@ class QueueSection(Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
     exchange: str = ""
     routing_key: str = ""
+    content_encoding: str | None = None
+    type: str | None = None
+    app_id: str | None = None
+    user_id: str | None = None
+    priority: int | None = None
+    timestamp: str | None = None
+    """When its publisher says it was sent, RFC 3339."""
+    expiration: str | None = None
 
 
 class TimerSection(Struct, frozen=True, kw_only=True):

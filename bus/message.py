@@ -145,6 +145,8 @@ def output_message(output: Output, event: Event, number: int) -> Message:
         headers=_attributes(message_id, f"/forklight/{event.function}", kind)
         | own
         | _lineage(event, event.hops + 1, caller),
+        correlation_id=output.correlation_id,
+        reply_to=output.reply_to,
     )
 
 

@@ -29,6 +29,8 @@ class Output(Struct, frozen=True):
     delay_s: float = 0.0
     id: str | None = None
     headers: dict[str, str] = {}
+    correlation_id: str | None = None
+    reply_to: str | None = None
 
 
 class _Run(Struct, frozen=True, kw_only=True, gc=False):

@@ -83,6 +83,8 @@ def _check_size(output: Output) -> None:
     """A store that refuses is asked again until it accepts: so it is never asked for what it will always refuse."""
     _check_name(output, "the id", output.id or "")
     _check_name(output, "the content type", output.content_type)
+    _check_name(output, "the correlation id", output.correlation_id or "")
+    _check_name(output, "the name in reply_to", output.reply_to or "")
     if output.delay_s > LONGEST_DELAY_S:
         days = LONGEST_DELAY_S / 86400
         raise UnroutableError(

@@ -16,7 +16,7 @@ LONGEST_DELAY_S = 30 * 86400.0
 _PAUSE_S = 1.0
 """How long nothing more is taken after a failure that was not the message's, if nothing says how long."""
 
-Reason = Literal["Attempts", "MaxAge", "MaxHops", "Rejected", "Undecodable", "UnknownFunction", "Unroutable"]
+Reason = Literal["Attempts", "Expired", "MaxAge", "MaxHops", "Rejected", "Undecodable", "UnknownFunction", "Unroutable"]
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,8 @@ class Retry(Struct, frozen=True):
 
     delay_s: float
     error: str
+    counts: bool = True
+    """False: it was not tried, as it is not due yet; `error` says so."""
 
 
 class Release(Struct, frozen=True):

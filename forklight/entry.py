@@ -145,7 +145,8 @@ def _told_decision(decision: Decision) -> str:
         case Ack():
             return "ack"
         case Retry():
-            return f"retry in {round(decision.delay_s, 1 if decision.delay_s >= 1 else 3):g} s"
+            what = "retry" if decision.counts else "not due: again"
+            return f"{what} in {round(decision.delay_s, 1 if decision.delay_s >= 1 else 3):g} s"
         case Release():
             return "released"
         case Dead():

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
+from bus.limits import MAX_NAME_BYTES
 from bus.message import dead_queue, inbox
 from bus.retry import RetryPolicy
 from forklight.document import Node
@@ -131,8 +132,9 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
         if not self.queue:
             raise ValueError('queue is missing: write queue = "orders"')
         for name in (self.queue, self.dead_letter or ""):
-            if name.startswith(_RESERVED) or len(name.encode()) > 200:
-                raise ValueError(f"the queue {name!r} cannot be: names have up to 200 bytes, and {_RESERVED} is ours")
+            if name.startswith(_RESERVED) or len(name.encode()) > MAX_NAME_BYTES:
+                hint = f"names have up to {MAX_NAME_BYTES} bytes, and {_RESERVED} is ours"
+                raise ValueError(f"the queue {name!r} cannot be: {hint}")
         if self.queue == self.dead_letter:
             raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
         if self.batch is not None and self.batch > MAX_BATCH:

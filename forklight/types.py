@@ -48,6 +48,13 @@ class Queue(TypedDict):
     reply_to: str | None
     exchange: str
     routing_key: str
+    content_encoding: str | None
+    type: str | None
+    app_id: str | None
+    user_id: str | None
+    priority: int | None
+    timestamp: str | None
+    expiration: str | None
 
 
 class Timer(TypedDict):
@@ -174,6 +181,8 @@ class Context(Protocol):
         delay: Delay | None = None,
         id: str | None = None,  # noqa: A002
         headers: dict[str, str] | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
     ) -> None:
         """A message to a queue; `"orders@shop"` is a queue of `[brokers.shop]`."""
 

@@ -14,8 +14,19 @@ from bus import Event, Output
 from sandbox.bounds import Code, Count, Headers, Kilobytes, MediaType, Message, Seconds, Status, Text, Traceback
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
 
-_OutputHead = tuple[Literal["send", "publish", "spawn"], Text, MediaType, Count, Seconds, Text | None, dict[Text, str]]
-"""kind, name, content type, length of its body, delay in seconds, id, headers"""
+
+class OutputHead(Struct, array_like=True, gc=False):
+    """An output without its body, `length` bytes long; what it does not need at the end is left out."""
+
+    kind: Literal["send", "publish", "spawn"]
+    name: Text
+    content_type: MediaType
+    length: Count
+    delay_s: Seconds
+    id: Text | None
+    headers: dict[Text, str]
+    correlation_id: Text | None = None
+    reply_to: Text | None = None
 
 
 class Breach(Exception):
@@ -38,7 +49,7 @@ class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
     type: MediaType | None = None
     headers: Headers = ()
     length: Count
-    out: tuple[_OutputHead, ...] = ()
+    out: tuple[OutputHead, ...] = ()
 
 
 class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
@@ -117,7 +128,7 @@ def _checked(header: bytes | bytearray | memoryview, body_length: int) -> Frame:
         raise Breach(f"a frame header that is not one of ours: {error}") from None
     expected = 0
     if isinstance(frame, OkFrame):
-        expected = frame.length + (sum(head[3] for head in frame.out) if frame.out else 0)
+        expected = frame.length + (sum(head.length for head in frame.out) if frame.out else 0)
     if expected != body_length:
         raise Breach(f"a frame body of {body_length} bytes whose header speaks of {expected}")
     return frame
@@ -126,9 +137,21 @@ def _checked(header: bytes | bytearray | memoryview, body_length: int) -> Frame:
 def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
     """What the handler sent, published and spawned, cut from the end of the frame's body."""
     found, at = [], frame.length
-    for kind, name, content_type, length, delay_s, output_id, headers in frame.out:
-        found.append(Output(kind, name, content_type, body[at : at + length], delay_s, output_id, headers))
-        at += length
+    for head in frame.out:
+        found.append(
+            Output(
+                head.kind,
+                head.name,
+                head.content_type,
+                body[at : at + head.length],
+                head.delay_s,
+                head.id,
+                head.headers,
+                head.correlation_id,
+                head.reply_to,
+            )
+        )
+        at += head.length
     return tuple(found)
 
 

@@ -181,7 +181,8 @@ def with_more_properties(message: Message, properties: Basic.Properties) -> Mess
 
 def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, to: str) -> Letter:
     """What waits for the next attempt, in the end in the retry queue `to`."""
-    added = _waiting(delivery, delivery.attempt + 1, delivery.first_error or shortened(decision.error))
+    error = shortened(decision.error) if decision.counts else ""
+    added = _waiting(delivery, delivery.attempt + decision.counts, delivery.first_error or error)
     return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
 
 

@@ -158,8 +158,9 @@ class Transaction:
 
     def _retry(self, lease: Lease, delivery: Delivery, retry: Retry) -> None:
         due_ns = self._now_ns + delay_ns(retry.delay_s)
-        first_error = delivery.first_error or storable(retry.error)
-        self._connection.execute(_RETRY, (due_ns, delivery.attempt, first_error, lease.id))
+        first_error = delivery.first_error or (storable(retry.error) if retry.counts else "")
+        tried = delivery.attempt if retry.counts else delivery.attempt - 1
+        self._connection.execute(_RETRY, (due_ns, tried, first_error, lease.id))
         self._moves(lease, delivery.queue, due_ns)
 
     def _bury(self, lease: Lease, delivery: Delivery, dead: Dead) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from bus import Event, Outcome
+from bus.limits import MAX_NAME_BYTES
 from bus.message import OURS, Message, Outgoing, event_message, inbox
 from bus.outputs import split_queue
 from forklight.admin.answers import Refused, as_json
@@ -20,9 +21,6 @@ from forklight.invoking import cli_event, outcome_as_json
 from forklight.journal import Journal
 from forklight.queue_status import written
 from forklight.units import parse_duration
-
-LONGEST_NAME_BYTES = 200
-"""Of a queue, as in the configuration: RabbitMQ allows 255, and names of ours are made of it."""
 
 
 class Acting:
@@ -86,8 +84,8 @@ class Acting:
         """The queue and its broker; a name that can only be a mistake is refused."""
         controls = self._controls
         queue, broker = split_queue(name, controls.brokers)
-        if not queue or len(queue.encode()) > LONGEST_NAME_BYTES or not queue.isprintable():
-            raise Refused(400, f"{name!r} is no queue: names have 1 to {LONGEST_NAME_BYTES} bytes that can be printed")
+        if not queue or len(queue.encode()) > MAX_NAME_BYTES or not queue.isprintable():
+            raise Refused(400, f"{name!r} is no queue: names have 1 to {MAX_NAME_BYTES} bytes that can be printed")
         if queue.startswith("forklight.") and queue not in {inbox(function) for function in controls.functions}:
             raise Refused(
                 400, f"{name!r} cannot be sent to: of the queues that begin with forklight., only inboxes can"

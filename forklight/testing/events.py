@@ -3,14 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+import msgspec
 from msgspec.structs import replace
 
 from bus.event import CallSection, Event
-from bus.message import Delivery, event_message
+from bus.message import Delivery, Envelope, event_message
 from forklight.invoking import cli_event
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
@@ -84,6 +85,18 @@ def http(
     return cast("HttpEvent", seen(event))
 
 
+class Said(TypedDict, total=False):
+    """What a publisher on a broker may say of its message besides; `event["queue"]` has it."""
+
+    content_encoding: str
+    type: str
+    app_id: str
+    user_id: str
+    priority: int
+    timestamp: datetime
+    expiration: str
+
+
 def queue(
     name: str,
     *,
@@ -99,8 +112,12 @@ def queue(
     redelivered: bool = False,
     broker: str = "",
     decode: Decode | None = None,
+    **said: Unpack[Said],
 ) -> QueueEvent:
-    """The event of a message, as `forklight send` puts it into the queue and the queue trigger takes it out."""
+    """The event of a message, as `forklight send` puts it into the queue and the queue trigger takes it out.
+
+    `said` is what only a broker says of a message; see `Said`.
+    """
     body, given_type = bodies.encode(json=json, data=data, text=text)
     sent = Event(
         id=message_id or str(uuid4()),
@@ -116,12 +133,19 @@ def queue(
         correlation_id=correlation_id,
         reply_to=reply_to,
     )
-    delivery = Delivery(queue=name, message=message, lease=None, attempt=attempt, redelivered=redelivered)
+    delivery = Delivery(
+        queue=name, message=message, lease=None, attempt=attempt, redelivered=redelivered, envelope=_envelope(said)
+    )
     try:
         event = queue_codec.to_event(delivery, _queue_trigger(name, broker, decode))
     except UnreadableError as error:
         raise ValueError(f"no handler gets this message: {error}") from None
     return cast("QueueEvent", seen(event))
+
+
+def _envelope(said: Said) -> Envelope:
+    sent, rest = said.get("timestamp"), {name: value for name, value in said.items() if name != "timestamp"}
+    return msgspec.convert(rest | {"timestamp_s": None if sent is None else sent.timestamp()}, Envelope)
 
 
 def batch(events: Sequence[QueueEvent]) -> BatchEvent:

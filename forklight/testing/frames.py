@@ -15,6 +15,7 @@ from sandbox.guest._forklight.encoding import encode_body
 from sandbox.guest._forklight.events import data_of, make_event
 from sandbox.guest._forklight.wire import Frames
 from sandbox.wire import invoke
+from triggers.queue.packing import packing
 
 Decode = Literal["json", "text", "bytes"]
 
@@ -82,8 +83,11 @@ def _is_batch(given: Mapping[str, object]) -> bool:
 
 
 def _coding_of(given: Mapping[str, object]) -> str | None:
-    """The Content-Encoding of a request."""
-    http = given.get("http")
+    """The Content-Encoding of a request, or what a message says of itself."""
+    http, queue = given.get("http"), given.get("queue")
+    if isinstance(queue, Mapping):
+        encoding, body = queue.get("content_encoding"), cast("bytes", given.get("body") or b"")
+        return packing(encoding, queue.get("headers") or {}, body).coding
     headers = http.get("headers") if isinstance(http, Mapping) else None
     return headers.get("content-encoding") if isinstance(headers, Mapping) else None
 

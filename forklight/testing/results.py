@@ -63,6 +63,8 @@ class Sent(Struct, frozen=True, kw_only=True):
     delay_s: float
     id: str
     headers: dict[str, str]
+    correlation_id: str | None = None
+    reply_to: str | None = None
 
 
 class Spawned(Struct, frozen=True, kw_only=True):
@@ -172,6 +174,8 @@ def _sent(output: Output, outgoing: Outgoing) -> Sent:
         delay_s=output.delay_s,
         id=outgoing.message.id or "",
         headers=output.headers,
+        correlation_id=output.correlation_id,
+        reply_to=output.reply_to,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from bus.bus import Bus
 from bus.event import Event
@@ -98,13 +99,22 @@ async def _consume_all(store: Store, queue: str) -> None:
     retry = RetryPolicy(attempts=2, backoff_s=0.0)
     consumer = QueueConsumer(bus, trigger(queue, retry=retry, slots=2, batch=2))
     async with anyio.create_task_group() as tasks:
-        await tasks.start(consumer.serve)
+        await _start(tasks, consumer)
         await _publish(store, queue, "bad")
         await until(lambda: "bad" in handler.tried)
         await _publish(store, queue, "busy", "a")
         await until(lambda: {"a", "busy"} <= handler.done)
         assert await _dead(store, f"{queue}.dead") == {"bad"}, "perhaps twice, but nothing else"
         tasks.cancel_scope.cancel()
+
+
+async def _start(tasks: TaskGroup, consumer: QueueConsumer) -> None:
+    """Who starts a consumer is told of what fails there, and may do so once more."""
+    try:
+        await tasks.start(consumer.serve)
+    except StoreError as error:
+        assert "InjectedError" in str(error)  # noqa: PT017
+        await tasks.start(consumer.serve)
 
 
 async def _publish(store: Store, queue: str, *ids: str) -> None:

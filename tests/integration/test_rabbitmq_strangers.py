@@ -1,7 +1,10 @@
 """Messages and queues of other programs on RabbitMQ, whatever they look like to it."""
 
 import asyncio
+import gzip
+import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import aiormq
 import pytest
@@ -13,7 +16,10 @@ from bus.rabbitmq import open_rabbitmq
 from bus.rabbitmq.fields import Instant, RawName
 from bus.retry import Ack, Dead, Retry
 from bus.store import RefusedError, Settlement
+from tests.integration.consuming import trigger, working
 from tests.stores import LIMIT_S, browsed, fill, fresh, message, settle, source, take, to
+from tests.support import Bench
+from triggers.queue.codec import identified
 
 
 @pytest.fixture
@@ -114,3 +120,60 @@ async def test_names_that_are_no_text_are_kept_through_retries_and_death(
         await store.publish(to(origin.queue, letter))
         [replayed] = await take(consumer)
         assert isinstance(replayed.lease.properties.message_id, RawName), "the bytes that came"
+
+
+async def test_a_handler_answers_who_asked_and_sees_what_amqp_says(
+    bench: Bench, amqp_url: str, stranger: AbstractChannel
+) -> None:
+    """RabbitMQ's tutorial on remote procedure calls, its client on the other side; the body is compressed."""
+    replies: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+    queue, answers = fresh(), await stranger.queue_declare(exclusive=True)
+    await stranger.basic_consume(answers.queue or "", replies.put, no_ack=True)
+    asked = Basic.Properties(
+        content_type="application/json",
+        content_encoding="gzip",
+        correlation_id="c",
+        reply_to=answers.queue,
+        message_type="fib",
+        app_id="client",
+        user_id="guest",
+        priority=3,
+        expiration="60000",
+        timestamp=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    spec = bench.spec("queue", "replies")
+    async with working(bench, lambda: open_rabbitmq(amqp_url), spec, trigger(queue)), asyncio.timeout(LIMIT_S):
+        await stranger.basic_publish(gzip.compress(b'{"n": 7}'), routing_key=queue, properties=asked)
+        reply = await replies.get()
+    assert (reply.header.properties.correlation_id, reply.header.properties.reply_to) == ("c", queue)
+    told = json.loads(reply.body)
+    assert told["data"] == {"n": 7}
+    assert (
+        told["queue"]
+        | {
+            "content_encoding": "gzip",
+            "type": "fib",
+            "app_id": "client",
+            "user_id": "guest",
+            "priority": 3,
+            "expiration": "60000",
+            "timestamp": "2026-01-02T00:00:00Z",
+        }
+        == told["queue"]
+    )
+
+
+async def test_a_message_without_an_id_has_the_same_event_however_often_it_comes(
+    bench: Bench, amqp_url: str, stranger: AbstractChannel
+) -> None:
+    queue = fresh()
+    async with open_rabbitmq(amqp_url) as store, store.consume(source(queue), prefetch=1) as consumer:
+        asked = Basic.Properties(app_id="shop", content_type="application/json")
+        await stranger.basic_publish(b'"bad"', routing_key=queue, properties=asked)
+        [given_back] = await take(consumer)
+    spec = bench.spec("queue", "picky")
+    async with working(bench, lambda: open_rabbitmq(amqp_url), spec, trigger(queue)) as running:
+        await running.settled(1)
+    assert [event.id for event, *_ in running.reports] == [identified(given_back).message.id] * 3
+    assert running.reports[0][0].queue is not None
+    assert running.reports[0][0].queue.redelivered

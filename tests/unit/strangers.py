@@ -2,18 +2,30 @@
 what walks a range of 2^64 inside C hears no alarm of Python's.
 """
 
+import contextlib
 import struct
 import sys
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from bus.event import Event
 from bus.message import inbox
-from bus.rabbitmq.letters import Origin, dead_copy, delivery_of, digest, letter, message_of, retry_copy, trimmed
+from bus.rabbitmq.letters import (
+    Origin,
+    dead_copy,
+    delivery_of,
+    digest,
+    letter,
+    message_of,
+    retry_copy,
+    trimmed,
+    unrun_copy,
+)
 from bus.rabbitmq.letters import with_more_properties as whole
 from bus.retry import Dead, Retry
 from sandbox import wire
@@ -22,6 +34,7 @@ from triggers.http.errors import RefusedError
 from triggers.http.head import parse_head
 from triggers.http.routes import Match, RouteTable
 from triggers.http.settings import Route
+from triggers.queue import celery
 from triggers.queue import codec as queue_codec
 from triggers.queue.errors import UnreadableError
 from triggers.queue.settings import QueueTrigger
@@ -122,7 +135,13 @@ def properties(draw: st.DrawFn) -> Basic.Properties:
 def over_amqp(received: Basic.Properties, body: bytes, is_retry: bool, queue: str, key: bytes) -> None:
     """It becomes an event or a dead letter, and its retry, its dead letter and its replay can be written."""
     origin = Origin("ex", key.decode(errors="backslashreplace"), redelivered=False, is_retry=is_retry)
-    delivery = queue_codec.identified(delivery_of(queue, received, body, origin, None), lambda: "new")
+    fresh = delivery_of(queue, received, body, origin, None)
+    delivery = queue_codec.identified(fresh)
+    back = delivery_of(queue, unrun_copy(received, fresh).properties, body, replace(origin, is_retry=True), None)
+    assert queue_codec.identified(back).message.id == delivery.message.id, "put aside unrun, it comes as it was"
+    with contextlib.suppress(UnreadableError):
+        celery.times(delivery, 1_800_000_000.0)
+    digest(received, body)
     try:
         told(queue_codec.to_event(delivery, TRIGGER))
     except UnreadableError:

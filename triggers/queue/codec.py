@@ -1,25 +1,29 @@
 """A message becomes an event, several become a batch: the one place that knows both. Pure.
 
 A message without an id gets one when it is taken, and carries it from then on: into the event, into the copy that
-waits for another attempt, into its dead letter. (What is redelivered unsettled comes as it first came: another id.)
+waits for another attempt, into its dead letter. The id is made of what its publisher wrote, so that it is the same when
+the message is delivered again unsettled; messages that are alike in everything have the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any
 
 from msgspec import json
 from msgspec.structs import replace
 
 from bus.event import CallSection, Event, QueueSection, is_traceparent
-from bus.message import CALLER, HOPS, TRACEPARENT, Delivery, inbox
-from triggers.queue import cloudevents, headers
+from bus.limits import MAX_NAME_BYTES
+from bus.message import CALLER, HOPS, OURS, TRACEPARENT, Delivery, inbox
+from triggers.queue import celery, cloudevents, headers
 from triggers.queue.errors import UnreadableError
+from triggers.queue.packing import Packing, packing
 from triggers.queue.settings import QueueTrigger
 
 CALL = "forklight.call"
 TYPE = "forklight.queue"
+_ON_ITS_WAY = (OURS, "x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count")
 
 MAX_HEAD_BYTES = 512 * 1024
 """Of one event without its body, as a guest is told it: half of what a frame's header may have."""
@@ -27,11 +31,26 @@ MAX_BATCH_HEAD_BYTES = 960 * 1024
 """Of all events of a batch: a frame's header may have 1 MiB, of which the batch itself needs little."""
 
 
-def identified(delivery: Delivery, new_id: Callable[[], str]) -> Delivery:
+def identified(delivery: Delivery) -> Delivery:
     """The delivery, its message with an id."""
     if delivery.message.id:
         return delivery
-    return replace(delivery, message=replace(delivery.message, id=new_id()))
+    found = celery.task_id(delivery)
+    message_id = found if found and _is_name(found) else _digest(delivery)
+    return replace(delivery, message=replace(delivery.message, id=message_id))
+
+
+def _digest(delivery: Delivery) -> str:
+    """Of all but what a broker, or we, write into a message on its way."""
+    message = replace(delivery.message, headers={}, body=b"")
+    own = [pair for pair in delivery.message.headers.items() if not pair[0].lower().startswith(_ON_ITS_WAY)]
+    written = repr((message, own, replace(delivery.envelope, expiration=None)))
+    return blake2b(written.encode(errors="replace") + delivery.message.body, digest_size=16).hexdigest()
+
+
+def _is_name(text: str) -> bool:
+    """Whether a message can carry it as its id."""
+    return text.isprintable() and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
@@ -40,7 +59,10 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
     shown = headers.shown(message.headers)
     attributes = cloudevents.from_headers(shown)
     body, content_type = message.body, message.content_type
+    packed = packing(delivery.envelope.content_encoding, message.headers, body)
     if cloudevents.is_structured(content_type):
+        if packed != Packing():
+            raise UnreadableError("it is a CloudEvent in structured mode that is compressed: send it as it is")
         inner = cloudevents.from_body(body)
         attributes, body, content_type = attributes | inner.attributes, inner.body, inner.datacontenttype
     is_call = attributes.get("type") == CALL and delivery.queue == inbox(trigger.function)
@@ -52,7 +74,8 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
         subject=attributes.get("subject"),
         datacontenttype=content_type,
         body=body,
-        decode=trigger.decode,
+        decode=trigger.decode or ("bytes" if packed.is_opaque else None),
+        coding=packed.coding,
         function=trigger.function,
         queue=None if is_call else _section(delivery, trigger, shown),
         call=CallSection(caller=_text(message.headers.get(CALLER))) if is_call else None,
@@ -126,16 +149,27 @@ def _section(delivery: Delivery, trigger: QueueTrigger, shown: dict[str, Any]) -
         reply_to=delivery.message.reply_to,
         exchange=delivery.exchange,
         routing_key=delivery.routing_key,
+        content_encoding=delivery.envelope.content_encoding,
+        type=delivery.envelope.type,
+        app_id=delivery.envelope.app_id,
+        user_id=delivery.envelope.user_id,
+        priority=delivery.envelope.priority,
+        timestamp=_rfc3339(delivery.envelope.timestamp_s),
+        expiration=delivery.envelope.expiration,
     )
 
 
 def _time(stored_at_s: float | None) -> str:
     """When it was stored, or now: also if somebody's header says something absurd."""
+    return _rfc3339(stored_at_s) or headers.rfc3339(datetime.now(UTC))
+
+
+def _rfc3339(at_s: float | None) -> str | None:
+    """None for what is no time either."""
     try:
-        at = datetime.fromtimestamp(stored_at_s, UTC) if stored_at_s is not None else datetime.now(UTC)
+        return None if at_s is None else headers.rfc3339(datetime.fromtimestamp(at_s, UTC))
     except (ValueError, OverflowError, OSError):
-        at = datetime.now(UTC)
-    return headers.rfc3339(at)
+        return None
 
 
 def _traceparent(*values: Any) -> str | None:

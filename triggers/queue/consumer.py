@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
-from uuid import uuid4
 
 import anyio
 import anyio.abc
@@ -32,11 +31,12 @@ from bus.outcome import Failed, Ok, Outcome
 from bus.outputs import unroutable
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
 from bus.store import Consumer, RefusedError, Settlement, Source, StoreError
+from triggers.queue import celery
 from triggers.queue.codec import bare_event, batch_event, fit, identified, to_event
 from triggers.queue.errors import UnreadableError
 from triggers.queue.pace import Pace
 from triggers.queue.settings import QueueTrigger
-from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, runs_alone, settlements
+from triggers.queue.settling import OneByOne, Tried, decide_batch, postpone, refuse, runs_alone, settlements
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class QueueConsumer:
         trigger, outcome = self._trigger, Failed(kind="error", code=type(error).__name__, message=str(error))
         log.exception("queue %s: handling a message failed unexpectedly; please report this", trigger.queue)
         for delivery in deliveries:
-            known = identified(delivery, _new_id)
+            known = identified(delivery)
             decision = decide(outcome, known.attempt, self._age_s(known), trigger.retry, self._draw())
             await self._conclude(bare_event(known, trigger), outcome, [known], [decision])
 
@@ -221,7 +221,7 @@ class QueueConsumer:
     async def _handle(self, deliveries: list[Delivery]) -> None:
         items = []
         for delivery in deliveries:
-            item = await self._admit(identified(delivery, _new_id))
+            item = await self._admit(identified(delivery))
             if item is not None:
                 items.append(item)
         if self._trigger.batch is None:
@@ -237,17 +237,17 @@ class QueueConsumer:
                 await self._run_batch(together[places.start : places.stop])
 
     async def _admit(self, delivery: Delivery) -> _Item | None:
-        """The message's event. None: no handler can be given it, or must be any more, and it is a dead letter now."""
+        """The message's event. None: no handler can be given it, or may yet, or any more; it is settled now."""
+        decision: Decision | None
         try:
             event = to_event(delivery, self._trigger)
+            decision = postpone(celery.times(delivery, self._now_s()), self._now_s())
         except UnreadableError as error:
-            event, dead = bare_event(delivery, self._trigger), Dead("Undecodable", str(error))
-        else:
-            refused = refuse(event, self._age_s(delivery), self._trigger)
-            if refused is None:
-                return _Item(delivery, event)
-            dead = refused
-        await self._conclude(event, None, [delivery], [dead])
+            event, decision = bare_event(delivery, self._trigger), Dead("Undecodable", str(error))
+        decision = decision or refuse(event, self._age_s(delivery), self._trigger)
+        if decision is None:
+            return _Item(delivery, event)
+        await self._conclude(event, None, [delivery], [decision])
         return None
 
     async def _run(self, item: _Item) -> None:
@@ -335,7 +335,3 @@ class QueueConsumer:
 def _refused(outcome: Outcome, error: RefusedError) -> Outcome:
     """What the outcome is instead: only one that is ok has outputs."""
     return unroutable(outcome, error) if isinstance(outcome, Ok) else outcome
-
-
-def _new_id() -> str:
-    return str(uuid4())

@@ -14,8 +14,9 @@ from msgspec import DecodeError, Struct, ValidationError, json
 from bus.event import Event
 from bus.message import Delivery, Outgoing
 from bus.outcome import Failed, Ok, Outcome
-from bus.retry import Ack, Dead, Decision, Retry, RetryPolicy, decide, retry_or_dead
+from bus.retry import LONGEST_DELAY_S, Ack, Dead, Decision, Retry, RetryPolicy, decide, retry_or_dead
 from bus.store import Settlement
+from triggers.queue.celery import Times
 from triggers.queue.settings import QueueTrigger
 
 
@@ -30,6 +31,15 @@ class Tried(Struct, frozen=True):
 
 class OneByOne(Struct, frozen=True):
     """Run each of them again, as a batch of one, in the same attempt."""
+
+
+def postpone(times: Times, now_s: float) -> Retry | Dead | None:
+    """What becomes of a task of Celery that is not due yet, or not any more; None: it may run."""
+    if times.expires_s is not None and now_s >= times.expires_s:
+        return Dead("Expired", f"not run: it expired {now_s - times.expires_s:.0f} s ago")
+    if times.due_s is not None and now_s < times.due_s:
+        return Retry(min(times.due_s - now_s, LONGEST_DELAY_S), "not run: it is not due yet", counts=False)
+    return None
 
 
 def refuse(event: Event, age_s: float, trigger: QueueTrigger) -> Dead | None:

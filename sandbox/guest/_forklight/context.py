@@ -72,21 +72,35 @@ class Context:
         delay: Any = None,
         id: str | None = None,  # noqa: A002
         headers: dict[str, str] | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
     ) -> None:
         """A message to a queue. `delay` in seconds or a timedelta; `headers` are texts by name.
+
+        `correlation_id` and `reply_to` are for requests and replies: an answer has the correlation id of what it
+        answers and goes to the queue that is its `reply_to`; None leaves them out.
 
         Like `publish` and `spawn`: `data` becomes a body as a result does (text, octets, JSON); raises Unencodable,
         ResultTooLarge (outputs and result count together), and RuntimeError when the invocation has ended.
         """
-        self._outputs.add("send", queue, data, delay_s=seconds(delay), output_id=id, headers=headers or {})
+        self._outputs.add(
+            "send",
+            queue,
+            data,
+            delay_s=seconds(delay),
+            output_id=id,
+            headers=headers,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+        )
 
     def publish(self, topic: str, data: Any, *, id: str | None = None) -> None:  # noqa: A002
         """An event to every function subscribed to the topic."""
-        self._outputs.add("publish", topic, data, delay_s=0.0, output_id=id, headers={})
+        self._outputs.add("publish", topic, data, output_id=id)
 
     def spawn(self, function: str, data: Any, *, delay: Any = None, id: str | None = None) -> None:  # noqa: A002
         """An invocation of another function that nobody waits for. `delay` as in `send`."""
-        self._outputs.add("spawn", function, data, delay_s=seconds(delay), output_id=id, headers={})
+        self._outputs.add("spawn", function, data, delay_s=seconds(delay), output_id=id)
 
     def retry(self, after: Any = None) -> NoReturn:
         """Raises: ends this attempt and asks for another, `after` seconds (or a timedelta) from now if given."""

@@ -104,7 +104,7 @@ class _Invocation:
         if headers:
             header["headers"] = headers
         if outputs:
-            header["out"] = [output for output, _ in outputs]
+            header["out"] = [output.listed() for output, _ in outputs]
         return Reply(header, chunks)
 
     def failure(self, error: BaseException) -> Reply:

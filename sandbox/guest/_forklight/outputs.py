@@ -23,6 +23,12 @@ class Output(NamedTuple):
     delay_s: float
     id: str | None
     headers: dict[str, str]
+    correlation_id: str | None = None
+    reply_to: str | None = None
+
+    def listed(self) -> "tuple[Any, ...]":
+        """Without the end that few outputs need: a reply's header has room for so many bytes."""
+        return self if self.correlation_id or self.reply_to else self[:7]
 
 
 class Outputs:
@@ -36,13 +42,25 @@ class Outputs:
         self._listing_bytes = 0
 
     def add(
-        self, kind: str, name: str, data: Any, *, delay_s: float, output_id: str | None, headers: dict[str, str]
+        self,
+        kind: str,
+        name: str,
+        data: Any,
+        *,
+        delay_s: float = 0.0,
+        output_id: str | None = None,
+        headers: "dict[str, str] | None" = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
     ) -> None:
         """Encodes at once, so what the handler does to `data` later changes nothing. Raises before anything is kept."""
-        _check(kind, name, output_id, headers)
+        headers = {} if headers is None else headers
+        _check(kind, name, headers, {"id": output_id, "correlation_id": correlation_id, "reply_to": reply_to})
         content_type, body = encode_body(data)
-        output = Output(kind, name, content_type, len(body), delay_s, output_id, dict(headers))
-        listing_bytes = self._listing_bytes + len(json.dumps(output))
+        output = Output(
+            kind, name, content_type, len(body), delay_s, output_id, dict(headers), correlation_id, reply_to
+        )
+        listing_bytes = self._listing_bytes + len(json.dumps(output.listed()))
         if listing_bytes > MAX_LISTING_BYTES:
             raise ResultTooLarge(
                 f"{len(self._kept) + 1} outputs of one call, whose names, ids and headers take {listing_bytes} bytes, "
@@ -84,20 +102,25 @@ def seconds(duration: Any) -> float:
     return float(duration)
 
 
-def _check(kind: str, name: str, output_id: str | None, headers: dict[str, str]) -> None:
+def _check(kind: str, name: str, headers: dict[str, str], texts: "dict[str, str | None]") -> None:
     if not isinstance(name, str) or not name:
         raise TypeError(f"{kind}: the name must be a text that is not empty, not {name!r:.40}")
-    if output_id is not None and (not isinstance(output_id, str) or not output_id):
-        raise TypeError(f"{kind}: the id must be a text that is not empty, not {output_id!r:.40}")
+    for what, text in texts.items():
+        if text is not None and (not isinstance(text, str) or not text):
+            raise TypeError(f"{kind}: the {what} must be a text that is not empty, not {text!r:.40}")
     if not isinstance(headers, dict):
         raise TypeError(f"{kind}: headers must be a dict, not an object of type {type(headers).__name__}")
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"{kind}: headers must be texts by name, not {key!r:.40}: {value!r:.40}")
-    for text in (name, output_id or "", *headers):
+    _check_texts(kind, (name, *(text or "" for text in texts.values()), *headers), tuple(headers.values()))
+
+
+def _check_texts(kind: str, names: "tuple[str, ...]", values: "tuple[str, ...]") -> None:
+    for text in names:
         if len(text) > MAX_TEXT_CHARS:
             raise ValueError(f"{kind}: {text!r:.40} has {len(text)} characters, over {MAX_TEXT_CHARS}")
-    for text in (name, output_id or "", *headers, *headers.values()):
+    for text in (*names, *values):
         if not _is_utf8(text):
             raise ValueError(f"{kind}: {text!r:.40} has a lone surrogate, which is not UTF-8")
 

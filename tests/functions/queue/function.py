@@ -77,3 +77,14 @@ def malformed(event):
 def slow(event):
     time.sleep(0.01)
     return event["id"]
+
+
+def replies(event, context):
+    """Answers who asked with what it sees, as a server of remote procedure calls does."""
+    asked = event["queue"]
+    context.send(
+        asked["reply_to"],
+        {"data": event["data"], "queue": asked},
+        correlation_id=asked["correlation_id"],
+        reply_to=asked["name"],
+    )

@@ -89,6 +89,7 @@ def test_every_function_has_an_inbox_and_the_bus_is_embedded_by_default(tmp_path
     [
         ("[[functions.f.queue]]\nattempts = 1\n", "3 functions.f.queue[0]: queue is missing"),
         ('queue = "forklight.x"\n', "3 functions.f.queue: the queue 'forklight.x' cannot be"),
+        (f'queue = "{"ü" * 128}"\n', "3 functions.f.queue: the queue 'üü"),
         ('[[functions.f.queue]]\nqueue = "a"\ndead_letter = "a"\n', "3 functions.f.queue[0]: dead_letter is the queue"),
         (
             '[[functions.f.queue]]\nqueue = "a"\nbatch_window = "1s"\n',

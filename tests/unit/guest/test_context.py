@@ -44,14 +44,14 @@ def test_outputs_are_kept_in_order_with_their_bodies() -> None:
         data["n"] = 2  # too late to change what was sent
         context.publish("news", "hot", id="n1")
         context.spawn("thumbnail", b"\x89", delay=timedelta(minutes=1))
-        context.send("orders", None)
+        context.send("orders", None, correlation_id="c", reply_to="answers")
 
     reply = call(handler)
     assert [tuple(output) for output in reply.header["out"]] == [
         ("send", "orders", "application/json", 7, 1.5, "m1", {"kind": "new"}),
         ("publish", "news", "text/plain; charset=utf-8", 3, 0.0, "n1", {}),
         ("spawn", "thumbnail", "application/octet-stream", 1, 60.0, None, {}),
-        ("send", "orders", "application/json", 4, 0.0, None, {}),
+        ("send", "orders", "application/json", 4, 0.0, None, {}, "c", "answers"),
     ]
     assert reply.chunks == [b"", b'{"n":1}', b"hot", b"\x89", b"null"]
 
@@ -72,6 +72,9 @@ WRONG: list[tuple[Send, type[Exception], str]] = [
     (lambda context: context.send("", 1), TypeError, "send: the name must be a text that is not empty, not ''"),
     (lambda context: context.publish(None, 1), TypeError, "publish: the name"),  # type: ignore[arg-type]
     (lambda context: context.spawn("f", 1, id=""), TypeError, "spawn: the id"),
+    (lambda context: context.send("q", 1, reply_to=""), TypeError, "send: the reply_to must be a text"),
+    (lambda context: context.send("q", 1, correlation_id=7), TypeError, "the correlation_id"),  # type: ignore[arg-type]
+    (lambda context: context.send("q", 1, correlation_id="\udc80"), ValueError, "has a lone surrogate"),
     (lambda context: context.send("q", 1, headers={"a": 1}), TypeError, "headers must be texts"),  # type: ignore[dict-item]
     (lambda context: context.send("q\udc80", 1), ValueError, "send: 'q\\\\udc80' has a lone surrogate"),
     (lambda context: context.spawn("f", 1, id="\udc80"), ValueError, "has a lone surrogate"),

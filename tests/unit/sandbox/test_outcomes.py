@@ -7,7 +7,7 @@ from bus import Failed, Ok, Output
 from sandbox import outcomes
 from sandbox.calls import Answered, Verdict
 from sandbox.outcomes import Run
-from sandbox.wire import FailFrame, OkFrame
+from sandbox.wire import FailFrame, OkFrame, OutputHead
 
 RUN = Run(accepted_ns=100, written_ns=200, start="fork", instance="shop-1", version="v1", attempt=3)
 TIMES = st.integers(0, 2**63 - 1)
@@ -20,7 +20,7 @@ def test_a_result_and_its_outputs() -> None:
         type="text/plain",
         headers=(("x", "y"),),
         length=2,
-        out=(("send", "orders", "text/plain", 3, 1.5, "id", {"a": "b"}),),
+        out=(OutputHead("send", "orders", "text/plain", 3, 1.5, "id", {"a": "b"}, "c", "r"),),
         started_ns=210,
         finished_ns=290,
         cpu_ns=7,
@@ -30,7 +30,7 @@ def test_a_result_and_its_outputs() -> None:
     assert isinstance(outcome, Ok)
     assert (outcome.body, outcome.status, outcome.content_type) == (b"ok", 201, "text/plain")
     assert outcome.headers == (("x", "y"),)
-    assert outcome.outputs == (Output("send", "orders", "text/plain", b"abc", 1.5, "id", {"a": "b"}),)
+    assert outcome.outputs == (Output("send", "orders", "text/plain", b"abc", 1.5, "id", {"a": "b"}, "c", "r"),)
     assert (outcome.timings.accepted_ns, outcome.timings.assigned_ns) == (100, 200)
     assert (outcome.timings.started_ns, outcome.timings.finished_ns) == (210, 290)
     assert (outcome.start, outcome.instance, outcome.version, outcome.attempt) == ("fork", "shop-1", "v1", 3)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus import CallSection, Event, HttpSection, Output
 from sandbox import wire
@@ -44,6 +45,8 @@ def outputs(draw: st.DrawFn) -> Output:
         delay_s=draw(st.floats(0, guest.MAX_SECONDS)),
         id=draw(st.none() | TEXTS),
         headers=draw(HEADERS),
+        correlation_id=draw(st.none() | TEXTS),
+        reply_to=draw(st.none() | TEXTS),
     )
 
 
@@ -51,7 +54,9 @@ def outputs(draw: st.DrawFn) -> Output:
 def ok_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
     """Header and chunks of an `ok` frame as a guest packs it."""
     body, sent = draw(st.binary(max_size=100)), draw(st.lists(outputs(), max_size=3))
-    listed = [(out.kind, out.name, out.content_type, len(out.body), out.delay_s, out.id, out.headers) for out in sent]
+    listed = [
+        (*(out.kind, out.name, out.content_type, len(out.body), out.delay_s), *structs.astuple(out)[5:]) for out in sent
+    ]
     header = {
         "t": "ok",
         "status": draw(st.integers(100, 599)),
@@ -107,8 +112,8 @@ def test_outputs_are_cut_out_of_the_body_in_order(reply: tuple[dict[str, Any], P
     assert body[: frame.length] == result
     found = wire.outputs(frame, body)
     assert [output.body for output in found] == bodies
-    for output, (kind, name, content_type, _, delay_s, output_id, headers) in zip(found, header["out"], strict=True):
-        assert output == Output(kind, name, content_type, output.body, delay_s, output_id, headers)
+    for output, (kind, name, content_type, _, *rest) in zip(found, header["out"], strict=True):
+        assert output == Output(kind, name, content_type, output.body, *rest)
 
 
 @st.composite

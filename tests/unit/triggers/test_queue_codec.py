@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import json
+from msgspec import json, structs
 
 from bus.event import CallSection, Event
-from bus.message import Delivery, Message, inbox
+from bus.message import Delivery, Envelope, Message, inbox
 from sandbox import wire
 from sandbox.guest._forklight.events import make_event
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES
@@ -71,6 +71,13 @@ def test_a_message_becomes_an_event() -> None:
         "reply_to": "answers",
         "exchange": "sales",
         "routing_key": "eu.orders",
+        "content_encoding": None,
+        "type": None,
+        "app_id": None,
+        "user_id": None,
+        "priority": None,
+        "timestamp": None,
+        "expiration": None,
     }
     assert [made.http, made.timer, made.topic, made.call, made.items] == [None] * 5
 
@@ -110,6 +117,26 @@ def test_an_absurd_time_of_storing_is_now(stored_at_s: float) -> None:
     assert event(stored_at_s=stored_at_s).time > "2026"
 
 
+def test_an_event_has_what_amqp_says_of_a_message() -> None:
+    said = {"type": "order.created", "app_id": "shop", "user_id": "guest", "priority": 5, "expiration": "60000"}
+    envelope = Envelope(content_encoding="gzip", timestamp_s=2.0, **said)  # type: ignore[arg-type]
+    made = codec.to_event(structs.replace(delivery(), envelope=envelope), TRIGGER)
+    told = json.decode(json.encode(made.queue))
+    assert told | said | {"content_encoding": "gzip", "timestamp": "1970-01-01T00:00:02Z"} == told
+    assert made.coding == "gzip"
+    absurd = structs.replace(delivery(), envelope=Envelope(timestamp_s=1e300))
+    assert codec.to_event(absurd, TRIGGER).queue.timestamp is None  # type: ignore[union-attr]
+
+
+def test_what_is_compressed_otherwise_is_bytes_unless_the_queue_says_what_it_is() -> None:
+    packed = structs.replace(delivery(), envelope=Envelope(content_encoding="br"))
+    assert codec.to_event(packed, structs.replace(TRIGGER, decode=None)).decode == "bytes"
+    assert codec.to_event(packed, TRIGGER).decode == "json"
+    structured = delivery(content_type="application/cloudevents+json")
+    with pytest.raises(UnreadableError, match="compressed"):
+        codec.to_event(structs.replace(structured, envelope=Envelope(content_encoding="gzip")), TRIGGER)
+
+
 def test_a_message_in_the_inbox_is_a_call() -> None:
     call = {"ce-id": "e1", "ce-type": "forklight.call", "forklight-caller": "orders"}
     made = event(queue=inbox("f"), headers=call, attempt=3)
@@ -124,9 +151,30 @@ def test_nobody_elses_queue_makes_a_call() -> None:
 
 def test_a_message_without_an_id_gets_one_that_it_keeps() -> None:
     known = delivery()
-    assert codec.identified(known, lambda: "new") is known
-    without = codec.identified(delivery(id=None), lambda: "new")
-    assert without.message.id == codec.to_event(without, TRIGGER).id == "new"
+    assert codec.identified(known) is known
+    without = codec.identified(delivery(id=None))
+    assert without.message.id
+    assert without.message.id == codec.to_event(without, TRIGGER).id
+
+
+def test_a_message_without_an_id_has_the_same_one_each_time_it_comes() -> None:
+    def id_of(**fields: Any) -> str | None:
+        return codec.identified(delivery(id=None, **fields)).message.id
+
+    own = {"tenant": "acme", "when": datetime(2026, 1, 1, tzinfo=UTC), "deep": {"list": [b"\xff"]}}
+    first = id_of(headers=own, correlation_id="c")
+    assert id_of(headers=own | {"x-delivery-count": 2, "x-death": [{"count": 1}]}, correlation_id="c") == first
+    others: list[dict[str, Any]] = [{"body": b"[]"}, {"headers": {}}, {"correlation_id": "d"}, {"content_type": None}]
+    assert first not in [id_of(**({"headers": own, "correlation_id": "c"} | other)) for other in others]
+    again = structs.replace(delivery(id=None), redelivered=True, exchange="dlx", routing_key="other")
+    assert codec.identified(again).message.id == id_of()
+
+
+@pytest.mark.parametrize(("given_id", "taken"), [("4f4e", True), ("x" * 300, False), ("a\n", False)])
+def test_a_task_of_celery_has_its_own_id(given_id: str, taken: bool) -> None:
+    task = codec.identified(delivery(id=None, headers={"task": "shop.ship", "id": given_id})).message.id
+    assert (task == given_id) is taken
+    assert task
 
 
 def test_a_bare_event_says_which_message_it_was() -> None:

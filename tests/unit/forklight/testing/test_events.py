@@ -188,3 +188,13 @@ def test_an_event_by_hand_that_is_none(event: Any, why: str) -> None:
     with pytest.raises(ValueError) as raised:
         event_of(event)
     assert why in str(raised.value)
+
+
+def test_a_message_says_what_a_broker_would() -> None:
+    body = gzip.compress(b'{"n": 1}')
+    event = queue("orders", data=body, content_type="application/json", content_encoding="gzip", priority=3)
+    assert (event["data"], event["body"], event["queue"]["priority"]) == ({"n": 1}, body, 3)
+    assert event_of(event).coding == "gzip"
+    timed = queue("orders", json=1, timestamp=datetime(2026, 1, 1, tzinfo=UTC), type="order.created")
+    assert timed["queue"]["timestamp"] == "2026-01-01T00:00:00Z"
+    assert timed["queue"]["type"] == "order.created"

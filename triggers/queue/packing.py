@@ -1,0 +1,47 @@
+"""How a message's body is compressed, as its publisher says. Pure; the guest undoes it.
+
+AMQP 0-9-1 says only that `content_encoding` is the body's encoding. Most libraries write a charset there (`utf-8`),
+some a coding of HTTP, Spring both (`gzip:utf-8`). kombu, and so Celery, names the compression in a header.
+"""
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+_GZIP = b"\x1f\x8b"
+_CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "zlib": "deflate"}
+_OTHERS = frozenset(("br", "brotli", "bzip2", "x-bzip2", "compress", "x-compress", "lz4", "lzma", "snappy", "xz"))
+_OTHERS |= {"zstd", "zstandard"}
+_KOMBU = "compression"
+_KOMBUS_ZLIB = frozenset(("application/x-gzip", "gzip", "zlib"))
+"""kombu calls it gzip, and writes the format of zlib."""
+_MOST = 4
+"""Codings on one body: more is an attack, or no encoding at all."""
+
+
+class Packing(Struct, frozen=True):
+    """`coding` is what the guest undoes, as a Content-Encoding lists it."""
+
+    coding: str | None = None
+    is_opaque: bool = False
+    """It is compressed in a way that the guest does not know: the body is no text and no JSON, whatever its type."""
+
+
+def packing(content_encoding: str | None, headers: dict[str, Any], body: bytes) -> Packing:
+    """What else `content_encoding` may say counts for nothing."""
+    names = [name for name in re.split(r"[\s,:;]+", (content_encoding or "").lower()[:255]) if name]
+    compressions = [name for name in names if name in _CODINGS or name in _OTHERS]
+    compression = headers.get(_KOMBU)
+    if isinstance(compression, str) and not compressions:
+        if compression.lower() in _KOMBUS_ZLIB:
+            return Packing("gzip" if body.startswith(_GZIP) else "deflate" if _is_zlib(body) else None)
+        compressions = [compression.lower().rpartition("/")[2]]
+    if len(compressions) > _MOST or any(name not in _CODINGS for name in compressions):
+        return Packing(is_opaque=any(name in _OTHERS for name in compressions))
+    return Packing(", ".join(_CODINGS[name] for name in compressions) or None)
+
+
+def _is_zlib(body: bytes) -> bool:
+    """RFC 1950 §2.2."""
+    return len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
