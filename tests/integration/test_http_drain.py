@@ -44,18 +44,19 @@ async def test_an_open_connection_may_send_a_last_request() -> None:
         await draining
 
 
-async def test_what_runs_too_long_is_withdrawn_and_its_client_told() -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_runs_too_long_is_withdrawn_and_its_client_told(method: str) -> None:
     async def handle(event: Event) -> Outcome:
         await asyncio.Event().wait()
         raise AssertionError
 
     async with running(handle) as house, house.connect() as busy, house.connect() as sending:
-        busy.writer.write(request())
+        busy.writer.write(request(method=method))
         sending.writer.write(b"POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\n")
         await house.functions.called.wait()
         await house.server.drain(0.1)
-        [answer] = await busy.replies()
-        assert (answer.status, answer["connection"]) == (503, "close")
+        answer = await busy.reply(method)
+        assert (answer.status, answer["connection"], await busy.reader.read()) == (503, "close", b"")
         assert house.functions.withdrawn == house.functions.events
         assert await sending.replies() == []
         assert [status for _, _, status in house.log] == [503]

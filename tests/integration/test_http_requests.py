@@ -180,6 +180,17 @@ async def test_http10_closes_unless_asked_to_stay() -> None:
         assert last["connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    "said", ["close, keep-alive", "keep-alive\r\nConnection: close", "Close\r\nConnection: keep-alive"]
+)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_close_counts_wherever_it_is_said(version: str, said: str) -> None:
+    async with running() as house:
+        first = f"GET /echo HTTP/{version}\r\nHost: here\r\nConnection: {said}\r\n\r\n".encode()
+        [answer] = await house.talk(first + request())
+        assert answer["connection"] == "close"
+
+
 async def test_a_chunked_request_is_the_last_of_its_connection() -> None:
     """The parser would take its trailer for headers of the next request."""
     chunked = request(method="POST", headers="Transfer-Encoding: chunked\r\n") + b"2\r\nhi\r\n0\r\nX-Evil: 1\r\n\r\n"

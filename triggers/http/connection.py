@@ -169,9 +169,12 @@ class Connection(Protocol):
         self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
         if not self._intake.read(body):
             self._signal(Signal.BODY_MISSING)
-            self._pause_reading(paused=False)
-            if asked:
-                self._wire.write(CONTINUE)
+            if self._client_done:
+                self._signal(Signal.CLIENT_DONE)  # no more will come
+            else:
+                self._pause_reading(paused=False)
+                if asked:
+                    self._wire.write(CONTINUE)
             await self._wait()
             if self._refused is not None:
                 raise self._refused
@@ -216,7 +219,7 @@ class Connection(Protocol):
         if self._phase is BODY:
             self._signal(Signal.READY)
         if self._phase is BUSY and self._request is not None:
-            self._out.write(self._identified(BROKEN), None)
+            self._out.write(self._identified(BROKEN), self._request.message)
             self._signal(Signal.LAST)
         self._signal(Signal.FAILED)
 
@@ -371,7 +374,7 @@ class Connection(Protocol):
 
     def _stop(self, _was: Phase) -> None:
         if self._request is not None:
-            self._out.write(self._identified(STOPPED), None)
+            self._out.write(self._identified(STOPPED), self._request.message)
         self._wire.close()  # losing the connection is what withdraws the event
 
     def _cancel(self, _was: Phase) -> None:

@@ -166,8 +166,10 @@ class Intake:
         message = request.message
         if message.should_close or self._left != 0:
             return False
-        # In HTTP/1.0 the parser overlooks it beside keep-alive.
-        return message.version != HttpVersion10 or "close" not in message.headers.get(CONNECTION, "").lower()
+        # In HTTP/1.0 the parser overlooks it beside keep-alive, on the same line or another one.
+        return (
+            message.version != HttpVersion10 or "close" not in ",".join(message.headers.getall(CONNECTION, ())).lower()
+        )
 
     def _new_parser(self) -> HttpRequestParser:
         settings = self._settings
