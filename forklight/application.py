@@ -10,7 +10,12 @@ from forklight.config import FILE_NAME, Config, Function
 
 def application_of(config: Config) -> Application:
     """The application that this configuration describes."""
-    return Application(name=application_name(config), path=str(config.origin), code=_code(config))
+    return Application(
+        name=application_name(config),
+        path=str(config.origin),
+        code=_code(config),
+        adopts=config.settings.bus.adopt,
+    )
 
 
 def application_name(config: Config) -> str:

@@ -87,6 +87,8 @@ class BusSettings(Struct, frozen=True, kw_only=True):
     """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
     name: str | None = None
     """The application's, which its queues on a broker carry; no other one there may have it. Default: the folder's."""
+    adopt: bool = False
+    """Whether messages in a broker's queues of version 0.1, which named no application, are moved into our own."""
     wait_s: Annotated[float, Meta(ge=0)] = 300.0
     """How long the start waits for brokers that are not there yet."""
     max_hops: int = 16

@@ -37,6 +37,8 @@ class Application(Struct, frozen=True):
     """Of its configuration, absolute."""
     code: str = ""
     """A digest of its code."""
+    adopts: bool = False
+    """Whether queues of version 0.1 that have its functions' names are its own."""
 
 
 class Claim:

@@ -13,6 +13,7 @@ import datetime
 import math
 import struct
 import time
+from copy import copy as duplicate
 from hashlib import blake2b
 from typing import Any
 
@@ -34,7 +35,11 @@ PROPERTIES = OURS + "properties"
 """On a message that is looked at: the AMQP properties for which a `Message` has no field. Published, it has them."""
 ANONYMOUS = OURS + "anonymous"
 """On a message without an id: what it has is aiormq's, which needs one to tell what the broker returns."""
-_BROKERS = frozenset(("x-delivery-count", "x-acquired-count"))
+COUNT = "x-delivery-count"
+"""How often it was given back: quorum queues write it, some versions from the second delivery on."""
+_BROKERS = frozenset((COUNT, "x-acquired-count"))
+MOVED = OURS + "moved"
+"""On a message that was stored anew in its own queue: by which look into it."""
 _DEATHS = frozenset(
     (
         *("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"),
@@ -86,7 +91,7 @@ class Origin(Struct, frozen=True):
 def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str] = frozenset()) -> Message:
     """What others see of it: not what the broker or the ladder of delays wrote into it."""
     headers: Headers = properties.headers or {}
-    hidden = without | _BROKERS | {ANONYMOUS} | (_DEATHS | {TO} if TO in headers else frozenset())
+    hidden = without | _BROKERS | {ANONYMOUS, MOVED} | (_DEATHS | {TO} if TO in headers else frozenset())
     return Message(
         id=None if ANONYMOUS in headers else _text(properties.message_id),
         body=body,
@@ -214,6 +219,28 @@ def dead_copy(original: Basic.Properties, delivery: Delivery, decision: Dead, fu
     return _copy(original, delivery, dead.headers)
 
 
+def moved_copy(original: Basic.Properties, body: bytes, look: str) -> Letter:
+    """What takes a message's place in its own queue: all of it but the count of the broker, and the user, who must be
+    the one who publishes."""
+    properties = duplicate(original)
+    headers: Headers = original.headers or {}
+    properties.user_id = None
+    properties.headers = {
+        **{_TRAVELS_AS.get(name, name): value for name, value in headers.items() if name not in _BROKERS},
+        **({} if original.message_id else {ANONYMOUS: True}),
+        MOVED: look,
+    }
+    return Letter(properties, body)
+
+
+def arrived_copy(original: Basic.Properties, body: bytes) -> Letter:
+    """The same without what the ladder of delays left on it, for another queue of ours."""
+    moved = moved_copy(original, body, "")
+    hidden = _DEATHS | {TO, MOVED}
+    moved.properties.headers = {n: value for n, value in (moved.properties.headers or {}).items() if n not in hidden}
+    return moved
+
+
 def _copy(original: Basic.Properties, delivery: Delivery, headers: Headers) -> Letter:
     message_id = delivery.message.id
     properties = Basic.Properties(
@@ -268,6 +295,9 @@ def digest(properties: Basic.Properties, body: bytes) -> str:
     """The same each time the message is looked at; what the broker counts in it is left out."""
     hashed = blake2b(body, digest_size=9)
     headers: Headers = properties.headers or {}
-    hashed.update(encode_value({name: value for name, value in headers.items() if name not in _BROKERS}))
-    hashed.update(repr([getattr(properties, name) for name in (*_MORE, "message_id", "correlation_id")]).encode())
+    hidden = _BROKERS | {ANONYMOUS, MOVED}
+    own = {_TRAVELS_AS.get(name, name): value for name, value in headers.items() if name not in hidden}
+    hashed.update(encode_value(own))
+    message_id = None if ANONYMOUS in headers else properties.message_id
+    hashed.update(repr([message_id, *(getattr(properties, name) for name in (*_MORE, "correlation_id"))]).encode())
     return hashed.hexdigest()

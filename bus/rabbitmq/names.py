@@ -93,10 +93,6 @@ class Names(Struct, frozen=True):
         """What all of them begin with."""
         return self._of("")
 
-    def old(self, function: str, queue: str) -> tuple[str, ...]:
-        """What version 0.1 called the queues of a function that consumes `queue`."""
-        return f"forklight.inbox.{function}", f"forklight.dead.{function}", f"forklight.retry.{function}.{queue}"
-
     def _of(self, name: str) -> str:
         return bounded(f"{PREFIX}{self.application}.{name}".translate(_LINE_ENDS))
 

@@ -18,15 +18,13 @@ from pamqp.commands import Basic
 
 from bus.message import Delivery
 from bus.rabbitmq.lanes import Cancel, Consume, Lane, Lanes, Step, new_tag
-from bus.rabbitmq.letters import Origin, delivery_of
+from bus.rabbitmq.letters import COUNT, Origin, delivery_of
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Source, StoreError
 
 log = logging.getLogger(__name__)
 
 _TIMED_OUT = re.compile(r"delivery acknowledgement .*timed out.*?Timeout value used: (\d+) ms", re.DOTALL)
-_COUNT = "x-delivery-count"
-"""Only quorum queues write it, some versions from the second delivery on."""
 _OFFSET = "x-stream-offset"
 
 
@@ -166,7 +164,7 @@ class Session:
             return
         now_s = monotonic()
         is_retry = self.lanes.took(frame.consumer_tag, now_s, len(delivered.body)) is Lane.RETRY
-        counts = is_retry or self._counts or _COUNT in (properties.headers or {})
+        counts = is_retry or self._counts or COUNT in (properties.headers or {})
         lease = Lease(self, frame.delivery_tag, frame.consumer_tag, properties, now_s, counts)
         origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)
         try:

@@ -25,6 +25,7 @@ from bus.rabbitmq.link import PATIENCE_S, Link
 from bus.rabbitmq.links import Links
 from bus.rabbitmq.looking import browse, fetch, remove
 from bus.rabbitmq.names import Names
+from bus.rabbitmq.old import OldQueues
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
 from bus.rabbitmq.rights import rehearse_publishing, told_rights
 from bus.rabbitmq.session import Lease
@@ -45,7 +46,14 @@ class RabbitStore:
     """Use `open_rabbitmq`."""
 
     def __init__(
-        self, links: Links, publishing: Link, topology: Topology, publisher: Publisher, tasks: TaskGroup
+        self,
+        links: Links,
+        publishing: Link,
+        topology: Topology,
+        publisher: Publisher,
+        tasks: TaskGroup,
+        *,
+        adopts: bool,
     ) -> None:
         self._tasks = tasks
         self._links = links
@@ -54,6 +62,7 @@ class RabbitStore:
         self._topology = topology
         self._names = topology.names
         self._publisher = publisher
+        self._old = OldQueues(links.first, topology, publisher, adopts=adopts)
         self._latest: dict[tuple[str, str], RabbitConsumer] = {}
         """By queue and function, also of consumers that have ended: their retries still wait."""
 
@@ -81,6 +90,7 @@ class RabbitStore:
         self._latest[source.queue, source.function] = consumer
         scope, ended = anyio.CancelScope(), anyio.Event()
         self._tasks.start_soon(_run, consumer, scope, ended)
+        self._tasks.start_soon(self._old.attend, source)
         try:
             with anyio.move_on_after(PATIENCE_S):
                 await consumer.wait_consuming()
@@ -190,11 +200,13 @@ class RabbitStore:
 
     async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
         """The oldest ready messages; for a moment nobody else sees them. Raises StoreError."""
-        return await browse(self._consuming, self._names.queue(queue), limit, skip)
+        name = self._names.queue(queue)
+        return await browse(self._consuming, name, limit, skip, is_ours=self._names.is_ours(name))
 
     async def fetch(self, queue: str, key: str) -> Stored | None:
         """One of them with its body. Raises StoreError."""
-        return await fetch(self._consuming, self._names.queue(queue), key)
+        name = self._names.queue(queue)
+        return await fetch(self._consuming, name, key, is_ours=self._names.is_ours(name))
 
     async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
         """Remove messages after those of `into` are confirmed: in between a crash leaves both. Raises StoreError."""
@@ -204,7 +216,8 @@ class RabbitStore:
             if found:
                 await self.publish([replace(each, message=replace(each.message, body=body)) for each, body in found])
 
-        return await remove(self._consuming, self._names.queue(queue), keys, store)
+        name = self._names.queue(queue)
+        return await remove(self._consuming, name, keys, store, is_ours=self._names.is_ours(name))
 
 
 async def _run(consumer: RabbitConsumer, scope: anyio.CancelScope, ended: anyio.Event) -> None:
@@ -260,6 +273,7 @@ async def open_rabbitmq(
             for keep in (consuming.run, publishing.run, claim.keep, undelivered.run):
                 tasks.start_soon(keep)
             try:
-                yield RabbitStore(Links(where, consuming, tasks), publishing, topology, publisher, tasks)
+                links = Links(where, consuming, tasks)
+                yield RabbitStore(links, publishing, topology, publisher, tasks, adopts=application.adopts)
             finally:
                 tasks.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Retry
 from bus.store import RefusedError, Source, Store
 from tests.broker import Node
-from tests.stores import drain, fill, ids, settle, take
+from tests.stores import browsed, drain, fill, ids, settle, take
 from tests.support import until
 
 SHOP = Application("shop", "/srv/shop/forklight.toml", "1")
@@ -119,3 +119,35 @@ async def test_what_waits_in_a_retry_queue_is_found_at_the_start(rabbitmq: Node)
             await other.queue_delete("forklight.shop.inbox.f")
     async with open_rabbitmq(url, SHOP) as store, store.consume(of("f"), prefetch=1) as consumer:
         assert ids(await take(consumer)) == sent
+
+
+async def test_queues_of_version_0_1_are_told(rabbitmq: Node, caplog: pytest.LogCaptureFixture) -> None:
+    url = rabbitmq.fresh_url()
+    async with foreign(url) as other, open_rabbitmq(url, SHOP) as store:
+        await other.declare_queue(inbox("f"), durable=True)
+        await other.default_exchange.publish(aio_pika.Message(b"", message_id="old"), inbox("f"))
+        async with store.consume(of("f"), prefetch=1) as consumer:
+            await until(lambda: "has 1 messages" in caplog.text and "[bus] adopt = true" in caplog.text)
+            assert consumer.next_nowait() is None
+        assert (await other.declare_queue(inbox("f"), passive=True)).declaration_result.message_count == 1
+
+
+async def test_queues_of_version_0_1_are_adopted(rabbitmq: Node) -> None:
+    url = rabbitmq.fresh_url()
+    old = {name: f"forklight.{name}" for name in ("inbox.f", "dead.f", "retry.f.forklight.inbox.f")}
+    async with foreign(url) as other:
+        for name, queue in old.items():
+            headers: dict[str, str | int] = {"forklight-to": queue, "forklight-attempt": 3}
+            await other.declare_queue(queue, durable=True)
+            await other.default_exchange.publish(aio_pika.Message(b"", message_id=name, headers=headers), queue)  # type: ignore[arg-type]
+        adopting = Application("shop", adopts=True)
+        async with open_rabbitmq(url, adopting) as store, store.consume(of("f"), prefetch=1) as consumer:
+            got = {}
+            for _ in range(2):
+                [delivery] = await take(consumer)
+                got[delivery.message.id] = delivery.attempt
+                await settle(store, [delivery])
+            assert got == {"inbox.f": 1, "retry.f.forklight.inbox.f": 3}
+            assert [each.id for each in await browsed(store, dead_queue("f"), 1)] == ["dead.f"]
+        for queue in old.values():
+            assert (await other.declare_queue(queue, passive=True)).declaration_result.message_count == 0

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from bus.message import Delivery
+from bus.message import Delivery, dead_queue
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import Release, Retry
 from bus.store import Consumer, Source, Store, StoreError
@@ -172,3 +172,46 @@ async def test_a_source_of_others_may_be_shared_with_its_dead_letters(rabbitmq: 
         await other.declare_queue(f"{queue}.dead", passive=True)
         sent = await fill(store, f"{queue}.dead", 1)
         assert ids(await drain(store, f"{queue}.dead", 1)) == sent
+
+
+LOOKED_AT = [{"x-queue-type": "quorum", "x-delivery-limit": limit} for limit in (0, 1)]
+
+
+@pytest.mark.parametrize("arguments", [*LOOKED_AT, {}], ids=["limit 0", "limit 1", "classic"])
+async def test_looking_at_letters_takes_none_away(rabbitmq: Node, arguments: dict[str, Any]) -> None:
+    url, queue = rabbitmq.fresh_url(), fresh()
+    async with foreign(url) as other, open_rabbitmq(url) as store:
+        await other.declare_queue(queue, durable=True, arguments=arguments)
+        exchange = other.default_exchange
+        for number in range(4):
+            headers: dict[str, Any] = {"number": number, "CC": ["elsewhere"]}
+            letter = aio_pika.Message(b"body", headers=headers, message_id=f"m{number}")
+            await exchange.publish(letter, queue)
+        keys = [each.key for each in await store.browse(queue, 9)]
+        assert len(set(keys)) == 4
+        for _ in range(4):
+            found = await store.browse(queue, 9)
+            assert [each.key for each in found] == keys
+            assert [each.message.headers["number"] for each in found] == [0, 1, 2, 3]
+            assert found[0].message.headers["CC"] == ["elsewhere"]
+            assert [each.message.id for each in found] == ["m0", "m1", "m2", "m3"]
+            shown = await store.fetch(queue, keys[0])
+            assert shown is not None
+            assert shown.message.body == b"body"
+        assert await store.take_out(queue, [keys[1]]) == 1
+        assert [each.key for each in await store.browse(queue, 9)] == [keys[0], *keys[2:]]
+        assert (await store.statistics(queue)).ready == 3
+        assert (await store.statistics("elsewhere")).ready == 0
+
+
+async def test_our_letters_stay_under_a_policy(rabbitmq: Node) -> None:
+    url = rabbitmq.fresh_url()
+    vhost, queue = url.rpartition("/")[2], dead_queue("f")
+    await rabbitmq.wait_ctl("set_policy", "--vhost", vhost, "limit", ".*", '{"delivery-limit":1}')
+    async with open_rabbitmq(url) as store:
+        sent = await fill(store, queue, 250)
+        order = [each.message.id for each in await store.browse(queue, 300)]
+        assert sorted(map(str, order)) == sorted(sent)
+        for limit in (9, 9, 300, 300, 9, 300):
+            found = await store.browse(queue, limit)
+            assert [each.message.id for each in found] == order[:limit]

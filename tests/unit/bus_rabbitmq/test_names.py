@@ -39,7 +39,8 @@ def test_no_two_applications_share_a_queue(one: str, other: str, function: str) 
     every = {names.queue(inbox(function)), names.retry(function, "q"), names.entry, names.due, names.lost, names.claim}
     if names != others:
         assert not any(map(others.is_ours, every))
-    assert not every & set(names.old(function, "q"))
+    old = {inbox(function), dead_queue(function), f"forklight.retry.{function}.q", "forklight.delay", "forklight.due"}
+    assert not every & old
 
 
 @given(TEXTS, TEXTS, FUNCTIONS)
