@@ -4,14 +4,17 @@ import asyncio
 import os
 import socket
 import stat
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.integration.http_support import LAST, Client, request, running
 from triggers.http import HttpSettings, ListenError
+from triggers.http.networks import Network
 
 
 @asynccontextmanager
@@ -108,3 +111,21 @@ async def test_a_given_unix_socket_stays(tmp_path: Path) -> None:
         client.writer.write(request())
         assert (await client.reply()).status == 200
     assert os.listdir(tmp_path) == ["s"]
+
+
+def test_a_client_that_has_reset_before_it_is_accepted_is_no_proxy_on_a_unix_socket() -> None:
+    """The kernel does not know its address any more, which uvloop asks for only then, but has what it sent."""
+
+    async def scenario() -> None:
+        sent = request(headers="X-Forwarded-For: 192.0.2.1\r\n")
+        trusting = HttpSettings(listen="127.0.0.1:0", trusted_proxies=(Network("unix"),))
+        async with running(settings=trusting) as house:
+            gone = socket.create_connection(("127.0.0.1", house.server.port))  # accepted at the next await
+            gone.send(sent)
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.close()
+            [answer] = await house.talk(LAST)
+            assert answer.status == 200
+            assert {exchange.client for exchange in house.record} == {"127.0.0.1"}
+
+    uvloop.run(scenario())

@@ -202,6 +202,24 @@ async def test_a_chunked_request_is_the_last_of_its_connection() -> None:
         assert "x-evil" not in event.http.headers
 
 
+@pytest.mark.parametrize("rest", [b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n", b"1\r\nx\r\n" * 30_000])
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_body_in_the_smallest_chunks(rest: bytes, ends: bool) -> None:
+    """It is parsed in several turns, all of them, also if the client has ended meanwhile."""
+    async with running() as house, house.connect() as client:
+        client.writer.write(request(method="POST", headers="Transfer-Encoding: chunked\r\n") + rest)
+        if ends:
+            client.writer.write_eof()
+        if rest.endswith(b"0\r\n\r\n"):
+            assert (await client.reply()).body == b"x" * 30_000
+        elif ends:
+            assert await client.replies() == []
+        else:
+            await client.writer.drain()
+            client.writer.write(b"0\r\n\r\n")
+            assert (await client.reply()).body == b"x" * 30_000
+
+
 async def test_routes_are_replaced_in_one_assignment_while_a_call_runs() -> None:
     release = asyncio.Event()
 

@@ -38,8 +38,11 @@ class Content(Struct, frozen=True, gc=False):
     size_bytes: int
 
     def read(self, offset: int, most_bytes: int) -> bytes:
-        """Up to `most_bytes` from `offset` of the content on; nothing at its end. Blocks."""
-        return os.pread(self.descriptor, min(most_bytes, self.size_bytes - offset), self.start + offset)
+        """Up to `most_bytes` from `offset` of the content on; nothing at its end or if it cannot be read. Blocks."""
+        try:
+            return os.pread(self.descriptor, min(most_bytes, self.size_bytes - offset), self.start + offset)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         os.close(self.descriptor)

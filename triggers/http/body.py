@@ -9,7 +9,7 @@ from triggers.http.errors import RETRY_SOON, RefusedError
 class Body:
     """One body that comes in pieces, of which at most `limit_bytes` are taken, and from a budget."""
 
-    __slots__ = ("_blocks", "_budget", "_held_bytes", "_limit_bytes", "_stream", "size_bytes")
+    __slots__ = ("_budget", "_first", "_held_bytes", "_limit_bytes", "_rest", "_stream", "size_bytes")
 
     def __init__(self, stream: StreamReader, limit_bytes: int, budget: Budget) -> None:
         self._stream = stream
@@ -17,7 +17,9 @@ class Body:
         self._budget = budget
         self._held_bytes = 0
         self.size_bytes = 0
-        self._blocks: list[bytes] = []
+        self._first = b""
+        self._rest = bytearray()
+        """Not kept in pieces: each costs 33 bytes besides, and a client may send two bytes at a time."""
 
     def pull(self) -> bool:
         """Take what has come; whether that is the end. RefusedError: 413 over the limit, 503 over the budget."""
@@ -27,19 +29,22 @@ class Body:
             raise RefusedError(413, f"the body is over {self._limit_bytes} bytes")
         if self.size_bytes > UNCOUNTED_BYTES:
             self._hold()
-        if block:
-            self._blocks.append(block)
+        if self._first:
+            self._rest += block
+        else:
+            self._first = block
         return self._stream.is_eof()
 
     def whole(self) -> bytes:
         """As received, once `pull` has seen the end."""
-        return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+        return self._first + self._rest if self._rest else self._first
 
     def release(self) -> None:
         """Nobody needs it any more."""
         self._budget.give_back(self._held_bytes)
         self._held_bytes = 0
-        self._blocks = []
+        self._first = b""
+        self._rest = bytearray()
 
     def _hold(self) -> None:
         if not self._budget.take(self.size_bytes - self._held_bytes, held_bytes=self._held_bytes):

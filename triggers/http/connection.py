@@ -9,10 +9,8 @@ Each turn of the task waits in `ready`, or ends because there is nothing more to
 
 from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
-from socket import SO_KEEPALIVE, SO_LINGER, SOL_SOCKET
-from struct import pack
+from socket import AF_UNIX, SO_KEEPALIVE, SOL_SOCKET
 from typing import cast
 
 from anyio import CancelScope, to_thread
@@ -31,7 +29,6 @@ from triggers.http.retire import hear
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 
-_RESET = pack("ii", 1, 0)
 _QUIET_S = 5.0
 """How long a client that has its last answer may send nothing before it is closed."""
 _LINGER_S = 30.0
@@ -98,9 +95,11 @@ class Connection(Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         self._wire = cast("Transport", transport)
         self._out = Outgoing(self._wire, self._connections.stamps, self._connections.unread)
-        peer = transport.get_extra_info("peername")
+        connection, peer = transport.get_extra_info("socket"), transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
-        connection = transport.get_extra_info("socket")
+        if not self.remote and connection.family != AF_UNIX:  # reset already: it is no proxy on a unix socket
+            self._signal(Signal.FAILED)
+            return
         connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         if self._connections.draining:
             hear(connection)
@@ -169,12 +168,9 @@ class Connection(Protocol):
         self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
         if not self._intake.read(body):
             self._signal(Signal.BODY_MISSING)
-            if self._client_done:
-                self._signal(Signal.CLIENT_DONE)  # no more will come
-            else:
-                self._pause_reading(paused=False)
-                if asked:
-                    self._wire.write(CONTINUE)
+            if asked and not self._client_done:
+                self._wire.write(CONTINUE)
+            self._await_body()
             await self._wait()
             if self._refused is not None:
                 raise self._refused
@@ -243,10 +239,9 @@ class Connection(Protocol):
         self._signal(Signal.CUT)
 
     def abort(self) -> None:
-        """Closes without flushing what the client has not taken, neither from our memory nor from the kernel's."""
+        """Closes without flushing what the client has not taken."""
         if self._phase is not GONE:
-            self._wire.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-            self._wire.abort()
+            self._out.abort()
 
     # Ways between the two sides.
 
@@ -291,7 +286,8 @@ class Connection(Protocol):
 
     def _look_for_body(self) -> None:
         """What has come of the body, while the task waits for it."""
-        assert self._body is not None
+        if self._phase is not BODY or self._body is None:  # it was given up meanwhile
+            return
         assert self._pace is not None
         try:
             is_whole = self._intake.read(self._body)
@@ -299,10 +295,22 @@ class Connection(Protocol):
             self._refused = refused
             is_whole = True
         if is_whole:
+            self._pause_reading(paused=False)  # or nobody would see the client leave
             self._signal(Signal.READY)
         else:
             self._pace.moved(self._body.size_bytes, self._connections.now_s())
             self._deadline_s = self._pace.deadline_s
+            self._await_body()
+
+    def _await_body(self) -> None:
+        """The rest of the body is parsed in the next turn of the loop if it has come, or when it comes."""
+        if not self._intake.is_empty:
+            self._pause_reading(paused=True)
+            self._loop.call_soon(self._look_for_body)
+        elif self._client_done:
+            self._signal(Signal.CLIENT_DONE)
+        else:
+            self._pause_reading(paused=False)
 
     def _see_reading(self, pace: Pace, now_s: float) -> None:
         """How the client gets on with its answer; and once it has the last one, how long it may linger."""
@@ -317,10 +325,7 @@ class Connection(Protocol):
         """Piece by piece, each once most of the one before is taken."""
         offset = 0
         while offset < content.size_bytes:
-            try:
-                piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
-            except OSError:
-                piece = b""
+            piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
             if self._phase is not BUSY:
                 return
             if not piece:  # the file was cut meanwhile: only breaking off tells the client that its end is missing
@@ -369,8 +374,7 @@ class Connection(Protocol):
             self._wire.close()
         elif not self._wire.is_closing():
             self._pause_reading(paused=False)
-            with suppress(OSError):  # it is gone already, which is read next
-                self._wire.write_eof()
+            self._out.end()
 
     def _stop(self, _was: Phase) -> None:
         if self._request is not None:

@@ -27,6 +27,9 @@ from triggers.http.settings import HttpSettings
 KEPT_BYTES = 64 * 1024
 """Of what a client sends on while its request is served; then the connection is not read."""
 
+TURN_BYTES = 16 * 1024
+"""Of a chunked body, what is parsed at once: of chunks of one byte, a whole read would hold up everybody for long."""
+
 _UNLIMITED_BYTES = 2**30
 _END = b"\r\n\r\n"
 _LINE_END = b"\r\n"
@@ -139,9 +142,12 @@ class Intake:
         return request
 
     def read(self, body: Body) -> bool:
-        """Adds what has come of the last request's body; whether that is all. Raises RefusedError: 400, 413."""
+        """Adds what has come of the last request's body; whether that is all. Raises RefusedError: 400, 413.
+
+        Unless `is_empty` then, there is more to be read in a later turn of the loop.
+        """
         kept, at = self._kept, self._at
-        end = len(kept) if self._left is None else min(len(kept), at + self._left)
+        end = min(len(kept), at + (TURN_BYTES if self._left is None else self._left))
         piece = kept[at:end]
         self._at = end
         if self._left is not None:

@@ -3,7 +3,10 @@
 import select
 import sys
 from asyncio import Transport
+from contextlib import suppress
 from fcntl import ioctl
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from termios import TIOCOUTQ
 
 from aiohttp.http_parser import RawRequestMessage
@@ -15,6 +18,7 @@ from triggers.http.stamps import Stamps
 PIECE_BYTES = 256 * 1024
 """Of a file, what is read and written at once."""
 
+_RESET = pack("ii", 1, 0)
 _JOIN_BYTES = 64 * 1024
 _CLOSE = "connection: close\r\n"
 _KEEP_ALIVE = "connection: keep-alive\r\n"
@@ -82,6 +86,16 @@ class Outgoing:
         else:
             self.send(head)
             self.send(body)
+
+    def end(self) -> None:
+        """Nothing more comes: sends EOF."""
+        with suppress(OSError):  # it is gone already, which is read next
+            self._wire.write_eof()
+
+    def abort(self) -> None:
+        """Closes at once; what is not taken is thrown away, from our memory and from the kernel's."""
+        self._wire.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        self._wire.abort()
 
     def send(self, data: bytes) -> None:
         if not self._wire.is_closing():

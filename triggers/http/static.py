@@ -158,5 +158,5 @@ def _filled(answer: Answer, file: File, start: int, size_bytes: int) -> Answer:
         return replace(answer, content=content)
     body = content.read(0, size_bytes)
     if len(body) < size_bytes:  # it was cut meanwhile: what is announced and what is sent must agree
-        return problem(503, "the file changes just now", headers=(("retry-after", "1"),))
+        return problem(503, "the file changed while it was read, or could not be read", headers=(("retry-after", "1"),))
     return replace(answer, body=body, announced_bytes=size_bytes)

@@ -1,6 +1,7 @@
 """Bytes become the same requests and the same refusals however they are cut."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from triggers.http.body import Body
 from triggers.http.budget import Budget
 from triggers.http.errors import RefusedError
-from triggers.http.intake import Intake
+from triggers.http.intake import TURN_BYTES, Intake
 from triggers.http.malformed import hopeless
 from triggers.http.settings import HttpSettings
 
@@ -140,3 +141,39 @@ def test_a_trailer_is_nobodys_header() -> None:
     body = Body(request.stream, 10, Budget(1000, setting="", what=""))
     assert intake.read(body)
     assert not intake.may_go_on(request)
+
+
+def test_a_chunked_body_is_parsed_in_turns() -> None:
+    """Each chunk costs the same, be it one byte: a whole read of them would hold up every other client."""
+    count = 100_000
+    intake = Intake(SETTINGS, LOOP)
+    intake.keep(PARTS[2])
+    assert intake.is_ready()
+    body = Body(intake.take().stream, count, Budget(1, setting="", what=""))
+    stream = b"1\r\nx\r\n" * count + b"0\r\n\r\n"
+    intake.keep(stream)
+    turns = 1
+    while not intake.read(body):
+        assert not intake.is_empty
+        turns += 1
+    assert turns == -(-len(stream) // TURN_BYTES)
+    assert body.whole() == b"x" * count
+
+
+def test_a_body_in_the_smallest_pieces_takes_no_more_memory_than_it_is_long() -> None:
+    size = 300_000
+    intake = Intake(SETTINGS, LOOP)
+    intake.keep(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+    assert intake.is_ready()
+    body = Body(intake.take().stream, size, Budget(size, setting="", what=""))
+    tracemalloc.start()
+    try:
+        for at in range(0, size, 2):
+            intake.keep(b"%02d" % (at % 100))
+            is_whole = intake.read(body)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert is_whole
+    assert len(body.whole()) == size
+    assert held_bytes < 2 * size
