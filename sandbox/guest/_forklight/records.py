@@ -23,7 +23,9 @@ def framed(record: logging.LogRecord, text: str) -> str:
     level = max(0, min(record.levelno // 10, len(LEVELS)) - 1)
     mark = f"{LEVEL_MARK}{level}"
     extra = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
-    if "\n" not in text and (not extra or text.startswith("{")) and not text.startswith(LEVEL_MARK):
+    if extra and _is_json(text):
+        extra = {}
+    if "\n" not in text and not extra and not text.startswith(LEVEL_MARK):
         return f"{mark}{text}\n"
     traceback = record.exc_text or ""
     if traceback and text.endswith(traceback):
@@ -31,10 +33,18 @@ def framed(record: logging.LogRecord, text: str) -> str:
     else:
         traceback = ""
     for part_bytes in _PART_BYTES:
-        encoded = _whole(text, traceback, {} if text.startswith("{") else extra, part_bytes)
+        encoded = _whole(text, traceback, extra, part_bytes)
         if len(encoded) <= _MAX_BYTES:
             break
     return f"{mark}{LEVEL_MARK}{encoded}\n"
+
+
+def _is_json(text: str) -> bool:
+    """Whether a formatter has made an object of the record, which has in it what the author wants of `extra`."""
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _whole(text: str, traceback: str, extra: "dict[str, Any]", part_bytes: int) -> str:

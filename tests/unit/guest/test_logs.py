@@ -85,6 +85,18 @@ def test_extra_comes_along_whatever_it_is(tmp_path: Path) -> None:
     assert fourth == {"left_out": 1000}
 
 
+def test_extra_is_left_out_only_of_what_a_formatter_made_json(tmp_path: Path) -> None:
+    done = run_guest(
+        SET_UP + "import logging; logging.basicConfig(format='%(message)s', level='INFO')\n"
+        "for text in ('{\"a\": 1}', '{sold} out', '{', '{\"a\": 1} and more', '[' * 10**5, '{\"a\":' * 10**4):\n"
+        "    logging.info(text, extra={'order': 7})\n",
+        tmp_path,
+    )
+    whole, *others = [record for _, record in _records(done.stderr)]
+    assert whole == '{"a": 1}'
+    assert [record["extra"] for record in others] == [{"order": 7}] * 5
+
+
 def test_a_record_is_never_cut_in_two(tmp_path: Path) -> None:
     done = run_guest(
         SET_UP + "import logging\n"
