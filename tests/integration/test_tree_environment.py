@@ -126,6 +126,7 @@ async def test_a_function_may_have_modules_of_any_name(bench: Bench) -> None:
 
     assert found["names"] == [f"the function's own {name}" for name in ("bus", "forklight", "sandbox", "triggers")]
     assert found["test"] == "the own tests"
+    assert found["built in"] == [False, False], "as in every program: Python has them before it looks at a folder"
     assert found["main"] is None
     assert found["ours"] == ["_forklight"]
     assert str(bench.code / "names") in found["path"]

@@ -2,7 +2,8 @@
 
 The standard library's, as its own modules need it: with an own `queue` in its place, `concurrent.futures` would break.
 So an import that means the function's own is an error of the load that says so. Only `test` is the function's: nothing
-imports Python's own tests.
+imports Python's own tests. What every interpreter has loaded before it looks at any folder (`time`, `site`) is no such
+case: an import of it is the standard library's everywhere.
 """
 
 import ast
@@ -14,6 +15,9 @@ from types import ModuleType
 
 TESTS = "test"
 """A package of the standard library that is not in `sys.stdlib_module_names`."""
+
+_AT_START = ("abc", "codecs", "encodings", "genericpath", "io", "os", "posixpath", "site", "stat", "zipimport")
+"""Imported by Python's own start, besides what is built into it."""
 
 
 class OwnTests:
@@ -30,10 +34,10 @@ class OwnTests:
 
 
 def own_names() -> set[str]:
-    """The top-level names that the code, the working directory, shares with the standard library."""
+    """The top-level names of the code, the working directory, that an import finds in the standard library first."""
     with os.scandir() as entries:
         found = {_module_name(entry) for entry in entries}
-    return found & {*sys.stdlib_module_names, TESTS}
+    return found & ({*sys.stdlib_module_names, TESTS} - {*sys.builtin_module_names, *_AT_START})
 
 
 def hidden_import(names: set[str]) -> str | None:
