@@ -48,7 +48,7 @@ class Body:
 
     def _hold(self) -> None:
         if not self._budget.take(self.size_bytes - self._held_bytes, held_bytes=self._held_bytes):
-            raise RefusedError(503, "the server holds as many bodies as it may (max_bodies)", headers=RETRY_SOON)
+            raise RefusedError(503, "the server holds as many bodies as max_bodies allows", headers=RETRY_SOON)
         self._held_bytes = self.size_bytes
 
 

@@ -43,7 +43,7 @@ class Budget:
         if not self._said:
             self._said = True
             log.warning(
-                "%s take all of the %d bytes that they may (http.%s): requests are answered 503 until some are free",
+                "%s take all of the %d bytes that http.%s allows: requests get 503 until some are free",
                 self._what,
                 self._limit_bytes,
                 self._setting,

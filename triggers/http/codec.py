@@ -52,7 +52,6 @@ REASONS = {
     500: "broken",
     501: "not_offered",
     503: "busy",
-    505: "not_offered",
 }
 """Why the trigger itself answers with a status, unless it says so otherwise: a word for logs and metrics."""
 BY_FUNCTION = "function"
@@ -239,7 +238,7 @@ FULL = problem(
 )
 STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=RETRY_SOON, reason=STOPPING)
 UNREAD = problem(
-    503, "the server holds as many unread answers as it may (max_unread)", headers=RETRY_SOON, reason="memory"
+    503, "the server holds as many unread answers as max_unread allows", headers=RETRY_SOON, reason="memory"
 )
 
 

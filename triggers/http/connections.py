@@ -29,8 +29,8 @@ class Connections:
         self.stopped = False
         self.turn_away: Callable[[str, Answer], Answer] = lambda _client, answer: answer
         """Records the answer to a client whose connection is not admitted, and gives it an id."""
-        self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="bodies of requests")
-        self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that are not read")
+        self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="request bodies")
+        self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
         self._live: set[Connection] = set()
         self._seen_off: set[Connection] = set()
         self._empty = anyio.Event()

@@ -53,7 +53,7 @@ def test_a_budget_is_not_exceeded_but_by_one_alone(caplog: pytest.LogCaptureFixt
     assert not budget.take(1)
     assert not budget.take(1)
     assert [record.getMessage() for record in caplog.records] == [
-        "things take all of the 100 bytes that they may (http.max_x): requests are answered 503 until some are free"
+        "things take all of the 100 bytes that http.max_x allows: requests get 503 until some are free"
     ]
     budget.give_back(100)
     assert budget.take(500), "whoever is alone may have more"
