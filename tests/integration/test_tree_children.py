@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ordinary_user
         ("by_thread", [8]),
         ("by_subprocess", "42"),
         ("terminated", True),
+        ("terminates_its_group", True),
     ],
 )
 async def test_a_handler_may_use_processes_and_threads(bench: Bench, handler: str, expected: object) -> None:

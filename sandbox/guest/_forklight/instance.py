@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import termios
+import time
 import weakref
 from types import FrameType
 from typing import NoReturn
@@ -147,7 +148,8 @@ class _Sync:
         self._function = function
         self._orphans = orphans
         self._frames = wire.Frames()
-        self._running = False
+        self._deadline_ns = 0
+        """of the call that runs; 0 between calls"""
         self._expired = False
         self._heed_deadlines()  # already in a hook: the default action would leave no stack
         os.register_at_fork(
@@ -168,12 +170,12 @@ class _Sync:
             head, body = frame
             if head["t"] != "invoke":  # a `cancel` that SIGTERM has overtaken
                 continue
-            self._running = True
+            self._deadline_ns = head["deadline_ns"]
             try:
                 reply = invocation.run(self._function, head, body, has_expired)
             except SystemExit:  # the deadline struck in our own code, outside the handler: silence says it too
                 return
-            self._running = False
+            self._deadline_ns = 0
             reply.header["log"] = has_unread_log(log)
             wire.write(data, reply.header, reply.chunks)
 
@@ -184,7 +186,8 @@ class _Sync:
         signal.signal(signal.SIGTERM, self._on_deadline)
 
     def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._running:
+        """A SIGTERM that comes earlier is not the dispatcher's: somebody sent it to the whole group, or cgroup."""
+        if 0 < self._deadline_ns <= time.monotonic_ns():
             self._expired = True
             raise SystemExit("the deadline has passed")
 

@@ -67,6 +67,15 @@ def terminated(event):
     return child.exitcode != 0
 
 
+def terminates_its_group(event):
+    """As scripts do to be rid of their children; it is in that group itself."""
+    import signal
+
+    child = subprocess.Popen(["sleep", "1000"])
+    os.killpg(0, signal.SIGTERM)
+    return child.wait() == -signal.SIGTERM
+
+
 def leaves_behind(event):
     """Children that go on after the call: one of its own, one that hides in another session."""
     for session in (False, True):
