@@ -73,4 +73,6 @@ def account_of(user: User | None) -> Account | None:
 
 
 def _print(line: LogLine) -> None:
+    if not line.instance:  # what befell no instance is why none could be started: the outcome says so
+        return
     say_lines(coloured(line.whole, colour=sys.stderr.isatty()), err=True)

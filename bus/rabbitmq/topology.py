@@ -51,8 +51,8 @@ class Topology:
 
     def __init__(self, link: Link, names: Names) -> None:
         self.names = names
-        self.on_made: set[Callable[[str], None]] = set()
-        """Called, in the event loop, with each queue that was made."""
+        self.on_ensured: set[Callable[[str], None]] = set()
+        """Called, in the event loop, with each queue that was found or made because somebody needs it."""
         self._link = link
         self._made_at: dict[Piece, float] = {}
         self._lock = anyio.Lock()
@@ -111,6 +111,9 @@ class Topology:
                 raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it")
             await self._make_queue(queue)
         self.note_seen(queue)
+        # Also if it was there: whoever made it may have failed before it could say so.
+        for told in tuple(self.on_ensured):
+            told(queue)
 
     async def _make_queue(self, queue: str) -> None:
         with store_errors(f"{self._link.place} does not make the queue {queue!r}"):
@@ -121,8 +124,6 @@ class Topology:
                     if await self.look_up(queue) is None:
                         raise
         self._made.add(queue)
-        for told in tuple(self.on_made):
-            told(queue)
 
     async def kind(self, queue: str) -> Kind:
         """What can be found out of a queue that exists: RabbitMQ tells it only to who declares it otherwise.

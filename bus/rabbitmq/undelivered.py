@@ -40,7 +40,7 @@ class Undelivered:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._topology.on_made.add(self._note_made)
+        self._topology.on_ensured.add(self._note_ensured)
         try:
             while True:
                 await self._link.wait_up()
@@ -50,9 +50,9 @@ class Undelivered:
                     log.debug("messages without a queue are looked at later: %s", error)
                     await anyio.sleep(_AGAIN_S)
         finally:
-            self._topology.on_made.discard(self._note_made)
+            self._topology.on_ensured.discard(self._note_ensured)
 
-    def _note_made(self, queue: str) -> None:
+    def _note_ensured(self, queue: str) -> None:
         if queue == self._names.lost:
             self._wake()
 
