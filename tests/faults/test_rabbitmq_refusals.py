@@ -10,7 +10,7 @@ from bus.retry import Ack, Dead
 from bus.store import RefusedError, Settlement, Source, StoreError
 from tests.broker import Node
 from tests.integration.consuming import trigger, working
-from tests.stores import drain, fill, fresh, ids, message, settle, source, take, to
+from tests.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
 from tests.support import Bench
 
 RESERVED = "amq.reserved"
@@ -106,17 +106,23 @@ async def test_of_a_batch_only_the_message_dies_whose_output_is_refused(rabbitmq
 async def test_a_dead_letter_that_is_refused_keeps_its_message(rabbitmq: Node) -> None:
     """Only outputs may be given up; of this the operator is told until the dead letter queue can be used."""
     url, queue = rabbitmq.fresh_url(), fresh()
-    vhost, nothing = url.rpartition("/")[2], ("^$", "^$", ".*")
+    vhost, dead_letter = url.rpartition("/")[2], f"{queue}.dead"
+    grant = ("set_permissions", "--vhost", vhost, "guest")
     async with open_rabbitmq(url) as store:
-        await fill(store, queue, 1)
-        origin = Source(queue=queue, function="f", dead_letter=f"{queue}.dead")
+        sent = await fill(store, queue, 1)
+        origin = Source(queue=queue, function="f", dead_letter=dead_letter)
         async with store.consume(origin, prefetch=1) as consumer:
             deliveries = await take(consumer)
-            await rabbitmq.wait_ctl("set_permissions", "--vhost", vhost, "guest", *nothing)
+            # What a channel was once allowed to write, RabbitMQ lets it write on; making the queue anew it refuses.
+            await rabbitmq.wait_queue_deleted(vhost, dead_letter)
+            await rabbitmq.wait_ctl(*grant, "^$", "^$", ".*")
             with pytest.raises(StoreError, match="ACCESS_REFUSED") as caught:
                 await settle(store, deliveries, Dead("Rejected", "no"))
             assert not isinstance(caught.value, RefusedError)
             assert (await store.statistics(queue)).running == 1
+            await rabbitmq.wait_ctl(*grant, ".*", ".*", ".*")
+            await settle(store, deliveries, Dead("Rejected", "no"))
+        assert [letter.id for letter in await browsed(store, dead_letter, 1)] == sent
 
 
 async def test_a_dead_letter_queue_that_cannot_be_is_told_at_the_start(rabbitmq: Node) -> None:
