@@ -63,7 +63,7 @@ def list_(*, queue: str | None, limit: int, skip: int, path: Path, state: Path |
         say_json(msgspec.json.encode(shown))
     else:
         print_table(_HEADINGS, [_row(letter) for letter in shown])
-    if not letters:
+    if not letters and not as_json:
         say("no dead letters" if not skip else "no more dead letters", err=True)
     if len(letters) > limit:
         say(f"there are more: --skip {skip + limit} shows the next, --limit more at once", err=True)
