@@ -221,6 +221,20 @@ class Link:
         if not self.is_up:
             raise StoreError(f"there is no connection to {self.place}")
 
+    @contextlib.asynccontextmanager
+    async def turn(self, lock: anyio.Lock) -> AsyncIterator[None]:
+        """Hold the lock while connected. Raises StoreError as `wait_up_soon`.
+
+        All wait for the connection at once, also if it is lost while they wait for the lock: behind the lock they
+        would wait one after the other.
+        """
+        while True:
+            await self.wait_up_soon()
+            async with lock:
+                if self.is_up:
+                    yield
+                    return
+
     def has(self, channel: Channel) -> bool:
         """Whether the channel is one of the present connection. Those of a lost one do not always know their end."""
         transport = self._connection.transport if self._connection else None
@@ -258,7 +272,7 @@ class Link:
                 await self.wait_up_soon()
                 assert self._connection is not None
                 assert self._connection.transport is not None
-                with anyio.fail_after(ANSWER_LIMIT_S):
+                with anyio.fail_after(ANSWER_LIMIT_S), self.while_up():
                     return await self._connection.transport.connection.channel(publisher_confirms=confirms)
         except StoreError as error:
             raise UnopenedError(str(error)) from error.__cause__

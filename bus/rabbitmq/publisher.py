@@ -191,8 +191,7 @@ class Publisher:
             done.set()
 
     async def _channel(self, *, delayed: bool) -> Channel:
-        await self._link.wait_up_soon()
-        async with self._opening:
+        async with self._link.turn(self._opening):
             if self._link.is_blocked:
                 raise StoreError(f"{self._link.place} takes no messages: it has too little memory or disk space left")
             channel = self._channels.get(delayed)

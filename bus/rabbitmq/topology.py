@@ -86,8 +86,7 @@ class Topology:
 
         One that only the client that made it may use is there, and nobody else can say more of it.
         """
-        await self._link.wait_up_soon()  # here all wait at once, behind the lock one after the other
-        async with self._making:
+        async with self._link.turn(self._making):
             if self._seen_at.get(queue, 0.0) > since_s:
                 return
             try:
@@ -101,7 +100,7 @@ class Topology:
 
         Raises StoreError if it is missing and may not be made, or cannot be.
         """
-        async with self._making:
+        async with self._link.turn(self._making):
             await self._ensure(queue, may_make=may_make)
             return queue in self._made
 
@@ -148,11 +147,11 @@ class Topology:
 
     async def ensure_ladder(self, pieces: Iterable[Piece]) -> None:
         """All pieces of a ladder are there afterwards. Raises StoreError."""
-        async with self._lock:
-            oldest = time.monotonic() - _BELIEVED_S
-            missing = [piece for piece in pieces if self._made_at.get(piece, 0.0) < oldest]
-            if not missing:
-                return
+        pieces = tuple(pieces)
+        if not self._missing(pieces):
+            return
+        async with self._link.turn(self._lock):
+            missing = self._missing(pieces)
             if len(self._made_at) >= _REMEMBERED:
                 self._made_at.clear()
             with store_errors(f"{self._link.place} does not make the queues that hold messages back"):
@@ -163,6 +162,10 @@ class Topology:
                         else:
                             await self._make(channel, piece)
                         self._made_at[piece] = time.monotonic()
+
+    def _missing(self, pieces: Iterable[Piece]) -> list[Piece]:
+        oldest = time.monotonic() - _BELIEVED_S
+        return [piece for piece in pieces if self._made_at.get(piece, 0.0) < oldest]
 
     def forget(self) -> None:
         """Something failed that what was made should have made possible: make it again."""

@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from bus.rabbitmq import open_rabbitmq
 from bus.store import StoreError
 from tests.broker import Node
 from tests.faults.traffic import traffic
 from tests.proxy import proxy_to
-from tests.stores import fill, fresh, source
+from tests.stores import fill, fresh, message, source, to
 from tests.support import until
 
 
@@ -59,6 +61,19 @@ async def test_the_network_is_cut(rabbitmq: Node) -> None:
             proxy.mend()
             await flow.wait_consuming()
             assert proxy.connections == before + 2
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 60.0])
+async def test_who_sends_as_the_network_is_cut_waits_beside_the_others(rabbitmq: Node, delay_s: float) -> None:
+    """That the connection is lost is seen only when they stand in line for what is done by one at a time."""
+    async with proxy_to(rabbitmq.port) as proxy:
+        url = rabbitmq.fresh_url().replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+        async with open_rabbitmq(url) as store:
+            proxy.cut()
+            sends = [store.publish(to(fresh(), message(), delay_s=delay_s)) for _ in range(20)]
+            async with asyncio.timeout(15):
+                refused = await asyncio.gather(*sends, return_exceptions=True)
+            assert {isinstance(error, StoreError) for error in refused} == {True}
 
 
 async def test_the_network_swallows_everything(rabbitmq: Node) -> None:
