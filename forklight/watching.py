@@ -24,7 +24,7 @@ SETTLE_MS = 15
 LONGEST_MS = 200
 """How long that may put a reload off."""
 FIRST_LOOK_MS = 500
-"""A reload comes this long after other folders are watched, unless a change brings it earlier."""
+"""A reload comes this long after other folders are watched, unless a change of any file brings it earlier."""
 
 _of_editors = DefaultFilter(ignore_dirs=())
 """False for the temporary files of editors."""
@@ -75,7 +75,7 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
         now = await anyio.to_thread.run_sync(watched, reloader.config, state)
         changes = awatch(
             *now.places,
-            watch_filter=now.concerns,
+            watch_filter=None,  # it would drop batches that concern nothing, and with them the first look
             step=SETTLE_MS,
             debounce=LONGEST_MS,
             rust_timeout=FIRST_LOOK_MS,
@@ -89,13 +89,16 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
 async def _reload_until_moved(
     reloader: Reloader, state: Path, now: Watched, changes: AsyncGenerator[set[FileChange], None]
 ) -> None:
-    """Reload at the first of `changes`, even if it tells of none, and at all that tell of some, until other folders
+    """Reload at the first of `changes`, whatever it tells of, and then at those that concern `now`, until other folders
     are to be watched.
+
+    The first reload finds what was saved before the watch began. It must not wait for a quiet moment: there is none
+    while the server's own log grows in a watched folder.
     """
     async with aclosing(changes):
         is_first = True
         async for changed in changes:
-            if not (changed or is_first):
+            if not (is_first or any(now.concerns(*change) for change in changed)):
                 continue
             is_first = False
             await reloader.reload()

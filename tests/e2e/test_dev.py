@@ -62,6 +62,13 @@ async def test_what_is_saved_answers() -> None:
             assert (await server.get("/say")).body == word.encode()
 
 
+async def test_what_is_saved_before_the_watch_begins_answers_under_requests() -> None:
+    """Each request adds a line to the log, which is in the watched folder."""
+    async with developing(function("say")) as server:
+        save_word(server.folder, "two")
+        await answers(server, b"two")
+
+
 async def test_its_own_log_beside_the_code_is_no_code() -> None:
     async with developing(function("say")) as server:
         await answers(server, b"one")
