@@ -5,6 +5,7 @@ Nothing of the code under test is replaced: a task factory wraps the coroutines,
 
 import asyncio
 import contextlib
+import types
 from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from typing import Any
 
@@ -65,8 +66,17 @@ def _cannot_fail(work: Any) -> bool:
         code = getattr(work, "cr_code", None)
         if code is not None and code.co_name in ("acquire", "__aexit__") and "anyio" in code.co_filename:
             return True
-        work = getattr(work, "cr_await", None)
+        work = _awaited(work)
     return False
+
+
+def _awaited(work: Any) -> Any:
+    inner = getattr(work, "cr_await", None) or getattr(work, "ag_await", None)
+    if isinstance(inner, types.CoroutineType | types.AsyncGeneratorType) or inner is None:
+        return inner
+    # A context manager written as a generator: what `anext` returns does not say which generator it advances.
+    manager = getattr(work, "cr_frame", None)
+    return getattr(manager.f_locals.get("self"), "gen", None) if manager is not None else None
 
 
 @contextlib.contextmanager

@@ -159,11 +159,11 @@ class RabbitConsumer:
 
     async def run(self) -> None:
         """Consume until cancelled."""
-        self._topology.on_ensured.add(self._note_ensured)
+        self._topology.on_seen.add(self._note_seen)
         try:
             await keep_doing(f"the consumer of function {self.source.function}", self._consume)
         finally:
-            self._topology.on_ensured.discard(self._note_ensured)
+            self._topology.on_seen.discard(self._note_seen)
 
     async def _consume(self) -> None:
         """Through one channel, until it is closed."""
@@ -175,7 +175,7 @@ class RabbitConsumer:
         except StoreError as error:
             await self._rest(error)
 
-    def _note_ensured(self, queue: str) -> None:
+    def _note_seen(self, queue: str) -> None:
         for lane in tuple(self._looked_s):
             if self.queues.of(lane) == queue:
                 del self._looked_s[lane]

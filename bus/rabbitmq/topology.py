@@ -51,7 +51,7 @@ class Topology:
 
     def __init__(self, link: Link, names: Names) -> None:
         self.names = names
-        self.on_ensured: set[Callable[[str], None]] = set()
+        self.on_seen: set[Callable[[str], None]] = set()
         """Called, in the event loop, with each queue that was found or made because somebody needs it."""
         self._link = link
         self._made_at: dict[Piece, float] = {}
@@ -76,10 +76,12 @@ class Topology:
         return queue in self._seen_at
 
     def note_seen(self, queue: str) -> None:
-        """It has just been there."""
+        """It has just been there. Consumers hear of it too: whoever made it may have failed before it could say so."""
         if len(self._seen_at) >= _REMEMBERED:
             self._seen_at.clear()
         self._seen_at[queue] = time.monotonic()
+        for told in tuple(self.on_seen):
+            told(queue)
 
     async def ensure_since(self, queue: str, since_s: float) -> None:
         """As `ensure_queue`, unless it was there after `since_s` (monotonic): many may have missed it together.
@@ -110,9 +112,6 @@ class Topology:
                 raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it")
             await self._make_queue(queue)
         self.note_seen(queue)
-        # Also if it was there: whoever made it may have failed before it could say so.
-        for told in tuple(self.on_ensured):
-            told(queue)
 
     async def _make_queue(self, queue: str) -> None:
         with store_errors(f"{self._link.place} does not make the queue {queue!r}"):

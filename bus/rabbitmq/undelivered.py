@@ -40,7 +40,7 @@ class Undelivered:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._topology.on_ensured.add(self._note_ensured)
+        self._topology.on_seen.add(self._note_seen)
         try:
             while True:
                 await self._link.wait_up()
@@ -50,9 +50,9 @@ class Undelivered:
                     log.debug("messages without a queue are looked at later: %s", error)
                     await anyio.sleep(_AGAIN_S)
         finally:
-            self._topology.on_ensured.discard(self._note_ensured)
+            self._topology.on_seen.discard(self._note_seen)
 
-    def _note_ensured(self, queue: str) -> None:
+    def _note_seen(self, queue: str) -> None:
         if queue == self._names.lost:
             self._wake()
 
