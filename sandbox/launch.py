@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _PR_SET_DUMPABLE = 4
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 KILLED_EARLIER = 500
 """Added to the server's own oom_score_adj for all that is below it: half of the memory there is (proc(5))."""
+_EXEC_ENDS_S = 0.1
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Numeric libraries start a thread per core at import; a process with threads cannot be forked safely."""
 
@@ -151,7 +153,16 @@ def _offer_to_the_kernel(pid: int) -> None:
     """
     with contextlib.suppress(OSError):  # a sandbox without it runs as well
         own = int(Path("/proc/self/oom_score_adj").read_text())
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, max(0, own) + KILLED_EARLIER)))
+        until_s = time.monotonic() + _EXEC_ENDS_S
+        while True:
+            try:
+                Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, max(0, own) + KILLED_EARLIER)))
+                return
+            except PermissionError:
+                # Until its exec has ended (closing descriptors takes a while), it is as uninspectable as this server.
+                if time.monotonic() > until_s:
+                    raise
+            time.sleep(0.001)
 
 
 def _become(account: Account) -> list[str]:

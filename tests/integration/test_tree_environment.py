@@ -1,12 +1,17 @@
 """What a function can see: its environment, its names, its limits; and what nobody else can see of it."""
 
 import asyncio
+import contextlib
+import ctypes
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.errors import LoadFailed
+from sandbox.launch import forbid_inspection
 from sandbox.spec import Limits
 from tests.support import Bench, answer, event
 
@@ -109,6 +114,18 @@ async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
         assert os.stat(f"/proc/{pid}/mem").st_uid == 0
 
 
+@pytest.fixture
+def _as_a_server_has_it() -> Iterator[None]:
+    """Not to be inspected, and with many descriptors: an exec that has to close them takes a millisecond or more."""
+    with contextlib.ExitStack() as descriptors:
+        for _ in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2):
+            descriptors.enter_context(open(os.devnull))
+        forbid_inspection()
+        yield
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as it was
+
+
+@pytest.mark.usefixtures("_as_a_server_has_it")
 async def test_the_kernel_kills_every_process_of_the_tree_before_the_server(bench: Bench) -> None:
     """When memory ends; an instance cannot change that for itself."""
     own = _oom_score("self")
