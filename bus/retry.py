@@ -1,4 +1,4 @@
-"""What becomes of a message, given how its invocation ended: the one settle table (DESIGN §4). Pure.
+"""What becomes of a message, given how its invocation ended: the one settle table (ARCHITECTURE.md §5). Pure.
 
 Retries back off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
 2015): the n-th failure waits a random time between 0 and `backoff * 2^(n-1)`, at most `BACKOFF_LIMIT_S`.

@@ -23,7 +23,7 @@ from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PA
 
 
 class Message(Struct, kw_only=True):
-    """Any message a zygote or template may send; `design/processes.md` §3 tells which fields belong to which."""
+    """Any message that a zygote or template may send; ARCHITECTURE.md §8 lists which fields belong to which."""
 
     t: Code
     n: Number | None = None

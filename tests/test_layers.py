@@ -1,6 +1,6 @@
 """The house keeps its layers: who may import whom, and how long a file and a function may be.
 
-DESIGN §2 is the source of the import rules. Tests, benchmarks and examples import what they like, but stay short too.
+ARCHITECTURE.md §2 states the import rules. Tests, benchmarks and examples import what they like, but stay short too.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The settle table of DESIGN §4, row by row, and what no row may do."""
+"""The settle table of ARCHITECTURE.md §5, row by row, and what no row may do."""
 
 from typing import get_args
 

@@ -1,6 +1,6 @@
 """A request becomes an event, an outcome becomes an answer: the one place that knows both. Pure.
 
-The status table is DESIGN §4; `answers.py` beside it says what an answer is made of.
+ARCHITECTURE.md §5 has the table of statuses; `answers.py` defines what an answer is made of.
 """
 
 from datetime import datetime

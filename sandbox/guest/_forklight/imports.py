@@ -31,7 +31,7 @@ _PACKAGES = {
 
 
 class LoadError(Exception):
-    """A function cannot be loaded. `code` is a stable string of the table in the design, `message` names the remedy."""
+    """A function cannot be loaded. `code` is one of ARCHITECTURE.md §5, `message` names the remedy."""
 
     def __init__(self, code: str, message: str, traceback: str = "") -> None:
         super().__init__(f"{code}: {message}")

@@ -1,4 +1,4 @@
-"""The event dict of the table in the design."""
+"""The event dict that docs/handler.md describes."""
 
 from typing import Any
 

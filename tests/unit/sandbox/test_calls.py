@@ -1,4 +1,4 @@
-"""The rules of a call's end, one example each (`design/processes.md` §5). Interleavings: `test_calls_machine.py`."""
+"""The rules of a call's end, one example each (ARCHITECTURE.md §7). Interleavings: `test_calls_machine.py`."""
 
 import signal
 
