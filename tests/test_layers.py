@@ -160,6 +160,7 @@ def python_files() -> list[PurePosixPath]:
     return sorted(path for path in relative if path.parts[:2] not in samples)
 
 
+@pytest.mark.invariant("I36")
 def test_imports_in_this_tree() -> None:
     files = python_files()
     assert PurePosixPath("bus/event.py") in files

@@ -30,6 +30,7 @@ FULL = os.getuid() == 0
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.invariant("I16")
 @pytest.mark.timeout(600)
 async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""

@@ -32,6 +32,7 @@ async def duplicates_after(bus_url: str, end: signal.Signals, status: int) -> in
         return ledger.duplicates()
 
 
+@pytest.mark.invariant("I19")
 @pytest.mark.timeout(180)
 async def test_a_killed_server_loses_nothing_that_it_accepted(bus_url: str) -> None:
     # Of `b` also what a first attempt at `a` had sent before it was cut off.
@@ -44,6 +45,7 @@ async def test_a_stopped_server_loses_nothing_and_repeats_nothing(bus_url: str) 
     assert await duplicates_after(bus_url, signal.SIGTERM, 0) == 0
 
 
+@pytest.mark.invariant("I19")
 @pytest.mark.timeout(180)
 async def test_killed_templates_and_zygotes_lose_nothing(bus_url: str) -> None:
     numbers = itertools.count()
@@ -62,6 +64,7 @@ async def test_killed_templates_and_zygotes_lose_nothing(bus_url: str) -> None:
         assert (listed.status, listed.stdout.strip()) == (0, "[]")
 
 
+@pytest.mark.invariant("I27")
 @pytest.mark.timeout(120)
 async def test_no_scheduled_time_runs_twice_however_the_server_dies(bus_url: str) -> None:
     async with counted(bus_url) as (ledger, server_started):

@@ -210,7 +210,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 Interleavings.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
-TestInterleavings = Interleavings.TestCase
+TestInterleavings = pytest.mark.invariant("I29")(Interleavings.TestCase)
 
 
 @pytest.mark.parametrize("how", ["reset", "reset unread", "end"])

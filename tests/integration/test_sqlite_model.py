@@ -297,5 +297,5 @@ class StoreMachine(RuleBasedStateMachine):
             assert (REASON in each.message.headers) <= (queue == "b")
 
 
-TestStoreMachine = pytest.mark.timeout(300)(StoreMachine.TestCase)
+TestStoreMachine = pytest.mark.invariant("I19")(pytest.mark.timeout(300)(StoreMachine.TestCase))
 StoreMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)

@@ -138,6 +138,7 @@ async def test_each_instance_has_a_private_folder_that_goes_with_it(bench: Bench
     assert first["tmpdir"] != second["tmpdir"]
 
 
+@pytest.mark.invariant("I18")
 async def test_an_instance_is_nobody_and_sits_in_the_code(bench: Bench) -> None:
     found = await bench.answer(bench.spec("plain", "identity"))
 

@@ -105,6 +105,7 @@ async def test_secrets_are_in_nobody_elses_memory_or_environment(bench: Bench) -
         assert _memory_has(secret.pid, mark.encode())
 
 
+@pytest.mark.invariant("I18")
 async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
     """Not dumpable (prctl(2)): what /proc has of it belongs to root, not to the user that all of them share."""
     instance, _ = await bench.tree.start(bench.spec("plain"))

@@ -61,6 +61,7 @@ def names(messages: Sequence[Outgoing]) -> list[str]:
     return [message.queue for message in messages]
 
 
+@pytest.mark.invariant("I21")
 async def test_a_call_stores_its_outputs_before_it_answers() -> None:
     house = House()
     outcome = await house.bus.call(EVENT)
@@ -87,6 +88,7 @@ async def test_a_call_whose_outputs_never_can_be_stored_is_the_handlers_error() 
     assert (outcome.kind, outcome.code, outcome.message, outcome.cpu_ns) == ("error", "Unroutable", "too large", 5)
 
 
+@pytest.mark.invariant("I21")
 async def test_a_call_that_failed_stores_nothing() -> None:
     house = House(Failed(kind="error", code="ValueError", message="no"))
     assert isinstance(await house.bus.call(EVENT), Failed)

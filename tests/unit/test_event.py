@@ -12,6 +12,7 @@ from sandbox.guest._forklight import traces
 IDS = st.text() | st.uuids().map(str) | st.from_regex(r"[0-9a-f]{16}-[0-9a-f]{8}", fullmatch=True)
 
 
+@pytest.mark.invariant("I13")
 @given(IDS)
 def test_every_event_can_begin_a_trace_the_same_on_both_sides(event_id: str) -> None:
     begun = begin_trace(event_id)

@@ -126,6 +126,7 @@ policies = st.builds(
 )
 
 
+@pytest.mark.invariant("I20")
 @given(outcomes, st.integers(1, 60), st.floats(0, 1e7), policies, st.floats(0, 1, exclude_max=True))
 def test_no_decision_breaks_the_policy(
     outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, draw: float

@@ -11,6 +11,7 @@ LIMIT_S = 50.0
 """Some 10 s on an idle machine."""
 
 
+@pytest.mark.invariant("I22")
 @pytest.mark.parametrize("trigger", ["amqp", "http"])
 def test_whatever_comes_is_converted_in_time(trigger: str) -> None:
     command = [sys.executable, "-m", "tests.unit.strangers", trigger]

@@ -12,12 +12,14 @@ NAMES = Names("shop")
 DELAYS = st.floats(0.0001, LONGEST_S)
 
 
+@pytest.mark.invariant("I25")
 @given(DELAYS)
 def test_a_delay_is_met_within_a_few_per_cent(delay_s: float) -> None:
     taken_s = sum(2**number for number in steps(delay_s)) / 1000
     assert delay_s - 1e-9 <= taken_s <= delay_s * 1.04 + 2**LOWEST / 1000 + 0.001
 
 
+@pytest.mark.invariant("I25")
 @given(DELAYS)
 def test_a_path_goes_down_in_few_steps(delay_s: float) -> None:
     path = steps(delay_s)
@@ -48,6 +50,7 @@ def matches(pattern: str, key: str) -> bool:
     return match(pattern.split("."), key.split("."))
 
 
+@pytest.mark.invariant("I25")
 @given(st.lists(DELAYS, min_size=1, max_size=5))
 def test_each_message_passes_its_own_levels_whatever_others_have_made(delays: list[float]) -> None:
     pieces = {piece: None for delay_s in delays for piece in ladder(NAMES, steps(delay_s), "to")}
@@ -88,6 +91,7 @@ def test_a_level_dead_letters_at_least_once() -> None:
     }
 
 
+@pytest.mark.invariant("I25")
 @given(DELAYS)
 def test_what_no_exchange_of_a_ladder_can_route_is_kept(delay_s: float) -> None:
     pieces = ladder(NAMES, steps(delay_s), "to")

@@ -56,6 +56,7 @@ def typed(value: Any) -> Any:
     return type(value), value
 
 
+@pytest.mark.invariant("I26")
 @given(st.dictionaries(NAMES, VALUES, max_size=6))
 def test_headers_survive(headers: dict[str, Any]) -> None:
     data = encode_table(headers)
@@ -63,6 +64,7 @@ def test_headers_survive(headers: dict[str, Any]) -> None:
     assert typed(decode_table(data)[1]) == typed(headers)
 
 
+@pytest.mark.invariant("I22")
 @given(st.binary(max_size=60))
 def test_no_bytes_make_decoding_fail(content: bytes) -> None:
     data = struct.pack(">I", len(content)) + content
@@ -97,6 +99,7 @@ def test_a_list_takes_time_in_proportion_to_its_length(value: bytes) -> None:
     assert len(headers["list"]) == len(content) // len(value)
 
 
+@pytest.mark.invariant("I26")
 @given(st.binary(max_size=255))
 def test_names_survive(raw: bytes) -> None:
     name = decode_text(bytes((len(raw),)) + raw)[1]

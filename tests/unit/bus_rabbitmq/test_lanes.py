@@ -2,6 +2,7 @@
 
 from collections import deque
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ class World:
         self.deliver()
 
 
+@pytest.mark.invariant("I23")
 @settings(max_examples=60)
 @given(
     prefetch=st.integers(1, 9),
@@ -78,6 +80,7 @@ def test_no_more_are_held_than_can_run_and_all_are_run(
     assert not world.running
 
 
+@pytest.mark.invariant("I23")
 @given(st.integers(1, 100))
 def test_without_retries_all_places_are_the_own_queues(prefetch: int) -> None:
     world = World(prefetch, 1000, 0)
@@ -85,6 +88,7 @@ def test_without_retries_all_places_are_the_own_queues(prefetch: int) -> None:
     assert len(world.running) == prefetch
 
 
+@pytest.mark.invariant("I23")
 @given(st.integers(2, 100))
 def test_retries_get_half_of_the_places_and_the_own_queue_the_rest(prefetch: int) -> None:
     world = World(prefetch, 1000, 1000)
@@ -104,6 +108,7 @@ def test_with_one_place_neither_queue_starves() -> None:
     assert min(world.done.values()) > 10
 
 
+@pytest.mark.invariant("I23")
 @given(st.integers(1, 9))
 def test_a_queue_that_may_vanish_is_never_without_a_consumer(prefetch: int) -> None:
     world = World(prefetch, 5, 5, keep_one=True)
@@ -135,6 +140,7 @@ def test_a_retry_is_taken_when_it_is_due() -> None:
     assert world.lanes.retries.next_s(2.0, 3.0) == 3.0
 
 
+@pytest.mark.invariant("I23")
 @settings(max_examples=25, deadline=None)
 @given(prefetch=st.integers(33, 9000), size_bytes=st.sampled_from([1, 10_000, 100_000, 1_000_000, 30_000_000]))
 def test_what_is_held_is_bounded_in_bytes_too(prefetch: int, size_bytes: int) -> None:

@@ -24,6 +24,7 @@ def test_others_keep_their_names(name: str) -> None:
     assert (SHOP.queue(name), SHOP.house(name), SHOP.is_ours(name)) == (name, name, False)
 
 
+@pytest.mark.invariant("I24")
 @given(TEXTS, FUNCTIONS)
 def test_what_the_house_calls_a_queue_comes_back(application: str, function: str) -> None:
     names = Names(safe(application))
@@ -33,6 +34,7 @@ def test_what_the_house_calls_a_queue_comes_back(application: str, function: str
         assert (names.house(queue), names.queue(queue)) == (name, queue)
 
 
+@pytest.mark.invariant("I24")
 @given(FUNCTIONS, FUNCTIONS, FUNCTIONS)
 def test_no_two_applications_share_a_queue(one: str, other: str, function: str) -> None:
     names, others = Names(safe(one)), Names(safe(other))
@@ -43,6 +45,7 @@ def test_no_two_applications_share_a_queue(one: str, other: str, function: str) 
     assert not every & old
 
 
+@pytest.mark.invariant("I24")
 @given(TEXTS, TEXTS, FUNCTIONS)
 def test_every_name_fits_into_amqp(application: str, queue: str, function: str) -> None:
     names = Names(safe(application))
@@ -68,6 +71,7 @@ def test_a_name_that_fits_is_left_alone() -> None:
     assert len(bounded("é" * 128).encode()) <= MAX_BYTES
 
 
+@pytest.mark.invariant("I24")
 @given(FUNCTIONS, TEXTS)
 def test_whose_retries_a_queue_is_for(function: str, queue: str) -> None:
     queue = SHOP.queue(queue)

@@ -1,5 +1,6 @@
 """The line of waiting events beside a plain list."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from dispatcher.line import Line
 steps = st.lists(st.tuples(st.sampled_from(["append", "insert", "pop", "discard"]), st.integers(0, 20)), max_size=40)
 
 
+@pytest.mark.invariant("I7")
 @given(steps)
 def test_it_is_in_the_order_of_acceptance_and_knows_its_size(steps: list[tuple[str, int]]) -> None:
     line: Line[int] = Line()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -331,4 +332,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
-TestPool = PoolMachine.TestCase
+TestPool = pytest.mark.invariant("I2", "I5", "I6", "I7", "I8", "I9")(PoolMachine.TestCase)

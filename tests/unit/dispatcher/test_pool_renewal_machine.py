@@ -5,6 +5,7 @@ What holds of one version alone, `test_pool_machine.py` checks.
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -195,4 +196,4 @@ class RenewalMachine(RuleBasedStateMachine):
 
 
 RenewalMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
-TestPoolRenewal = RenewalMachine.TestCase
+TestPoolRenewal = pytest.mark.invariant("I2", "I5", "I6", "I10")(RenewalMachine.TestCase)

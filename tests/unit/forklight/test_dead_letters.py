@@ -173,6 +173,7 @@ def test_of_a_long_body_the_beginning_is_shown() -> None:
     assert (len(text), is_whole) == (PREVIEW_BYTES, False)
 
 
+@pytest.mark.invariant("I34")
 @given(st.binary(max_size=200), st.sampled_from(["application/json", "text/plain", None]))
 def test_every_body_can_be_shown(body: bytes, content_type: str | None) -> None:
     text, is_whole = preview(body, content_type)

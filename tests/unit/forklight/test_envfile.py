@@ -43,6 +43,7 @@ def test_every_problem_has_its_line_and_none_shows_a_value() -> None:
     assert "hunter2" not in str(problems)
 
 
+@pytest.mark.invariant("I35")
 @given(st.text(alphabet=st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])))
 def test_any_line_of_text_survives_double_quotes(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')

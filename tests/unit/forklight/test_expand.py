@@ -26,6 +26,7 @@ def test_expand(text: str, expanded: str) -> None:
     assert expand(text, ENVIRON) == expanded
 
 
+@pytest.mark.invariant("I35")
 @given(st.text().filter(lambda text: "${" not in text))
 def test_a_text_without_references_stays_as_it_is(text: str) -> None:
     assert expand(text, ENVIRON) == text

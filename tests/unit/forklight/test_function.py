@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from forklight.function import Handler, ModuleName, Name
 
 
+@pytest.mark.invariant("I35")
 @given(st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True))
 def test_a_name(text: str) -> None:
     assert Name.parse(text) == text

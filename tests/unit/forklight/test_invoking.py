@@ -1,5 +1,6 @@
 """An outcome survives its way to the command line."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ _failed = st.builds(
 )
 
 
+@pytest.mark.invariant("I35")
 @given(_ok | _failed)
 def test_an_outcome_comes_back_as_it_was(outcome: Outcome) -> None:
     assert outcome_from_json(outcome_as_json(outcome)) == outcome

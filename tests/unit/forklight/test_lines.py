@@ -3,6 +3,7 @@
 import json
 import tomllib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def _written(key: str) -> str:
     return key if key in ("plain", "with-dash") else json.dumps(key)
 
 
+@pytest.mark.invariant("I35")
 @given(st.lists(st.tuples(KEYS, st.lists(st.tuples(KEYS, VALUES), max_size=4)), max_size=5), st.booleans(), st.data())
 def test_every_key_is_found_on_its_line(
     tables: list[tuple[str, list[tuple[str, str]]]], are_arrays: bool, data: st.DataObject

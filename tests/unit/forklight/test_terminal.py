@@ -36,6 +36,7 @@ def obeyed(text: str, allowed: str = "") -> list[str]:
     ]
 
 
+@pytest.mark.invariant("I34")
 @given(texts)
 @example(HOSTILE)
 def test_text_is_text(text: str) -> None:
@@ -48,6 +49,7 @@ def test_text_is_text(text: str) -> None:
         assert plain(text) == plain_lines(text) == text
 
 
+@pytest.mark.invariant("I34")
 @given(texts)
 def test_json_stays_json(text: str) -> None:
     written = json.dumps(text, ensure_ascii=False)
@@ -56,6 +58,7 @@ def test_json_stays_json(text: str) -> None:
     assert json.loads(plain_json(written)) == text
 
 
+@pytest.mark.invariant("I34")
 @given(texts)
 @example("\x1b[31mred\x1b[0m \x1b[2J")
 def test_colours_of_a_functions_own_lines_pass_to_a_terminal_alone(text: str) -> None:

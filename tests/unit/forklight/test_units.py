@@ -9,6 +9,7 @@ from forklight.units import parse_duration, parse_size
 DAY_MS = 86_400_000
 
 
+@pytest.mark.invariant("I35")
 @given(st.integers(min_value=1, max_value=366 * DAY_MS))
 def test_a_duration_written_in_parts_is_read_back_in_seconds(total_ms: int) -> None:
     text, rest = "", total_ms
@@ -38,6 +39,7 @@ def test_a_duration_over_a_year_is_refused() -> None:
         parse_duration("366d1ms")
 
 
+@pytest.mark.invariant("I35")
 @given(st.integers(min_value=0, max_value=1000), st.sampled_from("BKMGT"), st.booleans())
 def test_a_size_is_its_number_times_its_unit(number: int, prefix: str, is_binary: bool) -> None:
     unit = "B" if prefix == "B" else prefix + ("iB" if is_binary else "B")

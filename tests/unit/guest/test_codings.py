@@ -80,6 +80,7 @@ def test_many_empty_members_take_no_more_than_their_size() -> None:
     assert unpack(gzip.compress(b"") * 50_000, "gzip", 10) == b""
 
 
+@pytest.mark.invariant("I15")
 @given(st.lists(st.binary(max_size=50), min_size=1), st.sampled_from(["gzip", "deflate", "deflate, gzip"]))
 def test_what_was_packed_comes_back(pieces: list[bytes], coding: str) -> None:
     data = b"".join(pieces)
@@ -87,6 +88,7 @@ def test_what_was_packed_comes_back(pieces: list[bytes], coding: str) -> None:
     assert unpack(gzip.compress(packed) if coding == "deflate, gzip" else packed, coding, len(data) + 100) == data
 
 
+@pytest.mark.invariant("I15")
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate"]))
 def test_any_bytes_end_in_a_bounded_answer(body: bytes, coding: str) -> None:
     unpacked = b""

@@ -78,6 +78,7 @@ PIECES = [b"--b", b"\r\n", b"\r\n\r\n", b"--", b"content-disposition: form-data;
 BODIES = st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join))
 
 
+@pytest.mark.invariant("I15")
 @given(BODIES, CONTENT_TYPES, st.sampled_from([None, "json", "text", "bytes"]))
 def test_raises_nothing_but_undecodable(body: bytes, content_type: str | None, decode: str | None) -> None:
     try:
@@ -93,6 +94,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.invariant("I15")
 @given(VALUES, st.sampled_from(["utf-8", "utf-16", "utf-32-be"]))
 def test_json_comes_back_in_every_encoding(value: Any, encoding: str) -> None:
     assert decode_body(json.dumps(value).encode(encoding), "application/json", None) == value

@@ -164,12 +164,14 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.invariant("I15")
 @given(VALUES)
 def test_every_json_value_comes_back(value: Any) -> None:
     content_type, body = encode_body({"value": value})
     assert decode_body(body, content_type, None) == {"value": value}
 
 
+@pytest.mark.invariant("I15")
 @given(VALUES)
 def test_the_slow_walk_changes_nothing_else(value: Any) -> None:
     _, body = encode_body([value, {Colour.RED: 1}])  # a key that only the slow walk can encode

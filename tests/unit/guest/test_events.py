@@ -68,6 +68,7 @@ def test_an_undecodable_event_of_a_batch_is_named() -> None:
         make_event({"id": "batch", "items": items}, b"x{")
 
 
+@pytest.mark.invariant("I13")
 @given(st.lists(st.binary(max_size=20)))
 def test_a_batch_splits_where_it_was_joined(bodies: list[bytes]) -> None:
     items: list[dict[str, Any]] = [{"id": str(number), "length": len(body)} for number, body in enumerate(bodies)]

@@ -70,6 +70,7 @@ def test_says_what_is_malformed(body: bytes, reason: str) -> None:
         multipart(body, "XX")
 
 
+@pytest.mark.invariant("I15")
 @given(st.lists(st.binary()))
 def test_the_bytes_of_files_come_through_untouched(contents: list[bytes]) -> None:
     boundary = "a-boundary-that-no-short-example-contains"
@@ -144,6 +145,7 @@ def test_a_form_in_any_charset_is_read(body: bytes, charset: str | None, form: d
     assert urlencoded(body, charset) == form
 
 
+@pytest.mark.invariant("I15")
 @given(st.binary(max_size=300), st.sampled_from([None, "latin-1", "utf-16", "shift_jis", "klingon", "\ud800", "a\0"]))
 def test_no_form_is_refused(body: bytes, charset: str | None) -> None:
     for name, value in urlencoded(body, charset).items():

@@ -203,6 +203,7 @@ def test_a_forgotten_await_is_named() -> None:
     assert coroutine.cr_frame is None  # closed: no warning about it later
 
 
+@pytest.mark.invariant("I31")
 @given(st.text())
 def test_no_header_value_breaks_the_line(value: str) -> None:
     try:

@@ -1,5 +1,6 @@
 """What keeps failing is tried again ever later, up to a minute; what was healthy for a while, at once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def test_what_worked_and_ended_is_made_again_at_once_but_not_twice_in_a_row() ->
     assert twice.ended(NOW, lived_s=HEALTHY_S).remaining_s(NOW) == 0
 
 
+@pytest.mark.invariant("I11")
 @given(TIMES, st.integers(0, 100_000), st.floats(0, HEALTHY_S, exclude_max=True))
 def test_no_number_of_failures_waits_longer_than_the_longest(now_ns: int, failures: int, lived_s: float) -> None:
     before = Backoff(failures, now_ns)

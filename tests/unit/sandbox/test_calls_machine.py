@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -231,5 +232,5 @@ def code_of(ending: Answered | Verdict) -> str:
     return ending.code if isinstance(ending, Verdict) else "answered"
 
 
-TestInterleavings = Interleavings.TestCase
+TestInterleavings = pytest.mark.invariant("I1", "I2", "I3", "I8")(Interleavings.TestCase)
 TestInterleavings.settings = settings(max_examples=250, stateful_step_count=15)

@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def _all(cutter: Cutter, most: int = 100) -> list[tuple[str | None, bytes]]:
     return found
 
 
+@pytest.mark.invariant("I14")
 @given(
     st.lists(st.tuples(st.booleans(), st.binary(max_size=20).map(lambda b: b.replace(b"\0", b"\n")))), st.integers(1, 5)
 )

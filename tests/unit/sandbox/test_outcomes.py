@@ -1,5 +1,6 @@
 """The outcome of a call tells what the dispatcher knows of it, and of the guest's own figures only what can be true."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def test_a_verdict_of_ours_carries_the_stack() -> None:
     assert (outcome.start, outcome.instance, outcome.version, outcome.attempt) == ("fork", "shop-1", "v1", 3)
 
 
+@pytest.mark.invariant("I4")
 @given(TIMES, TIMES, st.booleans())
 def test_the_guest_s_times_lie_between_written_and_received(started_ns: int, finished_ns: int, ok: bool) -> None:
     frame = (

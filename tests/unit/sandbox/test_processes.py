@@ -68,6 +68,7 @@ def test_a_live_child_is_believed() -> None:
         assert verify(pidfd, known=(os.getpid(),)) == process.pid
 
 
+@pytest.mark.invariant("I17")
 def test_init_is_refused() -> None:
     with pidfd_of(1) as pidfd, pytest.raises(Forged, match="process 1 has parent 0"):
         verify(pidfd)
@@ -78,6 +79,7 @@ def test_we_ourselves_are_refused() -> None:
         verify(pidfd)
 
 
+@pytest.mark.invariant("I17")
 def test_another_s_child_is_refused() -> None:
     with child(WITH_CHILD) as process:
         assert process.stdout is not None
@@ -86,16 +88,19 @@ def test_another_s_child_is_refused() -> None:
             verify(pidfd)
 
 
+@pytest.mark.invariant("I17")
 def test_another_user_s_process_is_refused() -> None:
     with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="and users"):
         verify(pidfd, uid=os.getuid() + 1)
 
 
+@pytest.mark.invariant("I17")
 def test_a_process_that_is_known_already_is_refused() -> None:
     with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="known already"):
         verify(pidfd, known=(process.pid,))
 
 
+@pytest.mark.invariant("I17")
 def test_a_descriptor_that_is_no_pidfd_is_refused() -> None:
     read_end, write_end = os.pipe()
     with open("/proc/self/status", "rb") as file:

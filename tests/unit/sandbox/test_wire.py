@@ -91,6 +91,7 @@ def packed(header: dict[str, Any], chunks: Pieces) -> bytes:
     return b"".join(guest.pack(header, chunks))
 
 
+@pytest.mark.invariant("I13")
 @given(st.lists(REPLIES, max_size=4), PLACES)
 def test_what_a_guest_replies_arrives_however_it_is_cut(
     replies: list[tuple[dict[str, Any], Pieces]], places: list[int]
@@ -104,6 +105,7 @@ def test_what_a_guest_replies_arrives_however_it_is_cut(
         assert body == b"".join(chunks)
 
 
+@pytest.mark.invariant("I13")
 @given(ok_replies())
 def test_outputs_are_cut_out_of_the_body_in_order(reply: tuple[dict[str, Any], Pieces]) -> None:
     header, (result, *bodies) = reply
@@ -139,6 +141,7 @@ def read_all(stream: bytes, places: list[int]) -> list[guest.Frame]:
     return found
 
 
+@pytest.mark.invariant("I13")
 @given(st.lists(events(), max_size=3), PLACES)
 def test_what_is_invoked_arrives_at_the_guest_however_it_is_cut(sent: list[Event], places: list[int]) -> None:
     stream = b""

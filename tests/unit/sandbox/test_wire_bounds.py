@@ -91,6 +91,7 @@ def take(outcome: Outcome) -> None:
         assert len(outcome.code) <= MAX_CODE_CHARS
 
 
+@pytest.mark.invariant("I12")
 @settings(max_examples=200)
 @given(st.sampled_from([OK, FAIL, UNFIT]), st.data())
 def test_a_frame_of_extremes_is_a_breach_or_an_outcome(base: dict[str, Any], data: st.DataObject) -> None:
@@ -136,6 +137,7 @@ def test_the_time_on_processors_is_no_more_than_there_was() -> None:
     assert outcome.cpu_ns < 1000 * 4096
 
 
+@pytest.mark.invariant("I12")
 @settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(CONTROL), extreme, min_size=1, max_size=3))
 @example({"pid": -1})

@@ -45,16 +45,19 @@ def feed(pieces: list[bytes]) -> str:
     return "fine"
 
 
+@pytest.mark.invariant("I12")
 @given(st.lists(st.binary(max_size=100)))
 def test_any_bytes_are_frames_or_a_breach(pieces: list[bytes]) -> None:
     assert feed(pieces) in ("fine", "breach")
 
 
+@pytest.mark.invariant("I12")
 @given(st.binary(max_size=200), st.binary(max_size=20))
 def test_any_header_of_the_right_length_is_a_frame_or_a_breach(header: bytes, body: bytes) -> None:
     assert feed([framed(header, body)]) == "breach"
 
 
+@pytest.mark.invariant("I12")
 @given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=5))
 def test_frames_with_any_bytes_changed_are_frames_or_a_breach(changes: list[tuple[int, int]]) -> None:
     stream = bytearray(VALID)
@@ -63,6 +66,7 @@ def test_frames_with_any_bytes_changed_are_frames_or_a_breach(changes: list[tupl
     assert feed([bytes(stream)]) in ("fine", "breach")
 
 
+@pytest.mark.invariant("I12")
 @given(st.integers(0, len(VALID) - 1))
 def test_a_frame_cut_short_is_waited_for(length: int) -> None:
     assert feed([VALID[:length]]) == "fine"
@@ -76,6 +80,7 @@ JSON = st.recursive(
 KNOWN = st.sampled_from(["t", "i", "length", "out", "status", "type", "headers", "kind", "code", "started_ns", "log"])
 
 
+@pytest.mark.invariant("I12")
 @given(st.sampled_from([OK, FAIL]), st.dictionaries(KNOWN, JSON, max_size=3), st.binary(max_size=10))
 @example(OK, {"out": [[*OUTPUT[:3], 2**63 - 1, *OUTPUT[4:]]] * 4}, b"")
 def test_any_json_in_a_header_is_a_frame_or_a_breach(

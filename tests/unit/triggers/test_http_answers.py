@@ -54,6 +54,7 @@ def test_answers_without_a_body(status: int, method: str, length: str | None) ->
     assert [line for line in lines(head) if line.startswith("content-length")] == ([length] if length else [])
 
 
+@pytest.mark.invariant("I31")
 @pytest.mark.parametrize(
     ("given_length", "method", "length"),
     [("123456", "HEAD", "123456"), ("1x", "HEAD", None), (None, "HEAD", None), ("123456", "GET", "0")],
@@ -72,6 +73,7 @@ def test_a_status_without_a_name() -> None:
     assert lines(head)[0] == "HTTP/1.1 299 "
 
 
+@pytest.mark.invariant("I31")
 @given(st.integers(0, 4_000_000_000))
 def test_times_agree_with_the_standard_library(second: int) -> None:
     at = datetime.fromtimestamp(second, UTC)

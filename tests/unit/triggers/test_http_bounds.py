@@ -35,6 +35,7 @@ def test_a_drip_has_only_the_credit(rate: int) -> None:
     assert second == pytest.approx(30.0 * 500 / (500 - rate), abs=1)
 
 
+@pytest.mark.invariant("I33")
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10_000)), max_size=50))
 def test_nothing_shortens_a_deadline_but_slowness(moves: list[tuple[float, int]]) -> None:
     pace, now_s, total, last_s = Pace(0.0, 10.0, 100), 0.0, 0, -inf

@@ -177,6 +177,7 @@ def test_headers_of_ours_can_be_left_out(outcome: Outcome) -> None:
     assert not ours & {name for name, _ in to_answer(outcome, "i", own_headers=False).headers}
 
 
+@pytest.mark.invariant("I31")
 @given(st.text(max_size=20))
 def test_any_id_fits_in_its_header(invocation_id: str) -> None:
     name, value = id_header(invocation_id)
@@ -293,6 +294,7 @@ TEXT = st.text(st.characters(), max_size=30)
 """Lone surrogates included: a guest's JSON can bring them."""
 
 
+@pytest.mark.invariant("I22")
 @given(TEXT, TEXT, TEXT, TEXT, st.binary(max_size=30))
 def test_any_request_becomes_an_event_or_is_refused(
     path: str, query: str, cookie: str, ce_time: str, body: bytes
@@ -307,6 +309,7 @@ def test_any_request_becomes_an_event_or_is_refused(
     assert status == 400 or kept == body
 
 
+@pytest.mark.invariant("I31")
 @given(
     st.one_of(
         st.builds(

@@ -81,6 +81,7 @@ def test_expectation() -> None:
     assert not expects_continue(parse_head("POST", "/", (1, 0), [("Expect", "100-continue")]).headers)
 
 
+@pytest.mark.invariant("I22")
 @given(
     st.text(max_size=10),
     st.text(max_size=40),

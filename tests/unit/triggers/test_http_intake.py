@@ -89,6 +89,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise(bounds) if start < end]
 
 
+@pytest.mark.invariant("I30")
 @given(STREAMS, st.lists(st.integers(0, 1000), max_size=6))
 @example(b"GET /" + b"x" * 70 + b"\n", [])
 @example(b"\x16\x03\x01" + b"x" * 80 + b"\r\n\r\n", [])
@@ -102,6 +103,7 @@ def test_how_a_stream_is_cut_changes_nothing(stream: bytes, places: list[int]) -
     assert list(served([stream[at : at + 1] for at in range(len(stream))])) == whole
 
 
+@pytest.mark.invariant("I30")
 @given(STREAMS)
 def test_what_is_hopeless_stays_so_and_is_never_served(stream: bytes) -> None:
     found = None

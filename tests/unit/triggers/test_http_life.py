@@ -57,6 +57,7 @@ def test_a_last_answer_is_the_last() -> None:
     assert step(Phase.BUSY, Signal.LAST) == (Phase.ENDING, Act.LINGER)
 
 
+@pytest.mark.invariant("I29")
 @given(st.lists(st.sampled_from(Signal), max_size=30))
 def test_no_path_answers_twice_or_after_the_end(signals: list[Signal]) -> None:
     """BUSY begins with one request or refusal; STOP, LAST and ANSWERED are the ways to leave it with an answer."""

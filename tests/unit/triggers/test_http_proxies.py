@@ -65,6 +65,7 @@ def test_peers_of_a_unix_socket_are_trusted_if_said_so() -> None:
     assert Proxies(["unix"]).origin("10.0.0.1", head(x_for="198.51.100.1"))[0] == "10.0.0.1"
 
 
+@pytest.mark.invariant("I32")
 @given(st.text(max_size=40))
 def test_what_an_untrusted_client_says_never_counts(text: str) -> None:
     claimed = f"{text}, 198.51.100.1"
@@ -72,6 +73,7 @@ def test_what_an_untrusted_client_says_never_counts(text: str) -> None:
     assert remote("10.0.0.1", claimed) == "198.51.100.1"
 
 
+@pytest.mark.invariant("I32")
 @given(st.text(max_size=40))
 def test_the_client_is_always_an_address(text: str) -> None:
     ipaddress.ip_address(remote("10.0.0.1", text))

@@ -52,6 +52,7 @@ def test_without_a_range_or_with_another_version_of_it_the_file_is_whole() -> No
     assert chosen("bytes=0-0", if_range="Mon, 23 Nov 2026 19:05:59 GMT") == "whole"
 
 
+@pytest.mark.invariant("I33")
 @given(st.text(alphabet="bytes=-0123456789, ", max_size=30), st.integers(0, 100))
 def test_what_is_sent_lies_in_the_file(value: str, size_bytes: int) -> None:
     found = choose_range({"range": value}, size_bytes, ETAG, MODIFIED)
@@ -98,6 +99,7 @@ def test_a_condition_that_does_not_hold(headers: dict[str, str], failed: bool) -
     assert precondition_failed(headers, ETAG, MODIFIED_S) is failed
 
 
+@pytest.mark.invariant("I22")
 @given(st.datetimes(), st.text(max_size=20))
 def test_no_date_breaks_it(date: object, text: str) -> None:
     for value in (format_datetime(date), text):  # type: ignore[arg-type]

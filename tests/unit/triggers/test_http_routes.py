@@ -146,6 +146,7 @@ def naive(routes: list[Route], method: str, path: str) -> Route | None:
     return min(fitting, key=lambda route: rank(route.path), default=None)
 
 
+@pytest.mark.invariant("I22")
 @given(
     st.lists(st.tuples(templates(), st.sampled_from([("GET",), ("POST",), ("GET", "POST")])), max_size=6),
     st.sampled_from(["GET", "POST"]),
@@ -171,6 +172,7 @@ def rank_of(route: Route) -> list[tuple[str | None, str]]:
     return [(s.kind, s.text if s.kind is None else "") for s in parse_template(route.path)]
 
 
+@pytest.mark.invariant("I22")
 @given(st.text(max_size=40))
 def test_any_text_is_found_not_found_or_refused(path: str) -> None:
     status, found = 0, None

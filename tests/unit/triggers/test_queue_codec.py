@@ -170,6 +170,7 @@ def test_a_message_without_an_id_has_the_same_one_each_time_it_comes() -> None:
     assert codec.identified(again).message.id == id_of()
 
 
+@pytest.mark.invariant("I22")
 @pytest.mark.parametrize(("given_id", "taken"), [("4f4e", True), ("x" * 300, False), ("a\n", False)])
 def test_a_task_of_celery_has_its_own_id(given_id: str, taken: bool) -> None:
     task = codec.identified(delivery(id=None, headers={"task": "shop.ship", "id": given_id})).message.id
@@ -261,6 +262,7 @@ names = st.sampled_from(
 )
 
 
+@pytest.mark.invariant("I22")
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(names | st.text(max_size=9), amqp, max_size=6),

@@ -138,6 +138,7 @@ def test_outputs_go_with_the_first_that_is_done() -> None:
 decisions = st.sampled_from([Ack(), Retry(1.0, "no"), Release(1.0), Dead("Attempts", "no")])
 
 
+@pytest.mark.invariant("I21")
 @given(st.lists(decisions))
 def test_outputs_are_stored_once_or_dropped_where_nothing_is_done(drawn: list[Decision]) -> None:
     settled = settlements(deliveries(len(drawn)), drawn, (OUTPUT,))
@@ -147,6 +148,7 @@ def test_outputs_are_stored_once_or_dropped_where_nothing_is_done(drawn: list[De
     assert all(one.decision == Ack() for one in carrying)
 
 
+@pytest.mark.invariant("I20")
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_whatever_failures_is_each_message_has_its_decision(failures: Any) -> None:
     made = decide_batch(returned({"failures": failures}), TRIED, POLICY)

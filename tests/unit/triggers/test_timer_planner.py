@@ -200,6 +200,7 @@ timers = st.builds(
 )
 
 
+@pytest.mark.invariant("I27")
 @given(timers, walks)
 def test_no_scheduled_time_runs_twice_however_the_clock_walks(one: Timer, walk: list[tuple[str, float]]) -> None:
     now, ran = NOON, []
@@ -225,6 +226,7 @@ def test_no_scheduled_time_runs_twice_however_the_clock_walks(one: Timer, walk: 
     assert ran == sorted(ran)
 
 
+@pytest.mark.invariant("I27")
 @given(timers, walks)
 def test_nor_if_it_goes_on_at_once_after_a_clock_that_was_ahead(one: Timer, walk: list[tuple[str, float]]) -> None:
     now, ran = NOON, []

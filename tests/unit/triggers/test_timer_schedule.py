@@ -133,6 +133,7 @@ moments = st.one_of(
 )
 
 
+@pytest.mark.invariant("I28")
 @given(schedules, moments)
 def test_each_time_is_the_next_after_the_one_before(schedule: Schedule, start: datetime) -> None:
     times = upcoming(schedule, start, 8)
@@ -143,6 +144,7 @@ def test_each_time_is_the_next_after_the_one_before(schedule: Schedule, start: d
         assert next_after(schedule, before + (at - before) / 2) == at
 
 
+@pytest.mark.invariant("I28")
 @given(schedules, moments, st.timedeltas(timedelta(0), timedelta(days=60)))
 def test_what_was_missed_is_what_iterating_finds(schedule: Schedule, last: datetime, gap: timedelta) -> None:
     times = [at for at in upcoming(schedule, last, COUNT_LIMIT) if at <= last + gap]
@@ -158,6 +160,7 @@ def test_what_was_missed_is_what_iterating_finds(schedule: Schedule, last: datet
         assert following > last + gap
 
 
+@pytest.mark.invariant("I28")
 @given(schedules, moments, st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_what_follows_the_due_times_is_the_next_of_the_latest(
     schedule: Schedule, last: datetime, gap: timedelta
