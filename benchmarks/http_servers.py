@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from forklight.state import remove_tree
+from forklight.state.directory import remove_tree
 
 READY_LIMIT_S = 30.0
 _END_LIMIT_S = 15.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks.queue_peers import PADDING, QUEUE
 from bus.message import Message, Outgoing
 from bus.sqlite import open_sqlite
-from forklight.control_socket import socket_path
-from forklight.stores import FILE
+from forklight.serving.stores import FILE
+from forklight.state.control_socket import socket_path
 
 _GROUP = 500
 

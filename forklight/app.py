@@ -28,29 +28,30 @@ from bus.bus import Bus
 from bus.message import inbox
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
-from forklight import metrics, queue
 from forklight.admin import Admin, Controls
-from forklight.application import application_of
-from forklight.change import Told, one_line
-from forklight.config import Config
-from forklight.control_socket import socket_path
-from forklight.here import account_of
-from forklight.http import told
-from forklight.journal import Format, Journal
-from forklight.reload import Reloader, Serving, make_functions
-from forklight.state import State, keys_path
-from forklight.status import Status, function_statuses
-from forklight.stores import Stores, open_stores
-from forklight.strays import Strays
-from forklight.systemd import Notifier
-from forklight.tally import Tally
-from forklight.triggers import Outside, Triggers, run_triggers
-from forklight.versions import make_guest, remove_unused
-from forklight.waiting import broker_urls, unless_ended, wait_for_brokers
-from forklight.watching import keep_reloading
+from forklight.config import queue
+from forklight.config.configuration import Config
+from forklight.config.http import told
+from forklight.observe import metrics
+from forklight.observe.journal import Format, Journal
+from forklight.observe.status import Status, function_statuses
+from forklight.observe.tally import Tally
+from forklight.serving.application import application_of
+from forklight.serving.change import Told, one_line
+from forklight.serving.here import account_of
+from forklight.serving.reload import Reloader, Serving, make_functions
+from forklight.serving.stores import Stores, open_stores
+from forklight.serving.strays import Strays
+from forklight.serving.systemd import Notifier
+from forklight.serving.triggers import Outside, Triggers, run_triggers
+from forklight.serving.versions import make_guest, remove_unused
+from forklight.serving.waiting import broker_urls, unless_ended, wait_for_brokers
+from forklight.serving.watching import keep_reloading
+from forklight.state.control_socket import socket_path
+from forklight.state.directory import State, keys_path
 from sandbox import isolation
 from sandbox.tree import Tree, open_tree
-from triggers.http.listen import parse_listen
+from triggers.http.socket.listen import parse_listen
 
 log = logging.getLogger(__name__)
 

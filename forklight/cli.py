@@ -7,26 +7,26 @@ from typing import NoReturn
 
 import click
 
-from forklight.backup_command import backup
-from forklight.check_command import check
-from forklight.dlq_command import dlq
-from forklight.hint import did_you_mean
-from forklight.init_command import init
-from forklight.install_command import install
-from forklight.invoke_command import invoke
-from forklight.keys_command import keys
-from forklight.logs_command import logs
-from forklight.problem import ConfigError
-from forklight.ps_command import ps
-from forklight.reload_command import reload
-from forklight.send_command import send
-from forklight.serve_command import dev, serve
-from forklight.state import StateError
-from forklight.systemd_command import systemd
-from forklight.terminal import say, show_error
-from forklight.timers_command import timers
-from forklight.top_command import top
-from forklight.why_command import why
+from forklight.commands.backup import backup
+from forklight.commands.check import check
+from forklight.commands.dlq import dlq
+from forklight.commands.init import init
+from forklight.commands.install import install
+from forklight.commands.invoke import invoke
+from forklight.commands.keys import keys
+from forklight.commands.logs import logs
+from forklight.commands.ps import ps
+from forklight.commands.reload import reload
+from forklight.commands.send import send
+from forklight.commands.serve import dev, serve
+from forklight.commands.systemd import systemd
+from forklight.commands.timers import timers
+from forklight.commands.top import top
+from forklight.commands.why import why
+from forklight.config.hint import did_you_mean
+from forklight.config.problem import ConfigError
+from forklight.observe.terminal import say, show_error
+from forklight.state.directory import StateError
 from sandbox.launch import forbid_inspection
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -28,9 +28,9 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from forklight.config import PER_FUNCTION
-from forklight.function import Settings
-from forklight.reader import Key, keys, without_marks
+from forklight.config.configuration import PER_FUNCTION
+from forklight.config.functions import Settings
+from forklight.config.reader import Key, keys, without_marks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference.md"
 WHOLE_FILE = "forklight.toml"

@@ -29,14 +29,24 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each layer imports of ours besides itself. A layer within another stands alone, as in `triggers.http`."""
 
+FORKLIGHT_ROOMS = ("state", "code", "config", "observe", "serving", "admin", "app", "commands", "cli", "__main__")
+"""Each imports only from itself and from those before it. `testing` and `types` may be imported by none of them."""
+ABOVE_TESTING = {"forklight.app", "forklight.commands", "forklight.cli"}
+HTTP_ROOMS = {
+    "triggers.http.socket": {"triggers.http.files", "triggers.http.policy", "triggers.http.server"},
+    "triggers.http.files": {"triggers.http.socket", "triggers.http.policy", "triggers.http.server"},
+    "triggers.http.policy": {"triggers.http.socket", "triggers.http.files", "triggers.http.server"},
+}
+"""What each of them may not import: they stand beside one another, below the server."""
+
 ONLY_IN: dict[str, set[str]] = {
     "aiohttp": {"triggers.http", "forklight.admin"},
     "aio_pika": {"bus.rabbitmq"},
     "cronsim": {"triggers.timer"},
-    "watchfiles": {"forklight.watching"},
-    "rich": {"forklight.screen"},
+    "watchfiles": {"forklight.serving.watching"},
+    "rich": {"forklight.commands.screen"},
     "uvloop": {"forklight.cli"},
-    "prometheus_client": {"forklight.metrics"},
+    "prometheus_client": {"forklight.observe.metrics"},
 }
 
 GUEST = "sandbox.guest"
@@ -109,7 +119,29 @@ def why_not(module: str, imported: Import) -> str | None:
         return f"of ours, {layer} imports only {', '.join(sorted(MAY_IMPORT[layer] | {layer}))}"
     if target == GUEST:
         return why_not_of_guest(module, imported)
+    return why_not_from_room(module, imported)
+
+
+def why_not_from_room(module: str, imported: Import) -> str | None:
+    """Between rooms of one package, arrows run one way."""
+    for room, others in HTTP_ROOMS.items():
+        if inside(module, room) and inside_any(imported.name, others):
+            return f"{room} stands beside {', '.join(sorted(others))}"
+    if inside(module, TESTING):
+        return "tests of applications need no server" if inside_any(imported.name, ABOVE_TESTING) else None
+    here, there = forklight_room(module), forklight_room(imported.name)
+    if here is not None and there is not None and there > here:
+        return f"of forklight, {FORKLIGHT_ROOMS[here]} imports only {', '.join(FORKLIGHT_ROOMS[: here + 1])}"
     return None
+
+
+def forklight_room(name: str) -> int | None:
+    """Its place in FORKLIGHT_ROOMS, the highest for what is none of them; None outside of the package."""
+    package, _, rest = name.partition(".")
+    if package != "forklight" or not rest:
+        return None
+    room = rest.partition(".")[0]
+    return FORKLIGHT_ROOMS.index(room) if room in FORKLIGHT_ROOMS else len(FORKLIGHT_ROOMS)
 
 
 def why_not_in_guest(module: str, imported: Import) -> str | None:
@@ -214,6 +246,14 @@ def test_lengths_in_this_tree() -> None:
         ("forklight/testing/running.py", "from sandbox.guest._forklight.instance import main"),
         ("forklight/testing/running.py", "from sandbox.guest import _forklight"),
         ("forklight/testing/application.py", "import aiohttp"),
+        ("forklight/testing/application.py", "from forklight.commands import serve"),
+        ("forklight/state/directory.py", "from forklight.code import files"),
+        ("forklight/config/configuration.py", "from forklight.serving.versions import Version"),
+        ("forklight/serving/reload.py", "from forklight import app"),
+        ("forklight/app.py", "from forklight.commands.rows import rows"),
+        ("forklight/commands/invoke.py", "from forklight import testing"),
+        ("triggers/http/socket/connection.py", "from triggers.http.policy.keys import Keys"),
+        ("triggers/http/files/static.py", "from triggers.http import server"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str) -> None:
@@ -231,8 +271,10 @@ def test_a_forbidden_import_is_found(path: str, source: str) -> None:
         ("dispatcher/pool.py", "from sandbox.spec import FunctionSpec\nimport bus"),
         ("forklight/app.py", "from triggers.http import server\nimport dispatcher, sandbox.spec, bus.bus"),
         ("forklight/cli.py", "import click, uvloop"),
-        ("forklight/admin.py", "import aiohttp.web"),
-        ("forklight/metrics.py", "import prometheus_client"),
+        ("forklight/admin/server.py", "import aiohttp.web\nfrom forklight.observe import journal"),
+        ("forklight/commands/serve.py", "from forklight import app\nfrom forklight.admin.client import client"),
+        ("triggers/http/socket/connection.py", "from triggers.http.codec import STOPPED"),
+        ("forklight/observe/metrics.py", "import prometheus_client"),
         ("forklight/testing/running.py", "from sandbox.guest._forklight.handler import Function, load"),
         ("forklight/testing/running.py", "from sandbox.guest._forklight import invocation"),
         ("sandbox/wire.py", "from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES"),

@@ -16,11 +16,11 @@ from bus.message import OURS, Message, Outgoing, event_message, inbox
 from bus.outputs import split_queue
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
-from forklight.hint import did_you_mean
-from forklight.invoking import cli_event, outcome_as_json
-from forklight.journal import Journal
-from forklight.queue_status import written
-from forklight.units import parse_duration
+from forklight.config.hint import did_you_mean
+from forklight.config.units import parse_duration
+from forklight.observe.journal import Journal
+from forklight.observe.queue_status import written
+from forklight.serving.invoking import cli_event, outcome_as_json
 
 
 class Acting:

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from bus.store import RefusedError, StoreError
-from forklight.dead_letters import LetterError
+from forklight.admin.dead_letters import LetterError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -9,12 +9,12 @@ from msgspec import Struct
 from bus.bus import Bus
 from bus.sqlite import SqliteStore
 from dispatcher.runner import Runner
-from forklight.change import Told
-from forklight.queue_status import LIMIT_S, lost_stores, queue_statuses
-from forklight.status import QueueStatus, TimerStatus
-from forklight.strays import Stray, Strays
-from forklight.tally import Tally
-from forklight.timer_status import timer_statuses
+from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
+from forklight.observe.status import QueueStatus, TimerStatus
+from forklight.observe.tally import Tally
+from forklight.observe.timer_status import timer_statuses
+from forklight.serving.change import Told
+from forklight.serving.strays import Stray, Strays
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer, TimerRunner
 

@@ -7,8 +7,8 @@ from aiohttp import web
 
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
-from forklight.dead_letter_queues import FIRST_PAGE, DeadLetterQueues, Selection
-from forklight.strays import FILE
+from forklight.admin.dead_letter_queues import FIRST_PAGE, DeadLetterQueues, Selection
+from forklight.serving.strays import FILE
 
 MOST = 1_000_000
 """Letters that can be asked for at once."""

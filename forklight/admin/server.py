@@ -21,11 +21,11 @@ from forklight.admin.backup import Backup
 from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
-from forklight.entry import Entry, Selection
-from forklight.journal import Journal
-from forklight.metrics import CONTENT_TYPE, render_messages
-from forklight.status import Status
-from forklight.timer_status import MOST_UPCOMING
+from forklight.observe.entry import Entry, Selection
+from forklight.observe.journal import Journal
+from forklight.observe.metrics import CONTENT_TYPE, render_messages
+from forklight.observe.status import Status
+from forklight.observe.timer_status import MOST_UPCOMING
 from sandbox.guest._forklight.wire import LEVELS
 
 _LAST_ANSWERS_S = 1.0

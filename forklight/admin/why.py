@@ -7,9 +7,9 @@ from aiohttp import web
 from dispatcher.runner import Function
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
-from forklight.entry import Entry, Selection
-from forklight.explanation import Explanation, Limits, before, invocations, slowest
-from forklight.journal import Journal
+from forklight.observe.entry import Entry, Selection
+from forklight.observe.explanation import Explanation, Limits, before, invocations, slowest
+from forklight.observe.journal import Journal
 
 _MOST_NAMED = 5
 

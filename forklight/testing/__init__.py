@@ -10,8 +10,8 @@
 `serving` (`serve`) starts `forklight serve`. docs/testing.md tells more.
 """
 
-from forklight.client import NoServer, Refused
-from forklight.entry import Entry
+from forklight.admin.client import NoServer, Refused
+from forklight.observe.entry import Entry
 from forklight.testing.application import Application, ServeError, serving
 from forklight.testing.aserving import AsyncApplication, serve
 from forklight.testing.events import batch, call, http, queue, timer

@@ -19,11 +19,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from forklight import client
-from forklight.config import FILE_NAME
-from forklight.entry import Entry
-from forklight.invoking import outcome_from_json
-from forklight.state import remove_tree, state_path
+from forklight.admin import client
+from forklight.config.configuration import FILE_NAME
+from forklight.observe.entry import Entry
+from forklight.serving.invoking import outcome_from_json
+from forklight.state.directory import remove_tree, state_path
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
 from forklight.testing.options import RequestOptions
@@ -94,7 +94,7 @@ class Application:
         delay_s: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> str:
-        """A message into a queue, stored when this returns; its id. Raises forklight.client.Refused."""
+        """A message into a queue, stored when this returns; its id. Raises forklight.testing.Refused."""
         query = [("queue", queue), *(("header", f"{name}={value}") for name, value in (headers or {}).items())]
         query += [("id", message_id)] if message_id is not None else []
         query += [("delay", f"{delay_s:.3f}s")] if delay_s else []

@@ -10,7 +10,7 @@ from typing import TypeVar, Unpack
 import anyio
 from anyio.to_thread import run_sync
 
-from forklight.entry import Entry
+from forklight.observe.entry import Entry
 from forklight.testing.application import POLL_S, Application, started
 from forklight.testing.options import InvokeOptions, RequestOptions, SendOptions
 from forklight.testing.results import Ended, Response

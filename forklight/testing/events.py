@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from bus.event import CallSection, Event
 from bus.message import Delivery, Envelope, event_message
-from forklight.invoking import cli_event
+from forklight.config.units import parse_duration
+from forklight.serving.invoking import cli_event
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
 from forklight.testing.frames import Decode, event_of, seen
 from forklight.types import BatchEvent, CallEvent, HttpEvent, QueueEvent, TimerEvent
-from forklight.units import parse_duration
 from triggers.http import HttpTriggerError, Route, RouteTable
 from triggers.http.codec import to_event as http_event
 from triggers.http.errors import RefusedError

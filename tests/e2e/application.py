@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from forklight.state import remove_tree
+from forklight.state.directory import remove_tree
 from tests.support import readable_folder, until
 
 CODE = """

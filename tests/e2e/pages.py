@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from forklight.config import load
-from forklight.problem import ConfigError
+from forklight.config.configuration import load
+from forklight.config.problem import ConfigError
 from tests.e2e.terminal import Terminal, Unlike, open_terminal
 
 _BLOCK = re.compile(

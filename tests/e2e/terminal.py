@@ -11,7 +11,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from forklight.state import remove_tree
+from forklight.state.directory import remove_tree
 from tests.e2e import installed
 from tests.e2e.served import ENVIRON
 from tests.support import readable_folder, until

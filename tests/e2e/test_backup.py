@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from forklight.backup_command import backup
+from forklight.commands.backup import backup
 from tests.e2e.application import application, function
 from tests.e2e.served import Server, run, serving
 

@@ -9,7 +9,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from bus.sqlite import open_sqlite
-from forklight.stores import FILE
+from forklight.serving.stores import FILE
 from tests.e2e.served import Server
 from tests.faults.messages import Ledger, counted
 from tests.support import until

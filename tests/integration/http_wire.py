@@ -10,7 +10,7 @@ import socket
 from asyncio import AbstractEventLoop, Transport
 from typing import Any
 
-from triggers.http.connection import Connection
+from triggers.http.socket.connection import Connection
 
 HIGH_BYTES = 64 * 1024
 

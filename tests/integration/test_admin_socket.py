@@ -19,14 +19,14 @@ from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
 from forklight.admin import Admin, Controls
-from forklight.change import Told
-from forklight.entry import Selection
-from forklight.formats import as_json
-from forklight.invoking import outcome_as_json
-from forklight.journal import Journal
-from forklight.status import Status
-from forklight.strays import Strays
-from forklight.tally import Tally
+from forklight.observe.entry import Selection
+from forklight.observe.formats import as_json
+from forklight.observe.journal import Journal
+from forklight.observe.status import Status
+from forklight.observe.tally import Tally
+from forklight.serving.change import Told
+from forklight.serving.invoking import outcome_as_json
+from forklight.serving.strays import Strays
 from sandbox import isolation
 from sandbox.logs import LogLine
 from tests.proxy import proxy_to

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from forklight.config import load
-from forklight.installing import remove_unused
-from forklight.state import open_here, open_state
+from forklight.config.configuration import load
+from forklight.serving.installing import remove_unused
+from forklight.serving.watching import watched
+from forklight.state.directory import open_here, open_state
+from forklight.state.users import unprivileged_user
 from forklight.testing import serving
-from forklight.users import unprivileged_user
-from forklight.watching import watched
 from tests.runtimes import write_wheel
 from tests.support import readable_folder
 

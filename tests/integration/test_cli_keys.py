@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from triggers.http.keys import digest, read_keys
+from triggers.http.policy.keys import digest, read_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -8,14 +8,14 @@ from bus.bus import Bus
 from bus.message import QUEUE, Message
 from bus.retry import Dead
 from bus.store import Source, Store
-from forklight import dead_letter_queues
-from forklight.dead_letter_queues import DeadLetterQueues, Moved, Selection
-from forklight.dead_letters import LetterError
-from forklight.formats import as_json
-from forklight.journal import Journal
-from forklight.metrics import render_messages
-from forklight.queue_status import queue_statuses
-from forklight.tally import Tally
+from forklight.admin import dead_letter_queues
+from forklight.admin.dead_letter_queues import DeadLetterQueues, Moved, Selection
+from forklight.admin.dead_letters import LetterError
+from forklight.observe.formats import as_json
+from forklight.observe.journal import Journal
+from forklight.observe.metrics import render_messages
+from forklight.observe.queue_status import queue_statuses
+from forklight.observe.tally import Tally
 from tests.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 

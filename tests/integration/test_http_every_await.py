@@ -13,7 +13,7 @@ from bus.event import Event
 from bus.outcome import Ok, Outcome
 from tests.integration.http_support import LAST, Functions, Running, request
 from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
-from triggers.http.connection import Connection
+from triggers.http.socket.connection import Connection
 
 LARGE = 8 * 1024 * 1024
 

@@ -20,8 +20,8 @@ from bus.outcome import Ok, Outcome
 from tests.integration.http_support import running
 from tests.integration.http_wire import Wire, settle
 from triggers.http import HttpSettings, Route
-from triggers.http.connection import Connection
-from triggers.http.connections import Connections
+from triggers.http.socket.connection import Connection
+from triggers.http.socket.connections import Connections
 
 LARGE = 100_000
 """More than a transport holds before it asks for a pause."""

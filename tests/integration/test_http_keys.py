@@ -9,7 +9,7 @@ from tests.integration.http_support import Reply, Running, request, running
 from triggers.http import Cors, KeysError, Route
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head
-from triggers.http.keys import Key, Keys, digest, new_key, read_keys, sent_key
+from triggers.http.policy.keys import Key, Keys, digest, new_key, read_keys, sent_key
 
 ROUTES = (
     Route(function="f", path="/x", auth="key", cors=Cors(origins=("*",))),

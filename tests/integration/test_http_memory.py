@@ -8,10 +8,10 @@ import pytest
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome
 from dispatcher.records import Record
-from forklight.formats import as_json
-from forklight.journal import Journal
-from forklight.rings import Rings
-from forklight.tally import Tally
+from forklight.observe.formats import as_json
+from forklight.observe.journal import Journal
+from forklight.observe.rings import Rings
+from forklight.observe.tally import Tally
 from tests.integration.http_support import Client, running
 from triggers.http import Cors, HttpSettings, Route
 from triggers.http.networks import Network

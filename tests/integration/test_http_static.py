@@ -10,8 +10,8 @@ import pytest
 from tests.integration.http_support import LAST, Reply, Running, request, running
 from tests.support import until
 from triggers.http import HttpSettings, Route, RouteError, RouteTable, StaticRoute
+from triggers.http.files.static import SMALL_BYTES
 from triggers.http.routes import Match, StaticMatch
-from triggers.http.static import SMALL_BYTES
 
 LARGE = random.Random(7).randbytes(3 * SMALL_BYTES + 17)
 

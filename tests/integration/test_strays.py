@@ -12,8 +12,8 @@ from bus.rabbitmq import Application, RabbitStore, open_rabbitmq
 from bus.retry import Dead, Retry
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
-from forklight.dead_letter_queues import DeadLetterQueues, Moved, Selection
-from forklight.strays import Stray, Strays
+from forklight.admin.dead_letter_queues import DeadLetterQueues, Moved, Selection
+from forklight.serving.strays import Stray, Strays
 from tests.stores import browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 

@@ -15,17 +15,18 @@ from bus import Event, Failed, Ok
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reasons
 from dispatcher.records import MOST_CODES, OTHER, Record
-from forklight import metrics
-from forklight.formats import as_json
-from forklight.journal import Journal
-from forklight.rings import RING_BYTES
-from forklight.tally import Tally
+from forklight.observe import metrics
+from forklight.observe.formats import as_json
+from forklight.observe.journal import Journal
+from forklight.observe.rings import RING_BYTES
+from forklight.observe.tally import Tally
 from sandbox.guest._forklight.charsets import decode_text
-from triggers.http import answers, head, types
+from triggers.http import answers, head
 from triggers.http.codec import to_answer
 from triggers.http.exchange import Exchange
+from triggers.http.files import types
 from triggers.http.networks import Network
-from triggers.http.proxies import Proxies
+from triggers.http.policy.proxies import Proxies
 
 MANY = 10_000
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,6 @@ from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
-from triggers.http.body import check_announced
 from triggers.http.codec import (
     BROKEN,
     NOTHING,
@@ -30,21 +29,22 @@ from triggers.http.codec import (
     to_answer,
     to_event,
 )
-from triggers.http.connection import Connection
-from triggers.http.connections import Connections
-from triggers.http.cors import across, preflight, requested_method
 from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import CLIENT_LEFT, Exchange, OnRequest
+from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
-from triggers.http.intake import Request
-from triggers.http.keys import Keys
-from triggers.http.listen import bind, identity_of, port_of, unix_path
-from triggers.http.proxies import Proxies
-from triggers.http.retire import retire
+from triggers.http.policy.cors import across, preflight, requested_method
+from triggers.http.policy.keys import Keys
+from triggers.http.policy.proxies import Proxies
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import Cors, HttpSettings, Route
+from triggers.http.socket.body import check_announced
+from triggers.http.socket.connection import Connection
+from triggers.http.socket.connections import Connections
+from triggers.http.socket.intake import Request
+from triggers.http.socket.listen import bind, identity_of, port_of, unix_path
+from triggers.http.socket.retire import retire
 from triggers.http.stamps import Stamps
-from triggers.http.static import answer_file, redirect
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.state import remove_tree
+from forklight.state.directory import remove_tree
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bus.rabbitmq import Application
-from forklight.application import application_name, application_of
-from forklight.config import load
+from forklight.config.configuration import load
+from forklight.serving.application import application_name, application_of
 
 TOML = '[functions.f]\nhandler = "app:f"\n'
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from forklight.archive import member_problem, opened
-from forklight.config import load
-from forklight.files import MOST_BYTES, CodeError, collect, copy
-from forklight.state import open_state
-from forklight.users import unprivileged_user
-from forklight.versions import make_versions
+from forklight.code.archive import member_problem, opened
+from forklight.code.files import MOST_BYTES, CodeError, collect, copy
+from forklight.config.configuration import load
+from forklight.serving.versions import make_versions
+from forklight.state.directory import open_state
+from forklight.state.users import unprivileged_user
 
 LINK = stat.S_IFLNK | 0o777
 

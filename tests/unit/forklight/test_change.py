@@ -1,8 +1,8 @@
 """What a reload says, to people and in a header."""
 
 from dispatcher.change import NotLoaded
-from forklight.change import Failure, Told, failed, lines, one_line
-from forklight.problem import ConfigError, Problem
+from forklight.config.problem import ConfigError, Problem
+from forklight.serving.change import Failure, Told, failed, lines, one_line
 from sandbox.errors import LoadFailed, StartFailed
 
 

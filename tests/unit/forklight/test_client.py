@@ -8,8 +8,8 @@ from threading import Thread
 
 import pytest
 
-from forklight.client import NoServer, Refused, get, lines, post
-from forklight.control_socket import socket_path
+from forklight.admin.client import NoServer, Refused, get, lines, post
+from forklight.state.control_socket import socket_path
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.settings import PoolSettings
-from forklight.config import load
-from forklight.problem import ConfigError
-from forklight.users import unprivileged_user
+from forklight.config.configuration import load
+from forklight.config.problem import ConfigError
+from forklight.state.users import unprivileged_user
 from sandbox.spec import Limits, Runtime
 
 MIB = 1024 * 1024

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-METRICS = Path(__file__).resolve().parents[3] / "forklight/metrics.py"
+METRICS = Path(__file__).resolve().parents[3] / "forklight/observe/metrics.py"
 DASHBOARD = Path(__file__).resolve().parents[3] / "docs/grafana.json"
 
 _FAMILY = re.compile(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"')

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus.message import Delivery, Message, dead_message
 from bus.store import Stored
-from forklight.dead_letters import (
+from forklight.admin.dead_letters import (
     PREVIEW_BYTES,
     DeadLetter,
     LetterError,
@@ -18,7 +18,7 @@ from forklight.dead_letters import (
     preview,
     replayed,
 )
-from forklight.dead_letters import shown as show
+from forklight.admin.dead_letters import shown as show
 
 PLACE, AT_SHOP = ("", "forklight.dead.f"), ("shop", "orders.dead")
 ORIGINAL = Message(

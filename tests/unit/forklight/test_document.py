@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from forklight.document import Node, merge, read_document
-from forklight.problem import ConfigError
+from forklight.config.document import Node, merge, read_document
+from forklight.config.problem import ConfigError
 
 NO_QUOTES = "Expected newline or end of document after a statement"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forklight.envfile import parse_env_file
+from forklight.config.envfile import parse_env_file
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from forklight.config import Config, load
-from forklight.problem import ConfigError
+from forklight.config.configuration import Config, load
+from forklight.config.problem import ConfigError
 
 HIDDEN = "hunter2"
 

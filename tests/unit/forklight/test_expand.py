@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forklight.expand import expand
+from forklight.config.expand import expand
 
 ENVIRON = {"A": "1", "EMPTY": "", "NESTED": "${A}"}
 

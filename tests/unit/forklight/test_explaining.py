@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from dispatcher.reasons import Reason
-from forklight.entry import Entry
-from forklight.explaining import tell
-from forklight.explanation import Explanation, Limits, before, slowest
+from forklight.commands.explaining import tell
+from forklight.observe.entry import Entry
+from forklight.observe.explanation import Explanation, Limits, before, slowest
 
 AT_S = 1_795_460_760.0
 WARM = Entry(

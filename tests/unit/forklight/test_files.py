@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.files import CodeError, collect, copy, folders, left_out
+from forklight.code.files import CodeError, collect, copy, folders, left_out
 
 
 def _write(root: Path, *names: str) -> None:
@@ -78,7 +78,7 @@ def test_a_folder_that_stays_out_is_not_watched(tmp_path: Path) -> None:
 def test_what_the_process_logs_to_stays_out(tmp_path: Path, stream: str) -> None:
     _write(tmp_path, "a.py")
     program = (
-        "import sys; from pathlib import Path; from forklight.files import collect;"
+        "import sys; from pathlib import Path; from forklight.code.files import collect;"
         "print([file.name for file in collect(Path(sys.argv[1]))], file=getattr(sys, sys.argv[2]))"
     )
     log = tmp_path / "log"

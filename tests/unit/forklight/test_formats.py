@@ -7,8 +7,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from forklight.entry import Entry
-from forklight.formats import as_json, as_text
+from forklight.observe.entry import Entry
+from forklight.observe.formats import as_json, as_text
 
 AT_S = time.mktime((2026, 11, 23, 12, 34, 56, 0, 0, -1)) + 0.789
 WRITTEN = Entry(time=AT_S, function="greet", text="hello", instance="greet-3", invocation="0011223344556677-0000000a")

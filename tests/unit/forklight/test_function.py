@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forklight.function import Handler, ModuleName, Name
+from forklight.config.functions import Handler, ModuleName, Name
 
 
 @pytest.mark.invariant("I35")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forklight.config import load
-from forklight.http import told
-from forklight.problem import ConfigError
+from forklight.config.configuration import load
+from forklight.config.http import told
+from forklight.config.problem import ConfigError
 from triggers.http import Cors, Route
 from triggers.http.settings import DEFAULT_METHODS, MIB
 

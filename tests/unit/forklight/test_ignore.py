@@ -2,7 +2,7 @@
 
 import pytest
 
-from forklight.ignore import ignored_by
+from forklight.code.ignore import ignored_by
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forklight.interpreter import InterpreterError, ask_interpreter, find_python, own_interpreter
-from forklight.users import unprivileged_user
+from forklight.code.interpreter import InterpreterError, ask_interpreter, find_python, own_interpreter
+from forklight.state.users import unprivileged_user
 
 
 def _script(path: Path, text: str) -> Path:

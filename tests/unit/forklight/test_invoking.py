@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bus import Failed, Ok, Outcome
 from bus.outcome import Timings
-from forklight.invoking import cli_event, outcome_as_json, outcome_from_json
+from forklight.serving.invoking import cli_event, outcome_as_json, outcome_from_json
 
 _timings = st.builds(Timings, *[st.integers(0, 2**62)] * 4)
 _ok = st.builds(

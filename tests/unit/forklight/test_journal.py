@@ -12,8 +12,8 @@ from typing import IO
 from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Release, Retry
-from forklight.entry import Entry, Selection, size_bytes
-from forklight.journal import BACKLOG_BYTES, Follower, Journal
+from forklight.observe.entry import Entry, Selection, size_bytes
+from forklight.observe.journal import BACKLOG_BYTES, Follower, Journal
 from sandbox.logs import LogLine
 from triggers.http.exchange import Exchange
 

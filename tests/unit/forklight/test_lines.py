@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forklight.lines import Path, key_lines
+from forklight.config.lines import Path, key_lines
 
 VALUES = st.sampled_from(
     [

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from forklight import ps_command
-from forklight.status import QueueStatus, Status, TimerStatus
-from forklight.strays import Stray
+from forklight.commands import ps as ps_command
+from forklight.observe.status import QueueStatus, Status, TimerStatus
+from forklight.serving.strays import Stray
 from sandbox import isolation
 
 ORDERS = QueueStatus(

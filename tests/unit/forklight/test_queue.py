@@ -6,9 +6,9 @@ from urllib.parse import quote
 import pytest
 
 from bus.retry import RetryPolicy
-from forklight.config import Config, load
-from forklight.problem import ConfigError
-from forklight.queue import BusUrl, told
+from forklight.config.configuration import Config, load
+from forklight.config.problem import ConfigError
+from forklight.config.queue import BusUrl, told
 from triggers.queue.settings import QueueTrigger
 
 HANDLER = 'handler = "f:h"\n'

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from forklight.document import read_document
-from forklight.function import Name
-from forklight.reader import Reader, flat
+from forklight.config.document import read_document
+from forklight.config.functions import Name
+from forklight.config.reader import Reader, flat
 
 
 class Inner(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from forklight.config import PER_FUNCTION, load
-from forklight.problem import ConfigError, Problem
+from forklight.config.configuration import PER_FUNCTION, load
+from forklight.config.problem import ConfigError, Problem
 from tests.reference import PAGE, WHOLE_FILE, reference
 
 _SECTION = re.compile(r"^## `([^`]+)`$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)

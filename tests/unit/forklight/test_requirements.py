@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from forklight.installing import commands
-from forklight.interpreter import own_interpreter
-from forklight.requirements import RequirementsError, has_hashes, read_requirements
-from forklight.runtimes import Environment
+from forklight.code.interpreter import own_interpreter
+from forklight.config.requirements import RequirementsError, has_hashes, read_requirements
+from forklight.config.runtimes import Environment
+from forklight.serving.installing import commands
 
 
 def test_the_files_it_names_belong_to_it(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import tracemalloc
 
-from forklight.entry import Entry, Selection, size_bytes
-from forklight.rings import RINGS_BYTES, Rings
+from forklight.observe.entry import Entry, Selection, size_bytes
+from forklight.observe.rings import RINGS_BYTES, Rings
 
 
 def _add(rings: Rings, entry: Entry) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from forklight.state import StateError, open_here, open_state, remove_tree, state_path
-from forklight.users import as_user, unprivileged_user
+from forklight.state.directory import StateError, open_here, open_state, remove_tree, state_path
+from forklight.state.users import as_user, unprivileged_user
 
 IS_ROOT = os.geteuid() == 0
 
@@ -70,8 +70,8 @@ def test_tmp_is_emptied_and_the_key_stays(open_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from forklight.state import {open}
-from forklight.users import unprivileged_user
+from forklight.state.directory import {open}
+from forklight.state.users import unprivileged_user
 with {open}(Path(sys.argv[1]), unprivileged_user()) as state:
     print(state.path, flush=True)
     sys.stdin.read()

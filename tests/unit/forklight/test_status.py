@@ -11,8 +11,8 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.pool import Statistics
 from dispatcher.runner import Function
 from dispatcher.settings import PoolSettings
-from forklight import metrics
-from forklight.status import LEAST_KB, FunctionStatus, function_statuses
+from forklight.observe import metrics
+from forklight.observe.status import LEAST_KB, FunctionStatus, function_statuses
 from sandbox.tree import Tree
 from tests.support import answer, event, failure, running_tree, until
 

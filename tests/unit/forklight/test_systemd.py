@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from forklight.systemd import Notifier, inherited_socket, told_address
+from forklight.serving.systemd import Notifier, inherited_socket, told_address
 from triggers.http import ListenError
 
 

@@ -8,12 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from bus import Event, Failed, Ok, QueueSection, TimerSection
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Retry
-from forklight.entry import Selection
-from forklight.formats import as_json
-from forklight.journal import Journal
-from forklight.metrics import render_messages
-from forklight.status import QueueStatus
-from forklight.tally import Tally
+from forklight.observe.entry import Selection
+from forklight.observe.formats import as_json
+from forklight.observe.journal import Journal
+from forklight.observe.metrics import render_messages
+from forklight.observe.status import QueueStatus
+from forklight.observe.tally import Tally
 from triggers.http.exchange import Exchange
 
 MESSAGE = Event(source="/test", type="t", function="f", queue=QueueSection(name="orders"))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from forklight.timer_status import timer_statuses
+from forklight.observe.timer_status import timer_statuses
 from triggers.timer import Timer, TimerStatistics, next_after, parse_cron, parse_schedule
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

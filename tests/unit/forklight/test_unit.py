@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from forklight.unit import Unit, service_unit, socket_unit
+from forklight.commands.unit_files import Unit, service_unit, socket_unit
 
 UNIT = Unit(
     name="shop",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forklight.units import parse_duration, parse_size
+from forklight.config.units import parse_duration, parse_size
 
 DAY_MS = 86_400_000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.users import User, as_user, blocking, is_this_process, unprivileged_user
+from forklight.state.users import User, as_user, blocking, is_this_process, unprivileged_user
 
 IS_ROOT = os.geteuid() == 0
 STRANGER = User("stranger", 54321, 54321)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from forklight import bytecode
-from forklight.config import Config, load
-from forklight.interpreter import own_interpreter
-from forklight.problem import ConfigError
-from forklight.snapshots import staged
-from forklight.state import State, open_state
-from forklight.users import as_user, unprivileged_user
-from forklight.versions import make_guest, make_versions, remove_unused, version_of
+from forklight.code import bytecode
+from forklight.code.interpreter import own_interpreter
+from forklight.code.snapshots import staged
+from forklight.config.configuration import Config, load
+from forklight.config.problem import ConfigError
+from forklight.serving.versions import make_guest, make_versions, remove_unused, version_of
+from forklight.state.directory import State, open_state
+from forklight.state.users import as_user, unprivileged_user
 from sandbox.spec import FunctionSpec
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bus import Event, Failed, Outcome
 from bus.retry import RetryPolicy, decide
 from dispatcher.records import Record
-from forklight.entry import Selection
-from forklight.formats import as_json, as_text
-from forklight.journal import Journal
+from forklight.observe.entry import Selection
+from forklight.observe.formats import as_json, as_text
+from forklight.observe.journal import Journal
 from sandbox import outcomes, wire
 from sandbox.calls import Answered
 from sandbox.control import _decode

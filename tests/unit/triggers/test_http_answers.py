@@ -10,7 +10,7 @@ from bus.outcome import Ok
 from triggers.http.answers import Answer, encode_answer
 from triggers.http.codec import to_answer
 from triggers.http.errors import ListenError
-from triggers.http.listen import parse_listen
+from triggers.http.socket.listen import parse_listen
 from triggers.http.stamps import Stamps, http_date, rfc3339_second
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http.budget import Budget
-from triggers.http.pace import Pace
+from triggers.http.socket.budget import Budget
+from triggers.http.socket.pace import Pace
 
 
 def test_silence_ends_after_the_timeout() -> None:

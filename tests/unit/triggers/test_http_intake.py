@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from triggers.http.body import Body
-from triggers.http.budget import Budget
 from triggers.http.errors import RefusedError
-from triggers.http.intake import TURN_BYTES, Intake
-from triggers.http.malformed import hopeless
 from triggers.http.settings import HttpSettings
+from triggers.http.socket.body import Body
+from triggers.http.socket.budget import Budget
+from triggers.http.socket.intake import TURN_BYTES, Intake
+from triggers.http.socket.malformed import hopeless
 
 SETTINGS = HttpSettings(max_line_bytes=64, max_field_bytes=64, max_headers=4, max_head_bytes=256)
 LOOP = asyncio.new_event_loop()

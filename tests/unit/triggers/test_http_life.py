@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http.life import Act, Phase, Signal, step
+from triggers.http.socket.life import Act, Phase, Signal, step
 
 WAITING = (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE)
 """Where the task waits for a future, which only WAKE and TIME_OUT resolve."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head
 from triggers.http.networks import Network
-from triggers.http.proxies import Proxies
+from triggers.http.policy.proxies import Proxies
 
 PROXIES = Proxies(["10.0.0.0/8", "192.0.2.1", "fd00::/8"])
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http.ranges import ContentRange, choose_range, is_not_modified, precondition_failed
-from triggers.http.types import content_type
+from triggers.http.files.ranges import ContentRange, choose_range, is_not_modified, precondition_failed
+from triggers.http.files.types import content_type
 
 ETAG, MODIFIED = '"abc-1"', "Mon, 23 Nov 2026 19:06:00 GMT"
 MODIFIED_S = int(parsedate_to_datetime(MODIFIED).timestamp())

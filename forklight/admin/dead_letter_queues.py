@@ -1,0 +1,182 @@
+"""The dead letter queues of the configured triggers: looked into, replayed from, emptied. What is decided is in
+`dead_letters`; here their stores are asked."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+
+from msgspec import Struct
+
+from bus.bus import Bus
+from bus.message import REASON
+from bus.store import Store, Stored
+from forklight.admin.dead_letters import DeadLetter, LetterError, Search, Shown, belongs, dead_letter, replayed, shown
+from forklight.config.hint import did_you_mean
+from forklight.observe.queue_status import Place, dead_letter_queues, written
+from triggers.queue.settings import QueueTrigger
+
+FIRST_PAGE, LARGEST_PAGE = 1000, 8000
+"""How many letters are looked at in one step. A broker shows the oldest again for each further one, so steps grow."""
+OURS = "forklight."
+ROUND = 1000
+ROUND_BYTES = 32 * 1024 * 1024
+"""What is replayed or removed in one step: embedded, a transaction that keeps others waiting for a moment."""
+
+
+class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters are meant: those with these ids or keys, in `queue` if given; else all of `queue`; or all.
+
+    `queue` is where they lie, or where they came from.
+    """
+
+    ids: tuple[str, ...] = ()
+    queue: str | None = None
+    all: bool = False
+
+    def __post_init__(self) -> None:
+        if self.all == bool(self.ids or self.queue is not None):
+            raise ValueError("say which: ids, a queue, or all")
+
+
+class Moved(Struct, frozen=True, kw_only=True):
+    """How many were replayed or removed, and how many of those meant were left, because they name no origin."""
+
+    moved: int
+    left: int = 0
+
+
+class DeadLetterQueues:
+    """Every method raises StoreError, and LetterError for a name that means nothing here."""
+
+    def __init__(self, bus: Bus, triggers: Sequence[QueueTrigger], strays: Sequence[Place] = ()) -> None:
+        """`strays`: queues that nobody consumes, in which dead letters may lie too."""
+        self._bus = bus
+        self._triggers = triggers
+        self._strays = strays
+
+    async def letters(self, queue: str | None = None, limit: int = FIRST_PAGE, skip: int = 0) -> list[DeadLetter]:
+        """The oldest `limit` behind the first `skip`: of all queues, one after the other, or of those that lie in
+        `queue` or came from it."""
+        found: list[DeadLetter] = []
+        async for place, stored in self._walk(queue):
+            letter = dead_letter(place, stored)
+            if queue is None or belongs(letter, queue):
+                found.append(letter)
+            if len(found) == skip + limit:
+                break
+        return found[skip:]
+
+    async def show(self, name: str, queue: str | None = None) -> Shown:
+        """The one with this id or key, or whose id alone begins so."""
+        [(place, stored)] = await self._find([name], queue)
+        fetched = await self._store(place).fetch(place[1], stored.key)
+        if fetched is None:
+            raise LetterError(f"{name!r} was there, and has been taken meanwhile")
+        return shown(place, fetched)
+
+    async def replay(self, selection: Selection) -> Moved:
+        """Back to the queues they came from, attempts counted anew; embedded, each round is one transaction."""
+        if not selection.ids:
+            return await self._move_all(selection.queue, replays=True)
+        found = await self._find(selection.ids, selection.queue)
+        for place, stored in found:
+            if replayed(place, stored) is None:
+                raise LetterError(f"{dead_letter(place, stored).id} does not say which queue it came from")
+        return Moved(moved=await self._take_out(found, replays=True))
+
+    async def purge(self, selection: Selection) -> Moved:
+        """Gone for good."""
+        if not selection.ids:
+            return await self._move_all(selection.queue, replays=False)
+        return Moved(moved=await self._take_out(await self._find(selection.ids, selection.queue), replays=False))
+
+    async def _move_all(self, queue: str | None, *, replays: bool) -> Moved:
+        moved = left = 0
+        for place in self._places(queue):
+            if not replays and queue in (None, written(place)) and place not in self._strays:
+                moved += await self._store(place).take_out(place[1], None)
+                continue
+            count, behind = await self._move(place, lambda one: queue is None or belongs(one, queue), replays=replays)
+            moved, left = moved + count, left + behind
+        return Moved(moved=moved, left=left)
+
+    async def _move(self, place: Place, is_meant: Callable[[DeadLetter], bool], *, replays: bool) -> tuple[int, int]:
+        """Those that lay there at first: what is replayed may die again meanwhile, and come back."""
+        started_s, moved, passed = time.time(), 0, 0
+        while True:
+            seen = [(place, stored) for stored in await self._store(place).browse(place[1], passed + ROUND)]
+            meant = [
+                one
+                for one in seen
+                if self._is_letter(*one)
+                and is_meant(letter := dead_letter(*one))
+                and (letter.died_at_s or 0) < started_s
+            ]
+            ready = [one for one in meant if not replays or replayed(*one) is not None]
+            moved += await self._take_out(ready, replays=replays)
+            if len(seen) < passed + ROUND:
+                return moved, len(meant) - len(ready)
+            passed = len(seen) - len(ready)
+
+    async def _take_out(self, letters: Sequence[tuple[Place, Stored]], *, replays: bool) -> int:
+        """Remove them, or send them back where they came from. How many were there."""
+        moved = 0
+        for part in _parts(letters):
+            place = part[0][0]
+            into = {stored.key: replayed(place, stored) for _, stored in part} if replays else {}
+            sent = {key: one for key, one in into.items() if one is not None}
+            moved += await self._store(place).take_out(place[1], [stored.key for _, stored in part], sent)
+        return moved
+
+    async def _find(self, names: Collection[str], queue: str | None) -> list[tuple[Place, Stored]]:
+        search = Search(names)
+        async for place, stored in self._walk(queue):
+            if queue is None or belongs(dead_letter(place, stored), queue):
+                search.look_at(place, stored)
+        return search.found()
+
+    async def _walk(self, queue: str | None) -> AsyncIterator[tuple[Place, Stored]]:
+        """All letters where those of `queue` can lie, without their bodies."""
+        for place in self._places(queue):
+            size, passed = FIRST_PAGE, 0
+            while page := await self._store(place).browse(place[1], size, passed):
+                for stored in page:
+                    if self._is_letter(place, stored):
+                        yield place, stored
+                if len(page) < size:
+                    break
+                passed, size = passed + size, min(LARGEST_PAGE, size * 2)
+
+    def _is_letter(self, place: Place, stored: Stored) -> bool:
+        """In a queue that nobody consumes, what has died; and all of a queue of ours, which nobody else consumes."""
+        return place not in self._strays or place[1].startswith(OURS) or REASON in stored.message.headers
+
+    def _places(self, queue: str | None) -> list[Place]:
+        """Where letters of `queue` can lie. Raises LetterError."""
+        if queue is None:
+            return [*dead_letter_queues(self._triggers), *self._strays]
+        names = {written((one.broker, name)) for one in self._triggers for name in (one.queue, one.dead_letter)}
+        if queue not in names and not self._strays:
+            raise LetterError(f"no function here has dead letters of {queue!r}{did_you_mean(queue, names)}")
+        mine = dead_letter_queues(
+            one
+            for one in self._triggers
+            if queue in (written((one.broker, one.queue)), written((one.broker, one.dead_letter)))
+        )
+        return [*mine, *self._strays]
+
+    def _store(self, place: Place) -> Store:
+        return self._bus.store(place[0])
+
+
+def _parts(letters: Sequence[tuple[Place, Stored]]) -> Iterator[list[tuple[Place, Stored]]]:
+    """In steps of one place each, none much larger than a step should be."""
+    part: list[tuple[Place, Stored]] = []
+    sum_bytes = 0
+    for one in sorted(letters, key=lambda one: one[0]):
+        if part and (part[0][0] != one[0] or len(part) == ROUND or sum_bytes >= ROUND_BYTES):
+            yield part
+            part, sum_bytes = [], 0
+        part.append(one)
+        sum_bytes += one[1].size_bytes
+    if part:
+        yield part

@@ -1,0 +1,124 @@
+"""Finding an interpreter, and asking it who it is: run once, as the user that functions will run as."""
+
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from forklight.state.users import User, as_user, blocking
+
+OLDEST = (3, 10)
+"""The guest needs at least this version of Python."""
+
+ANSWER_WITHIN_S = 30.0
+"""An interpreter answers in some 30 ms; a loaded machine or a cold disk may take a thousand times that."""
+
+_QUESTION = """
+import json, platform, sys
+print(json.dumps({"python": sys.executable, "version": platform.python_version(), "prefix": sys.prefix,
+                  "base_prefix": sys.base_prefix, "cache_tag": sys.implementation.cache_tag}))
+"""
+
+
+class Interpreter(Struct, frozen=True):
+    """What an interpreter says of itself; `cache_tag` is the middle of the names of its byte-compiled files."""
+
+    python: Path
+    version: str
+    prefix: str
+    base_prefix: str
+    cache_tag: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process runs on it."""
+        return self == own_interpreter()
+
+
+class InterpreterError(Exception):
+    """An interpreter that cannot be found, reached or used; the message says why and what to do."""
+
+
+def own_interpreter() -> Interpreter:
+    """Return the interpreter of this process."""
+    tag = sys.implementation.cache_tag
+    return Interpreter(Path(sys.executable), platform.python_version(), sys.prefix, sys.base_prefix, tag)
+
+
+def find_python(written: str, base: Path) -> Path:
+    """Return the executable `written` means: a path, an environment's directory, or a version such as `3.12`.
+
+    A relative path starts at `base`. Raises InterpreterError.
+    """
+    command = f"python{written}" if written[:1].isdigit() else written
+    if "/" not in command and (found := shutil.which(command)):
+        return Path(found).absolute()
+    path = (base / Path(written).expanduser()).absolute()
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return path
+        if not (path / "bin/python").exists():
+            raise InterpreterError(f"{path} is a directory but no environment: it has no bin/python")
+    except (FileNotFoundError, NotADirectoryError):
+        missing = f"no {path}" if "/" in written else f"no {command} on PATH"
+        raise InterpreterError(f'"{written}" is not found: there is {missing}; install it, or write its path') from None
+    except OSError as error:
+        raise InterpreterError(f"{path} cannot be read: {error.strerror}") from error
+    return path / "bin/python"
+
+
+def ask_interpreter(python: Path, user: User | None) -> Interpreter:
+    """Run `python` as `user` and return its answer. Blocks for up to 30 s. Raises InterpreterError.
+
+    A user who cannot pass a directory may yet start an interpreter under it, which then silently takes the libraries of
+    another; so what it needs is looked at first.
+    """
+    _require_readable(python, user)
+    answer = own_interpreter() if python == Path(sys.executable) else _ask(python, user)
+    for prefix in (answer.prefix, answer.base_prefix):
+        _require_readable(Path(prefix), user)
+    if tuple(map(int, answer.version.split(".")[:2])) < OLDEST:
+        raise InterpreterError(f"{python} is Python {answer.version}: functions need 3.10 or later")
+    return answer
+
+
+def _ask(python: Path, user: User | None) -> Interpreter:
+    try:
+        done = subprocess.run(
+            [*as_user(user), str(python), "-I", "-c", _QUESTION],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+            timeout=ANSWER_WITHIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InterpreterError(f"{python} gave no answer in {ANSWER_WITHIN_S:.0f} s: is it a Python?") from None
+    except OSError as error:
+        raise InterpreterError(f"{python} cannot be run: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(done.stdout, type=Interpreter, dec_hook=lambda cls, text: cls(text))
+    except msgspec.MsgspecError:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InterpreterError(
+            f"{python} is no Python 3.10 or later: exit status {done.returncode}, {said[-1] if said else 'no message'}"
+        ) from None
+
+
+def _require_readable(path: Path, user: User | None) -> None:
+    try:
+        place = blocking(path, user)
+    except OSError as error:
+        raise InterpreterError(f"{path} cannot be read: {error.strerror}") from error
+    if place is None:
+        return
+    who = f"the user {user.name!r}" if user else "this user"
+    what = "cannot be read by" if place == path.resolve() else f"is blocked by {place} for"
+    raise InterpreterError(f"{path} {what} {who}: move it, open it, or take another interpreter")

@@ -1,0 +1,125 @@
+"""Read-only snapshots of code: staged under a temporary name, byte-compiled, published by one rename. All block."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from forklight.code import archive, bytecode, files
+from forklight.code.files import CodeError
+from forklight.code.interpreter import Interpreter
+from forklight.state.directory import remove_tree
+from forklight.state.users import User, as_user
+
+COMPILED_WITHIN_S = 120.0
+"""Compiling 250 MB of Python takes about this long."""
+
+
+class Staged:
+    """A private, writable copy of some code. `digest` is the hash of what was copied.
+
+    What is the same in the snapshot `earlier` is a link to that, and must not be written to.
+    """
+
+    def __init__(self, path: Path, digest: str, earlier: Path | None = None) -> None:
+        self.path = path
+        self.digest = digest
+        self._earlier = earlier
+
+    def compile(self, interpreter: Interpreter, user: User | None) -> None:
+        """Lay the .pyc of each module beside it, made by `interpreter`, as `user` unless it is our own."""
+        every = sorted(path for path in self.path.rglob("*.py") if path.is_file())
+        sources = [source for source in every if not self._link_compiled(source, interpreter)]
+        names = [(str(path), str(path.relative_to(self.path))) for path in sources]
+        if interpreter.is_ours:
+            contents: Iterator[bytes] = (bytecode.pyc(Path(name).read_bytes(), shown) for name, shown in names)
+        else:
+            contents = _compiled_by(interpreter, user, names)
+        for source, content in zip(sources, contents, strict=True):
+            if content:
+                target = _compiled(source, interpreter)
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(content)
+
+    def _link_compiled(self, source: Path, interpreter: Interpreter) -> bool:
+        """Whether `source` is a link to the earlier snapshot, whose .pyc is linked too."""
+        if self._earlier is None:
+            return False
+        before = self._earlier / source.relative_to(self.path)
+        target = _compiled(source, interpreter)
+        try:
+            if not before.samefile(source):
+                return False
+            target.parent.mkdir(exist_ok=True)
+            os.link(_compiled(before, interpreter), target)
+        except OSError:
+            return False
+        return True
+
+    def publish(self, final: Path) -> None:
+        """Make a read-only copy at `final`, all of it at once; its files are links to the staged ones."""
+        with _temporary_folder(final.parent) as new:
+            shutil.copytree(self.path, new, copy_function=os.link, dirs_exist_ok=True)
+            _seal(new)
+            new.rename(final)
+
+
+def _compiled(source: Path, interpreter: Interpreter) -> Path:
+    return source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc"
+
+
+@contextmanager
+def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = None) -> Iterator[Staged]:
+    """Copy `code` (a directory, a zip or a single file), but for `apart`, to a folder in `parent`, gone at the end.
+
+    `earlier` is a snapshot of what the code was, made for the same interpreter, on the same disk. Raises CodeError.
+    """
+    with _temporary_folder(parent) as folder:
+        with archive.opened(code, parent) as unpacked:
+            root = unpacked if unpacked.is_dir() else unpacked.parent
+            digest = files.copy(files.collect(unpacked, apart), folder, root, earlier=earlier)
+        yield Staged(folder, digest, earlier)
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+    folder.chmod(0o755)  # what it lies in keeps others out, and the compiling user must pass
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def _seal(directory: Path) -> None:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)
+        Path(folder).chmod(0o555)
+
+
+def _compiled_by(interpreter: Interpreter, user: User | None, names: list[tuple[str, str]]) -> Iterator[bytes]:
+    program = Path(bytecode.__file__).read_text("utf-8")
+    try:
+        done = subprocess.run(
+            [*as_user(user), str(interpreter.python), "-I", "-c", program],
+            input=json.dumps(names).encode(),
+            capture_output=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+            timeout=COMPILED_WITHIN_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CodeError(f"{interpreter.python} could not byte-compile the code: {error}") from error
+    output = memoryview(done.stdout)
+    while output:
+        (length,) = struct.unpack_from(">I", output)
+        yield bytes(output[4 : 4 + length])
+        output = output[4 + length :]

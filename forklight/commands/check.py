@@ -1,0 +1,95 @@
+"""`forklight check`: what is wrong with a configuration and its code, and with --load, whether each function loads."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+
+from forklight.config.configuration import Config
+from forklight.config.problem import ConfigError, Problem
+from forklight.observe.terminal import say, say_json
+from forklight.serving import check as checks
+from forklight.serving.loading import Load, load_all
+from forklight.state.directory import state_path
+
+_REMEDY = "what the after_fork hook opens is each instance's own"
+
+
+@click.command(short_help="Find all that is wrong with a configuration and its code.")
+@click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
+@click.option("--load", "with_load", is_flag=True, help="Import every function too, as a server would.")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object: ok, functions, problems, warnings, loads."
+)
+def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int:
+    """Check a configuration and the code of its functions, without running any of it unless --load says so.
+
+    With --load, each function is imported in a process of its own, and its init hook is run; told are the time it takes
+    and what the import leaves behind: threads, open files and sockets. One that cannot be loaded fails the check.
+
+    \b
+    Examples:
+      forklight check                  the forklight.toml of this directory
+      forklight check app/             the one of another
+      forklight check hello.py         a single file needs no configuration
+      forklight check --load           import every function too
+      forklight check --json | jq .problems
+    """
+    try:
+        config, warnings = checks.check(path, os.environ, state)
+        loads = _loads(config, state) if with_load else []
+    except ConfigError as error:
+        if not as_json:
+            raise
+        _print_json(False, [], error.problems, [], [])
+        return 2
+    ok = all(load.ok for load in loads)
+    if as_json:
+        _print_json(ok, sorted(config.functions), [], warnings, loads)
+    else:
+        _print(sorted(config.functions), warnings, loads)
+    return 0 if ok else 1
+
+
+def _loads(config: Config, state: Path | None) -> list[Load]:
+    place = state_path(state, os.environ, config.path)
+    return anyio.run(load_all, config, place, backend_options={"use_uvloop": True})
+
+
+def _print(functions: list[str], warnings: Sequence[Problem], loads: list[Load]) -> None:
+    for warning in warnings:
+        say(f"warning: {warning}", err=True)
+    width = max((len(load.function) for load in loads), default=0)
+    for load in loads:
+        say(f"{load.function:{width}}  {told(load)}")
+    failed = [load.function for load in loads if not load.ok]
+    shown = failed or functions
+    what = f"{len(shown)} function{'s' * (len(shown) != 1)} ({', '.join(shown)})"
+    say(f"failed to load: {what}" if failed else f"ok: {what}")
+
+
+def told(load: Load) -> str:
+    """How a function loaded, for a human: one line, and of a failure the traceback below it."""
+    if not load.ok:
+        return "\n  ".join([f"failed: {load.code}: {load.message}", *load.traceback.splitlines()])
+    parts = [f"loaded in {load.ms:.0f} ms, {'async def' if load.asynchronous else 'def'}"]
+    if load.threads:
+        count = f"{load.threads} thread{'s' * (load.threads != 1)}"
+        parts.append(f"{count} alive after the import, of {load.thread_owner}: each instance is loaded, none is forked")
+    if load.unsafe:
+        left = ", ".join(load.unsafe)
+        parts.append(f"left by the import: {left}: each instance is loaded, none is forked; {_REMEDY}")
+    if load.shared:
+        parts.append(f"left by the import: {', '.join(load.shared)}: all instances share it; {_REMEDY}")
+    return "; ".join(parts)
+
+
+def _print_json(
+    ok: bool, functions: list[str], problems: Sequence[Problem], warnings: Sequence[Problem], loads: list[Load]
+) -> None:
+    found = {"ok": ok, "functions": functions, "problems": problems, "warnings": warnings, "loads": loads}
+    say_json(msgspec.json.encode(found))

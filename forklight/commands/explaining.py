@@ -1,0 +1,167 @@
+"""Why an invocation went as it did, in words: where its time went, and which decision was behind each part. Pure."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from dispatcher.reasons import Reason
+from forklight.observe.entry import Entry
+from forklight.observe.explanation import Explanation, Limits, total_ms
+
+_WORTH_ADVICE_MS = 1.0
+_WORTH_JUDGING_MS = 5.0
+"""A shorter run says little about the processor: it takes time to be woken up."""
+_AT_ONCE_MS = 0.1
+"""What the server takes to hand an event over, when it is busy too."""
+_LITTLE = 0.2
+_STARTS = {
+    "warm": "an instance was ready, so it was handed over",
+    "fork": "fork: the template was loaded, so a process was forked from it",
+    "load": "load: there was no template, so the code was imported first",
+    "boot": "boot: there was no template and no interpreter for one, so both were started first",
+}
+_REMEDIES = {
+    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; "
+    "more at a time: max_instances ({0.max_instances})",
+    "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); more at a time: max_instances ({0.max_instances})",
+    "Timeout": "more time: timeout ({0.timeout_s:g} s)",
+    "MemoryExceeded": "more memory: memory",
+}
+
+
+def tell(found: Explanation) -> list[str]:
+    """Lines of text: what happened, each part of its time, what it came to, what would help."""
+    entry = found.entry
+    parts = [
+        ("queue", entry.queue_ms, _queue(found)),
+        ("start", entry.start_ms, _STARTS.get(entry.start, "it reached no instance") + _cause(found.reason)),
+        ("run", entry.run_ms, _run(found)),
+    ]
+    if not entry.start:  # nobody ran it: only the line was decided about
+        parts = [part for part in parts[:1] if part[2]]
+    width = max((len(f"{ms:,.1f}") for _, ms, _ in parts), default=0)
+    told = [f"  {name:5}  {ms:{width},.1f} ms  {text}" for name, ms, text in parts]
+    return [_heading(entry), *_origin(entry), *told, *(f"  {line}" for line in _rest(found))]
+
+
+def _heading(entry: Entry) -> str:
+    whole_ms = total_ms(entry)
+    begun_s = entry.time - whole_ms / 1000
+    clock = time.strftime("%H:%M:%S", time.localtime(begun_s)) + f".{int(begun_s * 1000) % 1000:03d}"
+    outcome = " ".join([entry.outcome, *([str(entry.status)] if entry.status else [])])
+    who = entry.function or f"{entry.method} {entry.path}".strip()
+    told = f"{who} {entry.invocation}: {outcome}, over {entry.trigger}, at {clock}"
+    return f"{told}, {whole_ms:,.1f} ms{_most(entry)}" if entry.start else told
+
+
+def _most(entry: Entry) -> str:
+    """Which part took most of it."""
+    whole_ms = total_ms(entry)
+    parts = {"queue": entry.queue_ms, "start": entry.start_ms, "run": entry.run_ms}
+    name = max(parts, key=lambda part: parts[part])
+    return f", of which {name} {parts[name] / whole_ms:.0%}" if whole_ms > 0 else ""
+
+
+def _origin(entry: Entry) -> Iterator[str]:
+    if entry.queue:
+        age = _since(entry.sent_at, entry)
+        messages = f"{entry.messages} messages" if entry.messages else "a message"
+        yield f"  {messages} of {entry.queue}, attempt {entry.attempt}{f', {age} after it was sent' if age else ''}"
+    if entry.timer:
+        late = _since(entry.scheduled_at, entry)
+        yield f"  timer {entry.timer}, scheduled at {entry.scheduled_at}, begun {late} after that"
+
+
+def _since(moment: str, entry: Entry) -> str:
+    """How long after that it began; nothing if somebody's message says no time we can read."""
+    try:
+        return _duration(entry.time - total_ms(entry) / 1000 - datetime.fromisoformat(moment).timestamp())
+    except ValueError:
+        return ""
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(0.0, seconds) * 1000:,.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
+
+
+def _queue(found: Explanation) -> str:
+    reason, entry = found.reason, found.entry
+    if reason is None:
+        return _at_once(found) if entry.start == "warm" else ""
+    told = f"{reason.busy} of at most {reason.max_instances} instances ran other events, none was idle"
+    if not reason.busy:
+        told = "there was no instance"
+    if reason.waiting:
+        told += f", {reason.waiting} waited before it"
+    if reason.starting:
+        told += f", {reason.starting} more {'was' if reason.starting == 1 else 'were'} being started"
+    return f"{told}; {_decision(entry, reason)}"
+
+
+def _at_once(found: Explanation) -> str:
+    entry, before = found.entry, found.before
+    if entry.queue_ms > _AT_ONCE_MS:
+        return "none was idle, but one came free"
+    if before is None:
+        return f"{entry.instance} was idle and took it at once"
+    idle_s = entry.time - total_ms(entry) / 1000 - before.time
+    return f"{entry.instance}, idle for {_duration(idle_s)}, took it at once"
+
+
+def _decision(entry: Entry, reason: Reason) -> str:
+    if entry.outcome.endswith("/QueueFull"):
+        return "so it was refused"
+    if entry.outcome.endswith("/WaitExpired"):
+        return "none came free in time"
+    if entry.start == "warm" and reason.begun:
+        return "one more was started for it, but another came free first"
+    if entry.start == "warm":
+        is_full = reason.busy + reason.starting + reason.leaving >= reason.max_instances
+        return f"{'no more may run, so it waited, and' if is_full else 'it waited, and'} one came free"
+    return "so one more was started for it" if reason.begun else "it took the first that was ready"
+
+
+def _cause(reason: Reason | None) -> str:
+    return f" ({reason.cause})" if reason is not None and reason.cause else ""
+
+
+def _run(found: Explanation) -> str:
+    entry = found.entry
+    limit = f"; the limit is {found.limits.timeout_s:g} s" if found.limits is not None else ""
+    return f"{entry.cpu_ms:,.1f} ms of it on the processor{_kind(entry)}{limit}"
+
+
+def _kind(entry: Entry) -> str:
+    if entry.run_ms < _WORTH_JUDGING_MS:
+        return ""
+    share = entry.cpu_ms / entry.run_ms
+    if share < _LITTLE:
+        return ": it mostly waited"
+    return ": it computed" if share > 1 - _LITTLE else ": the rest it waited"
+
+
+def _rest(found: Explanation) -> Iterator[str]:
+    entry = found.entry
+    if entry.decision:
+        yield f"then: {entry.decision}"
+    if entry.text:
+        yield f"said: {entry.text}"
+    if found.lines:
+        written = "1 line" if found.lines == 1 else f"{found.lines} lines"
+        yield f"wrote {written}: forklight logs --id {entry.invocation[-8:]}"
+    if found.limits is not None and (advice := _advice(entry, found.limits)):
+        yield f"to change that: {advice}"
+
+
+def _advice(entry: Entry, limits: Limits) -> str:
+    code = entry.outcome.rpartition("/")[2]
+    if code in _REMEDIES:
+        return _REMEDIES[code].format(limits)
+    if entry.start_ms > max(entry.run_ms, entry.queue_ms, _WORTH_ADVICE_MS) and entry.start != "warm":
+        if limits.rest == "none" and entry.start != "fork":
+            return 'rest = "template" keeps the code loaded'
+        kept = f"keep_alive ({limits.keep_alive_s:g} s) keeps them longer"
+        return f"reserved ({limits.reserved}) keeps instances ready; {kept}"
+    if entry.queue_ms > max(entry.run_ms, entry.start_ms, _WORTH_ADVICE_MS):
+        return f"max_instances ({limits.max_instances})"
+    return ""

@@ -1,0 +1,37 @@
+"""`forklight reload`: the running server takes its configuration and code anew, and drops nothing for it."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from forklight.admin.client import post
+from forklight.commands.asking import asked, config_option, state_of, state_option
+from forklight.observe.terminal import say, say_json
+from forklight.serving.change import Told, lines
+
+
+@click.command(short_help="Have the running server read configuration and code again.")
+@config_option
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def reload(path: Path, state: Path | None, as_json: bool) -> int:
+    """Have the running server read its configuration and code again; so does SIGHUP.
+
+    Either all of it is switched, or nothing: if a function does not load or a key is wrong, what was served goes on.
+
+    \b
+    Examples:
+      forklight reload
+      forklight reload -c app/
+      forklight reload --json | jq .changed
+    """
+    with asked():
+        answer = post(state_of(path, state), "/reload", b"", None, timeout_s=None)
+    told = msgspec.json.decode(answer, type=Told)
+    if as_json:
+        say_json(answer)
+    else:
+        for line in lines(told):
+            say(line, err=not told.ok)
+    return 0 if told.ok else 2 if told.problems else 1

@@ -1,0 +1,210 @@
+"""`forklight serve`: from a configuration to a running server, and what it says when it is ready."""
+
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from socket import socket
+
+import anyio
+import click
+from msgspec.structs import replace
+
+from bus.message import inbox
+from bus.store import StoreError
+from forklight import app
+from forklight.config import queue
+from forklight.config.configuration import Config, load
+from forklight.config.http import told
+from forklight.config.queue import BusUrl
+from forklight.observe.formats import as_json, as_text
+from forklight.observe.terminal import log_to_stderr, say
+from forklight.serving.application import application_name
+from forklight.serving.change import Told, lines
+from forklight.serving.check import left_out_warnings
+from forklight.serving.installing import remove_unused
+from forklight.serving.systemd import Notifier, inherited_socket, told_address
+from forklight.state.directory import State, keys_path, open_state, state_path
+from triggers.http import HttpTriggerError
+from triggers.http.policy.keys import read_keys
+from triggers.http.socket.listen import unix_path
+
+_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
+_EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
+
+
+_path = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
+_listen = click.option(
+    "--listen", metavar="HOST:PORT|unix:PATH", help="Instead of [http] listen; else FORKLIGHT_LISTEN, else PORT."
+)
+
+_state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
+
+
+@click.command(short_help="Serve the functions of a directory or of a single file.")
+@_path
+@_listen
+@_state
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text on a terminal, else json.")
+@click.option("--quiet", is_flag=True, help="No line for each invocation; what functions write is still shown.")
+def serve(path: Path, listen: str | None, state: Path | None, log_format: str | None, quiet: bool) -> int:
+    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C; SIGHUP reloads.
+
+    \b
+    Examples:
+      forklight serve                        the forklight.toml of this directory
+      forklight serve hello.py               a single file needs no configuration
+      forklight serve app/ --listen 0.0.0.0:80
+      PORT=8000 forklight serve --log-format json
+    """
+    text = log_format == "text" or (log_format is None and sys.stdout.isatty())
+    return _serve(path, listen, state, text=text, quiet=quiet, dev=False)
+
+
+@click.command(short_help="Serve while you write: what is saved answers at once.")
+@_path
+@_listen
+@_state
+def dev(path: Path, listen: str | None, state: Path | None) -> int:
+    """Serve while you write: what is saved answers at once, and what fails says why, on the terminal and to clients.
+
+    A version that does not load leaves the one before it serving.
+
+    \b
+    Examples:
+      forklight dev                          the forklight.toml of this directory
+      forklight dev hello.py                 a single file needs no configuration
+      forklight dev --listen 127.0.0.1:9000
+    """
+    return _serve(path, listen, state, text=True, quiet=False, dev=True)
+
+
+def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool) -> int:
+    def read() -> Config:
+        return _with_bus(_with_listen(load(path, os.environ, state), listen))
+
+    log_to_stderr()
+    config = read()
+    for warning in config.warnings:
+        say(f"warning: {warning}", err=True)
+    given = _given()
+    options = app.Options(
+        render=partial(as_text, colour=sys.stdout.isatty()) if text else as_json,
+        quiet=quiet,
+        dev=dev,
+        ready=partial(_announce, config, given),
+        load=read,
+        told=_tell,
+        given=given,
+        notifier=Notifier(os.environ, os.getpid()),
+    )
+    with open_state(state_path(state, os.environ, config.path), config.user) as owned:
+        remove_unused(owned.path, {environment.path for environment in config.environments.values()})
+        try:
+            _warn_of_no_key(config, owned)
+            for warning in left_out_warnings(config, config.no_code | {owned.path}):
+                say(f"warning: {warning}", err=True)
+            anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
+        except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
+            raise click.ClickException(_reason(error)) from None
+    return 0
+
+
+def _tell(told: Told) -> None:
+    """What became of a reload, on standard error; in red what is wrong, on a terminal."""
+    for line in lines(told):
+        say(line, err=True, colour=None if told.ok else "red")
+
+
+def _warn_of_no_key(config: Config, state: State) -> None:
+    """Raises KeysError."""
+    guarded = [told(route) for route in config.routes if route.auth is not None]
+    if guarded and not read_keys(keys_path(state.path)):
+        say(f"warning: there is no key yet for {guarded[0]}: forklight keys create NAME makes one", err=True)
+
+
+def _given() -> socket | None:
+    try:
+        return inherited_socket(os.environ, os.getpid())
+    except HttpTriggerError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """What kept the server from running, in one line; raises what was not foreseen."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_reason(one) for one in error.exceptions)
+    if isinstance(error, HttpTriggerError | StoreError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"cannot serve: {error}"
+    raise error
+
+
+def _with_listen(config: Config, flag: str | None) -> Config:
+    """`--listen`, else FORKLIGHT_LISTEN, else PORT (which means all interfaces, as platforms that set it expect)."""
+    port = os.environ.get("PORT")
+    listen = flag or os.environ.get("FORKLIGHT_LISTEN") or (f"0.0.0.0:{port}" if port else None)
+    if listen is None:
+        return config
+    settings = replace(config.settings, http=replace(config.settings.http, listen=listen))
+    return replace(config, settings=settings)
+
+
+def _with_bus(config: Config) -> Config:
+    """FORKLIGHT_BUS_URL instead of `[bus] url`: the same file on a laptop and beside a broker."""
+    written = os.environ.get("FORKLIGHT_BUS_URL")
+    if not written:
+        return config
+    try:
+        url = BusUrl.parse(written)
+    except ValueError as error:
+        raise click.UsageError(f"FORKLIGHT_BUS_URL {error}") from None
+    return replace(config, settings=replace(config.settings, bus=replace(config.settings.bus, url=url)))
+
+
+def _announce(config: Config, given: socket | None, port: int, admin_port: int | None) -> None:
+    """Routes and a curl to paste, on standard error: standard output is the record of what functions write."""
+    say(f"Forklight serves {config.path}", err=True)
+    served = _served(config)
+    width = max((len(what) for what, _ in served), default=0)
+    for what, function in served:
+        say(f"  {what:{width}}  {function}", err=True)
+    if config.settings.brokers or not config.settings.bus.url.is_embedded:
+        say(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
+    if admin_port is not None:
+        say(f"  health and metrics on port {admin_port}", err=True)
+    if config.routes:
+        listen = config.settings.http.listen if given is None else told_address(given)
+        say(f"Try: {_curl(config, _base(listen, port))}", err=True)
+
+
+def _base(listen: str, port: int) -> str:
+    """What stands between `curl` and the path."""
+    path = unix_path(listen)
+    if path is not None:
+        return f"--unix-socket {path} http://localhost"
+    host = listen.rpartition(":")[0]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  compared, not listened on
+    return f"http://{shown}:{port}"
+
+
+def _served(config: Config) -> list[tuple[str, str]]:
+    """What makes events of which function: routes, queues, timers; and folders of files."""
+    own = [trigger for trigger in config.queues if trigger.queue != inbox(trigger.function)]
+    return [
+        *((told(route), route.function) for route in config.routes),
+        *((one.path, f"files of {one.dir}") for one in config.settings.http.static),
+        *((f"queue {queue.told(trigger)}", trigger.function) for trigger in own),
+        *((f"timer {timer.schedule.text}", timer.function) for timer in config.timers),
+    ]
+
+
+def _curl(config: Config, base: str) -> str:
+    """A command that reaches the first route, with something in the place of each parameter."""
+    route = config.routes[0]
+    path = _PARAMETER.sub(lambda found: _EXAMPLES.get(found[1] or "str", "world"), route.path)
+    if "GET" in route.methods:
+        return f"curl {base}{path}"
+    return f"curl -X {route.methods[0]} {base}{path} -H 'Content-Type: application/json' -d '{{}}'"

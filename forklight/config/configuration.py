@@ -1,0 +1,271 @@
+"""The configuration: what stands in `forklight.toml`, checked as a whole and with everything it names looked up.
+
+Every package declares the frozen struct of its own settings; `function.py` puts them together, `reader.py` reads them.
+Here is what needs more than one key: defaults, environments, interpreters, the user. All problems are found before
+any is reported.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from dispatcher.settings import PoolSettings
+from forklight.code.archive import SUFFIX, is_archive
+from forklight.code.interpreter import Interpreter
+from forklight.config.document import Node, merge, read_document
+from forklight.config.environment import Secrets, exec_only_warnings, read_environment, zone_warnings
+from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
+from forklight.config.hint import did_you_mean, near_file
+from forklight.config.http import check_listen, check_static, routes_of
+from forklight.config.problem import ConfigError, Problem
+from forklight.config.queue import Consuming, triggers_of
+from forklight.config.reader import Reader
+from forklight.config.runtimes import Environment, Finder
+from forklight.config.short_forms import with_long_forms
+from forklight.config.timer import timer_warnings, timers_of
+from forklight.state.directory import state_path
+from forklight.state.users import User, is_this_process, unprivileged_user
+from sandbox.spec import Runtime
+from triggers.http import Route
+from triggers.queue.settings import QueueTrigger
+from triggers.timer import Timer
+
+FILE_NAME = "forklight.toml"
+DEFAULT_RUNTIME = "default"
+PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
+"""Keys that `[defaults]` has not."""
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """One function with everything looked up. `code` is an absolute path: of a directory, a zip or a file."""
+
+    name: str
+    settings: FunctionSettings
+    code: Path
+    env: dict[str, str]
+    secrets: Secrets
+    pool: PoolSettings
+    node: Node
+    """Where it is configured, for the place of later problems."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """A configuration without problems. `path` is the absolute file it was read from: a `forklight.toml` or a `.py`."""
+
+    path: Path
+    origin: Path
+    """The same as it was named, with symbolic links as they are: it stays the same through deployments."""
+    settings: Settings
+    functions: dict[str, Function]
+    runtimes: dict[str, Runtime]
+    interpreters: dict[str, Interpreter]
+    """What each runtime's interpreter said of itself, under the runtime's name."""
+    environments: dict[str, Environment] = {}
+    """Those that `forklight install` has made, under the names of their runtimes."""
+    user: User | None
+    """Whom functions run as; None: who runs this process."""
+    routes: tuple[Route, ...] = ()
+    queues: tuple[QueueTrigger, ...] = ()
+    """Every queue that a function consumes, its inbox included."""
+    timers: tuple[Timer, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def no_code(self) -> frozenset[Path]:
+        """The files that never enter a snapshot: the configuration, env files and files of secrets."""
+        every = list(self.settings.functions.values())  # also of functions that this process does not run
+        named = [settings.env_file for settings in every]
+        named += [secret.file for settings in every for secret in settings.secrets.values()]
+        own = [self.path] if self.path.suffix != ".py" else []
+        return frozenset(path for path in (*named, *own) if path)
+
+
+def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Config:
+    """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
+
+    `environ` is what `${VAR}` and `secrets` see; `state` is the value of --state, if there is one: installed runtimes
+    lie there. Blocks: it reads files and runs the interpreters. Raises ConfigError.
+    """
+    file = locate(path)
+    reader = Reader(file.parent, environ)
+    root = _single_file(file) if file.suffix == ".py" else _completed(read_document(file), reader)
+    settings = reader.struct(root, Settings) or Settings()
+    misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
+    if root.at("functions").value == {} or not ("functions" in root.value or misspelt):
+        reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
+    user = _user(settings, root, reader.problems)
+    finder = Finder(root, reader, user, state_path(state, environ, file))
+    found = finder.runtimes(_wanted_runtimes(settings))
+    functions = {str(name): _function(name, settings, root, reader) for name in settings.functions}
+    written = {name: function.settings.http for name, function in functions.items()}
+    routes = routes_of(written, root, reader.problems)
+    check_listen(settings.http, root, reader.problems)
+    check_static(settings.http, root, reader.problems)
+    queues = _queues(functions, settings, root, reader.problems)
+    timers = timers_of({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Config(
+        path=file.resolve(),
+        origin=Path(os.path.abspath(file)),
+        settings=settings,
+        functions=functions,
+        runtimes=found.runtimes,
+        interpreters=found.interpreters,
+        environments=found.environments,
+        user=user,
+        routes=routes,
+        queues=queues,
+        timers=timers,
+        warnings=tuple(_warnings(functions, settings, timers, root)),
+    )
+
+
+def locate(path: Path) -> Path:
+    """Return the file of a configuration: of a directory its forklight.toml. Raises ConfigError."""
+    try:
+        return _locate(path)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def _locate(path: Path) -> Path:
+    if path.is_dir():
+        file = path / FILE_NAME
+        if not file.is_file():
+            message = f"there is no {FILE_NAME} in this directory; name another, or a single file such as hello.py"
+            raise ConfigError([Problem(str(path), 0, "", message)])
+        return file
+    if not path.exists():
+        raise ConfigError([Problem(str(path), 0, "", f"does not exist: name a directory with a {FILE_NAME}")])
+    if path.suffix not in (".toml", ".py"):
+        message = f"is no configuration: name a directory with a {FILE_NAME}, a .toml file or a .py file"
+        raise ConfigError([Problem(str(path), 0, "", message)])
+    return path
+
+
+def _single_file(file: Path) -> Node:
+    """Return the tree that a `forklight.toml` for this one file would give; its function is named after the file."""
+
+    def node(value: object, key: str) -> Node:
+        return Node(value, str(file), key)
+
+    try:
+        name, handler = Name.parse(file.stem), Handler.parse(f"{file.stem}:handler")
+    except ValueError as error:
+        advice = "rename it, in small letters, digits and _, unlike any module of the standard library"
+        raise ConfigError([Problem(str(file), 0, "", f"cannot be a function's file: {advice}")]) from error
+    route = node([node({"path": node("/", "path")}, "http")], "http")
+    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code"), "http": route}
+    return node({"functions": node({str(name): node(function, "")}, "")}, "")
+
+
+def _completed(root: Node, reader: Reader) -> Node:
+    """Return the tree with every function's triggers in their long form and `[defaults]` merged in."""
+    functions = root.value.get("functions")
+    if functions is not None and isinstance(functions.value, dict):
+        long = {name: with_long_forms(node, reader.problems) for name, node in functions.value.items()}
+        tables = root.value | {"functions": Node(long, functions.file, functions.key, functions.line)}
+        root = Node(tables, root.file, root.key, root.line)
+    return _with_defaults(root, reader)
+
+
+def _with_defaults(root: Node, reader: Reader) -> Node:
+    """Return the tree with `[defaults]` merged into each function; a problem keeps the place it was written at."""
+    tables = dict(root.value)
+    defaults = tables.pop("defaults", None)
+    if defaults is not None and not isinstance(defaults.value, dict):
+        reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
+        return Node(tables, root.file)
+    if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
+        return Node(tables, root.file)
+    usable = Node({key: node for key, node in defaults.value.items() if key not in PER_FUNCTION}, root.file)
+    functions = tables.get("functions")
+    if functions is not None and isinstance(functions.value, dict):
+        merged = {name: merge(usable, node) for name, node in functions.value.items()}
+        tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
+    return Node(tables, root.file)
+
+
+def _queues(
+    functions: dict[str, Function], settings: Settings, root: Node, problems: list[Problem]
+) -> tuple[QueueTrigger, ...]:
+    return triggers_of(
+        {name: function.settings.queue for name, function in functions.items()},
+        {name: Consuming(one.pool.max_instances, one.settings.timeout_s) for name, one in functions.items()},
+        {str(name): broker for name, broker in settings.brokers.items()},
+        bus=settings.bus,
+        root=root,
+        problems=problems,
+    )
+
+
+def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:
+    try:
+        return unprivileged_user(settings.machine.user)
+    except ValueError as error:
+        problems.append(root.at("machine").at("user").problem(str(error)))
+        return None
+
+
+def _wanted_runtimes(settings: Settings) -> dict[str, RuntimeSettings]:
+    """Every configured one, and our own interpreter if a function uses it."""
+    wanted = {str(name): runtime for name, runtime in settings.runtimes.items()}
+    if any(function.runtime == DEFAULT_RUNTIME for function in settings.functions.values()):
+        wanted.setdefault(DEFAULT_RUNTIME, RuntimeSettings())
+    return wanted
+
+
+def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Function:
+    node = root.at("functions").at(name)
+    is_single_file = root.file.endswith(".py")
+    function = settings.functions[name]
+    code = function.code or reader.base
+    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False where none may look
+        reader.problems.append(node.at("code").problem(_no_code(code)))
+    if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
+        hint = did_you_mean(function.runtime, settings.runtimes)
+        message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
+        reader.problems.append(node.at("runtime").problem(message))
+    env, secrets = read_environment(function, node, reader.environ, reader.problems)
+    pool = _pool(function, node)
+    return Function(
+        name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, pool=pool, node=node
+    )
+
+
+def _no_code(code: Path) -> str:
+    if os.path.isfile(code):
+        return f"{code} is neither a directory nor a {SUFFIX}: name the directory it lies in"
+    kind = "file" if code.suffix == SUFFIX else "directory"
+    hint = near_file(code) or "; leave it out if the modules lie beside this file" * (kind == "directory")
+    return f"there is no {kind} {code}{hint}"
+
+
+def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
+    """Return the pool's settings, with the default that depends on another key."""
+    if "max_wait" in node.value:
+        return function.pool
+    return replace(function.pool, max_wait_s=max(function.pool.max_wait_s, function.timeout_s))
+
+
+def _warnings(
+    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
+) -> list[Problem]:
+    found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
+    found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
+    configured = settings.machine.user
+    if configured and os.geteuid() != 0 and not is_this_process(configured):
+        place = root.at("machine").at("user")
+        found.append(place.problem("has no effect: only root can run functions as another user"))
+    for name, runtime in settings.runtimes.items():
+        env = root.at("runtimes").at(name).at("env")
+        ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
+        found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
+    shared = bool(settings.brokers) or not settings.bus.url.is_embedded
+    found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)
+    return sorted(set(found))

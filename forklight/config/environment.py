@@ -1,0 +1,122 @@
+"""The environment of a function: `env_file`, `env` over it, and the values of its secrets."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from forklight.config.document import Node
+from forklight.config.envfile import parse_env_file
+from forklight.config.expand import NAME
+from forklight.config.functions import FunctionSettings, Secret
+from forklight.config.hint import did_you_mean, near_file
+from forklight.config.problem import Problem
+
+_VARIABLE_FORM = "letters, digits and _, no digit first"
+_ACTS_AT_EXEC = re.compile(r"LD_.*|PYTHON.*")
+_ACT_LATER = {
+    "PYTHONPATH",
+    "PYTHONWARNINGS",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
+    "PYTHONFAULTHANDLER",
+}
+"""What a template obeys all the same, or does without being told."""
+_POSIX_ZONE = re.compile(r"(<[^>]+>|[A-Za-z]{3,})[+-]?\d.*")
+"""As `EST5EDT`: tzset(3)."""
+
+
+class Secrets(dict[str, str]):
+    """The values of secrets by name; its repr shows the names only, so that no log or traceback shows a value."""
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(sorted(self))})"
+
+
+def read_environment(
+    settings: FunctionSettings, node: Node, environ: Mapping[str, str], problems: list[Problem]
+) -> tuple[dict[str, str], Secrets]:
+    """Return the variables and the secrets of a function; files are read here. What is wrong goes to `problems`."""
+    env = _env_file(settings.env_file, node.at("env_file"), problems) if settings.env_file else {}
+    env |= settings.env
+    secrets = Secrets()
+    for name, secret in settings.secrets.items():
+        place = node.at("secrets").at(name)
+        if name in settings.env:
+            problems.append(place.problem("stands in env too: keep one of them"))
+        try:
+            secrets[name] = _secret(secret, environ)
+        except ValueError as error:
+            problems.append(place.problem(str(error)))
+    for key, values in (("env", env), ("secrets", secrets)):
+        check_variables(node.at(key), values, problems)
+    return env, secrets
+
+
+def exec_only_warnings(node: Node, env: Mapping[str, str]) -> list[Problem]:
+    """Return a warning for each variable that acts only when a program starts, which a forked instance never does."""
+    advice = "acts only when an interpreter starts, and an instance is forked: it will have no effect"
+    found = [name for name in env if _ACTS_AT_EXEC.fullmatch(name) and name not in _ACT_LATER]
+    return [_place(node, name).problem(f"{name} {advice}") for name in found]
+
+
+def zone_warnings(node: Node, env: Mapping[str, str]) -> list[Problem]:
+    """Return a warning if TZ names no time zone: the C library then takes UTC, and says nothing."""
+    zone = env.get("TZ", "").removeprefix(":")
+    if not zone or zone.startswith("/") or _POSIX_ZONE.fullmatch(zone):
+        return []
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = did_you_mean(zone, available_timezones())
+        return [_place(node, "TZ").problem(f"TZ: there is no time zone {zone!r}{near}: local times will be in UTC")]
+    return []
+
+
+def check_variables(node: Node, values: Mapping[str, str], problems: list[Problem]) -> None:
+    """Append a problem for each name or value that no environment can hold."""
+    for name, value in values.items():
+        if not NAME.fullmatch(name):
+            problems.append(node.at(name).problem(f"is no name of a variable: {_VARIABLE_FORM}{_likely(name)}"))
+        if "\0" in value:
+            problems.append(node.at(name).problem("holds a zero byte, which no environment can"))
+
+
+def _likely(name: str) -> str:
+    likely = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+    return f": write {likely}" if NAME.fullmatch(likely) else ""
+
+
+def _place(node: Node, name: str) -> Node:
+    """Return the node of a variable, or of the file it comes from."""
+    env = node.at("env")
+    here = env.at(name)
+    return here if here is not env else node.at("env_file")
+
+
+def _env_file(path: Path, node: Node, problems: list[Problem]) -> dict[str, str]:
+    try:
+        values, wrong = parse_env_file(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(node.problem(f"{path} {_cause(error)}{near_file(path)}"))
+        return {}
+    problems.extend(wrong)
+    return values
+
+
+def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
+    """Return the value; of a file, without the newline at its end."""
+    if secret.env is not None:
+        if secret.env not in environ:
+            raise ValueError(f"needs the environment variable {secret.env}, which is not set")
+        return environ[secret.env]
+    assert secret.file is not None
+    try:
+        return secret.file.read_bytes().decode().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        # From None: a decoding error holds the bytes of the secret.
+        raise ValueError(f"{secret.file} {_cause(error)}{near_file(secret.file)}") from None
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is no UTF-8"

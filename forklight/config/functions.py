@@ -1,0 +1,202 @@
+"""What can be said about functions, runtimes and the machine in `forklight.toml`, as frozen structs for `reader`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from dispatcher.settings import PoolSettings
+from forklight.config.http import RouteSettings
+from forklight.config.queue import BrokerSettings, BusSettings, QueueSettings
+from forklight.config.reader import flat
+from forklight.config.timer import TimerSettings
+from sandbox.spec import Hooks, Limits
+from triggers.http import HttpSettings, ListenError
+from triggers.http.socket.listen import parse_listen
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+class Name(str):
+    """The name of a function or runtime: it must serve as a part of a queue's name, of a path and of a log line."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "greet"
+
+    @classmethod
+    def parse(cls, text: str) -> "Name":
+        """Raises ValueError."""
+        if not _NAME.fullmatch(text):
+            likely = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
+            hint = f': write "{likely}"' if _NAME.fullmatch(likely) else ""
+            raise ValueError(f"is no name: a small letter, then up to 62 small letters, digits, _ and -{hint}")
+        return cls(text)
+
+
+class ModuleName(str):
+    """A dotted module name."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "PIL.Image"
+
+    @classmethod
+    def parse(cls, text: str) -> "ModuleName":
+        """Raises ValueError."""
+        if not _is_dotted(text):
+            raise ValueError(f'is no module: write a dotted name, such as "{cls.example}"')
+        return cls(text)
+
+
+class Handler(str):
+    """`module:attribute`, both possibly dotted."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "greet:handler"
+
+    @classmethod
+    def parse(cls, text: str) -> "Handler":
+        """Raises ValueError, also for an entry module the standard library's would always be imported instead of."""
+        module, colon, attribute = text.partition(":")
+        if not (colon and _is_dotted(module) and _is_dotted(attribute)):
+            raise ValueError(f'is not of the form module:attribute: write "{_likely_handler(text)}"')
+        top = module.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            raise ValueError(f"cannot be loaded: {top!r} is a module of the standard library; rename the file")
+        return cls(text)
+
+    @property
+    def module(self) -> str:
+        return self.partition(":")[0]
+
+
+class Listen(str):
+    """`host:port`."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "127.0.0.1:9090"
+
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """Raises ValueError."""
+        try:
+            parse_listen(text)
+        except ListenError as error:
+            raise ValueError(str(error)) from None
+        return cls(text)
+
+
+class Secret(Struct, frozen=True, kw_only=True):
+    """Where a secret is found; the value itself never stands in a configuration."""
+
+    example: ClassVar[str] = '{ file = "secrets/key" } or { env = "API_KEY" }'
+    file: Path | None = None
+    """A file with the value. Default: either this or `env`."""
+    env: str | None = None
+    """A variable of the server's environment. Default: either this or `file`."""
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.env is None):
+            raise ValueError('write { file = "..." } or { env = "..." }, one of them')
+
+
+class HookNames(Hooks, frozen=True, kw_only=True):
+    """The sandbox's hooks, each checked like a handler."""
+
+    example: ClassVar[str] = '{ init = "greet:connect" }'
+    init: Handler | None = None
+    after_fork: Handler | None = None
+    stop: Handler | None = None
+
+
+class FunctionSettings(Struct, frozen=True, kw_only=True):
+    """One `[functions.x]` table."""
+
+    example: ClassVar[str] = 'handler = "greet:handler" below [functions.greet]'
+    handler: Handler
+    """`module:attribute`."""
+    code: Path | None = None
+    """Where the modules are: a directory, or a zip. Default: the file's directory."""
+    runtime: str = "default"
+    """The name of a `[runtimes.NAME]`. Default: the environment of Forklight."""
+    env: dict[str, str] = {}
+    """Variables of the function; nothing else of the server's environment reaches it."""
+    env_file: Path | None = None
+    """A file of lines `NAME=value`; `env` goes before it."""
+    secrets: dict[str, Secret] = {}
+    """Variables whose values stand elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
+    hooks: HookNames = HookNames()
+    """What else runs in its processes."""
+    timeout_s: float = 60.0
+    """How long one call may take."""
+    grace_s: Annotated[float, Meta(ge=0)] = 0.5
+    """After the timeout, for the handler to clean up, before it is killed."""
+    init_timeout_s: float = 30.0
+    """For the import and the `init` hook, and for the `after_fork` hook in each instance."""
+    limits: Annotated[Limits, flat()] = Limits()
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """What `logging` lets through from the start: the level of the root logger."""
+    pool: Annotated[PoolSettings, flat()] = PoolSettings()
+    http: tuple[RouteSettings, ...] = ()
+    """Routes; also `"GET /orders"`, or a list of such."""
+    queue: tuple[QueueSettings, ...] = ()
+    """Queues it consumes; also `"orders"`, or a list of such."""
+    timer: tuple[TimerSettings, ...] = ()
+    """When it runs; also `"30 2 * * *"`, or a list of such."""
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True):
+    """One `[runtimes.x]` table."""
+
+    python: str | None = None
+    """An interpreter's path, an environment's folder, or a version such as `"3.12"`. Default: that of Forklight."""
+    requirements: Path | None = None
+    """A requirements file: `forklight install` makes an environment of it, with that interpreter."""
+    preload: tuple[ModuleName, ...] = ()
+    """Modules that every function of this runtime shares."""
+    env: dict[str, str] = {}
+    """Variables of the interpreter, such as `OMP_NUM_THREADS`."""
+
+
+class MachineSettings(Struct, frozen=True, kw_only=True):
+    """`[machine]`."""
+
+    user: str | None = None
+    """Started as root, whom functions run as. Default: `forklight`, else `nobody`."""
+
+
+class AdminSettings(Struct, frozen=True, kw_only=True):
+    """`[admin]`."""
+
+    listen: Listen | None = None
+    """Where health, readiness and metrics answer over TCP too: `"127.0.0.1:9090"`."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole `forklight.toml`, but for `[defaults]`, which is merged into each function before it is read."""
+
+    functions: dict[Name, FunctionSettings] = {}
+    """What runs, and on which events. Default: required."""
+    http: HttpSettings = HttpSettings()
+    """The listener for requests."""
+    bus: BusSettings = BusSettings()
+    """Where messages are stored."""
+    brokers: dict[Name, BrokerSettings] = {}
+    """Somebody else's brokers, to consume from and send to."""
+    admin: AdminSettings = AdminSettings()
+    """Health and metrics."""
+    runtimes: dict[Name, RuntimeSettings] = {}
+    """Interpreters and their libraries."""
+    machine: MachineSettings = MachineSettings()
+    """The machine it all runs on."""
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _likely_handler(text: str) -> str:
+    module, dot, attribute = text.replace("/", ".").removesuffix(".py").rpartition(".")
+    likely = f"{module}:{attribute}" if dot else f"{text}:handler"
+    return likely if re.fullmatch(r"[\w.]+:\w+", likely) else Handler.example

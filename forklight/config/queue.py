@@ -1,0 +1,244 @@
+"""The queue keys of a function, `[bus]` and `[brokers.NAME]`: where messages come from and where they are stored."""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Meta, Struct
+
+from bus.limits import MAX_NAME_BYTES
+from bus.message import dead_queue, inbox
+from bus.retry import RetryPolicy
+from forklight.config.document import Node
+from forklight.config.hint import did_you_mean
+from forklight.config.problem import Problem
+from forklight.config.reader import flat
+from triggers.queue.settings import MAX_BATCH_BYTES, QueueTrigger
+
+EMBEDDED = "sqlite:"
+_RESERVED = "forklight."
+MAX_BATCH = 65_535
+CONSUMER_TIMEOUT_S = 1800.0
+"""RabbitMQ closes the channel of a consumer that holds a message for longer (its consumer_timeout)."""
+
+
+_OPTIONS = frozenset(
+    ("heartbeat", "timeout", "name", "auth", "cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
+)
+"""What a broker's URL may have as its query."""
+_UNESCAPED = (
+    'has a "/", "?", "#" or "@" where none can be: in a user, a password or a virtual host write %2F, %3F, %23 and %40'
+)
+
+
+def _strange(query: str) -> bool:
+    return not all(name in _OPTIONS for name, _ in parse_qsl(query, keep_blank_values=True))
+
+
+class BrokerUrl(str):
+    """`amqp://user:password@host/vhost`, or `amqps://` for TLS."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "amqp://guest:guest@localhost/"
+
+    @classmethod
+    def parse(cls, text: str) -> "BrokerUrl":
+        """Raises ValueError, which does not repeat the text: it may hold a password."""
+        try:
+            parts = urlsplit(text)
+            if parts.scheme in ("amqp", "amqps") and (parts.fragment or "@" in parts.path or _strange(parts.query)):
+                raise ValueError(_UNESCAPED)
+            usable = parts.scheme in ("amqp", "amqps") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError as error:
+            if "@" in text.partition("://")[2].partition("/")[2] or str(error) == _UNESCAPED:
+                raise ValueError(_UNESCAPED) from None
+            usable = False
+        if not usable:
+            raise ValueError(f'is no URL of a broker: write "{cls.example}", or amqps:// for TLS')
+        return cls(text)
+
+
+class BusUrl(BrokerUrl):
+    """A broker's URL, or `sqlite:` for the embedded store."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "BusUrl":
+        """Raises ValueError."""
+        if text == EMBEDDED:
+            return cls(text)
+        if text.startswith(EMBEDDED):
+            raise ValueError(f'has a path: write "{EMBEDDED}" alone, the store lies in the state directory')
+        try:
+            return cls(super().parse(text))
+        except ValueError as error:
+            raise ValueError(f'{error}; or "{EMBEDDED}" for the embedded store') from None
+
+    @property
+    def is_embedded(self) -> bool:
+        return self == EMBEDDED
+
+
+class BusSettings(Struct, frozen=True, kw_only=True):
+    """`[bus]`."""
+
+    url: BusUrl = BusUrl(EMBEDDED)
+    """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
+    name: str | None = None
+    """The application's, which its queues on a broker carry; no other one there may have it. Default: the folder's."""
+    adopt: bool = False
+    """Whether messages in a broker's queues of version 0.1, which named no application, are moved into our own."""
+    wait_s: Annotated[float, Meta(ge=0)] = 300.0
+    """How long the start waits for brokers that are not there yet."""
+    max_hops: int = 16
+    """So many handlers in a row may send; the next message is a dead letter.
+
+    It is taken for a loop: Lambda stops at about as many.
+    """
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise ValueError('name is none: write name = "shop", say')
+
+
+class BrokerSettings(Struct, frozen=True, kw_only=True):
+    """One `[brokers.NAME]` table: somebody else's broker."""
+
+    url: BrokerUrl
+    """`"amqp://user:password@host/vhost"`, or `amqps://` for TLS."""
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True):
+    """One `[[functions.x.queue]]` table."""
+
+    queue: str = ""  # the default lets its absence be told once
+    """The name; those that begin with `forklight.` are ours. Default: required."""
+    broker: str = ""
+    """The `[brokers.NAME]` it is on. Default: the bus's own store."""
+    retry: Annotated[RetryPolicy, flat()] = RetryPolicy()
+    batch: Annotated[int, Meta(ge=1)] | None = None
+    """At most so many messages are one event, whose `data` is a list of events. Default: no batches."""
+    max_batch_bytes: Annotated[int, Meta(ge=1)] = MAX_BATCH_BYTES
+    """What the bodies of a batch have together at most; a larger message is a batch by itself."""
+    batch_window_s: Annotated[float, Meta(ge=0)] = 0.0
+    """How long a batch waits to fill up after its first message."""
+    decode: Literal["json", "text", "bytes"] | None = None
+    """What the body is made into. Default: as its content type says."""
+    declare: bool = True
+    """Whether the queue may be made if it does not exist."""
+    dead_letter: str | None = None
+    """The queue that its dead letters go to. Default: `forklight.dead.NAME`."""
+
+    def __post_init__(self) -> None:
+        if not self.queue:
+            raise ValueError('queue is missing: write queue = "orders"')
+        for name in (self.queue, self.dead_letter or ""):
+            if name.startswith(_RESERVED) or len(name.encode()) > MAX_NAME_BYTES:
+                hint = f"names have up to {MAX_NAME_BYTES} bytes, and {_RESERVED} is ours"
+                raise ValueError(f"the queue {name!r} cannot be: {hint}")
+        if self.queue == self.dead_letter:
+            raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
+        if self.batch is not None and self.batch > MAX_BATCH:
+            raise ValueError(f"batch = {self.batch}: {MAX_BATCH} is the most, as many as RabbitMQ hands out at a time")
+        for key, is_set in (
+            ("batch_window", self.batch_window_s > 0),
+            ("max_batch", self.max_batch_bytes != MAX_BATCH_BYTES),
+        ):
+            if is_set and self.batch is None:
+                raise ValueError(f"{key} needs batch: write batch = 10, say, beside it")
+
+
+class Consuming(Struct, frozen=True):
+    """What else the triggers of a function depend on."""
+
+    slots: int
+    timeout_s: float
+
+
+def triggers_of(
+    functions: dict[str, tuple[QueueSettings, ...]],
+    consuming: dict[str, Consuming],
+    brokers: dict[str, BrokerSettings],
+    *,
+    bus: BusSettings,
+    root: Node,
+    problems: list[Problem],
+) -> tuple[QueueTrigger, ...]:
+    """The queues of all functions, and each function's inbox; mistakes become problems at their place."""
+    triggers = []
+    for function, queues in functions.items():
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(queues):
+            place = _place(root, function, index)
+            problems += _problems(one, place, seen, brokers, _holds_too_long(one, consuming[function], bus))
+            seen.add((one.broker, one.queue))
+            triggers.append(
+                QueueTrigger(
+                    function=function,
+                    queue=one.queue,
+                    broker=one.broker,
+                    retry=one.retry,
+                    batch=one.batch,
+                    max_batch_bytes=one.max_batch_bytes,
+                    batch_window_s=one.batch_window_s,
+                    decode=one.decode,
+                    declare=one.declare,
+                    dead_letter=one.dead_letter or dead_queue(function),
+                    slots=consuming[function].slots,
+                    max_hops=bus.max_hops,
+                )
+            )
+        triggers.append(_inbox(function, consuming[function].slots, bus))
+    return tuple(triggers)
+
+
+def _inbox(function: str, slots: int, bus: BusSettings) -> QueueTrigger:
+    return QueueTrigger(
+        function=function,
+        queue=inbox(function),
+        dead_letter=dead_queue(function),
+        slots=slots,
+        max_hops=bus.max_hops,
+    )
+
+
+def _problems(
+    one: QueueSettings,
+    place: Node,
+    seen: set[tuple[str, str]],
+    brokers: dict[str, BrokerSettings],
+    holds_too_long: bool,
+) -> Iterator[Problem]:
+    if one.broker and one.broker not in brokers:
+        hint = did_you_mean(one.broker, brokers)
+        yield place.at("broker").problem(
+            f"there is no [brokers.{one.broker}]{hint}; leave it out for the bus's own store"
+        )
+    if (one.broker, one.queue) in seen:
+        yield place.at("queue").problem(f"the function consumes {one.queue!r} twice: raise max_instances instead")
+    if holds_too_long:
+        yield place.problem(
+            "the function's timeout is over 30m, and RabbitMQ takes a message away that is held for so long "
+            "(its consumer_timeout): lower the timeout"
+        )
+
+
+def _holds_too_long(one: QueueSettings, consuming: Consuming, bus: BusSettings) -> bool:
+    on_broker = bool(one.broker) or not bus.url.is_embedded
+    return on_broker and consuming.timeout_s >= CONSUMER_TIMEOUT_S
+
+
+def _place(root: Node, function: str, index: int) -> Node:
+    queues = root.at("functions").at(function).at("queue")
+    return queues.value[index] if isinstance(queues.value, list) and index < len(queues.value) else queues
+
+
+def told(trigger: QueueTrigger) -> str:
+    """`orders`, or `orders@shop` on another broker."""
+    return f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
+
+
+def own_names(triggers: Iterable[QueueTrigger]) -> frozenset[str]:
+    """The queues of the bus's own that these consume."""
+    return frozenset(trigger.queue for trigger in triggers if not trigger.broker)

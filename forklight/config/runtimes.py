@@ -1,0 +1,148 @@
+"""The runtimes of a configuration: which interpreter each has, and the environments that `forklight install` makes.
+
+A runtime with `requirements` lives in an environment under the state directory, `runtimes/<name>-<key>`. The key is a
+hash of the interpreter it is made with and of the text of its requirements, so a change of either is another
+environment: what runs keeps its own. A mark is written into it last; without the mark it is half made and never used.
+"""
+
+import re
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from forklight.code.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
+from forklight.config.document import Node
+from forklight.config.environment import check_variables
+from forklight.config.functions import RuntimeSettings
+from forklight.config.reader import Reader
+from forklight.config.requirements import RequirementsError, read_requirements
+from forklight.state.users import User
+from sandbox.guest._forklight.wire import RUNTIME_MARK
+from sandbox.launch import ONE_THREAD
+from sandbox.spec import Runtime
+
+
+class Environment(Struct, frozen=True):
+    """What `forklight install` makes, at `path`, of the `requirements` of one runtime with its interpreter `base`."""
+
+    runtime: str
+    requirements: Path
+    base: Interpreter
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin/python"
+
+    @property
+    def mark(self) -> Path:
+        """Written last; it holds the path of the requirements, for the guest's advice on what is missing."""
+        return self.path / RUNTIME_MARK
+
+    @property
+    def is_ready(self) -> bool:
+        return self.mark.is_file()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is not there, but one of this runtime for other requirements or another interpreter is."""
+        of_this_runtime = re.compile(rf"{re.escape(self.runtime)}-[0-9a-f]{{12}}")
+        found = self.path.parent.glob(f"*/{RUNTIME_MARK}")
+        return not self.is_ready and any(of_this_runtime.fullmatch(mark.parent.name) for mark in found)
+
+
+class Runtimes(Struct, frozen=True):
+    """By the names of the runtimes; `environments` has those that are made by `forklight install`."""
+
+    runtimes: dict[str, Runtime] = {}
+    interpreters: dict[str, Interpreter] = {}
+    environments: dict[str, Environment] = {}
+
+
+class Finder(Struct, frozen=True):
+    """Finds interpreters. What is wrong goes to the problems of `reader`, in its place below `root`."""
+
+    root: Node
+    reader: Reader
+    user: User | None
+    state: Path
+    """The state directory, which need not exist."""
+
+    def runtimes(self, wanted: dict[str, RuntimeSettings]) -> Runtimes:
+        """Return all that can be used. An environment that is missing or stale is a problem. Blocks."""
+        found = Runtimes()
+        for name, settings in wanted.items():
+            node = self._node(name)
+            check_variables(node.at("env"), settings.env, self.reader.problems)
+            if settings.requirements is None:
+                interpreter = self._configured(name, settings)
+            elif (environment := self.environment(name, settings)) is not None:
+                found.environments[name] = environment
+                interpreter = self._installed(environment)
+            else:
+                continue
+            if interpreter is not None:
+                found.interpreters[name] = interpreter
+                found.runtimes[name] = _runtime(name, settings, interpreter)
+        return found
+
+    def environment(self, name: str, settings: RuntimeSettings) -> Environment | None:
+        """Return the environment of a runtime with requirements, made or not; None if there is a problem. Blocks."""
+        assert settings.requirements is not None
+        base = self._configured(name, settings)
+        try:
+            texts = read_requirements(settings.requirements)
+        except RequirementsError as error:
+            self.reader.problems.append(self._node(name).at("requirements").problem(str(error)))
+            return None
+        if base is None:
+            return None
+        identity = msgspec.json.encode([base, texts], order="deterministic", enc_hook=str)
+        key = sha256(identity).hexdigest()[:12]
+        return Environment(name, settings.requirements.resolve(), base, self.state / "runtimes" / f"{name}-{key}")
+
+    def _installed(self, environment: Environment) -> Interpreter | None:
+        place = self._node(environment.runtime).at("requirements")
+        if environment.is_ready:
+            return self._ask(environment.python, place)
+        self.reader.problems.append(place.problem(self._not_ready(environment)))
+        return None
+
+    def _configured(self, name: str, settings: RuntimeSettings) -> Interpreter | None:
+        place = self._node(name).at("python")
+        try:
+            python = find_python(settings.python, self.reader.base) if settings.python else Path(sys.executable)
+        except InterpreterError as error:
+            self.reader.problems.append(place.problem(str(error)))
+            return None
+        return self._ask(python, place)
+
+    def _ask(self, python: Path, place: Node) -> Interpreter | None:
+        try:
+            return ask_interpreter(python, self.user)
+        except InterpreterError as error:
+            self.reader.problems.append(place.problem(str(error)))
+            return None
+
+    def _node(self, name: str) -> Node:
+        return self.root.at("runtimes").at(name)
+
+    def _not_ready(self, environment: Environment) -> str:
+        name = environment.requirements.name
+        what = f"is stale, as {name} or the interpreter has changed" if environment.is_stale else "is not installed"
+        file = Path(self.root.file)
+        where = "" if file == Path("forklight.toml") else f" {file}"
+        return f"the runtime {environment.runtime!r} {what}; run: forklight install{where}"
+
+
+def _runtime(name: str, settings: RuntimeSettings, interpreter: Interpreter) -> Runtime:
+    return Runtime(
+        name=name,
+        python=interpreter.python,
+        prefix=Path(interpreter.prefix),
+        preload=tuple(map(str, settings.preload)),
+        env=ONE_THREAD | settings.env,
+    )

@@ -1,0 +1,9 @@
+"""What a server knows of what happened, and how it shows that.
+
+- `entry.py`: one line of a function, or one invocation; `formats.py`: how it is written
+- `journal.py`: entries on their way to standard output; `rings.py`: the latest of them, kept in memory
+- `explanation.py`: what is remembered of one invocation, for `why`
+- `tally.py`: counters; `status.py`, `queue_status.py`, `timer_status.py`: what the server does now
+- `metrics.py`: both, for Prometheus
+- `terminal.py`: the only place that writes to a terminal
+"""

@@ -1,0 +1,72 @@
+"""How a line of the journal looks: aligned for a terminal, JSON for everything else."""
+
+import time
+
+import msgspec
+from msgspec.structs import asdict, replace
+
+from forklight.observe.entry import Entry, has_failed, level_of
+from forklight.observe.terminal import coloured, plain, plain_json, plain_lines
+from sandbox.logs import whole
+
+_encode = msgspec.json.Encoder().encode
+_DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
+_MARGIN = "  "
+"""Before every line of an entry but the first."""
+
+
+def as_json(entry: Entry) -> str:
+    """One JSON object, without the fields that say nothing; `time` in seconds since the epoch."""
+    try:
+        return plain_json(_encode(entry).decode())
+    except UnicodeEncodeError:  # no JSON text has lone surrogates (RFC 8259 §8.1)
+        return as_json(replace(entry, **{name: _whole(text) for name, text in asdict(entry).items()}))
+
+
+def _whole(value: object) -> object:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def as_text(entry: Entry, *, colour: bool = False) -> str:
+    """`12:34:56.789 greet 1b2c3d4e what the function wrote`, or what its invocation came to.
+
+    To a terminal it is text and colours, nothing else. What is more than one line is indented from the second on, so
+    that nothing in it can look like an entry of its own.
+    """
+    clock = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time * 1000) % 1000:03d}"
+    who = f"{entry.function or 'forklight'} {entry.invocation[-8:] or entry.instance or '-'}"
+    return f"{_in(_DIM, clock, colour)} {plain(who)} {_what(entry, colour)}"
+
+
+def _in(tone: str, text: str, colour: bool) -> str:
+    return f"{tone}{text}{_RESET}" if colour else text
+
+
+def _what(entry: Entry, colour: bool) -> str:
+    if not entry.outcome:
+        text = coloured(whole(entry.text, entry.extra, entry.traceback), colour=colour, margin=_MARGIN)
+        return _in(_RED, text, colour and level_of(entry) in ("error", "critical"))
+    outcome = _in(_RED, plain(entry.outcome), colour and has_failed(entry))
+    parts = [f"← {plain(entry.trigger)}", *_origin(entry), outcome, *([str(entry.status)] if entry.status else [])]
+    if entry.decision:
+        parts.append(_in(_RED, plain(entry.decision), colour and "dead" in entry.decision))
+    if entry.start:
+        parts.append(
+            f"{plain(entry.start)}, queue {entry.queue_ms:g} ms, start {entry.start_ms:g} ms, run {entry.run_ms:g} ms"
+            + ("," if entry.client else "")
+        )
+    if entry.client:
+        request = f"{entry.method or '-'} {entry.path or '-'} from {entry.client} in {entry.ms:g} ms"
+        parts.append(plain(request) + (":" if entry.text else ""))
+    text = "\n".join([entry.text, *([entry.traceback.rstrip("\n")] if entry.traceback else [])])
+    return " ".join([*parts, plain_lines(text, _MARGIN)]).rstrip(" ")
+
+
+def _origin(entry: Entry) -> list[str]:
+    """Which queue and attempt, or which timer and scheduled time."""
+    parts = [entry.queue, entry.timer, entry.scheduled_at]
+    if entry.messages:
+        parts.append(f"{entry.messages} messages")
+    if entry.attempt:
+        parts.append(f"attempt {entry.attempt}")
+    return [plain(part) for part in parts if part]

@@ -1,0 +1,220 @@
+"""The journal: every line of every function and one line per invocation or request, on its way to standard output.
+
+The event loop only appends; a thread formats and writes in batches, so a reader that stalls (a full pipe, a pager)
+never stalls an event. Beyond `BACKLOG_BYTES` of unwritten lines the newest are dropped and counted. Rings keep the
+latest of each function for `forklight logs`.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import anyio
+import anyio.to_thread
+
+from bus import Event, Outcome
+from bus.event import trace_id
+from bus.retry import Dead, Decision, Retry
+from forklight.observe.entry import (
+    ANSWERED,
+    LEFT,
+    NOT_RUN,
+    Entry,
+    Selection,
+    origin,
+    size_bytes,
+    told_decisions,
+    told_outcome,
+    told_request,
+)
+from forklight.observe.rings import Rings
+from sandbox.logs import LogLine
+from triggers.http.exchange import CLIENT_LEFT, Exchange
+
+BACKLOG_BYTES = 32 * 1024 * 1024
+"""Not yet written, and not yet read by one follower."""
+GATHER_S = 0.05
+"""How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
+
+BATCH = 100
+"""Entries written at once: while one is rendered, the event loop waits for the interpreter."""
+
+Format = Callable[[Entry], str]
+
+_trace_id = lru_cache(maxsize=64)(trace_id)
+"""Lines come many to an invocation; they share the text as well."""
+
+
+class Journal:
+    """Takes lines in the event loop; `run` carries them to a descriptor."""
+
+    def __init__(self, render: Format, descriptor: int, *, invocations: bool = True) -> None:
+        self._render = render
+        self._descriptor = descriptor
+        self._invocations = invocations
+        self._backlog: deque[Entry] = deque()
+        self._added_bytes = 0
+        self._written_bytes = 0
+        """Of all that was added; only the writing thread counts here."""
+        self._dropped = 0
+        self._wake = anyio.Event()
+        self._rings = Rings()
+        self._followers: list[Follower] = []
+        self._followed = anyio.Event()
+        self.is_closed = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether invocations and requests get no line."""
+        return not self._invocations
+
+    def line(self, line: LogLine) -> None:
+        """A line that a function's process wrote."""
+        self._add(
+            Entry(
+                time=time.time(),
+                function=line.function,
+                text=line.text,
+                instance=line.instance,
+                level=line.level,
+                invocation=line.invocation or "",
+                traceback=line.traceback,
+                extra=line.extra,
+                trace_id=_trace_id(line.invocation, line.traceparent) if line.invocation else "",
+            )
+        )
+
+    def invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
+        """The one line that tells how an event went; `outcome` None: its client left, and nobody waited.
+
+        `status` is what the client got, 0 if there is no such thing.
+        """
+        if self._invocations:
+            self._ended(event, outcome, LEFT, {"status": status})
+
+    def request(self, exchange: Exchange) -> None:
+        """The one line that tells of an HTTP request, whether a function ran or not."""
+        if not self._invocations:
+            return
+        fields = told_request(exchange)
+        if exchange.event is not None:
+            self._ended(exchange.event, exchange.outcome, LEFT, fields)
+        else:
+            fields["outcome"] = LEFT if exchange.status == CLIENT_LEFT else ANSWERED
+            self._add(Entry(time=time.time(), function="", invocation=exchange.id, **fields))  # type: ignore[arg-type]
+
+    def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
+        """The same for a message or a batch, and what became of each of its messages; `outcome` None: it was not run.
+
+        Without decisions, the messages of a batch are run again one by one.
+        """
+        if self._invocations:
+            attempt = event.items[0].attempt if event.items else event.attempt
+            fields: dict[str, object] = {"decision": told_decisions(decisions), "attempt": attempt}
+            if outcome is None:
+                fields["text"] = "; ".join(one.error for one in decisions if isinstance(one, Retry | Dead))
+            self._ended(event, outcome, NOT_RUN, fields)
+
+    def latest(self, selection: Selection) -> list[Entry]:
+        """What is kept of it, oldest first."""
+        return self._rings.latest(selection)
+
+    @contextmanager
+    def follow(self) -> Iterator["Follower"]:
+        """Everything from now on, for one reader; one that is too slow loses the oldest."""
+        follower = Follower(self)
+        self._followers.append(follower)
+        try:
+            yield follower
+        finally:
+            self._followers.remove(follower)
+
+    async def wait_followed(self) -> None:
+        """Until there is something new for followers."""
+        await self._followed.wait()
+
+    def close(self) -> None:
+        """Followers get what there is, and then their end."""
+        self.is_closed = True
+        self._followed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; then what is left, once."""
+        try:
+            while True:
+                await self._wake.wait()
+                await anyio.sleep(GATHER_S)
+                self._wake = anyio.Event()
+                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=False)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
+
+    def _ended(self, event: Event, outcome: Outcome | None, without: str, fields: dict[str, object]) -> None:
+        fields |= origin(event)
+        fields |= {"outcome": without} if outcome is None else told_outcome(outcome)
+        fields["trace_id"] = trace_id(event.id, event.traceparent)
+        name = event.function or ""
+        self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
+
+    def _add(self, entry: Entry) -> None:
+        size = size_bytes(entry)
+        if self._added_bytes - self._written_bytes < BACKLOG_BYTES:
+            self._added_bytes += size
+            self._backlog.append(entry)
+        else:
+            self._dropped += 1
+        self._wake.set()
+        self._rings.add(entry, size)
+        if self._followers:
+            for follower in self._followers:
+                follower.add(entry, size)
+            self._followed.set()
+            self._followed = anyio.Event()
+
+    def _write(self) -> None:
+        """In a thread: a batch at a time. deque's popleft and append are atomic, so no lock is needed."""
+        while self._backlog:
+            batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
+            self._put("".join([self._render(entry) + "\n" for entry in batch]))
+            self._written_bytes += sum(map(size_bytes, batch))
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._put(self._render(Entry(time=time.time(), function="", text=f"{dropped} lines dropped")) + "\n")
+
+    def _put(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:  # nobody reads the record any more; events matter more
+            return
+
+
+class Follower:
+    """One reader of what comes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._entries: deque[Entry] = deque()
+        self._size_bytes = 0
+
+    def add(self, entry: Entry, size: int) -> None:
+        """Something new; the oldest give way to it."""
+        self._entries.append(entry)
+        self._size_bytes += size
+        while self._size_bytes > BACKLOG_BYTES:
+            self._size_bytes -= size_bytes(self._entries.popleft())
+
+    async def next(self) -> Entry | None:
+        """Wait for the next entry; None: there will be none."""
+        while not self._entries:
+            if self._journal.is_closed:
+                return None
+            await self._journal.wait_followed()
+        entry = self._entries.popleft()
+        self._size_bytes -= size_bytes(entry)
+        return entry

@@ -1,0 +1,169 @@
+"""Prometheus metrics: every name in this one file. Nothing is counted here; a scrape reads what the dispatcher counted.
+
+Names follow Prometheus's conventions (base units, `_total`); labels are few, so that series stay few.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.records import BUCKETS_S, Histogram, Record
+from forklight.observe.status import FunctionStatus, QueueStatus
+from forklight.observe.tally import Tally
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def render(dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> bytes:
+    """The scrape's answer."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(dispatcher, statuses))
+    return generate_latest(registry)
+
+
+def render_messages(queues: Sequence[QueueStatus], tally: Tally) -> bytes:
+    """The part of the scrape's answer that tells of requests, queues and timers."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Messages(queues, tally))
+    return generate_latest(registry)
+
+
+class _Collector:
+    """What prometheus-client asks at a scrape."""
+
+    def __init__(self, dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> None:
+        self._records = dispatcher.records
+        self._statuses = statuses
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._counters()
+        yield self._histogram(
+            "forklight_queue_wait_seconds", "From acceptance to assignment to an instance", lambda record: record.waited
+        )
+        yield self._histogram(
+            "forklight_invocation_duration_seconds", "Run time of the handler", lambda record: record.ran
+        )
+        yield from self._gauges()
+
+    def _counters(self) -> Iterator[Metric]:
+        by = ["function"]
+        invocations = CounterMetricFamily(
+            "forklight_invocations", "Outcomes: ok or the failure's kind", labels=[*by, "outcome"]
+        )
+        starts = CounterMetricFamily("forklight_starts", "What events had to wait for", labels=[*by, "kind"])
+        failures = CounterMetricFamily("forklight_failures", "Failures by code", labels=[*by, "code"])
+        cpu = CounterMetricFamily("forklight_invocation_cpu_seconds", "CPU time of handlers", labels=by)
+        for name, record in self._records.items():
+            for family, counts in (
+                (invocations, record.outcomes),
+                (starts, record.starts),
+                (failures, record.failures),
+            ):
+                for label, count in counts.items():
+                    family.add_metric([name, label], count)
+            cpu.add_metric([name], record.cpu_ns / 1e9)
+        yield from (invocations, starts, failures, cpu)
+
+    def _histogram(self, name: str, text: str, pick: Callable[[Record], Histogram]) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=["function"])
+        for function, record in self._records.items():
+            histogram, total, buckets = pick(record), 0, []
+            for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], histogram.counts, strict=True):
+                total += count
+                buckets.append((bound, total))
+            family.add_metric([function], buckets, histogram.sum_ns / 1e9)
+        return family
+
+    def _gauges(self) -> Iterator[Metric]:
+        instances = GaugeMetricFamily("forklight_instances", "Live instances", labels=["function", "state"])
+        waiting = GaugeMetricFamily("forklight_waiting_events", "Events that wait for an instance", labels=["function"])
+        memory = GaugeMetricFamily("forklight_private_memory_bytes", "Template and instances", labels=["function"])
+        for status in self._statuses:
+            pool = status.instances
+            for state in ("starting", "idle", "busy", "leaving"):
+                instances.add_metric([status.name, state], getattr(pool, state))
+            waiting.add_metric([status.name], pool.waiting)
+            memory.add_metric([status.name], status.memory_kb * 1024)
+        yield from (instances, waiting, memory)
+
+
+class _Messages:
+    """Of triggers. What a store cannot tell has no sample."""
+
+    def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
+        self._queues = queues
+        self._tally = tally
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield self._requests()
+        yield from self._depths()
+        yield from self._settled()
+        yield from self._timers()
+
+    def _requests(self) -> Metric:
+        requests = CounterMetricFamily(
+            "forklight_http_requests", "HTTP requests by class of status and reason", labels=["status", "reason"]
+        )
+        for labels, count in self._tally.requests.items():
+            requests.add_metric([*labels], count)
+        return requests
+
+    def _depths(self) -> Iterator[Metric]:
+        """A queue that several functions consume is told once, and so is one of dead letters."""
+        messages = GaugeMetricFamily("forklight_queue_messages", "Messages in a queue", labels=["queue", "state"])
+        age = GaugeMetricFamily(
+            "forklight_queue_oldest_age_seconds", "How long the oldest ready message has waited", labels=["queue"]
+        )
+        counts: dict[tuple[str, str], int | None] = {}
+        ages: dict[str, float | None] = {}
+        for status in self._queues:
+            for state in ("ready", "running", "delayed"):
+                counts[status.queue, state] = getattr(status, state)
+            if status.dead_letter:
+                counts.setdefault((status.dead_letter, "dead"), status.dead)
+            ages[status.queue] = status.oldest_age_s
+        for (queue, state), count in counts.items():
+            if count is not None:
+                messages.add_metric([queue, state], count)
+        for queue, age_s in ages.items():
+            if age_s is not None:
+                age.add_metric([queue], age_s)
+        yield from (messages, age)
+
+    def _settled(self) -> Iterator[Metric]:
+        settled = CounterMetricFamily(
+            "forklight_settled", "Messages by what became of them", labels=["function", "decision"]
+        )
+        dead = CounterMetricFamily("forklight_dead_letters", "Messages that were given up", labels=["function"])
+        for (function, decision), count in self._tally.settled_by.items():
+            settled.add_metric([function, decision], count)
+            if decision == "dead":
+                dead.add_metric([function], count)
+        yield from (settled, dead)
+
+    def _timers(self) -> Iterator[Metric]:
+        fires = CounterMetricFamily(
+            "forklight_timer_fires", "Runs: ok or the failure's kind", labels=["function", "timer", "outcome"]
+        )
+        late = GaugeMetricFamily(
+            "forklight_timer_lateness_seconds",
+            "Of the latest run, from its scheduled time",
+            labels=["function", "timer"],
+        )
+        for labels, count in self._tally.fires.items():
+            fires.add_metric([*labels], count)
+        for timer, late_s in self._tally.lateness_s.items():
+            late.add_metric([*timer], late_s)
+        yield from (fires, late)

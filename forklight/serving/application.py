@@ -1,0 +1,43 @@
+"""Who this application is to a broker that others use too: its name, and what its nodes have in common. Blocks."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from bus.rabbitmq import Application, safe_name
+from forklight.config.configuration import FILE_NAME, Config, Function
+
+
+def application_of(config: Config) -> Application:
+    """The application that this configuration describes."""
+    return Application(
+        name=application_name(config),
+        path=str(config.origin),
+        code=_code(config),
+        adopts=config.settings.bus.adopt,
+    )
+
+
+def application_name(config: Config) -> str:
+    """`[bus] name`, else the name of its folder; with a file of another name than forklight.toml, that too."""
+    return safe_name(config.settings.bus.name or _default_name(config.origin))
+
+
+def _default_name(file: Path) -> str:
+    if file.name == FILE_NAME:
+        return file.parent.name
+    return file.stem if file.suffix == ".py" else f"{file.parent.name}-{file.stem}"
+
+
+def _code(config: Config) -> str:
+    """A digest of the files that the handlers are in: nodes may lie in different folders, and run the same code."""
+    files = {(function.settings.handler.module, _source(function)) for function in config.functions.values()}
+    return sha256(repr(sorted(files)).encode()).hexdigest()[:16]
+
+
+def _source(function: Function) -> str:
+    module = function.code.joinpath(*function.settings.handler.module.split("."))
+    for path in (function.code, module.with_suffix(".py"), module / "__init__.py"):
+        if os.path.isfile(path):
+            return sha256(path.read_bytes()).hexdigest()
+    return ""

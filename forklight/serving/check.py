@@ -1,0 +1,106 @@
+"""`forklight check`: what can be known about functions without running any of their code. Blocks."""
+
+import sys
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from pathlib import Path
+
+from forklight.code import archive, files
+from forklight.config.configuration import Config, Function, load
+from forklight.config.hint import did_you_mean
+from forklight.config.problem import ConfigError, Problem
+from forklight.state.directory import state_path
+
+_MOST_NAMES = 5
+
+
+def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> tuple[Config, tuple[Problem, ...]]:
+    """Return the configuration and the warnings, of the configuration and of the code. Raises ConfigError.
+
+    `state` is the value of --state, if there is one.
+    """
+    config = load(path, environ, state)
+    apart = config.no_code | {state_path(state, environ, config.path)}
+    names_of: dict[Path, list[str]] = {}
+    problems: list[Problem] = []
+    warnings = list(config.warnings)
+    for function in config.functions.values():
+        if function.code not in names_of:
+            try:
+                with archive.opened(function.code) as code:
+                    names_of[function.code] = [file.name for file in files.collect(code, apart)]
+                    left_out = files.left_out(code, apart)
+            except files.CodeError as error:
+                names_of[function.code] = []
+                problems.append(function.node.at("code").problem(str(error)))
+                continue
+            warnings += shadow_warnings(function, names_of[function.code])
+            warnings += private_warnings(function, left_out)
+        warnings += entry_warnings(function, names_of[function.code])
+    if problems:
+        raise ConfigError(problems)
+    return config, tuple(sorted(set(warnings)))
+
+
+def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning for each top-level module of the code that the standard library's will always win over."""
+    place = function.node.at("code")
+    shadowed = sorted(modules(names) & sys.stdlib_module_names)
+    advice = "is named like one of the standard library, which is imported instead: rename it"
+    found = [place.problem(f"the module {name!r} {advice}") for name in shadowed]
+    if "test" in modules(names):
+        hides = "hides that of the standard library in its functions, and is hidden itself elsewhere: rename it"
+        found.append(place.problem(f"the module 'test' {hides}"))
+    return found
+
+
+def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
+    """Return what `private_warnings` says of the code of all functions; what cannot be read is told elsewhere."""
+    first = {function.code: function for function in reversed(config.functions.values())}
+    found: list[Problem] = []
+    for code, function in first.items():
+        with suppress(files.CodeError), archive.opened(code) as opened:
+            found += private_warnings(function, files.left_out(opened, apart))
+    return sorted(found)
+
+
+def private_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning if files were left out of the code by their names."""
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    told = (
+        f"{', '.join(names[:_MOST_NAMES])}{more} may be secret and stay{'s' if len(names) == 1 else ''} out of the code"
+    )
+    advice = f"if the function reads it itself, write !{names[0]} into {files.IGNORE_FILE} beside the code"
+    return [function.node.at("code").problem(f"{told}, which every function can read: {advice}")]
+
+
+def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
+    """Return a warning if the handler's module is not in the code: it may be a library of the runtime, or a slip."""
+    here = modules(names)
+    top = function.settings.handler.module.partition(".")[0]
+    if not here or top in here:
+        return []
+    folders = sorted(name.removesuffix(f"/{top}.py") for name in names if name.endswith(f"/{top}.py"))
+    if folders:
+        return [
+            function.node.at("handler").problem(
+                f"there is no module {top!r} in {function.code}: {_nested(function, folders[0])}"
+            )
+        ]
+    advice = f"{did_you_mean(top, here)}: it must be installed in the runtime"
+    return [function.node.at("handler").problem(f"there is no module {top!r} in {function.code}{advice}")]
+
+
+def _nested(function: Function, folder: str) -> str:
+    if archive.is_archive(function.code):
+        return f"it lies in {folder}/ there: zip what is in that folder, not the folder"
+    code = function.settings.code
+    written = folder if code is None else f"{code.name}/{folder}"
+    return f'it lies in {folder}/ there: write code = "{written}"'
+
+
+def modules(names: list[str]) -> set[str]:
+    """Return the top-level modules among file names: `a.py`, `b/__init__.py`, and a folder with any module in it."""
+    return {name.split("/")[0].removesuffix(".py") for name in names if name.endswith(".py")}

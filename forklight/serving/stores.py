@@ -1,0 +1,36 @@
+"""Where messages are stored: the bus's own store and one for each of other people's brokers, open while we serve."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from bus.rabbitmq import Application, open_rabbitmq
+from bus.sqlite import SqliteStore, open_sqlite
+from bus.store import Store
+from forklight.config.functions import Settings
+from forklight.state.directory import State
+
+FILE = "store.db"
+
+
+class Stores(Struct, frozen=True):
+    """`embedded` is there whatever the bus: facts of this node lie in it."""
+
+    own: Store
+    brokers: dict[str, Store]
+    embedded: SqliteStore
+
+
+@contextlib.asynccontextmanager
+async def open_stores(settings: Settings, state: State, application: Application) -> AsyncIterator[Stores]:
+    """Open inside the block. Raises StoreError naming the store that cannot be opened, and what to do."""
+    async with contextlib.AsyncExitStack() as stack:
+        embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
+        own: Store = embedded
+        if not settings.bus.url.is_embedded:
+            own = await stack.enter_async_context(open_rabbitmq(settings.bus.url, application))
+        brokers: dict[str, Store] = {}
+        for name, broker in settings.brokers.items():
+            brokers[str(name)] = await stack.enter_async_context(open_rabbitmq(broker.url, application))
+        yield Stores(own, brokers, embedded)

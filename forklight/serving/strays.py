@@ -1,0 +1,156 @@
+"""Queues of ours that no function consumes any more: what lies in them would wait for ever, and nobody would know.
+
+A function or a queue was renamed, or the bus is another one now. The embedded store knows all its queues. RabbitMQ
+shows only what one asks for by name, so the names of the queues that a configuration has there are remembered here.
+
+Messages that wait for another attempt are in the queue itself in the embedded store, so whoever consumes it now gets
+them. On RabbitMQ they wait in a queue of the function; if that is gone, they are moved to the function that consumes
+their queue now, their attempts counted on.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import anyio
+from msgspec import Struct
+
+from bus.bus import Bus
+from bus.message import UNDELIVERED, Outgoing, inbox
+from bus.rabbitmq import RabbitStore
+from bus.sqlite import SqliteStore
+from bus.store import StoreError
+from forklight.observe.queue_status import Place, dead_letter_queues, written
+from forklight.observe.status import QueueStatus
+from triggers.queue.settings import QueueTrigger
+
+log = logging.getLogger(__name__)
+
+FILE = "sqlite:"
+"""In the place of a broker's name: the embedded store where the bus is another one."""
+PREFIX = "queue/"
+"""Of the facts that hold the names on brokers: `queue/BROKER/QUEUE`, with the queue that retries in it belong to."""
+ADOPT_EVERY_S = 5.0
+_MOVED = 1000
+"""Messages that are moved in one step."""
+
+
+class Stray(Struct, frozen=True):
+    """A queue that nobody consumes, and what lies in it now."""
+
+    place: Place
+    ready: int
+    delayed: int | None = None
+
+    @property
+    def status(self) -> QueueStatus:
+        is_file = self.place[0] == FILE
+        problem = (
+            "it lies in the embedded store, and the bus is a broker" if is_file else "no function here consumes it"
+        )
+        return QueueStatus(
+            queue=written(self.place),
+            function="",
+            dead_letter="",
+            ready=self.ready,
+            delayed=self.delayed,
+            problem=problem,
+        )
+
+
+def names_of(bus: Bus, triggers: Sequence[QueueTrigger]) -> dict[Place, str]:
+    """The queues of ours that these triggers have on brokers; for those of retries, the queue that they belong to."""
+    found: dict[Place, str] = {}
+    for trigger in triggers:
+        store = bus.store(trigger.broker)
+        if isinstance(store, RabbitStore):
+            found[trigger.broker, trigger.dead_letter] = ""
+            if trigger.queue == inbox(trigger.function):
+                found[trigger.broker, trigger.queue] = ""
+            found[trigger.broker, store.retry_queue(trigger.function, trigger.queue)] = trigger.queue
+    return found
+
+
+class Strays:
+    """What nobody consumes, for a configuration that a reload may replace."""
+
+    def __init__(self, bus: Bus, embedded: SqliteStore) -> None:
+        self._bus = bus
+        self._embedded = embedded
+        self._known: dict[Place, str] = {}
+        """All names on brokers that were ever remembered here."""
+
+    async def begin(self, triggers: Sequence[QueueTrigger]) -> None:
+        """Recall what was remembered, remember these, and log what nobody consumes. Raises StoreError."""
+        for name, origin in (await self._embedded.recall(PREFIX)).items():
+            broker, _, queue = name.removeprefix(PREFIX).partition("/")
+            self._known[broker, queue] = origin
+        await self.remember(triggers)
+        for stray in await self.find(triggers):
+            count = stray.ready + (stray.delayed or 0)
+            log.warning("queue %s: %d messages wait there, and %s", stray.status.queue, count, stray.status.problem)
+
+    async def remember(self, triggers: Sequence[QueueTrigger]) -> None:
+        """These have queues on brokers from now on. Raises StoreError."""
+        new = {place: origin for place, origin in names_of(self._bus, triggers).items() if place not in self._known}
+        await self._embedded.remember({f"{PREFIX}{broker}/{queue}": origin for (broker, queue), origin in new.items()})
+        self._known |= new
+
+    async def find(self, triggers: Sequence[QueueTrigger]) -> list[Stray]:
+        """All in which something lies that no function of these gets; a store that does not answer is passed over."""
+        found: list[Stray] = []
+        async with anyio.create_task_group() as asking:
+            for place in await self._candidates(triggers):
+                asking.start_soon(self._ask, place, found)
+        return sorted(found, key=lambda stray: stray.place)
+
+    async def _ask(self, place: Place, found: list[Stray]) -> None:
+        store = self._embedded if place[0] == FILE else self._bus.store(place[0])
+        try:
+            statistics = await store.statistics(place[1])
+        except StoreError:
+            return
+        if statistics.ready or statistics.delayed:
+            found.append(Stray(place, statistics.ready, statistics.delayed))
+
+    async def keep(self, triggers: Callable[[], Sequence[QueueTrigger]]) -> None:
+        """Remember the names of these, and move retries of functions that are gone to those that consume their queues
+        now; for ever."""
+        while True:
+            try:
+                await self.remember(triggers())
+                await self.adopt(triggers())
+            except StoreError as error:
+                log.warning("retries of functions that are gone cannot be moved now: %s", error)
+            await anyio.sleep(ADOPT_EVERY_S)
+
+    async def adopt(self, triggers: Sequence[QueueTrigger]) -> int:
+        """Move those that are due now; how many. Raises StoreError."""
+        moved = 0
+        mine = names_of(self._bus, triggers)
+        for (broker, queue), origin in self._known.items():
+            heir = next((one for one in triggers if (one.broker, one.queue) == (broker, origin)), None)
+            if (broker, queue) in mine or heir is None:
+                continue
+            store = self._bus.store(broker)
+            assert isinstance(store, RabbitStore)
+            to = store.retry_queue(heir.function, heir.queue)
+            if (await store.statistics(queue)).ready:
+                into = {one.key: Outgoing(queue=to, message=one.message) for one in await store.browse(queue, _MOVED)}
+                moved += await store.take_out(queue, into.keys(), into)
+        if moved:
+            log.warning("%d retries of functions that are gone go to those that consume their queues now", moved)
+        return moved
+
+    async def _candidates(self, triggers: Sequence[QueueTrigger]) -> list[Place]:
+        consumed = {(one.broker, one.queue) for one in triggers} | set(dead_letter_queues(triggers))
+        mine = consumed | names_of(self._bus, triggers).keys()
+        brokers = {one.broker for one in triggers if isinstance(self._bus.store(one.broker), RabbitStore)}
+        candidates = {place for place in self._known if place[0] in brokers and place not in mine}
+        candidates |= {(broker, UNDELIVERED) for broker in brokers}
+        is_bus = self._bus.store() is self._embedded
+        try:
+            queues = await self._embedded.queues()
+        except StoreError:
+            queues = []
+        files = {("" if is_bus else FILE, queue) for queue in queues}
+        return sorted(candidates | (files - mine))

@@ -1,0 +1,108 @@
+"""Every trigger of a server: HTTP, a consumer for each queue and inbox, the timers; started and ended as one."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from socket import socket
+
+import anyio
+import anyio.abc
+from msgspec import Struct
+
+from bus.bus import Bus
+from bus.store import Facts, StoreError
+from forklight.config.configuration import Config
+from forklight.observe.journal import Journal
+from forklight.observe.tally import Tally
+from triggers.http import HttpServer, RouteTable
+from triggers.queue import QueueConsumer
+from triggers.queue.settings import QueueTrigger
+from triggers.timer import TimerRunner
+
+
+class Outside(Struct, frozen=True, kw_only=True):
+    """What the http trigger has from outside the configuration: a listening socket, the file of keys."""
+
+    given: socket | None = None
+    keys: Path
+
+
+class Triggers:
+    """All of them, running. Use `run_triggers`."""
+
+    def __init__(
+        self,
+        http: HttpServer,
+        timers: TimerRunner,
+        make_consumer: Callable[[QueueTrigger], QueueConsumer],
+        consuming: anyio.abc.TaskGroup,
+    ) -> None:
+        self.http = http
+        self.timers = timers
+        self._make_consumer = make_consumer
+        self._consuming = consuming
+        self._queues: dict[QueueTrigger, QueueConsumer] = {}
+
+    async def begin(self, queues: Sequence[QueueTrigger]) -> None:
+        """Consume these too; what is consumed in the same way already goes on. Raises StoreError: then none of them."""
+        begun: list[QueueTrigger] = []
+        try:
+            for trigger in queues:
+                if trigger not in self._queues:
+                    consumer = self._make_consumer(trigger)
+                    await self._consuming.start(consumer.serve)
+                    self._queues[trigger] = consumer
+                    begun.append(trigger)
+        except StoreError:
+            await self._end(begun, 0)
+            raise
+
+    async def keep_only(self, queues: Sequence[QueueTrigger], limit_s: float) -> None:
+        """Consume no other queue than these, and none in another way; what runs has `limit_s` to finish."""
+        await self._end([trigger for trigger in self._queues if trigger not in queues], limit_s)
+
+    async def drain(self, limit_s: float) -> None:
+        """Take nothing more, and finish within `limit_s` what was taken."""
+        async with anyio.create_task_group() as draining:
+            draining.start_soon(self.http.drain, limit_s)
+            draining.start_soon(self.timers.drain, limit_s)
+            for consumer in self._queues.values():
+                draining.start_soon(consumer.drain, limit_s)
+
+    async def _end(self, queues: Sequence[QueueTrigger], limit_s: float) -> None:
+        async with anyio.create_task_group() as draining:
+            for trigger in queues:
+                draining.start_soon(self._queues[trigger].drain, limit_s)
+        for trigger in queues:
+            del self._queues[trigger]
+
+
+@contextlib.asynccontextmanager
+async def run_triggers(
+    config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally, *, outside: Outside, dev: bool = False
+) -> AsyncIterator[Triggers]:
+    """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError.
+
+    `dev`: tracebacks reach HTTP clients.
+    """
+    server = HttpServer(
+        bus,
+        RouteTable(config.routes, config.settings.http.static),
+        config.settings.http,
+        on_request=tally.requested,
+        dev=dev,
+        given=outside.given,
+        keys=outside.keys,
+    )
+    timers = TimerRunner(bus, facts, config.timers, on_invocation=tally.fired)
+
+    def make_consumer(trigger: QueueTrigger) -> QueueConsumer:
+        return QueueConsumer(bus, trigger, on_invocation=tally.settled)
+
+    async with server.run(), timers.running(), anyio.create_task_group() as consuming:
+        triggers = Triggers(server, timers, make_consumer, consuming)
+        await triggers.begin(config.queues)
+        try:
+            yield triggers
+        finally:
+            consuming.cancel_scope.cancel()

@@ -1,0 +1,6 @@
+"""The state directory.
+
+- `directory.py`: where everything that Forklight writes lies, and the lock that gives it one owner
+- `control_socket.py`: where its control socket is
+- `users.py`: whom functions run as when a server starts as root
+"""

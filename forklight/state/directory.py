@@ -1,0 +1,248 @@
+"""The state directory: everything Forklight writes. One process owns it, by an exclusive lock.
+
+    <state>/.gitignore  lock        the lock holds the pid of its owner
+    <state>/key                     the random key of version hashes, readable by the owner only
+    <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
+    <state>/versions/<version>/     snapshots of code, read-only
+    <state>/guest/<hash>/           snapshots of the guest, read-only
+    <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
+    <state>/tmp/                    private folders of instances, emptied at start
+    <state>/here/<pid>/             throw-away states of one-shot trees, each with its lock beside it
+
+As root, the group is that of the unprivileged user: it passes and reads all but the key, passes through `tmp` to the
+folders that it is given there, and others are kept out. Values of secrets never lie here.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from msgspec import Struct
+
+from forklight.state.users import User, blocking
+from sandbox import commons
+
+SYSTEM_STATES = Path("/var/lib/forklight")
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the message says which, why, and what to do."""
+
+
+class State(Struct, frozen=True):
+    """An open state directory: its lock is held by this process."""
+
+    path: Path
+
+    @property
+    def versions(self) -> Path:
+        return self.path / "versions"
+
+    @property
+    def guest(self) -> Path:
+        return self.path / "guest"
+
+    @property
+    def tmp(self) -> Path:
+        return self.path / "tmp"
+
+    @property
+    def key(self) -> bytes:
+        """32 random bytes, made with the directory."""
+        return (self.path / "key").read_bytes()
+
+
+def keys_path(state: Path) -> Path:
+    """Where the keys of a state directory are; there may be none."""
+    return state / "keys"
+
+
+def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> Path:
+    """Return where the state of the configuration `source` lies: an absolute path that need not exist.
+
+    `flag` (--state), else FORKLIGHT_STATE, else the first of systemd's STATE_DIRECTORY (systemd.exec(5)), else as root
+    /var/lib/forklight/<hash of the path>, else .forklight beside the file.
+    """
+    chosen = flag or environ.get("FORKLIGHT_STATE") or environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if chosen:
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return SYSTEM_STATES / sha256(os.fsencode(source.resolve())).hexdigest()[:12]
+    return source.resolve().parent / ".forklight"
+
+
+@contextmanager
+def open_state(path: Path, user: User | None) -> Iterator[State]:
+    """Make `path` a state directory if it is none, and own it until the end of the block. Raises StateError.
+
+    `user` is whom functions run as, None for the user of this process. Blocks.
+    """
+    with ExitStack() as stack:
+        with _errors_of(path):
+            _make_base(path, user)
+            stack.enter_context(_locked(path / "lock"))
+            state = _prepare(path, user)
+        yield state
+
+
+@contextmanager
+def open_here(path: Path, user: User | None) -> Iterator[State]:
+    """Make a throw-away state inside the state directory `path`, whose own lock is left alone; remove it at the end.
+
+    What a killed predecessor left (nobody holds its lock) is removed first. Raises StateError. Blocks.
+    """
+    folder = path / "here"
+    mine = folder / str(os.getpid())
+    with ExitStack() as stack:
+        with _errors_of(path):
+            _make_base(path, user)
+            _make(folder, 0o750, user)
+            _remove_stale(folder)
+            lock = stack.enter_context(_locked(folder / f"{mine.name}.lock"))
+            stack.callback(lock.unlink)
+            stack.callback(remove_tree, mine)
+            _make(mine, 0o750, user)
+            state = _prepare(mine, user)
+        yield state
+
+
+def open_runtimes(path: Path, user: User | None) -> Path:
+    """Make the folder of runtimes in the state directory `path`, whose lock is left alone. Raises StateError."""
+    with _errors_of(path):
+        _make_base(path, user)
+        _make(path / "runtimes", 0o750, user)
+    return path / "runtimes"
+
+
+def make_state(path: Path) -> None:
+    """Make `path` a state directory that no server has used yet, if there is none. Raises OSError. Blocks."""
+    if not path.exists():
+        _make_base(path, None)
+
+
+@contextmanager
+def without_server(path: Path) -> Iterator[bool]:
+    """Whether no server runs on the state directory `path`; if so, none starts inside the block either."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(path / "lock"))
+            is_free = True
+        except StateError:
+            is_free = False
+        yield is_free
+
+
+def has_one_shots(path: Path) -> bool:
+    """Whether a one-shot tree runs in the state directory `path`."""
+    folder = path / "here"
+    _remove_stale(folder)
+    return any(folder.glob("*.lock"))
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory, read-only folders in it included, if it is there."""
+    commons.remove_tree(directory)
+    if directory.exists():
+        raise OSError(errno.ENOTEMPTY, "it cannot be removed", str(directory))
+
+
+def _make_base(path: Path, user: User | None) -> None:
+    for parent in reversed(path.parents):
+        if not parent.exists():
+            parent.mkdir(exist_ok=True)
+            parent.chmod(0o755)  # whatever the umask: the unprivileged user must pass
+    _make(path, 0o750, user)
+    (path / ".gitignore").write_text("*\n")
+    if user and (place := blocking(path, user)) is not None:
+        raise StateError(
+            f"the state directory {path} is out of reach for the user {user.name!r}: {place} blocks the way; "
+            f"open it (chmod a+x {place}), or name another with --state"
+        )
+
+
+def _prepare(path: Path, user: User | None) -> State:
+    state = State(path)
+    remove_tree(state.tmp)
+    _make(state.versions, 0o750, user)
+    _make(state.guest, 0o750, user)
+    _make(state.tmp, 0o710, user)
+    key = path / "key"
+    if not key.exists():
+        new = path / "key.new"
+        new.unlink(missing_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        new.rename(key)
+    return state
+
+
+def _make(path: Path, mode: int, user: User | None) -> None:
+    """Make one directory with this mode; an ordinary user's belongs to that user alone."""
+    path.mkdir(exist_ok=True)
+    if user:
+        os.chown(path, 0, user.gid)
+    path.chmod(mode if user else 0o700)
+
+
+def _remove_stale(folder: Path) -> None:
+    for lock in folder.glob("*.lock"):
+        try:
+            with _locked(lock):
+                remove_tree(lock.with_suffix(""))
+                lock.unlink()
+        except StateError:
+            continue
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Hold the exclusive lock at `path`, which names its holder's pid; the kernel lets go of it when a process ends."""
+    descriptor = _lock(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise StateError(
+                f"the state directory {path.parent} is in use by the process with pid {holder}; "
+                "stop that one, or name another directory with --state"
+            ) from None
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether the locked file is still the one at `path`: its last holder may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+        raise StateError(
+            f"the state directory {path} cannot be used: {place}: {why}; name another with --state"
+        ) from error

@@ -1,0 +1,8 @@
+"""Bytes of clients, in and out.
+
+- `listen.py`: the listening socket; `retire.py`: how to give one up without resetting anybody
+- `life.py`: the life of a connection as a table; `connection.py`: carries it out
+- `intake.py`, `body.py`, `malformed.py`: bytes become requests, or refusals
+- `outgoing.py`: answers become bytes
+- `connections.py`, `budget.py`, `pace.py`: limits over all connections, and who is too slow
+"""

@@ -1,0 +1,58 @@
+"""Reads a request's body, never more of it than the route takes. No I/O: it looks at what the parser has put there."""
+
+from aiohttp.streams import StreamReader
+
+from triggers.http.errors import RETRY_SOON, RefusedError
+from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
+
+
+class Body:
+    """One body that comes in pieces, of which at most `limit_bytes` are taken, and from a budget."""
+
+    __slots__ = ("_budget", "_first", "_held_bytes", "_limit_bytes", "_rest", "_stream", "size_bytes")
+
+    def __init__(self, stream: StreamReader, limit_bytes: int, budget: Budget) -> None:
+        self._stream = stream
+        self._limit_bytes = limit_bytes
+        self._budget = budget
+        self._held_bytes = 0
+        self.size_bytes = 0
+        self._first = b""
+        self._rest = bytearray()
+        """Not kept in pieces: each costs 33 bytes besides, and a client may send two bytes at a time."""
+
+    def pull(self) -> bool:
+        """Take what has come; whether that is the end. RefusedError: 413 over the limit, 503 over the budget."""
+        block = self._stream.read_nowait()
+        self.size_bytes += len(block)
+        if self.size_bytes > self._limit_bytes:
+            raise RefusedError(413, f"the body is over {self._limit_bytes} bytes")
+        if self.size_bytes > UNCOUNTED_BYTES:
+            self._hold()
+        if self._first:
+            self._rest += block
+        else:
+            self._first = block
+        return self._stream.is_eof()
+
+    def whole(self) -> bytes:
+        """As received, once `pull` has seen the end."""
+        return self._first + self._rest if self._rest else self._first
+
+    def release(self) -> None:
+        """Nobody needs it any more."""
+        self._budget.give_back(self._held_bytes)
+        self._held_bytes = 0
+        self._first = b""
+        self._rest = bytearray()
+
+    def _hold(self) -> None:
+        if not self._budget.take(self.size_bytes - self._held_bytes, held_bytes=self._held_bytes):
+            raise RefusedError(503, "the server holds as many bodies as max_bodies allows", headers=RETRY_SOON)
+        self._held_bytes = self.size_bytes
+
+
+def check_announced(length: int | None, limit_bytes: int) -> None:
+    """RefusedError, 413, for an announced length over the limit: before a byte is read and before `100 Continue`."""
+    if length is not None and length > limit_bytes:
+        raise RefusedError(413, f"the body is over {limit_bytes} bytes")

@@ -1,0 +1,400 @@
+"""One client connection: its transport, its phase and its deadline; how a request comes in and an answer leaves.
+
+Each connection has one task, `serve` of whoever made it, which takes one request after the other, runs it and answers
+it; so a request makes no task, and losing the connection ends whatever its task is waiting for. `life.py` says what
+follows from what happens, and here it is done. A sweep ends what is overdue.
+
+Each turn of the task waits in `ready`, or ends because there is nothing more to serve.
+"""
+
+from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
+from collections.abc import Callable
+from math import inf
+from socket import AF_UNIX, SO_KEEPALIVE, SOL_SOCKET
+from typing import cast
+
+from anyio import CancelScope, to_thread
+
+from triggers.http.answers import CONTINUE, Answer, Content, HeaderLines
+from triggers.http.codec import BROKEN, FULL, STOPPED, UNREAD, identified
+from triggers.http.errors import RefusedError
+from triggers.http.socket.body import Body
+from triggers.http.socket.budget import UNCOUNTED_BYTES
+from triggers.http.socket.connections import Connections
+from triggers.http.socket.intake import Intake, Request
+from triggers.http.socket.life import Act, Phase, Signal, step
+from triggers.http.socket.outgoing import PIECE_BYTES, Outgoing
+from triggers.http.socket.pace import Pace
+from triggers.http.socket.retire import hear
+
+IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
+
+_QUIET_S = 5.0
+"""How long a client that has its last answer may send nothing before it is closed."""
+_LINGER_S = 30.0
+"""How long it may go on sending what is not read any more."""
+
+
+class Connection(Protocol):
+    """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`.
+
+    The task says in `request_id` and `request_headers` what any answer to its request has, its own or not.
+    """
+
+    __slots__ = (
+        "_body",
+        "_client_done",
+        "_connections",
+        "_deadline_s",
+        "_intake",
+        "_linger_until_s",
+        "_loop",
+        "_out",
+        "_pace",
+        "_phase",
+        "_reading_paused",
+        "_refused",
+        "_request",
+        "_settings",
+        "_start",
+        "_waiter",
+        "_wire",
+        "remote",
+        "request_headers",
+        "request_id",
+        "scope",
+    )
+
+    def __init__(
+        self, connections: Connections, start: "Callable[[Connection], None]", *, loop: AbstractEventLoop
+    ) -> None:
+        """`start` makes the connection's task, once it is admitted."""
+        self._connections = connections
+        self._settings = connections.settings
+        self._start = start
+        self._loop = loop
+        self._intake = Intake(connections.settings, loop)
+        self._phase = IDLE
+        self._deadline_s = inf
+        self._pace: Pace | None = None
+        self._linger_until_s = inf
+        self._request: Request | None = None
+        self._body: Body | None = None
+        self._refused: RefusedError | None = None
+        self._waiter: Future[None] | None = None
+        self._client_done = False
+        self._reading_paused = False
+        self.remote = ""
+        self.request_id = ""
+        self.request_headers: HeaderLines = ()
+        # What cancels the rest of the server must not: `drain` is what ends connections, and tells their clients.
+        self.scope = CancelScope(shield=True)
+
+    # What the transport tells.
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self._wire = cast("Transport", transport)
+        self._out = Outgoing(self._wire, self._connections.stamps, self._connections.unread)
+        connection, peer = transport.get_extra_info("socket"), transport.get_extra_info("peername")
+        self.remote = peer[0] if isinstance(peer, tuple) else ""
+        if not self.remote and connection.family != AF_UNIX:  # reset already: it is no proxy on a unix socket
+            self._signal(Signal.FAILED)
+            return
+        connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        if self._connections.draining:
+            hear(connection)
+        if self._connections.admit(self):
+            self._deadline_s = self._connections.now_s() + self._settings.header_timeout_s
+            self._start(self)
+        else:
+            self._phase = BUSY
+            self._out.write(self._connections.turn_away(self.remote, FULL), None)
+            self._signal(Signal.LAST if self._connections.see_off(self) else Signal.CUT)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._signal(Signal.LOST)
+
+    def data_received(self, data: bytes) -> None:
+        phase = self._phase
+        if phase is ENDING or phase is GONE:
+            if self._pace is None:
+                self._deadline_s = min(self._connections.now_s() + _QUIET_S, self._linger_until_s)
+            return
+        self._intake.keep(data)
+        if phase is IDLE or phase is HEAD:
+            self._look()
+        elif phase is BODY:
+            self._look_for_body()
+        elif self._intake.is_full:
+            self._pause_reading(paused=True)
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open: a client that only sends no more still gets its answer."""
+        self._client_done = True
+        if self._phase is BUSY:
+            self._deadline_s = self._connections.now_s() + self._settings.half_closed_timeout_s
+        self._signal(Signal.CLIENT_DONE)
+        return (self._phase is BUSY or self._phase is WRITE) and self._out.has_reader
+
+    def pause_writing(self) -> None:
+        self._out.is_paused = True
+
+    def resume_writing(self) -> None:
+        self._out.is_paused = False
+        self._signal(Signal.READ)
+
+    # What the task does.
+
+    async def ready(self) -> bool:
+        """Waits for a request to be taken; False: none will come."""
+        if self._phase is BUSY:
+            await sleep(0)  # others may be waiting behind this client's many requests
+        while self._phase is IDLE or self._phase is HEAD:
+            await self._wait()
+        return self._phase is BUSY
+
+    def next_request(self) -> Request:
+        """The next one, once `ready`: its headers have come. RefusedError: malformed, too slow or too long."""
+        if self._refused is not None:
+            raise self._refused
+        self._request = request = self._intake.take()
+        return request
+
+    async def read_body(self, request: Request, limit_bytes: int, *, asked: bool) -> bytes:
+        """The body as received. `asked`: the client waits for `100 Continue` to send it.
+
+        RefusedError: 413 over the limit, 408 too slow, 400 malformed, 503 if all connections hold too much.
+        """
+        self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
+        if not self._intake.read(body):
+            self._signal(Signal.BODY_MISSING)
+            if asked and not self._client_done:
+                self._wire.write(CONTINUE)
+            self._await_body()
+            await self._wait()
+            if self._refused is not None:
+                raise self._refused
+        return body.whole()
+
+    def afford(self, answer: Answer) -> Answer:
+        """The same, or 503 instead of one that would take too much memory until its client has read it."""
+        is_small = answer.content is None and len(answer.body) <= UNCOUNTED_BYTES
+        if is_small or self._phase is not BUSY or self._out.hold(answer):
+            return answer
+        if answer.content is not None:
+            answer.content.close()
+        return self._identified(UNREAD)
+
+    async def finish(self, answer: Answer) -> None:
+        """Writes the answer to the request last taken, if there is one, and waits until most of it is taken."""
+        request, self._request = self._request, None
+        if self._body is not None:
+            self._body.release()
+            self._body = None
+        if self._phase is BODY:
+            self._signal(Signal.READY)  # the task has given it up
+        if self._phase is not BUSY:
+            return
+        message = None if request is None else request.message
+        last = answer.last or self._connections.draining or request is None or not self._intake.may_go_on(request)
+        self._out.write(answer, message, last=last)
+        if answer.content is not None and (message is None or message.method != "HEAD"):
+            await self._write_content(answer.content)
+        elif self._out.is_paused:
+            await self._wait_read()
+        self._out.release()
+        if last:
+            self._signal(Signal.LAST)
+        elif self._phase is BUSY:
+            self._signal(Signal.ANSWERED)
+            if self._client_done or self._reading_paused or not self._intake.is_empty:
+                self._look()
+
+    def fail(self) -> None:
+        """The task could not go on: the client is told, if it has not been, and the connection ends."""
+        if self._phase is BODY:
+            self._signal(Signal.READY)
+        if self._phase is BUSY and self._request is not None:
+            self._out.write(self._identified(BROKEN), self._request.message)
+            self._signal(Signal.LAST)
+        self._signal(Signal.FAILED)
+
+    # What the server decides.
+
+    def check_deadline(self, now_s: float) -> None:
+        """Ends the phase if it is overdue."""
+        if self._pace is not None and (self._phase is WRITE or self._phase is ENDING):
+            self._see_reading(self._pace, now_s)
+        if now_s >= self._deadline_s:
+            self._signal(Signal.OVERDUE)
+
+    def retire(self) -> None:
+        """No more requests are waited for, nor longer than a moment for what nobody reads any more."""
+        if self._phase is ENDING:
+            self._linger_until_s = min(self._linger_until_s, self._connections.now_s() + _QUIET_S)
+        self._signal(Signal.RETIRED)
+
+    def cut(self) -> None:
+        """The end: a client that waits for its outcome gets 503 instead; a last answer on its way may arrive."""
+        self._signal(Signal.CUT)
+
+    def abort(self) -> None:
+        """Closes without flushing what the client has not taken."""
+        if self._phase is not GONE:
+            self._out.abort()
+
+    # Ways between the two sides.
+
+    def _signal(self, signal: Signal) -> None:
+        was = self._phase
+        phase, act = step(was, signal)
+        if phase is not was:
+            self._phase = phase
+            is_busy = phase is BUSY and not self._client_done
+            self._deadline_s = inf if is_busy else self._deadline_of(phase)
+        if act is not Act.NOTHING:
+            _ACTS[act](self, was)
+
+    def _deadline_of(self, phase: Phase) -> float:
+        """When the phase that begins now is overdue."""
+        settings = self._settings
+        if phase is GONE:
+            return inf
+        now_s = self._connections.now_s()
+        if phase is IDLE:
+            return now_s + settings.idle_timeout_s
+        if phase is HEAD:
+            return now_s + settings.header_timeout_s
+        if phase is BUSY:
+            return now_s + settings.half_closed_timeout_s
+        if phase is BODY:
+            self._pace = Pace(now_s, settings.body_timeout_s, settings.min_rate_bytes)
+        else:
+            self._pace = Pace(now_s, settings.write_timeout_s, settings.min_rate_bytes, self._out.read_bytes)
+        return self._pace.deadline_s
+
+    def _look(self) -> None:
+        """What has come of the next request, while the task waits for one."""
+        if self._intake.is_ready():
+            self._signal(Signal.READY)
+        elif self._client_done:
+            self._signal(Signal.CLIENT_DONE)
+        else:
+            if not self._intake.is_empty:
+                self._signal(Signal.BEGUN)
+            self._pause_reading(paused=False)
+
+    def _look_for_body(self) -> None:
+        """What has come of the body, while the task waits for it."""
+        if self._phase is not BODY or self._body is None:  # it was given up meanwhile
+            return
+        assert self._pace is not None
+        try:
+            is_whole = self._intake.read(self._body)
+        except RefusedError as refused:
+            self._refused = refused
+            is_whole = True
+        if is_whole:
+            self._pause_reading(paused=False)  # or nobody would see the client leave
+            self._signal(Signal.READY)
+        else:
+            self._pace.moved(self._body.size_bytes, self._connections.now_s())
+            self._deadline_s = self._pace.deadline_s
+            self._await_body()
+
+    def _await_body(self) -> None:
+        """The rest of the body is parsed in the next turn of the loop if it has come, or when it comes."""
+        if not self._intake.is_empty:
+            self._pause_reading(paused=True)
+            self._loop.call_soon(self._look_for_body)
+        elif self._client_done:
+            self._signal(Signal.CLIENT_DONE)
+        else:
+            self._pause_reading(paused=False)
+
+    def _see_reading(self, pace: Pace, now_s: float) -> None:
+        """How the client gets on with its answer; and once it has the last one, how long it may linger."""
+        pace.moved(self._out.read_bytes, now_s)
+        self._deadline_s = pace.deadline_s
+        if self._phase is ENDING and not self._out.unread_bytes:
+            self._pace = None
+            self._linger_until_s = now_s + (_QUIET_S if self._connections.draining else _LINGER_S)
+            self._deadline_s = now_s + _QUIET_S
+
+    async def _write_content(self, content: Content) -> None:
+        """Piece by piece, each once most of the one before is taken."""
+        offset = 0
+        while offset < content.size_bytes:
+            piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
+            if self._phase is not BUSY:
+                return
+            if not piece:  # the file was cut meanwhile: only breaking off tells the client that its end is missing
+                self._signal(Signal.FAILED)
+                return
+            self._out.send(piece)
+            offset += len(piece)
+            if self._out.is_paused:
+                await self._wait_read()
+
+    async def _wait_read(self) -> None:
+        self._signal(Signal.UNREAD)
+        await self._wait()
+
+    async def _wait(self) -> None:
+        """Returns when `_wake` is called. The task never waits for two things, so there is one waiter."""
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _identified(self, answer: Answer) -> Answer:
+        return identified(answer, self.request_id, self._settings, self.request_headers)
+
+    def _pause_reading(self, *, paused: bool) -> None:
+        if paused is not self._reading_paused and not self._client_done and not self._wire.is_closing():
+            self._reading_paused = paused
+            (self._wire.pause_reading if paused else self._wire.resume_reading)()
+
+    # What `life` has a connection do; `was` is the phase that has ended.
+
+    def _wake(self, _was: Phase) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _time_out(self, was: Phase) -> None:
+        self._refused = refused = RefusedError(408, f"the {'body' if was is BODY else 'headers'} took too long")
+        refused.method, refused.target = self._intake.begun_line()
+        self._wake(was)
+
+    def _linger(self, _was: Phase) -> None:
+        """Says that nothing more comes, and reads on into the void until the client closes too.
+
+        Closing at once, with bytes of the client unread, would reset the connection and could take the answer from it
+        (RFC 9112 §9.6).
+        """
+        if self._client_done:
+            self._wire.close()
+        elif not self._wire.is_closing():
+            self._pause_reading(paused=False)
+            self._out.end()
+
+    def _stop(self, _was: Phase) -> None:
+        if self._request is not None:
+            self._out.write(self._identified(STOPPED), self._request.message)
+        self._wire.close()  # losing the connection is what withdraws the event
+
+    def _cancel(self, _was: Phase) -> None:
+        self._connections.forget(self)
+        self._out.release()
+        if self._body is not None:
+            self._body.release()
+        self.scope.cancel()
+
+
+_ACTS: dict[Act, Callable[[Connection, Phase], None]] = {
+    Act.WAKE: Connection._wake,
+    Act.TIME_OUT: Connection._time_out,
+    Act.LINGER: Connection._linger,
+    Act.CLOSE: lambda connection, _was: connection._wire.close(),
+    Act.STOP: Connection._stop,
+    Act.ABORT: lambda connection, _was: connection.abort(),
+    Act.CANCEL: Connection._cancel,
+}
