@@ -9,7 +9,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 
 from benchmarks.queue_peers import PADDING, QUEUE, Consumer, Wire
-from tests.e2e.served import eventually
+from tests.kit.served import eventually
 
 IN_FLIGHT = 200
 

@@ -25,8 +25,8 @@ from benchmarks.queue_load import load
 from benchmarks.queue_peers import CELERY, EMBEDDED, OURS, Consumer, consumers
 from benchmarks.table import Quantiles, Row, Target, quantiles, render, single
 from benchmarks.tree import machine
-from tests.broker import running_node
-from tests.e2e.served import eventually
+from tests.kit.broker import running_node
+from tests.kit.served import eventually
 
 SAMPLE_S = 0.2
 PER_S, LATENCY_S = 200, 10.0

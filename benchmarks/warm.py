@@ -9,7 +9,7 @@ from benchmarks.guest_facts import cpu_ns
 from benchmarks.table import Row, Target, quantiles
 from benchmarks.workshop import Workshop
 from sandbox import wire
-from tests.support import event
+from tests.kit.support import event
 
 CALLS_PER_TURN = 100
 TURNS = 50

@@ -13,7 +13,7 @@ import anyio
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
-from tests.support import GUEST, account, copy_readable, readable_folder
+from tests.kit.support import GUEST, account, copy_readable, readable_folder
 
 _FUNCTIONS = {
     "hello": "def handler(event):\n    return {'hello': event['data']['name']}\n",

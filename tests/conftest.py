@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.broker import Node, running_node
+from tests.kit.broker import Node, running_node
 
 # A busy machine is no bug: how long an example takes decides no test.
 settings.register_profile("forklight", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.application import Gate, application, function
-from tests.e2e.served import Server, eventually, serving
+from tests.kit.application import Gate, application, function
+from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.ordinary_user
 ADMIN = '[admin]\nlisten = "127.0.0.1:0"\n'

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.application import Gate, application, function
-from tests.e2e.served import Reply, Server, serving
-from tests.support import until
+from tests.kit.application import Gate, application, function
+from tests.kit.served import Reply, Server, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 

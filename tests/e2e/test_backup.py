@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from forklight.commands.backup import backup
-from tests.e2e.application import application, function
-from tests.e2e.served import Server, run, serving
+from tests.kit.application import application, function
+from tests.kit.served import Server, run, serving
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.e2e.application import application
-from tests.e2e.served import serving
+from tests.kit.application import application
+from tests.kit.served import serving
 
 pytestmark = pytest.mark.ordinary_user
 

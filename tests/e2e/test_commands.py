@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.application import application, function
-from tests.e2e.served import Server, eventually, run, serving
-from tests.support import until
+from tests.kit.application import application, function
+from tests.kit.served import Server, eventually, run, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 

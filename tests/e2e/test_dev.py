@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.application import application, function, open_folder
-from tests.e2e.served import Server, eventually, serving
+from tests.kit.application import application, function, open_folder
+from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.ordinary_user
 

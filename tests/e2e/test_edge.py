@@ -1,7 +1,7 @@
 """A served application with files, keys and a proxy in front, as one configuration says it."""
 
-from tests.e2e.application import application
-from tests.e2e.served import eventually, serving
+from tests.kit.application import application
+from tests.kit.served import eventually, serving
 
 CODE = """
 def seen(event):

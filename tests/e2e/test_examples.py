@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tests.e2e.application import open_folder
-from tests.e2e.installed import ROOT
-from tests.e2e.served import serving
+from tests.kit.application import open_folder
+from tests.kit.installed import ROOT
+from tests.kit.served import serving
 
 pytestmark = pytest.mark.ordinary_user
 

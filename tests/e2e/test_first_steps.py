@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import installed
-from tests.e2e.application import application, function, open_folder
-from tests.e2e.served import ENVIRON, run, serving, started
+from tests.kit import installed
+from tests.kit.application import application, function, open_folder
+from tests.kit.served import ENVIRON, run, serving, started
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from tests.e2e.application import application, function
-from tests.e2e.served import serving
-from tests.support import until
+from tests.kit.application import application, function
+from tests.kit.served import serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 CLOCK = r"^\d\d:\d\d:\d\d\.\d{3} "

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.installed import ROOT
-from tests.e2e.pages import Wrong, blocks, framed, pages, try_page
-from tests.e2e.terminal import alike
+from tests.kit.installed import ROOT
+from tests.kit.pages import Wrong, blocks, framed, pages, try_page
+from tests.kit.terminal import alike
 
 pytestmark = pytest.mark.ordinary_user
 

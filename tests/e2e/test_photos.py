@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.e2e.application import open_folder
-from tests.e2e.installed import ROOT
-from tests.e2e.served import Reply, Server, eventually, serving
-from tests.support import until
+from tests.kit.application import open_folder
+from tests.kit.installed import ROOT
+from tests.kit.served import Reply, Server, eventually, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 EXAMPLE = ROOT / "examples/photos"

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from tests.e2e.application import application, function
-from tests.e2e.served import run, serving
+from tests.kit.application import application, function
+from tests.kit.served import run, serving
 
 pytestmark = pytest.mark.ordinary_user
 

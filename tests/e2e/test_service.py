@@ -13,11 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.broker import Node
-from tests.e2e import installed
-from tests.e2e.application import application
-from tests.e2e.served import LIMIT_S, environ
-from tests.proxy import proxy_to
+from tests.kit import installed
+from tests.kit.application import application
+from tests.kit.broker import Node
+from tests.kit.proxy import proxy_to
+from tests.kit.served import LIMIT_S, environ
 
 TOML = '[functions.pid]\nhandler = "f:pid"\nhttp = "GET /"\n'
 

@@ -14,10 +14,10 @@ import anyio.to_thread
 import pytest
 
 from forklight.cli import main
-from tests.e2e import installed
-from tests.e2e.application import application
-from tests.e2e.served import Server, environ, eventually, serving
-from tests.support import until
+from tests.kit import installed
+from tests.kit.application import application
+from tests.kit.served import Server, environ, eventually, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -9,10 +9,10 @@ import signal
 
 import pytest
 
-from tests.e2e import installed
-from tests.e2e.application import application, function
-from tests.e2e.served import environ, serving
-from tests.support import until
+from tests.kit import installed
+from tests.kit.application import application, function
+from tests.kit.served import environ, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 ALTERNATE, NORMAL = b"\x1b[?1049h", b"\x1b[?1049l"

@@ -12,7 +12,7 @@ import pytest
 from bus import Ok
 from sandbox.instance import Instance
 from sandbox.processes import memory_kb
-from tests.support import Bench, answer, event, failure, is_gone, until
+from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

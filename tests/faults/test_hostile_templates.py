@@ -8,7 +8,7 @@ import pytest
 from sandbox.errors import LoadFailed
 from sandbox.spec import FunctionSpec
 from sandbox.template import Template
-from tests.support import Bench, answer, event, is_gone, until
+from tests.kit.support import Bench, answer, event, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

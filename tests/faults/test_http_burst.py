@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.application import Gate, application, function
-from tests.e2e.served import serving
+from tests.kit.application import Gate, application, function
+from tests.kit.served import serving
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -9,9 +9,9 @@ import signal
 import aiohttp
 import pytest
 
-from tests.e2e.application import Gate, application, function
-from tests.e2e.load import Load
-from tests.e2e.served import Server, eventually, serving
+from tests.kit.application import Gate, application, function
+from tests.kit.load import Load
+from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from sandbox.backoff import HEALTHY_S
-from tests.e2e.application import application, function
-from tests.e2e.load import Load
-from tests.e2e.served import Server, serving
-from tests.support import until
+from tests.kit.application import application, function
+from tests.kit.load import Load
+from tests.kit.served import Server, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -21,8 +21,8 @@ from bus import Failed
 from sandbox.errors import InstanceGone, LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
-from tests.faults.dispatchers import HANDLERS
-from tests.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
+from tests.kit.dispatchers import HANDLERS
+from tests.kit.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -49,7 +49,7 @@ async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
 
 async def _kill_dispatchers(folder: Path, kills: int, seed: int) -> list[dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.dispatchers", str(folder), str(kills), str(seed)),
+        *(sys.executable, "-m", "tests.kit.dispatchers", str(folder), str(kills), str(seed)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

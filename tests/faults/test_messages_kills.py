@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from tests.faults.messages import SLOTS, counted, load, wait_more
-from tests.support import until
+from tests.kit.messages import SLOTS, counted, load, wait_more
+from tests.kit.support import until
 
 KILLS = 4
 IN_FLIGHT = 2 * SLOTS

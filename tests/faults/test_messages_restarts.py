@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from bus.sqlite import open_sqlite
 from forklight.serving.stores import FILE
-from tests.e2e.served import Server
-from tests.faults.messages import Ledger, counted
-from tests.support import until
+from tests.kit.messages import Ledger, counted
+from tests.kit.served import Server
+from tests.kit.support import until
 from triggers.timer.ledger import PREFIX
 from triggers.timer.planner import Remembered, remembered_text
 

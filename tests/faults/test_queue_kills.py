@@ -8,9 +8,9 @@ import pytest
 
 from bus.outcome import Failed, Ok
 from bus.retry import Ack, Retry, RetryPolicy
-from tests.integration.consuming import Consuming, trigger, working
-from tests.stores import BALANCED, Ledger, StoreFactory, fresh
-from tests.support import Bench, until
+from tests.kit.consuming import Consuming, trigger, working
+from tests.kit.stores import BALANCED, Ledger, StoreFactory, fresh
+from tests.kit.support import Bench, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -6,11 +6,11 @@ import pytest
 
 from bus.rabbitmq import open_rabbitmq
 from bus.store import StoreError
-from tests.broker import Node
-from tests.faults.traffic import traffic
-from tests.proxy import proxy_to
-from tests.stores import fill, fresh, message, source, to
-from tests.support import until
+from tests.kit.broker import Node
+from tests.kit.proxy import proxy_to
+from tests.kit.stores import fill, fresh, message, source, to
+from tests.kit.support import until
+from tests.kit.traffic import traffic
 
 
 async def test_the_broker_is_killed(rabbitmq: Node) -> None:

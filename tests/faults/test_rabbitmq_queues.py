@@ -16,10 +16,10 @@ from bus.rabbitmq import open_rabbitmq
 from bus.rabbitmq.fields import UNDECODABLE
 from bus.retry import Ack, Dead, Retry, RetryPolicy, retry_or_dead
 from bus.store import Settlement, Source, StoreError
-from tests.broker import Node
-from tests.faults.traffic import traffic
-from tests.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
-from tests.support import until
+from tests.kit.broker import Node
+from tests.kit.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.support import until
+from tests.kit.traffic import traffic
 
 _CANCEL_SILENTLY = """
 {{ok, Queue}} = rabbit_amqqueue:lookup({{resource, <<"{vhost}">>, queue, <<"{queue}">>}}),

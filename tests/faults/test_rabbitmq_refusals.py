@@ -8,10 +8,10 @@ from bus.message import LAST_ERROR, REASON
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import Ack, Dead
 from bus.store import RefusedError, Settlement, Source, StoreError
-from tests.broker import Node
-from tests.integration.consuming import trigger, working
-from tests.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
-from tests.support import Bench
+from tests.kit.broker import Node
+from tests.kit.consuming import trigger, working
+from tests.kit.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.support import Bench
 
 RESERVED = "amq.reserved"
 _LIMIT_BYTES = 100_000

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.application import Gate, application, function
-from tests.e2e.load import Load
-from tests.e2e.served import Server, eventually, serving
-from tests.support import is_gone, until
+from tests.kit.application import Gate, application, function
+from tests.kit.load import Load
+from tests.kit.served import Server, eventually, serving
+from tests.kit.support import is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -15,8 +15,8 @@ from bus.sqlite import SqliteStore, open_sqlite
 from bus.sqlite.faults import log_path
 from bus.sqlite.writer import Writer
 from bus.store import Settlement, StoreError
-from tests.stores import drain, fill, ids, message, source, take, to
-from tests.support import until
+from tests.kit.stores import drain, fill, ids, message, source, take, to
+from tests.kit.support import until
 
 
 def remove(path: Path) -> None:

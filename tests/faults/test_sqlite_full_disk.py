@@ -12,8 +12,8 @@ import pytest
 from bus.retry import Ack
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Settlement, StoreError
-from tests.stores import drain, fill, ids, message, settle, source, take, to
-from tests.support import until
+from tests.kit.stores import drain, fill, ids, message, settle, source, take, to
+from tests.kit.support import until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bus.sqlite import open_sqlite
-from tests.stores import BALANCED, Ledger
+from tests.kit.stores import BALANCED, Ledger
 
 KILLS = 8
 LINES_BETWEEN_KILLS = 400
@@ -37,7 +37,7 @@ class Record(Ledger):
 
 def run_and_kill(path: Path, prefix: str, lines: int, record: Record) -> None:
     """Let it write so many lines, kill it, and read what else it had said."""
-    command = [sys.executable, "-m", "tests.faults.store_loop", str(path), prefix]
+    command = [sys.executable, "-m", "tests.kit.store_loop", str(path), prefix]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(lines):

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.stores import KINDS, StoreFactory
-from tests.support import Bench, hosted_tree
+from tests.kit.stores import KINDS, StoreFactory
+from tests.kit.support import Bench, hosted_tree
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from forklight.serving.invoking import outcome_as_json
 from forklight.serving.strays import Strays
 from sandbox import isolation
 from sandbox.logs import LogLine
-from tests.proxy import proxy_to
-from tests.stores import take
-from tests.support import until
+from tests.kit.proxy import proxy_to
+from tests.kit.stores import take
+from tests.kit.support import until
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer, TimerRunner, parse_cron
 

@@ -5,9 +5,9 @@ import asyncio
 import aio_pika
 import pytest
 
-from tests.broker import Node
-from tests.proxy import proxy_to
-from tests.support import until
+from tests.kit.broker import Node
+from tests.kit.proxy import proxy_to
+from tests.kit.support import until
 
 
 @pytest.mark.ordinary_user

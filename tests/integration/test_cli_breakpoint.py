@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import installed
-from tests.e2e.application import open_folder
+from tests.kit import installed
+from tests.kit.application import open_folder
 
 pytestmark = pytest.mark.ordinary_user
 

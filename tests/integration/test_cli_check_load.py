@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_cli_check import ENVIRON
-from tests.support import readable_folder
+from tests.kit.support import readable_folder
 
 CODE = {
     "good": "print('hello')\nasync def handler(event): ...\n",

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.e2e import installed
-from tests.e2e.application import application, function
+from tests.kit import installed
+from tests.kit.application import application, function
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -15,8 +15,8 @@ from forklight.serving.watching import watched
 from forklight.state.directory import open_here, open_state
 from forklight.state.users import unprivileged_user
 from forklight.testing import serving
-from tests.runtimes import write_wheel
-from tests.support import readable_folder
+from tests.kit.runtimes import write_wheel
+from tests.kit.support import readable_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from forklight.cli import main
-from tests.support import copy_readable, readable_folder
+from tests.kit.support import copy_readable, readable_folder
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus"
 CONFIGURATIONS = sorted(CORPUS.glob("config/*.toml"))

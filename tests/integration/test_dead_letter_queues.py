@@ -16,7 +16,7 @@ from forklight.observe.journal import Journal
 from forklight.observe.metrics import render_messages
 from forklight.observe.queue_status import queue_statuses
 from forklight.observe.tally import Tally
-from tests.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
+from tests.kit.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from bus import Ok
-from tests.integration.serving import closed_gate
-from tests.support import Bench, event, until
+from tests.kit.serving import closed_gate
+from tests.kit.support import Bench, event, until
 
 pytestmark = pytest.mark.ordinary_user
 

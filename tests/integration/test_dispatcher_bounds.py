@@ -7,8 +7,8 @@ import resource
 import pytest
 
 from bus import Ok
-from tests.integration.serving import closed_gate, serving
-from tests.support import Bench, answer, event, failure, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, answer, event, failure, until
 
 pytestmark = pytest.mark.ordinary_user
 

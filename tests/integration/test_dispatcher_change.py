@@ -12,8 +12,8 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
 from dispatcher.settings import PoolSettings
 from sandbox.spec import FunctionSpec
-from tests.integration.serving import Served, closed_gate, serving
-from tests.support import Bench, answer, event, until
+from tests.kit.serving import Served, closed_gate, serving
+from tests.kit.support import Bench, answer, event, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -10,8 +10,8 @@ import pytest
 from bus import Failed, Ok
 from sandbox.instance import Instance
 from sandbox.spec import Hooks
-from tests.integration.serving import Served, closed_gate, serving
-from tests.support import Bench, answer, failure, readable_folder, until
+from tests.kit.serving import Served, closed_gate, serving
+from tests.kit.support import Bench, answer, failure, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
 

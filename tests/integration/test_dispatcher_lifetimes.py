@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.integration.serving import closed_gate, serving
-from tests.support import Bench, answer, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, answer, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -8,8 +8,8 @@ import pytest
 
 from bus import Outcome
 from dispatcher.reasons import Reason
-from tests.integration.serving import Served, closed_gate, serving
-from tests.support import Bench, event, until
+from tests.kit.serving import Served, closed_gate, serving
+from tests.kit.support import Bench, event, until
 
 pytestmark = pytest.mark.ordinary_user
 

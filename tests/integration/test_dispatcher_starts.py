@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.spec import Runtime
-from tests.integration.serving import closed_gate, serving
-from tests.support import Bench, answer, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, answer, until
 
 pytestmark = pytest.mark.ordinary_user
 

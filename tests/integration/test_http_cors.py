@@ -7,7 +7,7 @@ import pytest
 
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome
-from tests.integration.http_support import Reply, Running, request, running
+from tests.kit.http_server import Reply, Running, request, running
 from triggers.http import Cors, Route
 
 APP, OTHER = "https://app.example", "https://other.example"

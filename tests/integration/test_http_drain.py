@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from tests.integration.http_support import request, running
+from tests.kit.http_server import request, running
 
 
 async def test_what_runs_is_finished_and_said_to_be_the_last() -> None:

@@ -11,7 +11,7 @@ import pytest
 from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from tests.integration.http_support import LAST, Functions, Running, request
+from tests.kit.http_server import LAST, Functions, Running, request
 from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
 from triggers.http.socket.connection import Connection
 

@@ -14,9 +14,9 @@ from struct import pack
 
 import pytest
 
-from tests.integration.http_process import HttpProcess, http_process
-from tests.integration.http_support import LAST, request
 from tests.integration.test_http_malformed import CHUNKED, REFUSED
+from tests.kit.http_process import HttpProcess, http_process
+from tests.kit.http_server import LAST, request
 
 RESET = pack("ii", 1, 0)
 ENDINGS = ("close", "reset", "half-close", "stay")

@@ -17,8 +17,8 @@ from hypothesis.strategies import booleans, integers, just, lists, one_of, sampl
 
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from tests.integration.http_support import running
-from tests.integration.http_wire import Wire, settle
+from tests.kit.http_server import running
+from tests.kit.http_wire import Wire, settle
 from triggers.http import HttpSettings, Route
 from triggers.http.socket.connection import Connection
 from triggers.http.socket.connections import Connections

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.integration.http_support import Reply, Running, request, running
+from tests.kit.http_server import Reply, Running, request, running
 from triggers.http import Cors, KeysError, Route
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head

@@ -9,7 +9,7 @@ import pytest
 
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from tests.integration.http_support import LAST, request, running
+from tests.kit.http_server import LAST, request, running
 from triggers.http import HttpSettings
 
 EXPECT = "Expect: 100-continue\r\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.integration.http_support import LAST, Client, request, running
+from tests.kit.http_server import LAST, Client, request, running
 from triggers.http import HttpSettings, ListenError
 from triggers.http.networks import Network
 

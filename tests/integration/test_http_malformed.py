@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.integration.http_support import LAST, request, running
+from tests.kit.http_server import LAST, request, running
 
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -12,7 +12,7 @@ from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
 from forklight.observe.rings import Rings
 from forklight.observe.tally import Tally
-from tests.integration.http_support import Client, running
+from tests.kit.http_server import Client, running
 from triggers.http import Cors, HttpSettings, Route
 from triggers.http.networks import Network
 

@@ -10,7 +10,7 @@ import pytest
 
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome
-from tests.integration.http_support import Client, Running, request, running
+from tests.kit.http_server import Client, Running, request, running
 from triggers.http import Cors, HttpSettings, Route, StaticRoute
 from triggers.http.exchange import Exchange
 

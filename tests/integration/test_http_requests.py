@@ -11,7 +11,7 @@ from aiohttp import http_parser
 
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome, Timings
-from tests.integration.http_support import LAST, Client, echo, request, running
+from tests.kit.http_server import LAST, Client, echo, request, running
 from triggers.http import HttpSettings, ListenError, ParserError, Route, RouteTable
 
 

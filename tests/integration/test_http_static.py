@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.http_support import LAST, Reply, Running, request, running
-from tests.support import until
+from tests.kit.http_server import LAST, Reply, Running, request, running
+from tests.kit.support import until
 from triggers.http import HttpSettings, Route, RouteError, RouteTable, StaticRoute
 from triggers.http.files.static import SMALL_BYTES
 from triggers.http.routes import Match, StaticMatch

@@ -12,8 +12,8 @@ import pytest
 
 from bus.event import Event
 from bus.outcome import Ok, Outcome
-from tests.integration.http_process import http_process
-from tests.integration.http_support import LAST, Client, Running, request, running
+from tests.kit.http_process import http_process
+from tests.kit.http_server import LAST, Client, Running, request, running
 from triggers.http import HttpSettings, Route
 
 MIB = 1024 * 1024

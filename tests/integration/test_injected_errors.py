@@ -15,11 +15,11 @@ from bus.outcome import Failed, Ok, Outcome, Output
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import RetryPolicy
 from bus.store import Store, StoreError
-from tests.injecting import injecting
-from tests.integration.consuming import trigger
-from tests.integration.timer_support import FactsFile, every_minute, ticking
-from tests.stores import LIMIT_S, StoreFactory, fresh, message, to
-from tests.support import until
+from tests.kit.consuming import trigger
+from tests.kit.injecting import injecting
+from tests.kit.stores import LIMIT_S, StoreFactory, fresh, message, to
+from tests.kit.support import until
+from tests.kit.timers import FactsFile, every_minute, ticking
 from triggers.queue import QueueConsumer
 
 MOST_AWAITS = 400

@@ -7,9 +7,9 @@ import pytest
 
 from bus.message import ATTEMPT, REASON, Delivery
 from bus.retry import Decision, Retry, RetryPolicy
-from tests.integration.consuming import ACK, Consuming, trigger, working
-from tests.stores import StoreFactory, drain, fresh, message, to
-from tests.support import Bench, until
+from tests.kit.consuming import ACK, Consuming, trigger, working
+from tests.kit.stores import StoreFactory, drain, fresh, message, to
+from tests.kit.support import Bench, until
 
 FOREVER_S = 60.0
 

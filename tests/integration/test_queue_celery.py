@@ -4,9 +4,9 @@ import time
 from datetime import UTC, datetime
 
 from bus.message import ATTEMPT, REASON, Message
-from tests.integration.consuming import trigger, working
-from tests.stores import StoreFactory, fresh, message, to
-from tests.support import Bench
+from tests.kit.consuming import trigger, working
+from tests.kit.stores import StoreFactory, fresh, message, to
+from tests.kit.support import Bench
 
 
 def task(id_: str, **headers: object) -> Message:

@@ -3,10 +3,10 @@
 import asyncio
 
 from bus.bus import Bus
-from tests.integration.consuming import ACK, trigger, working
-from tests.integration.serving import closed_gate
-from tests.stores import BALANCED, Ledger, StoreFactory, fresh
-from tests.support import Bench, until
+from tests.kit.consuming import ACK, trigger, working
+from tests.kit.serving import closed_gate
+from tests.kit.stores import BALANCED, Ledger, StoreFactory, fresh
+from tests.kit.support import Bench, until
 from triggers.queue import QueueConsumer
 
 LONG_S = 60.0

@@ -5,11 +5,11 @@ import time
 from bus.message import ATTEMPT, FIRST_ERROR, FUNCTION, LAST_ERROR, QUEUE, REASON, Message
 from bus.outcome import Ok
 from bus.retry import Dead, Retry, RetryPolicy
-from tests.integration.consuming import ACK, consuming, trigger, working
-from tests.integration.serving import closed_gate, serving
-from tests.stores import StoreFactory, fresh, message, take, to
-from tests.stores import source as source_of
-from tests.support import Bench, answer, until
+from tests.kit.consuming import ACK, consuming, trigger, working
+from tests.kit.serving import closed_gate, serving
+from tests.kit.stores import StoreFactory, fresh, message, take, to
+from tests.kit.stores import source as source_of
+from tests.kit.support import Bench, answer, until
 
 
 async def test_a_handler_sees_the_message(bench: Bench, stores: StoreFactory) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from bus.message import HOPS, REASON
 from bus.retry import Dead
 from bus.sqlite import open_sqlite
-from tests.integration.consuming import ACK, consuming, trigger, working
-from tests.integration.refusing import Refusing
-from tests.integration.serving import serving
-from tests.stores import StoreFactory, drain, fresh
-from tests.support import Bench
+from tests.kit.consuming import ACK, consuming, trigger, working
+from tests.kit.refusing import Refusing
+from tests.kit.serving import serving
+from tests.kit.stores import StoreFactory, drain, fresh
+from tests.kit.support import Bench
 
 
 async def test_outputs_are_stored_when_their_message_is_done(bench: Bench, stores: StoreFactory) -> None:

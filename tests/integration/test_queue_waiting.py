@@ -4,10 +4,10 @@ import asyncio
 
 from bus.retry import Release
 from sandbox.spec import Hooks
-from tests.integration.consuming import ACK, trigger, working
-from tests.integration.serving import closed_gate
-from tests.stores import StoreFactory, fresh
-from tests.support import Bench, readable_folder, until
+from tests.kit.consuming import ACK, trigger, working
+from tests.kit.serving import closed_gate
+from tests.kit.stores import StoreFactory, fresh
+from tests.kit.support import Bench, readable_folder, until
 
 
 async def test_messages_wait_in_the_store_while_the_function_is_throttled(bench: Bench, stores: StoreFactory) -> None:

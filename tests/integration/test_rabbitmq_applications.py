@@ -12,9 +12,9 @@ from bus.message import dead_queue, inbox
 from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Retry
 from bus.store import RefusedError, Source, Store
-from tests.broker import Node
-from tests.stores import browsed, drain, fill, ids, settle, take
-from tests.support import until
+from tests.kit.broker import Node
+from tests.kit.stores import browsed, drain, fill, ids, settle, take
+from tests.kit.support import until
 
 SHOP = Application("shop", "/srv/shop/forklight.toml", "1")
 

@@ -9,8 +9,8 @@ from bus.message import dead_queue, inbox
 from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Dead, Retry
 from bus.store import RefusedError, Source, StoreError
-from tests.broker import Node
-from tests.stores import browsed, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.broker import Node
+from tests.kit.stores import browsed, fill, fresh, ids, message, settle, source, take, to
 
 OURS = r"^forklight\.shop\..*"
 SHOP = Application("shop")

@@ -13,9 +13,9 @@ from bus.message import Delivery, dead_queue
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import Release, Retry
 from bus.store import Consumer, Source, Store, StoreError
-from tests.broker import Node
-from tests.stores import drain, fill, fresh, ids, settle, source, take
-from tests.support import until
+from tests.kit.broker import Node
+from tests.kit.stores import drain, fill, fresh, ids, settle, source, take
+from tests.kit.support import until
 
 
 @contextlib.asynccontextmanager

@@ -10,9 +10,9 @@ import pytest
 
 from bus.rabbitmq import open_rabbitmq
 from bus.store import StoreError
-from tests.broker import Node
-from tests.proxy import proxy_to
-from tests.stores import drain, fill, fresh, ids
+from tests.kit.broker import Node
+from tests.kit.proxy import proxy_to
+from tests.kit.stores import drain, fill, fresh, ids
 
 
 async def refusal(url: str) -> str:

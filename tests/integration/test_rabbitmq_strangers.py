@@ -16,9 +16,9 @@ from bus.rabbitmq import open_rabbitmq
 from bus.rabbitmq.fields import Instant, RawName
 from bus.retry import Ack, Dead, Retry
 from bus.store import RefusedError, Settlement
-from tests.integration.consuming import trigger, working
-from tests.stores import LIMIT_S, browsed, fill, fresh, message, settle, source, take, to
-from tests.support import Bench
+from tests.kit.consuming import trigger, working
+from tests.kit.stores import LIMIT_S, browsed, fill, fresh, message, settle, source, take, to
+from tests.kit.support import Bench
 from triggers.queue.codec import identified
 
 

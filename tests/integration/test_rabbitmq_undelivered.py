@@ -9,8 +9,8 @@ from bus.message import DIED_AT, LAST_ERROR, QUEUE, REASON, UNDELIVERED, Message
 from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Retry
 from bus.store import Source, Store
-from tests.broker import Node
-from tests.stores import LIMIT_S, browsed, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.broker import Node
+from tests.kit.stores import LIMIT_S, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 GONE = 40
 """RabbitMQ works on 32 of a queue's dead-lettered messages at a time."""

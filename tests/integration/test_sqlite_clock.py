@@ -8,7 +8,7 @@ import pytest
 
 from bus.retry import Dead, Retry
 from bus.sqlite import SqliteStore, open_sqlite
-from tests.stores import HandClock, drain, fill, ids, message, settle, source, take, to
+from tests.kit.stores import HandClock, drain, fill, ids, message, settle, source, take, to
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from bus.retry import Ack
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Settlement, StoreError
-from tests.stores import drain, fill, ids, message, source, take, to
-from tests.support import until
+from tests.kit.stores import drain, fill, ids, message, source, take, to
+from tests.kit.support import until
 
 
 async def publish_and_settle(store: SqliteStore, accepted: list[str]) -> None:

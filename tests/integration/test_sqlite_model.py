@@ -20,7 +20,7 @@ from bus.retry import Ack, Dead, Decision, Release, Retry
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.sqlite.store import SqliteConsumer
 from bus.store import Settlement, Source
-from tests.stores import HandClock
+from tests.kit.stores import HandClock
 
 QUEUES = ("a", "b")
 PREFETCH = 3

@@ -16,7 +16,7 @@ from bus.sqlite import open_sqlite
 from bus.sqlite.database import SCHEMA_VERSION, open_database
 from bus.sqlite.faults import log_path
 from bus.store import StoreError
-from tests.stores import drain, fill, ids, message, to
+from tests.kit.stores import drain, fill, ids, message, to
 
 OPEN = """
 import asyncio, sys

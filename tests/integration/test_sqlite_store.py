@@ -13,7 +13,7 @@ from bus.retry import Ack, Dead, Retry
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.sqlite.database import open_database
 from bus.store import QueueStatistics, Settlement, StoreError
-from tests.stores import HandClock, drain, fill, ids, message, settle, source, take, to
+from tests.kit.stores import HandClock, drain, fill, ids, message, settle, source, take, to
 
 UNSTORABLE = "unstorable"
 """A queue that the database refuses, within a transaction that has begun."""

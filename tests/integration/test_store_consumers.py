@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bus.message import Delivery
-from tests.stores import StoreFactory, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.stores import StoreFactory, drain, fill, fresh, ids, message, settle, source, take, to
 
 
 async def test_a_message_reaches_a_consumer_that_waits(stores: StoreFactory) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from bus.store import Stored
-from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, source, take, to
+from tests.kit.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, source, take, to
 
 
 def keys(stored: Sequence[Stored]) -> list[str]:

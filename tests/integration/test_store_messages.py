@@ -8,7 +8,7 @@ import pytest
 from bus.message import Message
 from bus.retry import Dead
 from bus.store import RefusedError, Settlement
-from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 
 async def test_a_message_comes_as_it_was_sent(stores: StoreFactory) -> None:

@@ -8,7 +8,7 @@ import pytest
 from bus.message import ATTEMPT, DIED_AT, FIRST_ERROR, FUNCTION, LAST_ERROR, QUEUE, REASON, Delivery
 from bus.retry import Ack, Dead, Decision, Release, Retry
 from bus.store import Settlement, Source, Store
-from tests.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
+from tests.kit.stores import StoreFactory, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 
 async def settle_one(store: Store, origin: Source, decision: Decision) -> Delivery:

@@ -14,7 +14,7 @@ from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
 from forklight.admin.dead_letter_queues import DeadLetterQueues, Moved, Selection
 from forklight.serving.strays import Stray, Strays
-from tests.stores import browsed, drain, fill, fresh, ids, settle, take, to
+from tests.kit.stores import browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from forklight.testing import Application, AsyncApplication, Entry, Refused, ServeError, serve, serving
-from tests.support import processes_with, until
+from tests.kit.support import processes_with, until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PYTHONPATH": str(ROOT)}

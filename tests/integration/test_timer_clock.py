@@ -9,9 +9,9 @@ import pytest
 
 from bus.event import Event
 from bus.outcome import Outcome
-from tests.integration.serving import serving
-from tests.integration.timer_support import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
-from tests.support import Bench, until
+from tests.kit.serving import serving
+from tests.kit.support import Bench, until
+from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
 from triggers.timer import Timer, name_timers, parse_cron
 from triggers.timer.schedule import Cron
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.serving import closed_gate, serving
-from tests.integration.timer_support import MINUTE, FactsFile, every_minute, ticking
-from tests.support import Bench, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, until
+from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
 from triggers.timer import parse_schedule
 
 pytestmark = pytest.mark.ordinary_user

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.integration.serving import closed_gate, serving
-from tests.integration.timer_support import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
-from tests.support import Bench, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, until
+from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
 from triggers.timer import parse_cron, parse_schedule
 
 pytestmark = pytest.mark.ordinary_user

@@ -9,9 +9,9 @@ import pytest
 
 from bus import Failed, Ok
 from bus.bus import Bus
-from tests.integration.serving import closed_gate, serving
-from tests.integration.timer_support import MINUTE, FactsFile, every_minute, ticking
-from tests.support import Bench, answer, failure, until
+from tests.kit.serving import closed_gate, serving
+from tests.kit.support import Bench, answer, failure, until
+from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
 from triggers.timer import Timer, TimerRunner, parse_schedule
 from triggers.timer.clock import SystemClock
 

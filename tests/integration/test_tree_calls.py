@@ -9,7 +9,7 @@ import pytest
 from bus import Ok
 from sandbox.errors import InstanceGone
 from sandbox.spec import Limits
-from tests.support import Bench, account, answer, event, failure, is_gone, until
+from tests.kit.support import Bench, account, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

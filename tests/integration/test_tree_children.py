@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.support import Bench, answer, event, is_gone, until
+from tests.kit.support import Bench, answer, event, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from sandbox.spec import MIB, Limits
-from tests.support import Bench, answer, event, failure, is_gone, processes_with, until
+from tests.kit.support import Bench, answer, event, failure, is_gone, processes_with, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -13,7 +13,7 @@ import pytest
 from sandbox.errors import LoadFailed
 from sandbox.launch import forbid_inspection
 from sandbox.spec import Limits
-from tests.support import Bench, answer, event
+from tests.kit.support import Bench, answer, event
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.spec import Hooks
-from tests.support import Bench, answer, event, is_gone, until
+from tests.kit.support import Bench, answer, event, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

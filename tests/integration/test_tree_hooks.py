@@ -8,7 +8,7 @@ import pytest
 from bus import Failed
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.spec import Hooks, Limits
-from tests.support import Bench, answer, event, until
+from tests.kit.support import Bench, answer, event, until
 
 pytestmark = pytest.mark.ordinary_user
 

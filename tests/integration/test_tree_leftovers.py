@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.spec import FunctionSpec
-from tests.support import Bench, answer, event, readable_folder, until
+from tests.kit.support import Bench, answer, event, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
 

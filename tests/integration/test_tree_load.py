@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.errors import LoadFailed
 from sandbox.spec import MIB, FunctionSpec, Hooks, Limits
-from tests.support import Bench, answer, event, processes_with, until
+from tests.kit.support import Bench, answer, event, processes_with, until
 
 pytestmark = pytest.mark.ordinary_user
 

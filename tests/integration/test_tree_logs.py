@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox.spec import Limits
-from tests.support import Bench, answer, event, until
+from tests.kit.support import Bench, answer, event, until
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sandbox.spec import MIB, Limits
-from tests.support import Bench, answer, event, failure, is_gone, until
+from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

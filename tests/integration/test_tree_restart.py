@@ -10,7 +10,7 @@ from bus.outcome import StartKind
 from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
-from tests.support import Bench, answer, event, failure, is_gone, until
+from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 

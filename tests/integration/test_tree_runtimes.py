@@ -10,8 +10,8 @@ import pytest
 from bus import Ok
 from sandbox.errors import LoadFailed
 from sandbox.spec import Hooks, Runtime
-from tests.runtimes import bare_environment, environment_with, interpreters, readable_interpreter, site_packages
-from tests.support import Bench, answer, event, readable_folder, running_tree
+from tests.kit.runtimes import bare_environment, environment_with, interpreters, readable_interpreter, site_packages
+from tests.kit.support import Bench, answer, event, readable_folder, running_tree
 
 NUMPY = ("numpy==2.2.6",)
 FASTAPI = (

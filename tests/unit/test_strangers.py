@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.broker import ROOT
+from tests.kit.broker import ROOT
 
 LIMIT_S = 50.0
 """Some 10 s on an idle machine."""
@@ -14,6 +14,6 @@ LIMIT_S = 50.0
 @pytest.mark.invariant("I22")
 @pytest.mark.parametrize("trigger", ["amqp", "http"])
 def test_whatever_comes_is_converted_in_time(trigger: str) -> None:
-    command = [sys.executable, "-m", "tests.unit.strangers", trigger]
+    command = [sys.executable, "-m", "tests.kit.strangers", trigger]
     done = subprocess.run(command, cwd=ROOT, timeout=LIMIT_S, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from forklight.config.configuration import PER_FUNCTION, load
 from forklight.config.problem import ConfigError, Problem
-from tests.reference import PAGE, WHOLE_FILE, reference
+from tests.kit.reference import PAGE, WHOLE_FILE, reference
 
 _SECTION = re.compile(r"^## `([^`]+)`$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"^\| `(\w+)` \| .+? \| (.+?) \|", re.MULTILINE)
@@ -20,7 +20,7 @@ ROWS[WHOLE_FILE]["defaults"] = ""
 
 
 def test_the_page_is_what_the_structs_say() -> None:
-    assert PAGE.read_text() == reference(), "docs/reference.md is not up to date: run python -m tests.reference"
+    assert PAGE.read_text() == reference(), "docs/reference.md is not up to date: run python -m tests.kit.reference"
 
 
 @pytest.mark.parametrize("header", ROWS)

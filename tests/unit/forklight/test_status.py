@@ -14,7 +14,7 @@ from dispatcher.settings import PoolSettings
 from forklight.observe import metrics
 from forklight.observe.status import LEAST_KB, FunctionStatus, function_statuses
 from sandbox.tree import Tree
-from tests.support import answer, event, failure, running_tree, until
+from tests.kit.support import answer, event, failure, running_tree, until
 
 pytestmark = pytest.mark.ordinary_user
 

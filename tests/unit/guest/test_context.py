@@ -11,8 +11,7 @@ import pytest
 from sandbox.guest._forklight.context import Context, Rejected, Retry
 from sandbox.guest._forklight.encoding import Unencodable
 from sandbox.guest._forklight.outputs import Outputs, ResultTooLarge
-
-from .support import call, make_function, make_head
+from tests.kit.guest import call, make_function, make_head
 
 
 def make_context(outputs: Outputs, timeout_s: float = 60.0) -> Context:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.guest._forklight.handler import Function, LoadError, load
-
-from .support import make_head, run_guest
+from tests.kit.guest import make_head, run_guest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 Load = Callable[..., Function]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .support import PROCESS_TIMEOUT_S
+from tests.kit.guest import PROCESS_TIMEOUT_S
 
-SELF_CHECK = Path(__file__).with_name("selfcheck.py")
+SELF_CHECK = Path(__file__).parents[2] / "kit" / "guest_selfcheck.py"
 
 
 def _works(python: str) -> bool:

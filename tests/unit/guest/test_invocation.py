@@ -16,8 +16,7 @@ import pytest
 
 from sandbox.guest._forklight.context import Context
 from sandbox.guest._forklight.invocation import Reply, arun, run
-
-from .support import call, make_function, make_head, never
+from tests.kit.guest import call, make_function, make_head, never
 
 OK_KEYS = {"t", "i", "status", "type", "length"}
 """Of a result without headers and outputs, which the dispatcher takes for empty."""

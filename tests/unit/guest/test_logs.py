@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .support import GUEST, PROCESS_TIMEOUT_S, run_guest
+from tests.kit.guest import GUEST, PROCESS_TIMEOUT_S, run_guest
 
 SET_UP = "from _forklight import logs; logs.set_up()\n"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .support import run_guest
+from tests.kit.guest import run_guest
 
 WATCH = """
 import json, os

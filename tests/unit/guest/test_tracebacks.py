@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.guest._forklight.tracebacks import format_traceback, message_of, place_of
-
-from .support import call
+from tests.kit.guest import call
 
 
 def caught(function: Callable[[], Any]) -> BaseException:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.channels import STACK_BYTES, Channels
-
-from .support import open_fds
+from tests.kit.frames import open_fds
 
 pytestmark = pytest.mark.ordinary_user
 

@@ -15,8 +15,7 @@ from sandbox.commons import Commons, remove_tree
 from sandbox.errors import StartFailed
 from sandbox.launch import Account
 from sandbox.processes import Forged
-
-from .support import child, open_fds
+from tests.kit.frames import child, open_fds
 
 pytestmark = pytest.mark.ordinary_user
 

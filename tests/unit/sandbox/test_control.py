@@ -18,8 +18,7 @@ from sandbox.control import Control, Message
 from sandbox.errors import Ended
 from sandbox.guest._forklight import control as guest
 from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES
-
-from .support import open_fds
+from tests.kit.frames import open_fds
 
 pytestmark = pytest.mark.ordinary_user
 

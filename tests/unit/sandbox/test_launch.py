@@ -6,8 +6,7 @@ import pytest
 
 from sandbox.errors import StartFailed
 from sandbox.launch import SPARE_DESCRIPTORS, require_descriptors
-
-from .support import open_fds
+from tests.kit.frames import open_fds
 
 
 def test_a_start_that_would_run_out_of_descriptors_is_put_off() -> None:

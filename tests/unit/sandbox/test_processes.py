@@ -12,8 +12,7 @@ import pytest
 
 from sandbox import processes
 from sandbox.processes import Forged
-
-from .support import child
+from tests.kit.frames import child
 
 pytestmark = pytest.mark.ordinary_user
 

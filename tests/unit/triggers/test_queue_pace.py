@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from bus.message import Delivery
-from tests.support import until
+from tests.kit.support import until
 from triggers.queue.pace import Pace
 
 

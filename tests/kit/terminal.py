@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from forklight.state.directory import remove_tree
-from tests.e2e import installed
-from tests.e2e.served import ENVIRON
-from tests.support import readable_folder, until
+from tests.kit import installed
+from tests.kit.served import ENVIRON
+from tests.kit.support import readable_folder, until
 
 WRITTEN = "127.0.0.1:8080"
 """The address of servers in pages; here they listen on a free port."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.e2e.application import application
-from tests.e2e.served import Server, serving
-from tests.support import until
+from tests.kit.application import application
+from tests.kit.served import Server, serving
+from tests.kit.support import until
 
 SLOTS = 4
 TOML = f"""

@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.guest._forklight.handler import Function
 from sandbox.guest._forklight.invocation import Reply, run
 
-GUEST = Path(__file__).parents[3] / "sandbox" / "guest"
+GUEST = Path(__file__).parents[2] / "sandbox" / "guest"
 PROCESS_TIMEOUT_S = 50
 
 

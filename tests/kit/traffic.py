@@ -8,8 +8,8 @@ from uuid import uuid4
 from bus.message import Message, Outgoing
 from bus.retry import Ack, Retry
 from bus.store import Consumer, Settlement, Source, Store, StoreError
-from tests.stores import BALANCED, Ledger
-from tests.support import until
+from tests.kit.stores import BALANCED, Ledger
+from tests.kit.support import until
 
 PREFETCH, CONSUMERS = 10, 2
 SETTLED_LIMIT_S = 30.0

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "sandbox" / "guest"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "sandbox" / "guest"))
 
 from _forklight import encoding, events, handler, invocation, logs, signature, threads, tracebacks
 

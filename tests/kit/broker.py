@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 40.0
 STOCK = 12
 """Virtual hosts made at a time."""

@@ -20,7 +20,7 @@ from sandbox.logs import LogLine
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 
-FUNCTIONS = Path(__file__).parent / "functions"
+FUNCTIONS = Path(__file__).parents[1] / "functions"
 GUEST = Path(sandbox.guest.__file__).parent
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from tests.support import until
+from tests.kit.support import until
 
 LIMIT_S = 30.0
 

@@ -1,4 +1,4 @@
-"""Starts dispatchers and kills them: `python -m tests.faults.dispatchers FOLDER KILLS SEED`, one JSON line per kill.
+"""Starts dispatchers and kills them: `python -m tests.kit.dispatchers FOLDER KILLS SEED`, one JSON line per kill.
 
 Each dispatcher is a process that opens a tree on the guest and the functions in FOLDER, and runs functions that never
 end by themselves. It is killed with SIGKILL at a random moment, every fourth only after all its functions were at
@@ -20,7 +20,7 @@ import uvloop
 
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
-from tests.support import account, event, processes_with
+from tests.kit.support import account, event, processes_with
 
 LONGEST_LIFE_S = 0.5
 LIMIT_S = 3.0

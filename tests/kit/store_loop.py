@@ -1,4 +1,4 @@
-"""`python -m tests.faults.store_loop STORE PREFIX`: publishes and settles without end, until somebody kills it.
+"""`python -m tests.kit.store_loop STORE PREFIX`: publishes and settles without end, until somebody kills it.
 
 Each message of the queue `in` is acknowledged with one output, to `out`, whose correlation id is the message's id. A
 line on the standard output says which ids are about to be given to the store, and another that they were accepted.
@@ -13,7 +13,7 @@ from bus.message import Message, Outgoing
 from bus.retry import Ack
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Settlement
-from tests.stores import source
+from tests.kit.stores import source
 
 PUBLISHERS = 4
 CONSUMERS = 4

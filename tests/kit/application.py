@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forklight.state.directory import remove_tree
-from tests.support import readable_folder, until
+from tests.kit.support import readable_folder, until
 
 CODE = """
 import os, signal, sys, time

@@ -17,7 +17,7 @@ from dispatcher.runner import Function
 from dispatcher.settings import PoolSettings
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
-from tests.support import answer, event, failure, readable_folder
+from tests.kit.support import answer, event, failure, readable_folder
 
 
 class Served:

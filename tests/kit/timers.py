@@ -15,7 +15,7 @@ from bus.event import Event
 from bus.outcome import Outcome
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import StoreError
-from tests.support import until
+from tests.kit.support import until
 from triggers.timer import Timer, TimerRunner, TimerStatistics, parse_cron
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -32,7 +32,7 @@ from forklight.config.configuration import PER_FUNCTION
 from forklight.config.functions import Settings
 from forklight.config.reader import Key, keys, without_marks
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/reference.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/reference.md"
 WHOLE_FILE = "forklight.toml"
 
 _INTRODUCTION = """\

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from forklight.config.configuration import load
 from forklight.config.problem import ConfigError
-from tests.e2e.terminal import Terminal, Unlike, open_terminal
+from tests.kit.terminal import Terminal, Unlike, open_terminal
 
 _BLOCK = re.compile(
     r"^(?:<!-- not run:(?P<why>[^\n]*)-->\n\n?)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e import installed
-from tests.e2e.children import children
-from tests.support import processes_with, until
+from tests.kit import installed
+from tests.kit.children import children
+from tests.kit.support import processes_with, until
 
 LIMIT_S = 40.0
 """How long anything may take that has to happen; no test measures time with it."""

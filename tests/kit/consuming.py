@@ -16,9 +16,9 @@ from bus.outcome import Outcome
 from bus.retry import Ack, Decision, RetryPolicy
 from bus.store import Store
 from sandbox.spec import FunctionSpec
-from tests.integration.serving import Served, serving
-from tests.stores import LIMIT_S, StoreFactory, browsed, message, to
-from tests.support import Bench, until
+from tests.kit.serving import Served, serving
+from tests.kit.stores import LIMIT_S, StoreFactory, browsed, message, to
+from tests.kit.support import Bench, until
 from triggers.queue import QueueConsumer, QueueTrigger
 
 ACK: Decision = Ack()

@@ -1,6 +1,6 @@
 """The http trigger in a process of its own, under uvloop as in `serve`, on a port and on a unix socket at once.
 
-A fault that stops the event loop must stop neither the test nor its clock. `python -m tests.integration.http_process
+A fault that stops the event loop must stop neither the test nor its clock. `python -m tests.kit.http_process
 /path/of.sock` prints its port when it listens and ends when its standard input does.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from tests.integration.http_support import ROUTES, running
+from tests.kit.http_server import ROUTES, running
 from triggers.http import HttpSettings, Route
 
 Address = tuple[str, int] | str
@@ -44,7 +44,7 @@ class HttpProcess:
 @contextmanager
 def http_process(path: Path, **settings: float) -> Iterator[HttpProcess]:
     """Kills it in the end: it may not listen to anything else by then."""
-    command = (sys.executable, "-m", "tests.integration.http_process", str(path), json.dumps(settings))
+    command = (sys.executable, "-m", "tests.kit.http_process", str(path), json.dumps(settings))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield HttpProcess(process, path)
