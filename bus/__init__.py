@@ -1,4 +1,17 @@
-"""Events in, outcomes out: the types every other part of Forklight agrees on. Imports nothing of ours."""
+"""Events in, outcomes out: the types that every other part agrees on, the bus, and the stores. Imports nothing of ours.
+
+In reading order:
+
+- `event.py`: what happened: CloudEvents attributes, a body, one trigger's section
+- `outcome.py`: how its invocation ended
+- `bus.py`: the roads from a trigger to the dispatcher and to the stores
+- `message.py`: what a queue holds; events and outputs as messages
+- `outputs.py`: where what a handler sent goes
+- `retry.py`: the settle table: what becomes of a message
+- `store.py`: what a store promises; `sqlite` and `rabbitmq` keep it
+- `limits.py`: names that no store takes
+- `keeping.py`: background tasks that survive their own mistakes
+"""
 
 from bus.event import CallSection, Event, HttpSection, QueueSection, TimerSection, TopicSection
 from bus.outcome import Failed, Ok, Outcome, Output, Timings

@@ -1,1 +1,14 @@
-"""Event → function → pool → outcome. Imports only `bus` and `sandbox`."""
+"""From an event to its function, its pool, an instance and an outcome. Imports only `bus` and `sandbox`.
+
+In reading order:
+
+- `dispatcher.py`: finds the function; drains
+- `pool.py`: decides: assign, start, wait, refuse, let go
+- `line.py`: the events that wait
+- `runner.py`: carries out what a pool decides
+- `settings.py`: what can be set about a pool
+- `outcomes.py`: outcomes of events that reached no instance
+- `change.py`: a reload: prepared as a whole, then switched or undone
+- `records.py`: counts for metrics
+- `reasons.py`: why events waited, for `forklight why`
+"""

@@ -1,4 +1,19 @@
-"""The http trigger: requests become events, outcomes become answers. Read `server.py` first, then `codec.py`."""
+"""The http trigger: requests become events, outcomes become answers.
+
+In reading order:
+
+- `server.py`: one task a connection takes its requests, calls, and answers
+- `codec.py`: a request becomes an event, an outcome an answer; the table of statuses
+- `head.py`: what a request line and its headers say, once they are safe to believe
+- `routes.py`: which route takes a request; `templates.py`: paths with parameters
+- `answers.py`: what goes back, and its bytes
+- `exchange.py`: one request and its answer, as the record has them
+- `settings.py`: what can be set about the listener and a route
+- `stamps.py`, `networks.py`, `errors.py`: ids and times; which peers a setting names; exceptions
+
+Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who may
+ask).
+"""
 
 from triggers.http.errors import HttpTriggerError, KeysError, ListenError, ParserError, RouteError
 from triggers.http.routes import RouteTable

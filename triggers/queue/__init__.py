@@ -1,4 +1,19 @@
-"""The queue trigger: messages become events, outcomes settle them. Read `consumer.py` first, then `codec.py`."""
+"""The queue trigger: messages become events, outcomes settle them.
+
+In reading order:
+
+- `consumer.py`: workers that take a message, run it and settle it
+- `codec.py`: a message becomes an event, several become a batch
+- `settling.py`: what becomes of a batch, and of messages that are not run
+- `pace.py`: when a consumer takes nothing
+- `settings.py`: what can be set about one queue
+
+- `cloudevents.py`: the CloudEvent that a message may carry
+- `celery.py`: when a task of Celery may run
+- `headers.py`: AMQP headers as JSON
+- `packing.py`: how a body is compressed
+- `errors.py`: a message that no handler can be given
+"""
 
 from triggers.queue.consumer import ConsumerStatistics, QueueConsumer
 from triggers.queue.settings import QueueTrigger
