@@ -2,12 +2,12 @@
 
 In reading order:
 
-- `event.py`: what happened: CloudEvents attributes, a body, one trigger's section
+- `event.py`: what happened, as CloudEvents attributes, a body and one trigger's section
 - `outcome.py`: how its invocation ended
 - `bus.py`: the roads from a trigger to the dispatcher and to the stores
 - `message.py`: what a queue holds; events and outputs as messages
 - `outputs.py`: where what a handler sent goes
-- `retry.py`: the settle table: what becomes of a message
+- `retry.py`: the settle table, which decides what becomes of a message
 - `store.py`: what a store promises; `sqlite` and `rabbitmq` keep it
 - `limits.py`: names that no store takes
 - `keeping.py`: background tasks that survive their own mistakes

@@ -11,8 +11,8 @@ In reading order:
 - `settings.py`: what can be set about the listener and a route
 - `stamps.py`, `networks.py`, `errors.py`: ids and times; which peers a setting names; exceptions
 
-Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who may
-ask).
+Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who
+may ask).
 """
 
 from triggers.http.errors import HttpTriggerError, KeysError, ListenError, ParserError, RouteError
