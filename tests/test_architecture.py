@@ -71,6 +71,14 @@ def test_a_queue_does_what_the_table_says(failure: Failure) -> None:
         assert isinstance(decision, Retry if failure.queue.startswith("retry") else Release)
 
 
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: f"{failure.kind}-{failure.code}")
+def test_a_failure_is_raised_where_the_table_says(failure: Failure) -> None:
+    constant = re.sub(r"(?<!^)(?=[A-Z])", "_", failure.code).upper()
+    for path in _QUOTED_PATH.findall(failure.raised_in):
+        source = (ROOT / path).read_text()
+        assert failure.code.startswith(ANY_EXCEPTION) or re.search(rf"\b({failure.code}|{constant})\b", source), path
+
+
 def test_every_reason_of_a_dead_letter_is_in_its_table() -> None:
     assert {reason.strip("`") for reason, *_ in rows("| reason | when | decided in |")} == set(get_args(Reason))
 
