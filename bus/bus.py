@@ -1,16 +1,17 @@
 """The bus: carries events to the dispatcher and outcomes back, and stores what must survive a crash.
 
 It knows the dispatcher only as a `Target`, and where messages lie only as a `Store`: its own, and one for each of other
-people's brokers. Three roads: `call` (HTTP, timers), `attempt`, `forward` and `settle` (a queue's consumer), `publish`
-(an event for a function's inbox).
+people's brokers. Three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer), `publish` (an event
+for a function's inbox).
 """
 
 import logging
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+import anyio
 from msgspec.structs import replace
 
 from bus.event import Event
@@ -20,6 +21,9 @@ from bus.outputs import Known, UnroutableError, not_stored, outgoing, unroutable
 from bus.store import Consumer, RefusedError, Settlement, Source, Store, StoreError
 
 log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+"""Between attempts to settle; the wait doubles with each."""
 
 
 class Target(Protocol):
@@ -104,25 +108,21 @@ class Bus:
             return _broken(event, error), ()
         return outcome, ()
 
-    async def forward(self, broker: str, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Store the outputs that do not belong to the deliveries' own store; what is left is for `settle`.
-
-        A step of its own, so that they are not stored again when `settle` has to be. Raises StoreError and
-        RefusedError.
-        """
-        await self._publish([output for one in settlements for output in one.outputs if output.broker != broker])
-        return [
-            Settlement(one.delivery, one.decision, tuple(each for each in one.outputs if each.broker == broker))
-            for one in settlements
-        ]
-
     async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
-        """Carry out the decisions in the deliveries' store, after `forward`.
+        """Carry out the decisions in the deliveries' store, after the outputs that belong in another one are stored.
 
-        Raises StoreError; the deliveries are then still leased, and may be settled again. Raises RefusedError if an
-        output never can be stored.
+        Each of the two steps is repeated until it succeeds, so no output is stored twice because the other one failed.
+        Meanwhile the deliveries stay leased. Raises RefusedError if an output can never be stored: nothing is settled
+        then, and the attempt has failed.
         """
-        await self.store(broker).settle(settlements)
+        if any(one.outputs for one in settlements):
+            elsewhere = [output for one in settlements for output in one.outputs if output.broker != broker]
+            await _insist(lambda: self._publish(elsewhere), settlements)
+            settlements = [
+                Settlement(one.delivery, one.decision, tuple(each for each in one.outputs if each.broker == broker))
+                for one in settlements
+            ]
+        await _insist(lambda: self.store(broker).settle(settlements), settlements)
 
     async def publish(self, event: Event) -> None:
         """Store an event for its function, which gets it at least once, from its inbox. Raises StoreError."""
@@ -168,6 +168,21 @@ class Bus:
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         for broker in sorted({message.broker for message in messages}):
             await self.store(broker).publish([message for message in messages if message.broker == broker])
+
+
+async def _insist(step: Callable[[], Awaitable[None]], settlements: Sequence[Settlement]) -> None:
+    """Repeat a step of settling until its store accepts it. Raises RefusedError if that can never be."""
+    wait_s = _FIRST_WAIT_S
+    while True:
+        try:
+            return await step()
+        except StoreError as error:
+            if isinstance(error, RefusedError) and any(one.outputs for one in settlements):
+                raise
+            queue = settlements[0].delivery.queue
+            log.warning("queue %s: not settled, tried again in %.1f s: %s", queue, wait_s, error)
+            await anyio.sleep(wait_s)
+            wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
 
 def _broken(event: Event, error: Exception) -> Failed:

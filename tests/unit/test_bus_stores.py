@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from bus.bus import Bus
@@ -26,6 +27,7 @@ class Shelf:
         self.name = name
         self.journal = journal
         self.full = False
+        self.was_full = anyio.Event()
         self.refuses = False
         self.published: list[Outgoing] = []
         self.settled: list[Settlement] = []
@@ -41,6 +43,7 @@ class Shelf:
     def _take(self, what: str) -> None:
         self.journal.append(f"{what} {self.name}")
         if self.full:
+            self.was_full.set()
             raise StoreError("the disk is full")
         if self.refuses:
             raise RefusedError("too large")
@@ -127,7 +130,7 @@ async def test_an_attempt_never_raises() -> None:
 async def test_outputs_for_other_stores_are_stored_before_the_message_is_settled() -> None:
     house = House()
     _, outputs = await house.bus.attempt(EVENT)
-    await house.bus.settle("", await house.bus.forward("", [Settlement(DELIVERY, Ack(), outputs)]))
+    await house.bus.settle("", [Settlement(DELIVERY, Ack(), outputs)])
     assert house.journal == ["publish shop", "settle own"]
     assert names(house.shop.published) == ["bills"]
     (settled,) = house.own.settled
@@ -139,18 +142,38 @@ async def test_outputs_of_a_brokers_message_for_the_own_store_go_first() -> None
     house = House()
     _, outputs = await house.bus.attempt(EVENT)
     done, failed = Settlement(DELIVERY, Ack(), outputs), Settlement(DELIVERY, Retry(1.0, "no"))
-    await house.bus.settle("shop", await house.bus.forward("shop", [done, failed]))
+    await house.bus.settle("shop", [done, failed])
     assert house.journal == ["publish own", "settle shop"]
     assert [names(one.outputs) for one in house.shop.settled] == [["bills"], []]
 
 
-async def test_a_message_is_not_settled_if_its_outputs_are_not_stored() -> None:
+@pytest.mark.parametrize(
+    ("full", "journal"),
+    [("shop", ["publish shop", "publish shop", "settle own"]), ("own", ["publish shop", "settle own", "settle own"])],
+)
+async def test_each_step_of_settling_is_repeated_alone_until_its_store_accepts_it(
+    full: str, journal: list[str]
+) -> None:
     house = House()
-    house.shop.full = True
+    shelf: Shelf = getattr(house, full)
+    shelf.full = True
     _, outputs = await house.bus.attempt(EVENT)
-    with pytest.raises(StoreError, match="the disk is full"):
-        await house.bus.forward("", [Settlement(DELIVERY, Ack(), outputs)])
-    assert house.own.settled == []
+    async with anyio.create_task_group() as settling:
+        settling.start_soon(house.bus.settle, "", [Settlement(DELIVERY, Ack(), outputs)])
+        await shelf.was_full.wait()
+        assert house.own.settled == []
+        shelf.full = False
+    assert house.journal == journal
+    assert [names(one.outputs) for one in house.own.settled] == [["bills", "forklight.inbox.report"]]
+
+
+async def test_nothing_is_settled_if_an_output_can_never_be_stored() -> None:
+    house = House()
+    house.shop.refuses = True
+    _, outputs = await house.bus.attempt(EVENT)
+    with pytest.raises(RefusedError, match="too large"):
+        await house.bus.settle("", [Settlement(DELIVERY, Ack(), outputs)])
+    assert house.journal == ["publish shop"]
 
 
 async def test_a_published_event_lies_in_its_functions_inbox() -> None:

@@ -17,8 +17,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import anyio
 import anyio.abc
@@ -30,7 +30,7 @@ from bus.message import Delivery, Outgoing
 from bus.outcome import Failed, Ok, Outcome
 from bus.outputs import unroutable
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
-from bus.store import Consumer, RefusedError, Settlement, Source, StoreError
+from bus.store import Consumer, RefusedError, Source
 from triggers.queue import celery
 from triggers.queue.codec import bare_event, batch_event, fit, identified, to_event
 from triggers.queue.errors import UnreadableError
@@ -40,14 +40,10 @@ from triggers.queue.settling import OneByOne, Tried, decide_batch, postpone, ref
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 OnInvocation = Callable[[Event, Outcome | None, Sequence[Decision]], None]
 """Called when an event is settled, with its outcome (None: it was not run) and the decision; a batch has one for each
 item, or none if its items are run again one by one. Runs in the event loop: it must not block."""
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-"""Between attempts to settle in a store that does not accept it."""
 _AGAIN_S = 1.0
 """Before a consumer that failed begins anew."""
 
@@ -294,31 +290,9 @@ class QueueConsumer:
         pauses_s = [decision.pause_s for decision in decisions if isinstance(decision, Release)]
         if pauses_s:
             await self._pace.hold(max(pauses_s))
-        await self._settle(settlements(deliveries, decisions, outputs))
+        await self._bus.settle(self._trigger.broker, settlements(deliveries, decisions, outputs))
         self._settled.update(map(type, decisions))
         self._report(event, outcome, decisions)
-
-    async def _settle(self, settled: list[Settlement]) -> None:
-        """Outputs for other stores first, each step until it is accepted. Raises RefusedError."""
-        if any(one.outputs for one in settled):
-            settled = await self._insist(self._bus.forward, settled)
-        await self._insist(self._bus.settle, settled)
-
-    async def _insist(self, ask: Callable[[str, list[Settlement]], Awaitable[T]], settled: list[Settlement]) -> T:
-        """Until the store accepts it: as long as it does not, the messages are leased and this worker takes no more.
-
-        Raises RefusedError for outputs: no waiting would help them, the attempt has failed.
-        """
-        wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                return await ask(self._trigger.broker, settled)
-            except StoreError as error:
-                if isinstance(error, RefusedError) and any(one.outputs for one in settled):
-                    raise
-                log.warning("queue %s: not settled, tried again in %.1f s: %s", self._trigger.queue, wait_s, error)
-                await anyio.sleep(wait_s)
-                wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
     def _age_s(self, delivery: Delivery) -> float:
         """Since it was first stored; 0 where nobody knows, or where the clock was set back."""
