@@ -1,11 +1,12 @@
-"""The house keeps its layers: who may import whom, and how long a file and a function may be.
+"""The house keeps its layers: who may import whom, never in a circle, and how long a file and a function may be.
 
 ARCHITECTURE.md §2 states the import rules. Tests, benchmarks and examples import what they like, but stay short too.
 """
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
-OURS = {"bus", "triggers", "dispatcher", "sandbox", "forklight", "tests", "benchmarks", "examples"}
+PACKAGES = {"bus", "triggers", "dispatcher", "sandbox", "forklight"}
+OURS = PACKAGES | {"tests", "benchmarks", "examples"}
 MAY_IMPORT: dict[str, set[str]] = {
     "bus": set(),
     "triggers": {"bus"},
@@ -59,6 +61,9 @@ SHARED_WITH_TESTING = {
     for module in ("decoding", "encoding", "events", "handler", "invocation", "signature", "wire")
 }
 """What makes an event, runs a handler and encodes its reply: in a test of an application as in an instance."""
+
+IN_A_CIRCLE = {f"{GUEST}._forklight.aio"}
+"""Imported by `instance` and `invocation`, and imports both."""
 
 
 class Import(NamedTuple):
@@ -171,6 +176,21 @@ def import_violations(path: PurePosixPath, source: str) -> list[str]:
     return [f"{path}:{found.line}: may not import {found.name}: {reason}" for found, reason in reasons if reason]
 
 
+def circle(sources: Mapping[PurePosixPath, str]) -> list[str]:
+    """Modules each of which imports the one before it, the first and last being the same; empty if there are none."""
+    paths = {module_of(path): path for path in sources}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        names = (found.name for found in imports(path, sources[path]))
+        targets = {name if name in paths else name.rpartition(".")[0] for name in names}
+        graph[module] = (targets & paths.keys()) - {module}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def length_violations(path: PurePosixPath, source: str) -> list[str]:
     """One line for a file that is too long, and one for each such function (from `def` to its last line)."""
     lines = len(source.splitlines())
@@ -198,6 +218,14 @@ def test_imports_in_this_tree() -> None:
     assert PurePosixPath("bus/event.py") in files
     violations = [line for path in files for line in import_violations(path, (ROOT / path).read_text())]
     assert not violations, "\n".join(violations)
+
+
+@pytest.mark.invariant("I36")
+def test_no_circle_in_this_tree() -> None:
+    files = (path for path in python_files() if path.parts[0] in PACKAGES)
+    sources = {path: (ROOT / path).read_text() for path in files if module_of(path) not in IN_A_CIRCLE}
+    assert PurePosixPath("bus/event.py") in sources
+    assert circle(sources) == []
 
 
 def test_lengths_in_this_tree() -> None:
@@ -285,6 +313,18 @@ def test_a_forbidden_import_is_found(path: str, source: str) -> None:
 )
 def test_an_allowed_import_is_left_alone(path: str, source: str) -> None:
     assert import_violations(PurePosixPath(path), source) == []
+
+
+def test_a_circle_is_found_wherever_its_imports_stand() -> None:
+    sources = {
+        PurePosixPath("bus/a.py"): "def late():\n    from bus import b",
+        PurePosixPath("bus/b.py"): "if TYPE_CHECKING:\n    from .c.d import D",
+        PurePosixPath("bus/c/__init__.py"): "from bus.c.d import D",
+        PurePosixPath("bus/c/d.py"): "import bus.a, bus.a.no_such_module",
+    }
+    assert set(circle(sources)) == {"bus.a", "bus.b", "bus.c.d"}
+    del sources[PurePosixPath("bus/b.py")]
+    assert circle(sources) == []
 
 
 def test_a_long_file_is_found() -> None:

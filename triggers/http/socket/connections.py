@@ -1,7 +1,7 @@
 """Every open connection of one listener: how many there may be, what they may hold, who is overdue, who is the last."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
@@ -10,11 +10,24 @@ from triggers.http.settings import HttpSettings
 from triggers.http.socket.budget import Budget
 from triggers.http.stamps import Stamps
 
-if TYPE_CHECKING:
-    from triggers.http.socket.connection import Connection
-
 _SEEN_OFF = 128
 """So many beyond `max_connections` may send on until they have read that they are too many; others are closed then."""
+
+
+class Member(Protocol):
+    """What the listener asks of each of its connections."""
+
+    def check_deadline(self, now_s: float) -> None:
+        """End what is overdue."""
+
+    def retire(self) -> None:
+        """Wait for no more requests."""
+
+    def cut(self) -> None:
+        """End; a client that still waits for its outcome gets an answer first."""
+
+    def abort(self) -> None:
+        """End at once."""
 
 
 class Connections:
@@ -31,28 +44,28 @@ class Connections:
         """Records the answer to a client whose connection is not admitted, and gives it an id."""
         self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="request bodies")
         self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
-        self._live: set[Connection] = set()
-        self._seen_off: set[Connection] = set()
+        self._live: set[Member] = set()
+        self._seen_off: set[Member] = set()
         self._empty = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def admit(self, connection: "Connection") -> bool:
+    def admit(self, connection: Member) -> bool:
         """False: the listener is full, and the connection is not one of its own."""
         if len(self._live) >= self.settings.max_connections:
             return False
         self._live.add(connection)
         return True
 
-    def see_off(self, connection: "Connection") -> bool:
+    def see_off(self, connection: Member) -> bool:
         """Whether one that was not admitted may send on until it has read so."""
         if len(self._seen_off) >= _SEEN_OFF:
             return False
         self._seen_off.add(connection)
         return True
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: Member) -> None:
         self._live.discard(connection)
         self._seen_off.discard(connection)
         if not self._all():
@@ -66,26 +79,22 @@ class Connections:
             await self._empty.wait()
 
     def sweep(self) -> None:
-        """Ends what is overdue."""
         now_s = self.now_s()
         for connection in self._all():
             connection.check_deadline(now_s)
 
     def retire(self) -> None:
-        """Waits for no more requests."""
         for connection in self._all():
             connection.retire()
 
     def cut(self) -> None:
-        """Ends every connection; a client that still waits for its outcome gets an answer first."""
         self.stopped = True
         for connection in self._all():
             connection.cut()
 
     def abort(self) -> None:
-        """Ends every connection at once."""
         for connection in self._all():
             connection.abort()
 
-    def _all(self) -> "tuple[Connection, ...]":
+    def _all(self) -> tuple[Member, ...]:
         return (*self._live, *self._seen_off)

@@ -5,14 +5,13 @@ import os
 import socket
 import stat
 import sys
-from asyncio import AbstractServer, get_running_loop
+from asyncio import AbstractServer, BaseProtocol, get_running_loop
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from triggers.http.errors import ListenError
 from triggers.http.settings import HttpSettings
-from triggers.http.socket.connection import Connection
 
 _CAUSES = {
     errno.EADDRINUSE: "the address is in use; stop the program that has it, or listen elsewhere",
@@ -50,7 +49,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def bind(settings: HttpSettings, make: Callable[[], Connection], given: socket.socket | None) -> AbstractServer:
+async def bind(settings: HttpSettings, make: Callable[[], BaseProtocol], given: socket.socket | None) -> AbstractServer:
     """A server that has its address and does not accept yet. `given` is a socket to use instead of `settings.listen`.
 
     Raises ListenError.
