@@ -7,6 +7,7 @@ import anyio
 import anyio.abc
 
 from bus import Event, Outcome
+from bus.in_flight import InFlight
 from dispatcher import outcomes
 from dispatcher.pool import Statistics
 from dispatcher.records import Record
@@ -27,9 +28,8 @@ class Dispatcher:
         self.records: dict[str, Record] = {}
         for name, function in functions.items():
             self.add(name, function)
-        self._open = 0
+        self._open = InFlight()
         self._draining = False
-        self._drained = anyio.Event()
 
     async def call(self, event: Event) -> Outcome:
         """Run the event's function. Every failure is an outcome; cancelling withdraws the event while it waits."""
@@ -42,13 +42,11 @@ class Dispatcher:
         if self._draining:
             outcome: Outcome = outcomes.draining()
         else:
-            self._open += 1
+            self._open.begin()
             try:
                 outcome = await runner.call(event, accepted_ns)
             finally:
-                self._open -= 1
-                if self._draining and self._open == 0:
-                    self._drained.set()
+                self._open.end()
         record.add(outcome)
         return outcome
 
@@ -91,10 +89,9 @@ class Dispatcher:
     async def drain(self, limit_s: float) -> int:
         """Accept nothing more and wait until what was accepted has its outcome; how many had none after `limit_s`."""
         self._draining = True
-        if self._open:
-            with anyio.move_on_after(limit_s):
-                await self._drained.wait()
-        return self._open
+        with anyio.move_on_after(limit_s):
+            await self._open.wait_none()
+        return self._open.count
 
     def stop(self) -> None:
         """Start nothing more, whatever dies from here on: the tree is about to end."""

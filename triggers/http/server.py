@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.event import Event
+from bus.in_flight import InFlight
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
 from triggers.http.codec import (
@@ -90,8 +91,7 @@ class HttpServer:
         self._proxies = Proxies(settings.trusted_proxies) if settings.trusted_proxies else None
         self._dev = dev
         self._stamps = Stamps()
-        self._calls = 0
-        self._no_calls = anyio.Event()
+        self._calls = InFlight()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Self]:
@@ -142,7 +142,7 @@ class HttpServer:
         self._connections.cut()
         with anyio.move_on_after(_FLUSH_S):
             await self._connections.wait_empty()
-            await self._wait_no_calls()
+            await self._calls.wait_none()
         self._connections.abort()
         await self._connections.wait_empty()
 
@@ -153,12 +153,6 @@ class HttpServer:
             await retire(self._listener)
         else:  # whoever gave it goes on listening: what has not been accepted is for whom it is given to next
             self._listener.close()
-
-    async def _wait_no_calls(self) -> None:
-        while self._calls:
-            if self._no_calls.is_set():
-                self._no_calls = anyio.Event()
-            await self._no_calls.wait()
 
     def _sweep(self) -> None:
         """One timer keeps the deadlines of all connections; a timer of its own would cost each request two calls."""
@@ -300,16 +294,14 @@ class HttpServer:
 
     async def _call(self, event: Event, route: Route, exchange: Exchange) -> Answer:
         exchange.event, exchange.id = event, event.id
-        self._calls += 1
+        self._calls.begin()
         try:
             if route.timeout_s is None:
                 outcome = await self._bus.call(event)
             else:
                 outcome = await self._call_within(event, route.timeout_s)
         finally:
-            self._calls -= 1
-            if not self._calls:
-                self._no_calls.set()
+            self._calls.end()
         exchange.outcome = outcome
         hint = hint_of_form(event) if self._dev else ""
         return to_answer(outcome, event.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.event import Event
+from bus.in_flight import InFlight
 from bus.keeping import keep_doing
 from bus.outcome import Outcome
 from bus.store import Facts, StoreError
@@ -94,9 +95,8 @@ class TimerRunner:
         self._scopes: set[anyio.CancelScope] = set()
         """One for each scheduled run."""
         self._draining = anyio.Event()
-        self._open = 0
+        self._open = InFlight()
         """Runs begun or being stored, and those by hand."""
-        self._none_open = anyio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -135,11 +135,11 @@ class TimerRunner:
         """
         work = self._find(function, name)
         event = to_event_now(work.timer, self._clock.now())
-        self._open += 1
+        self._open.begin()
         try:
             return await self._call(work, event)
         finally:
-            self._closed_one()
+            self._open.end()
 
     async def drain(self, timeout_s: float) -> None:
         """Fire nothing more, and let what runs finish within `timeout_s`; what does not is cut, and interrupted.
@@ -147,10 +147,12 @@ class TimerRunner:
         A run that waits for a further attempt stops waiting; it is interrupted too, and tried after the next start.
         """
         self._draining.set()
-        await self._wait_none_open(timeout_s)
+        with anyio.move_on_after(timeout_s):
+            await self._open.wait_none()
         for scope in self._scopes:
             scope.cancel()
-        await self._wait_none_open(UNWIND_S)
+        with anyio.move_on_after(UNWIND_S):
+            await self._open.wait_none()
         with anyio.move_on_after(LAST_STORE_S):
             await self._store(())
 
@@ -259,7 +261,7 @@ class TimerRunner:
                 work.is_held = True
             else:
                 steps.append((work, step))
-        self._open += len(steps)
+        self._open.begin(len(steps))
         return steps
 
     async def _store(self, steps: Sequence[tuple[TimerWork, Step]]) -> bool:
@@ -269,7 +271,7 @@ class TimerRunner:
         except Exception as error:
             for work, _ in steps:
                 self._arm(work)
-                self._closed_one()
+                self._open.end()
             if not isinstance(error, StoreError):
                 raise
             log.error("timers cannot be stored, so none is run: %s", error)
@@ -287,7 +289,7 @@ class TimerRunner:
                 log.warning("timer %s: %d skipped: %s", work.timer.key, step.missed, reason)
             if step.run is not None:
                 self._begin(work, step.run)
-            self._closed_one()
+            self._open.end()
 
     def _arm(self, work: TimerWork) -> None:
         """Have it looked at when its next run is to start; once, however often it is asked."""
@@ -306,7 +308,7 @@ class TimerRunner:
         return max(0.0, min(LOOK_S, (min(moments) - now).total_seconds()))
 
     def _begin(self, work: TimerWork, run: Run) -> None:
-        self._open += 1
+        self._open.begin()
         self._runs.start_soon(self._run, work, run)
 
     async def _run(self, work: TimerWork, run: Run) -> None:
@@ -320,7 +322,7 @@ class TimerRunner:
                 self._end(work, run, f"error/{type(error).__name__}")
             finally:
                 self._scopes.discard(scope)
-                self._closed_one()
+                self._open.end()
 
     async def _attempt(self, work: TimerWork, run: Run) -> None:
         if run.attempt > 1:
@@ -364,17 +366,6 @@ class TimerRunner:
                 self.on_invocation(event, outcome, 0)
             except Exception:
                 log.exception("a run could not be told of: %s; please report this", event.id)
-
-    async def _wait_none_open(self, limit_s: float) -> None:
-        with anyio.move_on_after(limit_s):
-            while self._open:
-                await self._none_open.wait()
-
-    def _closed_one(self) -> None:
-        self._open -= 1
-        if not self._open:
-            self._none_open.set()
-            self._none_open = anyio.Event()
 
 
 def _next(timer: Timer, after: datetime) -> datetime | None:

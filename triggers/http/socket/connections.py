@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
-
+from bus.in_flight import InFlight
 from triggers.http.answers import Answer
 from triggers.http.settings import HttpSettings
 from triggers.http.socket.budget import Budget
@@ -46,7 +45,7 @@ class Connections:
         self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
         self._live: set[Member] = set()
         self._seen_off: set[Member] = set()
-        self._empty = anyio.Event()
+        self._open = InFlight()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -56,6 +55,7 @@ class Connections:
         if len(self._live) >= self.settings.max_connections:
             return False
         self._live.add(connection)
+        self._open.begin()
         return True
 
     def see_off(self, connection: Member) -> bool:
@@ -63,20 +63,18 @@ class Connections:
         if len(self._seen_off) >= _SEEN_OFF:
             return False
         self._seen_off.add(connection)
+        self._open.begin()
         return True
 
     def forget(self, connection: Member) -> None:
-        self._live.discard(connection)
-        self._seen_off.discard(connection)
-        if not self._all():
-            self._empty.set()
+        for connections in (self._live, self._seen_off):
+            if connection in connections:
+                connections.remove(connection)
+                self._open.end()
 
     async def wait_empty(self) -> None:
         """Returns when no connection is open; new ones must not come any more."""
-        while self._all():
-            if self._empty.is_set():
-                self._empty = anyio.Event()
-            await self._empty.wait()
+        await self._open.wait_none()
 
     def sweep(self) -> None:
         now_s = self.now_s()
