@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +20,11 @@ import uvloop
 
 from benchmarks.table import Row, Target, quantiles, render, single
 from benchmarks.tree import machine
-from bus.bus import Bus
+from bus.bus import Bus, Pool
 from bus.event import Event
 from bus.outcome import Ok, Outcome
 from bus.sqlite import open_sqlite
+from tests.kit.pools import Roomy
 from triggers.timer import Timer, TimerRunner, parse_cron, parse_schedule
 from triggers.timer.schedule import Schedule, next_after
 
@@ -49,14 +49,8 @@ class _Answers:
         self.late_ms.append((time.time() - datetime.fromisoformat(event.time).timestamp()) * 1e3)
         return Ok()
 
-    def capacity(self, _function: str) -> int:
-        return 1
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        """There is always some."""
-
-    def expect(self, function: str, at_ns: int) -> None:
-        """Nothing has to be made ready."""
+    def pool(self, function: str) -> Pool:
+        return Roomy()
 
 
 async def ours(schedules: list[Schedule], seconds: float) -> Run:

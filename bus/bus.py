@@ -26,20 +26,27 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 """Between attempts to settle; the wait doubles with each."""
 
 
+class Pool(Protocol):
+    """The instances of one function, as its triggers see them."""
+
+    def capacity(self) -> int:
+        """How many more events could run at once now; 0 while the function cannot load or the server drains."""
+
+    def on_capacity(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the event loop each time the capacity rises from 0. It must not block."""
+
+    def expect(self, at_ns: int) -> None:
+        """Have an instance ready for an event that is due at `at_ns` (CLOCK_MONOTONIC). A hint, not a promise."""
+
+
 class Target(Protocol):
     """What stands behind the bus: the dispatcher, or whatever a test or a simulation puts in its place."""
 
     async def call(self, event: Event) -> Outcome:
-        """Runs the event's function; every failure is an outcome. Cancelled: the caller left, withdraw the event."""
+        """Run the event's function; every failure is an outcome. Cancelling withdraws the event: its caller left."""
 
-    def capacity(self, function: str) -> int:
-        """How many more events the function could run at once now; 0 for one that is unknown or may not be sent any."""
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        """Calls `callback` each time capacity of the function rises from 0, in the event loop. It must not block."""
-
-    def expect(self, function: str, at_ns: int) -> None:
-        """An event for the function is due at `at_ns` (CLOCK_MONOTONIC): an instance should be ready then. A hint."""
+    def pool(self, function: str) -> Pool:
+        """Return the function's pool. Raises LookupError if there is no such function."""
 
 
 class Bus:
@@ -134,17 +141,9 @@ class Bus:
         """As the store's."""
         return self.store(broker).consume(source, prefetch)
 
-    def capacity(self, function: str) -> int:
-        """As the target's: free slots of the function now."""
-        return self.target.capacity(function)
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        """As the target's: `callback` runs in the event loop each time slots come free where there were none."""
-        self.target.on_capacity(function, callback)
-
-    def expect(self, function: str, at_ns: int) -> None:
-        """As the target's: a hint that an event is due at `at_ns` (CLOCK_MONOTONIC)."""
-        self.target.expect(function, at_ns)
+    def pool(self, function: str) -> Pool:
+        """Return the function's pool. Raises LookupError if there is no such function."""
+        return self.target.pool(function)
 
     def _known(self) -> Known:
         return Known(self.functions, self._brokers, self.queues)

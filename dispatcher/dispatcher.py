@@ -1,7 +1,7 @@
 """The dispatcher: finds the function of an event, has its pool run it, and answers with the outcome. Nothing else."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import anyio
 import anyio.abc
@@ -71,24 +71,15 @@ class Dispatcher:
         del self.records[name]
         runner.wind_up()
 
-    def capacity(self, function: str) -> int:
-        """How many more events the function could run at once now; 0 for one that is unknown or cannot load now."""
-        runner = self._runners.get(function)
-        return 0 if runner is None or self._draining else runner.capacity()
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        """Call `callback` each time capacity of the function rises from 0, in the event loop. It must not block."""
-        self._runners[function].on_capacity(callback)
-
-    def expect(self, function: str, at_ns: int) -> None:
-        """An event is due at `at_ns` (CLOCK_MONOTONIC): an instance is started in time for it. A hint, no promise."""
-        runner = self._runners.get(function)
-        if runner is not None and not self._draining:
-            runner.expect(at_ns)
+    def pool(self, function: str) -> Runner:
+        """Return what its triggers may ask about a function. Raises LookupError if there is no such function."""
+        return self._runners[function]
 
     async def drain(self, limit_s: float) -> int:
         """Accept nothing more and wait until what was accepted has its outcome; how many had none after `limit_s`."""
         self._draining = True
+        for runner in self._runners.values():
+            runner.is_draining = True
         with anyio.move_on_after(limit_s):
             await self._open.wait_none()
         return self._open.count

@@ -63,6 +63,8 @@ class Runner:
         self._had_capacity = True
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
+        self.is_draining = False
+        """Whether the server accepts no more events: there is no capacity, and none is expected."""
         self._stopped = self._ending = False
         tree.sweep.add(self)
         if function.pool.rest == "template":
@@ -272,8 +274,8 @@ class Runner:
         return self._pool.next_tick_ns(now_ns)
 
     def capacity(self) -> int:
-        """How many more events could run at once now: 0 while the function cannot load."""
-        return self._pool.room(time.monotonic_ns())
+        """How many more events could run at once now; 0 while the function cannot load or the server drains."""
+        return 0 if self.is_draining else self._pool.room(time.monotonic_ns())
 
     def on_capacity(self, callback: Callable[[], None]) -> None:
         """Call `callback` each time capacity rises from 0."""
@@ -282,8 +284,9 @@ class Runner:
 
     def expect(self, at_ns: int) -> None:
         """Have an instance ready for an event at `at_ns`."""
-        self._pool.expect(at_ns)
-        self._carry_out([])
+        if not self.is_draining:
+            self._pool.expect(at_ns)
+            self._carry_out([])
 
     def stop(self) -> None:
         """Start nothing more: what dies from here on is not replaced."""

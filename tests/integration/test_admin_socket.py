@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from bus import Event, Failed, Ok, Outcome
-from bus.bus import Bus
+from bus.bus import Bus, Pool
 from bus.message import Message, Outgoing
 from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
@@ -29,6 +29,7 @@ from forklight.serving.invoking import outcome_as_json
 from forklight.serving.strays import Strays
 from sandbox import isolation
 from sandbox.logs import LogLine
+from tests.kit.pools import Roomy
 from tests.kit.proxy import proxy_to
 from tests.kit.stores import take
 from tests.kit.support import until
@@ -56,14 +57,8 @@ class Echo:
             return Failed(kind="error", code="KeyError", message="'x'", traceback="Traceback …")
         return Ok(body=event.body, content_type=event.datacontenttype)
 
-    def capacity(self, function: str) -> int:
-        return 1
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        pass
-
-    def expect(self, function: str, at_ns: int) -> None:
-        pass
+    def pool(self, function: str) -> Pool:
+        return Roomy()
 
 
 class Asked:

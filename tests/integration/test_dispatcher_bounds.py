@@ -159,22 +159,23 @@ async def test_an_unknown_function_is_said_to_be_unknown(bench: Bench) -> None:
         for name in ("g", None):
             failed = failure(await served.dispatcher.call(event(function=name)))
             assert failed.kind == "unknown_function"
-        assert served.dispatcher.capacity("g") == 0
+        with pytest.raises(LookupError):
+            served.dispatcher.pool("g")
 
 
 async def test_capacity_is_told_each_time_it_comes_back(bench: Bench) -> None:
     with closed_gate() as gate:
         async with serving(bench.tree, bench.spec("pool_work", "held"), max_instances=2) as served:
             told: list[int] = []
-            served.dispatcher.on_capacity("f", lambda: told.append(served.dispatcher.capacity("f")))
+            served.dispatcher.pool("f").on_capacity(lambda: told.append(served.dispatcher.pool("f").capacity()))
             for _ in range(2):
-                assert served.dispatcher.capacity("f") == 2
+                assert served.dispatcher.pool("f").capacity() == 2
                 first, second = served.begin(gate.path), served.begin(gate.path)
                 await until(lambda: served.running() == 2)
-                assert served.dispatcher.capacity("f") == 0
+                assert served.dispatcher.pool("f").capacity() == 0
                 gate.release()
                 await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-                assert served.dispatcher.capacity("f") == 1
+                assert served.dispatcher.pool("f").capacity() == 1
                 gate.release()
                 await asyncio.wait({first, second})
 
@@ -187,7 +188,7 @@ async def test_a_drain_refuses_what_is_new_and_waits_for_what_runs(bench: Bench)
             accepted = served.begin(gate.path)
             await until(lambda: served.running() == 1)
             draining = asyncio.create_task(served.dispatcher.drain(3600))
-            await until(lambda: served.dispatcher.capacity("f") == 0)
+            await until(lambda: served.dispatcher.pool("f").capacity() == 0)
             refused = await served.failure(gate.path)
             assert (refused.kind, refused.code) == ("throttled", "Draining")
             assert not draining.done()

@@ -119,7 +119,7 @@ async def test_busy_instances_outlive_their_template(bench: Bench) -> None:
 async def test_a_function_that_cannot_load_says_why_until_it_is_mended(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_mended")) as served:
         came_back = asyncio.Event()
-        served.dispatcher.on_capacity("f", came_back.set)
+        served.dispatcher.pool("f").on_capacity(came_back.set)
         waiting = await asyncio.gather(*(served.call() for _ in range(3)))
         at_once = await served.failure()
 
@@ -127,7 +127,7 @@ async def test_a_function_that_cannot_load_says_why_until_it_is_mended(bench: Be
             assert (failed.kind, failed.code) == ("load", "InitFailed")
             assert "not yet" in failed.message + failed.traceback
         assert at_once.retry_after_s is not None
-        assert served.dispatcher.capacity("f") == 0
+        assert served.dispatcher.pool("f").capacity() == 0
         await until(lambda: not served.now().starting)
         (bench.code / "pool_mended" / "function.py").write_text("def handler(event):\n    return 'mended'\n")
         await asyncio.wait_for(came_back.wait(), 20)
@@ -143,13 +143,13 @@ async def test_a_hook_that_fails_is_a_function_that_cannot_load(bench: Bench, re
         spec = bench.spec("hooks", hooks=hooks, env={"DATABASE": str(database)})
         async with serving(bench.tree, spec, reserved=reserved) as served:
             came_back = asyncio.Event()
-            served.dispatcher.on_capacity("f", came_back.set)
+            served.dispatcher.pool("f").on_capacity(came_back.set)
             outcomes = await asyncio.gather(*(served.call() for _ in range(20)))
             await until(lambda: not served.now().starting)
 
             assert {(failed.kind, failed.code) for failed in map(failure, outcomes)} == {("load", "InitFailed")}
             assert (await served.failure()).retry_after_s is not None
-            assert (served.dispatcher.capacity("f"), served.instances()) == (0, [])
+            assert (served.dispatcher.pool("f").capacity(), served.instances()) == (0, [])
             database.touch()
             await asyncio.wait_for(came_back.wait(), 20)
 

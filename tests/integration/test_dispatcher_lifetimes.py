@@ -100,17 +100,16 @@ async def test_a_zygote_stays_as_long_as_another_function_needs_it(bench: Bench)
 
 async def test_an_announced_event_finds_an_instance(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_work"), rest="none") as served:
-        served.dispatcher.expect("f", time.monotonic_ns() + 1_000_000_000)
+        served.dispatcher.pool("f").expect(time.monotonic_ns() + 1_000_000_000)
         await until(lambda: served.now().idle == 1)
 
         assert (await served.call()).start == "warm"
 
 
-async def test_an_announcement_to_nobody_is_no_error(bench: Bench) -> None:
+async def test_nothing_is_made_ready_during_a_drain(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_work")) as served:
-        served.dispatcher.expect("g", time.monotonic_ns())
         await served.dispatcher.drain(0)
-        served.dispatcher.expect("f", time.monotonic_ns())
+        served.dispatcher.pool("f").expect(time.monotonic_ns())
 
         assert served.now().starting == 0
 

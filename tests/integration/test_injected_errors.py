@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from bus.bus import Bus
+from bus.bus import Bus, Pool
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome, Output
 from bus.rabbitmq import open_rabbitmq
@@ -17,6 +17,7 @@ from bus.retry import RetryPolicy
 from bus.store import Store, StoreError
 from tests.kit.consuming import trigger
 from tests.kit.injecting import injecting
+from tests.kit.pools import Roomy
 from tests.kit.stores import LIMIT_S, StoreFactory, fresh, message, to
 from tests.kit.support import until
 from tests.kit.timers import FactsFile, every_minute, ticking
@@ -47,14 +48,8 @@ class Handler:
         output = Output("send", f"{self._queue}.out", "text/plain", b"done")
         return Ok(body=failures, content_type="application/json", outputs=(output,))
 
-    def capacity(self, function: str) -> int:
-        return 2
-
-    def on_capacity(self, function: str, callback: object) -> None:
-        pass
-
-    def expect(self, function: str, at_ns: int) -> None:
-        pass
+    def pool(self, function: str) -> Pool:
+        return Roomy(2)
 
 
 @pytest.fixture(autouse=True)

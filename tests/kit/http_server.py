@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
 
-from bus.bus import Bus
+from bus.bus import Bus, Pool
 from bus.event import Event
 from bus.outcome import Ok, Outcome
+from tests.kit.pools import Roomy
 from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
 from triggers.http.exchange import Exchange
 
@@ -39,14 +40,8 @@ class Functions:
             self.withdrawn.append(event)
             raise
 
-    def capacity(self, function: str) -> int:
-        return len(function)
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        callback()
-
-    def expect(self, function: str, at_ns: int) -> None:
-        """Nothing has to be made ready here."""
+    def pool(self, function: str) -> Pool:
+        return Roomy()
 
 
 @dataclass

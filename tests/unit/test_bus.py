@@ -1,11 +1,11 @@
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
-from bus.bus import Bus
+from bus.bus import Bus, Pool
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome, Output
+from tests.kit.pools import Roomy
 
 EVENT = Event(source="/test", type="test", function="f")
 
@@ -16,6 +16,7 @@ class Recorder:
     def __init__(self, outcome: Outcome | Exception) -> None:
         self.outcome = outcome
         self.asked: list[tuple[object, ...]] = []
+        self.its_pool = Roomy()
 
     async def call(self, event: Event) -> Outcome:
         self.asked.append((event,))
@@ -23,15 +24,9 @@ class Recorder:
             raise self.outcome
         return self.outcome
 
-    def capacity(self, function: str) -> int:
+    def pool(self, function: str) -> Pool:
         self.asked.append((function,))
-        return 3
-
-    def on_capacity(self, function: str, callback: Callable[[], None]) -> None:
-        self.asked.append((function, callback))
-
-    def expect(self, function: str, at_ns: int) -> None:
-        self.asked.append((function, at_ns))
+        return self.its_pool
 
 
 def attached(target: Recorder) -> Bus:
@@ -44,10 +39,8 @@ async def test_everything_is_forwarded() -> None:
     target = Recorder(Ok())
     bus = attached(target)
     assert await bus.call(EVENT) is target.outcome
-    assert bus.capacity("f") == 3
-    bus.on_capacity("f", target.asked.clear)
-    bus.expect("f", 7)
-    assert target.asked == [(EVENT,), ("f",), ("f", target.asked.clear), ("f", 7)]
+    assert bus.pool("f") is target.its_pool
+    assert target.asked == [(EVENT,), ("f",)]
 
 
 async def test_a_call_never_raises() -> None:

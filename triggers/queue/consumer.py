@@ -120,9 +120,10 @@ class QueueConsumer:
         )
         try:
             async with self._bus.consume(trigger.broker, source, trigger.prefetch) as self._consumer:
-                self._pace = Pace(self._consumer, lambda: self._bus.capacity(trigger.function))
+                pool = self._bus.pool(trigger.function)
+                self._pace = Pace(self._consumer, pool.capacity)
                 if self._ended is None:
-                    self._bus.on_capacity(trigger.function, self._note_capacity)
+                    pool.on_capacity(self._note_capacity)
                     self._ended = anyio.Event()
                 await self._serve(task_status)
         except Exception:

@@ -1,6 +1,7 @@
 """Telling pools ahead of time that an event is due, so that an instance is ready when it comes."""
 
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from bus.bus import Bus
@@ -32,7 +33,8 @@ class Announcements:
             told = self._told.get(function)
             if at > now and (told is None or not told <= at < told + ONCE):
                 self._told[function] = at
-                self._bus.expect(function, time.monotonic_ns() + int((at - now).total_seconds() * 1e9))
+                with suppress(LookupError):  # the function may have been removed since
+                    self._bus.pool(function).expect(time.monotonic_ns() + int((at - now).total_seconds() * 1e9))
 
     @property
     def next(self) -> datetime | None:
