@@ -8,12 +8,13 @@ know of them.
 """
 
 import re
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct, field
+
+from bus.times import rfc3339_now
 
 Headers = dict[str, str]
 
@@ -114,7 +115,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     source: str
     type: str
     id: str = field(default_factory=lambda: str(uuid4()))
-    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+    time: str = field(default_factory=rfc3339_now)
     subject: str | None = None
     datacontenttype: str | None = None
     body: bytes = b""

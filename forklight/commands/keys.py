@@ -7,13 +7,14 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import msgspec
 
+from bus.times import rfc3339_second
 from forklight.commands.asking import config_option, state_of, state_option
 from forklight.commands.tables import print_table
 from forklight.config.hint import did_you_mean
@@ -57,7 +58,7 @@ def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
     with _changing(state_of(path, state)) as known:
         if name in known:
             raise click.ClickException(f"there is a key {name!r} already: revoke it first, or choose another name")
-        created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        created = rfc3339_second(int(time.time())) + "Z"
         known[name] = Key(sha256=digest(key), created=created)
     if as_json:
         say_json(msgspec.json.encode({"name": name, "key": key}))

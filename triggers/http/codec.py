@@ -3,7 +3,6 @@
 ARCHITECTURE.md §5 has the table of statuses; `answers.py` defines what an answer is made of.
 """
 
-from datetime import datetime
 from http import HTTPStatus
 from math import ceil
 from urllib.parse import quote, unquote, unquote_plus
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 
 from bus.event import Event, Headers, HttpSection, is_traceparent
 from bus.outcome import Failed, Ok, Outcome, phases_ns
+from bus.times import has_offset
 from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, announced_length, safe_headers
 from triggers.http.errors import RETRY_SOON, RefusedError
 from triggers.http.head import Head
@@ -127,7 +127,7 @@ def cloud_event_attributes(headers: Headers) -> dict[str, str]:
     missing = [f"ce-{name}" for name in ("id", "source", "type") if name not in found]
     if missing:
         raise RefusedError(400, f"the CloudEvent lacks {', '.join(missing)}")
-    if "time" in found and not _is_time(found["time"]):
+    if "time" in found and not has_offset(found["time"]):
         raise RefusedError(400, "the CloudEvent's ce-time is not an RFC 3339 time")
     return found
 
@@ -298,10 +298,3 @@ def _traceparent(headers: Headers) -> str | None:
     """As it came if it is one, else None."""
     value = headers.get("traceparent") or headers.get("ce-traceparent")
     return value if value is not None and is_traceparent(value) else None
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False

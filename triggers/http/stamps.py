@@ -5,6 +5,8 @@ from itertools import count
 from secrets import token_hex
 from time import gmtime, time_ns
 
+from bus.times import rfc3339_second
+
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -38,12 +40,6 @@ class Stamps:
         if second != self._second:
             self._second = second
             self._prefix, self._date = rfc3339_second(second), http_date(second)
-
-
-def rfc3339_second(second: int) -> str:
-    """`2026-11-23T19:06:00`: a Unix time in UTC, its offset and fraction left to the caller."""
-    at = gmtime(second)
-    return f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
 
 
 def http_date(second: int) -> str:

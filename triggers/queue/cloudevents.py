@@ -9,11 +9,11 @@ a structured event whose body is none is unreadable, as is any body that is not 
 """
 
 from base64 import b64decode
-from datetime import datetime
 from typing import Any
 
 from msgspec import DecodeError, Raw, Struct, json
 
+from bus.times import has_offset
 from triggers.queue.errors import UnreadableError
 
 PREFIXES = ("ce-", "cloudEvents_", "cloudEvents:")
@@ -89,9 +89,4 @@ def _decoded(raw: Raw) -> Any:
 
 
 def _is_good(name: str, text: str) -> bool:
-    if name != "time":
-        return bool(text)
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
+    return has_offset(text) if name == "time" else bool(text)

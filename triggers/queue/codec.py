@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from bus.event import CallSection, Event, QueueSection, is_traceparent
 from bus.limits import MAX_NAME_BYTES
 from bus.message import CALLER, HOPS, OURS, TRACEPARENT, Delivery, inbox
+from bus.times import rfc3339, rfc3339_now
 from triggers.queue import celery, cloudevents, headers
 from triggers.queue.errors import UnreadableError
 from triggers.queue.packing import Packing, packing
@@ -161,13 +162,13 @@ def _section(delivery: Delivery, trigger: QueueTrigger, shown: dict[str, Any]) -
 
 def _time(stored_at_s: float | None) -> str:
     """When it was stored, or now: also if somebody's header says something absurd."""
-    return _rfc3339(stored_at_s) or headers.rfc3339(datetime.now(UTC))
+    return _rfc3339(stored_at_s) or rfc3339_now()
 
 
 def _rfc3339(at_s: float | None) -> str | None:
     """None for what is no time either."""
     try:
-        return None if at_s is None else headers.rfc3339(datetime.fromtimestamp(at_s, UTC))
+        return None if at_s is None else rfc3339(datetime.fromtimestamp(at_s, UTC))
     except (ValueError, OverflowError, OSError):
         return None
 

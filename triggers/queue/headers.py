@@ -1,10 +1,11 @@
 """Headers as a handler sees them: whatever AMQP 0-9-1 can hold, as what JSON can hold. Pure."""
 
 from base64 import b64encode
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from bus.message import OURS
+from bus.times import rfc3339
 from triggers.queue.errors import UnreadableError
 
 MAX_DEPTH = 32
@@ -34,7 +35,7 @@ def json_safe(value: Any, depth: int = 1) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return _text(bytes(value))
     if isinstance(value, datetime):
-        return rfc3339(value)
+        return rfc3339(value)  # AMQP's timestamps have no offset and are in UTC
     if isinstance(value, dict | list | tuple) and depth >= MAX_DEPTH:
         raise UnreadableError(f"its headers are nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
@@ -42,12 +43,6 @@ def json_safe(value: Any, depth: int = 1) -> Any:
     if isinstance(value, list | tuple):
         return [json_safe(each, depth + 1) for each in value]
     return str(value)
-
-
-def rfc3339(time: datetime) -> str:
-    """With its own offset; UTC where it has none, as AMQP's timestamps are."""
-    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    return aware.isoformat().replace("+00:00", "Z")
 
 
 def _text(value: bytes) -> str:

@@ -1,13 +1,14 @@
 """A run of a timer as an event, and how its outcome is told in one word. Pure."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote
 from uuid import uuid4
 
 from bus.event import Event, TimerSection
 from bus.outcome import Failed, Outcome
 from bus.retry import Ack, Dead, Release, Retry, RetryPolicy, backoff_s, decide
-from triggers.timer.planner import Run, event_id, utc_text
+from bus.times import rfc3339
+from triggers.timer.planner import Run, event_id
 from triggers.timer.schedule import local
 from triggers.timer.settings import Timer
 
@@ -56,7 +57,7 @@ def _event(timer: Timer, run: Run, id_: str) -> Event:
         source=f"/forklight/timer/{quote(timer.function, safe='')}/{quote(timer.name, safe='')}",
         type="forklight.timer",
         id=id_,
-        time=utc_text(run.scheduled_at),
+        time=rfc3339(run.scheduled_at.astimezone(UTC)),
         function=timer.function,
         timer=section,
         attempt=run.attempt,

@@ -21,6 +21,7 @@ from zlib import crc32
 from msgspec import DecodeError, Struct, json
 from msgspec.structs import replace
 
+from bus.times import rfc3339
 from triggers.timer.schedule import Due, due_between, identity, missed_between
 from triggers.timer.settings import Timer
 
@@ -77,12 +78,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 def event_id(timer: Timer, scheduled_at: datetime) -> str:
     """The same for every attempt at one scheduled time, and for nothing else."""
-    return f"{timer.key}/{utc_text(scheduled_at)}"
-
-
-def utc_text(at: datetime) -> str:
-    """RFC 3339 in UTC."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return f"{timer.key}/{rfc3339(scheduled_at.astimezone(UTC))}"
 
 
 def start_at(timer: Timer, scheduled_at: datetime) -> datetime:

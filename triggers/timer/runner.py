@@ -33,6 +33,7 @@ from bus.in_flight import InFlight
 from bus.keeping import keep_doing
 from bus.outcome import Outcome
 from bus.store import Facts, StoreError
+from bus.times import rfc3339
 from triggers.timer import planner
 from triggers.timer.alarms import Alarms
 from triggers.timer.announcements import Announcements
@@ -177,11 +178,11 @@ class TimerRunner:
             text = (
                 "timer %s: the clock was ahead before, up to %s: it goes on now, and no time that has run is run again"
             )
-            log.warning(text, timer.key, planner.utc_text(found.until))
+            log.warning(text, timer.key, rfc3339(found.until))
             found = planner.set_back(found, now)
         remembered, runs = planner.interrupted(timer, found)
         for run in found.running:
-            log.warning("timer %s: its run for %s was interrupted", timer.key, planner.utc_text(run.scheduled_at))
+            log.warning("timer %s: its run for %s was interrupted", timer.key, rfc3339(run.scheduled_at))
         work = TimerWork(timer, remembered, _next(timer, remembered.until))
         self._works[timer.key] = work
         self._ledger.changed(work)

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.outcome import Ok
+from bus.times import rfc3339_second
 from triggers.http.answers import Answer, encode_answer
 from triggers.http.codec import to_answer
 from triggers.http.errors import ListenError
 from triggers.http.socket.listen import parse_listen
-from triggers.http.stamps import Stamps, http_date, rfc3339_second
+from triggers.http.stamps import Stamps, http_date
 
 
 def lines(head: bytes) -> list[str]:
