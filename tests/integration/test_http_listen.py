@@ -14,7 +14,7 @@ import uvloop
 
 from tests.kit.http_server import LAST, Client, request, running
 from triggers.http import HttpSettings, ListenError
-from triggers.http.networks import Network
+from triggers.http.settings import Network
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from forklight.observe.rings import Rings
 from forklight.observe.tally import Tally
 from tests.kit.http_server import Client, running
 from triggers.http import Cors, HttpSettings, Route
-from triggers.http.networks import Network
+from triggers.http.settings import Network
 
 ROUTES = (
     Route(function="f", path="/f/{name}", cors=Cors(origins=("https://app.example",))),

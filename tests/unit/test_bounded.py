@@ -21,12 +21,12 @@ from forklight.observe.journal import Journal
 from forklight.observe.rings import RING_BYTES
 from forklight.observe.tally import Tally
 from sandbox.guest._forklight.charsets import decode_text
-from triggers.http import answers, head
+from triggers.http import answers, grammar, head
 from triggers.http.codec import to_answer
 from triggers.http.exchange import Exchange
 from triggers.http.files import types
-from triggers.http.networks import Network
 from triggers.http.policy.proxies import Proxies
+from triggers.http.settings import Network
 
 MANY = 10_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,9 +60,9 @@ def test_content_types_of_results() -> None:
 
 def _hosts() -> None:
     for name in values(255):
-        head.is_host(name)
-    assert not head.is_host("x" * 300)
-    assert head._is_host.cache_info().currsize <= 256
+        grammar.is_host(name)
+    assert not grammar.is_host("x" * 300)
+    assert grammar._is_host.cache_info().currsize <= 256
 
 
 def _proxies() -> None:

@@ -9,7 +9,7 @@ In reading order:
 - `answers.py`: what goes back, and its bytes
 - `exchange.py`: one request and its answer, as the record has them
 - `settings.py`: what can be set about the listener and a route
-- `stamps.py`, `networks.py`, `errors.py`: ids and times; which peers a setting names; exceptions
+- `grammar.py`, `stamps.py`, `errors.py`: what the standards allow; ids and times; exceptions
 
 Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who
 may ask).

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
+from triggers.http.grammar import FORBIDDEN_IN_VALUE, TOKEN
+
 HeaderLines = tuple[tuple[str, str], ...]
 """Names and values, in order."""
 
@@ -17,8 +19,6 @@ _OURS = frozenset(("content-length", "date", "server", "x-forklight-id", "x-fork
 DROPPED = _CONNECTION_HEADERS | _OURS
 """Never a handler's to set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes itself."""
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _BODILESS = frozenset((204, 205, 304))
 _LENGTHLESS = frozenset((204, 304))
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -90,7 +90,7 @@ def _only_content_type(content_type: str | None) -> HeaderLines:
 
 
 def _check(name: str, value: str) -> None:
-    if not _NAME.fullmatch(name) or _FORBIDDEN.search(value):
+    if not TOKEN.fullmatch(name) or FORBIDDEN_IN_VALUE.search(value):
         raise InvalidHeaderError(f"the handler's header {name!r} has characters that a header cannot have")
 
 

@@ -3,14 +3,13 @@
 Nothing here is normalised: a request that two programs in a row could read in two ways is refused (RFC 9112 §11).
 """
 
-import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from msgspec import Struct
 
 from bus.event import Headers
 from triggers.http.errors import RefusedError
+from triggers.http.grammar import is_host
 from triggers.http.settings import METHODS
 
 _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection", "expect"})
@@ -18,9 +17,6 @@ _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection
 
 _METHODS = frozenset((*METHODS, "TRACE"))
 """What can be asked of a path: a route may name any of them but TRACE, which is always 405."""
-
-_LONGEST_HOST = 255 + len(":65535")
-_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -104,16 +100,6 @@ def _split_absolute(target: str) -> tuple[str, str]:
     if not host:
         raise RefusedError(400, "the request target has no host")
     return host, path if path.startswith("/") else "/" + path
-
-
-def is_host(host: str) -> bool:
-    """Whether it is a host and perhaps a port. One that is longer than a name can be (RFC 1035 §2.3.4) is none."""
-    return len(host) <= _LONGEST_HOST and _is_host(host)
-
-
-@lru_cache(maxsize=256)
-def _is_host(host: str) -> bool:
-    return _HOST.fullmatch(host) is not None
 
 
 def _repair(value: str) -> str:

@@ -1,23 +1,43 @@
 """What can be set about the http trigger: the listener with its limits, and one route."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from triggers.http.networks import Network
+from triggers.http.grammar import TOKEN
 
 MIB = 1024 * 1024
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """What a route may name. CONNECT and TRACE are for proxies and are never a function's."""
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "OPTIONS")
 """OPTIONS is answered by the trigger itself unless a route names it."""
+
+UNIX = "unix"
+"""Stands for whoever connects to a unix socket: they have no address, and its permissions say who may."""
+
+
+class Network(str):
+    """Peers: `10.0.0.0/8`, a single address, or `unix`."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "10.0.0.0/8"
+
+    @classmethod
+    def parse(cls, text: str) -> "Network":
+        """Raises ValueError."""
+        if text != UNIX:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ValueError(f'is no network ({error}): write "10.0.0.0/8", an address, or "unix"') from None
+        return cls(text)
 
 
 class Cors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +68,7 @@ class Cors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if method not in METHODS:
                 raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
         for name in (*(self.headers or ()), *self.expose):
-            if not _TOKEN.fullmatch(name):
+            if not TOKEN.fullmatch(name):
                 raise ValueError(f'"{name}" is no name of a header')
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head
-from triggers.http.networks import Network
 from triggers.http.policy.proxies import Proxies
+from triggers.http.settings import Network
 
 PROXIES = Proxies(["10.0.0.0/8", "192.0.2.1", "fd00::/8"])
 

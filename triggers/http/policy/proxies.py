@@ -12,8 +12,9 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from msgspec.structs import replace
 
 from triggers.http.errors import RefusedError
-from triggers.http.head import Head, is_host
-from triggers.http.networks import UNIX
+from triggers.http.grammar import is_host
+from triggers.http.head import Head
+from triggers.http.settings import UNIX
 
 
 class Proxies:

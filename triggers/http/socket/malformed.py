@@ -9,9 +9,10 @@ import re
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
 from triggers.http.errors import RefusedError
+from triggers.http.grammar import TCHAR
 from triggers.http.settings import METHODS, HttpSettings
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_TOKEN = TCHAR.encode()
 _METHOD_BYTES = 64
 """Longer than any method there is."""
 _METHOD = re.compile(_TOKEN + rb"{0,%d}" % _METHOD_BYTES)
