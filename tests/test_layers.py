@@ -34,12 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 FORKLIGHT_ROOMS = ("state", "code", "config", "observe", "serving", "admin", "app", "commands", "cli", "__main__")
 """Each imports only from itself and from those before it. `testing` and `types` may be imported by none of them."""
 ABOVE_TESTING = {"forklight.app", "forklight.commands", "forklight.cli"}
-HTTP_ROOMS = {
-    "triggers.http.socket": {"triggers.http.files", "triggers.http.policy", "triggers.http.server"},
-    "triggers.http.files": {"triggers.http.socket", "triggers.http.policy", "triggers.http.server"},
-    "triggers.http.policy": {"triggers.http.socket", "triggers.http.files", "triggers.http.server"},
-}
-"""What each of them may not import: they stand beside one another, below the server."""
+HTTP_ROOMS = {"triggers.http.socket", "triggers.http.files", "triggers.http.policy"}
+ABOVE_HTTP_ROOMS = {"triggers.http.server", "triggers.http.codec", "triggers.http.exchange"}
+"""The rooms import neither these, which know events and outcomes, nor one another."""
 
 ONLY_IN: dict[str, set[str]] = {
     "aiohttp": {"triggers.http", "forklight.admin"},
@@ -129,9 +126,9 @@ def why_not(module: str, imported: Import) -> str | None:
 
 def why_not_from_room(module: str, imported: Import) -> str | None:
     """Between rooms of one package, arrows run one way."""
-    for room, others in HTTP_ROOMS.items():
-        if inside(module, room) and inside_any(imported.name, others):
-            return f"{room} stands beside {', '.join(sorted(others))}"
+    for room in HTTP_ROOMS:
+        if inside(module, room) and inside_any(imported.name, ABOVE_HTTP_ROOMS | HTTP_ROOMS - {room}):
+            return f"{room} knows requests and answers only"
     if inside(module, TESTING):
         return "tests of applications need no server" if inside_any(imported.name, ABOVE_TESTING) else None
     here, there = forklight_room(module), forklight_room(imported.name)
@@ -282,6 +279,7 @@ def test_lengths_in_this_tree() -> None:
         ("forklight/commands/invoke.py", "from forklight import testing"),
         ("triggers/http/socket/connection.py", "from triggers.http.policy.keys import Keys"),
         ("triggers/http/files/static.py", "from triggers.http import server"),
+        ("triggers/http/files/static.py", "from triggers.http.codec import to_answer"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str) -> None:
@@ -301,7 +299,7 @@ def test_a_forbidden_import_is_found(path: str, source: str) -> None:
         ("forklight/cli.py", "import click, uvloop"),
         ("forklight/admin/server.py", "import aiohttp.web\nfrom forklight.observe import journal"),
         ("forklight/commands/serve.py", "from forklight import app\nfrom forklight.admin.client import client"),
-        ("triggers/http/socket/connection.py", "from triggers.http.codec import STOPPED"),
+        ("triggers/http/socket/connection.py", "from triggers.http.problems import STOPPED"),
         ("forklight/observe/metrics.py", "import prometheus_client"),
         ("forklight/testing/running.py", "from sandbox.guest._forklight.handler import Function, load"),
         ("forklight/testing/running.py", "from sandbox.guest._forklight import invocation"),

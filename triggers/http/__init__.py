@@ -6,7 +6,7 @@ In reading order:
 - `codec.py`: a request becomes an event, an outcome an answer; the table of statuses
 - `head.py`: what a request line and its headers say, once they are safe to believe
 - `routes.py`: which route takes a request; `templates.py`: paths with parameters
-- `answers.py`: what goes back, and its bytes
+- `answers.py`: what goes back, and its bytes; `problems.py`: answers without a function behind them
 - `exchange.py`: one request and its answer, as the record has them
 - `settings.py`: what can be set about the listener and a route
 - `grammar.py`, `stamps.py`, `errors.py`: what the standards allow; ids and times; exceptions

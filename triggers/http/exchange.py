@@ -27,7 +27,7 @@ class Exchange(Struct, gc=False):
     outcome: Outcome | None = None
     status: int = 0
     reason: str = ""
-    """who or what decided on the status: one of the words of `codec.REASONS`, or the kind of a failure"""
+    """who or what decided on the status: one of the words of `problems.REASONS`, or the kind of a failure"""
     detail: str = ""
     """what the client was told, if no function ran"""
     began_ns: int = field(default_factory=time.monotonic_ns)

@@ -19,17 +19,7 @@ from bus.event import Event
 from bus.in_flight import InFlight
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
-from triggers.http.codec import (
-    BROKEN,
-    NOTHING,
-    STOPPING,
-    hint_of_form,
-    identified,
-    no_route,
-    refusal,
-    to_answer,
-    to_event,
-)
+from triggers.http.codec import hint_of_form, to_answer, to_event
 from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import CLIENT_LEFT, Exchange, OnRequest
 from triggers.http.files.static import answer_file, redirect
@@ -37,6 +27,7 @@ from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.policy.cors import across, preflight, requested_method
 from triggers.http.policy.keys import Keys
 from triggers.http.policy.proxies import Proxies
+from triggers.http.problems import BROKEN, NOTHING, STOPPING, identified, no_route, refusal
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import Cors, HttpSettings, Route
 from triggers.http.socket.body import check_announced

@@ -10,18 +10,10 @@ from msgspec.structs import replace
 from bus.event import Event
 from bus.outcome import Failed, FailureKind, Ok, Outcome, Timings
 from sandbox.guest._forklight.codings import unpack
-from triggers.http.codec import (
-    hint_of_form,
-    id_header,
-    no_route,
-    parse_cookies,
-    parse_query,
-    refusal,
-    to_answer,
-    to_event,
-)
+from triggers.http.codec import hint_of_form, parse_cookies, parse_query, to_answer, to_event
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head, parse_head
+from triggers.http.problems import id_header, no_route, refusal
 from triggers.http.routes import Allowed, Match
 from triggers.http.settings import Route
 

@@ -14,10 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from triggers.http.answers import Answer, Content
-from triggers.http.codec import problem
 from triggers.http.files.ranges import ContentRange, choose_range, is_not_modified, precondition_failed
 from triggers.http.files.types import content_type
 from triggers.http.head import Head
+from triggers.http.problems import problem
 from triggers.http.settings import StaticRoute
 from triggers.http.stamps import http_date
 

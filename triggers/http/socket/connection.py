@@ -16,8 +16,8 @@ from typing import cast
 from anyio import CancelScope, to_thread
 
 from triggers.http.answers import CONTINUE, Answer, Content, HeaderLines
-from triggers.http.codec import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.errors import RefusedError
+from triggers.http.problems import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.socket.body import Body
 from triggers.http.socket.budget import UNCOUNTED_BYTES
 from triggers.http.socket.connections import Connections
