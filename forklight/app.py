@@ -28,13 +28,15 @@ from bus.bus import Bus
 from bus.message import inbox
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
-from forklight.admin import Admin, Controls
+from forklight.admin.controls import Controls
+from forklight.admin.server import Admin
 from forklight.config import queue
 from forklight.config.configuration import Config
 from forklight.config.http import told
 from forklight.observe import metrics
+from forklight.observe.function_status import function_statuses
 from forklight.observe.journal import Format, Journal
-from forklight.observe.status import Status, function_statuses
+from forklight.observe.status import Status
 from forklight.observe.tally import Tally
 from forklight.serving.application import application_of
 from forklight.serving.change import Told, one_line

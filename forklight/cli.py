@@ -1,33 +1,24 @@
 """The command line. Exit status: 0 done, 1 failed, 2 used wrongly (a bad configuration too), 130 interrupted."""
 
 import sys
-from importlib import metadata
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from forklight.commands.backup import backup
-from forklight.commands.check import check
-from forklight.commands.dlq import dlq
-from forklight.commands.init import init
-from forklight.commands.install import install
-from forklight.commands.invoke import invoke
-from forklight.commands.keys import keys
-from forklight.commands.logs import logs
-from forklight.commands.ps import ps
-from forklight.commands.reload import reload
-from forklight.commands.send import send
-from forklight.commands.serve import dev, serve
-from forklight.commands.systemd import systemd
-from forklight.commands.timers import timers
-from forklight.commands.top import top
-from forklight.commands.why import why
 from forklight.config.hint import did_you_mean
 from forklight.config.problem import ConfigError
 from forklight.observe.terminal import say, show_error
 from forklight.state.directory import StateError
 from sandbox.launch import forbid_inspection
+
+_COMMANDS = (
+    *("backup", "check", "dev", "dlq", "init", "install", "invoke", "keys", "logs"),
+    *("ps", "reload", "send", "serve", "systemd", "timers", "top", "why"),
+)
+_MODULES = {"dev": "serve"}
+"""Where in `forklight.commands` a command is that does not have a module of its own name."""
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -50,6 +41,8 @@ def main() -> NoReturn:
 
 def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> None:
     if is_wanted and not ctx.resilient_parsing:
+        from importlib import metadata
+
         try:
             found = metadata.version("forklight")
         except metadata.PackageNotFoundError:
@@ -59,12 +52,26 @@ def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> Non
 
 
 class _Commands(click.Group):
+    """Imports a command when it is named: most only ask a server, and need nothing that a server needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of `--help`."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None if there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = getattr(import_module(f"forklight.commands.{module}"), cmd_name)
+        return command
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, but the message of an unknown command has the one that is closest."""
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
 
 
@@ -86,22 +93,3 @@ def cli() -> None:
       forklight serve
       forklight invoke total -d '{"numbers": [1, 2, 3]}'
     """
-
-
-cli.add_command(check)
-cli.add_command(init)
-cli.add_command(dev)
-cli.add_command(install)
-cli.add_command(serve)
-cli.add_command(reload)
-cli.add_command(ps)
-cli.add_command(top)
-cli.add_command(logs)
-cli.add_command(why)
-cli.add_command(invoke)
-cli.add_command(send)
-cli.add_command(dlq)
-cli.add_command(timers)
-cli.add_command(backup)
-cli.add_command(keys)
-cli.add_command(systemd)

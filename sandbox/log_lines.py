@@ -8,7 +8,8 @@ their own, so lines that are taken late still have their owner.
 from collections import deque
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.json import decode, encode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK
 
@@ -23,6 +24,39 @@ WAITING_BYTES = 4 * 1024 * 1024
 MARK_BYTES = 2
 """Of the mark and the digit before a line that has a level."""
 _MARK = LEVEL_MARK.encode()
+NO_EXTRA = Raw(b"{}")
+
+
+class LogLine(Struct, frozen=True, gc=False):
+    """One line of a function's log. `invocation` is None for what the process wrote between calls."""
+
+    function: str
+    instance: str
+    invocation: str | None
+    text: str
+    level: str = ""
+    """`debug`, `info`, `warning`, `error` or `critical` of what came by `logging`; empty for everything else"""
+    traceparent: str | None = None
+    """of the invocation"""
+    traceback: str = ""
+    extra: Raw = NO_EXTRA
+    """JSON: what a record of `logging` was given as `extra`"""
+
+    @property
+    def whole(self) -> str:
+        """All of it for people: text, `name=value` of what it was given, traceback; several lines perhaps."""
+        return whole(self.text, self.extra, self.traceback)
+
+
+def whole(text: str, extra: Raw, traceback: str) -> str:
+    """The parts of a record as one text."""
+    given = [text] if extra == NO_EXTRA else [text, *map(_pair, decode(extra).items())]
+    return "\n".join([" ".join(given), *([traceback.rstrip("\n")] if traceback else [])])
+
+
+def _pair(item: tuple[str, object]) -> str:
+    name, value = item
+    return f"{name}={value if isinstance(value, str) else encode(value).decode()}"
 
 
 class Owner(NamedTuple):

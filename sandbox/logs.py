@@ -15,51 +15,18 @@ from collections import deque
 from collections.abc import Callable
 
 from msgspec import MsgspecError, Raw, Struct
-from msgspec.json import Decoder, decode, encode
+from msgspec.json import Decoder, decode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
-from sandbox.log_lines import MARK_BYTES, Cutter, Owner, Taken
+from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Owner, Taken
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
 """What a pipe can hold."""
-NO_EXTRA = Raw(b"{}")
 _JSON = LEVEL_MARK.encode()
 PIPE_LINES = 250
 TURN_LINES = 500
 """A line takes 5 to 10 µs."""
-
-
-class LogLine(Struct, frozen=True, gc=False):
-    """One line of a function's log. `invocation` is None for what the process wrote between calls."""
-
-    function: str
-    instance: str
-    invocation: str | None
-    text: str
-    level: str = ""
-    """`debug`, `info`, `warning`, `error` or `critical` of what came by `logging`; empty for everything else"""
-    traceparent: str | None = None
-    """of the invocation"""
-    traceback: str = ""
-    extra: Raw = NO_EXTRA
-    """JSON: what a record of `logging` was given as `extra`"""
-
-    @property
-    def whole(self) -> str:
-        """All of it for people: text, `name=value` of what it was given, traceback; several lines perhaps."""
-        return whole(self.text, self.extra, self.traceback)
-
-
-def whole(text: str, extra: Raw, traceback: str) -> str:
-    """The parts of a record as one text."""
-    given = [text] if extra == NO_EXTRA else [text, *map(_pair, decode(extra).items())]
-    return "\n".join([" ".join(given), *([traceback.rstrip("\n")] if traceback else [])])
-
-
-def _pair(item: tuple[str, object]) -> str:
-    name, value = item
-    return f"{name}={value if isinstance(value, str) else encode(value).decode()}"
 
 
 class _Record(Struct, gc=False):

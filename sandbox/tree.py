@@ -25,7 +25,8 @@ from sandbox.commons import Commons
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account
-from sandbox.logs import LogLine, LogSink
+from sandbox.log_lines import LogLine
+from sandbox.logs import LogSink
 from sandbox.places import Branch, Key, Root, template_key
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from forklight.admin.client import NoServer, Refused
-from forklight.config.configuration import FILE_NAME
+from forklight.config.document import FILE_NAME
 from forklight.state.directory import state_path
 
 config_option = click.option(

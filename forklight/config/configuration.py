@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.interpreter import Interpreter
-from forklight.config.document import Node, merge, read_document
+from forklight.config.document import FILE_NAME, Node, merge, read_document
 from forklight.config.environment import Secrets, exec_only_warnings, read_environment, zone_warnings
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
@@ -34,7 +34,6 @@ from triggers.http import Route
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer
 
-FILE_NAME = "forklight.toml"
 DEFAULT_RUNTIME = "default"
 PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
 """Keys that `[defaults]` has not."""

@@ -10,6 +10,8 @@ from msgspec import Struct
 from forklight.config import lines
 from forklight.config.problem import ConfigError, Problem
 
+FILE_NAME = "forklight.toml"
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _ADVICE = {
     "Invalid value": "if it is a string, it needs quotes",

@@ -1,9 +1,10 @@
 """What a server knows of what happened, and how it shows that.
 
-- `entry.py`: one line of a function, or one invocation; `formats.py`: how it is written
+- `entry.py`: one line of a function, or one invocation; `telling.py`: how one is made; `formats.py`: how it is written
 - `journal.py`: entries on their way to standard output; `rings.py`: the latest of them, kept in memory
 - `explanation.py`: what is remembered of one invocation, for `why`
-- `tally.py`: counters; `status.py`, `queue_status.py`, `timer_status.py`: what the server does now
+- `tally.py`: counters; `status.py`: what the server does now, as types; `function_status.py`, `queue_status.py`,
+  `timer_status.py`: how it is gathered
 - `metrics.py`: both, for Prometheus
 - `terminal.py`: the only place that writes to a terminal
 """

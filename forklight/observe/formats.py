@@ -7,7 +7,7 @@ from msgspec.structs import asdict, replace
 
 from forklight.observe.entry import Entry, has_failed, level_of
 from forklight.observe.terminal import coloured, plain, plain_json, plain_lines
-from sandbox.logs import whole
+from sandbox.log_lines import whole
 
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"

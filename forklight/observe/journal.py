@@ -24,14 +24,11 @@ from forklight.observe.entry import (
     NOT_RUN,
     Entry,
     Selection,
-    origin,
     size_bytes,
-    told_decisions,
-    told_outcome,
-    told_request,
 )
 from forklight.observe.rings import Rings
-from sandbox.logs import LogLine
+from forklight.observe.telling import origin, told_decisions, told_outcome, told_request
+from sandbox.log_lines import LogLine
 from triggers.http.exchange import CLIENT_LEFT, Exchange
 
 BACKLOG_BYTES = 32 * 1024 * 1024

@@ -1,19 +1,18 @@
-"""What the server is doing now, function by function: what `ps`, `/functions` and the metrics tell."""
-
-import time
+"""What `ps`, `top`, `timers` and the metrics show: the server, its functions, queues and timers. Types alone."""
 
 from msgspec import Struct
 
-from dispatcher.dispatcher import Dispatcher
-from dispatcher.pool import Statistics
-from sandbox import memory
-from sandbox.errors import LoadFailed
 from sandbox.isolation import Isolation
-from sandbox.template import Template
-from sandbox.tree import Tree
 
-LEAST_KB = 1024
-"""What a process costs at least: page tables and the like, which no RSS shows."""
+
+class Instances(Struct, frozen=True, gc=False):
+    """How many instances of a function are in which state, and how many events wait for one."""
+
+    starting: int
+    idle: int
+    busy: int
+    leaving: int
+    waiting: int
 
 
 class FunctionStatus(Struct, frozen=True, kw_only=True):
@@ -30,7 +29,7 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """what the import left behind, if instances are loaded one by one instead of forked because of it"""
     shared: tuple[str, ...]
     """what the import left behind that all instances share"""
-    instances: Statistics
+    instances: Instances
     starts: dict[str, int]
     outcomes: dict[str, int]
     failures: dict[str, int]
@@ -88,50 +87,3 @@ class Status(Struct, frozen=True, kw_only=True):
     functions: tuple[FunctionStatus, ...]
     queues: tuple[QueueStatus, ...] = ()
     timers: tuple[TimerStatus, ...] = ()
-
-
-def function_statuses(
-    dispatcher: Dispatcher, tree: Tree, triggers: dict[str, tuple[str, ...]]
-) -> tuple[FunctionStatus, ...]:
-    """All functions, by name. Reads /proc once per live process."""
-    return tuple(_status(name, dispatcher, tree, triggers.get(name, ())) for name in sorted(dispatcher.runners()))
-
-
-def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, ...]) -> FunctionStatus:
-    runner, record = dispatcher.runners()[name], dispatcher.records[name]
-    spec = runner.function.spec
-    template = tree.template_of(spec)
-    live = template if isinstance(template, Template) else None
-    loaded_each, shared = tree.leftovers_of(spec)
-    return FunctionStatus(
-        name=name,
-        version=spec.version,
-        triggers=triggers,
-        template=_told(template),
-        problem=tree.problem_of(spec),
-        loaded_each=loaded_each,
-        shared=shared,
-        instances=runner.statistics(),
-        starts=dict(record.starts),
-        outcomes=dict(record.outcomes),
-        failures=dict(record.failures),
-        last_failure=record.last_failure,
-        memory_kb=_memory_kb(live, [instance.pid for instance in runner.instances()]),
-        cpu_s=record.cpu_ns / 1e9,
-        ran_s=record.ran.sum_ns / 1e9,
-        waited_s=record.waited.sum_ns / 1e9,
-    )
-
-
-def _told(template: Template | LoadFailed | None) -> str:
-    if isinstance(template, LoadFailed):
-        wait_s = max(0.0, ((template.retry_at_ns or 0) - time.monotonic_ns()) / 1e9)
-        again = f"; again in {wait_s:.0f} s" if wait_s else ""
-        return f"{template.code}: {template.message}{again}"
-    return "none" if template is None else "ready"
-
-
-def _memory_kb(template: Template | None, pids: list[int]) -> int:
-    shared_kb = template.loaded.rss_kb if template is not None else 0
-    own_kb = max(LEAST_KB, shared_kb - template.zygote.rss_kb) if template is not None else 0
-    return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb)) for pid in pids)

@@ -5,7 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from bus.rabbitmq import Application, safe_name
-from forklight.config.configuration import FILE_NAME, Config, Function
+from forklight.config.configuration import Config, Function
+from forklight.config.document import FILE_NAME
 
 
 def application_of(config: Config) -> Application:

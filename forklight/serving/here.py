@@ -18,7 +18,7 @@ from forklight.state.directory import open_here
 from forklight.state.users import User
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.launch import Account
-from sandbox.logs import LogLine
+from sandbox.log_lines import LogLine
 from sandbox.tree import open_tree
 
 UNHURRIED_S = 24 * 3600.0

@@ -11,7 +11,7 @@ from forklight.serving.here import account_of
 from forklight.serving.versions import make_guest, make_versions
 from forklight.state.directory import open_here
 from sandbox.errors import LoadFailed, StartFailed
-from sandbox.logs import LogLine
+from sandbox.log_lines import LogLine
 from sandbox.spec import FunctionSpec
 from sandbox.tree import Tree, open_tree
 

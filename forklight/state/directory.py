@@ -25,7 +25,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from forklight.state.users import User, blocking
-from sandbox import commons
+from sandbox import folders
 
 SYSTEM_STATES = Path("/var/lib/forklight")
 
@@ -146,7 +146,7 @@ def has_one_shots(path: Path) -> bool:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory, read-only folders in it included, if it is there."""
-    commons.remove_tree(directory)
+    folders.remove_tree(directory)
     if directory.exists():
         raise OSError(errno.ENOTEMPTY, "it cannot be removed", str(directory))
 

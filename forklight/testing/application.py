@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from forklight.admin import client
-from forklight.config.configuration import FILE_NAME
+from forklight.config.document import FILE_NAME
 from forklight.observe.entry import Entry
 from forklight.serving.invoking import outcome_from_json
 from forklight.state.directory import remove_tree, state_path

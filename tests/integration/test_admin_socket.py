@@ -18,7 +18,8 @@ from bus.message import Message, Outgoing
 from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
-from forklight.admin import Admin, Controls
+from forklight.admin.controls import Controls
+from forklight.admin.server import Admin
 from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
@@ -28,7 +29,7 @@ from forklight.serving.change import Told
 from forklight.serving.invoking import outcome_as_json
 from forklight.serving.strays import Strays
 from sandbox import isolation
-from sandbox.logs import LogLine
+from sandbox.log_lines import LogLine
 from tests.kit.pools import Roomy
 from tests.kit.proxy import proxy_to
 from tests.kit.stores import take

@@ -16,7 +16,7 @@ from typing import Any
 import sandbox.guest
 from bus import CallSection, Event, Failed, Ok, Outcome
 from sandbox.launch import Account
-from sandbox.logs import LogLine
+from sandbox.log_lines import LogLine
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 

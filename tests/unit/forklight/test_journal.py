@@ -14,7 +14,7 @@ from bus.outcome import Timings
 from bus.retry import Ack, Dead, Release, Retry
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.journal import BACKLOG_BYTES, Follower, Journal
-from sandbox.logs import LogLine
+from sandbox.log_lines import LogLine
 from triggers.http.exchange import Exchange
 
 EVENT = Event(source="/test", type="forklight.http", id="id-1", function="greet")

@@ -8,11 +8,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.pool import Statistics
 from dispatcher.runner import Function
 from dispatcher.settings import PoolSettings
 from forklight.observe import metrics
-from forklight.observe.status import LEAST_KB, FunctionStatus, function_statuses
+from forklight.observe.function_status import LEAST_KB, function_statuses
+from forklight.observe.status import FunctionStatus, Instances
 from sandbox.tree import Tree
 from tests.kit.support import answer, event, failure, running_tree, until
 
@@ -46,7 +46,7 @@ async def test_what_is_told_of_each_function() -> None:
 
     assert (plain.template, plain.triggers, plain.loaded_each) == ("ready", ("http /plain",), "")
     assert (plain.outcomes, sum(plain.starts.values()), plain.last_failure) == ({"ok": 1}, 1, "")
-    assert plain.instances == Statistics(starting=0, idle=1, busy=0, leaving=0, waiting=0)
+    assert plain.instances == Instances(starting=0, idle=1, busy=0, leaving=0, waiting=0)
     assert plain.memory_kb >= 2 * LEAST_KB, "a template and an instance"
 
     assert (fails.outcomes, fails.failures) == ({"error": 1}, {"ValueError": 1})
@@ -55,7 +55,7 @@ async def test_what_is_told_of_each_function() -> None:
     assert broken.template.startswith("ImportModuleError: ")
     assert "; again in " in broken.template
     assert (broken.failures, broken.starts) == ({"ImportModuleError": 1}, {})
-    assert broken.instances == Statistics(starting=0, idle=0, busy=0, leaving=0, waiting=0)
+    assert broken.instances == Instances(starting=0, idle=0, busy=0, leaving=0, waiting=0)
 
 
 async def test_who_keeps_threads_is_named() -> None:

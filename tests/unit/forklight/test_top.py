@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from dispatcher.pool import Statistics
 from forklight.commands.rates import HEADINGS, Rates, rates, rows, total_per_s
 from forklight.commands.rows import duration, function_row, notes, queue_rows, told_outcome
 from forklight.commands.tables import tone_of
-from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
+from forklight.observe.status import FunctionStatus, Instances, QueueStatus, Status, TimerStatus
 from sandbox import isolation
 
-IDLE = Statistics(starting=0, idle=1, busy=0, leaving=0, waiting=0)
+IDLE = Instances(starting=0, idle=1, busy=0, leaving=0, waiting=0)
 GREET = FunctionStatus(
     name="greet",
     version="abc",

@@ -11,8 +11,9 @@ from socket import SOCK_STREAM
 import anyio
 import pytest
 
-from sandbox.commons import Commons, remove_tree
+from sandbox.commons import Commons
 from sandbox.errors import StartFailed
+from sandbox.folders import remove_tree
 from sandbox.launch import Account
 from sandbox.processes import Forged
 from tests.kit.frames import child, open_fds

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.log_lines import LINE_BYTES, LINE_OVERHEAD_BYTES
-from sandbox.logs import PIPE_LINES, TURN_LINES, LogLine, LogPipe, LogTurns
+from sandbox.log_lines import LINE_BYTES, LINE_OVERHEAD_BYTES, LogLine
+from sandbox.logs import PIPE_LINES, TURN_LINES, LogPipe, LogTurns
 
 PIPE_BYTES = 1024 * 1024
 

@@ -1,0 +1,40 @@
+"""Commands that only ask a server start without one: nothing of a server is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from forklight.cli import cli
+
+SERVER = {"aiohttp", "aio_pika", "uvloop", "dispatcher", "triggers"}
+_RUN = """
+import contextlib, sys
+from forklight.cli import main
+with contextlib.suppress(SystemExit):
+    main()
+print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", [["--version"], ["ps", "--state", "."], ["logs", "--state", "."]])
+def test_no_server_is_imported(command: list[str], tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n{_RUN}"
+    run = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    imported = set(run.stderr.split("\n")[-2].split())
+    assert {"click", "forklight"} <= imported
+    assert not imported & SERVER
+    assert ("forklight 0" in run.stdout or "of the checkout" in run.stdout) == (command == ["--version"])
+    assert ("no server runs on" in run.stderr) == (command != ["--version"])
+
+
+def test_every_command_is_there_and_named_as_it_is_listed() -> None:
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    assert {name: command and command.name for name, command in commands.items()} == {name: name for name in commands}
+    modules = {path.stem for path in (Path(__file__).parents[3] / "forklight/commands").glob("*.py")}
+    assert commands.keys() - {"dev"} <= modules
