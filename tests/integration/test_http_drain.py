@@ -23,6 +23,8 @@ async def test_what_runs_is_finished_and_said_to_be_the_last() -> None:
         await house.functions.called.wait()
         draining = asyncio.create_task(house.server.drain(30))
         await checkpoint()
+        calling = "<HttpServer on 127.0.0.1:0, 1 in flight, <Connections 1 open, 0 turned away, draining>>"
+        assert repr(house.server) == calling
         release.set()
         answers = await busy.replies()
         assert [(answer.body, answer["connection"]) for answer in answers] == [(b"done", "close")]

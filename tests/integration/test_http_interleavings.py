@@ -225,10 +225,14 @@ async def test_what_stands_behind_a_last_request_never_runs(last: bytes, how: st
     async with running(handle, (Route(function="f", path="/f", max_body_bytes=10),)) as house:
         server = house.server
         connection = Connection(server._connections, server._start, loop=asyncio.get_running_loop())
+        assert repr(connection) == "<Connection idle, client a unix socket, no request, not made yet>"
         wire = Wire(asyncio.get_running_loop(), connection)
+        assert repr(connection).startswith("<Connection idle, client 127.0.0.1, no request, overdue in ")
         wire.client_sends(last + GOOD + GOOD)
         if last in RUNS:
             await settle()
+            [event] = house.functions.events
+            assert repr(connection) == f"<Connection busy, client 127.0.0.1, request {event.id}, no deadline>"
             answer.set_result(Ok())
         if how == "end":
             wire.client_ends()
@@ -236,4 +240,5 @@ async def test_what_stands_behind_a_last_request_never_runs(last: bytes, how: st
             wire.client_resets(unread=how == "reset unread")
         await settle()
         assert wire.is_lost
+        assert repr(connection).startswith("<Connection gone, ")
         assert len(house.functions.events) == (last in RUNS)

@@ -84,6 +84,11 @@ class HttpServer:
         self._stamps = Stamps()
         self._calls = InFlight()
 
+    def __repr__(self) -> str:
+        where = self._settings.listen if self._given is None else "a given socket"
+        connections = getattr(self, "_connections", "not listening")
+        return f"<HttpServer on {where}, {self._calls.count} in flight, {connections}>"
+
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Self]:
         """Listens inside the context; leaving it cuts what `drain` has not ended. Raises HttpTriggerError."""

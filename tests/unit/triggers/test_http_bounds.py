@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers.http.socket.budget import Budget
-from triggers.http.socket.pace import Pace
+from triggers.http.socket.deadline import Pace
 
 
 def test_silence_ends_after_the_timeout() -> None:

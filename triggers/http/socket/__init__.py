@@ -4,5 +4,5 @@
 - `life.py`: the life of a connection as a table; `connection.py`: carries it out
 - `intake.py`, `body.py`, `malformed.py`: bytes become requests, or refusals
 - `outgoing.py`: answers become bytes
-- `connections.py`, `budget.py`, `pace.py`: limits over all connections, and who is too slow
+- `deadline.py`: who is too slow; `connections.py`, `budget.py`: limits over all connections
 """

@@ -9,7 +9,6 @@ Each turn of the task waits in `ready`, or ends because there is nothing more to
 
 from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
 from collections.abc import Callable
-from math import inf
 from socket import AF_UNIX, SO_KEEPALIVE, SOL_SOCKET
 from typing import cast
 
@@ -21,18 +20,13 @@ from triggers.http.problems import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.socket.body import Body
 from triggers.http.socket.budget import UNCOUNTED_BYTES
 from triggers.http.socket.connections import Connections
+from triggers.http.socket.deadline import Deadline
 from triggers.http.socket.intake import Intake, Request
 from triggers.http.socket.life import Act, Phase, Signal, step
 from triggers.http.socket.outgoing import PIECE_BYTES, Outgoing
-from triggers.http.socket.pace import Pace
 from triggers.http.socket.retire import hear
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
-
-_QUIET_S = 5.0
-"""How long a client that has its last answer may send nothing before it is closed."""
-_LINGER_S = 30.0
-"""How long it may go on sending what is not read any more."""
 
 
 class Connection(Protocol):
@@ -45,12 +39,10 @@ class Connection(Protocol):
         "_body",
         "_client_done",
         "_connections",
-        "_deadline_s",
+        "_deadline",
         "_intake",
-        "_linger_until_s",
         "_loop",
         "_out",
-        "_pace",
         "_phase",
         "_reading_paused",
         "_refused",
@@ -75,9 +67,6 @@ class Connection(Protocol):
         self._loop = loop
         self._intake = Intake(connections.settings, loop)
         self._phase = IDLE
-        self._deadline_s = inf
-        self._pace: Pace | None = None
-        self._linger_until_s = inf
         self._request: Request | None = None
         self._body: Body | None = None
         self._refused: RefusedError | None = None
@@ -90,11 +79,18 @@ class Connection(Protocol):
         # What cancels the rest of the server must not: `drain` is what ends connections, and tells their clients.
         self.scope = CancelScope(shield=True)
 
+    def __repr__(self) -> str:
+        client = self.remote or "a unix socket"
+        request = f"request {self.request_id}" if self._request is not None else "no request"
+        deadline = getattr(self, "_deadline", "not made yet")
+        return f"<Connection {self._phase.value}, client {client}, {request}, {deadline}>"
+
     # What the transport tells.
 
     def connection_made(self, transport: BaseTransport) -> None:
         self._wire = cast("Transport", transport)
         self._out = Outgoing(self._wire, self._connections.stamps, self._connections.unread)
+        self._deadline = Deadline(self._settings, self._connections.now_s, self._out)
         connection, peer = transport.get_extra_info("socket"), transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
         if not self.remote and connection.family != AF_UNIX:  # reset already: it is no proxy on a unix socket
@@ -104,7 +100,7 @@ class Connection(Protocol):
         if self._connections.draining:
             hear(connection)
         if self._connections.admit(self):
-            self._deadline_s = self._connections.now_s() + self._settings.header_timeout_s
+            self._deadline.begin(HEAD)  # a client that says nothing at all is not idle but slow
             self._start(self)
         else:
             self._phase = BUSY
@@ -117,8 +113,7 @@ class Connection(Protocol):
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         if phase is ENDING or phase is GONE:
-            if self._pace is None:
-                self._deadline_s = min(self._connections.now_s() + _QUIET_S, self._linger_until_s)
+            self._deadline.lingers()
             return
         self._intake.keep(data)
         if phase is IDLE or phase is HEAD:
@@ -132,7 +127,7 @@ class Connection(Protocol):
         """Whether the connection stays open: a client that only sends no more still gets its answer."""
         self._client_done = True
         if self._phase is BUSY:
-            self._deadline_s = self._connections.now_s() + self._settings.half_closed_timeout_s
+            self._deadline.half_closed()
         self._signal(Signal.CLIENT_DONE)
         return (self._phase is BUSY or self._phase is WRITE) and self._out.has_reader
 
@@ -223,15 +218,16 @@ class Connection(Protocol):
 
     def check_deadline(self, now_s: float) -> None:
         """Ends the phase if it is overdue."""
-        if self._pace is not None and (self._phase is WRITE or self._phase is ENDING):
-            self._see_reading(self._pace, now_s)
-        if now_s >= self._deadline_s:
+        if self._phase is WRITE or self._phase is ENDING:
+            is_last = self._phase is ENDING
+            self._deadline.look_at_reader(now_s, is_last=is_last, draining=self._connections.draining)
+        if now_s >= self._deadline.at_s:
             self._signal(Signal.OVERDUE)
 
     def retire(self) -> None:
         """No more requests are waited for, nor longer than a moment for what nobody reads any more."""
         if self._phase is ENDING:
-            self._linger_until_s = min(self._linger_until_s, self._connections.now_s() + _QUIET_S)
+            self._deadline.hurry()
         self._signal(Signal.RETIRED)
 
     def cut(self) -> None:
@@ -250,28 +246,11 @@ class Connection(Protocol):
         phase, act = step(was, signal)
         if phase is not was:
             self._phase = phase
-            is_busy = phase is BUSY and not self._client_done
-            self._deadline_s = inf if is_busy else self._deadline_of(phase)
+            self._deadline.begin(phase)
+            if phase is BUSY and self._client_done:
+                self._deadline.half_closed()
         if act is not Act.NOTHING:
             _ACTS[act](self, was)
-
-    def _deadline_of(self, phase: Phase) -> float:
-        """When the phase that begins now is overdue."""
-        settings = self._settings
-        if phase is GONE:
-            return inf
-        now_s = self._connections.now_s()
-        if phase is IDLE:
-            return now_s + settings.idle_timeout_s
-        if phase is HEAD:
-            return now_s + settings.header_timeout_s
-        if phase is BUSY:
-            return now_s + settings.half_closed_timeout_s
-        if phase is BODY:
-            self._pace = Pace(now_s, settings.body_timeout_s, settings.min_rate_bytes)
-        else:
-            self._pace = Pace(now_s, settings.write_timeout_s, settings.min_rate_bytes, self._out.read_bytes)
-        return self._pace.deadline_s
 
     def _look(self) -> None:
         """What has come of the next request, while the task waits for one."""
@@ -288,7 +267,6 @@ class Connection(Protocol):
         """What has come of the body, while the task waits for it."""
         if self._phase is not BODY or self._body is None:  # it was given up meanwhile
             return
-        assert self._pace is not None
         try:
             is_whole = self._intake.read(self._body)
         except RefusedError as refused:
@@ -298,8 +276,7 @@ class Connection(Protocol):
             self._pause_reading(paused=False)  # or nobody would see the client leave
             self._signal(Signal.READY)
         else:
-            self._pace.moved(self._body.size_bytes, self._connections.now_s())
-            self._deadline_s = self._pace.deadline_s
+            self._deadline.received(self._body.size_bytes)
             self._await_body()
 
     def _await_body(self) -> None:
@@ -311,15 +288,6 @@ class Connection(Protocol):
             self._signal(Signal.CLIENT_DONE)
         else:
             self._pause_reading(paused=False)
-
-    def _see_reading(self, pace: Pace, now_s: float) -> None:
-        """How the client gets on with its answer; and once it has the last one, how long it may linger."""
-        pace.moved(self._out.read_bytes, now_s)
-        self._deadline_s = pace.deadline_s
-        if self._phase is ENDING and not self._out.unread_bytes:
-            self._pace = None
-            self._linger_until_s = now_s + (_QUIET_S if self._connections.draining else _LINGER_S)
-            self._deadline_s = now_s + _QUIET_S
 
     async def _write_content(self, content: Content) -> None:
         """Piece by piece, each once most of the one before is taken."""

@@ -47,6 +47,10 @@ class Connections:
         self._seen_off: set[Member] = set()
         self._open = InFlight()
 
+    def __repr__(self) -> str:
+        state = ", stopped" if self.stopped else ", draining" if self.draining else ""
+        return f"<Connections {len(self._live)} open, {len(self._seen_off)} turned away{state}>"
+
     def __len__(self) -> int:
         return len(self._live)
 
