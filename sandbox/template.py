@@ -1,4 +1,4 @@
-"""The dispatcher's half of a template: load one version of a function, fork instances, bury them.
+"""The dispatcher's half of a template: it carries out what `lives.py` decides, and decides nothing.
 
 A template is not trusted: it shares a user and a fate with the code it imported. Its pidfds are verified, its messages
 have exact types and time limits, and whatever it gets wrong kills it. Its instances do not die with it: they finish
@@ -27,6 +27,7 @@ from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Body, Instance
 from sandbox.launch import LOG_BYTES, search_path
+from sandbox.lives import Action, Input, Life
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
@@ -55,32 +56,33 @@ class Template:
         self.zygote = zygote
         self.loaded = Message(t="loaded")
         """What the template said of itself after the import: its memory, its threads, whether the handler is async."""
-        self.ended: str | None = None
-        """Why it forks no more, or None while it does."""
         self.gone = anyio.Event()
         """Set once the process is dead, the orphans it left are swept and its last instance is buried."""
         self.instances: dict[int, Instance] = {}
         self.n = commons.number()
         self.pid = 0
-        self.born = False
-        """Whether its process was ever made; what never was, has no end either."""
         self.rss_kb = 0
         """Its memory after the import: what every instance shares with it."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
+        self._life = Life()
         self._kit: _Kit | None = None
         """For the next instance, made when another is gone: at most one, and none once it forks no more."""
         self._forking: dict[int, int | None] = {}
         """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
-        self.is_dead = False
-        self._settled = False
-        self._retired = False
-        self._has_loaded = False
-        self._may_end = False
-        """Its control socket closes because it stops or becomes an instance: no reason to kill it."""
         self._last_stack = ""
         self._exit_code: int | None = None
+
+    @property
+    def ended(self) -> str | None:
+        """Why it forks no more, or None while it does or may yet."""
+        return self._life.reason
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process has ended; what it left behind may not be swept yet."""
+        return self._life.is_dead
 
     @property
     def must_become(self) -> bool:
@@ -100,23 +102,28 @@ class Template:
 
     async def start(self, box: Box) -> None:
         """Have the process forked, then the function loaded. Raises LoadFailed, StartFailed, Ended (zygote)."""
+        try:
+            await self._be_born(box)
+        except BaseException:
+            self._on(Input.STILLBORN)
+            raise
+        self._log = LogPipe(
+            self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.log_turns
+        )
+        self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+        self._on(Input.BORN)
+        await self._load()
+
+    async def _be_born(self, box: Box) -> None:
         self._channels, self._folder = self._commons.equip(SOCK_SEQPACKET, f"template-{self.n}")
         try:
             with self._channels:
                 pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box)
         except BaseException:
             self._commons.remove_folder(self._folder)
-            self.gone.set()
             raise
         self.pid = pid or 0
-        self.born = True
-        self._log = LogPipe(
-            self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.log_turns
-        )
-        self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
-        asyncio.get_running_loop().add_reader(self._pidfd, self._died)
-        self._end_if_done()  # it may have been retired meanwhile
-        await self._load()
 
     async def _load(self) -> None:
         """Wait for the import, at most `init_timeout`; then the grace, in which it writes the stack of where it was."""
@@ -143,8 +150,8 @@ class Template:
             self._control.close("it could not load")
             raise LoadFailed(str(answer.code), answer.message, answer.traceback)
         self.loaded = answer
-        self._has_loaded = True
         self.rss_kb = processes.memory_kb(self.pid) or 0
+        self._on(Input.LOADED)
 
     def _load_message(self) -> dict[str, object]:
         spec = self.spec
@@ -192,22 +199,15 @@ class Template:
 
         Raises Ended (this template's), StartFailed, or LoadFailed for what the hook did.
         """
-        if self.ended is not None:
-            raise Ended(self.ended)
-        kit, self._kit = self._kit or self._make_kit(), None
-        n, channels = kit.n, kit.channels
-        self._forking[n] = None
+        if self.must_become:
+            self._on(Input.BECOME, "it became an instance")
+        else:
+            self._on(Input.FORK)
         try:
-            with channels:
-                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit)
+            instance, code = await self._make_instance()
         except BaseException:
-            self._commons.remove_folder(kit.folder)
-            del self._forking[n]
-            self._end_if_done()
+            self._on(Input.LET_GO)
             raise
-        body = Body(kit.identity, pid or 0, pidfd, channels, kit.folder, self.rss_kb, self.loaded.asynchronous)
-        instance = self.instances[n] = Instance(self.spec, body, self._commons, self)
-        code = self._forking.pop(n)
         if code is not None:  # soon, as whoever asked for it has to learn of the instance before its end
             asyncio.get_running_loop().call_soon(instance.buried, code)
         await instance.start()
@@ -215,6 +215,22 @@ class Template:
             instance.leave()
             raise Ended(self.ended)
         return instance
+
+    async def _make_instance(self) -> tuple[Instance, int | None]:
+        """An instance, and its exit code if the template reported its end before its birth."""
+        kit, self._kit = self._kit or self._make_kit(), None
+        self._forking[kit.n] = None
+        try:
+            with kit.channels:
+                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit)
+        except BaseException:
+            self._commons.remove_folder(kit.folder)
+            raise
+        finally:
+            code = self._forking.pop(kit.n)
+        body = Body(kit.identity, pid or 0, pidfd, kit.channels, kit.folder, self.rss_kb, self.loaded.asynchronous)
+        instance = self.instances[kit.n] = Instance(self.spec, body, self._commons, self)
+        return instance, code
 
     def _make_kit(self) -> _Kit:
         """Raises StartFailed."""
@@ -247,7 +263,6 @@ class Template:
             raise Ended(self.ended) from None
 
     async def _ask_become(self, kit: _Kit) -> tuple[int | None, int]:
-        self._may_end = True
         request = {"t": "become", "n": kit.n, "env": self._private(kit.folder)}
         _, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         close_all(fds)
@@ -260,38 +275,43 @@ class Template:
 
     def retire(self) -> None:
         """Fork no more; its instances finish and leave, and after the last one it ends."""
-        self._retired = True
-        if self.ended is None:
-            self.ended = "it was retired"
-            self._drop_kit()
-            self.on_end(self)
-        for instance in tuple(self.instances.values()):
-            instance.leave()
-        self._end_if_done()
+        self._on(Input.RETIRE, "it was retired")
 
     def kill(self, reason: str) -> None:
         """SIGKILL it: hostile or stuck. Its instances finish what they run."""
         self._control.close(reason)
 
-    def _end_if_done(self) -> None:
-        if not self.born or self.instances or self._forking:
-            return
-        if self._settled:
-            self._channels.close()  # not before: a newborn instance is still in the process group of this lifeline
-            self.gone.set()
-            self.on_gone(self)
-        elif self._retired and not self._may_end and not self.is_dead:
-            self._may_end = self._has_loaded  # while it imports it does not listen, and is killed
-            self._control.close("it was retired")
-            asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, self._kill_if_alive)
+    def _on(self, what: Input, reason: str | None = None) -> None:
+        for action in self._life.on(what, reason):
+            self._carry_out(action)
 
-    def _kill_if_alive(self) -> None:
-        if not self.is_dead:
-            processes.kill(self._pidfd)
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Action.REFUSE:
+                raise Ended(self.ended)
+            case Action.WITHDRAW:
+                self._drop_kit()
+                self.on_end(self)
+            case Action.DISMISS:
+                for instance in tuple(self.instances.values()):
+                    instance.leave()
+            case Action.HANG_UP:
+                self._control.close("it was retired")
+                asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, self._on, Input.OVERDUE)
+            case Action.KILL:
+                processes.kill(self._pidfd)
+            case Action.SWEEP:
+                unburied = [instance for instance in self.instances.values() if instance.is_dead]
+                self._commons.tasks.start_soon(self._settle_estate, unburied)
+            case Action.RELEASE:
+                self._channels.close()
+            case Action.FINISH:
+                self.gone.set()
+                self.on_gone(self)
 
     def bury(self, instance: Instance) -> None:
-        """While the template lives it reaps and sweeps by itself, and says so with `exited`."""
-        if self.is_dead or self.must_become:
+        """A template that reaps its instances sweeps after them too, and says so with `exited`."""
+        if not self._life.reaps:
             self._commons.tasks.start_soon(self._bury_orphan, instance)
 
     def bury_overdue(self, instance: Instance) -> None:
@@ -302,7 +322,7 @@ class Template:
         """The last one of a retired template ends it."""
         self.instances = {n: other for n, other in self.instances.items() if other is not instance}
         self._make_next_kit()
-        self._end_if_done()
+        self._on(Input.LET_GO)
 
     async def _bury_orphan(self, instance: Instance) -> None:
         """The zygote adopted it, so the zygote reaps it and kills whatever it left behind."""
@@ -322,14 +342,7 @@ class Template:
         return instance.buried(message.code)
 
     def _on_control_end(self, reason: str) -> None:
-        self.ended = self.ended or reason
-        self._drop_kit()
-        if not self._may_end:
-            processes.kill(self._pidfd)
-        if not self.must_become:  # else this is how it became its instance
-            for instance in tuple(self.instances.values()):
-                instance.leave()
-        self.on_end(self)
+        self._on(Input.CUT_OFF, reason)
 
     def tick(self, now_ns: int) -> int:
         """While it loads: its memory, as no rlimit counts all of it."""
@@ -340,14 +353,12 @@ class Template:
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
-        self.is_dead = True
         self._last_stack = self._channels.read_stack()
         self._commons.pids.discard(self.pid)
         self._control.close("the process ended")
         self._log.close()
         os.close(self._pidfd)
-        unburied = [instance for instance in self.instances.values() if instance.is_dead]
-        self._commons.tasks.start_soon(self._settle_estate, unburied)
+        self._on(Input.DIED)
 
     async def _settle_estate(self, unburied: list[Instance]) -> None:
         """Have what it left behind killed; bury those of its instances that died before it could. Later ones `bury`."""
@@ -358,5 +369,4 @@ class Template:
         self._commons.remove_folder(self._folder)
         for instance in unburied:
             instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
-        self._settled = True
-        self._end_if_done()
+        self._on(Input.SWEPT)

@@ -256,12 +256,7 @@ class Tree:
         template.on_end = lambda ended: self._template_ended(branch, ended)
         template.on_gone = self._template_gone
         self._templates.add(template)
-        try:
-            await template.start(NO_BOX)
-        except BaseException:
-            if not template.born:
-                self._template_gone(template)
-            raise
+        await template.start(NO_BOX)
         if template.ended is not None:
             raise Ended(template.ended)
         branch.template = template

@@ -1,0 +1,227 @@
+"""The life of a template as one table: for each state and input, the next state and what is to be done.
+
+Theory of operation. A zygote forks the template's process, which imports the function, forks instances on request, and
+ends because it was retired, because its control socket was closed, or by itself. These race with one another and with
+the requests under way. Each reaches `Life.on` as one input, in the order in which the dispatcher happened to see it;
+`TABLE` says what follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
+
+    unborn ─► loading ─► live ─► retired ─► ending ─► dead ─► swept ─► gone
+                          └────► becoming ─────────────┘
+
+A template is held by each fork under way and by each instance that is not buried; `ONCE_UNHELD` lists the two states
+that wait for the last of them.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """Where in its life a template is."""
+
+    UNBORN = "unborn"
+    """the zygote has been asked for its process"""
+    UNWANTED = "unwanted"
+    """retired before it was born"""
+    LOADING = "loading"
+    LIVE = "live"
+    """forks instances on request"""
+    BECOMING = "becoming"
+    """asked to turn into an instance, or has; it closes its control socket by itself then"""
+    RETIRED = "retired"
+    """forks no more; its instances finish what they run"""
+    ENDING = "ending"
+    """its control socket is closed: it exits by itself, or was killed"""
+    DEAD = "dead"
+    """what it left behind is not swept yet"""
+    SWEPT = "swept"
+    """dead and swept, but some of its instances live on"""
+    GONE = "gone"
+
+
+class Input(StrEnum):
+    """What may happen to a template."""
+
+    BORN = "born"
+    STILLBORN = "stillborn"
+    """the zygote could not fork it"""
+    LOADED = "loaded"
+    FORK = "fork"
+    """an instance is asked for"""
+    BECOME = "become"
+    """the same, of one that must not fork: it turns into the instance itself"""
+    LET_GO = "let go"
+    """a fork failed, or an instance is buried"""
+    RETIRE = "retire"
+    CUT_OFF = "cut off"
+    """the control socket was closed, by either side"""
+    OVERDUE = "overdue"
+    """it should have exited by now"""
+    DIED = "died"
+    """the pidfd is readable"""
+    SWEPT = "swept"
+    """the zygote has killed and reaped what the template left behind"""
+
+
+class Action(StrEnum):
+    """What is to be done."""
+
+    REFUSE = "refuse"
+    """raise Ended to whoever asks for an instance"""
+    WITHDRAW = "withdraw"
+    """tell the tree that no instance comes from here any more"""
+    DISMISS = "dismiss"
+    """have the instances finish what they run, and leave"""
+    HANG_UP = "hang up"
+    """close the control socket, so that a template that listens exits; report OVERDUE if it does not"""
+    KILL = "kill"
+    SWEEP = "sweep"
+    """have the zygote clean up, and report SWEPT"""
+    RELEASE = "release"
+    """close the lifeline: a newborn instance is in its process group until it has a session of its own"""
+    FINISH = "finish"
+    """tell the tree that nothing is left"""
+
+
+class Step(NamedTuple):
+    """One cell of the table."""
+
+    next: State
+    actions: tuple[Action, ...] = ()
+
+
+def _to(state: State, *actions: Action) -> Step:
+    return Step(state, actions)
+
+
+TABLE: dict[State, dict[Input, Step]] = {
+    State.UNBORN: {
+        Input.BORN: _to(State.LOADING),
+        Input.STILLBORN: _to(State.GONE, Action.FINISH),
+        Input.RETIRE: _to(State.UNWANTED, Action.WITHDRAW),
+    },
+    State.UNWANTED: {
+        Input.BORN: _to(State.ENDING, Action.HANG_UP, Action.KILL),
+        Input.STILLBORN: _to(State.GONE, Action.FINISH),
+        Input.RETIRE: _to(State.UNWANTED),
+    },
+    State.LOADING: {  # it does not listen while it imports, so hanging up alone would not end it
+        Input.LOADED: _to(State.LIVE),
+        Input.RETIRE: _to(State.ENDING, Action.WITHDRAW, Action.HANG_UP, Action.KILL),
+        Input.CUT_OFF: _to(State.ENDING, Action.WITHDRAW, Action.KILL),
+    },
+    State.LIVE: {
+        Input.FORK: _to(State.LIVE),
+        Input.BECOME: _to(State.BECOMING, Action.WITHDRAW),
+        Input.LET_GO: _to(State.LIVE),
+        Input.RETIRE: _to(State.RETIRED, Action.WITHDRAW, Action.DISMISS),
+        Input.CUT_OFF: _to(State.ENDING, Action.WITHDRAW, Action.KILL, Action.DISMISS),
+    },
+    State.BECOMING: {  # what is cut off here is no liar: this is how it became its instance, which lives on
+        Input.LET_GO: _to(State.BECOMING),
+        Input.RETIRE: _to(State.BECOMING, Action.DISMISS),
+        Input.CUT_OFF: _to(State.BECOMING),
+        Input.DIED: _to(State.DEAD, Action.SWEEP),
+    },
+    State.RETIRED: {
+        Input.FORK: _to(State.RETIRED, Action.REFUSE),
+        Input.BECOME: _to(State.RETIRED, Action.REFUSE),
+        Input.LET_GO: _to(State.RETIRED),
+        Input.RETIRE: _to(State.RETIRED, Action.DISMISS),
+        Input.CUT_OFF: _to(State.ENDING, Action.KILL, Action.DISMISS),
+    },
+    State.ENDING: {
+        Input.LOADED: _to(State.ENDING),
+        Input.FORK: _to(State.ENDING, Action.REFUSE),
+        Input.BECOME: _to(State.ENDING, Action.REFUSE),
+        Input.LET_GO: _to(State.ENDING),
+        Input.RETIRE: _to(State.ENDING, Action.DISMISS),
+        Input.CUT_OFF: _to(State.ENDING),
+        Input.OVERDUE: _to(State.ENDING, Action.KILL),
+        Input.DIED: _to(State.DEAD, Action.SWEEP),
+    },
+    State.DEAD: {
+        Input.LOADED: _to(State.DEAD),
+        Input.FORK: _to(State.DEAD, Action.REFUSE),
+        Input.BECOME: _to(State.DEAD, Action.REFUSE),
+        Input.LET_GO: _to(State.DEAD),
+        Input.RETIRE: _to(State.DEAD, Action.DISMISS),
+        Input.OVERDUE: _to(State.DEAD),
+        Input.SWEPT: _to(State.SWEPT),
+    },
+    State.SWEPT: {
+        Input.LOADED: _to(State.SWEPT),
+        Input.FORK: _to(State.SWEPT, Action.REFUSE),
+        Input.BECOME: _to(State.SWEPT, Action.REFUSE),
+        Input.LET_GO: _to(State.SWEPT),
+        Input.RETIRE: _to(State.SWEPT, Action.DISMISS),
+        Input.OVERDUE: _to(State.SWEPT),
+    },
+    State.GONE: {
+        Input.LOADED: _to(State.GONE),
+        Input.FORK: _to(State.GONE, Action.REFUSE),
+        Input.BECOME: _to(State.GONE, Action.REFUSE),
+        Input.RETIRE: _to(State.GONE),
+        Input.OVERDUE: _to(State.GONE),
+    },
+}
+
+ONCE_UNHELD: dict[State, Step] = {
+    State.RETIRED: _to(State.ENDING, Action.HANG_UP),
+    State.SWEPT: _to(State.GONE, Action.RELEASE, Action.FINISH),
+}
+
+ALL = frozenset(State)
+UNMADE = frozenset({State.UNBORN, State.UNWANTED})
+WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.RETIRED})
+OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
+
+IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
+    Input.BORN: (ALL - UNMADE, "the zygote is asked for it once"),
+    Input.STILLBORN: (ALL - UNMADE, "the zygote is asked for it once"),
+    Input.LOADED: (UNMADE | WORKING - {State.LOADING}, "it is told to load once, when it is born"),
+    Input.FORK: (UNMADE | {State.LOADING, State.BECOMING}, "the tree gives out only what is live"),
+    Input.BECOME: (UNMADE | {State.LOADING, State.BECOMING}, "the tree gives out only what is live, and this once"),
+    Input.LET_GO: (UNMADE | {State.LOADING, State.GONE}, "nothing holds it"),
+    Input.RETIRE: (frozenset(), ""),
+    Input.CUT_OFF: (UNMADE | OVER, "the socket is there from its birth to its death"),
+    Input.OVERDUE: (UNMADE | WORKING, "the limit begins with its end"),
+    Input.DIED: (UNMADE | OVER | WORKING - {State.BECOMING}, "its control socket is closed first, and that ends it"),
+    Input.SWEPT: (ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
+}
+"""The pairs that cannot occur, and why; with `TABLE` they are all pairs there are."""
+
+
+class Life:
+    """Where one template is in its life, and how many hold it."""
+
+    def __init__(self) -> None:
+        self.state = State.UNBORN
+        self.reason: str | None = None
+        """Why it forks no more, or None while it does or may yet."""
+        self._holders = 0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process has ended; what it left behind may not be swept yet."""
+        return self.state in OVER
+
+    @property
+    def reaps(self) -> bool:
+        """Whether it reaps its instances itself, and says so; else the zygote does in its place."""
+        return self.state in (State.LIVE, State.RETIRED, State.ENDING)
+
+    def on(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
+        """What is to be done, in this order. `reason` comes with what ends it; the first one counts."""
+        step = TABLE[self.state].get(what)
+        if step is None:
+            raise RuntimeError(f"a template that is {self.state} had the input {what!r}: {IMPOSSIBLE[what][1]}")
+        self.reason = self.reason or reason
+        self._holders += what in (Input.FORK, Input.BECOME) and Action.REFUSE not in step.actions
+        self._holders -= what is Input.LET_GO
+        self.state = step.next
+        last = None if self._holders else ONCE_UNHELD.get(self.state)
+        if last is None:
+            return step.actions
+        self.state = last.next
+        return step.actions + last.actions

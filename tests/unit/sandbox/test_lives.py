@@ -1,0 +1,243 @@
+"""Every interleaving of what can happen to a template: it ends once, and only after all that it started.
+
+The machine knows processes, sockets and time limits, and nothing of the table's states.
+"""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sandbox.lives import IMPOSSIBLE, ONCE_UNHELD, TABLE, Action, Input, Life, State
+
+PAIRS = {(state, what) for state in State for what in Input}
+
+
+def test_each_pair_has_one_place_in_the_table_or_a_reason_why_it_cannot_occur() -> None:
+    possible = {(state, what) for state, row in TABLE.items() for what in row}
+    impossible = {(state, what) for what, (states, _) in IMPOSSIBLE.items() for state in states}
+    assert possible | impossible == PAIRS
+    assert not possible & impossible
+
+
+@pytest.mark.parametrize("what", [what for what, (states, _) in IMPOSSIBLE.items() if states])
+def test_an_impossible_pair_is_reported_with_its_reason(what: Input) -> None:
+    states, why = IMPOSSIBLE[what]
+    for state in states:
+        life = Life()
+        life.state = state
+        with pytest.raises(RuntimeError, match=f"a template that is {state} .*{why}"):
+            life.on(what)
+        assert life.state == state
+
+
+def test_every_state_is_reached() -> None:
+    steps = {*ONCE_UNHELD.items(), *((state, step) for state, row in TABLE.items() for step in row.values())}
+    reached = {State.UNBORN}
+    while more := {step.next for state, step in steps if state in reached} - reached:
+        reached |= more
+    assert reached == set(State)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Drives one template as the kernel, its zygote, its control socket and the tree could."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = Life()
+        self.unborn = True
+        self.alive = self.connected = self.killed = False
+        self.loads = False
+        """Somebody waits for the answer to the load."""
+        self.offered = self.single = self.becomes = False
+        """The tree has it; it must not fork; it has been asked to become its one instance."""
+        self.retired = self.withdrawn = self.limited = False
+        self.sweeping = self.swept = self.released = self.finished = False
+        self.forks = self.instances = 0
+
+    @initialize(far=st.integers(0, 4), single=st.booleans())
+    def start(self, far: int, single: bool) -> None:
+        """Mostly with one that is live, as most chance walks end before."""
+        if far > 0:
+            self.birth(True)
+        if far > 1:
+            self.loaded(single)
+        if far > 2:
+            self.fork()
+
+    def happens(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
+        """Carry out the actions, each of which is legal only now."""
+        actions = self.life.on(what, reason)
+        for action in actions:
+            getattr(self, f"do_{action.name.lower()}")()
+        return actions
+
+    def do_refuse(self) -> None:
+        assert self.withdrawn
+
+    def do_withdraw(self) -> None:
+        assert not self.withdrawn, "the tree is told once"
+        self.withdrawn = True
+
+    def do_dismiss(self) -> None:
+        assert self.withdrawn, "instances leave only what forks no more"
+
+    def do_hang_up(self) -> None:
+        assert self.connected
+        assert self.retired
+        self.connected = False
+        self.limited = True
+        assert self.happens(Input.CUT_OFF, "it was retired") == ()
+
+    def do_kill(self) -> None:
+        assert self.alive
+        assert not self.becomes, "its instance lives on"
+        self.killed = True
+
+    def do_sweep(self) -> None:
+        assert not self.alive
+        assert not self.sweeping
+        assert not self.swept
+        self.sweeping = True
+
+    def do_release(self) -> None:
+        assert not self.released
+        assert not self.forks + self.instances
+        self.released = True
+
+    def do_finish(self) -> None:
+        assert not self.finished
+        assert not self.alive
+        self.finished = True
+
+    @precondition(lambda self: self.unborn)
+    @rule(made=st.booleans())
+    def birth(self, made: bool) -> None:
+        self.unborn = False
+        self.alive = self.connected = self.loads = made
+        self.happens(Input.BORN if made else Input.STILLBORN)
+        assert self.killed == (made and self.retired)
+
+    @precondition(lambda self: self.loads)
+    @rule(single=st.booleans())
+    def loaded(self, single: bool) -> None:
+        """The answer had come; since then the template may have ended."""
+        self.loads, self.single = False, single
+        assert self.happens(Input.LOADED) == ()
+        self.offered = True
+
+    @precondition(lambda self: self.offered and not self.becomes)
+    @rule()
+    def fork(self) -> None:
+        is_refused = self.withdrawn
+        actions = self.happens(Input.BECOME, "it became an instance") if self.single else self.happens(Input.FORK)
+        assert (Action.REFUSE in actions) == is_refused
+        if not is_refused:
+            self.forks += 1
+            self.becomes = self.single
+
+    @precondition(lambda self: self.forks)
+    @rule(made=st.booleans())
+    def fork_ends(self, made: bool) -> None:
+        self.forks -= 1
+        self.instances += made
+        if not made:
+            self.happens(Input.LET_GO)
+
+    @precondition(lambda self: self.instances)
+    @rule()
+    def instance_is_buried(self) -> None:
+        self.instances -= 1
+        self.happens(Input.LET_GO)
+
+    @rule()
+    def retire(self) -> None:
+        self.retired = True
+        actions = self.happens(Input.RETIRE, "it was retired")
+        assert self.withdrawn or self.finished
+        assert self.killed or not (self.alive and self.loads), "it does not listen while it imports"
+        assert not self.instances or Action.DISMISS in actions
+
+    @precondition(lambda self: self.connected)
+    @rule()
+    def cut_off(self) -> None:
+        self.connected = False
+        actions = self.happens(Input.CUT_OFF, "it did not answer")
+        assert self.withdrawn
+        assert self.killed is not self.becomes
+        assert not self.instances or self.becomes or Action.DISMISS in actions
+
+    @precondition(lambda self: self.limited)
+    @rule()
+    def overdue(self) -> None:
+        self.limited = False
+        self.happens(Input.OVERDUE)
+        assert self.killed or not self.alive
+
+    @precondition(lambda self: self.alive)
+    @rule()
+    def death(self) -> None:
+        if self.connected:
+            self.cut_off()
+        self.alive = False
+        self.happens(Input.DIED)
+        assert self.sweeping
+
+    @precondition(lambda self: self.sweeping)
+    @rule()
+    def sweep(self) -> None:
+        self.sweeping, self.swept = False, True
+        self.happens(Input.SWEPT)
+
+    @invariant()
+    def what_forks_no_more_says_why(self) -> None:
+        assert not self.withdrawn or self.life.reason
+        assert not self.life.reason or self.withdrawn or self.finished
+
+    @invariant()
+    def what_is_retired_and_holds_nothing_ends(self) -> None:
+        if self.retired and self.alive and not (self.forks + self.instances or self.becomes):
+            assert not self.connected
+            assert self.killed or self.limited
+
+    @invariant()
+    def it_is_finished_after_all_that_it_started(self) -> None:
+        over = not (self.unborn or self.alive or self.sweeping or self.forks or self.instances)
+        assert self.finished == over
+        assert self.released == (self.finished and self.swept)
+
+    @invariant()
+    def it_reaps_only_while_it_can(self) -> None:
+        assert not self.life.reaps or (self.alive and not self.becomes)
+        assert not self.life.is_dead or not self.alive
+
+    def teardown(self) -> None:
+        """However far it came: once its process and all that it started are gone, so is it."""
+        if self.unborn:
+            self.birth(True)
+        if self.alive:
+            self.death()
+        self.comes_too_late()
+        if self.sweeping:
+            self.sweep()
+        while self.forks:
+            self.fork_ends(False)
+        while self.instances:
+            self.instance_is_buried()
+        self.it_is_finished_after_all_that_it_started()
+        assert self.finished
+        self.retire()
+        self.comes_too_late()
+
+    def comes_too_late(self) -> None:
+        """What was under way when the process died."""
+        if self.loads:
+            self.loaded(False)
+        if self.limited:
+            self.overdue()
+        if self.offered and not self.becomes:
+            self.fork()
+
+
+TestInterleavings = pytest.mark.invariant("I37")(Interleavings.TestCase)
+TestInterleavings.settings = settings(max_examples=200, stateful_step_count=15)
