@@ -9,7 +9,7 @@ from tests.kit.application import Gate, application, function
 from tests.kit.served import Reply, Server, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 def _problem(reply: Reply) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.application import application
 from tests.kit.served import serving
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 FORM = "application/x-www-form-urlencoded"
 SEEN = """

@@ -13,7 +13,7 @@ from tests.kit.application import application, function
 from tests.kit.served import Server, eventually, run, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 CODE = """
 import pathlib

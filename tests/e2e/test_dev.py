@@ -9,7 +9,7 @@ import pytest
 from tests.kit.application import application, function, open_folder
 from tests.kit.served import Server, eventually, serving
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 SAYS = """
 import os

@@ -9,7 +9,7 @@ from tests.kit.application import application, function
 from tests.kit.served import serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 CLOCK = r"^\d\d:\d\d:\d\d\.\d{3} "
 
 

@@ -9,7 +9,7 @@ from tests.kit.installed import ROOT
 from tests.kit.pages import Wrong, blocks, framed, pages, try_page
 from tests.kit.terminal import alike
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 PAGES = pages(ROOT)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")

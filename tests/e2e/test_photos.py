@@ -14,7 +14,7 @@ from tests.kit.installed import ROOT
 from tests.kit.served import Reply, Server, eventually, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 EXAMPLE = ROOT / "examples/photos"
 SAMPLE = (EXAMPLE / "sample.jpg").read_bytes()
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}

@@ -19,7 +19,7 @@ from tests.kit.application import application
 from tests.kit.served import Server, environ, eventually, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202eevil\r"
 ESCAPED = r"\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202eevil"

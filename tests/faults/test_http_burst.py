@@ -8,7 +8,7 @@ import pytest
 from tests.kit.application import Gate, application, function
 from tests.kit.served import serving
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 BURST = 500
 

@@ -11,11 +11,12 @@ import pytest
 
 from tests.kit.application import Gate, application, function
 from tests.kit.load import Load
+from tests.kit.rounds import rounds
 from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.ordinary_user
 
-STOPS = 20
+STOPS = rounds(8, 40)
 AT_ONCE = 2
 
 

@@ -12,12 +12,13 @@ import pytest
 from sandbox.backoff import HEALTHY_S
 from tests.kit.application import application, function
 from tests.kit.load import Load
+from tests.kit.rounds import rounds
 from tests.kit.served import Server, serving
 from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 
-SECONDS = float(os.environ.get("FORKLIGHT_FAULT_SECONDS", "20"))
+SECONDS = rounds(8, 300)
 ANSWERS_BETWEEN_KILLS = 100
 
 
@@ -46,7 +47,7 @@ async def test_instances_templates_and_zygotes_are_killed_at_random() -> None:
     assert set(load.answers + after) <= {200, 502}
     assert set(outcomes) == {"ok", "crash/Signal"}
     assert outcomes["crash/Signal"] == load.answers[502] + after[502] <= killed["instance"]
-    assert killed["instance"] > 10
+    assert killed["instance"] > 3
     assert killed["template"] + killed["zygote"] >= 1
 
 

@@ -22,11 +22,12 @@ from sandbox.errors import InstanceGone, LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
 from tests.kit.dispatchers import HANDLERS
+from tests.kit.rounds import rounds
 from tests.kit.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
 
-FULL = os.getuid() == 0
+AS_ROOT = os.getuid() == 0
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.timeout(600)
 async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
-    drivers, kills_each = 4, 50 if FULL else 10
+    drivers, kills_each = 4, rounds(8, 50)
     with readable_folder() as folder:
         copy_readable(GUEST, folder / "guest")
         copy_readable(FUNCTIONS, folder / "functions")
@@ -106,7 +107,7 @@ async def test_a_random_death_under_load_costs_only_what_ran_in_that_process(
     loads = [Load(bench, bench.spec("plain", handler)) for handler in ("handler", "parent", "chance", "asynchronous")]
     running = [asyncio.create_task(load.run()) for load in loads]
     killed: set[int] = set()
-    for _ in range(30 if FULL else 10):
+    for _ in range(rounds(10, 30)):
         done = [load.done for load in loads]
         pid = await until(lambda: _somebody(bench, loads, what, chance))
         with contextlib.suppress(ProcessLookupError):  # it had just left by itself
@@ -151,7 +152,7 @@ def _somebody(bench: Bench, loads: list[Load], what: str, chance: random.Random)
 
 @pytest.mark.timeout(600)
 async def test_many_starts_and_ends_leave_nothing(bench: Bench) -> None:
-    cycles, at_once = (10_000, 5) if FULL else (1_000, 5)
+    cycles, at_once = rounds(1_000, 10_000), 5
     spec = bench.spec("plain")
     await bench.call(spec)
     (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
@@ -177,7 +178,7 @@ def _holdings(bench: Bench, zygote: int, template: int) -> dict[str, object]:
         "tasks": len(asyncio.all_tasks()),
         "children": [_children(pid) for pid in (os.getpid(), zygote, template)],
     }
-    if FULL:  # nobody else may look into processes that are not dumpable
+    if AS_ROOT:  # nobody else may look into processes that are not dumpable
         held["others' descriptors"] = [len(_targets(str(pid))) for pid in (zygote, template)]
     return held
 

@@ -9,9 +9,10 @@ import signal
 import pytest
 
 from tests.kit.messages import SLOTS, counted, load, wait_more
+from tests.kit.rounds import rounds
 from tests.kit.support import until
 
-KILLS = 4
+KILLS = rounds(3, 10)
 IN_FLIGHT = 2 * SLOTS
 """What two queues can have handed out at a time; a broker may hold half as many again."""
 

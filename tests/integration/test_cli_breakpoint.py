@@ -14,7 +14,7 @@ import pytest
 from tests.kit import installed
 from tests.kit.application import open_folder
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 CODE = """
 def stops(event):

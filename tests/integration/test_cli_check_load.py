@@ -31,7 +31,7 @@ CODE = {
     ),
 }
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.fixture

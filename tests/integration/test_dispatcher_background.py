@@ -6,7 +6,7 @@ from bus import Ok
 from tests.kit.serving import closed_gate
 from tests.kit.support import Bench, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def test_two_templates_are_loaded_at_a_time_and_a_start_waits_for_none_of_them(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from bus import Ok
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, answer, event, failure, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def test_a_burst_is_served_by_as_many_instances_as_there_may_be(bench: Bench) -> None:

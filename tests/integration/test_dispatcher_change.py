@@ -15,7 +15,7 @@ from sandbox.spec import FunctionSpec
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, answer, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 def only(spec: FunctionSpec, **pool: Any) -> dict[str, Function]:

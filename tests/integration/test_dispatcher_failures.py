@@ -13,7 +13,7 @@ from sandbox.spec import Hooks
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, answer, failure, readable_folder, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 def kill_unnoticed(instance: Instance) -> None:

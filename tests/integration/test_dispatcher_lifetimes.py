@@ -10,7 +10,7 @@ import pytest
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, answer, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def test_an_idle_instance_goes_and_the_next_event_starts_another(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from dispatcher.reasons import Reason
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def call(served: Served, event_id: str, data: bytes = b"null") -> Outcome:

@@ -16,7 +16,7 @@ from sandbox.spec import Runtime
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, answer, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @contextlib.contextmanager

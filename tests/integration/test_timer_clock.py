@@ -15,7 +15,7 @@ from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ti
 from triggers.timer import Timer, name_timers, parse_cron
 from triggers.timer.schedule import Cron
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 HOURS = timedelta(hours=9)
 

@@ -10,7 +10,7 @@ from tests.kit.support import Bench, until
 from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
 from triggers.timer import parse_schedule
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 HOUR = timedelta(hours=1)
 HOURLY = parse_schedule(schedule="0 * * * *", timezone="UTC", of="")

@@ -12,7 +12,7 @@ from tests.kit.support import Bench, until
 from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
 from triggers.timer import parse_cron, parse_schedule
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.fixture

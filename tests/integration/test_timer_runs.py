@@ -15,7 +15,7 @@ from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
 from triggers.timer import Timer, TimerRunner, parse_schedule
 from triggers.timer.clock import SystemClock
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.fixture
