@@ -26,7 +26,7 @@ from forklight.config.queue import Consuming, triggers_of
 from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder
 from forklight.config.short_forms import with_long_forms
-from forklight.config.timer import timer_warnings, timers_of
+from forklight.config.timer import all_timers, timer_warnings
 from forklight.state.directory import state_path
 from forklight.state.users import User, is_this_process, unprivileged_user
 from sandbox.spec import Runtime
@@ -105,7 +105,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     check_listen(settings.http, root, reader.problems)
     check_static(settings.http, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
-    timers = timers_of({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
+    timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if reader.problems:
         raise ConfigError(reader.problems)
     return Config(

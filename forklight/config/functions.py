@@ -9,12 +9,13 @@ from msgspec import Meta, Struct
 
 from dispatcher.settings import PoolSettings
 from forklight.config.http import RouteSettings
-from forklight.config.queue import BrokerSettings, BusSettings, QueueSettings
+from forklight.config.queue import BrokerSettings, BusSettings
 from forklight.config.reader import flat
-from forklight.config.timer import TimerSettings
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings, ListenError
 from triggers.http.socket.listen import parse_listen
+from triggers.queue.settings import QueueSettings
+from triggers.timer import TimerSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 

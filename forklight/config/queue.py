@@ -1,23 +1,17 @@
 """The queue keys of a function, `[bus]` and `[brokers.NAME]`: where messages come from and where they are stored."""
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
-from bus.limits import MAX_NAME_BYTES
-from bus.message import dead_queue, inbox
-from bus.retry import RetryPolicy
 from forklight.config.document import Node
 from forklight.config.hint import did_you_mean
 from forklight.config.problem import Problem
-from forklight.config.reader import flat
-from triggers.queue.settings import MAX_BATCH_BYTES, QueueTrigger
+from triggers.queue.settings import QueueSettings, QueueTrigger, inbox_of, trigger_of
 
 EMBEDDED = "sqlite:"
-_RESERVED = "forklight."
-MAX_BATCH = 65_535
 CONSUMER_TIMEOUT_S = 1800.0
 """RabbitMQ closes the channel of a consumer that holds a message for longer (its consumer_timeout)."""
 
@@ -109,46 +103,6 @@ class BrokerSettings(Struct, frozen=True, kw_only=True):
     """`"amqp://user:password@host/vhost"`, or `amqps://` for TLS."""
 
 
-class QueueSettings(Struct, frozen=True, kw_only=True):
-    """One `[[functions.x.queue]]` table."""
-
-    queue: str = ""  # the default lets its absence be told once
-    """The name; those that begin with `forklight.` are ours. Default: required."""
-    broker: str = ""
-    """The `[brokers.NAME]` it is on. Default: the bus's own store."""
-    retry: Annotated[RetryPolicy, flat()] = RetryPolicy()
-    batch: Annotated[int, Meta(ge=1)] | None = None
-    """At most so many messages are one event, whose `data` is a list of events. Default: no batches."""
-    max_batch_bytes: Annotated[int, Meta(ge=1)] = MAX_BATCH_BYTES
-    """What the bodies of a batch have together at most; a larger message is a batch by itself."""
-    batch_window_s: Annotated[float, Meta(ge=0)] = 0.0
-    """How long a batch waits to fill up after its first message."""
-    decode: Literal["json", "text", "bytes"] | None = None
-    """What the body is made into. Default: as its content type says."""
-    declare: bool = True
-    """Whether the queue may be made if it does not exist."""
-    dead_letter: str | None = None
-    """The queue that its dead letters go to. Default: `forklight.dead.NAME`."""
-
-    def __post_init__(self) -> None:
-        if not self.queue:
-            raise ValueError('queue is missing: write queue = "orders"')
-        for name in (self.queue, self.dead_letter or ""):
-            if name.startswith(_RESERVED) or len(name.encode()) > MAX_NAME_BYTES:
-                hint = f"names have up to {MAX_NAME_BYTES} bytes, and {_RESERVED} is ours"
-                raise ValueError(f"the queue {name!r} cannot be: {hint}")
-        if self.queue == self.dead_letter:
-            raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
-        if self.batch is not None and self.batch > MAX_BATCH:
-            raise ValueError(f"batch = {self.batch}: {MAX_BATCH} is the most, as many as RabbitMQ hands out at a time")
-        for key, is_set in (
-            ("batch_window", self.batch_window_s > 0),
-            ("max_batch", self.max_batch_bytes != MAX_BATCH_BYTES),
-        ):
-            if is_set and self.batch is None:
-                raise ValueError(f"{key} needs batch: write batch = 10, say, beside it")
-
-
 class Consuming(Struct, frozen=True):
     """What else the triggers of a function depend on."""
 
@@ -173,34 +127,9 @@ def triggers_of(
             place = _place(root, function, index)
             problems += _problems(one, place, seen, brokers, _holds_too_long(one, consuming[function], bus))
             seen.add((one.broker, one.queue))
-            triggers.append(
-                QueueTrigger(
-                    function=function,
-                    queue=one.queue,
-                    broker=one.broker,
-                    retry=one.retry,
-                    batch=one.batch,
-                    max_batch_bytes=one.max_batch_bytes,
-                    batch_window_s=one.batch_window_s,
-                    decode=one.decode,
-                    declare=one.declare,
-                    dead_letter=one.dead_letter or dead_queue(function),
-                    slots=consuming[function].slots,
-                    max_hops=bus.max_hops,
-                )
-            )
-        triggers.append(_inbox(function, consuming[function].slots, bus))
+            triggers.append(trigger_of(one, function, slots=consuming[function].slots, max_hops=bus.max_hops))
+        triggers.append(inbox_of(function, slots=consuming[function].slots, max_hops=bus.max_hops))
     return tuple(triggers)
-
-
-def _inbox(function: str, slots: int, bus: BusSettings) -> QueueTrigger:
-    return QueueTrigger(
-        function=function,
-        queue=inbox(function),
-        dead_letter=dead_queue(function),
-        slots=slots,
-        max_hops=bus.max_hops,
-    )
 
 
 def _problems(

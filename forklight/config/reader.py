@@ -10,7 +10,8 @@ How a package declares its settings:
 - a field without a default is required, and its type is a string or has an `example`, a string that shows how;
 - a struct may have a class variable `example`, the TOML of one, for who wrote something else;
 - structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings;
-- `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table;
+- `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table; a package
+  that cannot import this one writes `Meta(extra={"flat": True})`;
 - `__post_init__` may raise ValueError for keys that do not go together.
 """
 
@@ -51,7 +52,7 @@ def keys(cls: type[Struct]) -> dict[str, Key]:
             found[field.name.removesuffix("_bytes").removesuffix("_s")] = Key(field, cls)
         else:
             within = keys(_struct_class(field))
-            found |= {key: inner for key, inner in within.items() if key not in extra["without"]}
+            found |= {key: inner for key, inner in within.items() if key not in extra.get("without", ())}
     return found
 
 

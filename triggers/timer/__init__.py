@@ -24,18 +24,20 @@ from triggers.timer.audit import warnings
 from triggers.timer.parse import parse_cron, parse_schedule
 from triggers.timer.runner import TimerRunner
 from triggers.timer.schedule import Schedule, next_after, upcoming
-from triggers.timer.settings import Timer, name_timers
+from triggers.timer.settings import Timer, TimerSettings, name_timers, timers_of
 from triggers.timer.work import TimerStatistics
 
 __all__ = [
     "Schedule",
     "Timer",
     "TimerRunner",
+    "TimerSettings",
     "TimerStatistics",
     "name_timers",
     "next_after",
     "parse_cron",
     "parse_schedule",
+    "timers_of",
     "upcoming",
     "warnings",
 ]

@@ -1,30 +1,68 @@
-"""What can be set about one timer; every default filled in."""
+"""What can be set about one timer: as it is configured, and as it runs."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
+from triggers.timer.parse import parse_schedule
 from triggers.timer.schedule import Schedule
 
 
-class Timer(Struct, frozen=True, kw_only=True):
-    """At each scheduled time an event of `function`. Durations in seconds."""
+class TimerRules(Struct, frozen=True, kw_only=True):
+    """What a timer does about its scheduled times. Durations in seconds."""
+
+    missed: Literal["one", "skip"] = "one"
+    """Times that passed without a server, or while the machine slept: `"one"` run for all of them, or none.
+
+    A clock that is set forward makes such times too.
+    """
+    overlap: Literal["skip", "queue", "allow"] = "skip"
+    """While the last run still goes: `"queue"` runs after it (several as one), `"allow"` beside it."""
+    jitter_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Each run starts up to so much later.
+
+    The delay is derived from the id of the run's event.
+    """
+    retry: Annotated[int, Meta(ge=0)] = 0
+    """Further attempts after a failure, with back-off."""
+
+
+class TimerSettings(Struct, frozen=True, kw_only=True):
+    """One `[[functions.x.timer]]` table: exactly one of `schedule`, `every` and `at`."""
+
+    name: str | None = None
+    """Unique within the function. Default: the function's name for the first without one, the schedule for others."""
+    schedule: str | None = None
+    """Cron: 5 fields, a sixth in front is seconds; also `"@daily"` and the like. Default: one of the three."""
+    every_s: float | None = None
+    """An interval of at least 1 s. Default: one of the three."""
+    at: str | None = None
+    """Once, at a local time: `"2026-12-24T18:00"`. Default: one of the three."""
+    timezone: str = "UTC"
+    """An IANA name, such as `"Europe/Berlin"`."""
+    rules: Annotated[TimerRules, Meta(extra={"flat": True})] = TimerRules()
+
+    def __post_init__(self) -> None:
+        self.parsed()
+        if self.name is not None and not (self.name and self.name == self.name.strip() and "/" not in self.name):
+            raise ValueError(f"name = {self.name!r} cannot be: a text without slashes and outer spaces")
+
+    def parsed(self, of: str = "") -> Schedule:
+        """The schedule; `of` names the timer that it is of. Raises ValueError."""
+        return parse_schedule(schedule=self.schedule, every_s=self.every_s, at=self.at, timezone=self.timezone, of=of)
+
+
+class Timer(TimerRules, frozen=True, kw_only=True):
+    """At each scheduled time an event of `function`."""
 
     function: str
     name: str
     """Unique among the timers of its function."""
     schedule: Schedule
-    missed: Literal["one", "skip"] = "one"
-    """Times that passed unserved (stopped, suspended, clock set forward): one run stands for them all, or none."""
-    overlap: Literal["skip", "queue", "allow"] = "skip"
-    """A time that comes while a run still goes: not run; run after it, several as one; or run beside it."""
-    jitter_s: Annotated[float, Meta(ge=0)] = 0.0
-    """Each run starts up to so much later, by a delay derived from its event's id."""
-    retry: Annotated[int, Meta(ge=0)] = 0
-    """How many further attempts a failed run gets."""
     backoff_s: Annotated[float, Meta(ge=0)] = 1.0
-    """How long to wait before the first of them at most; it doubles with each, as for messages."""
+    """How long to wait before the first further attempt at most; it doubles with each, as for messages."""
 
     @property
     def key(self) -> str:
@@ -37,6 +75,15 @@ class Timer(Struct, frozen=True, kw_only=True):
         automatic = (self.function, self.schedule.text)
         others = automatic if self.name in automatic else ()
         return (self.key, *(f"{self.function}/{name}" for name in others if name != self.name))
+
+
+def timers_of(function: str, settings: Sequence[TimerSettings]) -> list[Timer]:
+    """The function's timers. Raises ValueError if two have the same name."""
+    names = name_timers(function, [(one.name, one.parsed().text) for one in settings])
+    return [
+        Timer(function=function, name=name, schedule=one.parsed(f"{function}/{name}"), **asdict(one.rules))
+        for name, one in zip(names, settings, strict=True)
+    ]
 
 
 def name_timers(function: str, given: Sequence[tuple[str | None, str]]) -> list[str]:
