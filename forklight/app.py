@@ -40,7 +40,7 @@ from forklight.observe.status import Status
 from forklight.observe.tally import Tally
 from forklight.serving.application import application_of
 from forklight.serving.change import Told, one_line
-from forklight.serving.here import account_of
+from forklight.serving.once import account_of
 from forklight.serving.reload import Reloader, Serving, make_functions
 from forklight.serving.stores import Stores, open_stores
 from forklight.serving.strays import Strays

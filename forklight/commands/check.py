@@ -12,7 +12,7 @@ from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.terminal import say, say_json
 from forklight.serving import check as checks
-from forklight.serving.loading import Load, load_all
+from forklight.serving.once import Load, load_all
 from forklight.state.directory import state_path
 
 _REMEDY = "what the after_fork hook opens is each instance's own"

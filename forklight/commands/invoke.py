@@ -74,7 +74,7 @@ def invoke(
 
 
 def _run_here(path: Path, name: str, body: bytes, content_type: str | None, state: Path | None) -> Outcome:
-    from forklight.serving.here import invoke_here
+    from forklight.serving.once import invoke_here
 
     config = load(path, os.environ, state)
     if name not in config.functions:

@@ -1,0 +1,145 @@
+"""A process tree for one purpose, without a server: `invoke NAME --here` and `check --load`. Nothing of it stays."""
+
+import contextlib
+import os
+import sys
+import termios
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bus import Failed, Outcome
+from forklight.config.configuration import Config
+from forklight.observe.terminal import coloured, say_lines
+from forklight.serving.invoking import cli_event
+from forklight.serving.versions import make_guest, make_versions
+from forklight.state.directory import open_here
+from forklight.state.users import User
+from sandbox.errors import LoadFailed, StartFailed
+from sandbox.launch import Account
+from sandbox.log_lines import LogLine
+from sandbox.logs import LogSink
+from sandbox.spec import FunctionSpec
+from sandbox.tree import Tree, open_tree
+
+UNHURRIED_S = 24 * 3600.0
+"""Every time limit at a terminal: debugging takes as long as it takes."""
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """How one function loaded. `code`, `message` and `traceback` are empty if it did, the rest is if it did not."""
+
+    function: str
+    ok: bool
+    ms: float = 0.0
+    """For the import of the code and the `init` hook."""
+    asynchronous: bool = False
+    threads: int = 0
+    """Alive after the import, besides the main one: with any, each instance loads the code itself and is not forked."""
+    thread_owner: str = ""
+    """The modules that started them."""
+    unsafe: tuple[str, ...] = ()
+    """What else the import left behind that makes forking unsafe."""
+    shared: tuple[str, ...] = ()
+    """What the import left behind that all instances share."""
+    code: str = ""
+    message: str = ""
+    traceback: str = ""
+
+
+async def invoke_here(config: Config, name: str, body: bytes, content_type: str | None, state_path: Path) -> Outcome:
+    """Run the function `name` of `config` once, in an instance forked from its template.
+
+    It reads our standard input. At a terminal it also writes there and has no time limit, so that `breakpoint()` works;
+    otherwise its log goes to standard error. Raises ConfigError if its code cannot be read, StateError if the state
+    directory cannot be used; whatever goes wrong later is the outcome.
+    """
+    alone = replace(config, functions={name: config.functions[name]})
+    reads_input = sys.stdin is not None  # else descriptor 0 is closed, or somebody else's
+    with _terminal_as_it_was() as has_terminal:
+        async with _open_once(alone, state_path, _print, shares_input=reads_input) as (tree, specs):
+            spec = specs[name]
+            if has_terminal:
+                spec = replace(spec, timeout_s=UNHURRIED_S, init_timeout_s=UNHURRIED_S)
+            try:
+                instance, start = await tree.start(spec)
+            except LoadFailed as error:
+                return Failed(kind="load", code=error.code, message=error.message, traceback=error.traceback)
+            except StartFailed as error:
+                return Failed(kind="throttled", code="MachineMemory", message=str(error))
+            return await instance.invoke(cli_event(name, body, content_type), start=start)
+
+
+async def load_all(config: Config, state_path: Path) -> list[Load]:
+    """Load the functions one after the other, by name. What they print goes to standard error.
+
+    Raises ConfigError if code cannot be read, StateError if the state directory cannot be used.
+    """
+    async with _open_once(config, state_path, _print_named) as (tree, specs):
+        return [await _load(tree, specs[name], config.functions[name].code) for name in sorted(specs)]
+
+
+async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
+    try:
+        loaded = (await tree.load(spec)).loaded
+    except LoadFailed as error:
+        written = code.parent if code.suffix == ".py" else code
+        traceback = error.traceback.replace(str(spec.code), str(written))  # its reader edits that, not the snapshot
+        return Load(function=spec.name, ok=False, code=error.code, message=error.message, traceback=traceback)
+    except StartFailed as error:
+        return Load(function=spec.name, ok=False, code="MachineMemory", message=str(error))
+    finally:
+        tree.drop(spec)
+    return Load(
+        function=spec.name,
+        ok=True,
+        ms=round(loaded.ms, 1),
+        asynchronous=loaded.asynchronous,
+        threads=loaded.threads - 1,
+        thread_owner=loaded.thread_owner or "",
+        unsafe=loaded.unsafe,
+        shared=loaded.shared,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _open_once(
+    config: Config, state_path: Path, sink: LogSink, *, shares_input: bool = False
+) -> AsyncIterator[tuple[Tree, dict[str, FunctionSpec]]]:
+    """A tree for the functions of `config`, and their specs by name."""
+    with open_here(state_path, config.user) as state:
+        specs, guest = make_versions(config, state), make_guest(config, state)
+        account = account_of(config.user)
+        async with open_tree(
+            guest=guest, folders=state.tmp, sink=sink, account=account, shares_input=shares_input
+        ) as tree:
+            yield tree, specs
+
+
+@contextlib.contextmanager
+def _terminal_as_it_was() -> Iterator[bool]:
+    """Yield whether there is a terminal, and restore it: a debugger killed in its prompt leaves it without an echo."""
+    if not os.isatty(0):
+        yield False
+        return
+    before = termios.tcgetattr(0)
+    try:
+        yield True
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def account_of(user: User | None) -> Account | None:
+    """Return the account that the processes below the dispatcher run as; None is the user of this process."""
+    return None if user is None else Account(user.uid, user.gid, switch=True)
+
+
+def _print(line: LogLine) -> None:
+    if line.instance:  # a line of no instance says why none could be started, as the outcome does
+        say_lines(coloured(line.whole, colour=sys.stderr.isatty()), err=True)
+
+
+def _print_named(line: LogLine) -> None:
+    say_lines(f"{line.function}: {coloured(line.whole, colour=sys.stderr.isatty())}", err=True)
