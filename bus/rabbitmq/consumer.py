@@ -78,6 +78,12 @@ class RabbitConsumer:
         self._error: StoreError | None = None
         """Why it does not consume, if it never has."""
 
+    def __repr__(self) -> str:
+        state = "paused" if self._is_paused else "consuming" if self.is_consuming else "waiting"
+        consumers = len(self._session.lanes.active(*Lane)) if self._session is not None else 0
+        held = f"{self.running} of {self._prefetch} messages held through {consumers} consumers"
+        return f"<RabbitConsumer of {self.queues.own}: {state}, {held}>"
+
     @property
     def is_consuming(self) -> bool:
         session = self._session

@@ -144,6 +144,12 @@ class SqliteConsumer:
         self._intake = intake = Intake(source, prefetch, self._arrive)
         writer.change(lambda leases: leases.open(intake))
 
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "paused" if self._is_paused else "consuming"
+        intake = self._intake
+        queue, here = intake.source.queue, len(self._here)
+        return f"<SqliteConsumer of {queue}: {state}, {intake.leased} of {self._prefetch} leased, {here} to hand out>"
+
     @property
     def is_consuming(self) -> bool:
         return not (self._is_paused or self._is_closed) and self._writer.is_writable

@@ -236,3 +236,14 @@ async def test_large_messages_are_not_all_taken_at_once_and_all_come(
             await settle(store, deliveries)
             seen += len(deliveries)
         assert most <= 40
+
+
+async def test_a_consumer_shows_its_queue_and_what_it_holds(stores: StoreFactory) -> None:
+    queue = fresh()
+    async with stores() as store, store.consume(source(queue), prefetch=2) as consumer:
+        await fill(store, queue, 1)
+        [delivery] = await take(consumer)
+        assert f"of {queue}: consuming, 1 of 2 " in repr(consumer)
+        await settle(store, [delivery])
+        await consumer.pause()
+        assert f"of {queue}: paused" in repr(consumer)

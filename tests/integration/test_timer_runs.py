@@ -53,6 +53,7 @@ async def test_a_handler_sees_its_scheduled_time_in_its_zone(bench: Bench, facts
         found = house.now()
         assert (found.outcome, found.runs, found.skipped) == ("ok", 1, 0)
         assert (found.last, found.next) == (house.clock.now(), house.clock.now() + MINUTE)
+        assert repr(house.runner).startswith("<TimerRunner: running, 1 timers, ")
 
 
 async def test_each_time_runs_once_however_the_clock_is_set(bench: Bench, facts: FactsFile) -> None:

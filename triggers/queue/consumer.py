@@ -95,6 +95,15 @@ class QueueConsumer:
         self._pace: Pace
         self._workers: anyio.abc.TaskGroup
 
+    def __repr__(self) -> str:
+        trigger, counts = self._trigger, self.statistics()
+        queue = f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
+        state = "not started"
+        if self._ended is not None:
+            state = "ended" if self._ended.is_set() else "draining" if self._draining else "consuming"
+            state = "paused" if state == "consuming" and not counts.consuming else state
+        return f"<QueueConsumer of {queue} for {trigger.function}: {state}, {counts.running} messages run>"
+
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Consume until `drain` ends it; cancelling gives back what is not settled. Raises StoreError at the start."""
         try:

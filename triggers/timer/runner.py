@@ -99,6 +99,12 @@ class TimerRunner:
         self._open = InFlight()
         """Runs begun or being stored, and those by hand."""
 
+    def __repr__(self) -> str:
+        state = "draining" if self._draining.is_set() else "running"
+        return (
+            f"<TimerRunner: {state}, {len(self._works)} timers, {self._open.count} runs, next at {self._alarms.next}>"
+        )
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Timers fire inside the context; leaving it cuts what `drain` has not ended. Raises StoreError first."""

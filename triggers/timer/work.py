@@ -51,6 +51,10 @@ class TimerWork:
         self.runs = 0
         self.skipped = 0
 
+    def __repr__(self) -> str:
+        state = "gone" if self.is_gone else "held" if self.is_held else "armed" if self.is_armed else "idle"
+        return f"<TimerWork {self.timer.key}: {state}, {len(self.remembered.running)} runs, next at {self.next}>"
+
     @property
     def is_busy(self) -> bool:
         """Whether a run goes."""
