@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from bus.event import Event
 from bus.message import Outgoing, event_message, inbox
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from bus.outputs import Known, UnroutableError, not_stored, outgoing, unroutable
 from bus.store import Consumer, RefusedError, Settlement, Source, Store, StoreError
 
@@ -188,7 +188,7 @@ def _broken(event: Event, error: Exception) -> Failed:
     log.exception("event %s for function %s broke its target", event.id, event.function)
     return Failed(
         kind="error",
-        code=type(error).__name__,
+        code=ExceptionName(type(error).__name__),
         message=f"the dispatcher failed on this event: {error}",
         traceback=traceback.format_exc(),
     )

@@ -1,6 +1,6 @@
 """An outcome: how one invocation ended, as data. Every trigger maps it to its own world (status, ack, log line)."""
 
-from typing import Literal
+from typing import Literal, NewType
 
 from msgspec import Struct
 
@@ -8,6 +8,25 @@ StartKind = Literal["warm", "fork", "load", "boot"]
 """What the event had to wait for: a ready instance, a fork, a template, a whole zygote. Cold is anything but warm."""
 
 FailureKind = Literal["error", "timeout", "crash", "load", "protocol", "store", "throttled", "unknown_function"]
+
+LoadCode = Literal[
+    "HandlerNotFound",
+    "ImportModuleError",
+    "SyntaxError",
+    "BuiltInModuleConflict",
+    "InitFailed",
+    "InitTimeout",
+    "CrashLoop",
+]
+Code = (
+    Literal["Undecodable", "BodyTooLarge", "Rejected", "Retry", "Unencodable", "ResultTooLarge", "Unroutable"]
+    | Literal["Timeout", "Signal", "Exit", "MemoryExceeded", "InstanceKilled", "Breach", "NotStored", "UnknownFunction"]
+    | Literal["QueueFull", "WaitExpired", "Draining", "MachineMemory"]
+    | LoadCode
+)
+"""Every code of ours; ARCHITECTURE.md §5 says what each means."""
+ExceptionName = NewType("ExceptionName", str)
+"""The type of an exception that a handler, or a mistake of ours, raised. A guest sends one, or a code of ours."""
 
 
 class Timings(Struct, frozen=True, gc=False):
@@ -59,7 +78,7 @@ class Failed(_Run, frozen=True, kw_only=True):
     """The handler did not return. `code` is a stable string; `retry_after_s` is set when the handler or we did."""
 
     kind: FailureKind
-    code: str
+    code: Code | ExceptionName
     message: str
     traceback: str = ""
     retry_after_s: float | None = None

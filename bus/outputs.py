@@ -7,7 +7,7 @@ from msgspec import Struct
 from bus.event import Event
 from bus.limits import MAX_NAME_BYTES
 from bus.message import RESERVED, Outgoing, inbox, output_message
-from bus.outcome import Failed, FailureKind, Ok, Output
+from bus.outcome import Code, Failed, FailureKind, Ok, Output
 from bus.retry import LONGEST_DELAY_S
 
 MAX_HEADERS_BYTES = 64 * 1024
@@ -111,7 +111,7 @@ def _check_name(output: Output, what: str, name: str) -> None:
         )
 
 
-def _failed(outcome: Ok, kind: FailureKind, code: str, message: str) -> Failed:
+def _failed(outcome: Ok, kind: FailureKind, code: Code, message: str) -> Failed:
     """The handler returned, and yet its invocation has failed: the run's own figures stay."""
     return Failed(
         kind=kind,

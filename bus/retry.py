@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from bus.outcome import Failed, Outcome
+from bus.outcome import Code, ExceptionName, Failed, FailureKind, Outcome
 
 BACKOFF_LIMIT_S = 300.0
 LONGEST_DELAY_S = 30 * 86400.0
@@ -58,7 +58,8 @@ class Dead(Struct, frozen=True):
 
 Decision = Ack | Retry | Release | Dead
 
-_AT_ONCE: dict[tuple[str, str], Reason] = {
+_ANOTHERS_FAULT: tuple[FailureKind, Code] = ("crash", "InstanceKilled")
+_AT_ONCE: dict[tuple[FailureKind, Code | ExceptionName], Reason] = {
     ("error", "Undecodable"): "Undecodable",
     ("error", "BodyTooLarge"): "Undecodable",
     ("error", "Rejected"): "Rejected",
@@ -73,7 +74,7 @@ def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, dr
         return Ack()
     if outcome.kind in ("throttled", "load", "store"):
         return Release(_PAUSE_S if outcome.retry_after_s is None else min(BACKOFF_LIMIT_S, outcome.retry_after_s))
-    if (outcome.kind, outcome.code) == ("crash", "InstanceKilled"):
+    if (outcome.kind, outcome.code) == _ANOTHERS_FAULT:
         return Release(0.0)
     error = f"{outcome.kind}/{outcome.code}: {outcome.message}"
     reason = _AT_ONCE.get((outcome.kind, outcome.code))

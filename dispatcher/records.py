@@ -60,7 +60,7 @@ class Record:
             self.cpu_ns += outcome.cpu_ns
 
     def _count_failure(self, failed: Failed) -> None:
-        code = failed.code
+        code: str = failed.code
         if code not in self.failures and len(self.failures) >= MOST_CODES and failed.kind not in _OURS:
             code = OTHER
         self.failures[code] = self.failures.get(code, 0) + 1

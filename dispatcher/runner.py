@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from bus import Event, Failed, Outcome
 from bus.event import held_bytes
-from bus.outcome import StartKind
+from bus.outcome import Code, StartKind
 from dispatcher import outcomes
 from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
 from dispatcher.reasons import Reasons
@@ -172,7 +172,7 @@ class Runner:
         if not ticket.done():
             ticket.set_result(outcome)
 
-    def _throttled(self, code: str) -> Failed:
+    def _throttled(self, code: Code) -> Failed:
         name, pool = self.function.spec.name, self.function.pool
         if code == "QueueFull":
             return outcomes.queue_full(name, pool, self._pool.statistics().waiting)

@@ -7,6 +7,7 @@ it says `ready` or `unfit`; until then no event is given to it, so none is spent
 import asyncio
 from typing import Protocol
 
+from bus.outcome import ExceptionName
 from sandbox.calls import Calls, Verdict, ending
 from sandbox.errors import Ended, LoadFailed
 from sandbox.spec import FunctionSpec
@@ -65,7 +66,9 @@ class Birth:
     def done(self, unfit: UnfitFrame | None) -> None:
         """The hook has ended."""
         if not self._ended.done():
-            self._ended.set_result(None if unfit is None else LoadFailed(unfit.code, unfit.message, unfit.traceback))
+            self._ended.set_result(
+                None if unfit is None else LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
+            )
 
     def died(self, calls: Calls, code: int | None, stack: str) -> None:
         """The process is dead; `code` None if nobody could tell how it ended."""

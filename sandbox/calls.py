@@ -12,10 +12,11 @@ everything the instance started. A condemned instance's calls end at its death, 
 """
 
 import signal
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
+from bus.outcome import Code
 from sandbox.wire import Answer, FailFrame, Frame, OkFrame, ReadyFrame, UnfitFrame
 
 
@@ -29,7 +30,7 @@ class Verdict(Struct, frozen=True):
     """A failure the dispatcher itself finds; `innocent` is a call that died for a neighbour's."""
 
     kind: Literal["timeout", "crash", "protocol"]
-    code: str
+    code: Code
     message: str
 
 
@@ -75,7 +76,7 @@ class Leave(Struct, frozen=True):
 
 Action = Ready | End | Cancel | Kill | Leave
 
-TIMEOUT = "Timeout"
+TIMEOUT: Final = "Timeout"
 MEMORY_EXCEEDED = Verdict("crash", "MemoryExceeded", "the handler ran out of memory")
 
 

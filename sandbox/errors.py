@@ -1,5 +1,7 @@
 """What can go wrong in starting things, as exceptions. What goes wrong in a call is an Outcome, never an exception."""
 
+from bus.outcome import ExceptionName, LoadCode
+
 
 class SandboxError(Exception):
     """Base of everything the sandbox raises."""
@@ -8,7 +10,9 @@ class SandboxError(Exception):
 class LoadFailed(SandboxError):
     """A zygote or template could not be made. `code` is a stable load code; `retry_at_ns` is when its back-off ends."""
 
-    def __init__(self, code: str, message: str, traceback: str = "", retry_at_ns: int | None = None) -> None:
+    def __init__(
+        self, code: LoadCode | ExceptionName, message: str, traceback: str = "", retry_at_ns: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

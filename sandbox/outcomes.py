@@ -5,7 +5,7 @@ import os
 from msgspec import Struct
 
 from bus import Failed, Ok, Outcome, Timings
-from bus.outcome import StartKind
+from bus.outcome import ExceptionName, StartKind
 from sandbox import wire
 from sandbox.calls import Answered, Verdict
 from sandbox.wire import OkFrame
@@ -60,7 +60,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
         )
     return Failed(
         kind=frame.kind,
-        code=frame.code,
+        code=ExceptionName(frame.code),
         message=frame.message,
         traceback=frame.traceback,
         retry_after_s=frame.retry_after_s,

@@ -17,6 +17,7 @@ from socket import SOCK_SEQPACKET, SOCK_STREAM
 import anyio
 from msgspec import Struct
 
+from bus.outcome import ExceptionName
 from sandbox import processes, stacks
 from sandbox.box import Box
 from sandbox.calls import ending
@@ -148,7 +149,7 @@ class Template:
         close_all(fds)
         if answer.t != "loaded":
             self._control.close("it could not load")
-            raise LoadFailed(str(answer.code), answer.message, answer.traceback)
+            raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
         self.loaded = answer
         self.rss_kb = processes.memory_kb(self.pid) or 0
         self._on(Input.LOADED)

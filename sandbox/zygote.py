@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from bus.outcome import ExceptionName, LoadCode
 from sandbox import launch, processes
 from sandbox.box import Box
 from sandbox.channels import Channels
@@ -105,7 +106,8 @@ class Zygote:
         wrong = _complaint(hello, self.runtime)
         if wrong is not None:
             self._control.close(wrong)
-            code = str(hello.code) if hello.t == "failed" else "InitFailed"
+            code: LoadCode | ExceptionName
+            code = ExceptionName(str(hello.code)) if hello.t == "failed" else "InitFailed"
             raise LoadFailed(code, f"runtime {self.runtime.name!r}: {wrong}")
         self.rss_kb = hello.rss_kb
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from bus.outcome import Failed, FailureKind
+from bus.outcome import Code, Failed, FailureKind
 from bus.retry import Dead, Reason, Release, Retry, RetryPolicy, decide
 from triggers.http.codec import to_answer
 
@@ -50,6 +50,11 @@ OF_A_SERVER = [failure for failure in FAILURES if failure.status != "-"]
 def outcome(failure: Failure) -> Failed:
     code = "ValueError" if failure.code.startswith(ANY_EXCEPTION) else failure.code
     return Failed(kind=failure.kind, code=code, message="no")  # type: ignore[arg-type]
+
+
+def test_every_code_is_in_the_table() -> None:
+    codes = {code for group in get_args(Code) for code in (get_args(group) or (group,))}
+    assert {failure.code for failure in FAILURES if not failure.code.startswith(ANY_EXCEPTION)} == codes
 
 
 def test_every_kind_is_in_the_table() -> None:

@@ -15,6 +15,7 @@ import pytest
 from bus import Event, Failed, Ok, Outcome
 from bus.bus import Bus, Pool
 from bus.message import Message, Outgoing
+from bus.outcome import ExceptionName
 from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
@@ -55,7 +56,7 @@ class Echo:
     async def call(self, event: Event) -> Outcome:
         self.events.append(event)
         if event.body == b"fail":
-            return Failed(kind="error", code="KeyError", message="'x'", traceback="Traceback …")
+            return Failed(kind="error", code=ExceptionName("KeyError"), message="'x'", traceback="Traceback …")
         return Ok(body=event.body, content_type=event.datacontenttype)
 
     def pool(self, function: str) -> Pool:
@@ -147,7 +148,7 @@ async def test_an_invocation_has_body_and_type_as_they_are(tmp_path: Path) -> No
 
 async def test_a_failure_is_an_answer_too(tmp_path: Path) -> None:
     async with serving(tmp_path) as asked:
-        failed = Failed(kind="error", code="KeyError", message="'x'", traceback="Traceback …")
+        failed = Failed(kind="error", code=ExceptionName("KeyError"), message="'x'", traceback="Traceback …")
         assert await asked.post("/invoke/greet", b"fail") == (200, outcome_as_json(failed))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from tests.kit.http_server import Reply, Running, request, running
 from triggers.http import Cors, Route
 
@@ -15,7 +15,7 @@ APP, OTHER = "https://app.example", "https://other.example"
 
 async def answering(event: Event) -> Outcome:
     if event.body == b"fail":
-        return Failed(kind="error", code="ValueError", message="no")
+        return Failed(kind="error", code=ExceptionName("ValueError"), message="no")
     return Ok(body=b"ok", headers=(("Access-Control-Allow-Origin", "https://evil.example"), ("vary", "accept")))
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from dispatcher.records import Record
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
@@ -27,7 +27,7 @@ RINGS_BYTES = 256 * 1024
 async def answer(event: Event) -> Outcome:
     """A function that does the same with what it chooses."""
     if event.body == b"fail":
-        return Failed(kind="error", code=f"Error{event.id}", message=event.id * 20, start="warm")
+        return Failed(kind="error", code=ExceptionName(f"Error{event.id}"), message=event.id * 20, start="warm")
     return Ok(content_type=f"text/x-{event.id}", headers=((f"x-{event.id}", event.id),), start="warm")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from tests.kit.http_server import Client, Running, request, running
 from triggers.http import Cors, HttpSettings, Route, StaticRoute
 from triggers.http.exchange import Exchange
@@ -22,7 +22,7 @@ CLOUD_EVENT = "ce-specversion: 1.0\r\nce-source: /s\r\nce-type: t\r\nce-id: a%1b
 async def handle(event: Event) -> Outcome:
     match event.body:
         case b"fail":
-            return Failed(kind="error", code="KeyError", message="x", start="warm")
+            return Failed(kind="error", code=ExceptionName("KeyError"), message="x", start="warm")
         case b"full":
             return Failed(kind="throttled", code="QueueFull", message="x")
         case b"late":

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import http_parser
 
 from bus.event import Event
-from bus.outcome import Failed, Ok, Outcome, Timings
+from bus.outcome import ExceptionName, Failed, Ok, Outcome, Timings
 from tests.kit.http_server import LAST, Client, echo, request, running
 from triggers.http import HttpSettings, ListenError, ParserError, Route, RouteTable
 
@@ -108,10 +108,10 @@ async def test_an_answer_without_content_has_no_length() -> None:
 @pytest.mark.parametrize(
     ("outcome", "status"),
     [
-        (Failed(kind="error", code="ValueError", message="m"), 500),
+        (Failed(kind="error", code=ExceptionName("ValueError"), message="m"), 500),
         (Failed(kind="timeout", code="Timeout", message="m"), 504),
         (Failed(kind="throttled", code="QueueFull", message="m"), 429),
-        (Failed(kind="unknown_function", code="", message="m"), 404),
+        (Failed(kind="unknown_function", code=ExceptionName(""), message="m"), 404),
     ],
 )
 async def test_failures_leave_the_connection_usable(outcome: Failed, status: int) -> None:
@@ -297,7 +297,7 @@ async def test_the_pure_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch
 
 async def test_dev_shows_tracebacks() -> None:
     async def fail(event: Event) -> Outcome:
-        return Failed(kind="error", code="ValueError", message="m", traceback="line 1")
+        return Failed(kind="error", code=ExceptionName("ValueError"), message="m", traceback="line 1")
 
     async with running(fail, dev=True) as house:
         [answer] = await house.talk(LAST)
@@ -306,7 +306,7 @@ async def test_dev_shows_tracebacks() -> None:
 
 async def test_dev_tells_who_sent_json_as_a_form() -> None:
     async def fail(event: Event) -> Outcome:
-        return Failed(kind="error", code="KeyError", message="m")
+        return Failed(kind="error", code=ExceptionName("KeyError"), message="m")
 
     request = (
         b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n"

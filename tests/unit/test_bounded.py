@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bus import Event, Failed, Ok
+from bus.outcome import ExceptionName
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reasons
 from dispatcher.records import MOST_CODES, OTHER, Record
@@ -41,7 +42,7 @@ def values(length: int) -> Iterator[str]:
 def test_codes_of_failures() -> None:
     record = Record()
     for name in values(200):
-        record.add(Failed(kind="error", code=name, message=name, start="warm"))
+        record.add(Failed(kind="error", code=ExceptionName(name), message=name, start="warm"))
     record.add(Failed(kind="throttled", code="QueueFull", message=""))
     assert len(record.failures) <= MOST_CODES + 2
     assert record.failures[OTHER] == MANY - MOST_CODES

@@ -8,7 +8,7 @@ import pytest
 from bus.bus import Bus
 from bus.event import Event
 from bus.message import Delivery, Message, Outgoing
-from bus.outcome import Failed, Ok, Outcome, Output
+from bus.outcome import ExceptionName, Failed, Ok, Outcome, Output
 from bus.retry import Ack, Retry
 from bus.store import RefusedError, Settlement, StoreError
 from tests.unit.test_bus import EVENT, Recorder
@@ -93,7 +93,7 @@ async def test_a_call_whose_outputs_never_can_be_stored_is_the_handlers_error() 
 
 @pytest.mark.invariant("I21")
 async def test_a_call_that_failed_stores_nothing() -> None:
-    house = House(Failed(kind="error", code="ValueError", message="no"))
+    house = House(Failed(kind="error", code=ExceptionName("ValueError"), message="no"))
     assert isinstance(await house.bus.call(EVENT), Failed)
     assert house.journal == []
 

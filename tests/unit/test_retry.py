@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.outcome import Failed, FailureKind, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, FailureKind, Ok, Outcome
 from bus.retry import (
     BACKOFF_LIMIT_S,
     LONGEST_DELAY_S,
@@ -52,7 +52,7 @@ TABLE: list[tuple[FailureKind, str, type[Decision], str]] = [
 
 
 def failed(kind: FailureKind = "error", code: str = "ValueError", retry_after_s: float | None = None) -> Failed:
-    return Failed(kind=kind, code=code, message="no such order: 17", retry_after_s=retry_after_s)
+    return Failed(kind=kind, code=ExceptionName(code), message="no such order: 17", retry_after_s=retry_after_s)
 
 
 @pytest.mark.parametrize(("kind", "code", "decision", "told"), TABLE)

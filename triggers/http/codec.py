@@ -9,7 +9,7 @@ from urllib.parse import unquote, unquote_plus
 from msgspec.structs import replace
 
 from bus.event import Event, Headers, HttpSection, is_traceparent
-from bus.outcome import Failed, Ok, Outcome, phases_ns
+from bus.outcome import Code, ExceptionName, Failed, FailureKind, Ok, Outcome, phases_ns
 from bus.times import has_offset
 from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, announced_length, safe_headers
 from triggers.http.errors import RefusedError
@@ -27,7 +27,7 @@ STATUS_BY_KIND = {
     "throttled": 503,
     "unknown_function": 404,
 }
-STATUS_BY_CODE = {
+STATUS_BY_CODE: dict[tuple[FailureKind, Code | ExceptionName], int] = {
     ("error", "Undecodable"): 400,
     ("error", "BodyTooLarge"): 413,
     ("error", "Rejected"): 422,

@@ -27,7 +27,7 @@ from msgspec import Struct
 from bus.bus import Bus
 from bus.event import Event
 from bus.message import Delivery, Outgoing
-from bus.outcome import Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from bus.outputs import unroutable
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
 from bus.store import Consumer, RefusedError, Source
@@ -194,7 +194,8 @@ class QueueConsumer:
 
     async def _give_up(self, deliveries: list[Delivery], error: Exception) -> None:
         """Handling them failed, and no handler is to blame. Settling once more what is settled changes nothing."""
-        trigger, outcome = self._trigger, Failed(kind="error", code=type(error).__name__, message=str(error))
+        trigger, code = self._trigger, ExceptionName(type(error).__name__)
+        outcome = Failed(kind="error", code=code, message=str(error))
         log.exception("queue %s: handling a message failed unexpectedly; please report this", trigger.queue)
         for delivery in deliveries:
             known = identified(delivery)

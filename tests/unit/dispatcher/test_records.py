@@ -5,6 +5,7 @@ from bisect import bisect_left
 import pytest
 
 from bus import Failed, Ok, Timings
+from bus.outcome import ExceptionName
 from dispatcher.records import BUCKETS_S, Histogram, Record
 
 MS = 1_000_000
@@ -22,8 +23,8 @@ def test_an_outcome_is_counted_by_how_it_ended_and_what_it_waited_for() -> None:
 
 def test_a_failure_is_counted_by_kind_and_code() -> None:
     record = Record()
-    record.add(Failed(kind="error", code="ValueError", message="no such order", start="warm"))
-    record.add(Failed(kind="error", code="KeyError", message="'a'", start="warm"))
+    record.add(Failed(kind="error", code=ExceptionName("ValueError"), message="no such order", start="warm"))
+    record.add(Failed(kind="error", code=ExceptionName("KeyError"), message="'a'", start="warm"))
 
     assert record.outcomes == {"error": 2}
     assert record.failures == {"ValueError": 1, "KeyError": 1}

@@ -10,7 +10,7 @@ from math import ceil
 from typing import IO
 
 from bus import Event, Failed, Ok, QueueSection, TimerSection
-from bus.outcome import Timings
+from bus.outcome import ExceptionName, Timings
 from bus.retry import Ack, Dead, Release, Retry
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.journal import BACKLOG_BYTES, Follower, Journal
@@ -159,7 +159,7 @@ def _message(attempt: int = 1, broker: str = "") -> Event:
 
 def test_a_message_is_one_entry_with_what_became_of_it() -> None:
     journal = _journal()
-    failed = Failed(kind="error", code="KeyError", message="'x'", timings=TIMINGS, start="warm")
+    failed = Failed(kind="error", code=ExceptionName("KeyError"), message="'x'", timings=TIMINGS, start="warm")
     journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), [Ack()])
     journal.settled(_message(attempt=2, broker="shop"), failed, [Retry(2.14, "error/KeyError: 'x'")])
     journal.settled(_message(attempt=2), failed, [Retry(0.0314, "error/KeyError: 'x'")])

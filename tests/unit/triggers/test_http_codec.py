@@ -8,7 +8,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from bus.event import Event
-from bus.outcome import Failed, FailureKind, Ok, Outcome, Timings
+from bus.outcome import ExceptionName, Failed, FailureKind, Ok, Outcome, Timings
 from sandbox.guest._forklight.codings import unpack
 from triggers.http.codec import hint_of_form, parse_cookies, parse_query, to_answer, to_event
 from triggers.http.errors import RefusedError
@@ -161,7 +161,7 @@ def test_headers_that_are_not_the_handlers_to_set_are_dropped(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "outcome", [Ok(start="warm"), Failed(kind="error", code="KeyError", message="x", start="warm")]
+    "outcome", [Ok(start="warm"), Failed(kind="error", code=ExceptionName("KeyError"), message="x", start="warm")]
 )
 def test_headers_of_ours_can_be_left_out(outcome: Outcome) -> None:
     ours = {"x-forklight-id", "x-forklight-start", "server-timing"}
@@ -220,7 +220,7 @@ def test_a_status_that_is_not_final_fails_the_answer(status: int) -> None:
     ],
 )
 def test_the_status_table(kind: FailureKind, code: str, status: int, retry_after: str | None) -> None:
-    answer = to_answer(Failed(kind=kind, code=code, message="m"), "i-1")
+    answer = to_answer(Failed(kind=kind, code=ExceptionName(code), message="m"), "i-1")
     assert answer.status == status
     assert dict(answer.headers).get("retry-after") == retry_after
     problem = detail(answer.body)
@@ -237,7 +237,9 @@ def test_a_named_time_to_retry_is_rounded_up() -> None:
 
 
 def test_the_inside_of_a_function_is_shown_in_dev_only() -> None:
-    outcome = Failed(kind="error", code="ValueError", message="dsn=secret", traceback="File x, line 1", start="warm")
+    outcome = Failed(
+        kind="error", code=ExceptionName("ValueError"), message="dsn=secret", traceback="File x, line 1", start="warm"
+    )
     shown, hidden = to_answer(outcome, "i", dev=True), to_answer(outcome, "i")
     assert detail(shown.body)["detail"] == "dsn=secret"
     assert detail(shown.body)["traceback"] == "File x, line 1"
@@ -261,7 +263,7 @@ def test_json_that_came_as_a_form_is_told_of(content_type: str, body: bytes, is_
     hint = hint_of_form(sent)
     assert bool(hint) == is_told
     assert not hint_of_form(replace(sent, decode="bytes")), "the route has said what it is"
-    failed = Failed(kind="error", code="KeyError", message="'a'")
+    failed = Failed(kind="error", code=ExceptionName("KeyError"), message="'a'")
     assert detail(to_answer(failed, "i", dev=True, hint=hint).body).get("hint", "") == hint
     assert "hint" not in detail(to_answer(failed, "i", hint=hint).body)
 

@@ -9,7 +9,7 @@ from msgspec import json
 
 from bus.event import Event, QueueSection
 from bus.message import Delivery, Message, Outgoing
-from bus.outcome import Failed, FailureKind, Ok
+from bus.outcome import ExceptionName, Failed, FailureKind, Ok
 from bus.retry import Ack, Dead, Decision, Release, Retry, RetryPolicy
 from triggers.queue.settings import QueueTrigger
 from triggers.queue.settling import OneByOne, Tried, decide_batch, refuse, runs_alone, settlements
@@ -24,7 +24,7 @@ def returned(value: Any) -> Ok:
 
 
 def failed(kind: FailureKind, code: str) -> Failed:
-    return Failed(kind=kind, code=code, message="no")
+    return Failed(kind=kind, code=ExceptionName(code), message="no")
 
 
 def told(decisions: list[Decision] | OneByOne) -> list[str]:
