@@ -10,7 +10,8 @@ In reading order:
 - `retry.py`: the settle table, which decides what becomes of a message
 - `store.py`: what a store promises; `sqlite` and `rabbitmq` keep it
 - `limits.py`: names that no store takes
-- `keeping.py`: background tasks that survive their own mistakes
+- `keeping.py`, `in_flight.py`: background tasks that survive their own mistakes; waiting until nothing is in flight
+- `times.py`: RFC 3339
 """
 
 from bus.event import CallSection, Event, HttpSection, QueueSection, TimerSection, TopicSection
