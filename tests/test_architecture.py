@@ -57,6 +57,14 @@ def test_every_code_is_in_the_table() -> None:
     assert {failure.code for failure in FAILURES if not failure.code.startswith(ANY_EXCEPTION)} == codes
 
 
+def test_every_code_of_a_guest_that_cannot_load_is_in_the_table() -> None:
+    """The guest cannot import the type of codes, so mypy does not see what it sends."""
+    guest = "".join(path.read_text() for path in (ROOT / "sandbox/guest/_forklight").glob("*.py"))
+    sent = set(re.findall(r'(?:LoadError\(|"code": )"(\w+)"', guest))
+    assert len(sent) > 3
+    assert sent <= {failure.code for failure in FAILURES if failure.kind == "load"}
+
+
 def test_every_kind_is_in_the_table() -> None:
     assert {failure.kind for failure in FAILURES} == set(get_args(FailureKind))
 
