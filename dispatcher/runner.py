@@ -1,6 +1,7 @@
 """The I/O around a pool: it starts, invokes and ends instances as the pool decides, and delivers outcomes."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ from sandbox.instance import Instance
 from sandbox.places import template_key
 from sandbox.spec import FunctionSpec
 from sandbox.tree import Tree
+
+log = logging.getLogger(__name__)
 
 RETRY_START_NS = 250_000_000
 """How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
@@ -46,6 +49,8 @@ class Runner:
 
     def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
         self.function = function
+        self._is_logged = log.isEnabledFor(logging.DEBUG)
+        """Looked up once: a pool decides too often to ask each time."""
         self._tree = tree
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
@@ -70,6 +75,13 @@ class Runner:
         if function.pool.rest == "template":
             tree.keep(function.spec)
         self._carry_out(self._pool.tick(time.monotonic_ns()))
+
+    def __repr__(self) -> str:
+        state = "ending" if self._ending else "draining" if self.is_draining else "serving"
+        pool = self._pool.statistics()
+        counts = f"{pool.idle} idle, {pool.busy} busy, {pool.starting} starting, {pool.leaving} leaving"
+        spec = self.function.spec
+        return f"<Runner of {spec.name} {spec.version}: {state}, {counts}, {pool.waiting} events waiting>"
 
     @property
     def is_gone(self) -> bool:
@@ -111,6 +123,8 @@ class Runner:
         size_bytes = held_bytes(event)
         actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), size_bytes=size_bytes, again=again)
         begun = len(actions) if actions and isinstance(actions[0], Start) else 0
+        if self._is_logged:
+            log.debug("%s: event %s waits: no idle instance among %s", self.function.spec.name, event.id, found)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # a burst: one more in line makes nothing due but the end of its own wait
@@ -125,6 +139,8 @@ class Runner:
                     self._hand_on(*given)
             self._tell_capacity()
             raise
+        if self._is_logged and not isinstance(given, Failed):
+            log.debug("%s: event %s gets %r (%s)", self.function.spec.name, event.id, *given)
         if begun or isinstance(given, Failed) or time.monotonic_ns() - accepted_ns > WORTH_NOTING_NS:
             self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
             if self._failed_start is not failed:
@@ -141,6 +157,8 @@ class Runner:
 
     def _perform(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
         for action in actions:
+            if self._is_logged and not isinstance(action, Assign):
+                log.debug("%s: the pool decides: %r", self.function.spec.name, action)
             match action:
                 case Assign(ticket, instance):
                     self._assign(ticket, instance, start)

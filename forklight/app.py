@@ -41,6 +41,7 @@ from forklight.observe.tally import Tally
 from forklight.serving.application import application_of
 from forklight.serving.change import Told, one_line
 from forklight.serving.once import account_of
+from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, Serving, make_functions
 from forklight.serving.stores import Stores, open_stores
 from forklight.serving.strays import Strays
@@ -205,6 +206,7 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
         )
         triggers = await stack.enter_async_context(running)
         reloading = await stack.enter_async_context(anyio.create_task_group())
+        stack.enter_context(printing_on_signal(parts.tree, parts.dispatcher, triggers))
         reloader, controls = _controls(parts, bus, triggers, tally, reloading)
         await controls.strays.begin(config.queues)
         reloader.start_soon(partial(controls.strays.keep, lambda: controls.triggers))

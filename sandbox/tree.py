@@ -8,6 +8,7 @@ it dies; what no version needs any more ends. When the tree ends, everything bel
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from sandbox.sweep import Sweep
 from sandbox.template import Template
 from sandbox.zygote import Zygote
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CLOSE_LIMIT_S = 10.0
@@ -213,6 +215,7 @@ class Tree:
             branch.births.failed(error)
             raise
         branch.births.backoff = Backoff()
+        log.debug("%s: %r is forked (%s)", branch.spec.name, instance, kind)
         return instance, kind
 
     def _tell_leftovers(self, branch: Branch) -> None:
@@ -253,6 +256,7 @@ class Tree:
             raise StartFailed(f"this version of {branch.spec.name!r} was dropped")
         launch.require_descriptors()
         template = Template(branch.spec, zygote, self._commons)
+        log.debug("%s: template %d of %s is loaded from %r", branch.spec.name, template.n, branch.spec.version, zygote)
         template.on_end = lambda ended: self._template_ended(branch, ended)
         template.on_gone = self._template_gone
         self._templates.add(template)
@@ -267,6 +271,7 @@ class Tree:
             template.retire()
 
     def _template_ended(self, branch: Branch, template: Template) -> None:
+        log.debug("%s: %r ended: %s", branch.spec.name, template, template.ended)
         if branch.template is template:
             branch.template = None
             branch.vacant.set()
@@ -275,6 +280,7 @@ class Tree:
                 branch.ended()
 
     def _template_gone(self, template: Template) -> None:
+        log.debug("%s: template %d is gone, with all it had", template.spec.name, template.n)
         self._templates.discard(template)
         self._stop_if_idle(template.zygote)
 
@@ -304,6 +310,7 @@ class Tree:
             launch.require_descriptors()
             try:
                 zygote = Zygote(runtime, self._commons)
+                log.debug("runtime %s: a zygote is started", runtime.name)
                 self._zygotes.add(zygote)
                 zygote.on_end = lambda ended: self._zygote_ended(root, ended)
                 zygote.on_gone = self._zygotes.discard
@@ -317,6 +324,7 @@ class Tree:
 
     def _zygote_ended(self, root: Root, zygote: Zygote) -> None:
         """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
+        log.debug("runtime %s: %r ended: %s", zygote.runtime.name, zygote, zygote.ended)
         if root.zygote is zygote:
             root.zygote = None
             root.cause = f"the one before it ended: {zygote.ended}"

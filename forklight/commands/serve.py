@@ -24,6 +24,7 @@ from forklight.serving.application import application_name
 from forklight.serving.change import Told, lines
 from forklight.serving.check import left_out_warnings
 from forklight.serving.installing import remove_unused
+from forklight.serving.picture import ignore_print_signal
 from forklight.serving.systemd import Notifier, inherited_socket, told_address
 from forklight.state.directory import State, keys_path, open_state, state_path
 from triggers.http import HttpTriggerError
@@ -48,8 +49,15 @@ _state = click.option("--state", type=click.Path(path_type=Path), metavar="DIR",
 @_state
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text on a terminal, else json.")
 @click.option("--quiet", is_flag=True, help="No line for each invocation; what functions write is still shown.")
-def serve(path: Path, listen: str | None, state: Path | None, log_format: str | None, quiet: bool) -> int:
-    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C; SIGHUP reloads.
+@click.option(
+    "--debug", is_flag=True, help="Log each decision about instances, processes, messages and timers to standard error."
+)
+def serve(
+    *, path: Path, listen: str | None, state: Path | None, log_format: str | None, quiet: bool, debug: bool
+) -> int:
+    """Serve the functions of a directory, or of a single file, until SIGTERM or Ctrl-C.
+
+    SIGHUP reloads. SIGUSR1 prints all tasks, pools, templates and instances to standard error.
 
     \b
     Examples:
@@ -59,7 +67,7 @@ def serve(path: Path, listen: str | None, state: Path | None, log_format: str | 
       PORT=8000 forklight serve --log-format json
     """
     text = log_format == "text" or (log_format is None and sys.stdout.isatty())
-    return _serve(path, listen, state, text=text, quiet=quiet, dev=False)
+    return _serve(path, listen, state, text=text, quiet=quiet, dev=False, debug=debug)
 
 
 @click.command(short_help="Serve while you write: what is saved answers at once.")
@@ -77,14 +85,17 @@ def dev(path: Path, listen: str | None, state: Path | None) -> int:
       forklight dev hello.py                 a single file needs no configuration
       forklight dev --listen 127.0.0.1:9000
     """
-    return _serve(path, listen, state, text=True, quiet=False, dev=True)
+    return _serve(path, listen, state, text=True, quiet=False, dev=True, debug=False)
 
 
-def _serve(path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool) -> int:
+def _serve(
+    path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool, debug: bool
+) -> int:
     def read() -> Config:
         return _with_bus(_with_listen(load(path, os.environ, state), listen))
 
-    log_to_stderr()
+    ignore_print_signal()
+    log_to_stderr(debug=debug)
     config = read()
     for warning in config.warnings:
         say(f"warning: {warning}", err=True)

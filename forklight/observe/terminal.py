@@ -84,12 +84,17 @@ def show_error(error: click.ClickException) -> None:
     click.echo(plain_lines(shown.getvalue()), err=True, nl=False)
 
 
-def log_to_stderr() -> None:
-    """What the server's own modules log, from warnings on, goes to standard error."""
+OUR_LOGGERS = ("bus", "dispatcher", "forklight", "sandbox", "triggers")
+
+
+def log_to_stderr(*, debug: bool = False) -> None:
+    """Send what is logged to standard error: warnings and above, and with `debug` everything that our packages log."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Plain())
-    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else None))
     logging.getLogger().addHandler(handler)
+    if debug:
+        for name in OUR_LOGGERS:
+            logging.getLogger(name).setLevel(logging.DEBUG)
 
 
 class _Plain(logging.Formatter):

@@ -43,6 +43,10 @@ class Triggers:
         self._consuming = consuming
         self._queues: dict[QueueTrigger, QueueConsumer] = {}
 
+    def consumers(self) -> list[QueueConsumer]:
+        """One for each queue of each function."""
+        return list(self._queues.values())
+
     async def begin(self, queues: Sequence[QueueTrigger]) -> None:
         """Consume these too; what is consumed in the same way already goes on. Raises StoreError: then none of them."""
         begun: list[QueueTrigger] = []

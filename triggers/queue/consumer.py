@@ -303,6 +303,9 @@ class QueueConsumer:
             await self._pace.hold(max(pauses_s))
         await self._bus.settle(self._trigger.broker, settlements(deliveries, decisions, outputs))
         self._settled.update(map(type, decisions))
+        if log.isEnabledFor(logging.DEBUG):
+            for delivery, decision in zip(deliveries, decisions, strict=True):
+                log.debug("queue %s: message %s: %r", self._trigger.queue, delivery.message.id, decision)
         self._report(event, outcome, decisions)
 
     def _age_s(self, delivery: Delivery) -> float:

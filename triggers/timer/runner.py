@@ -287,6 +287,7 @@ class TimerRunner:
 
     def _carry_out(self, steps: Sequence[tuple[TimerWork, Step]]) -> None:
         for work, step in steps:
+            log.debug("timer %s: %r", work.timer.key, step)
             work.remembered = planner.stepped(work.remembered, step)
             work.next = step.following
             work.skipped += step.missed
@@ -348,6 +349,7 @@ class TimerRunner:
         self._end(work, run, told(outcome))
 
     def _end(self, work: TimerWork, run: Run, how: str) -> None:
+        log.debug("timer %s: the run of %s ended: %s", work.timer.key, run.scheduled_at, how)
         self._remember(work, planner.ended(work.remembered, run, how))
         if work.is_held:
             self._arm(work)
