@@ -61,7 +61,7 @@ def test_a_broken_file_of_keys_is_told(tmp_path: Path) -> None:
     for arguments in (("list",), ("create", "a"), ("revoke", "a")):
         done = run(tmp_path, "keys", *arguments)
         assert done.returncode == 1
-        assert "is no file of keys" in done.stderr
+        assert "is not a valid keys file" in done.stderr
     assert (tmp_path / "state" / "keys").read_text() == "{"
 
 

@@ -125,8 +125,8 @@ def test_a_file_that_is_gone_or_broken_admits_nobody(tmp_path: Path, caplog: pyt
         path.unlink() if text is None else path.write_bytes(text)
         now_s[0] += 1.0
         assert not admits(keys, key)
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["no key is admitted"] * 5
-    with pytest.raises(KeysError, match="no file of keys"):
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["no key is accepted"] * 5
+    with pytest.raises(KeysError, match="not a valid keys file"):
         read_keys(path)
 
 

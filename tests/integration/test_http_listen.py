@@ -62,7 +62,7 @@ async def test_what_a_dead_server_left_is_replaced(tmp_path: Path) -> None:
 
 async def test_a_live_server_keeps_its_socket(tmp_path: Path) -> None:
     async with running(settings=at(tmp_path / "s")):
-        with pytest.raises(ListenError, match="another program listens there"):
+        with pytest.raises(ListenError, match="another program is listening there"):
             async with running(settings=at(tmp_path / "s")):
                 raise AssertionError
         async with connected(tmp_path / "s") as client:
@@ -81,7 +81,7 @@ async def test_a_successor_keeps_its_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("file", "a file that is no socket"), ("none/s", "No such file or directory"), ("file/s", "Not a directory")],
+    [("file", "a file that is not a socket"), ("none/s", "No such file or directory"), ("file/s", "Not a directory")],
 )
 async def test_what_cannot_be_listened_on_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").write_text("kept")

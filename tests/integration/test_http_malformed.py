@@ -212,14 +212,14 @@ async def test_good_requests_before_a_malformed_one_are_answered(case: str) -> N
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"\x16\x03\x01\x02\x00\x01", "this looks like TLS, and the port speaks plain HTTP"),
-        (b"get / HTTP/1.1\r\n\r\n", "methods are written in capitals: GET"),
-        (field(b"X A: b"), "the request is not well-formed HTTP/1.1: Invalid header token"),
-        (line(b"GET / HTTP/1.3"), "the request is not well-formed HTTP/1.1: Invalid HTTP version"),
-        (b"GET / HTTP/1.1\r\n\r\n", "the request is not well-formed HTTP/1.1: Missing 'Host' header in request"),
+        (b"\x16\x03\x01\x02\x00\x01", "this looks like TLS, but this port speaks plain HTTP"),
+        (b"get / HTTP/1.1\r\n\r\n", "write the method in capitals: GET"),
+        (field(b"X A: b"), "the request is not valid HTTP/1.1: Invalid header token"),
+        (line(b"GET / HTTP/1.3"), "the request is not valid HTTP/1.1: Invalid HTTP version"),
+        (b"GET / HTTP/1.1\r\n\r\n", "the request is not valid HTTP/1.1: Missing 'Host' header in request"),
         (b"GET / HTTP/1.1\nHost: a\n\n", "a line ends in LF without CR"),
         (CHUNKED + b"zz\r\n", "the body is malformed: Invalid character in chunk size"),
-        (post(b"Authorization: secret\x01"), "the request is not well-formed HTTP/1.1: Invalid header value char"),
+        (post(b"Authorization: secret\x01"), "the request is not valid HTTP/1.1: Invalid header value char"),
     ],
 )
 async def test_the_detail_says_what_is_wrong_and_quotes_nothing_secret(data: bytes, told: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes back to the client: a status, headers, a body, and how they are written as HTTP/1.1 bytes. Pure."""
+"""An answer to a client: status, headers and body, and their HTTP/1.1 bytes. Pure."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _CONNECTION_HEADERS = frozenset(
 )
 _OURS = frozenset(("content-length", "date", "server", "x-forklight-id", "x-forklight-start"))
 DROPPED = _CONNECTION_HEADERS | _OURS
-"""Never a handler's to set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes itself."""
+"""Headers that a handler cannot set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes."""
 
 _BODILESS = frozenset((204, 205, 304))
 _LENGTHLESS = frozenset((204, 304))
@@ -27,18 +27,18 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class InvalidHeaderError(Exception):
-    """A handler's header that must not be written: it could split the answer in two."""
+    """A handler's header that could split the answer in two, so it is not written."""
 
 
 class Content(Struct, frozen=True, gc=False):
-    """A body too large to be held: `size_bytes` of an open file from `start` on. Whoever has it last closes it."""
+    """A body that stays in its file: `size_bytes` of an open file from `start`. Its last owner closes it."""
 
     descriptor: int
     start: int
     size_bytes: int
 
     def read(self, offset: int, most_bytes: int) -> bytes:
-        """Up to `most_bytes` from `offset` of the content on; nothing at its end or if it cannot be read. Blocks."""
+        """Read up to `most_bytes` at `offset` of the content; empty at its end or on an error. Blocks."""
         try:
             return os.pread(self.descriptor, min(most_bytes, self.size_bytes - offset), self.start + offset)
         except OSError:
@@ -49,9 +49,9 @@ class Content(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """`headers` are written as they stand, in order, so several `set-cookie` stay several. `last`: then close.
+    """`headers` are written in order and never merged, as `set-cookie` needs. `last`: the connection closes after it.
 
-    `content` is instead of `body`. `reason` and `detail` are for the record: why it is this status, and in words.
+    `content` replaces `body`. `reason` (one word) and `detail` explain the status in the record.
     """
 
     status: int
@@ -62,13 +62,13 @@ class Answer(Struct, frozen=True, gc=False):
     reason: str = ""
     detail: str = ""
     announced_bytes: int | None = None
-    """For an answer to HEAD without a body: what the length of one to GET would be, if that is known."""
+    """For an answer to HEAD: the length of the answer to GET, if known."""
 
 
 def safe_headers(headers: HeaderLines, content_type: str | None) -> HeaderLines:
-    """A handler's headers without those it may not set. `content_type` counts unless a header says it.
+    """Drop the headers that a handler cannot set, and add `content_type` unless a header has one.
 
-    Raises InvalidHeaderError for a name that is no token or a value with control characters (RFC 9110 §5).
+    Raises InvalidHeaderError for a name that is not a token or a value with control characters (RFC 9110 §5).
     """
     if not headers:
         return _only_content_type(content_type)
@@ -82,7 +82,7 @@ def safe_headers(headers: HeaderLines, content_type: str | None) -> HeaderLines:
 
 @lru_cache(maxsize=256)
 def _only_content_type(content_type: str | None) -> HeaderLines:
-    """What nearly every outcome has, remembered, because checking it costs as much as encoding it."""
+    """The headers of nearly every outcome. Cached, because checking them costs as much as encoding them."""
     if content_type is None:
         return ()
     _check("content-type", content_type)
@@ -91,19 +91,19 @@ def _only_content_type(content_type: str | None) -> HeaderLines:
 
 def _check(name: str, value: str) -> None:
     if not TOKEN.fullmatch(name) or FORBIDDEN_IN_VALUE.search(value):
-        raise InvalidHeaderError(f"the handler's header {name!r} has characters that a header cannot have")
+        raise InvalidHeaderError(f"the handler's header {name!r} contains characters that are not allowed in a header")
 
 
 def encode_answer(answer: Answer, *, method: str, connection: str, date: str) -> tuple[bytes, bytes]:
-    """(head, body) as bytes. `connection` is "", or a whole header line ending in CRLF; `date` is its header's value.
+    """Return (head, body). `connection` is "" or a header line with CRLF; `date` is the value of the Date header.
 
-    HEAD, 204, 205 and 304 have no body (RFC 9110 §6.4.1, §15.3.6).
+    Answers to HEAD, and 204, 205 and 304, have no body (RFC 9110 §6.4.1, §15.3.6).
     """
     status = answer.status
     body = answer.body
     lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
     if method == "HEAD" or status in _BODILESS:
-        size_bytes, body = _told_length(answer, method), b""
+        size_bytes, body = _bodiless_length(answer, method), b""
     else:
         size_bytes = len(body) if answer.content is None else answer.content.size_bytes
     length = "" if size_bytes is None else f"content-length: {size_bytes}\r\n"
@@ -111,8 +111,8 @@ def encode_answer(answer: Answer, *, method: str, connection: str, date: str) ->
     return head.encode(), body
 
 
-def _told_length(answer: Answer, method: str) -> int | None:
-    """The Content-Length of an answer without a body: with HEAD that of the answer to GET, or none (RFC 9110 §8.6)."""
+def _bodiless_length(answer: Answer, method: str) -> int | None:
+    """The Content-Length of an answer without a body: for HEAD that of the answer to GET, if known (RFC 9110 §8.6)."""
     if answer.status in _BODILESS:
         return None if answer.status in _LENGTHLESS else 0
     if answer.content is not None:
@@ -121,7 +121,7 @@ def _told_length(answer: Answer, method: str) -> int | None:
 
 
 def announced_length(headers: HeaderLines) -> int | None:
-    """The Content-Length among a handler's headers, if it is one."""
+    """The Content-Length among a handler's headers, if it is valid."""
     for name, value in headers:
         if name.lower() == "content-length" and _LENGTH.fullmatch(value):
             return int(value)

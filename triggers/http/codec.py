@@ -1,6 +1,6 @@
-"""A request becomes an event, an outcome becomes an answer: the one place that knows both. Pure.
+"""Turns a request into an event, and an outcome into an answer. Pure.
 
-ARCHITECTURE.md §5 has the table of statuses; `answers.py` defines what an answer is made of.
+ARCHITECTURE.md §5 has the table of statuses.
 """
 
 from math import ceil
@@ -35,17 +35,17 @@ STATUS_BY_CODE: dict[tuple[FailureKind, Code | ExceptionName], int] = {
 }
 
 BY_FUNCTION = "function"
-"""The reason of a status that a handler chose."""
+"""The reason in the record when the handler chose the status."""
 
 _FOR_THE_CLIENT = frozenset({400, 404, 413, 422, 429, 503, 504})
-"""Statuses whose message was written for the caller; any other may quote the function's inside."""
+"""Statuses whose message was written for the client. Any other message may reveal the function's internals."""
 
 _CLOUD_EVENT = ("id", "source", "type", "time", "subject")
 _RETRY_AFTER_S = 1
 _LONGEST_RETRY_AFTER_S = 366 * 86400
 
 _CODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity", ""))
-"""What the guest can unpack."""
+"""The codings that the guest can decompress."""
 _MAX_CODINGS = 4
 _ACCEPTED = "gzip, deflate"
 
@@ -53,7 +53,10 @@ _ACCEPTED = "gzip, deflate"
 def to_event(
     head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str, scheme: str = "http"
 ) -> Event:
-    """The event a handler sees. A CloudEvent in binary mode keeps its attributes, or RefusedError (400) if broken."""
+    """Make the event that the handler gets. A CloudEvent in binary mode keeps its attributes.
+
+    Raises RefusedError: 400 for an invalid CloudEvent, 415 for an unknown Content-Encoding.
+    """
     headers = head.headers
     query_all = parse_query(head.query) if head.query else {}
     section = HttpSection(
@@ -87,17 +90,20 @@ def to_event(
 
 
 def _packed(event: Event, coding: str, max_body: int) -> Event:
-    """The guest unpacks it, to no more than the route takes. RefusedError, 415, if it cannot (RFC 9110 §15.5.16)."""
+    """Let the guest decompress the body, to `max_body` at most. Raises RefusedError (415, RFC 9110 §15.5.16)."""
     names = [name.strip().lower() for name in coding.split(",")]
     unknown = [name for name in names if name not in _CODINGS]
     if unknown or len(names) > _MAX_CODINGS:
-        detail = f"the body has the Content-Encoding {coding:.80}; {_ACCEPTED} are taken"
+        detail = f"the Content-Encoding {coding:.80} is not supported; use one of {_ACCEPTED}"
         raise RefusedError(415, detail, headers=(("accept-encoding", _ACCEPTED),), last=False)
     return replace(event, coding=coding, max_unpacked=max_body)
 
 
 def cloud_event_attributes(headers: Headers) -> dict[str, str]:
-    """The `ce-*` headers of binary mode (CloudEvents HTTP binding 1.0 §3.1), percent-decoded."""
+    """Return the attributes in `ce-*` headers (CloudEvents HTTP binding 1.0 §3.1), percent-decoded.
+
+    Raises RefusedError (400).
+    """
     found = {name: unquote(headers[f"ce-{name}"]) for name in _CLOUD_EVENT if headers.get(f"ce-{name}")}
     if headers["ce-specversion"] != "1.0":
         raise RefusedError(400, "the CloudEvent's ce-specversion must be 1.0")
@@ -110,7 +116,7 @@ def cloud_event_attributes(headers: Headers) -> dict[str, str]:
 
 
 def parse_query(query: str) -> dict[str, list[str]]:
-    """`a=1&a=2&b` → `{"a": ["1", "2"], "b": [""]}`; what is not UTF-8 is replaced, nothing is refused."""
+    """`a=1&a=2&b` → `{"a": ["1", "2"], "b": [""]}`. Bytes that are not UTF-8 are replaced; nothing is refused."""
     found: dict[str, list[str]] = {}
     for pair in query.split("&"):
         if pair:
@@ -120,7 +126,7 @@ def parse_query(query: str) -> dict[str, list[str]]:
 
 
 def parse_cookies(header: str) -> Headers:
-    """`a=1; b="2"` → `{"a": "1", "b": "2"}` (RFC 6265 §5.4); of a name sent twice the first counts."""
+    """`a=1; b="2"` → `{"a": "1", "b": "2"}` (RFC 6265 §5.4). The first cookie of a name counts."""
     found: Headers = {}
     for pair in header.split(";"):
         name, separator, value = pair.partition("=")
@@ -130,16 +136,16 @@ def parse_cookies(header: str) -> Headers:
 
 
 def _unquoted(text: str) -> str:
-    """A cookie's value without the quotes around it, if both are there (RFC 6265 §4.1.1)."""
+    """Strip a pair of quotes around a cookie's value (RFC 6265 §4.1.1)."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def to_answer(
     outcome: Outcome, invocation_id: str, *, dev: bool = False, hint: str = "", own_headers: bool = True
 ) -> Answer:
-    """What the client gets. `dev` adds the exception's message and traceback, and the `hint` beside them.
+    """Make the answer to a client. `dev` adds the exception's message and traceback, and the `hint`.
 
-    `own_headers`: also X-Forklight-Id, X-Forklight-Start and Server-Timing.
+    `own_headers` adds X-Forklight-Id, X-Forklight-Start and Server-Timing.
     """
     ours = (id_header(invocation_id), *_measured(outcome)) if own_headers else ()
     if isinstance(outcome, Ok):
@@ -148,10 +154,10 @@ def to_answer(
 
 
 def hint_of_form(event: Event) -> str:
-    """What may be the reason if a handler fails: `curl -d` sends JSON as a form unless it is told otherwise."""
+    """A likely reason why a handler fails: `curl -d` sends JSON as a form by default. Empty if it does not apply."""
     is_form = (event.datacontenttype or "").lower().startswith("application/x-www-form-urlencoded")
     if is_form and event.decode is None and event.body.lstrip()[:1] in (b"{", b"["):
-        return "the body looks like JSON but came as a form: send it as Content-Type: application/json (curl --json)"
+        return "the body looks like JSON but was sent as a form: use Content-Type: application/json (curl --json)"
     return ""
 
 
@@ -165,7 +171,7 @@ def _success(outcome: Ok, invocation_id: str, ours: HeaderLines) -> Answer:
     except InvalidHeaderError as error:
         return _unusable("InvalidHeader", str(error), invocation_id, ours)
     if not 200 <= outcome.status <= 599:
-        detail = f"the handler answered with status {outcome.status}; a final one is from 200 to 599"
+        detail = f"the handler returned status {outcome.status}; use one from 200 to 599"
         return _unusable("InvalidStatus", detail, invocation_id, ours)
     announced_bytes = announced_length(outcome.headers) if outcome.headers and not outcome.body else None
     return Answer(outcome.status, headers + ours, outcome.body, reason=BY_FUNCTION, announced_bytes=announced_bytes)
@@ -184,7 +190,7 @@ def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours:
         members |= {"hint": hint} if hint and outcome.kind == "error" else {}
         members |= {"traceback": outcome.traceback} if outcome.traceback else {}
     elif status not in _FOR_THE_CLIENT:
-        detail = "the function failed; its log says why under this invocation_id"
+        detail = "the function failed; its log has the reason under this invocation_id"
     headers = ours
     if outcome.retry_after_s is not None or status in (429, 503):
         wanted_s = _RETRY_AFTER_S if outcome.retry_after_s is None else outcome.retry_after_s
@@ -194,7 +200,7 @@ def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours:
 
 
 def _measured(outcome: Outcome) -> HeaderLines:
-    """The start kind, and how long the event waited for an instance, for its start, and ran (Server-Timing, in ms)."""
+    """The start kind, and the milliseconds spent in line, on the start and in the handler (Server-Timing)."""
     if outcome.start is None:
         return ()
     queue_ns, start_ns, run_ns = phases_ns(outcome)
@@ -203,11 +209,11 @@ def _measured(outcome: Outcome) -> HeaderLines:
 
 
 def _ms(duration_ns: int) -> str:
-    """Milliseconds with three decimals, from integers: to print a float costs as much as to parse a header."""
+    """Milliseconds with three decimals. From integers, because formatting a float costs as much as parsing a header."""
     return f"{duration_ns // 1_000_000}.{duration_ns // 1000 % 1000:03}"
 
 
 def _traceparent(headers: Headers) -> str | None:
-    """As it came if it is one, else None."""
+    """The traceparent as received, or None if it is not valid."""
     value = headers.get("traceparent") or headers.get("ce-traceparent")
     return value if value is not None and is_traceparent(value) else None

@@ -1,35 +1,35 @@
-"""What can go wrong with the http trigger, and the one exception that ends a request before it becomes an event."""
+"""The exceptions of the http trigger."""
 
 
 class HttpTriggerError(Exception):
-    """Something the operator has to change; the message is one line that says what and how."""
+    """An error that the operator has to fix. The message is one line and says how."""
 
 
 class ListenError(HttpTriggerError):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
 
 class ParserError(HttpTriggerError):
-    """aiohttp came without its C parser."""
+    """aiohttp is installed without its C parser."""
 
 
 class RouteError(HttpTriggerError):
-    """A route is malformed, or two routes claim the same requests."""
+    """A route is malformed, or two routes match the same requests."""
 
 
 class KeysError(HttpTriggerError):
-    """The file of keys cannot be read."""
+    """The keys file cannot be read."""
 
 
 RETRY_SOON = (("retry-after", "1"),)
-"""The header of a 503 that will pass."""
+"""The headers of a 503 that is soon over."""
 
 
 class RefusedError(Exception):
-    """A request ends here with `status` (RFC 9110 §15); no function sees it. `detail` tells the client why.
+    """Ends a request with `status` (RFC 9110 §15) before it becomes an event. `detail` tells the client why.
 
-    `last`: its connection ends too, because where the next request would begin is not to be trusted. `method` and
-    `target` are those of a request that the parser refused, as far as they can be told.
+    `last`: the connection closes too, because the start of the next request cannot be trusted. `method` and `target`
+    are set for a request that the parser refused, if they can be read.
     """
 
     def __init__(

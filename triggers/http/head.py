@@ -1,6 +1,6 @@
-"""What a request line and its headers say, once they are safe to believe. Stricter than the parser where it is lenient.
+"""Checks a request line and its headers, more strictly than the parser.
 
-Nothing here is normalised: a request that two programs in a row could read in two ways is refused (RFC 9112 §11).
+Nothing is normalised: a request that two programs in a row could read differently is refused (RFC 9112 §11).
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ from triggers.http.grammar import is_host
 from triggers.http.settings import METHODS
 
 _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "connection", "expect"})
-"""Misread by a neighbour that takes `_` for `-`, these would frame or route the request differently."""
+"""A proxy that reads `_` as `-` would frame or route a request with these names differently."""
 
 _METHODS = frozenset((*METHODS, "TRACE"))
-"""What can be asked of a path: a route may name any of them but TRACE, which is always 405."""
+"""The known methods. A route may name any of them but TRACE, which is always 405."""
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -30,21 +30,21 @@ class Head(Struct, frozen=True, gc=False):
 
 
 def parse_head(method: str, target: str, version: tuple[int, int], headers: Iterable[tuple[str, str]]) -> Head:
-    """Raises RefusedError: 400 for what is malformed, 417 and 501 for what is asked and not offered."""
+    """Raises RefusedError: 400 if malformed, 417 for an unknown expectation, 501 for an unknown method or coding."""
     if version not in ((1, 1), (1, 0)):
         raise RefusedError(400, "the request must be HTTP/1.1 or HTTP/1.0")
     if not target.isascii() or "#" in target:
         raise RefusedError(400, "the request target must be percent-encoded and have no fragment")
     if method not in _METHODS:
-        raise RefusedError(501, "this server is no proxy" if method == "CONNECT" else "the method is unknown")
+        raise RefusedError(501, "this server is not a proxy" if method == "CONNECT" else "unknown method")
     joined = join_headers(headers)
     if version == (1, 0):
-        # Such a client does not know what a 100 is (RFC 9110 §10.1.1).
+        # Such a client does not know the status 100 (RFC 9110 §10.1.1).
         joined.pop("expect", None)
     _check_framing(joined, version)
     host = joined.get("host", "")
     if not is_host(host):
-        raise RefusedError(400, "the host is malformed")
+        raise RefusedError(400, "the Host header is malformed")
     if not target.startswith("/") and target != "*":
         host, target = _split_absolute(target)
         joined["host"] = host
@@ -55,9 +55,9 @@ def parse_head(method: str, target: str, version: tuple[int, int], headers: Iter
 
 
 def join_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Lower-case names; values of the same name joined as RFC 9110 §5.3 and, for cookies, RFC 9113 §8.2.3 have it.
+    """Lower-case the names and join values of the same name (RFC 9110 §5.3; for cookies, RFC 9113 §8.2.3).
 
-    Bytes that are not UTF-8 are read as Latin-1. Raises RefusedError (400) for a look-alike of a framing header.
+    A value that is not UTF-8 is read as Latin-1. Raises RefusedError (400) for a look-alike of a framing header.
     """
     joined: Headers = {}
     for cased, value in headers:
@@ -66,13 +66,13 @@ def join_headers(headers: Iterable[tuple[str, str]]) -> Headers:
         if name in joined:
             text = joined[name] + ("; " if name == "cookie" else ", ") + text
         elif "_" in name and name.replace("_", "-") in _FRAMING:
-            raise RefusedError(400, f"the header {name!r} could be taken for {name.replace('_', '-')!r}")
+            raise RefusedError(400, f"the header {name!r} could be mistaken for {name.replace('_', '-')!r}")
         joined[name] = text
     return joined
 
 
 def expects_continue(headers: Headers) -> bool:
-    """Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1)."""
+    """Whether the client waits for `100 Continue` before sending the body (RFC 9110 §10.1.1)."""
     return "expect" in headers
 
 
@@ -80,18 +80,18 @@ def _check_framing(headers: Headers, version: tuple[int, int]) -> None:
     coding = headers.get("transfer-encoding")
     if coding is not None:
         if version == (1, 0):
-            raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding")
+            raise RefusedError(400, "HTTP/1.0 does not allow Transfer-Encoding")
         if "content-length" in headers:
-            raise RefusedError(400, "Transfer-Encoding and Content-Length exclude each other")
+            raise RefusedError(400, "Transfer-Encoding and Content-Length cannot be combined")
         if coding.lower() != "chunked":
-            raise RefusedError(501, "the only Transfer-Encoding understood is 'chunked'")
+            raise RefusedError(501, "the only supported Transfer-Encoding is 'chunked'")
     expect = headers.get("expect")
     if expect is not None and expect.lower() != "100-continue":
-        raise RefusedError(417, "the only expectation understood is '100-continue'")
+        raise RefusedError(417, "the only supported expectation is '100-continue'")
 
 
 def _split_absolute(target: str) -> tuple[str, str]:
-    """`http://host/path` → (host, /path): its authority counts, not the Host header (RFC 9112 §3.2.2)."""
+    """`http://host/path` → (host, /path). This host overrides the Host header (RFC 9112 §3.2.2)."""
     scheme, separator, rest = target.partition("://")
     if scheme.lower() not in ("http", "https") or not separator:
         raise RefusedError(400, "the request target must start with a slash")

@@ -1,4 +1,4 @@
-"""Answers without a function behind them: refusals, missing routes, a full or ending server. Pure.
+"""Answers without a function behind them: refusals, missing routes, a full or stopping server. Pure.
 
 Each is `application/problem+json` (RFC 9457). docs/http.md has the table of statuses.
 """
@@ -31,26 +31,27 @@ REASONS = {
     501: "not_offered",
     503: "busy",
 }
-"""Why the trigger itself answers with a status, unless it says so otherwise: a word for logs and metrics."""
+"""The default reason, for logs and metrics, of a status that the trigger chose."""
+
 STOPPING = "stopping"
-"""The reason of a 503 because the server ends."""
+"""The reason of a 503 because the server is stopping."""
 
 _PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}"
 
 
 def refusal(refused: RefusedError) -> Answer:
-    """The answer to a request that never became an event."""
+    """Answer a request that did not become an event."""
     return replace(problem(refused.status, refused.detail, headers=refused.headers), last=refused.last)
 
 
 def no_route(method: str, found: Allowed | None) -> Answer:
-    """404, 405, or the 204 of an OPTIONS that no route wanted; the last two say Allow (RFC 9110 §15.5.6)."""
+    """404, 405, or 204 for an OPTIONS that no route takes. The last two have Allow (RFC 9110 §15.5.6)."""
     if found is None:
         return problem(404, "no function has this path")
     allow = ("allow", ", ".join(found.methods))
     if method == "OPTIONS":
         return Answer(204, (allow,), reason="options")
-    return problem(405, f"this path takes {allow[1]}", headers=(allow,))
+    return problem(405, f"this path allows {allow[1]}", headers=(allow,))
 
 
 def problem(
@@ -61,9 +62,9 @@ def problem(
     headers: HeaderLines = (),
     reason: str = "",
 ) -> Answer:
-    """`application/problem+json` (RFC 9457): type, title, status, detail, and `members` beside them.
+    """`application/problem+json` (RFC 9457) with type, title, status, detail and `members`.
 
-    `reason` is for the record, if it is not the usual one of REASONS.
+    `reason` is for the record; default: as in REASONS.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": _printable(detail)}
     for name, text in (members or {}).items():
@@ -73,30 +74,30 @@ def problem(
 
 
 def _printable(text: str) -> str:
-    """A function's words may hold lone surrogates, which no JSON text can (RFC 8259 §8.1)."""
+    """Replace lone surrogates, which a function's message may contain but JSON cannot (RFC 8259 §8.1)."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def identified(answer: Answer, request_id: str, settings: HttpSettings, more: HeaderLines = ()) -> Answer:
-    """The same with `more` headers, and with X-Forklight-Id if answers have headers of ours."""
+    """Add `more` headers, and X-Forklight-Id if `own_headers` is set."""
     ours = (id_header(request_id),) if settings.own_headers and request_id else ()
     return replace(answer, headers=answer.headers + more + ours)
 
 
 def id_header(invocation_id: str) -> tuple[str, str]:
-    """`X-Forklight-Id`, by which a client can name its call. A CloudEvent's own id may need percent-encoding."""
+    """`X-Forklight-Id`. The id of a CloudEvent is the sender's, and may need percent-encoding."""
     is_plain = invocation_id.isascii() and invocation_id.isprintable()
     return "x-forklight-id", invocation_id if is_plain else quote(invocation_id, safe=_PLAIN, errors="replace")
 
 
 NOTHING = Answer(0)
-"""For what is said of any answer."""
-BROKEN = replace(problem(500, "the server failed on this request"), last=True)
-"""For a mistake of ours."""
+"""A placeholder, for headers that every answer gets."""
+BROKEN = replace(problem(500, "the server failed to handle this request"), last=True)
+"""For an error in the server itself."""
 FULL = problem(
-    503, "the server has as many connections as it takes (max_connections)", headers=RETRY_SOON, reason="connections"
+    503, "the server has reached its limit of connections (max_connections)", headers=RETRY_SOON, reason="connections"
 )
-STOPPED = problem(503, "the server is stopping and could not wait for the outcome", headers=RETRY_SOON, reason=STOPPING)
-UNREAD = problem(
-    503, "the server holds as many unread answers as max_unread allows", headers=RETRY_SOON, reason="memory"
+STOPPED = problem(
+    503, "the server is stopping and could not wait for the function", headers=RETRY_SOON, reason=STOPPING
 )
+UNREAD = problem(503, "the server holds too many unread answers (max_unread)", headers=RETRY_SOON, reason="memory")

@@ -1,12 +1,12 @@
-"""Which route takes a request. Decided on decoded segments, so `/gr%65et` is `/greet` and `%2F` never splits a segment.
+"""Finds the route of a request. Paths are matched by decoded segments: `/gr%65et` is `/greet`, `%2F` splits nothing.
 
-The most specific route that takes the method wins: segment by segment from the left, literal before `int`, `float`,
-`uuid`, `str` and `path`. A trailing slash counts. An empty segment (`//`) matches nothing but `path`. Segments `.` and
-`..`, encoded or not and also between encoded slashes, are refused rather than resolved: a proxy in front may have
-judged another path than the one they would make.
+The most specific route that allows the method wins: segment by segment from the left, literal before `int`, `float`,
+`uuid`, `str` and `path`. A trailing slash counts. An empty segment (`//`) matches only `path`. Segments `.` and `..`,
+encoded or not and also between encoded slashes, are refused rather than resolved: a proxy in front may have checked
+another path than the resolved one.
 
-A folder of files is a route like any other, `/assets/{:path}` for GET and HEAD, but gives way to a function's route
-that takes the same requests.
+A folder of files is a route like any other, `/assets/{:path}` for GET and HEAD, but a function's route for the same
+requests takes precedence.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from triggers.http.templates import KINDS, Segment, check_methods, convert, pars
 
 
 class Match(Struct, frozen=True):
-    """The route that takes the request, and its typed parameters by name."""
+    """The route of a request, and its typed parameters by name."""
 
     route: Route
     params: dict[str, Any] = {}
 
 
 class StaticMatch(Struct, frozen=True):
-    """The folder that the request is for, and the decoded path below it; None: its own path, without a slash."""
+    """The folder of a request, and the decoded path below it; None for the folder's own path without a slash."""
 
     route: StaticRoute
     rest: str | None
 
 
 class Allowed(Struct, frozen=True):
-    """The path exists, the method does not: `methods` is what an Allow header says (RFC 9110 §10.2.1)."""
+    """The path has routes, but not for the method. `methods` is for the Allow header (RFC 9110 §10.2.1)."""
 
     methods: tuple[str, ...]
 
@@ -45,7 +45,7 @@ _FILE_METHODS = ("GET", "HEAD")
 
 
 class _Node:
-    """One segment deep in the trie. `routes` maps a method to the route that ends here and its parameter names."""
+    """A node of the trie, one segment deep. `routes` maps a method to its route and the names of parameters."""
 
     __slots__ = ("branches", "literals", "routes")
 
@@ -56,10 +56,10 @@ class _Node:
 
 
 class RouteTable:
-    """Immutable once built: to change routes, build another and put it in the place of this one."""
+    """Immutable: to change routes, replace the whole table."""
 
     def __init__(self, routes: Sequence[Route], static: Sequence[StaticRoute] = ()) -> None:
-        """Raises RouteError naming the route that is malformed, or both that claim the same requests."""
+        """Raises RouteError, which names the malformed route, or both routes that match the same requests."""
         self._root = _Node()
         self._literal: dict[str, dict[str, Match]] = {}
         self._methods: set[str] = set()
@@ -70,7 +70,10 @@ class RouteTable:
         _sort_branches(self._root)
 
     def find(self, method: str, path: str) -> Match | StaticMatch | Allowed | None:
-        """`path` as received, without query. None: no such path. RefusedError (400): a path unfit to match."""
+        """Find the route for `path` as received, without query; None if there is no such path.
+
+        Raises RefusedError (400) for a malformed path.
+        """
         by_method = self._literal.get(path)
         if by_method is not None and method in by_method:
             return by_method[method]
@@ -101,7 +104,7 @@ class RouteTable:
             self._literal[route.path] = {method: Match(owner) for method, owner in owners if isinstance(owner, Route)}
 
     def _add_folder(self, folder: StaticRoute) -> None:
-        """Where no function has a route, which is why functions come first."""
+        """Add a folder where no function has a route, so functions must be added first."""
         segments = parse_template(folder.path)
         if any(segment.kind for segment in segments):
             raise RouteError(f"path {folder.path!r} of static files cannot have parameters")
@@ -126,7 +129,7 @@ class RouteTable:
 
 
 def decode_segments(path: str) -> list[str]:
-    """`/a/b%2Fc` → `["a", "b/c"]`. Raises RefusedError (400): bad escapes, not UTF-8, NUL, dot segments."""
+    """`/a/b%2Fc` → `["a", "b/c"]`. Raises RefusedError (400) for bad escapes, bad UTF-8, NUL and dot segments."""
     if not path.startswith("/"):
         raise RefusedError(400, "the request target has no path")
     segments = path[1:].split("/")
@@ -136,17 +139,17 @@ def decode_segments(path: str) -> list[str]:
     else:
         parts = segments
     if "." in parts or ".." in parts:
-        raise RefusedError(400, "the path has a '.' or '..' segment; send it resolved")
+        raise RefusedError(400, "the path contains a '.' or '..' segment; send it resolved")
     return segments
 
 
 def _decode(segment: str) -> str:
     raw = unquote_to_bytes(segment)
-    # What unquote leaves alone is a percent sign that starts no escape.
+    # unquote leaves a percent sign alone that does not start an escape.
     if len(segment) - len(raw) != 2 * segment.count("%"):
-        raise RefusedError(400, "the path has a '%' that is not followed by two hexadecimal digits")
+        raise RefusedError(400, "the path contains a '%' that is not followed by two hexadecimal digits")
     if b"\0" in raw:
-        raise RefusedError(400, "the path has an encoded NUL")
+        raise RefusedError(400, "the path contains an encoded NUL")
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -156,9 +159,9 @@ def _decode(segment: str) -> str:
 def _search(
     node: _Node, segments: list[str], index: int, method: str, *, values: list[Any], allowed: set[str]
 ) -> _Owner | None:
-    """The most specific route below `node`; its parameters are left in `values`, methods met on the way in `allowed`.
+    """Return the most specific route below `node`, or None. Parameters are added to `values`, methods to `allowed`.
 
-    Each node of the trie is looked at once at most, so a lookup costs no more than the table is large.
+    Each node of the trie is visited at most once, so a lookup costs at most the size of the table.
     """
     if index == len(segments):
         return _owner(node, method, allowed)
@@ -198,16 +201,16 @@ def _sort_branches(node: _Node) -> None:
 
 
 def _check_free(other: Route, method: str, route: Route) -> None:
-    # A HEAD that only came with the other's GET gives way.
+    # A HEAD that the other route has only because of its GET may be taken over.
     if method in other.methods:
         raise RouteError(
-            f"{method} {route.path} of function {route.function!r} takes the same requests as "
+            f"{method} {route.path} of function {route.function!r} matches the same requests as "
             f"{other.path} of function {other.function!r}"
         )
 
 
 def _add_head(node: _Node) -> None:
-    """HEAD is answered as GET without the body (RFC 9110 §9.3.2) unless a route of this path names it."""
+    """Answer HEAD from GET (RFC 9110 §9.3.2), unless a route of this path names HEAD."""
     if "GET" in node.routes and "HEAD" not in node.routes:
         node.routes["HEAD"] = node.routes["GET"]
 

@@ -1,4 +1,4 @@
-"""What is stamped on every event and answer: ids and times, made so that the warm path does not pay for them."""
+"""The ids and times of events and answers, made cheaply for the warm path."""
 
 from collections.abc import Callable
 from itertools import count
@@ -12,10 +12,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class Stamps:
-    """Ids are unique across processes and machines: 64 random bits of this server, then a counter."""
+    """Ids are unique across processes and machines: 64 random bits per server, then a counter."""
 
     def __init__(self, now_ns: Callable[[], int] = time_ns) -> None:
-        """`now_ns` is wall-clock time since the epoch."""
+        """`now_ns` is the wall clock, in nanoseconds since the epoch."""
         self._now_ns = now_ns
         self._server = token_hex(8)
         self._count = count(1)
@@ -32,7 +32,7 @@ class Stamps:
         return f"{self._prefix}.{now_ns // 1000 % 1_000_000:06}Z"
 
     def date(self) -> str:
-        """Now as a Date header has it (RFC 9110 §5.6.7)."""
+        """Now as in a Date header (RFC 9110 §5.6.7)."""
         self._turn(self._now_ns() // 1_000_000_000)
         return self._date
 

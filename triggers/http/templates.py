@@ -1,8 +1,8 @@
-"""Path templates: `/greet/{name}` cut into segments, each a literal or one typed parameter.
+"""Path templates: `/greet/{name}` is parsed into segments, each a literal or one typed parameter.
 
-A parameter fills a whole segment, never an empty one; only `path` reaches over slashes, comes last and may be empty.
+A parameter matches one whole segment that is not empty. Only `path` matches slashes; it comes last and may be empty.
 
-    {name}        any text: percent-decoded UTF-8, so `%2F` gives a slash within the value
+    {name}        any text: percent-decoded UTF-8, so `%2F` becomes a slash in the value
     {id:int}      -?[0-9]{1,18}                    an int
     {price:float} -?[0-9]+ with optional fraction  a float; no exponent, no nan
     {u:uuid}      8-4-4-4-12 hexadecimal digits    a str in lower case
@@ -20,7 +20,7 @@ from triggers.http.errors import RouteError
 from triggers.http.settings import DEFAULT_METHODS, METHODS
 
 KINDS = ("int", "float", "uuid", "str", "path")
-"""Parameter kinds, the most specific first. A literal is more specific than any of them."""
+"""The kinds of parameters, most specific first. A literal is more specific than any of them."""
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}", re.ASCII)
 _INT = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -42,11 +42,11 @@ class Segment(Struct, frozen=True):
 
 
 def parse_template(template: str) -> tuple[Segment, ...]:
-    """The segments after the leading slash; `/` has one, the empty literal. Raises RouteError with the reason."""
+    """Return the segments after the leading slash; `/` has one, the empty literal. Raises RouteError."""
     if not template.startswith("/"):
         raise RouteError(f'path {template!r} must start with a slash: write "/{template}"')
     if "?" in template or "#" in template or "%" in template:
-        raise RouteError(f"path {template!r} has a '?', '#' or '%': write it decoded, without query or fragment")
+        raise RouteError(f"path {template!r} contains a '?', '#' or '%': write it decoded, without query or fragment")
     texts = template[1:].split("/")
     segments = tuple(_parse_segment(template, text) for text in texts)
     _check_order(template, segments)
@@ -64,7 +64,7 @@ def parse_short_form(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """The same methods, or RouteError: unknown, twice or none at all."""
+    """Return the methods. Raises RouteError for an unknown one, a duplicate, or none at all."""
     for method in methods:
         if method not in METHODS:
             near = get_close_matches(method.upper(), METHODS, n=1)
@@ -76,7 +76,7 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def convert(kind: str, segments: Sequence[str], index: int) -> Any:
-    """The value that a parameter of `kind` takes at `index` of decoded segments, or None if it does not match there."""
+    """Return the value of a parameter of `kind` at `index` of the decoded segments; None if it does not match."""
     if kind == "path":
         return "/".join(segments[index:])
     text = segments[index]

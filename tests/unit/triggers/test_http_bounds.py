@@ -54,7 +54,7 @@ def test_a_budget_is_not_exceeded_but_by_one_alone(caplog: pytest.LogCaptureFixt
     assert not budget.take(1)
     assert not budget.take(1)
     assert [record.getMessage() for record in caplog.records] == [
-        "things take all of the 100 bytes that http.max_x allows: requests get 503 until some are free"
+        "things use all 100 bytes of http.max_x: requests get 503 until some are released"
     ]
     budget.give_back(100)
     assert budget.take(500), "whoever is alone may have more"

@@ -81,6 +81,6 @@ def test_the_client_is_always_an_address(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "example.org", "", "10.0.0.0/33"])
 def test_what_is_no_network(text: str) -> None:
-    with pytest.raises(ValueError, match="is no network"):
+    with pytest.raises(ValueError, match="is not a network"):
         Network.parse(text)
     assert Network.parse("10.0.0.0/8") == "10.0.0.0/8"

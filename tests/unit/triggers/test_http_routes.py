@@ -108,7 +108,7 @@ def test_dots_within_a_name_are_no_dot_segments(path: str) -> None:
     ("one", "other"), [("/a/{x}", "/a/{y}"), ("/a", "/a"), ("/{x:int}/b", "/{y:int}/b"), ("/{x:path}", "/{y:path}")]
 )
 def test_two_routes_for_the_same_requests_are_an_error_that_names_both(one: str, other: str) -> None:
-    with pytest.raises(RouteError, match=r"GET .* of function 'b' takes the same requests as .* of function 'a'"):
+    with pytest.raises(RouteError, match=r"GET .* of function 'b' matches the same requests as .* of function 'a'"):
         RouteTable([Route(function="a", path=one), Route(function="b", path=other, methods=("GET",))])
 
 

@@ -1,1 +1,1 @@
-"""Static files: `static.py` finds and reads them, `ranges.py` and `types.py` decide what of them is sent as what."""
+"""Static files: `static.py` finds and reads them, `ranges.py` chooses the part to send, `types.py` its content type."""

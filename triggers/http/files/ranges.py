@@ -1,6 +1,6 @@
-"""Which part of a file a client wants, and whether it has it already (RFC 9110 §13 and §14). Pure.
+"""Range and conditional requests (RFC 9110 §13 and §14). Pure.
 
-One range is answered; a request for several gets the whole file, which every client must take (§14.2).
+A request for one range gets it; a request for several gets the whole file, which every client must accept (§14.2).
 """
 
 import re
@@ -17,7 +17,7 @@ _TAG = re.compile(r'(W/)?("[^"]*")')
 
 
 class ContentRange(Struct, frozen=True):
-    """`size_bytes` from `start` on."""
+    """`size_bytes` from `start`."""
 
     start: int
     size_bytes: int
@@ -30,7 +30,7 @@ class ContentRange(Struct, frozen=True):
 def choose_range(
     headers: Headers, size_bytes: int, etag: str, modified: str
 ) -> ContentRange | Literal["whole", "unsatisfiable"]:
-    """What to send of a file of this size. `modified` is its Last-Modified, for If-Range (§13.1.5)."""
+    """Choose what to send of a file. `modified` is its Last-Modified, for If-Range (§13.1.5)."""
     match = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
     if match is None or not (match[1] or match[2]):
         return "whole"
@@ -46,17 +46,17 @@ def choose_range(
 
 
 def precondition_failed(headers: Headers, etag: str, modified_s: int) -> bool:
-    """Whether 412 is the answer: If-Match, and only without it If-Unmodified-Since (RFC 9110 §13.2.2)."""
+    """Whether to answer 412, by If-Match or, without it, If-Unmodified-Since (RFC 9110 §13.2.2)."""
     tags = headers.get("if-match")
     if tags is not None:
-        # Compared strongly: a weak tag matches nothing (§8.8.3.2).
+        # This comparison is strong: a weak tag matches nothing (§8.8.3.2).
         return tags.strip() != "*" and ("", etag) not in _TAG.findall(tags)
     unmodified_s = _seconds(headers["if-unmodified-since"]) if "if-unmodified-since" in headers else None
     return unmodified_s is not None and modified_s > unmodified_s
 
 
 def is_not_modified(headers: Headers, etag: str, modified_s: int) -> bool:
-    """Whether 304 is the answer: If-None-Match, and only without it If-Modified-Since (§13.2.2)."""
+    """Whether to answer 304, by If-None-Match or, without it, If-Modified-Since (§13.2.2)."""
     tags = headers.get("if-none-match")
     if tags is not None:
         return tags.strip() == "*" or any(etag == tag for _, tag in _TAG.findall(tags))
@@ -65,7 +65,7 @@ def is_not_modified(headers: Headers, etag: str, modified_s: int) -> bool:
 
 
 def _seconds(date: str) -> float | None:
-    """A Unix time; None: it is no date, and a condition with it is as good as absent (RFC 9110 §13.1.3, §13.1.4)."""
+    """Return the Unix time; None for an invalid date, whose condition is ignored (RFC 9110 §13.1.3, §13.1.4)."""
     try:
         parsed = parsedate_to_datetime(date)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

@@ -1,9 +1,9 @@
-"""Files of a folder: which one a path names, and the answer with it. Blocks: run `answer_file` in a thread.
+"""Finds the file that a path names, and answers with it. Blocks: run `answer_file` in a thread.
 
-A file is opened in two steps. The first (open(2), O_PATH) only finds it, whatever it is, and asks the kernel where it
-truly lies; if that is within the folder, is an ordinary file and has no dot file on its way, the second opens exactly
-what was found. So a symbolic link out of the folder leads nowhere, be it changed while it is looked at, and a fifo or a
-device is never opened.
+A file is opened in two steps. The first (open(2), O_PATH) only finds it, whatever it is, and the kernel says where it
+really is. If that is inside the folder, a regular file and without a dot file on the way, the second step opens exactly
+what was found. So a symbolic link cannot lead out of the folder, even if it changes meanwhile, and a fifo or device is
+never opened.
 """
 
 import os
@@ -23,13 +23,13 @@ from triggers.http.stamps import http_date
 
 INDEX = "index.html"
 BY_FILES = "files"
-"""The reason of an answer that is a file, or says where it is."""
+"""The reason in the record of a file, or a redirect to one."""
 SMALL_BYTES = 256 * 1024
-"""Up to here a file is read whole, in the same thread that opened it."""
+"""Up to this size a file is read whole, by the thread that opened it."""
 
 
 class File(Struct, frozen=True):
-    """An open file; whoever has it closes `descriptor`. `name` is its last part."""
+    """An open file, whose owner closes `descriptor`. `name` is without folders."""
 
     descriptor: int
     name: str
@@ -38,17 +38,17 @@ class File(Struct, frozen=True):
 
     @property
     def etag(self) -> str:
-        """Changes whenever the file does: nanoseconds of its change, and its size."""
+        """Made of the nanoseconds of the last modification and the size."""
         return f'"{self.modified_ns:x}-{self.size_bytes:x}"'
 
 
 def answer_file(route: StaticRoute, rest: str, head: Head) -> Answer:
-    """200, 206, 304, 308, 404, 412 or 416. The answer's `content`, if it has one, must be closed. `rest` is decoded."""
+    """Answer 200, 206, 304, 308, 404, 412 or 416. `rest` is decoded. The caller closes `content`, if there is one."""
     file = open_file(route.dir, rest)
     if file is None:
         if rest and not rest.endswith("/") and is_folder(route.dir, rest):
             return redirect(head)
-        return problem(404, "there is no such file", reason="no_file")
+        return problem(404, "no such file", reason="no_file")
     try:
         answer = _with_file(file, head, route)
     except BaseException:
@@ -60,16 +60,16 @@ def answer_file(route: StaticRoute, rest: str, head: Head) -> Answer:
 
 
 def redirect(head: Head) -> Answer:
-    """To the same path with a slash at its end, so that relative links of an index lead where they should.
+    """Redirect to the same path with a slash at its end, so that relative links in an index work.
 
-    Two slashes at its beginning would make a host of the first segment: they are one then.
+    Leading slashes become one, because `//x/` would name the host `x`.
     """
     query = f"?{head.query}" if head.query else ""
     return Answer(308, (("location", f"/{head.path.lstrip('/')}/{query}"),), reason=BY_FILES)
 
 
 def open_file(folder: Path, rest: str) -> File | None:
-    """The file `rest` of the folder, or the index of that folder; None: there is none that may be seen."""
+    """Open the file `rest` of the folder, or the index of a folder in it; None if there is none to serve."""
     place = _find(folder, rest + INDEX if not rest or rest.endswith("/") else rest)
     if place is None:
         return None
@@ -87,7 +87,7 @@ def open_file(folder: Path, rest: str) -> File | None:
 
 
 def is_folder(folder: Path, rest: str) -> bool:
-    """Whether `rest` is a folder within it that may be seen."""
+    """Whether `rest` is a folder that may be served."""
     place = _find(folder, rest)
     if place is None:
         return False
@@ -98,7 +98,7 @@ def is_folder(folder: Path, rest: str) -> bool:
 
 
 def _find(folder: Path, rest: str) -> int | None:
-    """An O_PATH descriptor of what lies there; None: nothing, or nothing that may be seen."""
+    """Return an O_PATH descriptor; None if nothing is there, or nothing that may be served."""
     parts = rest.split("/")
     if any(not part or part.startswith(".") for part in parts):
         return None
@@ -108,10 +108,10 @@ def _find(folder: Path, rest: str) -> int | None:
         return None
     try:
         root = os.path.realpath(folder)
-        truly = os.path.relpath(os.readlink(f"/proc/self/fd/{place}"), root)
+        real = os.path.relpath(os.readlink(f"/proc/self/fd/{place}"), root)
     except OSError:
-        truly = ".."
-    if any(part.startswith(".") for part in truly.split("/")):
+        real = ".."
+    if any(part.startswith(".") for part in real.split("/")):
         os.close(place)
         return None
     return place
@@ -121,15 +121,17 @@ def _with_file(file: File, head: Head, route: StaticRoute) -> Answer:
     headers = _headers(file, route)
     modified_s = file.modified_ns // 1_000_000_000
     if precondition_failed(head.headers, file.etag, modified_s):
-        return problem(412, "the file is another one by now", headers=(("etag", file.etag),))
+        return problem(412, "the file has changed", headers=(("etag", file.etag),))
     if is_not_modified(head.headers, file.etag, modified_s):
         return Answer(304, headers, reason=BY_FILES)
-    # A range is defined for GET alone: HEAD tells of the whole (RFC 9110 §14.2).
+    # Ranges are defined for GET only; HEAD describes the whole file (RFC 9110 §14.2).
     wanted = head.headers if head.method == "GET" else {}
     chosen = choose_range(wanted, file.size_bytes, file.etag, http_date(modified_s))
     if chosen == "unsatisfiable":
         return problem(
-            416, "the file ends before that range", headers=(("content-range", f"bytes */{file.size_bytes}"),)
+            416,
+            "the range starts after the end of the file",
+            headers=(("content-range", f"bytes */{file.size_bytes}"),),
         )
     whole = Answer(200, (("content-type", content_type(file.name)), *headers), reason=BY_FILES)
     if isinstance(chosen, ContentRange):
@@ -157,6 +159,8 @@ def _filled(answer: Answer, file: File, start: int, size_bytes: int) -> Answer:
     if size_bytes > SMALL_BYTES:
         return replace(answer, content=content)
     body = content.read(0, size_bytes)
-    if len(body) < size_bytes:  # it was cut meanwhile: what is announced and what is sent must agree
-        return problem(503, "the file changed while it was read, or could not be read", headers=(("retry-after", "1"),))
+    if len(body) < size_bytes:  # truncated meanwhile: the announced length must be that of the body
+        return problem(
+            503, "the file changed while it was being read, or could not be read", headers=(("retry-after", "1"),)
+        )
     return replace(answer, body=body, announced_bytes=size_bytes)

@@ -1,9 +1,9 @@
-"""Content types by file name: the same on every machine, for its own table of them is not asked."""
+"""Content types by file name, the same on every machine because the machine's own table is not read."""
 
 from functools import lru_cache
 from mimetypes import MimeTypes
 
-_TYPES = MimeTypes()  # no file of the machine: only `mimetypes.init` reads those
+_TYPES = MimeTypes()  # reads no file of the machine; `mimetypes.init` would
 _NEWER = {
     ".avif": "image/avif",
     ".js": "text/javascript",
@@ -26,7 +26,7 @@ for _suffix, _type in _NEWER.items():
 
 @lru_cache(maxsize=1024)
 def content_type(name: str) -> str:
-    """Of a file of this name; text is UTF-8. A packed file is what it is packed as."""
+    """The content type of a file name. Text is UTF-8; `x.tar.gz` is a gzip file."""
     found, encoding = _TYPES.guess_type(f"/{name}")
     if encoding is not None:
         return _PACKED.get(encoding, "application/octet-stream")

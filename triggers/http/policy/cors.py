@@ -1,6 +1,6 @@
-"""Cross-origin requests (Fetch standard, "CORS protocol"): what a browser may show to pages of other origins. Pure.
+"""Cross-origin requests (Fetch standard, "CORS protocol"): what browsers show to pages of other origins. Pure.
 
-It protects no server: only browsers heed it.
+CORS does not protect a server: only browsers obey it.
 """
 
 from msgspec.structs import replace
@@ -11,14 +11,14 @@ from triggers.http.settings import Cors, Route
 
 
 def requested_method(head: Head) -> str | None:
-    """Which method a preflight asks about; None: this is no preflight."""
+    """The method that a preflight asks for; None if this is not a preflight."""
     if head.method != "OPTIONS" or "origin" not in head.headers:
         return None
     return head.headers.get("access-control-request-method")
 
 
 def preflight(head: Head, route: Route, cors: Cors) -> Answer:
-    """204, with which the browser goes on if the origin is one of the route's."""
+    """Answer a preflight with 204. Its headers let the browser go on if the route allows the origin."""
     vary = _vary(cors, "access-control-request-headers" if cors.headers is None else "")
     origin = _allowed_origin(head, cors)
     if origin is None:
@@ -35,7 +35,7 @@ def preflight(head: Head, route: Route, cors: Cors) -> Answer:
 
 
 def across(answer: Answer, head: Head, cors: Cors) -> Answer:
-    """The answer with what a browser needs to show it; what the handler said about that gives way to the route's."""
+    """Add the CORS headers of the route, in place of any that the handler set."""
     headers = tuple(header for header in answer.headers if not header[0].lower().startswith("access-control-"))
     origin = _allowed_origin(head, cors)
     if origin is not None:
@@ -46,7 +46,7 @@ def across(answer: Answer, head: Head, cors: Cors) -> Answer:
 
 
 def _allowed_origin(head: Head, cors: Cors) -> str | None:
-    """The one to allow: the request's own, or `*`."""
+    """The origin to allow: that of the request, or `*`; None if it is not allowed."""
     if "*" in cors.origins:
         return "*"
     origin = head.headers.get("origin")
@@ -59,6 +59,6 @@ def _allowing(origin: str, cors: Cors) -> HeaderLines:
 
 
 def _vary(cors: Cors, *more: str) -> HeaderLines:
-    """Also where the origin is not allowed, or absent: a cache must not give that answer to one that is."""
+    """Sent to every origin, also a missing one: a cache must not serve that answer to an allowed one."""
     names = [*([] if "*" in cors.origins else ["origin"]), *filter(None, more)]
     return (("vary", ", ".join(names)),) if names else ()

@@ -1,5 +1,5 @@
-"""Keys that requests must bring: who may. A key is 256 random bits, so one SHA-256 of it is as good as the slow hashes
-that passwords need: there is nothing to guess. The file has no key, only hashes.
+"""Keys that requests must carry. The file has only their hashes. A key is 256 random bits and cannot be guessed, so one
+SHA-256 is as good as the slow hash that a password needs.
 
     <file>: {"NAME": {"sha256": "<hexadecimal>", "created": "<RFC 3339>"}, ...}
 """
@@ -31,14 +31,14 @@ _CHECK_S = 1.0
 
 
 class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is kept of one."""
+    """What the file has of a key."""
 
     sha256: str
     created: str
 
 
 def new_key() -> str:
-    """One that nobody has seen; its beginning says what it is to whoever finds it."""
+    """Make a key. Its prefix tells anyone who finds it what it is."""
     return f"fl_{token_urlsafe(32)}"
 
 
@@ -47,19 +47,19 @@ def digest(key: str) -> str:
 
 
 def read_keys(path: Path) -> dict[str, Key]:
-    """By name; none if there is no file. Raises KeysError."""
+    """Read the keys by name; empty if the file does not exist. Raises KeysError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Key])
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise KeysError(f"the keys in {path} cannot be read: {error.strerror}") from error
+        raise KeysError(f"cannot read the keys in {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KeysError(f"{path} is no file of keys ({error}): remove it and create them again") from error
+        raise KeysError(f"{path} is not a valid keys file ({error}): remove it and create the keys again") from error
 
 
 class Keys:
-    """Those of one file, which is looked at again when a second has passed; without a file, none."""
+    """The keys of a file, which is checked for changes once a second. Without a file there are none."""
 
     def __init__(self, path: Path | None, now_s: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -69,21 +69,21 @@ class Keys:
         self._digests: tuple[bytes, ...] = ()
 
     def admit(self, head: Head) -> Head:
-        """The same without its key, which no function needs to see. Raises RefusedError (401)."""
+        """Remove the key from the head, as no function needs it. Raises RefusedError (401) without a known key."""
         key = sent_key(head.headers)
         if key is None:
-            raise _unauthorized("this path needs a key: send it as Authorization: Bearer KEY, or as X-Api-Key: KEY")
+            raise _unauthorized("this path requires a key: send it as Authorization: Bearer KEY, or as X-Api-Key: KEY")
         if not self._knows(digest(key)):
-            raise _unauthorized("the key is not known")
+            raise _unauthorized("the key is not valid")
         return replace(head, headers={name: text for name, text in head.headers.items() if name not in _HEADERS})
 
     def _knows(self, sent: str) -> bool:
-        """Each is compared to its end, so that the time it takes tells nothing."""
+        """Compare all keys to their end, so that the time taken reveals nothing."""
         self._refresh()
         return sum(hmac.compare_digest(sent.encode(), known) for known in self._digests) > 0
 
     def _refresh(self) -> None:
-        """A file that cannot be read admits nobody: a key that was revoked must not come back."""
+        """Read the file if it has changed. An unreadable file admits nobody, as it may have revoked any key."""
         now_s = self._now_s()
         if self._path is None or now_s - self._checked_s < _CHECK_S:
             return
@@ -100,11 +100,11 @@ class Keys:
             self._digests = tuple(key.sha256.encode() for key in read_keys(self._path).values())
         except KeysError as error:
             self._digests = ()
-            log.error("no key is admitted: %s", error)
+            log.error("no key is accepted: %s", error)
 
 
 def sent_key(headers: Headers) -> str | None:
-    """The one that a request brings; of two different ones, that of Authorization."""
+    """The key of a request; Authorization goes before X-Api-Key."""
     match = _BEARER.fullmatch(headers.get("authorization", "").strip())
     return match[1] if match else headers.get("x-api-key")
 

@@ -1,8 +1,7 @@
-"""Who asked, when a proxy stands in front: X-Forwarded-For, -Proto and -Host, believed only from proxies that are
-trusted. Pure.
+"""The client behind a proxy: X-Forwarded-For, -Proto and -Host, believed only from trusted proxies. Pure.
 
-Each proxy appends the address that it saw to X-Forwarded-For. So the rightmost one that is not a trusted proxy's is the
-client's, and what stands left of it is the client's own claim. Of the other two headers the last value counts.
+Each proxy appends the address that it saw to X-Forwarded-For. So the rightmost address that is not a trusted proxy's is
+the client's; everything left of it is the client's own claim. Of the other two headers the last value counts.
 """
 
 from collections.abc import Sequence
@@ -18,18 +17,18 @@ from triggers.http.settings import UNIX
 
 
 class Proxies:
-    """Those that are trusted."""
+    """The trusted proxies."""
 
     def __init__(self, networks: Sequence[str]) -> None:
-        """Raises ValueError for what `Network.parse` refuses."""
+        """Raises ValueError for a text that `Network.parse` refuses."""
         self._networks = [ip_network(text) for text in networks if text != UNIX]
         self._unix = UNIX in networks
         self.trusts = lru_cache(maxsize=1024)(self._trusts)
 
     def origin(self, peer: str, head: Head) -> tuple[str, str, Head]:
-        """(the client's address, scheme, the head with the host that it asked for), as far as they are to be believed.
+        """Return (client address, scheme, head with the requested host), as far as the peer is trusted.
 
-        RefusedError (400) for a malformed host.
+        Raises RefusedError (400) for a malformed host.
         """
         if not self.trusts(peer):
             return peer, "http", head
@@ -44,7 +43,7 @@ class Proxies:
         return remote, scheme if scheme in ("http", "https") else "http", head
 
     def _client(self, peer: str, forwarded: str) -> str:
-        """From the right: the first that is no trusted proxy; what is no address ends the way."""
+        """The first address from the right that is not a trusted proxy's. An invalid one ends the search."""
         remote = peer
         for text in reversed(forwarded.split(",")):
             address = _address(text.strip())
@@ -67,7 +66,7 @@ def _last(values: str) -> str:
 
 
 def _address(text: str) -> str | None:
-    """An address without its port and zone, an IPv4 one written as IPv6 as IPv4; None if it is none."""
+    """Normalize an address: without port and zone, IPv4-mapped IPv6 as IPv4. None if it is not an address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,8 +1,8 @@
-"""Bytes of clients, in and out.
+"""Sockets and bytes: from the listener to requests, and from answers back to bytes.
 
-- `listen.py`: the listening socket; `retire.py`: how to give one up without resetting anybody
-- `life.py`: the life of a connection as a table; `connection.py`: carries it out
-- `intake.py`, `body.py`, `malformed.py`: bytes become requests, or refusals
-- `outgoing.py`: answers become bytes
-- `deadline.py`: who is too slow; `connections.py`, `budget.py`: limits over all connections
+- `listen.py`: opens the listening socket; `retire.py`: closes it without resetting a client
+- `life.py`: the life of a connection as a table; `connection.py`: carries the actions out
+- `intake.py`, `body.py`, `malformed.py`: turn bytes into requests or refusals
+- `outgoing.py`: writes answers and counts what the client has read
+- `deadline.py`: when a connection is overdue; `connections.py`, `budget.py`: limits that all connections share
 """

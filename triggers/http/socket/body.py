@@ -1,4 +1,4 @@
-"""Reads a request's body, never more of it than the route takes. No I/O: it looks at what the parser has put there."""
+"""A request's body, limited by its route and by the memory that all connections share. No I/O."""
 
 from aiohttp.streams import StreamReader
 
@@ -7,7 +7,7 @@ from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
 
 
 class Body:
-    """One body that comes in pieces, of which at most `limit_bytes` are taken, and from a budget."""
+    """Collects a body of at most `limit_bytes` from the parser's stream, and takes its memory from a budget."""
 
     __slots__ = ("_budget", "_first", "_held_bytes", "_limit_bytes", "_rest", "_stream", "size_bytes")
 
@@ -19,14 +19,17 @@ class Body:
         self.size_bytes = 0
         self._first = b""
         self._rest = bytearray()
-        """Not kept in pieces: each costs 33 bytes besides, and a client may send two bytes at a time."""
+        """One buffer: a list would cost 33 bytes for each piece, and a client may send two bytes at a time."""
 
     def pull(self) -> bool:
-        """Take what has come; whether that is the end. RefusedError: 413 over the limit, 503 over the budget."""
+        """Take what the parser has; return whether the body is complete.
+
+        Raises RefusedError: 413 over the limit, 503 over the budget.
+        """
         block = self._stream.read_nowait()
         self.size_bytes += len(block)
         if self.size_bytes > self._limit_bytes:
-            raise RefusedError(413, f"the body is over {self._limit_bytes} bytes")
+            raise RefusedError(413, f"the body is larger than {self._limit_bytes} bytes")
         if self.size_bytes > UNCOUNTED_BYTES:
             self._hold()
         if self._first:
@@ -36,11 +39,11 @@ class Body:
         return self._stream.is_eof()
 
     def whole(self) -> bytes:
-        """As received, once `pull` has seen the end."""
+        """The body as received, once `pull` has returned True."""
         return self._first + self._rest if self._rest else self._first
 
     def release(self) -> None:
-        """Nobody needs it any more."""
+        """Drop the body and give its memory back."""
         self._budget.give_back(self._held_bytes)
         self._held_bytes = 0
         self._first = b""
@@ -48,11 +51,11 @@ class Body:
 
     def _hold(self) -> None:
         if not self._budget.take(self.size_bytes - self._held_bytes, held_bytes=self._held_bytes):
-            raise RefusedError(503, "the server holds as many bodies as max_bodies allows", headers=RETRY_SOON)
+            raise RefusedError(503, "the server holds too many request bodies (max_bodies)", headers=RETRY_SOON)
         self._held_bytes = self.size_bytes
 
 
 def check_announced(length: int | None, limit_bytes: int) -> None:
-    """RefusedError, 413, for an announced length over the limit: before a byte is read and before `100 Continue`."""
+    """Raise RefusedError (413) for an announced length over the limit, before `100 Continue` and the first byte."""
     if length is not None and length > limit_bytes:
-        raise RefusedError(413, f"the body is over {limit_bytes} bytes")
+        raise RefusedError(413, f"the body is larger than {limit_bytes} bytes")

@@ -1,10 +1,11 @@
-"""One client connection: its transport, its phase and its deadline; how a request comes in and an answer leaves.
+"""One client connection: the transport, the phase, and the task that serves one request after the other.
 
-Each connection has one task, `serve` of whoever made it, which takes one request after the other, runs it and answers
-it; so a request makes no task, and losing the connection ends whatever its task is waiting for. `life.py` says what
-follows from what happens, and here it is done. A sweep ends what is overdue.
+Theory of operation. A connection has two sides. The transport calls it as an asyncio protocol when bytes or EOF arrive.
+The connection's task, made by `start`, loops over `ready`, `next_request`, `read_body` and `finish`. So a request makes
+no task of its own, and losing the connection cancels whatever the task is waiting for.
 
-Each turn of the task waits in `ready`, or ends because there is nothing more to serve.
+Both sides, the server and its clock report to `_signal` what happens. `life.py` returns the next phase and an action,
+which is carried out here.
 """
 
 from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
@@ -32,7 +33,7 @@ IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 class Connection(Protocol):
     """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`.
 
-    The task says in `request_id` and `request_headers` what any answer to its request has, its own or not.
+    The task sets `request_id` and `request_headers`, which every answer to its request carries, even a 503 at the end.
     """
 
     __slots__ = (
@@ -60,7 +61,7 @@ class Connection(Protocol):
     def __init__(
         self, connections: Connections, start: "Callable[[Connection], None]", *, loop: AbstractEventLoop
     ) -> None:
-        """`start` makes the connection's task, once it is admitted."""
+        """`start` starts the task of a connection that is admitted."""
         self._connections = connections
         self._settings = connections.settings
         self._start = start
@@ -76,7 +77,7 @@ class Connection(Protocol):
         self.remote = ""
         self.request_id = ""
         self.request_headers: HeaderLines = ()
-        # What cancels the rest of the server must not: `drain` is what ends connections, and tells their clients.
+        # Shielded: cancelling the server must not end connections, because `drain` does, with an answer to each client.
         self.scope = CancelScope(shield=True)
 
     def __repr__(self) -> str:
@@ -85,7 +86,7 @@ class Connection(Protocol):
         deadline = getattr(self, "_deadline", "not made yet")
         return f"<Connection {self._phase.value}, client {client}, {request}, {deadline}>"
 
-    # What the transport tells.
+    # Called by the transport.
 
     def connection_made(self, transport: BaseTransport) -> None:
         self._wire = cast("Transport", transport)
@@ -93,14 +94,14 @@ class Connection(Protocol):
         self._deadline = Deadline(self._settings, self._connections.now_s, self._out)
         connection, peer = transport.get_extra_info("socket"), transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
-        if not self.remote and connection.family != AF_UNIX:  # reset already: it is no proxy on a unix socket
+        if not self.remote and connection.family != AF_UNIX:  # already reset, so not a proxy on a unix socket
             self._signal(Signal.FAILED)
             return
         connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         if self._connections.draining:
             hear(connection)
         if self._connections.admit(self):
-            self._deadline.begin(HEAD)  # a client that says nothing at all is not idle but slow
+            self._deadline.begin(HEAD)  # a client that has sent nothing yet is slow, not idle
             self._start(self)
         else:
             self._phase = BUSY
@@ -113,7 +114,7 @@ class Connection(Protocol):
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         if phase is ENDING or phase is GONE:
-            self._deadline.lingers()
+            self._deadline.linger()
             return
         self._intake.keep(data)
         if phase is IDLE or phase is HEAD:
@@ -124,7 +125,7 @@ class Connection(Protocol):
             self._pause_reading(paused=True)
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open: a client that only sends no more still gets its answer."""
+        """Return whether the connection stays open: a client that only half-closed still gets its answer."""
         self._client_done = True
         if self._phase is BUSY:
             self._deadline.half_closed()
@@ -138,27 +139,27 @@ class Connection(Protocol):
         self._out.is_paused = False
         self._signal(Signal.READ)
 
-    # What the task does.
+    # Called by the task.
 
     async def ready(self) -> bool:
-        """Waits for a request to be taken; False: none will come."""
+        """Wait for a request; return False if there will be none."""
         if self._phase is BUSY:
-            await sleep(0)  # others may be waiting behind this client's many requests
+            await sleep(0)  # a client with many pipelined requests must not starve the others
         while self._phase is IDLE or self._phase is HEAD:
             await self._wait()
         return self._phase is BUSY
 
     def next_request(self) -> Request:
-        """The next one, once `ready`: its headers have come. RefusedError: malformed, too slow or too long."""
+        """Return the next request after `ready`. Raises RefusedError if it is malformed, too slow or too long."""
         if self._refused is not None:
             raise self._refused
         self._request = request = self._intake.take()
         return request
 
     async def read_body(self, request: Request, limit_bytes: int, *, asked: bool) -> bytes:
-        """The body as received. `asked`: the client waits for `100 Continue` to send it.
+        """Return the body as received. `asked`: the client waits for `100 Continue`.
 
-        RefusedError: 413 over the limit, 408 too slow, 400 malformed, 503 if all connections hold too much.
+        Raises RefusedError: 413 over the limit, 408 too slow, 400 malformed, 503 if all connections hold too much.
         """
         self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
         if not self._intake.read(body):
@@ -172,7 +173,7 @@ class Connection(Protocol):
         return body.whole()
 
     def afford(self, answer: Answer) -> Answer:
-        """The same, or 503 instead of one that would take too much memory until its client has read it."""
+        """Return the answer, or a 503 if it would take too much memory until its client has read it."""
         is_small = answer.content is None and len(answer.body) <= UNCOUNTED_BYTES
         if is_small or self._phase is not BUSY or self._out.hold(answer):
             return answer
@@ -181,13 +182,13 @@ class Connection(Protocol):
         return self._identified(UNREAD)
 
     async def finish(self, answer: Answer) -> None:
-        """Writes the answer to the request last taken, if there is one, and waits until most of it is taken."""
+        """Write the answer to the last request, if any, and wait until the client has read most of it."""
         request, self._request = self._request, None
         if self._body is not None:
             self._body.release()
             self._body = None
         if self._phase is BODY:
-            self._signal(Signal.READY)  # the task has given it up
+            self._signal(Signal.READY)  # the task has given the body up
         if self._phase is not BUSY:
             return
         message = None if request is None else request.message
@@ -206,7 +207,7 @@ class Connection(Protocol):
                 self._look()
 
     def fail(self) -> None:
-        """The task could not go on: the client is told, if it has not been, and the connection ends."""
+        """End the connection after an error in the task, with a 500 if the request has no answer yet."""
         if self._phase is BODY:
             self._signal(Signal.READY)
         if self._phase is BUSY and self._request is not None:
@@ -214,10 +215,10 @@ class Connection(Protocol):
             self._signal(Signal.LAST)
         self._signal(Signal.FAILED)
 
-    # What the server decides.
+    # Called by the server.
 
     def check_deadline(self, now_s: float) -> None:
-        """Ends the phase if it is overdue."""
+        """End the phase if it is overdue."""
         if self._phase is WRITE or self._phase is ENDING:
             is_last = self._phase is ENDING
             self._deadline.look_at_reader(now_s, is_last=is_last, draining=self._connections.draining)
@@ -225,21 +226,21 @@ class Connection(Protocol):
             self._signal(Signal.OVERDUE)
 
     def retire(self) -> None:
-        """No more requests are waited for, nor longer than a moment for what nobody reads any more."""
+        """Close if idle; a client that only lingers gets a few seconds more."""
         if self._phase is ENDING:
             self._deadline.hurry()
         self._signal(Signal.RETIRED)
 
     def cut(self) -> None:
-        """The end: a client that waits for its outcome gets 503 instead; a last answer on its way may arrive."""
+        """Close now: a client that waits for an outcome gets a 503; a last answer on its way may still arrive."""
         self._signal(Signal.CUT)
 
     def abort(self) -> None:
-        """Closes without flushing what the client has not taken."""
+        """Close at once, without flushing."""
         if self._phase is not GONE:
             self._out.abort()
 
-    # Ways between the two sides.
+    # Between the two sides.
 
     def _signal(self, signal: Signal) -> None:
         was = self._phase
@@ -253,7 +254,7 @@ class Connection(Protocol):
             _ACTS[act](self, was)
 
     def _look(self) -> None:
-        """What has come of the next request, while the task waits for one."""
+        """Look for a complete head among the bytes received, while the task waits for a request."""
         if self._intake.is_ready():
             self._signal(Signal.READY)
         elif self._client_done:
@@ -264,8 +265,8 @@ class Connection(Protocol):
             self._pause_reading(paused=False)
 
     def _look_for_body(self) -> None:
-        """What has come of the body, while the task waits for it."""
-        if self._phase is not BODY or self._body is None:  # it was given up meanwhile
+        """Add the bytes received to the body, while the task waits for it."""
+        if self._phase is not BODY or self._body is None:  # the task has given it up meanwhile
             return
         try:
             is_whole = self._intake.read(self._body)
@@ -273,14 +274,14 @@ class Connection(Protocol):
             self._refused = refused
             is_whole = True
         if is_whole:
-            self._pause_reading(paused=False)  # or nobody would see the client leave
+            self._pause_reading(paused=False)  # or nothing would notice that the client leaves
             self._signal(Signal.READY)
         else:
             self._deadline.received(self._body.size_bytes)
             self._await_body()
 
     def _await_body(self) -> None:
-        """The rest of the body is parsed in the next turn of the loop if it has come, or when it comes."""
+        """Parse the rest of the body when it arrives, or in the next turn of the loop if it has arrived."""
         if not self._intake.is_empty:
             self._pause_reading(paused=True)
             self._loop.call_soon(self._look_for_body)
@@ -290,13 +291,13 @@ class Connection(Protocol):
             self._pause_reading(paused=False)
 
     async def _write_content(self, content: Content) -> None:
-        """Piece by piece, each once most of the one before is taken."""
+        """Write piece by piece, each after the client has read most of the one before."""
         offset = 0
         while offset < content.size_bytes:
             piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
             if self._phase is not BUSY:
                 return
-            if not piece:  # the file was cut meanwhile: only breaking off tells the client that its end is missing
+            if not piece:  # the file was truncated: only an aborted connection tells the client that the end is missing
                 self._signal(Signal.FAILED)
                 return
             self._out.send(piece)
@@ -309,7 +310,7 @@ class Connection(Protocol):
         await self._wait()
 
     async def _wait(self) -> None:
-        """Returns when `_wake` is called. The task never waits for two things, so there is one waiter."""
+        """Wait for `_wake`. The task waits for one thing at a time, so one waiter is enough."""
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -321,7 +322,7 @@ class Connection(Protocol):
             self._reading_paused = paused
             (self._wire.pause_reading if paused else self._wire.resume_reading)()
 
-    # What `life` has a connection do; `was` is the phase that has ended.
+    # The actions of `life.py`; `was` is the phase that has ended.
 
     def _wake(self, _was: Phase) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -333,10 +334,10 @@ class Connection(Protocol):
         self._wake(was)
 
     def _linger(self, _was: Phase) -> None:
-        """Says that nothing more comes, and reads on into the void until the client closes too.
+        """Send EOF, and discard what the client sends until it closes too.
 
-        Closing at once, with bytes of the client unread, would reset the connection and could take the answer from it
-        (RFC 9112 §9.6).
+        Closing at once, with bytes of the client unread, would reset the connection, and the client could lose the
+        answer (RFC 9112 §9.6).
         """
         if self._client_done:
             self._wire.close()
@@ -347,7 +348,7 @@ class Connection(Protocol):
     def _stop(self, _was: Phase) -> None:
         if self._request is not None:
             self._out.write(self._identified(STOPPED), self._request.message)
-        self._wire.close()  # losing the connection is what withdraws the event
+        self._wire.close()  # which withdraws the event, once the connection is lost
 
     def _cancel(self, _was: Phase) -> None:
         self._connections.forget(self)

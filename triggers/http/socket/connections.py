@@ -1,4 +1,4 @@
-"""Every open connection of one listener: how many there may be, what they may hold, who is overdue, who is the last."""
+"""The open connections of one listener, and the limits that they share."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,27 +10,27 @@ from triggers.http.socket.budget import Budget
 from triggers.http.stamps import Stamps
 
 _SEEN_OFF = 128
-"""So many beyond `max_connections` may send on until they have read that they are too many; others are closed then."""
+"""How many connections beyond `max_connections` stay open until their client has read the 503; more are cut off."""
 
 
 class Member(Protocol):
     """What the listener asks of each of its connections."""
 
     def check_deadline(self, now_s: float) -> None:
-        """End what is overdue."""
+        """End the phase if it is overdue."""
 
     def retire(self) -> None:
-        """Wait for no more requests."""
+        """Close as soon as no request is in flight."""
 
     def cut(self) -> None:
-        """End; a client that still waits for its outcome gets an answer first."""
+        """Close now; a client that waits for an outcome gets a 503 first."""
 
     def abort(self) -> None:
-        """End at once."""
+        """Close at once, without flushing."""
 
 
 class Connections:
-    """While `draining`, every answer is the last one of its connection; once `stopped`, all of them were cut."""
+    """While `draining`, every answer is the last of its connection; once `stopped`, every connection has been cut."""
 
     def __init__(self, settings: HttpSettings, stamps: Stamps, now_s: Callable[[], float]) -> None:
         """`now_s` is the event loop's clock."""
@@ -40,7 +40,7 @@ class Connections:
         self.draining = False
         self.stopped = False
         self.turn_away: Callable[[str, Answer], Answer] = lambda _client, answer: answer
-        """Records the answer to a client whose connection is not admitted, and gives it an id."""
+        """Records the answer to a client that is not admitted, and adds an id to it."""
         self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="request bodies")
         self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
         self._live: set[Member] = set()
@@ -55,7 +55,7 @@ class Connections:
         return len(self._live)
 
     def admit(self, connection: Member) -> bool:
-        """False: the listener is full, and the connection is not one of its own."""
+        """Count the connection in; return False if the listener is full."""
         if len(self._live) >= self.settings.max_connections:
             return False
         self._live.add(connection)
@@ -63,7 +63,7 @@ class Connections:
         return True
 
     def see_off(self, connection: Member) -> bool:
-        """Whether one that was not admitted may send on until it has read so."""
+        """Return whether a connection that was not admitted may stay open until its client has read the 503."""
         if len(self._seen_off) >= _SEEN_OFF:
             return False
         self._seen_off.add(connection)
@@ -77,7 +77,7 @@ class Connections:
                 self._open.end()
 
     async def wait_empty(self) -> None:
-        """Returns when no connection is open; new ones must not come any more."""
+        """Return when no connection is open. The listener must be closed by then."""
         await self._open.wait_none()
 
     def sweep(self) -> None:

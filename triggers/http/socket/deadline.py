@@ -1,4 +1,4 @@
-"""When a connection is overdue in its phase. One sweep over all connections looks, so none has a timer of its own."""
+"""When a connection is overdue in its phase. One sweep checks all connections, so none has a timer of its own."""
 
 from collections.abc import Callable
 from math import inf
@@ -10,22 +10,22 @@ from triggers.http.socket.outgoing import Outgoing
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 
 QUIET_S = 5.0
-"""How long a client that has its last answer may send nothing before it is closed."""
+"""How long a client may stay silent after its last answer before the connection is closed."""
 LINGER_S = 30.0
-"""How long such a client may go on sending what nobody reads."""
+"""How long a client may go on sending after its last answer."""
 
 
 class Pace:
-    """Something must move every `timeout_s`, and on the whole `bytes_per_s`, for which it has `timeout_s` of credit.
+    """A transfer must move within every `timeout_s`, and average `bytes_per_s` with `timeout_s` of credit.
 
-    So a transfer may last as long as it makes progress, but a byte now and then is none. It is the rule of Apache's
-    `RequestReadTimeout` with `MinRate`.
+    So a transfer may last as long as it makes progress, and a byte now and then does not count as progress. This is the
+    rule of Apache's `RequestReadTimeout` with `MinRate`.
     """
 
     __slots__ = ("_bytes_per_s", "_start_bytes", "_start_s", "_timeout_s", "_total_bytes", "deadline_s")
 
     def __init__(self, now_s: float, timeout_s: float, bytes_per_s: float, total_bytes: int = 0) -> None:
-        """`total_bytes`: so many had moved before."""
+        """`total_bytes` is the reading at the start of what `moved` is given."""
         self._start_s = now_s
         self._timeout_s = timeout_s
         self._bytes_per_s = bytes_per_s
@@ -33,7 +33,7 @@ class Pace:
         self.deadline_s = now_s + timeout_s
 
     def moved(self, total_bytes: int, now_s: float) -> None:
-        """So many have moved by now."""
+        """Note that `total_bytes` have moved by `now_s`."""
         if total_bytes > self._total_bytes:
             self._total_bytes = total_bytes
             slowest_s = self._start_s + self._timeout_s + (total_bytes - self._start_bytes) / self._bytes_per_s
@@ -41,7 +41,7 @@ class Pace:
 
 
 class Deadline:
-    """`at_s` is when the phase is overdue, on the event loop's clock; infinity if never."""
+    """`at_s` is when the phase is overdue, on the event loop's clock; infinity means never."""
 
     __slots__ = ("_linger_until_s", "_now_s", "_out", "_pace", "_settings", "at_s")
 
@@ -57,7 +57,7 @@ class Deadline:
         return "no deadline" if self.at_s == inf else f"overdue in {self.at_s - self._now_s():.1f} s"
 
     def begin(self, phase: Phase) -> None:
-        """A phase begins."""
+        """Set the deadline of a phase that begins now."""
         settings = self._settings
         if phase is BUSY or phase is GONE:
             self.at_s = inf
@@ -73,17 +73,17 @@ class Deadline:
             self.at_s = pace.deadline_s
 
     def half_closed(self) -> None:
-        """BUSY for a client that sends no more, and may have left."""
+        """Give BUSY a deadline: the client sends nothing more and may have left."""
         self.at_s = self._now_s() + self._settings.half_closed_timeout_s
 
     def received(self, body_bytes: int) -> None:
-        """BODY: so much of it has come."""
+        """Extend BODY: `body_bytes` have arrived so far."""
         assert self._pace is not None
         self._pace.moved(body_bytes, self._now_s())
         self.at_s = self._pace.deadline_s
 
     def look_at_reader(self, now_s: float, *, is_last: bool, draining: bool) -> None:
-        """WRITE and ENDING: how the client gets on with its answer. Once it has read the last one, it may linger."""
+        """Extend WRITE or ENDING by what the client has read. Once it has read its last answer, it may linger."""
         if self._pace is None:
             return
         self._pace.moved(self._out.read_bytes, now_s)
@@ -93,11 +93,11 @@ class Deadline:
             self._linger_until_s = now_s + (QUIET_S if draining else LINGER_S)
             self.at_s = now_s + QUIET_S
 
-    def lingers(self) -> None:
-        """ENDING: the client sends on."""
+    def linger(self) -> None:
+        """Extend ENDING: the client is still sending."""
         if self._pace is None:
             self.at_s = min(self._now_s() + QUIET_S, self._linger_until_s)
 
     def hurry(self) -> None:
-        """ENDING: the server ends, so the client may not linger long."""
+        """Shorten ENDING: the server is stopping."""
         self._linger_until_s = min(self._linger_until_s, self._now_s() + QUIET_S)

@@ -1,13 +1,13 @@
-"""A connection's bytes on their way in: kept as they come, and cut into requests one at a time.
+"""Cuts the bytes of a connection into requests, one at a time.
 
-The parser is aiohttp's C one, used directly. It is given exactly one head at a time, and then exactly the body that the
-head announces, so that what it says never depends on how the bytes came: fed a whole segment, it would drop the good
-requests before a malformed one, everything behind an upgrade that nobody offers, and a body whose length is 2^64 - 1.
-A chunked body ends where the parser says, which keeps to itself what follows: such a request is the last of its
-connection. So is any whose framing is refused.
+The parser is the C parser of aiohttp, used directly. It gets exactly one head at a time, and then exactly the body that
+the head announces, so its result never depends on how the bytes were split. Given whole segments, it would drop valid
+requests before a malformed one, everything behind an upgrade that was not accepted, and a body of length 2^64 - 1. The
+end of a chunked body is known to the parser alone, which does not return what follows: such a request is the last of
+its connection, and so is any with refused framing.
 
-Kept are at most `KEPT_BYTES` and one read while a request is served, for then the connection is not read; and while one
-comes in, a head up to its limit.
+While a request is served, at most `KEPT_BYTES` and one read are kept, because then the connection is not read. While a
+request arrives, a head up to its limit is kept.
 """
 
 from asyncio import AbstractEventLoop
@@ -25,10 +25,10 @@ from triggers.http.socket.body import Body
 from triggers.http.socket.malformed import hopeless, reason, refusal, request_line
 
 KEPT_BYTES = 64 * 1024
-"""Of what a client sends on while its request is served; then the connection is not read."""
+"""How much a client may send ahead while its request is served, before the connection is no longer read."""
 
 TURN_BYTES = 16 * 1024
-"""Of a chunked body, what is parsed at once: of chunks of one byte, a whole read would hold up everybody for long."""
+"""How much of a chunked body is parsed at once: a whole read of one-byte chunks would block the event loop for long."""
 
 _UNLIMITED_BYTES = 2**30
 _END = b"\r\n\r\n"
@@ -36,7 +36,7 @@ _LINE_END = b"\r\n"
 
 
 class Request(Struct, frozen=True, gc=False):
-    """What the parser said, and how long the body is: 0 for none, None if only its end will tell (chunked)."""
+    """A parsed head. `length` of the body is 0 for none, None if it is chunked."""
 
     message: RawRequestMessage
     stream: StreamReader
@@ -44,13 +44,13 @@ class Request(Struct, frozen=True, gc=False):
 
 
 class _Flow:
-    """Whom a body asks to hold back the client. It never has to: what is fed is read at once."""
+    """The flow control that aiohttp's body stream wants. It does nothing, because every fed byte is read at once."""
 
     def pause_reading(self) -> None:
-        """More than `_UNLIMITED_BYTES` are unread, which cannot be."""
+        """Never called: fewer than `_UNLIMITED_BYTES` are unread."""
 
     def resume_reading(self, *, resume_parser: bool = True) -> None:
-        """Said at each read."""
+        """Called at each read."""
 
 
 _FLOW = _Flow()
@@ -71,30 +71,30 @@ class Intake:
         self._parser = self._new_parser()
 
     def keep(self, data: bytes) -> None:
-        """More has come."""
+        """Append received bytes."""
         self._kept = data if self._at == len(self._kept) else self._kept[self._at :] + data
         self._end -= self._at
         self._at = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether enough is kept for now."""
+        """Whether reading should pause."""
         return len(self._kept) - self._at >= KEPT_BYTES
 
     @property
     def is_empty(self) -> bool:
-        """Whether what comes next begins a request."""
+        """Whether no received byte is left."""
         return self._at == len(self._kept)
 
     def is_ready(self) -> bool:
-        """Whether there is a request to be taken, or to be refused."""
+        """Return whether `take` can return or refuse a request."""
         kept, at = self._kept, self._at
         while at < len(kept) and kept[at] in _LINE_END:
             at += 1  # a server should ignore empty lines before a request (RFC 9112 §2.2)
         self._at = at
         if at == len(kept):
             return False
-        seen = self._seen  # what comes byte by byte is not searched again and again
+        seen = self._seen  # so that a head which arrives byte by byte is searched only once
         self._end = end = kept.find(_END, at + seen - len(_END) if seen > len(_END) else at) + len(_END)
         if end >= len(_END):
             return True
@@ -104,11 +104,11 @@ class Intake:
         return hopeless(self._kept, self._settings, seen) is not None
 
     def begun_line(self) -> tuple[str, str]:
-        """(method, target) of a request that has begun, as far as they have come."""
+        """Return (method, target) of a request that has begun; empty if they have not arrived."""
         return request_line(self._kept[self._at :])
 
     def take(self) -> Request:
-        """The next request, once `is_ready`. Raises RefusedError, after which nothing may be taken."""
+        """Return the next request after `is_ready`. Raises RefusedError, after which nothing more may be taken."""
         kept, at, end = self._kept, self._at, self._end
         is_whole = end >= len(_END)
         head = kept[at:end] if is_whole else kept[at:]
@@ -129,22 +129,22 @@ class Intake:
         return Request(message, stream, self._left)
 
     def _parse(self, head: bytes) -> tuple[RawRequestMessage, StreamReader]:
-        if self._upgraded:  # the old one takes what follows for another protocol's, and would swallow it
+        if self._upgraded:  # the old parser would swallow what follows as another protocol's bytes
             self._parser = self._new_parser()
         try:
             messages, _, _ = self._parser.feed_data(head)
         except HttpProcessingError as error:
             raise refusal(head, error, self._settings) from error
-        # It takes RTSP and ICE for HTTP too, and the preface of HTTP/2 for no message.
+        # The parser accepts RTSP and ICE as HTTP, and finds no message in the preface of HTTP/2.
         if len(messages) != 1 or not head.startswith(b"HTTP/", head.find(_LINE_END) - 8):
-            raise hopeless(head, self._settings) or RefusedError(400, "the request line is not that of HTTP/1.1")
+            raise hopeless(head, self._settings) or RefusedError(400, "the request line is not valid HTTP/1.1")
         request: tuple[RawRequestMessage, StreamReader] = messages[0]
         return request
 
     def read(self, body: Body) -> bool:
-        """Adds what has come of the last request's body; whether that is all. Raises RefusedError: 400, 413.
+        """Add received bytes to the last request's body; return whether it is complete.
 
-        Unless `is_empty` then, there is more to be read in a later turn of the loop.
+        If it is not and `is_empty` is false, call again in a later turn of the loop. Raises RefusedError: 400, 413.
         """
         kept, at = self._kept, self._at
         end = min(len(kept), at + (TURN_BYTES if self._left is None else self._left))
@@ -155,7 +155,7 @@ class Intake:
         try:
             self._parser.feed_data(piece)
         except HttpProcessingError as error:
-            body.pull()  # what came before the fault may be over the limit already
+            body.pull()  # the part before the fault may already be over the limit, which comes first
             raise RefusedError(400, f"the body is malformed: {reason(error)}") from error
         is_whole = body.pull()
         if is_whole != (self._left == 0) and self._left is not None:
@@ -163,16 +163,16 @@ class Intake:
         return is_whole
 
     def may_go_on(self, request: Request) -> bool:
-        """Whether another request may follow this one. What decides must not depend on how the bytes were cut.
+        """Return whether another request may follow. The result must not depend on how the bytes were split.
 
-        Not after a chunked body: aiohttp 3.14.5 takes the fields of its trailer for headers of the next request, which
-        behind a proxy that shares connections may be somebody else's. Not after a body that nobody wanted, even if it
-        has come already.
+        Not after a chunked body: aiohttp 3.14.5 reads the fields of its trailer as headers of the next request, which
+        behind a proxy that shares connections may be another client's. Not after a body that was not read, even if it
+        has arrived.
         """
         message = request.message
         if message.should_close or self._left != 0:
             return False
-        # In HTTP/1.0 the parser overlooks it beside keep-alive, on the same line or another one.
+        # In HTTP/1.0 the parser overlooks `close` beside `keep-alive`, on the same line or another one.
         return (
             message.version != HttpVersion10 or "close" not in ",".join(message.headers.getall(CONNECTION, ())).lower()
         )
@@ -180,7 +180,7 @@ class Intake:
     def _new_parser(self) -> HttpRequestParser:
         settings = self._settings
         return HttpRequestParser(
-            _FLOW,  # type: ignore[arg-type]  # of a protocol, these two methods are all that a body uses
+            _FLOW,  # type: ignore[arg-type]  # a body uses only these two methods of a protocol
             self._loop,
             _UNLIMITED_BYTES,
             max_line_size=settings.max_line_bytes,

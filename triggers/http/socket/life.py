@@ -1,18 +1,18 @@
-"""The life of a connection as a table. Pure: `step` says what follows from what happens, the connection does it.
+"""The life of a connection as a table. Pure: `step` returns the next phase and an action.
 
-    IDLE    waits for the first byte of a request        overdue: closed without a word
+    IDLE    waits for the first byte of a request        overdue: closed without an answer
     HEAD    a request has begun                          overdue: 408
-    BUSY    the task has a request                       overdue only once the client sends no more: cut
+    BUSY    the task has a request                       overdue only after the client half-closed: cut
     BODY    the task waits for the rest of the body      overdue: 408
-    WRITE   the task waits until the client reads        overdue: cut
+    WRITE   the task waits for the client to read        overdue: cut
     ENDING  nothing more is served or answered           overdue: cut
     GONE    the transport is closed                      never overdue
 
-Invariants, which tests/unit/triggers/test_http_life.py tries on every path through the table:
+Invariants, which tests/unit/triggers/test_http_life.py checks on every path through the table:
 
-- Only BUSY answers, and what ends an answer leaves BUSY. So a request gets one answer at most, and the task, which
-  answers only in BUSY and waits or ends in every other phase, never turns in a circle.
-- ENDING leads only to GONE, and GONE nowhere. So no request is served after the last answer, whatever else comes.
+- The task answers only in BUSY, and finishing an answer leaves BUSY. So a request gets at most one answer, and the
+  task, which waits or ends in every other phase, never spins.
+- ENDING leads only to GONE, and GONE leads nowhere. So nothing is served after the last answer.
 """
 
 from enum import Enum
@@ -27,37 +27,37 @@ class Phase(Enum):
     ENDING = "ending"
     GONE = "gone"
 
-    __hash__ = object.__hash__  # Enum's own runs in Python; this one is looked up twice for each request
+    __hash__ = object.__hash__  # Enum's own is Python code, and every request looks up two of these
 
 
 class Signal(Enum):
-    """What happens to a connection: at the client's, the task's, the clock's or the server's will."""
+    """What happens to a connection: the client, the task, the clock or the server causes it."""
 
-    BEGUN = "the first bytes of a request have come"
-    READY = "what the task waits for has come"
+    BEGUN = "the first bytes of a request have arrived"
+    READY = "what the task waits for has arrived"
     BODY_MISSING = "the task needs the rest of the body"
-    UNREAD = "the client does not take the answer"
-    READ = "the client has taken most of it"
+    UNREAD = "the client is not reading the answer"
+    READ = "the client has read most of the answer"
     ANSWERED = "the answer is written, and another request may follow"
     LAST = "the last answer is written"
-    CLIENT_DONE = "the client sends no more (EOF)"
+    CLIENT_DONE = "the client will send nothing more (EOF)"
     OVERDUE = "the deadline has passed"
-    RETIRED = "the server ends and waits for no more requests"
-    CUT = "the server ends and waits for nothing"
-    FAILED = "nothing good can follow"
+    RETIRED = "the server is stopping and waits for no more requests"
+    CUT = "the server is stopping and waits for nothing"
+    FAILED = "the connection cannot be used any more"
     LOST = "the transport is closed"
 
     __hash__ = object.__hash__
 
 
 class Act(Enum):
-    """What the connection has to do about it."""
+    """What the connection does in response."""
 
     NOTHING = "nothing"
     WAKE = "wake the task"
     TIME_OUT = "wake the task with a 408"
-    LINGER = "send EOF, then read into the void"
-    CLOSE = "close once everything is sent"
+    LINGER = "send EOF, then discard what the client sends"
+    CLOSE = "close after everything is sent"
     STOP = "answer 503, then close"
     ABORT = "close at once"
     CANCEL = "cancel the task"
@@ -95,5 +95,5 @@ _TABLE: dict[Signal, dict[Phase, _Step]] = {
 
 
 def step(phase: Phase, signal: Signal) -> tuple[Phase, Act]:
-    """(the phase that follows, what to do). What is not in the table changes nothing: it comes too late to matter."""
+    """Return the next phase and the action. A pair not in the table changes nothing: the signal came too late."""
     return _TABLE[signal].get(phase) or (phase, Act.NOTHING)

@@ -1,4 +1,4 @@
-"""The listening socket: made from `host:port` or `unix:/path`, or given by whoever started us."""
+"""Opens the listening socket: from `host:port` or `unix:/path`, or takes one that was inherited."""
 
 import errno
 import os
@@ -14,29 +14,29 @@ from triggers.http.errors import ListenError
 from triggers.http.settings import HttpSettings
 
 _CAUSES = {
-    errno.EADDRINUSE: "the address is in use; stop the program that has it, or listen elsewhere",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is for itself alone, 0.0.0.0 for everybody",
-    errno.EACCES: "that needs privileges; take a port from 1024 up",
+    errno.EADDRINUSE: "the address is in use; stop the program that uses it, or listen elsewhere",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; 127.0.0.1 takes local clients only, 0.0.0.0 any",
+    errno.EACCES: "this needs privileges; use a port of 1024 or higher",
 }
 _UNIX = "unix:"
 _SOCKET_MODE = 0o660
-"""Owner and group may connect: a proxy in front is of the group."""
+"""Owner and group may connect, so a proxy must be in the group."""
 _LONGEST_PATH = 107
-"""Of a unix socket, in bytes (unix(7))."""
+"""In bytes, of a unix socket (unix(7))."""
 
 _LEFT_ALONE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-"""What lies in the file system is removed here, and only if it was made here."""
+"""The server removes the socket itself, and only the one that it made."""
 
 
 def unix_path(listen: str) -> Path | None:
-    """`unix:/run/x.sock` → its path; None for an address. Raises ListenError."""
+    """`unix:/run/x.sock` → its path; None for `host:port`. Raises ListenError."""
     if not listen.startswith(_UNIX):
         return None
     path = listen.removeprefix(_UNIX)
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise ListenError(f"cannot listen on {listen!r}: write an absolute path, for instance unix:/run/forklight.sock")
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise ListenError(f"cannot listen on {listen!r}: the path of a socket has at most {_LONGEST_PATH} bytes")
+        raise ListenError(f"cannot listen on {listen!r}: a socket path has at most {_LONGEST_PATH} bytes")
     return Path(path)
 
 
@@ -50,7 +50,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
 
 
 async def bind(settings: HttpSettings, make: Callable[[], BaseProtocol], given: socket.socket | None) -> AbstractServer:
-    """A server that has its address and does not accept yet. `given` is a socket to use instead of `settings.listen`.
+    """Return a bound server that does not accept yet. `given` is used instead of `settings.listen`.
 
     Raises ListenError.
     """
@@ -67,7 +67,9 @@ async def bind(settings: HttpSettings, make: Callable[[], BaseProtocol], given: 
         host, port = parse_listen(settings.listen)
         return await loop.create_server(make, host, port, backlog=settings.backlog, start_serving=False)
     except socket.gaierror as error:
-        raise ListenError(f"cannot listen on {settings.listen}: the name is unknown ({error.strerror})") from error
+        raise ListenError(
+            f"cannot listen on {settings.listen}: the host name cannot be resolved ({error.strerror})"
+        ) from error
     except OSError as error:
         where = settings.listen if given is None else f"the given socket {given.getsockname()!r}"
         cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
@@ -75,12 +77,12 @@ async def bind(settings: HttpSettings, make: Callable[[], BaseProtocol], given: 
 
 
 def open_unix(path: Path) -> socket.socket:
-    """A socket bound to the path, in the place of one that nobody listens on any more. Raises ListenError, OSError."""
+    """Bind a socket to the path, replacing a stale one. Raises ListenError, OSError."""
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(os.fspath(path))
-        path.chmod(_SOCKET_MODE)  # before anybody can connect, as it does not listen yet
+        path.chmod(_SOCKET_MODE)  # before anyone can connect: it does not listen yet
     except OSError as error:
         listener.close()
         raise ListenError(f"cannot listen on {_UNIX}{path}: {error.strerror}") from error
@@ -92,9 +94,9 @@ def _remove_stale(path: Path) -> None:
         probe.setblocking(False)
         try:
             if not stat.S_ISSOCK(path.lstat().st_mode):
-                raise ListenError(f"cannot listen on {_UNIX}{path}: there is a file that is no socket; remove it")
+                raise ListenError(f"cannot listen on {_UNIX}{path}: a file that is not a socket is there; remove it")
             if probe.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
-                raise ListenError(f"cannot listen on {_UNIX}{path}: another program listens there; stop it")
+                raise ListenError(f"cannot listen on {_UNIX}{path}: another program is listening there; stop it")
             path.unlink()
         except FileNotFoundError:
             return
@@ -103,7 +105,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def identity_of(path: Path | None) -> tuple[int, int] | None:
-    """Which file lies there, to tell it from a later one."""
+    """Identify the file at the path, to distinguish it from a later one."""
     try:
         found = path.stat() if path is not None else None
     except OSError:
@@ -112,6 +114,6 @@ def identity_of(path: Path | None) -> tuple[int, int] | None:
 
 
 def port_of(server: AbstractServer) -> int:
-    """The port that is listened on; 0 for a unix socket."""
+    """The port of the server; 0 for a unix socket."""
     name = server.sockets[0].getsockname()  # type: ignore[attr-defined]
     return int(name[1]) if isinstance(name, tuple) else 0

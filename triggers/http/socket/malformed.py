@@ -1,7 +1,7 @@
-"""Why a request is refused before anything of it is believed: the status and the reason that its client is told. Pure.
+"""Why a head is refused: the status and the reason. Pure.
 
-The parser sees a head only once it is complete. What can never become a good one is refused earlier, by `hopeless`. It
-must not matter how the bytes were cut into segments, so a fault counts by its place: of several, the first one.
+The parser gets a head only when it is complete; `hopeless` refuses earlier what can never become valid. How the bytes
+were split must not matter, so of several faults the one at the lowest offset counts.
 """
 
 import re
@@ -14,7 +14,7 @@ from triggers.http.settings import METHODS, HttpSettings
 
 _TOKEN = TCHAR.encode()
 _METHOD_BYTES = 64
-"""Longer than any method there is."""
+"""Longer than any registered method."""
 _METHOD = re.compile(_TOKEN + rb"{0,%d}" % _METHOD_BYTES)
 _TARGET = re.compile(_TOKEN + rb"+ +([^ \r\n]*)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -23,9 +23,9 @@ _TLS_HANDSHAKE = 0x16
 
 
 def hopeless(head: bytes, settings: HttpSettings, since: int = 0) -> RefusedError | None:
-    """The first fault of a head that has only begun, or of one that the parser refused; None: it has none yet.
+    """Return the first fault of an incomplete head, or of one that the parser refused; None if there is none yet.
 
-    Up to `since` there was none when it was last looked at.
+    The bytes before `since` were checked by an earlier call.
     """
     faults = (_method(head), _line_end(head, since), _target(head, settings), _size(head, settings))
     found = [fault for fault in faults if fault]
@@ -33,7 +33,7 @@ def hopeless(head: bytes, settings: HttpSettings, since: int = 0) -> RefusedErro
 
 
 def refusal(head: bytes, error: HttpProcessingError, settings: HttpSettings) -> RefusedError:
-    """For a complete head that the parser refused."""
+    """Return why the parser refused a complete head."""
     if (first := hopeless(head, settings)) is not None:
         return first
     if isinstance(error, LineTooLong):
@@ -42,43 +42,43 @@ def refusal(head: bytes, error: HttpProcessingError, settings: HttpSettings) -> 
         return RefusedError(431, f"the request has more than {settings.max_headers} headers")
     if isinstance(error, BadHttpMethod):
         return _unknown(request_line(head)[0])
-    return RefusedError(400, f"the request is not well-formed HTTP/1.1: {reason(error)}")
+    return RefusedError(400, f"the request is not valid HTTP/1.1: {reason(error)}")
 
 
 def reason(error: HttpProcessingError) -> str:
-    """The parser's own words, without the bytes that it quotes: they may be secret, and reach logs."""
+    """Return the parser's message without the bytes that it quotes, which may be secret and would reach logs."""
     if isinstance(error, InvalidURLError):
         return "the request target is malformed"
     return error.message.removeprefix("Bad status line:\n").strip().partition("\n")[0].partition(": ")[0].rstrip(":.")
 
 
 def request_line(head: bytes) -> tuple[str, str]:
-    """(method, target) of a request that was refused, as far as they can be told; else empty."""
+    """Return (method, target) of a refused request; empty if they cannot be read."""
     match = _REQUEST_LINE.match(head)
     return (match[1].decode(), match[2].decode()) if match else ("", "")
 
 
 _Fault = tuple[int, RefusedError] | None
-"""Where it is, and what is to be said of it."""
+"""The offset of a fault, and its refusal."""
 
 
 def _method(head: bytes) -> _Fault:
     match = _METHOD.match(head)
-    assert match is not None, "it takes nothing too"
+    assert match is not None, "the pattern also matches nothing"
     end = match.end()
     if end == len(head) or (end and head[end] == ord(" ")):
         return None
     if end == _METHOD_BYTES and re.match(_TOKEN, head[end : end + 1]):
         return end, _unknown("")
     if head[0] == _TLS_HANDSHAKE:
-        return end, RefusedError(400, "this looks like TLS, and the port speaks plain HTTP")
-    return end, RefusedError(400, "the request does not begin with a method and a space")
+        return end, RefusedError(400, "this looks like TLS, but this port speaks plain HTTP")
+    return end, RefusedError(400, "the request does not start with a method and a space")
 
 
 def _unknown(method: str) -> RefusedError:
     if method.upper() in METHODS:
-        return RefusedError(400, f"methods are written in capitals: {method.upper()}")
-    return RefusedError(501, "the method is unknown")
+        return RefusedError(400, f"write the method in capitals: {method.upper()}")
+    return RefusedError(501, "unknown method")
 
 
 def _line_end(head: bytes, since: int) -> _Fault:

@@ -1,4 +1,4 @@
-"""A connection's bytes on their way out, and how many of them the client has taken."""
+"""Writes the answers of a connection, and counts how much of them the client has read."""
 
 import select
 import sys
@@ -16,22 +16,22 @@ from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
 from triggers.http.stamps import Stamps
 
 PIECE_BYTES = 256 * 1024
-"""Of a file, what is read and written at once."""
+"""How much of a file is read and written at once."""
 
 _RESET = pack("ii", 1, 0)
 _JOIN_BYTES = 64 * 1024
 _CLOSE = "connection: close\r\n"
 _KEEP_ALIVE = "connection: keep-alive\r\n"
-"""Said in HTTP/1.0 alone, which closes unless told otherwise (RFC 9112 §9.3)."""
+"""Sent in HTTP/1.0 only, where connections close by default (RFC 9112 §9.3)."""
 
 
 class Outgoing:
-    """Writes answers. `is_paused` while the transport holds more than it should."""
+    """`is_paused` while the transport's write buffer is over its high-water mark."""
 
     __slots__ = ("_budget", "_held_bytes", "_stamps", "_wire", "_written_bytes", "is_paused")
 
     def __init__(self, wire: Transport, stamps: Stamps, budget: Budget) -> None:
-        """`budget` is what all answers together may take that are not read yet."""
+        """`budget` limits all answers together that clients have not read."""
         self._wire = wire
         self._stamps = stamps
         self._budget = budget
@@ -40,30 +40,30 @@ class Outgoing:
 
     @property
     def unread_bytes(self) -> int:
-        """What the client's machine has not acknowledged: ours has it, the transport or the kernel (SIOCOUTQ).
+        """How much the client's machine has not acknowledged: the transport's buffer and the kernel's (SIOCOUTQ).
 
-        The kernel's share may be megabytes, and it takes more only once a third of them has gone.
+        The kernel may hold megabytes, and becomes writable again only after a third of them has been sent.
         """
         try:
             answer = ioctl(self._wire.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
-        except OSError:  # it is closed
+        except OSError:  # the socket is closed
             answer = bytes(4)
         return self._wire.get_write_buffer_size() + int.from_bytes(answer, sys.byteorder)
 
     @property
     def read_bytes(self) -> int:
-        """Of everything that was ever written."""
+        """How much of everything written has been acknowledged."""
         return self._written_bytes - self.unread_bytes
 
     @property
     def has_reader(self) -> bool:
-        """Whether the client has only sent its last byte, not closed. A unix socket tells; over TCP both look alike."""
+        """Whether a half-closed client still reads. Known on a unix socket; over TCP a closed client looks the same."""
         poll = select.poll()
         poll.register(self._wire.get_extra_info("socket").fileno(), 0)
         return not any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def hold(self, answer: Answer) -> bool:
-        """Whether there is memory for this answer until it is read; `release` gives it back."""
+        """Take memory for an answer until `release`; return False if the budget has none."""
         size = len(answer.body) if answer.content is None else min(answer.content.size_bytes, PIECE_BYTES)
         if size > UNCOUNTED_BYTES:
             if not self._budget.take(size):
@@ -77,7 +77,7 @@ class Outgoing:
             self._held_bytes = 0
 
     def write(self, answer: Answer, message: RawRequestMessage | None, *, last: bool = True) -> None:
-        """Head and body of the answer to `message`; None: it was refused before it was known."""
+        """Write the answer to `message`, which is None if the request could not be parsed."""
         method = message.method if message is not None else "GET"
         connection = _CLOSE if last else _KEEP_ALIVE if message is not None and message.version == (1, 0) else ""
         head, body = encode_answer(answer, method=method, connection=connection, date=self._stamps.date())
@@ -88,12 +88,12 @@ class Outgoing:
             self.send(body)
 
     def end(self) -> None:
-        """Nothing more comes: sends EOF."""
-        with suppress(OSError):  # it is gone already, which is read next
+        """Send EOF."""
+        with suppress(OSError):  # the client is gone, as the transport is about to report
             self._wire.write_eof()
 
     def abort(self) -> None:
-        """Closes at once; what is not taken is thrown away, from our memory and from the kernel's."""
+        """Close at once, and discard unsent bytes, also those in the kernel."""
         self._wire.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
         self._wire.abort()
 

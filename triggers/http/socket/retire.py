@@ -1,14 +1,14 @@
-"""Stop listening without resetting anybody.
+"""Closes a listening socket without resetting any client.
 
-Closing a listening socket resets every connection that the kernel has completed but nobody has accepted, although its
-client may have sent a request already. So new ones are held off first: a filter on the socket drops SYN segments, which
-their clients repeat a second later (RFC 6298) and then find refused. Handshakes that were under way complete, the queue
-is accepted to its end, and only then is the socket closed. A unix socket has no handshakes: its queue is emptied.
+Closing a listening socket resets every connection that the kernel has completed but the server has not accepted,
+although its client may already have sent a request. So new connections are held off first: a filter on the socket drops
+SYN segments, which clients repeat a second later (RFC 6298) and then find refused. Handshakes in progress complete, the
+queue is accepted to its end, and only then the socket is closed. A unix socket has no handshakes: its queue is emptied.
 
-Some kernels let only root set a filter. An ordinary user's socket then refuses every segment whose hop limit is not 255
-(ip(7), IP_MINTTL), which those of ordinary clients never have; a handshake under way over a real network is reset then.
-A connection that is completed in that very moment inherits the limit, and what its client sends is not heard until
-`hear` lifts it: then it is sent again.
+Some kernels let only root attach a filter. Otherwise the socket refuses every segment whose hop limit is not 255
+(ip(7), IP_MINTTL), which segments of ordinary clients never have; a handshake in progress over a real network is reset
+then. A connection completed at that moment inherits the limit: what its client sends is dropped until `hear` lifts the
+limit, and then retransmitted.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ import anyio.lowlevel
 _SO_ATTACH_FILTER = 26
 _IP_MINTTL, _IPV6_MINHOPCOUNT, _HIGHEST_HOPS = 21, 73, 255
 _HANDSHAKE_S = 0.1
-"""Long enough for the last segment of a handshake under way, on any network a drain is worth waiting for."""
+"""Long enough for the last segment of a handshake, on any network where a drain is worth its wait."""
 
 # Classic BPF (socket(7), SO_ATTACH_FILTER): load the flags of the TCP header, drop the segment if SYN is among them.
 _DROP_SYN = b"".join(
@@ -34,7 +34,7 @@ _DROP_SYN = b"".join(
 
 
 async def retire(server: AbstractServer) -> None:
-    """Accept what has connected, refuse what comes later, close."""
+    """Accept the connections that are complete, refuse later ones, and close."""
     descriptors = [listener.fileno() for listener in server.sockets]  # type: ignore[attr-defined]
     for descriptor in descriptors:
         _hold_off(descriptor)
@@ -45,7 +45,7 @@ async def retire(server: AbstractServer) -> None:
 
 
 def _hold_off(descriptor: int) -> None:
-    """Have the kernel drop what would begin a new connection."""
+    """Make the kernel drop segments that would begin a new connection."""
     with socket.socket(fileno=os.dup(descriptor)) as listener:
         if listener.family == socket.AF_UNIX:
             return
@@ -61,7 +61,7 @@ def _hold_off(descriptor: int) -> None:
 
 
 def hear(connection: socket.socket) -> None:
-    """Lift the hop limit that a connection accepted while we retire may have inherited (inet_csk_clone_lock)."""
+    """Lift the hop limit that a connection accepted meanwhile may have inherited (inet_csk_clone_lock)."""
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
     if connection.family == socket.AF_INET6:
@@ -69,7 +69,7 @@ def hear(connection: socket.socket) -> None:
 
 
 async def _until_accepted(descriptors: list[int]) -> None:
-    """Let the event loop accept until nobody is left in the queues. Those that still come are few: SYN is dropped."""
+    """Let the event loop accept until the queues are empty. Few connections still arrive, as SYN is dropped."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
