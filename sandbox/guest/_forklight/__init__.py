@@ -4,7 +4,7 @@ The processes, in the order in which they are made:
 
 - `zygote.py`: preloads, forks templates, sweeps; `warmup.py`: runs the warm path once, before the first fork
 - `template.py`: imports a function, forks instances, buries them
-- `instance.py`: serves a synchronous handler; `aio.py`: an asynchronous one
+- `instance.py`: serves a synchronous handler; `aio.py`: an asynchronous one; `coroutines.py`: one that hides that it is
 - `invocation.py`: one call, from its frame to the reply
 - `wire.py`, `control.py`: frames, and messages of the server; `posix.py`: system calls that Python has no names for
 

@@ -5,34 +5,17 @@ The loop goes on reading while handlers run, so a deadline arrives as a `cancel`
 """
 
 import asyncio
-import atexit
 import contextlib
 import os
 import select
 import socket
-from collections.abc import Coroutine
-from functools import cache
 from typing import Any
 
-from . import handler, invocation, wire
-from .instance import has_unread_log
+from . import handler, invocation, logs, wire
 from .orphans import REAP_EVERY_S, Orphans
 
 _STACK_BYTES = 64 * 1024
 """The size of the file for stacks, which is sealed."""
-
-
-def finish(coroutine: "Coroutine[Any, Any, Any]") -> Any:
-    """Run to its end what a sync decorator has made of an async handler."""
-    return _loop().run_until_complete(coroutine)
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """One for all calls of a process: what a handler has bound to it can be used again."""
-    loop = asyncio.new_event_loop()
-    atexit.register(loop.close)
-    return loop
 
 
 def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
@@ -96,7 +79,7 @@ class _Async:
         reply = await invocation.arun(self._function, head, body, lambda: i in self._expired)
         del self._calls[i]  # from here on a `cancel` comes too late, and must not cut a reply in two
         self._expired.discard(i)
-        reply.header["log"] = has_unread_log(self._log)
+        reply.header["log"] = logs.has_unread(self._log)
         async with self._writing:
             for piece in wire.pack(reply.header, reply.chunks):
                 await self._send(piece)

@@ -11,13 +11,11 @@ the grace is killed from outside. Async handlers live in `aio.py`.
 
 import atexit
 import contextlib
-import fcntl
 import os
 import resource
 import signal
 import socket
 import sys
-import termios
 import time
 import weakref
 from types import FrameType
@@ -26,7 +24,6 @@ from typing import NoReturn
 from . import chance, forked, handler, invocation, leftovers, logs, posix, wire
 from .orphans import Orphans
 
-_NO_BYTES = bytes(4)
 _Limit = tuple[int, int]
 
 
@@ -176,7 +173,7 @@ class _Sync:
             except SystemExit:  # the deadline struck in our own code, outside the handler: silence says it too
                 return
             self._deadline_ns = 0
-            reply.header["log"] = has_unread_log(log)
+            reply.header["log"] = logs.has_unread(log)
             wire.write(data, reply.header, reply.chunks)
 
     def _has_expired(self) -> bool:
@@ -205,11 +202,3 @@ class _Sync:
         if self.is_instance:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._release_sigterm()
-
-
-def has_unread_log(log: int) -> int:
-    """1 if the log pipe holds bytes of this call: the dispatcher must read them before it ends the call.
-
-    Asking the pipe (FIONREAD, ioctl_pipe) also covers what child processes and C code wrote.
-    """
-    return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)

@@ -50,9 +50,9 @@ def _result(function: Function, arguments: tuple[Any, ...]) -> Any:
     value = function.call(*arguments)
     if type(value) is not CoroutineType:
         return value
-    from . import aio  # a decorator that is not async itself hides that its handler is
+    from . import coroutines  # a decorator that is not async itself hides that its handler is
 
-    return aio.finish(value)
+    return coroutines.finish(value)
 
 
 async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:

@@ -8,9 +8,11 @@ author sets up, as if it were not there: `basicConfig` replaces it, and it keeps
 another handler that writes to a standard stream, or everything would be logged twice.
 """
 
+import fcntl
 import io
 import logging
 import sys
+import termios
 from typing import Any
 
 from . import posix, records
@@ -18,6 +20,7 @@ from .loggers import never_disabled
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 _BUFFER_BYTES = 64 * 1024
+_NO_BYTES = bytes(4)
 
 
 def set_up(level: str = "info") -> None:
@@ -112,3 +115,11 @@ def _basic_config(**options: Any) -> None:
     finally:
         if not root.handlers:
             root.handlers[:] = own
+
+
+def has_unread(log: int) -> int:
+    """1 if the log pipe holds bytes of this call: the dispatcher must read them before it ends the call.
+
+    Asking the pipe (FIONREAD, ioctl_pipe) also covers what child processes and C code wrote.
+    """
+    return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)
