@@ -1,10 +1,14 @@
-"""What can go wrong in starting things, as exceptions. What goes wrong in a call is an Outcome, never an exception."""
+"""What can go wrong in starting things, as exceptions. What goes wrong in a call is an Outcome, never an exception.
+
+Each exception is named for what happened, and derives from `SandboxError`. `processes.Forged` and `wire.Breach`, which
+never leave the sandbox, stand where they are raised.
+"""
 
 from bus.outcome import ExceptionName, LoadCode
 
 
 class SandboxError(Exception):
-    """Base of everything the sandbox raises."""
+    """Base of everything the sandbox raises of its own."""
 
 
 class LoadFailed(SandboxError):

@@ -11,8 +11,10 @@ import select
 import signal
 from collections.abc import Container
 
+from sandbox.errors import SandboxError
 
-class Forged(Exception):
+
+class Forged(SandboxError):
     """A live process, but not the one it should be. It is never signalled."""
 
 

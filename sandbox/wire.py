@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from bus import Event, Output
 from sandbox.bounds import Code, Count, Headers, Kilobytes, MediaType, Message, Seconds, Status, Text, Traceback
+from sandbox.errors import SandboxError
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
 
 
@@ -29,7 +30,7 @@ class OutputHead(Struct, array_like=True, gc=False):
     reply_to: Text | None = None
 
 
-class Breach(Exception):
+class Breach(SandboxError):
     """The guest broke the protocol; the message says how. Its instance is killed."""
 
 

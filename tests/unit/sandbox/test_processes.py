@@ -153,6 +153,7 @@ def test_a_live_process_that_proc_hides_is_not_taken_for_a_dead_one() -> None:
     mounted = 'mount -t proc -o hidepid=invisible proc /proc && exec "$@"'
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
     program = Path(processes.__file__).read_text() + HIDDEN
+    program = program.replace("from sandbox.errors import SandboxError", "SandboxError = Exception")  # out of its reach
     python = [sys.executable, "-I", "-c", program]
     done = subprocess.run(
         ["unshare", "--mount", "--propagation=private", "sh", "-c", mounted, "sh", *nobody, *python],
