@@ -122,6 +122,10 @@ class Instance:
         commons.sweep.add(self)
         commons.sweep.expect(self._looked_ns + IDLE_WATCH_NS)
 
+    def __repr__(self) -> str:
+        state = "dead" if self.is_dead else self._calls.state
+        return f"<Instance {self.id} {state} pid={self.pid} calls={len(self._calls.open_calls)}>"
+
     @property
     def free_slots(self) -> int:
         """How many events it can take now; 0 once it leaves or dies."""

@@ -75,6 +75,10 @@ class Template:
         self._last_stack = ""
         self._exit_code: int | None = None
 
+    def __repr__(self) -> str:
+        state, instances = self._life.state, len(self.instances)
+        return f"<Template {self.n} {self.spec.name} {state} pid={self.pid} instances={instances}>"
+
     @property
     def ended(self) -> str | None:
         """Why it forks no more, or None while it does or may yet."""

@@ -59,6 +59,10 @@ class Tree:
         self._zygotes: set[Zygote] = set()
         self._background = anyio.CapacityLimiter(BACKGROUND_LOADS)
 
+    def __repr__(self) -> str:
+        instances = sum(len(template.instances) for template in self._templates)
+        return f"<Tree zygotes={len(self._zygotes)} templates={len(self._templates)} instances={instances}>"
+
     @property
     def sweep(self) -> Sweep:
         """The one timer; pools put their deadlines on it too."""

@@ -61,6 +61,10 @@ class Zygote:
         self._control = Control(ours, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self.pidfd, self._died)
 
+    def __repr__(self) -> str:
+        state = "gone" if self.gone.is_set() else "live" if self.ended is None else "ending"
+        return f"<Zygote {self.runtime.name} {state} pid={self.pid}>"
+
     def _spawn(self) -> tuple[socket.socket, int]:
         """Start the process; our ends of its control socket and log. Raises OSError, and leaves nothing open then."""
         with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:

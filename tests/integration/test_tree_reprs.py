@@ -1,0 +1,41 @@
+"""What is printed of a tree, its zygotes, templates and instances says which they are and where in their life."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from tests.kit.support import Bench, event, until
+
+pytestmark = pytest.mark.ordinary_user
+
+
+async def test_live_objects_show_their_state(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(bench.spec("slow", "sometimes"))
+    (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
+    objects = (bench.tree, zygote, template, instance)
+
+    assert list(map(shown, objects)) == [
+        "<Tree zygotes=1 templates=1 instances=1>",
+        "<Zygote default live pid=P>",
+        "<Template N slow-sometimes live pid=P instances=1>",
+        "<Instance slow-sometimes-N serving pid=P calls=0>",
+    ]
+    call = instance.invoke(event(b'"quick"'))
+    os.kill(template.pid, signal.SIGKILL)
+    await until(lambda: template.is_dead)
+    assert re.match("<Template N slow-sometimes (dead|swept) pid=P instances=1>", shown(template))
+    assert shown(instance) in (f"<Instance slow-sometimes-N leaving pid=P calls={calls}>" for calls in (0, 1))
+    await call
+    await template.gone.wait()
+    assert list(map(shown, objects)) == [
+        "<Tree zygotes=1 templates=0 instances=0>",
+        "<Zygote default live pid=P>",
+        "<Template N slow-sometimes gone pid=P instances=0>",
+        "<Instance slow-sometimes-N dead pid=P calls=0>",
+    ]
+
+
+def shown(one: object) -> str:
+    return re.sub(r"(?<=[ -])\d+(?= )", "N", re.sub(r"pid=[1-9]\d*", "pid=P", repr(one)))
