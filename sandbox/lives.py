@@ -6,10 +6,10 @@ the requests under way. Each reaches `Life.on` as one input, in the order in whi
 `TABLE` says what follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
 
     unborn ─► loading ─► live ─► retired ─► ending ─► dead ─► swept ─► gone
-                          └────► becoming ─────────────┘
+                          └────► becoming ─► instance ─┘
 
-A template is held by each fork under way and by each instance that is not buried; `ONCE_UNHELD` lists the two states
-that wait for the last of them.
+A template is held by each fork under way and by each instance that is not buried; `ONCE_UNHELD` lists the states that
+wait for the last of them.
 """
 
 from enum import StrEnum
@@ -27,7 +27,9 @@ class State(StrEnum):
     LIVE = "live"
     """forks instances on request"""
     BECOMING = "becoming"
-    """asked to turn into an instance, or has; it closes its control socket by itself then"""
+    """asked to turn into an instance"""
+    INSTANCE = "instance"
+    """has turned into one; its control socket closes by itself"""
     RETIRED = "retired"
     """forks no more; its instances finish what they run"""
     ENDING = "ending"
@@ -50,6 +52,7 @@ class Input(StrEnum):
     """an instance is asked for"""
     BECOME = "become"
     """the same, of one that must not fork: it turns into the instance itself"""
+    BECAME = "became"
     LET_GO = "let go"
     """a fork failed, or an instance is buried"""
     RETIRE = "retire"
@@ -117,10 +120,16 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.RETIRE: _to(State.RETIRED, Action.WITHDRAW, Action.DISMISS),
         Input.CUT_OFF: _to(State.ENDING, Action.WITHDRAW, Action.KILL, Action.DISMISS),
     },
-    State.BECOMING: {  # what is cut off here is no liar: this is how it became its instance, which lives on
+    State.BECOMING: {
+        Input.BECAME: _to(State.INSTANCE),
         Input.LET_GO: _to(State.BECOMING),
-        Input.RETIRE: _to(State.BECOMING, Action.DISMISS),
-        Input.CUT_OFF: _to(State.BECOMING),
+        Input.RETIRE: _to(State.BECOMING),
+        Input.CUT_OFF: _to(State.ENDING, Action.KILL),
+    },
+    State.INSTANCE: {
+        Input.LET_GO: _to(State.INSTANCE),
+        Input.RETIRE: _to(State.INSTANCE, Action.DISMISS),
+        Input.CUT_OFF: _to(State.INSTANCE),
         Input.DIED: _to(State.DEAD, Action.SWEEP),
     },
     State.RETIRED: {
@@ -134,6 +143,7 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.LOADED: _to(State.ENDING),
         Input.FORK: _to(State.ENDING, Action.REFUSE),
         Input.BECOME: _to(State.ENDING, Action.REFUSE),
+        Input.BECAME: _to(State.ENDING),
         Input.LET_GO: _to(State.ENDING),
         Input.RETIRE: _to(State.ENDING, Action.DISMISS),
         Input.CUT_OFF: _to(State.ENDING),
@@ -144,6 +154,7 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.LOADED: _to(State.DEAD),
         Input.FORK: _to(State.DEAD, Action.REFUSE),
         Input.BECOME: _to(State.DEAD, Action.REFUSE),
+        Input.BECAME: _to(State.DEAD),
         Input.LET_GO: _to(State.DEAD),
         Input.RETIRE: _to(State.DEAD, Action.DISMISS),
         Input.OVERDUE: _to(State.DEAD),
@@ -153,6 +164,7 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.LOADED: _to(State.SWEPT),
         Input.FORK: _to(State.SWEPT, Action.REFUSE),
         Input.BECOME: _to(State.SWEPT, Action.REFUSE),
+        Input.BECAME: _to(State.SWEPT),
         Input.LET_GO: _to(State.SWEPT),
         Input.RETIRE: _to(State.SWEPT, Action.DISMISS),
         Input.OVERDUE: _to(State.SWEPT),
@@ -167,27 +179,31 @@ TABLE: dict[State, dict[Input, Step]] = {
 }
 
 ONCE_UNHELD: dict[State, Step] = {
+    State.BECOMING: _to(State.ENDING, Action.HANG_UP, Action.KILL),
     State.RETIRED: _to(State.ENDING, Action.HANG_UP),
     State.SWEPT: _to(State.GONE, Action.RELEASE, Action.FINISH),
 }
 
-ALL = frozenset(State)
-UNMADE = frozenset({State.UNBORN, State.UNWANTED})
-WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.RETIRED})
-OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
+_ALL = frozenset(State)
+_UNMADE = frozenset({State.UNBORN, State.UNWANTED})
+_WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.INSTANCE, State.RETIRED})
+_OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
+_NOT_LIVE_YET = _UNMADE | {State.LOADING}
+_TAKEN = frozenset({State.BECOMING, State.INSTANCE})
 
 IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
-    Input.BORN: (ALL - UNMADE, "the zygote is asked for it once"),
-    Input.STILLBORN: (ALL - UNMADE, "the zygote is asked for it once"),
-    Input.LOADED: (UNMADE | WORKING - {State.LOADING}, "it is told to load once, when it is born"),
-    Input.FORK: (UNMADE | {State.LOADING, State.BECOMING}, "the tree gives out only what is live"),
-    Input.BECOME: (UNMADE | {State.LOADING, State.BECOMING}, "the tree gives out only what is live, and this once"),
-    Input.LET_GO: (UNMADE | {State.LOADING, State.GONE}, "nothing holds it"),
+    Input.BORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
+    Input.STILLBORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
+    Input.LOADED: (_UNMADE | _WORKING - {State.LOADING}, "it is told to load once, when it is born"),
+    Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree gives out only what is live"),
+    Input.BECOME: (_NOT_LIVE_YET | _TAKEN, "the tree gives it out once, when it is live"),
+    Input.BECAME: (_NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.RETIRED, State.GONE}, "nobody has asked for it"),
+    Input.LET_GO: (_NOT_LIVE_YET | {State.GONE}, "nothing holds it"),
     Input.RETIRE: (frozenset(), ""),
-    Input.CUT_OFF: (UNMADE | OVER, "the socket is there from its birth to its death"),
-    Input.OVERDUE: (UNMADE | WORKING, "the limit begins with its end"),
-    Input.DIED: (UNMADE | OVER | WORKING - {State.BECOMING}, "its control socket is closed first, and that ends it"),
-    Input.SWEPT: (ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
+    Input.CUT_OFF: (_UNMADE | _OVER, "the socket is there from its birth to its death"),
+    Input.OVERDUE: (_UNMADE | _WORKING, "the limit begins with its end"),
+    Input.DIED: (_UNMADE | _OVER | _WORKING - {State.INSTANCE}, "its control socket is closed first, and that ends it"),
+    Input.SWEPT: (_ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
 }
 """The pairs that cannot occur, and why; with `TABLE` they are all pairs there are."""
 
@@ -204,7 +220,7 @@ class Life:
     @property
     def is_dead(self) -> bool:
         """Whether its process has ended; what it left behind may not be swept yet."""
-        return self.state in OVER
+        return self.state in _OVER
 
     @property
     def reaps(self) -> bool:

@@ -271,6 +271,7 @@ class Template:
         request = {"t": "become", "n": kit.n, "env": self._private(kit.folder)}
         _, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         close_all(fds)
+        self._on(Input.BECAME)
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def _private(self, folder: Path) -> dict[str, str]:

@@ -203,3 +203,14 @@ async def test_a_stopped_zygote_is_replaced(bench: Bench, monkeypatch: pytest.Mo
     assert kind == "boot"
     answer(await instance.invoke(event()))
     await until(lambda: is_gone(zygote.pid))
+
+
+async def test_a_stopped_template_that_must_not_fork_is_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.template.REQUEST_LIMIT_S", 0.5)
+    spec = bench.spec("leftovers", env={"LEAVE": "eventfd", "SHARED": "/nowhere"})
+    template = await bench.tree.load(spec)
+    os.kill(template.pid, signal.SIGSTOP)
+    _, kind = await bench.tree.start(spec)
+
+    assert kind == "load"
+    await until(lambda: is_gone(template.pid))

@@ -49,8 +49,8 @@ class Interleavings(RuleBasedStateMachine):
         self.alive = self.connected = self.killed = False
         self.loads = False
         """Somebody waits for the answer to the load."""
-        self.offered = self.single = self.becomes = False
-        """The tree has it; it must not fork; it has been asked to become its one instance."""
+        self.offered = self.single = self.becomes = self.became = False
+        """The tree has it; it must not fork; it has been asked to become its one instance; it has answered."""
         self.retired = self.withdrawn = self.limited = False
         self.sweeping = self.swept = self.released = self.finished = False
         self.forks = self.instances = 0
@@ -64,6 +64,8 @@ class Interleavings(RuleBasedStateMachine):
             self.loaded(single)
         if far > 2:
             self.fork()
+        if far > 3:
+            self.fork_ends(True)
 
     def happens(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
         """Carry out the actions, each of which is legal only now."""
@@ -84,14 +86,14 @@ class Interleavings(RuleBasedStateMachine):
 
     def do_hang_up(self) -> None:
         assert self.connected
-        assert self.retired
+        assert self.retired or self.becomes
         self.connected = False
         self.limited = True
         assert self.happens(Input.CUT_OFF, "it was retired") == ()
 
     def do_kill(self) -> None:
         assert self.alive
-        assert not self.becomes, "its instance lives on"
+        assert not self.became, "its instance lives on"
         self.killed = True
 
     def do_sweep(self) -> None:
@@ -139,6 +141,9 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.forks)
     @rule(made=st.booleans())
     def fork_ends(self, made: bool) -> None:
+        if made and self.becomes:
+            self.became = self.alive and not self.killed
+            self.happens(Input.BECAME)
         self.forks -= 1
         self.instances += made
         if not made:
@@ -157,6 +162,8 @@ class Interleavings(RuleBasedStateMachine):
         assert self.withdrawn or self.finished
         assert self.killed or not (self.alive and self.loads), "it does not listen while it imports"
         assert not self.instances or Action.DISMISS in actions
+        if self.offered and not self.becomes:
+            self.fork()
 
     @precondition(lambda self: self.connected)
     @rule()
@@ -164,8 +171,8 @@ class Interleavings(RuleBasedStateMachine):
         self.connected = False
         actions = self.happens(Input.CUT_OFF, "it did not answer")
         assert self.withdrawn
-        assert self.killed is not self.becomes
-        assert not self.instances or self.becomes or Action.DISMISS in actions
+        assert self.killed is not self.became
+        assert not self.instances or self.became or Action.DISMISS in actions
 
     @precondition(lambda self: self.limited)
     @rule()
@@ -195,8 +202,8 @@ class Interleavings(RuleBasedStateMachine):
         assert not self.life.reason or self.withdrawn or self.finished
 
     @invariant()
-    def what_is_retired_and_holds_nothing_ends(self) -> None:
-        if self.retired and self.alive and not (self.forks + self.instances or self.becomes):
+    def what_is_of_no_use_and_holds_nothing_ends(self) -> None:
+        if (self.retired or self.becomes) and self.alive and not (self.forks + self.instances or self.became):
             assert not self.connected
             assert self.killed or self.limited
 
@@ -208,7 +215,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def it_reaps_only_while_it_can(self) -> None:
-        assert not self.life.reaps or (self.alive and not self.becomes)
+        assert not self.life.reaps or (self.alive and not self.became)
         assert not self.life.is_dead or not self.alive
 
     def teardown(self) -> None:
@@ -235,8 +242,6 @@ class Interleavings(RuleBasedStateMachine):
             self.loaded(False)
         if self.limited:
             self.overdue()
-        if self.offered and not self.becomes:
-            self.fork()
 
 
 TestInterleavings = pytest.mark.invariant("I37")(Interleavings.TestCase)
