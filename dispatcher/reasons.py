@@ -6,6 +6,7 @@ An event that takes an idle instance has no reason here, and costs nothing.
 from msgspec import Struct
 
 from dispatcher.pool import Statistics
+from sandbox.causes import Cause
 
 MOST_REASONS = 1000
 """Kept of one function."""
@@ -25,7 +26,7 @@ class Reason(Struct, frozen=True, kw_only=True):
     max_instances: int
     begun: int
     """starts that its coming caused"""
-    cause: str = ""
+    cause: Cause | None = None
     """if it waited for a template or a zygote: why there was none"""
 
 
@@ -35,7 +36,7 @@ class Reasons:
     def __init__(self) -> None:
         self._noted: dict[tuple[str, int], tuple[Statistics, int, int]] = {}
         """What was found, `max_instances` and `begun`: a Reason is made when somebody asks, which few do."""
-        self._causes: dict[tuple[str, int], str] = {}
+        self._causes: dict[tuple[str, int], Cause] = {}
 
     def note(self, event_id: str, attempt: int, found: Statistics, max_instances: int, begun: int) -> None:
         """Keep it; beyond `MOST_REASONS` the oldest is forgotten. An id that a client made that long is not kept."""
@@ -47,7 +48,7 @@ class Reasons:
             del self._noted[oldest]
             self._causes.pop(oldest, None)
 
-    def add_cause(self, event_id: str, attempt: int, cause: str) -> None:
+    def add_cause(self, event_id: str, attempt: int, cause: Cause) -> None:
         """Say why what it waited for was not there."""
         if (event_id, attempt) in self._noted:
             self._causes[event_id, attempt] = cause
@@ -65,5 +66,5 @@ class Reasons:
             waiting=found.waiting,
             max_instances=max_instances,
             begun=begun,
-            cause=self._causes.get((event_id, attempt), ""),
+            cause=self._causes.get((event_id, attempt)),
         )

@@ -16,6 +16,7 @@ from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Sta
 from dispatcher.reasons import Reasons
 from dispatcher.settings import PoolSettings
 from sandbox.backoff import Backoff
+from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
@@ -57,7 +58,7 @@ class Runner:
         self._pool: Pool[_Ticket, Instance] = Pool(function.pool, time.monotonic_ns())
         self._backoff = Backoff()
         self.reasons = Reasons()
-        self._cause = ""
+        self._cause: Cause | None = None
         """Why the latest start had to have a template or a zygote made."""
         self._failed_start: Exception | None = None
         """The latest that failed; another one is another object."""
@@ -97,7 +98,7 @@ class Runner:
                 if isinstance(given, Failed):
                     return given
                 instance, start = given
-                if start in _MADE:
+                if start in _MADE and self._cause is not None:
                     self.reasons.add_cause(event.id, event.attempt, self._cause)
             try:
                 running = instance.invoke(event, start=start, attempt=event.attempt, accepted_ns=accepted_ns)
@@ -144,7 +145,7 @@ class Runner:
         if begun or isinstance(given, Failed) or time.monotonic_ns() - accepted_ns > WORTH_NOTING_NS:
             self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
             if self._failed_start is not failed:
-                self.reasons.add_cause(event.id, event.attempt, f"a start before that failed: {self._failed_start}")
+                self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
         return given
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
@@ -241,16 +242,16 @@ class Runner:
                 instance.leave()
                 return
             if kind in _MADE:
-                self._cause = self._told_cause(kind)
+                self._cause = self._cause_of(kind)
             now_ns = time.monotonic_ns()
             self._adopt(instance, now_ns)
             self._carry_out(self._pool.started(instance, now_ns), kind)
 
-    def _told_cause(self, kind: StartKind) -> str:
+    def _cause_of(self, kind: StartKind) -> Cause | None:
         rested, self._has_rested = self._has_rested, False
         pool = self.function.pool
         if rested:
-            return f'rest = "none" had ended it after {pool.template_keep_alive_s:g} s without an event'
+            return Cause("rested", f"{pool.template_keep_alive_s:g}")
         return self._tree.cause_of(self.function.spec, kind)
 
     def _adopt(self, instance: Instance, now_ns: int) -> None:

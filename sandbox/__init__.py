@@ -2,7 +2,8 @@
 
 In reading order:
 
-- `tree.py`: everything is made when it is needed, and replaced when it dies; `places.py`, `backoff.py`: where, when
+- `tree.py`: everything is made when it is needed, and replaced when it dies; `places.py`, `backoff.py`, `causes.py`:
+  where, when, why
 - `zygote.py`, `template.py`, `instance.py`: the server's half of each kind of process
 - `calls.py`: the end of a call; `lives.py`: the life of a template; both pure, both carried out by the files above
 - `birth.py`: what an instance does before its first event

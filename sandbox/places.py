@@ -9,6 +9,7 @@ import anyio
 
 from bus.outcome import StartKind
 from sandbox.backoff import Backoff
+from sandbox.causes import Cause
 from sandbox.errors import LoadFailed
 from sandbox.spec import FunctionSpec, Limits
 from sandbox.template import Template
@@ -23,7 +24,7 @@ class Place:
         self.backoff = Backoff()
         self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
         self.made_ns = 0
-        self.cause = "nothing had needed it before, or it was being made for the first time"
+        self.cause = Cause("new")
         """Why it had to be made, the last time that it was."""
         self.vacant = anyio.Event()
 

@@ -22,6 +22,7 @@ from sandbox import launch
 from sandbox.backoff import Backoff
 from sandbox.box import NO_BOX
 from sandbox.calls import Verdict
+from sandbox.causes import Cause
 from sandbox.commons import Commons
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
@@ -125,13 +126,13 @@ class Tree:
         branch = self._branches.get(template_key(spec))
         return "" if branch is None else branch.problem
 
-    def cause_of(self, spec: FunctionSpec, kind: StartKind) -> str:
+    def cause_of(self, spec: FunctionSpec, kind: StartKind) -> Cause | None:
         """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
         branch, root = self._branches.get(template_key(spec)), self._roots.get(repr(spec.runtime))
         place = root if kind == "boot" else branch
         if kind == "load" and branch is not None and branch.why_become:
-            return f"{branch.why_become} cannot be forked, so each instance is loaded by itself"
-        return place.cause if place is not None else ""
+            return Cause("unforkable", branch.why_become)
+        return None if place is None else place.cause
 
     def leftovers_of(self, spec: FunctionSpec) -> tuple[str, tuple[str, ...]]:
         """Of this version's latest template: why each instance is loaded by itself, and what all of them share."""
@@ -279,7 +280,7 @@ class Tree:
         if branch.template is template:
             branch.template = None
             branch.vacant.set()
-            branch.cause = f"the one before it ended: {template.zygote.ended or template.ended}"
+            branch.cause = Cause("ended", template.zygote.ended or template.ended or "")
             if not branch.dropped and template.zygote.ended is None:  # else it is not its own fault
                 branch.ended()
 
@@ -295,7 +296,7 @@ class Tree:
         root = self._roots[repr(zygote.runtime)]
         if root.zygote is zygote and all(template.zygote is not zygote for template in self._templates):
             root.zygote = None
-            root.cause = "no function of its runtime had needed it any more"
+            root.cause = Cause("unneeded")
             self._commons.tasks.start_soon(self._stop, zygote)
 
     async def _stop(self, zygote: Zygote) -> None:
@@ -331,7 +332,7 @@ class Tree:
         log.debug("runtime %s: %r ended: %s", zygote.runtime.name, zygote, zygote.ended)
         if root.zygote is zygote:
             root.zygote = None
-            root.cause = f"the one before it ended: {zygote.ended}"
+            root.cause = Cause("ended", zygote.ended or "")
             root.ended()
         for template in tuple(self._templates):
             if template.zygote is zygote:

@@ -20,6 +20,14 @@ _STARTS = {
     "load": "load: there was no template, so the code was imported first",
     "boot": "boot: there was no template and no interpreter for one, so both were started first",
 }
+_CAUSES = {
+    "new": "nothing had needed it before, or it was being made for the first time",
+    "ended": "the one before it ended: {0.detail}",
+    "unneeded": "no function of its runtime had needed it any more",
+    "unforkable": "{0.detail} cannot be forked, so each instance is loaded by itself",
+    "rested": 'rest = "none" had ended it after {0.detail} s without an event',
+    "start_failed": "a start before that failed: {0.detail}",
+}
 _REMEDIES = {
     "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; "
     "more at a time: max_instances ({0.max_instances})",
@@ -122,7 +130,9 @@ def _decision(entry: Entry, reason: Reason) -> str:
 
 
 def _cause(reason: Reason | None) -> str:
-    return f" ({reason.cause})" if reason is not None and reason.cause else ""
+    if reason is None or reason.cause is None:
+        return ""
+    return f" ({_CAUSES[reason.cause.code].format(reason.cause)})"
 
 
 def _run(found: Explanation) -> str:

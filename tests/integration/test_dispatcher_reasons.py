@@ -8,6 +8,7 @@ import pytest
 
 from bus import Outcome
 from dispatcher.reasons import Reason
+from sandbox.causes import Cause
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, event, until
 
@@ -22,6 +23,14 @@ def reason(served: Served, event_id: str) -> Reason:
     found = served.dispatcher.runners()["f"].reasons.of(event_id, 1)
     assert found is not None
     return found
+
+
+def cause(served: Served, event_id: str, code: str) -> str:
+    """The detail of its cause, which must have this code."""
+    found = reason(served, event_id).cause
+    assert found is not None
+    assert found.code == code
+    return found.detail
 
 
 async def test_what_was_found_and_what_was_decided(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +54,9 @@ async def test_what_was_found_and_what_was_decided(bench: Bench, monkeypatch: py
             assert served.dispatcher.runners()["f"].reasons.of("taken", 1) is None
             told = {name: reason(served, name) for name in ("forked", "waited", "refused")}
             assert {name: (one.busy, one.waiting, one.begun, one.cause) for name, one in told.items()} == {
-                "forked": (1, 0, 1, ""),
-                "waited": (2, 0, 0, ""),
-                "refused": (2, 1, 0, ""),
+                "forked": (1, 0, 1, None),
+                "waited": (2, 0, 0, None),
+                "refused": (2, 1, 0, None),
             }
 
 
@@ -67,8 +76,8 @@ async def test_why_there_was_no_template(bench: Bench) -> None:
         assert (await call(served, "first")).start == "boot"
         await until(lambda: not bench.tree.has(spec))
         assert (await call(served, "rested")).start in ("load", "boot")
-    assert "for the first time" in reason(served, "first").cause
-    assert reason(served, "rested").cause == 'rest = "none" had ended it after 0 s without an event'
+    assert reason(served, "first").cause == Cause("new")
+    assert reason(served, "rested").cause == Cause("rested", "0")
 
 
 async def test_why_the_template_before_it_ended(bench: Bench) -> None:
@@ -85,8 +94,8 @@ async def test_why_the_template_before_it_ended(bench: Bench) -> None:
         os.kill(zygote.pid, signal.SIGKILL)
         await zygote.gone.wait()
         assert (await call(served, "booted")).start == "boot"
-    assert reason(served, "killed").cause.startswith("the one before it ended: the process ")
-    assert reason(served, "booted").cause.startswith("the one before it ended: the ")
+    assert cause(served, "killed", "ended").startswith("the process ")
+    assert cause(served, "booted", "ended").startswith("the ")
 
 
 async def test_a_function_with_threads_is_loaded_for_each_instance(bench: Bench) -> None:
@@ -94,4 +103,4 @@ async def test_a_function_with_threads_is_loaded_for_each_instance(bench: Bench)
         for name in ("first", "second"):
             await call(served, name)
             await until(lambda: not served.instances())
-    assert reason(served, "second").cause.startswith("threads of function (")
+    assert cause(served, "second", "unforkable").startswith("threads of function (")

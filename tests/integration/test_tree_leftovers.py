@@ -50,7 +50,10 @@ async def test_what_cannot_be_forked_has_each_instance_loaded(bench: Bench, fold
     assert said in told
     assert "each instance is loaded by itself" in told
     assert "after_fork" in told
-    assert said in bench.tree.cause_of(spec, "load")
+    cause = bench.tree.cause_of(spec, "load")
+    assert cause is not None
+    assert cause.code == "unforkable"
+    assert said in cause.detail
 
 
 @pytest.mark.parametrize(

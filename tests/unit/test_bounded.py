@@ -21,6 +21,7 @@ from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
 from forklight.observe.rings import RING_BYTES
 from forklight.observe.tally import Tally
+from sandbox.causes import Cause
 from sandbox.guest._forklight.charsets import decode_text
 from triggers.http import answers, grammar, head
 from triggers.http.codec import to_answer
@@ -118,10 +119,10 @@ def test_ids_of_events_that_waited() -> None:
     found = Statistics(0, 0, 0, 0, 0)
     for name in values(8000):
         reasons.note(name, 1, found, 8, 0)
-        reasons.add_cause(name, 1, "x")
+        reasons.add_cause(name, 1, Cause("ended", "x"))
     for name in values(255):
         reasons.note(name, 1, found, 8, 0)
-        reasons.add_cause(name, 1, "x")
+        reasons.add_cause(name, 1, Cause("ended", "x"))
     assert len(reasons._noted) <= MOST_REASONS
     assert len(reasons._causes) <= MOST_REASONS
     assert all(len(event_id) <= 255 for event_id, _ in reasons._noted)

@@ -2,6 +2,7 @@
 
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reason, Reasons
+from sandbox.causes import Cause
 
 
 def found(busy: int = 0) -> Statistics:
@@ -12,12 +13,12 @@ def test_each_attempt_has_its_own() -> None:
     reasons = Reasons()
     reasons.note("a", 1, found(1), 8, 0)
     reasons.note("a", 2, found(2), 8, 1)
-    reasons.add_cause("a", 2, "it rested")
-    reasons.add_cause("b", 1, "of nobody")
+    reasons.add_cause("a", 2, Cause("rested", "5"))
+    reasons.add_cause("b", 1, Cause("new"))
     assert reasons.of("a", 1) == Reason(busy=1, starting=1, leaving=2, waiting=3, max_instances=8, begun=0)
     second = reasons.of("a", 2)
     assert second is not None
-    assert (second.busy, second.begun, second.cause) == (2, 1, "it rested")
+    assert (second.busy, second.begun, second.cause) == (2, 1, Cause("rested", "5"))
     assert reasons.of("b", 1) is None
 
 
@@ -25,12 +26,12 @@ def test_the_oldest_are_forgotten() -> None:
     reasons = Reasons()
     for number in range(MOST_REASONS + 10):
         reasons.note(str(number), 1, found(number), 8, 0)
-        reasons.add_cause(str(number), 1, "why")
+        reasons.add_cause(str(number), 1, Cause("new"))
     assert reasons.of("9", 1) is None
     kept = reasons.of("10", 1)
     assert kept is not None
-    assert (kept.busy, kept.cause) == (10, "why")
+    assert (kept.busy, kept.cause) == (10, Cause("new"))
     reasons.note("9", 1, found(), 8, 0)
     again = reasons.of("9", 1)
     assert again is not None
-    assert again.cause == "", "of an event with the same id, later"
+    assert again.cause is None, "of an event with the same id, later"

@@ -10,6 +10,7 @@ from dispatcher.reasons import Reason
 from forklight.commands.explaining import tell
 from forklight.observe.entry import Entry
 from forklight.observe.explanation import Explanation, Limits, before, slowest
+from sandbox.causes import Cause
 
 AT_S = 1_795_460_760.0
 WARM = Entry(
@@ -67,8 +68,28 @@ def test_all_of_one() -> None:
         (FOUND, {}, "one more was started for it, but another came free first"),
         (replace(FOUND, busy=8, waiting=3, begun=0), {}, "3 waited before it; no more may run, so it waited, and one"),
         (FOUND, {"start": "fork"}, "fork: the template was loaded, so a process was forked from it"),
-        (replace(FOUND, cause="it rested"), {"start": "load"}, "so the code was imported first (it rested)"),
-        (replace(FOUND, cause="it died"), {"start": "boot"}, "so both were started first (it died)"),
+        (replace(FOUND, cause=Cause("new")), {"start": "load"}, "imported first (nothing had needed it before, or it"),
+        (
+            replace(FOUND, cause=Cause("ended", "it died")),
+            {"start": "boot"},
+            "first (the one before it ended: it died)",
+        ),
+        (
+            replace(FOUND, cause=Cause("unneeded")),
+            {"start": "boot"},
+            "(no function of its runtime had needed it any more)",
+        ),
+        (
+            replace(FOUND, cause=Cause("unforkable", "{x}")),
+            {"start": "load"},
+            "({x} cannot be forked, so each instance is",
+        ),
+        (
+            replace(FOUND, cause=Cause("rested", "5")),
+            {"start": "load"},
+            '(rest = "none" had ended it after 5 s without an',
+        ),
+        (replace(FOUND, cause=Cause("start_failed", "no")), {"start": "fork"}, "(a start before that failed: no)"),
         (None, {"cpu_ms": 1.0}, "1.0 ms of it on the processor: it mostly waited"),
         (None, {"cpu_ms": 10.0}, "10.0 ms of it on the processor: the rest it waited"),
         (None, {"run_ms": 2.0, "cpu_ms": 0.1}, "0.1 ms of it on the processor; the limit"),
