@@ -2,11 +2,12 @@
 
 It knows the dispatcher only as a `Target`, and where messages lie only as a `Store`: its own, and one for each of other
 people's brokers. Three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer), `publish` (an event
-for a function's inbox).
+for a function's inbox). A trigger that is done with an event reports the record of it, for whoever subscribed.
 """
 
 import logging
 import traceback
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -15,6 +16,7 @@ import anyio
 from msgspec.structs import replace
 
 from bus.event import Event
+from bus.invocation import Invocation, Reporter
 from bus.message import Outgoing, event_message, inbox
 from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from bus.outputs import Known, UnroutableError, not_stored, outgoing, unroutable
@@ -70,6 +72,7 @@ class Bus:
         self.functions = functions
         self.queues: Collection[str] = ()
         self._target: Target | None = None
+        self._reporters: tuple[Reporter, ...] = ()
 
     def attach(self, target: Target) -> None:
         """Everything from now on goes to `target`; a bus has one in its life."""
@@ -82,6 +85,18 @@ class Bus:
         if self._target is None:
             raise RuntimeError("the bus has no target yet: attach one before a trigger starts")
         return self._target
+
+    def subscribe(self, reporter: Reporter) -> None:
+        """Send `reporter` every record from now on, after the subscribers before it."""
+        self._reporters = (*self._reporters, reporter)
+
+    def report(self, invocation: Invocation) -> None:
+        """Record what happened. A subscriber that raises harms neither the event nor the other subscribers."""
+        for reporter in self._reporters:
+            try:
+                reporter(invocation)
+            except Exception:
+                log.exception("an invocation was not recorded; please report this")
 
     def store(self, broker: str = "") -> Store:
         """The bus's own store, or that of `[brokers.NAME]`. Raises StoreError if there is none."""
@@ -103,6 +118,16 @@ class Bus:
                 return await self._store_outputs(outcome, event)
         except Exception as error:
             return _broken(event, error)
+        return outcome
+
+    async def call_reported(self, event: Event) -> Outcome:
+        """`call`, for a caller that decides nothing about the outcome: it is reported, or that nobody waited for it."""
+        try:
+            outcome = await self.call(event)
+        except CancelledError:
+            self.report(Invocation(event, None))
+            raise
+        self.report(Invocation(event, outcome))
         return outcome
 
     async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:

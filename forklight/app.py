@@ -33,11 +33,10 @@ from forklight.admin.server import Admin
 from forklight.config import queue
 from forklight.config.configuration import Config
 from forklight.config.http import told
-from forklight.observe import metrics
 from forklight.observe.function_status import function_statuses
 from forklight.observe.journal import Format, Journal
+from forklight.observe.observer import Observer
 from forklight.observe.status import Status
-from forklight.observe.tally import Tally
 from forklight.serving.application import application_of
 from forklight.serving.change import Told, one_line
 from forklight.serving.once import account_of
@@ -103,10 +102,6 @@ class App:
             zygotes_kb=sum(zygote.rss_kb for zygote in self._tree.zygotes()),
             functions=function_statuses(self._dispatcher, self._tree, self._triggers),
         )
-
-    def metrics(self) -> bytes:
-        """The answer to a scrape."""
-        return metrics.render(self._dispatcher, self.status().functions)
 
 
 def _told_triggers(config: Config, name: str) -> Iterator[str]:
@@ -197,20 +192,19 @@ async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> Non
     bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
     bus.queues = queue.own_names(config.queues)
     bus.attach(parts.dispatcher)
-    tally = Tally(parts.journal)
+    observer = Observer(parts.journal, parts.dispatcher.records)
+    observer.subscribe_to(bus)
     has_terminal = os.isatty(0)
     async with contextlib.AsyncExitStack() as stack:
         outside = Outside(given=options.given, keys=keys_path(parts.state.path))
-        running = run_triggers(
-            config, bus, parts.stores.embedded, parts.journal, tally, outside=outside, dev=options.dev
-        )
+        running = run_triggers(config, bus, parts.stores.embedded, outside=outside, dev=options.dev)
         triggers = await stack.enter_async_context(running)
         reloading = await stack.enter_async_context(anyio.create_task_group())
         stack.enter_context(printing_on_signal(parts.tree, parts.dispatcher, triggers))
-        reloader, controls = _controls(parts, bus, triggers, tally, reloading)
+        reloader, controls = _controls(parts, bus, triggers, reloading)
         await controls.strays.begin(config.queues)
         reloader.start_soon(partial(controls.strays.keep, lambda: controls.triggers))
-        admin = Admin(parts.app.status, parts.app.metrics, parts.journal, controls)
+        admin = Admin(parts.app.status, observer, controls)
         await stack.enter_async_context(admin.on_socket(socket_path(parts.state.path)))
         admin_port = await _listen_admin(admin, config, stack)
         _settle_memory()
@@ -237,9 +231,7 @@ def _settle_memory() -> None:
     gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
-def _controls(
-    parts: "_Parts", bus: Bus, triggers: Triggers, tally: Tally, tasks: anyio.abc.TaskGroup
-) -> tuple[Reloader, Controls]:
+def _controls(parts: "_Parts", bus: Bus, triggers: Triggers, tasks: anyio.abc.TaskGroup) -> tuple[Reloader, Controls]:
     """What reloads, and what the admin acts on: each knows the other."""
     config, options = parts.config, parts.options
 
@@ -273,7 +265,6 @@ def _controls(
         triggers=config.queues,
         timers=config.timers,
         runner=triggers.timers,
-        tally=tally,
         reload=reloader.reload,
     )
     return reloader, controls

@@ -3,7 +3,6 @@
 The body and its content type are the event's or the message's own; everything else is in the query.
 """
 
-from asyncio import CancelledError
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +17,6 @@ from forklight.admin.answers import Refused, as_json
 from forklight.admin.controls import Controls
 from forklight.config.hint import did_you_mean
 from forklight.config.units import parse_duration
-from forklight.observe.journal import Journal
 from forklight.observe.queue_status import written
 from forklight.serving.invoking import cli_event, outcome_as_json
 
@@ -26,9 +24,8 @@ from forklight.serving.invoking import cli_event, outcome_as_json
 class Acting:
     """Invokes functions, fires timers, sends messages."""
 
-    def __init__(self, controls: Controls, journal: Journal) -> None:
+    def __init__(self, controls: Controls) -> None:
         self._controls = controls
-        self._journal = journal
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What is served."""
@@ -43,17 +40,9 @@ class Acting:
         if "timer" in request.query:
             outcome = await self._fire(function, request.query["timer"])
         else:
-            outcome = await self._call(cli_event(function, await request.read(), _content_type(request)))
+            event = cli_event(function, await request.read(), _content_type(request))
+            outcome = await self._controls.bus.call_reported(event)
         return web.Response(body=outcome_as_json(outcome), content_type="application/json")
-
-    async def _call(self, event: Event) -> Outcome:
-        try:
-            outcome = await self._controls.bus.call(event)
-        except CancelledError:
-            self._journal.invocation(event, None, 0)
-            raise
-        self._journal.invocation(event, outcome, 0)
-        return outcome
 
     async def _fire(self, function: str, name: str) -> Outcome:
         names = [timer.name for timer in self._controls.timers if timer.function == function]

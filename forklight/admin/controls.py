@@ -11,7 +11,6 @@ from bus.sqlite import SqliteStore
 from dispatcher.runner import Runner
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
 from forklight.observe.status import QueueStatus, TimerStatus
-from forklight.observe.tally import Tally
 from forklight.observe.timer_status import timer_statuses
 from forklight.serving.change import Told
 from forklight.serving.strays import Stray, Strays
@@ -33,7 +32,6 @@ class Controls(Struct, kw_only=True):
     """of all queues, inboxes included"""
     timers: tuple[Timer, ...]
     runner: TimerRunner
-    tally: Tally
     reload: Callable[[], Awaitable[Told]]
 
     async def queue_statuses(self) -> tuple[QueueStatus, ...]:

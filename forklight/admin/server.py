@@ -22,8 +22,8 @@ from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
-from forklight.observe.journal import Journal
-from forklight.observe.metrics import CONTENT_TYPE, render_messages
+from forklight.observe.metrics import CONTENT_TYPE
+from forklight.observe.observer import Observer
 from forklight.observe.status import Status
 from forklight.observe.timer_status import MOST_UPCOMING
 from sandbox.guest._forklight.wire import LEVELS
@@ -37,23 +37,14 @@ _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class Admin:
-    """Answers from what the app tells it: `status` and `metrics` are asked at each request.
+    """Answers from three sources: `status` has the functions now, `observer` what happened, `controls` all the rest."""
 
-    They tell of functions; what there is to tell of queues and timers, and to do, comes from `controls`.
-    """
-
-    def __init__(
-        self,
-        status: Callable[[], Status],
-        metrics: Callable[[], bytes],
-        journal: Journal,
-        controls: Controls,
-    ) -> None:
+    def __init__(self, status: Callable[[], Status], observer: Observer, controls: Controls) -> None:
         self._status = status
-        self._metrics = metrics
-        self._journal = journal
+        self._observer = observer
+        self._journal = observer.journal
         self._controls = controls
-        self._why = Why(journal, controls)
+        self._why = Why(observer.journal, controls)
 
     @contextlib.asynccontextmanager
     async def on_socket(self, path: Path) -> AsyncIterator[None]:
@@ -96,7 +87,7 @@ class Admin:
             app.router.add_get("/why", self._why.explain)
             app.router.add_get("/queues", self._queues)
             app.router.add_get("/timers", self._timers)
-            app.add_routes(Acting(self._controls, self._journal).routes())
+            app.add_routes(Acting(self._controls).routes())
             app.add_routes(Letters(self._controls).routes())
             app.add_routes(Backup(self._controls.embedded).routes())
             app.router.add_post("/reload", self._reload)
@@ -113,8 +104,9 @@ class Admin:
         return web.Response(text="ready\n")
 
     async def _scrape(self, _request: web.Request) -> web.Response:
-        messages = render_messages(await self._controls.queue_statuses(), self._controls.tally)
-        return web.Response(body=self._metrics() + messages, headers={"Content-Type": CONTENT_TYPE})
+        queues = await self._controls.queue_statuses()
+        body = self._observer.metrics(self._status().functions, queues)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _tell(self, _request: web.Request) -> web.Response:
         queues, timers = await self._controls.queue_statuses(), self._controls.timer_statuses()

@@ -7,14 +7,15 @@ from urllib.parse import quote
 import anyio
 import click
 
-from bus import Failed, Ok, Outcome
+from bus import Event, Failed, Ok, Outcome
+from bus.invocation import Invocation, Reporter
 from forklight.admin.client import post
 from forklight.commands.asking import asked, config_option, state_of, state_option
 from forklight.commands.body_option import data_option, file_option, read_body
 from forklight.config.configuration import load
 from forklight.config.hint import did_you_mean
 from forklight.observe.terminal import say, say_bytes, say_json
-from forklight.serving.invoking import outcome_as_json, outcome_from_json
+from forklight.serving.invoking import cli_event, outcome_as_json, outcome_from_json
 from forklight.state.directory import state_path
 
 _SECTIONS = ("'http'", "'queue'", "'timer'")
@@ -58,32 +59,50 @@ def invoke(
     if timer is not None and here:
         raise click.UsageError("timers belong to a running server: leave out --here, or --timer")
     body, content_type = read_body(data, file)
+    printer = _Printer(name, as_json=as_json)
     if here:
-        outcome = _run_here(path, name, body, content_type, state)
+        _run_here(path, cli_event(name, body, content_type), state, printer.report)
     else:
         resource = f"/invoke/{quote(name, safe='')}"
         query = [("timer", timer)] if timer is not None else []
         with asked("; or run the function without a server: --here"):
             answer = post(state_of(path, state), resource, body, content_type, query=query, timeout_s=None)
-        outcome = outcome_from_json(answer)
-    if as_json:
-        say_json(outcome_as_json(outcome))
-    else:
-        _print(name, outcome)
-    return 0 if isinstance(outcome, Ok) else 1
+        printer.show(outcome_from_json(answer))
+    return 0 if printer.is_ok else 1
 
 
-def _run_here(path: Path, name: str, body: bytes, content_type: str | None, state: Path | None) -> Outcome:
+class _Printer:
+    """Prints the outcome of the one event, and remembers whether it was ok."""
+
+    def __init__(self, name: str, *, as_json: bool) -> None:
+        self.is_ok = False
+        self._name = name
+        self._as_json = as_json
+
+    def report(self, invocation: Invocation) -> None:
+        """Print what is reported, as the journal does in a server."""
+        if invocation.outcome is not None:
+            self.show(invocation.outcome)
+
+    def show(self, outcome: Outcome) -> None:
+        self.is_ok = isinstance(outcome, Ok)
+        if self._as_json:
+            say_json(outcome_as_json(outcome))
+        else:
+            _print(self._name, outcome)
+
+
+def _run_here(path: Path, event: Event, state: Path | None, reporter: Reporter) -> None:
     from forklight.serving.once import invoke_here
 
-    config = load(path, os.environ, state)
+    config, name = load(path, os.environ, state), event.function or ""
     if name not in config.functions:
         hint = did_you_mean(name, config.functions)
         raise click.UsageError(f"there is no function {name!r} in {config.path}{hint}")
     for warning in config.warnings:
         say(f"warning: {warning}", err=True)
     place = state_path(state, os.environ, config.path)
-    return anyio.run(invoke_here, config, name, body, content_type, place, backend_options={"use_uvloop": True})
+    anyio.run(invoke_here, config, event, place, reporter, backend_options={"use_uvloop": True})
 
 
 def _print(name: str, outcome: Outcome) -> None:

@@ -1,5 +1,6 @@
 """What a server knows of what happened, and how it shows that.
 
+- `observer.py`: all of this put together, and subscribed to the bus
 - `entry.py`: one line of a function, or one invocation; `telling.py`: how one is made; `formats.py`: how it is written
 - `journal.py`: entries on their way to standard output; `rings.py`: the latest of them, kept in memory
 - `explanation.py`: what is remembered of one invocation, for `why`

@@ -8,28 +8,19 @@ latest of each function for `forklight logs`.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
 import anyio
 import anyio.to_thread
 
-from bus import Event, Outcome
 from bus.event import trace_id
-from bus.retry import Dead, Decision, Retry
-from forklight.observe.entry import (
-    ANSWERED,
-    LEFT,
-    NOT_RUN,
-    Entry,
-    Selection,
-    size_bytes,
-)
+from bus.invocation import Invocation
+from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.rings import Rings
-from forklight.observe.telling import origin, told_decisions, told_outcome, told_request
+from forklight.observe.telling import entry_of
 from sandbox.log_lines import LogLine
-from triggers.http.exchange import CLIENT_LEFT, Exchange
 
 BACKLOG_BYTES = 32 * 1024 * 1024
 """Not yet written, and not yet read by one follower."""
@@ -84,36 +75,10 @@ class Journal:
             )
         )
 
-    def invocation(self, event: Event, outcome: Outcome | None, status: int) -> None:
-        """The one line that tells how an event went; `outcome` None: its client left, and nobody waited.
-
-        `status` is what the client got, 0 if there is no such thing.
-        """
+    def report(self, invocation: Invocation) -> None:
+        """The one line of an invocation or a request, unless the journal is quiet."""
         if self._invocations:
-            self._ended(event, outcome, LEFT, {"status": status})
-
-    def request(self, exchange: Exchange) -> None:
-        """The one line that tells of an HTTP request, whether a function ran or not."""
-        if not self._invocations:
-            return
-        fields = told_request(exchange)
-        if exchange.event is not None:
-            self._ended(exchange.event, exchange.outcome, LEFT, fields)
-        else:
-            fields["outcome"] = LEFT if exchange.status == CLIENT_LEFT else ANSWERED
-            self._add(Entry(time=time.time(), function="", invocation=exchange.id, **fields))  # type: ignore[arg-type]
-
-    def settled(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
-        """The same for a message or a batch, and what became of each of its messages; `outcome` None: it was not run.
-
-        Without decisions, the messages of a batch are run again one by one.
-        """
-        if self._invocations:
-            attempt = event.items[0].attempt if event.items else event.attempt
-            fields: dict[str, object] = {"decision": told_decisions(decisions), "attempt": attempt}
-            if outcome is None:
-                fields["text"] = "; ".join(one.error for one in decisions if isinstance(one, Retry | Dead))
-            self._ended(event, outcome, NOT_RUN, fields)
+            self._add(entry_of(invocation, time.time(), time.monotonic_ns()))
 
     def latest(self, selection: Selection) -> list[Entry]:
         """What is kept of it, oldest first."""
@@ -149,13 +114,6 @@ class Journal:
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
-
-    def _ended(self, event: Event, outcome: Outcome | None, without: str, fields: dict[str, object]) -> None:
-        fields |= origin(event)
-        fields |= {"outcome": without} if outcome is None else told_outcome(outcome)
-        fields["trace_id"] = trace_id(event.id, event.traceparent)
-        name = event.function or ""
-        self._add(Entry(time=time.time(), function=name, invocation=event.id, **fields))  # type: ignore[arg-type]
 
     def _add(self, entry: Entry) -> None:
         size = size_bytes(entry)

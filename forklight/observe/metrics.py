@@ -1,40 +1,35 @@
-"""Prometheus metrics: every name in this one file. Nothing is counted here; a scrape reads what the dispatcher counted.
+"""Prometheus metrics: every name in this one file. Nothing is counted here; a scrape reads what was counted.
 
 Names follow Prometheus's conventions (base units, `_total`); labels are few, so that series stay few.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from dispatcher.dispatcher import Dispatcher
 from dispatcher.records import BUCKETS_S, Histogram, Record
 from forklight.observe.status import FunctionStatus, QueueStatus
-from forklight.observe.tally import Tally
+from forklight.observe.tally import CLASSES, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> bytes:
-    """The scrape's answer."""
+def render(
+    records: Mapping[str, Record], functions: Sequence[FunctionStatus], queues: Sequence[QueueStatus], tally: Tally
+) -> bytes:
+    """Return the answer to a scrape, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(dispatcher, statuses))
+    registry.register(_Functions(records, functions))
+    registry.register(_Triggers(queues, tally))
     return generate_latest(registry)
 
 
-def render_messages(queues: Sequence[QueueStatus], tally: Tally) -> bytes:
-    """The part of the scrape's answer that tells of requests, queues and timers."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Messages(queues, tally))
-    return generate_latest(registry)
+class _Functions:
+    """Families by function, from the dispatcher's records and the state of its pools."""
 
-
-class _Collector:
-    """What prometheus-client asks at a scrape."""
-
-    def __init__(self, dispatcher: Dispatcher, statuses: tuple[FunctionStatus, ...]) -> None:
-        self._records = dispatcher.records
+    def __init__(self, records: Mapping[str, Record], statuses: Sequence[FunctionStatus]) -> None:
+        self._records = records
         self._statuses = statuses
 
     def describe(self) -> list[Metric]:
@@ -94,8 +89,8 @@ class _Collector:
         yield from (instances, waiting, memory)
 
 
-class _Messages:
-    """Of triggers. What a store cannot tell has no sample."""
+class _Triggers:
+    """Families of requests, queues and timers. What a store cannot tell has no sample."""
 
     def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
         self._queues = queues
@@ -116,8 +111,10 @@ class _Messages:
         requests = CounterMetricFamily(
             "forklight_http_requests", "HTTP requests by class of status and reason", labels=["status", "reason"]
         )
-        for labels, count in self._tally.requests.items():
-            requests.add_metric([*labels], count)
+        for reason, counts in self._tally.requests.items():
+            for name, count in zip(CLASSES, counts, strict=True):
+                if count:
+                    requests.add_metric([name, reason], count)
         return requests
 
     def _depths(self) -> Iterator[Metric]:
@@ -147,10 +144,11 @@ class _Messages:
             "forklight_settled", "Messages by what became of them", labels=["function", "decision"]
         )
         dead = CounterMetricFamily("forklight_dead_letters", "Messages that were given up", labels=["function"])
-        for (function, decision), count in self._tally.settled_by.items():
-            settled.add_metric([function, decision], count)
-            if decision == "dead":
-                dead.add_metric([function], count)
+        for function, counts in self._tally.settled_by.items():
+            for decision, count in counts.items():
+                settled.add_metric([function, decision], count)
+            if "dead" in counts:
+                dead.add_metric([function], counts["dead"])
         yield from (settled, dead)
 
     def _timers(self) -> Iterator[Metric]:

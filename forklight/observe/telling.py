@@ -1,32 +1,121 @@
-"""From events, outcomes, decisions and requests to the fields of an entry. Pure."""
+"""An invocation becomes an entry of the journal. Pure."""
 
 import re
-import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from bus import Event, Failed, Outcome
+from bus.event import trace_id
+from bus.invocation import CLIENT_LEFT, HttpVerdict, Invocation, QueueVerdict
 from bus.outcome import phases_ns
 from bus.retry import Ack, Dead, Decision, Release, Retry
-from triggers.http.exchange import Exchange
+from forklight.observe.entry import ANSWERED, LEFT, NOT_RUN, Entry
 
 _LONGEST_METHOD = 32
 _LONGEST_PATH = 1024
 """Of a request, as many characters are kept."""
 
+Fields = dict[str, Any]
+"""Of an entry, by name."""
 
-def told_decisions(decisions: Sequence[Decision]) -> str:
-    """One as it is told alone; of several, how many were decided how."""
+
+def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
+    """Return the one line for an event, or for a request that no function was run for.
+
+    `now_s` is in seconds since the epoch, `now_ns` is CLOCK_MONOTONIC.
+    """
+    event, outcome, verdict = invocation.event, invocation.outcome, invocation.verdict
+    fields: Fields = {"time": now_s, "function": "", "outcome": LEFT}
+    if isinstance(verdict, HttpVerdict):
+        _add_request(fields, verdict, now_ns)
+        if event is None:
+            _add_refusal(fields, verdict)
+    if event is not None:
+        _add_event(fields, event)
+        if isinstance(verdict, QueueVerdict):
+            _add_decisions(fields, verdict.decisions, event, outcome)
+    if outcome is not None:
+        _add_outcome(fields, outcome)
+    return Entry(**fields)
+
+
+def _add_request(fields: Fields, verdict: HttpVerdict, now_ns: int) -> None:
+    path = verdict.path[:_LONGEST_PATH]
+    fields["trigger"] = "http"
+    fields["status"] = verdict.status
+    fields["method"] = verdict.method[:_LONGEST_METHOD]
+    fields["path"] = path if path.isascii() else path.encode(errors="backslashreplace").decode()
+    fields["client"] = verdict.client or "unix"
+    fields["ms"] = (now_ns - verdict.began_ns) // 1000 / 1000
+
+
+def _add_refusal(fields: Fields, verdict: HttpVerdict) -> None:
+    """Why the server answered by itself."""
+    fields["invocation"] = verdict.id
+    fields["reason"] = verdict.reason
+    fields["text"] = verdict.detail
+    if verdict.status != CLIENT_LEFT:
+        fields["outcome"] = ANSWERED
+
+
+def _add_event(fields: Fields, event: Event) -> None:
+    """The event and its trigger. The first message of a batch stands for the batch."""
+    fields["function"] = event.function or ""
+    fields["invocation"] = event.id
+    fields["trace_id"] = trace_id(event.id, event.traceparent)
+    section = event.queue or (event.items[0].queue if event.items else None)
+    if event.http is not None:
+        fields["trigger"] = "http"
+    elif section is not None:
+        fields["trigger"] = "queue"
+        fields["queue"] = f"{section.name}@{section.broker}" if section.broker else section.name
+        fields["messages"] = len(event.items) if event.items is not None else 0
+        fields["sent_at"] = event.items[0].time if event.items else event.time
+    elif event.timer is not None:
+        fields["trigger"] = "timer"
+        fields["timer"] = event.timer.name
+        fields["scheduled_at"] = event.timer.scheduled_at
+    else:
+        fields["trigger"] = event.type.rpartition(".")[2]
+
+
+def _add_decisions(fields: Fields, decisions: Sequence[Decision], event: Event, outcome: Outcome | None) -> None:
+    fields["decision"] = _decisions_text(decisions)
+    fields["attempt"] = event.items[0].attempt if event.items else event.attempt
+    if outcome is None:
+        fields["outcome"] = NOT_RUN
+        fields["text"] = "; ".join(one.error for one in decisions if isinstance(one, Retry | Dead))
+
+
+def _add_outcome(fields: Fields, outcome: Outcome) -> None:
+    queue_ns, start_ns, run_ns = phases_ns(outcome)
+    fields["outcome"] = "ok"
+    if isinstance(outcome, Failed):
+        fields["outcome"] = f"{outcome.kind}/{outcome.code}"
+        fields["text"] = outcome.message
+        fields["traceback"] = outcome.traceback
+    fields["instance"] = outcome.instance
+    fields["start"] = outcome.start or ""
+    fields["queue_ms"] = queue_ns // 1000 / 1000
+    fields["start_ms"] = start_ns // 1000 / 1000
+    fields["run_ms"] = run_ns // 1000 / 1000
+    fields["cpu_ms"] = outcome.cpu_ns // 1000 / 1000
+    fields["version"] = outcome.version
+
+
+def _decisions_text(decisions: Sequence[Decision]) -> str:
+    """The decision on one message; on several, how many were decided how."""
     if not decisions:
         return "again one by one"
-    told = [_told_decision(decision) for decision in decisions]
-    if len(told) == 1:
-        return told[0]
-    counts = Counter(re.split(r"\W", one, maxsplit=1)[0] for one in told)
+    texts = [_decision_text(decision) for decision in decisions]
+    if len(texts) == 1:
+        return texts[0]
+    counts = Counter(re.split(r"\W", text, maxsplit=1)[0] for text in texts)
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _told_decision(decision: Decision) -> str:
+def _decision_text(decision: Decision) -> str:
     match decision:
         case Ack():
             return "ack"
@@ -37,50 +126,3 @@ def _told_decision(decision: Decision) -> str:
             return "released"
         case Dead():
             return f"dead: {decision.reason}"
-
-
-def origin(event: Event) -> dict[str, object]:
-    """What triggered it. A batch is told by its first message."""
-    if event.http is not None:
-        return {"trigger": "http"}
-    section = event.queue or (event.items[0].queue if event.items else None)
-    if section is not None:
-        queue = f"{section.name}@{section.broker}" if section.broker else section.name
-        messages = len(event.items) if event.items is not None else 0
-        sent_at = event.items[0].time if event.items else event.time
-        return {"trigger": "queue", "queue": queue, "messages": messages, "sent_at": sent_at}
-    if event.timer is not None:
-        return {"trigger": "timer", "timer": event.timer.name, "scheduled_at": event.timer.scheduled_at}
-    return {"trigger": event.type.rpartition(".")[2]}
-
-
-def told_request(exchange: Exchange) -> dict[str, object]:
-    """What is told of it beside its event and outcome; without an event, why it was answered so."""
-    path = exchange.path[:_LONGEST_PATH]
-    fields: dict[str, object] = {
-        "trigger": "http",
-        "status": exchange.status,
-        "method": exchange.method[:_LONGEST_METHOD],
-        "path": path if path.isascii() else path.encode(errors="backslashreplace").decode(),
-        "client": exchange.client or "unix",
-        "ms": (time.monotonic_ns() - exchange.began_ns) // 1000 / 1000,
-    }
-    if exchange.event is None:
-        fields |= {"reason": exchange.reason, "text": exchange.detail}
-    return fields
-
-
-def told_outcome(outcome: Outcome) -> dict[str, object]:
-    queue_ns, start_ns, run_ns = phases_ns(outcome)
-    return {
-        "outcome": f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok",
-        "text": outcome.message if isinstance(outcome, Failed) else "",
-        "traceback": outcome.traceback if isinstance(outcome, Failed) else "",
-        "instance": outcome.instance,
-        "start": outcome.start or "",
-        "queue_ms": queue_ns // 1000 / 1000,
-        "start_ms": start_ns // 1000 / 1000,
-        "run_ms": run_ns // 1000 / 1000,
-        "cpu_ms": outcome.cpu_ns // 1000 / 1000,
-        "version": outcome.version,
-    }

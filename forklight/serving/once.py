@@ -10,10 +10,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bus import Failed, Outcome
+from bus import Event, Failed, Outcome
+from bus.invocation import Invocation, Reporter
 from forklight.config.configuration import Config
 from forklight.observe.terminal import coloured, say_lines
-from forklight.serving.invoking import cli_event
 from forklight.serving.versions import make_guest, make_versions
 from forklight.state.directory import open_here
 from forklight.state.users import User
@@ -49,13 +49,18 @@ class Load(Struct, frozen=True, kw_only=True):
     traceback: str = ""
 
 
-async def invoke_here(config: Config, name: str, body: bytes, content_type: str | None, state_path: Path) -> Outcome:
-    """Run the function `name` of `config` once, in an instance forked from its template.
+async def invoke_here(config: Config, event: Event, state_path: Path, reporter: Reporter) -> None:
+    """Run the event's function once, in an instance forked from its template, and report how it went.
 
     It reads our standard input. At a terminal it also writes there and has no time limit, so that `breakpoint()` works;
     otherwise its log goes to standard error. Raises ConfigError if its code cannot be read, StateError if the state
     directory cannot be used; whatever goes wrong later is the outcome.
     """
+    reporter(Invocation(event, await _outcome(config, event, state_path)))
+
+
+async def _outcome(config: Config, event: Event, state_path: Path) -> Outcome:
+    name = event.function or ""
     alone = replace(config, functions={name: config.functions[name]})
     reads_input = sys.stdin is not None  # else descriptor 0 is closed, or somebody else's
     with _terminal_as_it_was() as has_terminal:
@@ -69,7 +74,7 @@ async def invoke_here(config: Config, name: str, body: bytes, content_type: str 
                 return Failed(kind="load", code=error.code, message=error.message, traceback=error.traceback)
             except StartFailed as error:
                 return Failed(kind="throttled", code="MachineMemory", message=str(error))
-            return await instance.invoke(cli_event(name, body, content_type), start=start)
+            return await instance.invoke(event, start=start)
 
 
 async def load_all(config: Config, state_path: Path) -> list[Load]:

@@ -12,8 +12,6 @@ from msgspec import Struct
 from bus.bus import Bus
 from bus.store import Facts, StoreError
 from forklight.config.configuration import Config
-from forklight.observe.journal import Journal
-from forklight.observe.tally import Tally
 from triggers.http import HttpServer, RouteTable
 from triggers.queue import QueueConsumer
 from triggers.queue.settings import QueueTrigger
@@ -83,7 +81,7 @@ class Triggers:
 
 @contextlib.asynccontextmanager
 async def run_triggers(
-    config: Config, bus: Bus, facts: Facts, journal: Journal, tally: Tally, *, outside: Outside, dev: bool = False
+    config: Config, bus: Bus, facts: Facts, *, outside: Outside, dev: bool = False
 ) -> AsyncIterator[Triggers]:
     """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError.
 
@@ -93,15 +91,14 @@ async def run_triggers(
         bus,
         RouteTable(config.routes, config.settings.http.static),
         config.settings.http,
-        on_request=tally.requested,
         dev=dev,
         given=outside.given,
         keys=outside.keys,
     )
-    timers = TimerRunner(bus, facts, config.timers, on_invocation=tally.fired)
+    timers = TimerRunner(bus, facts, config.timers)
 
     def make_consumer(trigger: QueueTrigger) -> QueueConsumer:
-        return QueueConsumer(bus, trigger, on_invocation=tally.settled)
+        return QueueConsumer(bus, trigger)
 
     async with server.run(), timers.running(), anyio.create_task_group() as consuming:
         triggers = Triggers(server, timers, make_consumer, consuming)

@@ -14,6 +14,7 @@ import pytest
 
 from bus import Event, Failed, Ok, Outcome
 from bus.bus import Bus, Pool
+from bus.invocation import Invocation
 from bus.message import Message, Outgoing
 from bus.outcome import ExceptionName
 from bus.rabbitmq import open_rabbitmq
@@ -24,8 +25,8 @@ from forklight.admin.server import Admin
 from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
+from forklight.observe.observer import Observer
 from forklight.observe.status import Status
-from forklight.observe.tally import Tally
 from forklight.serving.change import Told
 from forklight.serving.invoking import outcome_as_json
 from forklight.serving.strays import Strays
@@ -108,8 +109,9 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         store = await stack.enter_async_context(open_sqlite(folder / "store.db"))
         brokers = {"shop": store if shop is None else shop}
         journal, bus = Journal(as_json, -1), Bus(store, brokers, functions={"greet"})
-        tally = Tally(journal)
-        timers = TimerRunner(bus, store, TIMERS, on_invocation=tally.fired)
+        observer = Observer(journal, {})
+        observer.subscribe_to(bus)
+        timers = TimerRunner(bus, store, TIMERS)
         await stack.enter_async_context(timers.running())
         controls = Controls(
             bus=bus,
@@ -121,10 +123,9 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
             triggers=TRIGGERS,
             timers=TIMERS,
             runner=timers,
-            tally=tally,
             reload=_reload,
         )
-        admin = Admin(_status, lambda: b"", journal, controls)
+        admin = Admin(_status, observer, controls)
         await stack.enter_async_context(admin.on_socket(folder / "socket"))
         port = await stack.enter_async_context(admin.on_tcp("127.0.0.1", 0))
         connector = aiohttp.UnixConnector(str(folder / "socket"))
@@ -169,7 +170,7 @@ async def test_an_invocation_is_explained(tmp_path: Path) -> None:
 async def test_of_an_end_that_several_ids_have_nothing_is_told(tmp_path: Path) -> None:
     async with serving(tmp_path) as asked:
         for number in range(7):
-            asked.journal.invocation(Event(source="/", type="t", id=f"{number}-same", function="greet"), Ok(), 200)
+            asked.journal.report(Invocation(Event(source="/", type="t", id=f"{number}-same", function="greet"), Ok()))
         line = b"7 ids end in 'same': 0-same, 1-same, 2-same, 3-same, 4-same, \xe2\x80\xa6\n"
         assert await asked.get("/why?id=same") == (400, line)
 

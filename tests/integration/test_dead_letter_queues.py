@@ -11,9 +11,7 @@ from bus.store import Source, Store
 from forklight.admin import dead_letter_queues
 from forklight.admin.dead_letter_queues import DeadLetterQueues, Moved, Selection
 from forklight.admin.dead_letters import LetterError
-from forklight.observe.formats import as_json
-from forklight.observe.journal import Journal
-from forklight.observe.metrics import render_messages
+from forklight.observe import metrics
 from forklight.observe.queue_status import queue_statuses
 from forklight.observe.tally import Tally
 from tests.kit.stores import LIMIT_S, StoreFactory, browsed, drain, fill, fresh, ids, settle, take, to
@@ -168,7 +166,7 @@ async def test_what_lies_in_the_queues_is_told(stores: StoreFactory) -> None:
         orders, refunds = await queue_statuses(Bus(store), house.triggers)
         assert (orders.queue, orders.ready, orders.running, orders.dead) == (house.orders, 3, 0, 2)
         assert (refunds.ready, refunds.dead, refunds.problem) == (0, 0, ""), "each letter is counted once"
-        scraped = render_messages((orders, refunds), Tally(Journal(as_json, -1))).decode()
+        scraped = metrics.render({}, (), (orders, refunds), Tally()).decode()
         assert f'forklight_queue_messages{{queue="{house.dead}",state="dead"}} 2.0' in scraped
 
 

@@ -87,7 +87,7 @@ async def test_an_exception_at_any_await_ends_no_other_connection(error: Excepti
         bus.attach(functions)
         server = Faulty(bus, RouteTable(routes, static), HttpSettings(listen="127.0.0.1:0"))
         server.at, server.error = at, error
-        house = Running(server, functions)
+        house = Running(bus, server, functions)
         async with server.run():
             try:
                 await misuse(house)

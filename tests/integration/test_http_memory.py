@@ -10,8 +10,9 @@ from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from dispatcher.records import Record
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
+from forklight.observe.observer import Observer
 from forklight.observe.rings import Rings
-from forklight.observe.tally import Tally
+from tests.kit.http_process import Forgetful
 from tests.kit.http_server import Client, running
 from triggers.http import Cors, HttpSettings, Route
 from triggers.http.settings import Network
@@ -73,7 +74,6 @@ async def test_distinct_requests_leave_nothing_behind() -> None:
     settings = HttpSettings(listen="127.0.0.1:0", trusted_proxies=(Network("127.0.0.0/8"),))
     journal, record = Journal(as_json, -1), Record()
     journal._rings = Rings(RINGS_BYTES, RINGS_BYTES)
-    tally = Tally(journal)
 
     async def counted(event: Event) -> Outcome:
         outcome = await answer(event)
@@ -81,7 +81,9 @@ async def test_distinct_requests_leave_nothing_behind() -> None:
         return outcome
 
     async with running(counted, ROUTES, settings) as house, house.connect() as client:
-        house.server.on_request = tally.requested
+        house.record = Forgetful()
+        house.log = Forgetful()
+        Observer(journal, {"f": record}).subscribe_to(house.bus)
         await send(client, range(WARM))
         tracemalloc.start()
         try:

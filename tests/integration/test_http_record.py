@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bus.event import Event
+from bus.invocation import HttpVerdict
 from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from tests.kit.http_server import Client, Running, request, running
 from triggers.http import Cors, HttpSettings, Route, StaticRoute
-from triggers.http.exchange import Exchange
 
 OURS = ("x-forklight-id", "x-forklight-start", "server-timing")
 PREFLIGHT = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n"
@@ -54,8 +54,8 @@ async def recorded(folder: Path, **settings: Any) -> AsyncIterator[Running]:
         yield house
 
 
-def told(exchange: Exchange) -> tuple[int, str, str, str]:
-    return (exchange.status, exchange.reason, exchange.method, exchange.path)
+def told(verdict: HttpVerdict) -> tuple[int, str, str, str]:
+    return (verdict.status, verdict.reason, verdict.method, verdict.path)
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,21 @@ async def test_every_request_is_recorded_once(tmp_path: Path, sent: bytes, expec
         client.writer.write(sent)
         answer = await client.reply()
         assert answer.status == expected[0]
-        [exchange] = house.record
-        assert told(exchange) == expected
-        assert exchange.client == "127.0.0.1"
-        assert (exchange.event is not None) == (exchange.outcome is not None) == bool(house.functions.events)
-        assert exchange.id
-        assert answer["x-forklight-id"] == exchange.id.replace("\x1b", "%1B").replace("\n", "%0A")
+        [verdict] = house.record
+        assert told(verdict) == expected
+        assert verdict.client == "127.0.0.1"
+        assert len(house.log) == len(house.functions.events)
+        assert all(outcome is not None for _, outcome, _ in house.log)
+        assert verdict.id
+        assert answer["x-forklight-id"] == verdict.id.replace("\x1b", "%1B").replace("\n", "%0A")
 
 
 async def test_each_request_of_a_connection_is_recorded(tmp_path: Path) -> None:
     async with recorded(tmp_path) as house, house.connect() as client:
         client.writer.write(request("/f") + request("/none") + request("/f", headers="Connection: close\r\n"))
         ids = [answer["x-forklight-id"] for answer in await client.replies()]
-        assert [exchange.status for exchange in house.record] == [200, 404, 200]
-        assert [exchange.id for exchange in house.record] == ids
+        assert [verdict.status for verdict in house.record] == [200, 404, 200]
+        assert [verdict.id for verdict in house.record] == ids
         assert len(set(ids)) == 3
 
 
@@ -112,7 +113,7 @@ async def test_a_connection_without_a_request_is_not_recorded(tmp_path: Path) ->
     async with recorded(tmp_path) as house:
         await house.talk(b"")
         await house.talk(request("/f", headers="Connection: close\r\n"))
-        assert [exchange.status for exchange in house.record] == [200]
+        assert [verdict.status for verdict in house.record] == [200]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +126,9 @@ async def test_a_client_that_leaves_is_recorded(tmp_path: Path, sent: bytes, is_
             client.writer.write(sent)
             await _taken(house, client, is_event)
         await house.logged.wait()
-        [exchange] = house.record
-        assert told(exchange) == (499, "left", "POST", "/f")
-        assert (exchange.event is not None, exchange.outcome) == (is_event, None)
+        [verdict] = house.record
+        assert told(verdict) == (499, "left", "POST", "/f")
+        assert [outcome for _, outcome, _ in house.log] == [None] * is_event
 
 
 async def _taken(house: Running, client: Client, is_event: bool) -> None:
@@ -148,9 +149,9 @@ async def test_a_drain_that_cannot_wait_is_recorded(tmp_path: Path) -> None:
         draining = asyncio.create_task(house.server.drain(0))
         answer = await client.reply()
         await draining
-        [exchange] = house.record
-        assert told(exchange) == (503, "stopping", "POST", "/f")
-        assert (answer.status, answer["x-forklight-id"]) == (503, exchange.id)
+        [verdict] = house.record
+        assert told(verdict) == (503, "stopping", "POST", "/f")
+        assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
 async def test_who_finds_no_room_is_recorded(tmp_path: Path) -> None:
@@ -158,18 +159,18 @@ async def test_who_finds_no_room_is_recorded(tmp_path: Path) -> None:
         first.writer.write(request("/f"))
         await first.reply()
         [answer] = await house.talk(b"")
-        exchange = house.record[-1]
-        assert told(exchange) == (503, "connections", "", "")
-        assert (answer.status, answer["x-forklight-id"]) == (503, exchange.id)
+        verdict = house.record[-1]
+        assert told(verdict) == (503, "connections", "", "")
+        assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
 async def test_a_mistake_of_ours_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with recorded(tmp_path) as house:
         monkeypatch.setattr(house.server, "routes", None)
         [answer] = await house.talk(request("/f"))
-        [exchange] = house.record
-        assert told(exchange) == (500, "broken", "GET", "/f")
-        assert (answer.status, answer["x-forklight-id"]) == (500, exchange.id)
+        [verdict] = house.record
+        assert told(verdict) == (500, "broken", "GET", "/f")
+        assert (answer.status, answer["x-forklight-id"]) == (500, verdict.id)
 
 
 @pytest.mark.parametrize("sent", [request("/f"), request("/none"), request("/files/a.txt"), b"BREW\r\n\r\n"])

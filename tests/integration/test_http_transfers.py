@@ -158,7 +158,7 @@ async def test_far_too_many_connections_are_all_told_so_and_do_not_stay() -> Non
             assert [answer.status for answer in await client.replies()] == [503]
             client.writer.close()
         assert house.server.connections == 1
-        assert {exchange.reason for exchange in house.record} == {"connections"}
+        assert {verdict.reason for verdict in house.record} == {"connections"}
 
 
 async def test_answers_that_nobody_reads_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ async def test_answers_that_nobody_reads_are_bounded(caplog: pytest.LogCaptureFi
             [refused] = await house.talk(LAST)
             assert (refused.status, refused["retry-after"]) == (503, "1")
             assert b"max_unread" in refused.body
-        assert [exchange.reason for exchange in house.record[3:]] == ["memory", "memory"]
+        assert [verdict.reason for verdict in house.record[3:]] == ["memory", "memory"]
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len(told) == 1
         assert "http.max_unread" in told[0]

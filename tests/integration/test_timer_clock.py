@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.event import Event
-from bus.outcome import Outcome
+from bus.invocation import Invocation
 from tests.kit.serving import serving
 from tests.kit.support import Bench, until
 from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
@@ -63,13 +62,14 @@ async def test_an_error_around_one_timer_ends_neither_it_nor_others(bench: Bench
     ):
         met: list[str] = []
 
-        def on_invocation(event: Event, outcome: Outcome | None, _status: int) -> None:
-            assert event.timer is not None
-            met.append(event.timer.name)
-            if event.timer.name == "tick":
+        def report(invocation: Invocation) -> None:
+            assert invocation.event is not None
+            assert invocation.event.timer is not None
+            met.append(invocation.event.timer.name)
+            if invocation.event.timer.name == "tick":
                 raise ZeroDivisionError
 
-        house.runner.on_invocation = on_invocation
+        house.bus.subscribe(report)
         for count in (2, 4, 6):
             await house.pass_(MINUTE)
             await until(partial(_are, met, count))

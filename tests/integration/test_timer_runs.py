@@ -9,6 +9,7 @@ import pytest
 
 from bus import Failed, Ok
 from bus.bus import Bus
+from bus.invocation import Invocation
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, answer, failure, until
 from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
@@ -200,12 +201,13 @@ async def test_a_timer_is_never_cold(bench: Bench, facts: FactsFile) -> None:
     async with serving(bench.tree, bench.spec("timer_work"), rest="none") as served:
         bus = Bus()
         bus.attach(served.dispatcher)
-        ended: list[object] = []
-        runner = TimerRunner(bus, facts, [timer], on_invocation=lambda _event, outcome, _status: ended.append(outcome))
+        ended: list[Invocation] = []
+        bus.subscribe(ended.append)
+        runner = TimerRunner(bus, facts, [timer])
         async with facts.open(), runner.running():
-            [outcome] = await until(lambda: ended)
-        assert isinstance(outcome, Ok)
-        assert outcome.start == "warm"
+            [invocation] = await until(lambda: ended)
+        assert isinstance(invocation.outcome, Ok)
+        assert invocation.outcome.start == "warm"
         assert runner.statistics()[0].next is None
 
 

@@ -11,6 +11,7 @@ import anyio
 
 from bus.bus import Bus
 from bus.event import Event
+from bus.invocation import Invocation, QueueVerdict
 from bus.message import Message, inbox
 from bus.outcome import Outcome
 from bus.retry import Ack, Decision, RetryPolicy
@@ -48,7 +49,8 @@ class Consuming:
         self.served = served
         self.store = store
         self.reports: list[tuple[Event, Outcome | None, Sequence[Decision]]] = []
-        self.consumers = [QueueConsumer(bus, each, on_invocation=self._report, now_s=now_s) for each in triggers]
+        bus.subscribe(self._report)
+        self.consumers = [QueueConsumer(bus, each, now_s=now_s) for each in triggers]
 
     @property
     def consumer(self) -> QueueConsumer:
@@ -88,8 +90,10 @@ class Consuming:
     def _ended(self) -> int:
         return sum(one.acked + one.dead for one in (each.statistics() for each in self.consumers))
 
-    def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
-        self.reports.append((event, outcome, decisions))
+    def _report(self, invocation: Invocation) -> None:
+        assert invocation.event is not None
+        assert isinstance(invocation.verdict, QueueVerdict)
+        self.reports.append((invocation.event, invocation.outcome, list(invocation.verdict.decisions) or ()))
 
 
 @contextlib.asynccontextmanager

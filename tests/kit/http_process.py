@@ -67,7 +67,8 @@ async def main(path: str, given: dict[str, Any]) -> None:
             running(routes=routes, settings=HttpSettings(listen=f"unix:{path}", **given))
         )
         for house in (tcp, unix):
-            house.server.on_request = None  # what tests remember of requests would be taken for a leak
+            house.record = Forgetful()  # what tests remember of requests would be taken for a leak
+            house.log = Forgetful()
             house.functions.events = Forgetful()
         sys.stdout.write(f"{tcp.server.port}\n")
         sys.stdout.flush()

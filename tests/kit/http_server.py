@@ -10,10 +10,10 @@ from socket import socket
 
 from bus.bus import Bus, Pool
 from bus.event import Event
+from bus.invocation import HttpVerdict, Invocation
 from bus.outcome import Ok, Outcome
 from tests.kit.pools import Roomy
 from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
-from triggers.http.exchange import Exchange
 
 Handle = Callable[[Event], Awaitable[Outcome]]
 
@@ -46,17 +46,20 @@ class Functions:
 
 @dataclass
 class Running:
+    bus: Bus
     server: HttpServer
     functions: Functions
     log: list[tuple[Event, Outcome | None, int]] = field(default_factory=list)
     logged: asyncio.Event = field(default_factory=asyncio.Event)
-    record: list[Exchange] = field(default_factory=list)
-    """every request, also those that became no event"""
+    record: list[HttpVerdict] = field(default_factory=list)
+    """of every request, also of those that became no event"""
 
-    def on_request(self, exchange: Exchange) -> None:
-        self.record.append(exchange)
-        if exchange.event is not None:
-            self.log.append((exchange.event, exchange.outcome, exchange.status))
+    def report(self, invocation: Invocation) -> None:
+        event, outcome, verdict = invocation.event, invocation.outcome, invocation.verdict
+        assert isinstance(verdict, HttpVerdict)
+        self.record.append(verdict)
+        if event is not None:
+            self.log.append((event, outcome, verdict.status))
         self.logged.set()
 
     @property
@@ -101,8 +104,8 @@ async def running(
     bus.attach(functions)
     settings = settings or HttpSettings(listen="127.0.0.1:0", static=tuple(static))
     server = HttpServer(bus, RouteTable(routes, settings.static), settings, given=given, keys=keys, dev=dev)
-    house = Running(server, functions)
-    server.on_request = house.on_request
+    house = Running(bus, server, functions)
+    bus.subscribe(house.report)
     async with server.run():
         yield house
 

@@ -12,6 +12,7 @@ import anyio
 
 from bus.bus import Bus, Target
 from bus.event import Event
+from bus.invocation import Invocation
 from bus.outcome import Outcome
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import StoreError
@@ -110,9 +111,14 @@ class FactsFile:
 
 @dataclass
 class Ticking:
+    bus: Bus
     runner: TimerRunner
     clock: SetClock
     ended: list[tuple[Event, Outcome | None]] = field(default_factory=list)
+
+    def report(self, invocation: Invocation) -> None:
+        assert invocation.event is not None
+        self.ended.append((invocation.event, invocation.outcome))
 
     def now(self) -> TimerStatistics:
         """The only timer's numbers."""
@@ -151,7 +157,7 @@ async def ticking(
     bus.attach(target)
     clock = clock or SetClock()
     runner = TimerRunner(bus, facts, timers, clock=clock)
-    house = Ticking(runner, clock)
-    runner.on_invocation = lambda event, outcome, _status: house.ended.append((event, outcome))
+    house = Ticking(bus, runner, clock)
+    bus.subscribe(house.report)
     async with facts.open(), runner.running():
         yield house

@@ -6,12 +6,11 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from bus import Event, Failed, Ok
+from bus.bus import Bus
 from bus.outcome import ExceptionName
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reasons
@@ -19,6 +18,7 @@ from dispatcher.records import MOST_CODES, OTHER, Record
 from forklight.observe import metrics
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
+from forklight.observe.observer import Observer
 from forklight.observe.rings import RING_BYTES
 from forklight.observe.tally import Tally
 from sandbox.causes import Cause
@@ -49,9 +49,7 @@ def test_codes_of_failures() -> None:
     assert record.failures[OTHER] == MANY - MOST_CODES
     assert record.failures["QueueFull"] == 1
     assert sum(record.failures.values()) == record.outcomes["error"] + record.outcomes["throttled"]
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(metrics._Collector(SimpleNamespace(records={"f": record}), ()))  # type: ignore[arg-type]
-    assert len(generate_latest(registry)) < 64 * 1024
+    assert len(metrics.render({"f": record}, (), (), Tally())) < 64 * 1024
 
 
 def test_content_types_of_results() -> None:
@@ -102,16 +100,16 @@ def test_names_that_are_looked_up(use: Callable[[], None]) -> None:
 
 def test_requests_in_record_and_metrics() -> None:
     journal = Journal(as_json, -1)
-    tally = Tally(journal)
+    bus, observer = Bus(), Observer(journal, {})
+    observer.subscribe_to(bus)
     for name in values(8000):
-        tally.requested(Exchange(name[-40:], id=name, method=name, path=f"/{name}", status=404, reason="no_route"))
+        bus.report(Exchange(name[-40:], 0, id=name, method=name, path=f"/{name}").ended(404, "no_route"))
         event = Event(source="/http", type="t", id=name, function="f", traceparent=None)
-        ran = Exchange("::1", id=name, method=name, path=f"/{name}", status=200, reason="function")
-        ran.event, ran.outcome = event, Ok()
-        tally.requested(ran)
-    assert len(tally.requests) == 2
+        ran = Exchange("::1", 0, id=name, method=name, path=f"/{name}", event=event, outcome=Ok())
+        bus.report(ran.ended(200, "function"))
+    assert len(observer.tally.requests) == 2
     assert journal._rings.size_bytes <= 2 * RING_BYTES
-    assert sys.getsizeof(metrics.render_messages((), tally)) < 16 * 1024
+    assert sys.getsizeof(observer.metrics((), ())) < 16 * 1024
 
 
 def test_ids_of_events_that_waited() -> None:

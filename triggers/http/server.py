@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from bus.bus import Bus
 from bus.event import Event
 from bus.in_flight import InFlight
+from bus.invocation import CLIENT_LEFT
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
 from triggers.http.codec import hint_of_form, to_answer, to_event
 from triggers.http.errors import ParserError, RefusedError
-from triggers.http.exchange import CLIENT_LEFT, Exchange, OnRequest
+from triggers.http.exchange import Exchange
 from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.policy.cors import across, preflight, requested_method
@@ -60,7 +61,6 @@ class HttpServer:
         routes: RouteTable,
         settings: HttpSettings,
         *,
-        on_request: OnRequest | None = None,
         given: socket | None = None,
         keys: Path | None = None,
         dev: bool = False,
@@ -73,7 +73,6 @@ class HttpServer:
         """
         self.routes = routes
         self.stale = ""
-        self.on_request = on_request
         self.port = 0
         self._bus = bus
         self._settings = settings
@@ -179,10 +178,9 @@ class HttpServer:
 
     async def _next_answer(self, connection: Connection) -> Answer:
         """The answer to the next request, which is recorded by then."""
-        exchange = Exchange(connection.remote)
+        exchange = Exchange(connection.remote, time.monotonic_ns())
         try:
             request = connection.next_request()
-            exchange.began_ns = time.monotonic_ns()
             exchange.id = connection.request_id = self._stamps.invocation_id()
             connection.request_headers = ()
             exchange.method, exchange.path = request.message.method, request.message.path.partition("?")[0]
@@ -194,15 +192,13 @@ class HttpServer:
         except CancelledError:
             if exchange.id:
                 ending = (503, STOPPING) if self._connections.stopped else (CLIENT_LEFT, "left")
-                exchange.status, exchange.reason = ending
-                self._record(exchange)
+                self._bus.report(exchange.ended(*ending))
             raise
         except Exception:
             log.exception("the http trigger failed on a request")
             answer = self._identified(BROKEN, exchange)
         answer = connection.afford(answer)
-        exchange.status, exchange.reason, exchange.detail = answer.status, answer.reason, answer.detail
-        self._record(exchange)
+        self._bus.report(exchange.ended(answer.status, answer.reason, answer.detail))
         if self.stale and self._settings.own_headers:
             answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
         return answer
@@ -254,15 +250,11 @@ class HttpServer:
             exchange.id = self._stamps.invocation_id()
         return identified(answer, exchange.id, self._settings)
 
-    def _record(self, exchange: Exchange) -> None:
-        if self.on_request is not None:
-            self.on_request(exchange)
-
     def _turn_away(self, client: str, answer: Answer) -> Answer:
         """What a connection says to a client for which it has no task."""
-        exchange = Exchange(client, status=answer.status, reason=answer.reason, detail=answer.detail)
+        exchange = Exchange(client, time.monotonic_ns())
         answer = self._identified(answer, exchange)
-        self._record(exchange)
+        self._bus.report(exchange.ended(answer.status, answer.reason, answer.detail))
         return answer
 
     async def _without_function(self, head: Head, found: StaticMatch | Allowed | None) -> Answer:

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from bus.bus import Bus
 from bus.event import Event
+from bus.invocation import Invocation, QueueVerdict
 from bus.message import Delivery, Outgoing
 from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from bus.outputs import unroutable
@@ -39,10 +40,6 @@ from triggers.queue.settings import QueueTrigger
 from triggers.queue.settling import OneByOne, Tried, decide_batch, postpone, refuse, runs_alone, settlements
 
 log = logging.getLogger(__name__)
-
-OnInvocation = Callable[[Event, Outcome | None, Sequence[Decision]], None]
-"""Called when an event is settled, with its outcome (None: it was not run) and the decision; a batch has one for each
-item, or none if its items are run again one by one. Runs in the event loop: it must not block."""
 
 _AGAIN_S = 1.0
 """Before a consumer that failed begins anew."""
@@ -73,14 +70,12 @@ class QueueConsumer:
         bus: Bus,
         trigger: QueueTrigger,
         *,
-        on_invocation: OnInvocation | None = None,
         now_s: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """`now_s` is wall-clock time since the epoch; `draw` a random number in [0, 1)."""
         self._bus = bus
         self._trigger = trigger
-        self._on_invocation = on_invocation
         self._now_s = now_s
         self._draw = draw
         self._idle: set[anyio.CancelScope] = set()
@@ -313,11 +308,7 @@ class QueueConsumer:
         return max(0.0, self._now_s() - delivery.stored_at_s) if delivery.stored_at_s is not None else 0.0
 
     def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
-        if self._on_invocation is not None:
-            try:
-                self._on_invocation(event, outcome, decisions)
-            except Exception:
-                log.exception("queue %s: %s could not be told of; please report this", self._trigger.queue, event.id)
+        self._bus.report(Invocation(event, outcome, QueueVerdict(tuple(decisions))))
 
 
 def _refused(outcome: Outcome, error: RefusedError) -> Outcome:

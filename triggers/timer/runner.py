@@ -17,8 +17,7 @@ round is tried again, and the run has failed with it.
 
 import logging
 import random
-from asyncio import CancelledError
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -47,10 +46,6 @@ from triggers.timer.work import TimerStatistics, TimerWork, take_over
 
 log = logging.getLogger(__name__)
 
-OnInvocation = Callable[[Event, Outcome | None, int], None]
-"""Called with every event that went to the bus, its outcome (None: a drain could not wait for it), and 0: timers
-have no status. Runs in the event loop: it must not block."""
-
 LOOK_S = 10.0
 """How long the wall clock goes unlooked at, at most."""
 STORE_AGAIN_S = 1.0
@@ -78,10 +73,8 @@ class TimerRunner:
         facts: Facts,
         timers: Sequence[Timer],
         *,
-        on_invocation: OnInvocation | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.on_invocation = on_invocation
         self._bus = bus
         self._timers = timers
         self._clock = clock or SystemClock()
@@ -356,25 +349,13 @@ class TimerRunner:
             self._ledger.wake.set()
 
     async def _call(self, work: TimerWork, event: Event) -> Outcome:
-        try:
-            outcome = await self._bus.call(event)
-        except CancelledError:
-            self._report(event, None)
-            raise
+        outcome = await self._bus.call_reported(event)
         work.runs += 1
-        self._report(event, outcome)
         return outcome
 
     def _remember(self, work: TimerWork, remembered: planner.Remembered) -> None:
         work.remembered = remembered
         self._ledger.changed(work)
-
-    def _report(self, event: Event, outcome: Outcome | None) -> None:
-        if self.on_invocation is not None:
-            try:
-                self.on_invocation(event, outcome, 0)
-            except Exception:
-                log.exception("a run could not be told of: %s; please report this", event.id)
 
 
 def _next(timer: Timer, after: datetime) -> datetime | None:

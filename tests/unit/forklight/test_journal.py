@@ -5,13 +5,15 @@ import contextlib
 import io
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from math import ceil
 from typing import IO
 
-from bus import Event, Failed, Ok, QueueSection, TimerSection
+from bus import Event, Failed, Ok, Outcome, QueueSection, TimerSection
+from bus.invocation import Invocation, QueueVerdict
 from bus.outcome import ExceptionName, Timings
-from bus.retry import Ack, Dead, Release, Retry
+from bus.retry import Ack, Dead, Decision, Release, Retry
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.journal import BACKLOG_BYTES, Follower, Journal
 from sandbox.log_lines import LogLine
@@ -40,6 +42,14 @@ def _journal(descriptor: int = -1, **options: bool) -> Journal:
 
 def _line(text: str, function: str = "greet") -> LogLine:
     return LogLine(function=function, instance="greet-1", invocation="id-1", text=text)
+
+
+def _answered(status: int, outcome: Outcome | None) -> Invocation:
+    return Exchange("10.0.0.1", 0, id=EVENT.id, event=EVENT, outcome=outcome).ended(status, "")
+
+
+def _settled(event: Event, outcome: Outcome | None, *decisions: Decision) -> Invocation:
+    return Invocation(event, outcome, QueueVerdict(decisions))
 
 
 def _lines(file: IO[bytes]) -> list[str]:
@@ -95,11 +105,11 @@ async def test_nobody_reads_any_more() -> None:
 
 def test_an_outcome_is_one_entry() -> None:
     journal = _journal()
-    journal.invocation(EVENT, Ok(timings=TIMINGS, start="fork", instance="greet-1"), 200)
-    journal.invocation(EVENT, Ok(timings=TIMINGS, start="warm", instance="greet-1"), 200)
+    journal.report(_answered(200, Ok(timings=TIMINGS, start="fork", instance="greet-1")))
+    journal.report(_answered(200, Ok(timings=TIMINGS, start="warm", instance="greet-1")))
     failed = Failed(kind="crash", code="Signal", message="killed", traceback="at x", timings=TIMINGS, start="warm")
-    journal.invocation(EVENT, failed, 502)
-    journal.invocation(EVENT, None, 499)
+    journal.report(_answered(502, failed))
+    journal.report(_answered(499, None))
     forked, warm, crashed, left = journal.latest(Selection(function="greet"))
     assert (forked.outcome, forked.status, forked.trigger, forked.invocation) == ("ok", 200, "http", "id-1")
     assert (forked.queue_ms, forked.start_ms, forked.run_ms) == (0.0, 5.0, 10.0)
@@ -110,11 +120,11 @@ def test_an_outcome_is_one_entry() -> None:
 
 def test_a_request_is_one_entry_whether_a_function_ran_or_not() -> None:
     journal = _journal()
-    ran = Exchange("10.0.0.1", id="id-1", method="GET", path="/greet", status=200, reason="function")
+    ran = Exchange("10.0.0.1", time.monotonic_ns(), id="id-1", method="GET", path="/greet")
     ran.event, ran.outcome = EVENT, Ok(timings=TIMINGS, start="warm", instance="greet-1")
-    journal.request(ran)
-    journal.request(Exchange("", id="r-1", method="GET", path="/é\udcff", status=404, reason="no_route", detail="no"))
-    journal.request(Exchange("10.0.0.1", id="r-2", method="POST", path="/" + "x" * 5000, status=499, reason="left"))
+    journal.report(ran.ended(200, "function"))
+    journal.report(Exchange("", 0, id="r-1", method="GET", path="/é\udcff").ended(404, "no_route", "no"))
+    journal.report(Exchange("10.0.0.1", 0, id="r-2", method="POST", path="/" + "x" * 5000).ended(499, "left"))
     answered, refused, left = journal.latest(Selection())
     assert (answered.function, answered.invocation, answered.outcome, answered.start) == ("greet", "id-1", "ok", "warm")
     assert (answered.method, answered.path, answered.client, answered.reason) == ("GET", "/greet", "10.0.0.1", "")
@@ -128,8 +138,8 @@ def test_a_request_is_one_entry_whether_a_function_ran_or_not() -> None:
 def test_quiet_keeps_no_outcomes() -> None:
     journal = _journal(invocations=False)
     journal.line(_line("x"))
-    journal.invocation(EVENT, Ok(), 200)
-    journal.request(Exchange("10.0.0.1", status=404))
+    journal.report(Invocation(EVENT, Ok()))
+    journal.report(Exchange("10.0.0.1", 0).ended(404, "no_route"))
     assert [entry.text for entry in journal.latest(Selection())] == ["x"]
 
 
@@ -160,11 +170,11 @@ def _message(attempt: int = 1, broker: str = "") -> Event:
 def test_a_message_is_one_entry_with_what_became_of_it() -> None:
     journal = _journal()
     failed = Failed(kind="error", code=ExceptionName("KeyError"), message="'x'", timings=TIMINGS, start="warm")
-    journal.settled(_message(), Ok(timings=TIMINGS, start="fork"), [Ack()])
-    journal.settled(_message(attempt=2, broker="shop"), failed, [Retry(2.14, "error/KeyError: 'x'")])
-    journal.settled(_message(attempt=2), failed, [Retry(0.0314, "error/KeyError: 'x'")])
-    journal.settled(_message(attempt=3), failed, [Release(1.0)])
-    journal.settled(_message(attempt=5), failed, [Dead("Attempts", "error/KeyError: 'x'")])
+    journal.report(_settled(_message(), Ok(timings=TIMINGS, start="fork"), Ack()))
+    journal.report(_settled(_message(attempt=2, broker="shop"), failed, Retry(2.14, "error/KeyError: 'x'")))
+    journal.report(_settled(_message(attempt=2), failed, Retry(0.0314, "error/KeyError: 'x'")))
+    journal.report(_settled(_message(attempt=3), failed, Release(1.0)))
+    journal.report(_settled(_message(attempt=5), failed, Dead("Attempts", "error/KeyError: 'x'")))
     done, again, soon, released, dead = journal.latest(Selection(function="greet"))
     assert (done.trigger, done.queue, done.attempt, done.outcome, done.decision) == ("queue", "orders", 1, "ok", "ack")
     assert (again.queue, again.attempt, again.decision) == ("orders@shop", 2, "retry in 2.1 s")
@@ -175,7 +185,7 @@ def test_a_message_is_one_entry_with_what_became_of_it() -> None:
 
 def test_a_message_that_was_not_run_says_why() -> None:
     journal = _journal()
-    journal.settled(_message(), None, [Dead("MaxHops", "16 handlers in a row")])
+    journal.report(_settled(_message(), None, Dead("MaxHops", "16 handlers in a row")))
     [entry] = journal.latest(Selection(function="greet"))
     assert (entry.outcome, entry.decision, entry.text) == ("unrun", "dead: MaxHops", "16 handlers in a row")
 
@@ -184,8 +194,8 @@ def test_a_batch_is_one_entry() -> None:
     journal = _journal()
     items = (_message(attempt=3), _message())
     batch = Event(source="/test", type="forklight.queue", function="greet", items=items)
-    journal.settled(batch, Ok(), [Ack(), Dead("Rejected", "no")])
-    journal.settled(batch, Failed(kind="error", code="Rejected", message="no"), [])
+    journal.report(_settled(batch, Ok(), Ack(), Dead("Rejected", "no")))
+    journal.report(_settled(batch, Failed(kind="error", code="Rejected", message="no")))
     settled, again = journal.latest(Selection(function="greet"))
     assert (settled.queue, settled.messages, settled.attempt) == ("orders", 2, 3)
     assert (settled.decision, again.decision) == ("1 ack, 1 dead", "again one by one")
@@ -194,7 +204,7 @@ def test_a_batch_is_one_entry() -> None:
 def test_an_entry_names_its_timer() -> None:
     journal = _journal()
     timer = TimerSection(name="nightly", schedule="30 2 * * *", timezone="UTC", scheduled_at="2026-11-23T02:30:00Z")
-    journal.invocation(Event(source="/test", type="forklight.timer", function="greet", timer=timer), Ok(), 0)
+    journal.report(Invocation(Event(source="/test", type="forklight.timer", function="greet", timer=timer), Ok()))
     [entry] = journal.latest(Selection(function="greet"))
     assert (entry.trigger, entry.timer, entry.scheduled_at) == ("timer", "nightly", "2026-11-23T02:30:00Z")
     assert (entry.status, entry.attempt) == (0, 0)

@@ -13,6 +13,7 @@ from dispatcher.settings import PoolSettings
 from forklight.observe import metrics
 from forklight.observe.function_status import LEAST_KB, function_statuses
 from forklight.observe.status import FunctionStatus, Instances
+from forklight.observe.tally import Tally
 from sandbox.tree import Tree
 from tests.kit.support import answer, event, failure, running_tree, until
 
@@ -69,7 +70,7 @@ async def test_a_scrape_tells_the_same() -> None:
     async with _dispatching(plain="plain/handler", fails="plain/fails") as (tree, dispatcher):
         for name in ("plain", "plain", "fails"):
             await dispatcher.call(event(function=name))
-        text = metrics.render(dispatcher, tuple(_statuses(tree, dispatcher).values())).decode()
+        text = metrics.render(dispatcher.records, tuple(_statuses(tree, dispatcher).values()), (), Tally()).decode()
     families = list(text_string_to_metric_families(text))
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples

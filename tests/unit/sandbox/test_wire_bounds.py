@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bus import Event, Failed, Outcome
+from bus.invocation import Invocation
 from bus.retry import RetryPolicy, decide
 from dispatcher.records import Record
 from forklight.observe.entry import Selection
@@ -76,7 +77,7 @@ def take(outcome: Outcome) -> None:
     record, journal = Record(), Journal(as_json, -1)
     record.add(outcome)
     assert record.cpu_ns < 10**9
-    journal.invocation(EVENT, outcome, 200)
+    journal.report(Invocation(EVENT, outcome))
     [entry] = journal.latest(ALL)
     assert json.loads(as_json(entry))
     assert as_text(entry)

@@ -1,0 +1,28 @@
+"""All that a server remembers of what happened, put together: it subscribes to the bus and is asked by the admin."""
+
+from collections.abc import Mapping, Sequence
+
+from bus.bus import Bus
+from dispatcher.records import Record
+from forklight.observe import metrics
+from forklight.observe.journal import Journal
+from forklight.observe.status import FunctionStatus, QueueStatus
+from forklight.observe.tally import Tally
+
+
+class Observer:
+    """`records` are the dispatcher's: it counts the outcomes of runs, which are not all that triggers report."""
+
+    def __init__(self, journal: Journal, records: Mapping[str, Record]) -> None:
+        self.journal = journal
+        self.tally = Tally()
+        self._records = records
+
+    def subscribe_to(self, bus: Bus) -> None:
+        """Count and write down everything that is reported to `bus` from now on."""
+        bus.subscribe(self.tally.report)
+        bus.subscribe(self.journal.report)
+
+    def metrics(self, functions: Sequence[FunctionStatus], queues: Sequence[QueueStatus]) -> bytes:
+        """The answer to a scrape."""
+        return metrics.render(self._records, functions, queues, self.tally)
