@@ -1,10 +1,10 @@
 """An event: the immutable record of something that happened (CloudEvents 1.0 attributes plus the body as received).
 
 Exactly one trigger section (`http`, `queue`, `timer`, `topic`, `call`) says how it came in; a batch has `items`
-instead of a body of its own. The field names of the sections are what a handler sees under `event["http"]` and so on.
+instead of a body of its own. Handlers see the sections' fields under `event["http"]` and so on.
 
-`gc=False`, here and on other structs that each event makes: they are never part of a cycle, so the collector need not
-know of them.
+Structs that are created for every event have `gc=False`: they are never part of a cycle, so the garbage collector need
+not track them.
 """
 
 import re
@@ -26,14 +26,14 @@ _TRACE_ID = re.compile(r"[0-9a-f]{16}(?!0{16})[0-9a-f]{16}", re.ASCII)
 
 
 def is_traceparent(text: str) -> bool:
-    """Whether it is one (W3C Trace Context §3.2): a broken one starts a new trace."""
+    """Whether `text` is a valid traceparent (W3C Trace Context §3.2); an invalid one starts a new trace."""
     return _TRACEPARENT.fullmatch(text) is not None
 
 
 def begin_trace(event_id: str) -> str:
-    """The traceparent of the trace that an event begins if it is part of none: the same, whichever attempt is made.
+    """The traceparent of an event that has none. It is derived from the id, so every attempt belongs to one trace.
 
-    An id of hexadecimal digits, as ours and UUIDs are, is that of the trace; any other is hashed.
+    A hexadecimal id, such as a UUID, becomes the trace id itself; any other id is hashed.
     """
     digits = event_id.replace("-", "").zfill(32)
     if not _TRACE_ID.fullmatch(digits):
@@ -42,12 +42,12 @@ def begin_trace(event_id: str) -> str:
 
 
 def trace_id(event_id: str, traceparent: str | None) -> str:
-    """The 32 digits that all of one trace share."""
+    """The 32 hexadecimal digits that identify the trace."""
     return (traceparent or begin_trace(event_id))[3:35]
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
-    """The request, header names in lower case; `params` are typed as the route declares them."""
+    """An HTTP request. Header names are in lower case; `params` have the types that the route declares."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class QueueSection(Struct, frozen=True, kw_only=True):
-    """The message's envelope; `attempt` counts from 1."""
+    """A message without its body. `attempt` counts from 1."""
 
     name: str
     broker: str = ""
@@ -81,12 +81,12 @@ class QueueSection(Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     priority: int | None = None
     timestamp: str | None = None
-    """When its publisher says it was sent, RFC 3339."""
+    """When the message was sent, according to its publisher; RFC 3339."""
     expiration: str | None = None
 
 
 class TimerSection(Struct, frozen=True, kw_only=True):
-    """One scheduled time; `scheduled_at` is RFC 3339, `missed` how many earlier times this run stands for."""
+    """One scheduled time, in RFC 3339. `missed` counts the earlier times that this run stands for."""
 
     name: str
     schedule: str
@@ -97,14 +97,14 @@ class TimerSection(Struct, frozen=True, kw_only=True):
 
 
 class TopicSection(Struct, frozen=True, kw_only=True):
-    """The topic this event was published to; `attempt` counts from 1."""
+    """The topic that the event was published to. `attempt` counts from 1."""
 
     name: str
     attempt: int = 1
 
 
 class CallSection(Struct, frozen=True, kw_only=True):
-    """Who invoked the function directly: another function's name, or a client such as `cli`."""
+    """A direct invocation. `caller` is the name of another function, or a client such as `cli`."""
 
     caller: str = ""
 
@@ -120,11 +120,11 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     datacontenttype: str | None = None
     body: bytes = b""
     decode: str | None = None
-    """How the guest makes `data` of the body: `json`, `text`, `bytes`, or None for what the content type says."""
+    """How the guest decodes the body: `json`, `text`, `bytes`, or None to follow the content type."""
     coding: str | None = None
-    """The Content-Encoding that the body has, which the guest undoes for `data`; None: it has none."""
+    """The body's Content-Encoding, which the guest decodes; None if it has none."""
     max_unpacked: int = 0
-    """How many bytes it may have then; 0: what the guest allows."""
+    """The most bytes that the decoded body may have; 0 is the guest's own limit."""
     function: str | None = None
     http: HttpSection | None = None
     queue: QueueSection | None = None
@@ -133,15 +133,15 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     call: CallSection | None = None
     items: "tuple[Event, ...] | None" = None
     attempt: int = 1
-    """Which attempt at this event it is; its section says the same where it has one."""
+    """Counts from 1; equal to the `attempt` of the section, if it has one."""
     traceparent: str | None = None
-    """of the trace it is part of; None: it begins one, see `begin_trace`"""
+    """None starts a new trace, see `begin_trace`."""
     hops: int = 0
-    """How many handlers sent, published or spawned what led here."""
+    """The length of the chain of handlers that led to this event by sending or spawning."""
 
 
 def held_bytes(event: Event) -> int:
-    """About how much memory an event holds while it waits: its bodies, and what a client can make long beside them."""
+    """Roughly the memory that a waiting event holds: bodies, path and header values, whose lengths a client chooses."""
     size_bytes = len(event.body)
     if event.http is not None:
         size_bytes += len(event.http.path) + sum(map(len, event.http.headers.values()))

@@ -1,4 +1,4 @@
-"""Tasks that live as long as the server: whatever one step of theirs raises, the next one is taken."""
+"""Tasks that live as long as the server: an exception ends one step, never the task."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -9,11 +9,11 @@ import anyio
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
-"""After a step that failed, so that one that always fails costs little."""
+"""The pause after a failed step, so that one that always fails costs little."""
 
 
 async def keep_doing(what: str, step: Callable[[], Awaitable[object]]) -> NoReturn:
-    """Take the step for ever. An exception is a mistake of ours: it is told in full, and ends nothing."""
+    """Repeat the step for ever. An exception is a bug of ours: it is logged with its traceback, and nothing ends."""
     has_failed = False
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What every store refuses: names that AMQP cannot hold, so that a message can go to any store. Pure."""
+"""The limits of AMQP on names. Every store applies them, so that any message can go to any store. Pure."""
 
 from collections.abc import Iterator
 
@@ -6,19 +6,19 @@ from bus.message import Outgoing
 from bus.store import RefusedError
 
 MAX_NAME_BYTES = 255
-"""Of the name of a queue or a header, an id, a media type, in UTF-8: the short strings of AMQP 0-9-1 (§4.2.5.3)."""
+"""Of a queue's or header's name, an id or a media type, in UTF-8: AMQP 0-9-1 short strings (§4.2.5.3)."""
 
 
 def check(outgoing: Outgoing) -> None:
-    """Raises RefusedError, saying which of the message's names cannot be."""
+    """Raises RefusedError, which says which name is too long or not valid UTF-8."""
     for what, name in _names(outgoing):
         try:
             length_bytes = len(name.encode())
         except UnicodeEncodeError:
-            raise RefusedError(f"a message to {outgoing.queue!r:.100}: {what} is no UTF-8") from None
+            raise RefusedError(f"a message to {outgoing.queue!r:.100}: {what} is not valid UTF-8") from None
         if length_bytes > MAX_NAME_BYTES:
             raise RefusedError(
-                f"a message to {outgoing.queue!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"
+                f"a message to {outgoing.queue!r:.100}: {what} has {length_bytes} bytes, the limit is {MAX_NAME_BYTES}"
             )
 
 

@@ -1,7 +1,7 @@
-"""A message: what a queue holds; and how events and outputs become messages. Pure.
+"""Messages, and how events and outputs become messages. Pure.
 
-Headers follow the CloudEvents naming that RabbitMQ users have (`ce-`, as Knative's RabbitMQ source writes them); ours
-are `forklight-`, and a handler's own headers can set anything but those.
+CloudEvents attributes are headers with the prefix `ce-`, as Knative's RabbitMQ source writes them. Our own headers have
+the prefix `forklight-`; handlers can set any header but those.
 """
 
 from hashlib import sha256
@@ -16,27 +16,27 @@ from bus.outcome import Output
 CE = "ce-"
 OURS = "forklight-"
 RESERVED = "forklight."
-"""What the names of our queues begin with."""
+"""The prefix of our queues' names."""
 TRACEPARENT = "traceparent"
 HOPS = OURS + "hops"
 CALLER = OURS + "caller"
 ATTEMPT = OURS + "attempt"
-"""On a message that waits for another attempt: which one that will be; on a dead letter: how many there were."""
+"""The number of the next attempt; on a dead letter, the number of attempts made."""
 STORED_AT = OURS + "stored-at"
-"""When the first of its attempts found it, seconds since the epoch: its age goes on counting through retries."""
+"""When the first attempt took the message, in seconds since the epoch, so that its age includes all retries."""
 FIRST_ERROR = OURS + "first-error"
 LAST_ERROR = OURS + "last-error"
 REASON = OURS + "reason"
 QUEUE = OURS + "queue"
 FUNCTION = OURS + "function"
 DIED_AT = OURS + "died-at"
-"""The last six are what a dead letter has besides its original headers."""
+"""The last six are added to the headers of a dead letter."""
 REMAINS = OURS + "remains"
-"""On a dead letter that was made of an unreadable row: what the row had in place of a message's head."""
+"""On a dead letter made from an unreadable row: what the row had in place of a message's head."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """`headers` of a foreign message may hold whatever AMQP 0-9-1 has: numbers, tables, lists, times, bytes."""
+    """`headers` may hold any AMQP 0-9-1 value if somebody else sent it: numbers, tables, lists, times, bytes."""
 
     id: str | None = None
     body: bytes = b""
@@ -47,7 +47,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
-    """What AMQP says of a message besides; nothing on the embedded store. A retry keeps it."""
+    """The other AMQP properties of a message. Retries keep them; the embedded store has none."""
 
     content_encoding: str | None = None
     type: str | None = None
@@ -55,33 +55,33 @@ class Envelope(Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     priority: int | None = None
     timestamp_s: float | None = None
-    """When its publisher says it was sent, seconds since the epoch."""
+    """When the message was sent, according to its publisher; seconds since the epoch."""
     expiration: str | None = None
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
-    """A message on its way into a queue, where it is to be seen no earlier than `delay_s` from now."""
+    """A message to be stored in a queue. No consumer gets it before `delay_s` have passed."""
 
     queue: str
     message: Message
     delay_s: float = 0.0
     broker: str = ""
-    """The name of a `[brokers.NAME]`; empty: the bus's own store."""
+    """The name of a `[brokers.NAME]`; empty for the bus's own store."""
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """A message in hand: leased to its consumer until it is settled, or until the process or the connection ends."""
+    """A message leased to a consumer, until it is settled or the process or the connection ends."""
 
     queue: str
     message: Message
     lease: Any
     """The store's own handle."""
     attempt: int = 1
-    """Counts from 1; what ended without an attempt at it (throttled, a crash of ours) does not count."""
+    """Counts from 1, and only attempts that ran: not one that was throttled, nor one that our own crash ended."""
     redelivered: bool = False
-    """It may have been run before, with an outcome that nobody recorded."""
+    """Whether the message may have run before, with an outcome that was lost."""
     stored_at_s: float | None = None
-    """When it was first stored, seconds since the epoch; None where the broker does not tell."""
+    """When the message was first stored, in seconds since the epoch; None if the broker does not say."""
     first_error: str = ""
     exchange: str = ""
     routing_key: str = ""
@@ -89,21 +89,21 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 UNDELIVERED = "forklight.undelivered"
-"""The queue of dead letters that never reached the queue they were delayed for: it was gone when they were due."""
+"""The queue of dead letters whose queue no longer existed when their delay ended."""
 
 
 def inbox(function: str) -> str:
-    """The queue of what is meant for one function: asynchronous invocations, later also topic events."""
+    """The queue of events that are sent to the function itself."""
     return f"forklight.inbox.{function}"
 
 
 def dead_queue(function: str) -> str:
-    """Where a function's dead letters go unless `dead_letter` names another queue."""
+    """The queue of a function's dead letters, unless `dead_letter` names another one."""
     return f"forklight.dead.{function}"
 
 
 def event_message(event: Event) -> Message:
-    """An event as a message of its function's inbox; its id stays the event's."""
+    """Return an event as a message for its function's inbox, with the same id."""
     headers = _attributes(event.id, event.source, event.type) | {CE + "time": event.time}
     if event.subject is not None:
         headers[CE + "subject"] = event.subject
@@ -116,7 +116,7 @@ def event_message(event: Event) -> Message:
 
 
 def dead_message(delivery: Delivery, function: str, reason: str, error: str, died_at_s: float) -> Message:
-    """The delivery's message as a dead letter: it keeps id, body and headers, and says what became of it and why."""
+    """Return the delivered message as a dead letter: the same id, body and headers, plus the reason."""
     died = {
         REASON: reason,
         ATTEMPT: delivery.attempt,
@@ -130,9 +130,9 @@ def dead_message(delivery: Delivery, function: str, reason: str, error: str, die
 
 
 def output_message(output: Output, event: Event, number: int) -> Message:
-    """What a handler sent or spawned, as the `number`-th output of its invocation for `event`.
+    """Return the message of a handler's `number`-th output for `event`.
 
-    The id is the handler's, or one that is the same in every attempt, so that a receiver can tell a duplicate.
+    Unless the handler chose an id, it is the same in every attempt, so that receivers can recognise duplicates.
     """
     message_id = output.id or _output_id(event.id, number)
     kind = "forklight.call" if output.kind == "spawn" else "forklight.queue"
@@ -151,7 +151,7 @@ def output_message(output: Output, event: Event, number: int) -> Message:
 
 
 def _output_id(event_id: str, number: int) -> str:
-    """An event's id may be of any length, a message's has room for 255 bytes in AMQP."""
+    """A message id has at most 255 bytes in AMQP; an event id may be longer."""
     if len(event_id.encode(errors="replace")) > 200:
         event_id = sha256(event_id.encode(errors="replace")).hexdigest()
     return f"{event_id}-{number}"
@@ -162,7 +162,7 @@ def _attributes(event_id: str, source: str, event_type: str) -> dict[str, Any]:
 
 
 def _lineage(event: Event, hops: int, caller: str) -> dict[str, Any]:
-    """What a message has of the event that it comes from, or is."""
+    """The headers that connect a message with the event that it is or comes from."""
     found: dict[str, Any] = {TRACEPARENT: event.traceparent or begin_trace(event.id)}
     if hops:
         found[HOPS] = hops

@@ -1,11 +1,11 @@
-"""An outcome: how one invocation ended, as data. Every trigger maps it to its own world (status, ack, log line)."""
+"""An outcome: how one invocation ended, as data. Each trigger turns it into a status, a settlement or a record."""
 
 from typing import Literal, NewType
 
 from msgspec import Struct
 
 StartKind = Literal["warm", "fork", "load", "boot"]
-"""What the event had to wait for: a ready instance, a fork, a template, a whole zygote. Cold is anything but warm."""
+"""What the event waited for: a ready instance, a fork, a template, a whole zygote. All but `warm` are cold starts."""
 
 FailureKind = Literal["error", "timeout", "crash", "load", "protocol", "store", "throttled", "unknown_function"]
 
@@ -53,7 +53,7 @@ class Output(Struct, frozen=True):
 
 
 class _Run(Struct, frozen=True, kw_only=True, gc=False):
-    """What both ends of an outcome say about the run itself; zero or empty where no instance took part."""
+    """The run itself, whether it succeeded or not. Zero or empty if no instance took part."""
 
     timings: Timings = Timings()
     start: StartKind | None = None
@@ -65,7 +65,7 @@ class _Run(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Ok(_Run, frozen=True, kw_only=True, gc=False):
-    """The handler returned. `status` and `headers` are its own wishes: 204 for None, 200 if it said nothing."""
+    """The handler returned. It may choose `status` and `headers`; the default is 200, or 204 if it returned None."""
 
     body: bytes = b""
     content_type: str | None = None
@@ -75,7 +75,7 @@ class Ok(_Run, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(_Run, frozen=True, kw_only=True):
-    """The handler did not return. `code` is a stable string; `retry_after_s` is set when the handler or we did."""
+    """The handler did not return. `code` is stable; `retry_after_s` is set if it is known when a retry may succeed."""
 
     kind: FailureKind
     code: Code | ExceptionName
@@ -88,9 +88,9 @@ Outcome = Ok | Failed
 
 
 def phases_ns(outcome: Outcome) -> tuple[int, int, int]:
-    """Where an event's time went, in nanoseconds: waiting in line, starting, running.
+    """Return the nanoseconds that an event spent waiting in line, waiting for a start, and running.
 
-    An event that took a ready instance only waited in line; one that had to have an instance made waited for that.
+    An event that took a ready instance only waited in line; any other waited for the start of an instance.
     """
     timings = outcome.timings
     assigned_ns = timings.assigned_ns if outcome.start == "warm" else timings.accepted_ns

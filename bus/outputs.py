@@ -11,17 +11,17 @@ from bus.outcome import Code, Failed, FailureKind, Ok, Output
 from bus.retry import LONGEST_DELAY_S
 
 MAX_HEADERS_BYTES = 64 * 1024
-"""Of all headers of one message: on a broker they share a frame of 128 KiB with what retries and death add."""
+"""Of all headers of one message. On a broker they share a frame of 128 KiB with what retries and dead letters add."""
 
 
 class UnroutableError(Exception):
-    """An output goes where nothing is, or is what not every store can hold; another attempt would end the same."""
+    """An output has no destination, or exceeds what every store can hold; another attempt would not help."""
 
 
 class Known(Struct, frozen=True):
-    """What outputs can go to: functions by name, `[brokers.NAME]`, and queues of the bus's own that have consumers.
+    """The destinations of outputs: functions, `[brokers.NAME]`, and the queues of the bus's own store with consumers.
 
-    Any other queue of the bus's own will do too, unless its name looks like one of a broker that is not there.
+    Any other name is a queue of the bus's own store too, unless it looks like a queue of an unknown broker.
     """
 
     functions: Collection[str] = ()
@@ -30,22 +30,22 @@ class Known(Struct, frozen=True):
 
 
 def outgoing(outcome: Ok, event: Event, known: Known) -> tuple[Outgoing, ...]:
-    """The messages to store with the success of `event`'s invocation. Raises UnroutableError."""
+    """Return the messages to store when the invocation for `event` succeeds. Raises UnroutableError."""
     return tuple(_outgoing(output, event, number, known) for number, output in enumerate(outcome.outputs, start=1))
 
 
 def unroutable(outcome: Ok, error: Exception) -> Failed:
-    """The outcome of a handler that returned, but sent what can never be stored."""
+    """The outcome of a handler that returned, but one of its outputs can never be stored."""
     return _failed(outcome, "error", "Unroutable", str(error))
 
 
 def not_stored(outcome: Ok, error: Exception) -> Failed:
-    """The outcome of a handler that returned, but whose outputs a store did not accept this time."""
-    return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs were not: {error}")
+    """The outcome of a handler that returned, but a store did not accept its outputs this time."""
+    return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs could not be stored: {error}")
 
 
 def split_queue(name: str, brokers: Collection[str]) -> tuple[str, str]:
-    """`orders@shop` → (orders, shop) if there is a broker shop; else the whole name is a queue of the bus's own."""
+    """Split `orders@shop` into (orders, shop) if there is such a broker; else the whole name is a queue of the bus."""
     queue, at, broker = name.rpartition("@")
     return (queue, broker) if at and broker in brokers else (name, "")
 
@@ -74,13 +74,13 @@ def _check_queue(output: Output, queue: str, broker: str, known: Known) -> None:
         there = ", ".join(sorted(known.brokers)) or "none"
         raise UnroutableError(
             f"send to {output.name!r:.300}: there is no broker {queue.rpartition('@')[2]!r:.100} here; "
-            f"of [brokers.NAME] there are: {there}"
+            f"[brokers.NAME] has: {there}"
         )
     _check_name(output, "the queue's name", queue)
 
 
 def _check_size(output: Output) -> None:
-    """A store that refuses is asked again until it accepts: so it is never asked for what it will always refuse."""
+    """Settling is repeated until a store accepts it, so a store must never get what it would always refuse."""
     _check_name(output, "the id", output.id or "")
     _check_name(output, "the content type", output.content_type)
     _check_name(output, "the correlation id", output.correlation_id or "")
@@ -88,7 +88,7 @@ def _check_size(output: Output) -> None:
     if output.delay_s > LONGEST_DELAY_S:
         days = LONGEST_DELAY_S / 86400
         raise UnroutableError(
-            f"{output.kind} to {output.name!r:.100}: a delay of {output.delay_s:g} s: {days:g} days is the most"
+            f"{output.kind} to {output.name!r:.100}: a delay of {output.delay_s:g} s, the limit is {days:g} days"
         )
     headers_bytes = 0
     for name, value in output.headers.items():
@@ -96,7 +96,7 @@ def _check_size(output: Output) -> None:
         headers_bytes += len(name.encode()) + len(value.encode(errors="replace"))
     if headers_bytes > MAX_HEADERS_BYTES:
         raise UnroutableError(
-            f"{output.kind} to {output.name!r:.100}: headers of {headers_bytes} bytes: {MAX_HEADERS_BYTES} is the most"
+            f"{output.kind} to {output.name!r:.100}: headers of {headers_bytes} bytes, the limit is {MAX_HEADERS_BYTES}"
         )
 
 
@@ -104,15 +104,15 @@ def _check_name(output: Output, what: str, name: str) -> None:
     try:
         length_bytes = len(name.encode())
     except UnicodeEncodeError:
-        raise UnroutableError(f"{output.kind} to {output.name!r:.100}: {what} is no UTF-8") from None
+        raise UnroutableError(f"{output.kind} to {output.name!r:.100}: {what} is not valid UTF-8") from None
     if length_bytes > MAX_NAME_BYTES:
         raise UnroutableError(
-            f"{output.kind} to {output.name!r:.100}: {what} is {length_bytes} bytes: {MAX_NAME_BYTES} is the most"
+            f"{output.kind} to {output.name!r:.100}: {what} has {length_bytes} bytes, the limit is {MAX_NAME_BYTES}"
         )
 
 
 def _failed(outcome: Ok, kind: FailureKind, code: Code, message: str) -> Failed:
-    """The handler returned, and yet its invocation has failed: the run's own figures stay."""
+    """A failure that keeps the figures of the run, which itself succeeded."""
     return Failed(
         kind=kind,
         code=code,

@@ -1,4 +1,4 @@
-"""What becomes of a message, given how its invocation ended: the one settle table (ARCHITECTURE.md §5). Pure.
+"""What happens to a message, given how its invocation ended: the settle table of ARCHITECTURE.md §5. Pure.
 
 Retries back off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
 2015): the n-th failure waits a random time between 0 and `backoff * 2^(n-1)`, at most `BACKOFF_LIMIT_S`.
@@ -12,45 +12,45 @@ from bus.outcome import Code, ExceptionName, Failed, FailureKind, Outcome
 
 BACKOFF_LIMIT_S = 300.0
 LONGEST_DELAY_S = 30 * 86400.0
-"""No message is held back for longer, whatever its handler asks for: every store can do as much."""
+"""The longest delay, whatever a handler asks for: every store supports it."""
 _PAUSE_S = 1.0
-"""How long nothing more is taken after a failure that was not the message's, if nothing says how long."""
+"""How long the consumer pauses after a failure that was not the message's fault, unless the failure says so."""
 
 Reason = Literal["Attempts", "Expired", "MaxAge", "MaxHops", "Rejected", "Undecodable", "UnknownFunction", "Unroutable"]
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """How often and how long a message is tried."""
+    """How often, and for how long, a message is attempted."""
 
     attempts: Annotated[int, Meta(ge=1)] = 5
-    """So many failed attempts make a dead letter."""
+    """The message becomes a dead letter after this many failed attempts."""
     backoff_s: float = 1.0
-    """Before the second attempt a random time up to this ("full jitter"), doubled each time, at most 5 minutes."""
+    """The second attempt waits a random time up to this ("full jitter"), which doubles each time up to 5 minutes."""
     max_age_s: float | None = None
-    """An older message, from when it was first stored, is a dead letter, tried or not."""
+    """A message first stored longer ago than this becomes a dead letter, whether it was attempted or not."""
 
 
 class Ack(Struct, frozen=True):
-    """Done: the message is gone, and what its handler sent is stored."""
+    """Done: remove the message and store the handler's outputs."""
 
 
 class Retry(Struct, frozen=True):
-    """Another attempt, `delay_s` from now; this one counted, and failed with `error`."""
+    """Try again `delay_s` from now. This attempt counted, and failed with `error`."""
 
     delay_s: float
     error: str
     counts: bool = True
-    """False: it was not tried, as it is not due yet; `error` says so."""
+    """False if the message did not run because it is not due yet, as `error` says."""
 
 
 class Release(Struct, frozen=True):
-    """Back into its queue as it was, uncounted; its consumer takes nothing for `pause_s`, then as capacity allows."""
+    """Return the message to its queue, uncounted. The consumer pauses for `pause_s`, then until there is capacity."""
 
     pause_s: float
 
 
 class Dead(Struct, frozen=True):
-    """Never again: into the dead letter queue, with the reason and the last error."""
+    """Move the message to the dead letter queue, with the reason and the last error."""
 
     reason: Reason
     error: str
@@ -69,7 +69,7 @@ _AT_ONCE: dict[tuple[FailureKind, Code | ExceptionName], Reason] = {
 
 
 def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, draw: float) -> Decision:
-    """`attempt` is the one that ended so, from 1; `draw` a random number in [0, 1)."""
+    """Decide after attempt number `attempt`, counted from 1. `draw` is a random number in [0, 1)."""
     if not isinstance(outcome, Failed):
         return Ack()
     if outcome.kind in ("throttled", "load", "store"):
@@ -86,7 +86,7 @@ def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, dr
 def retry_or_dead(
     error: str, attempt: int, age_s: float, policy: RetryPolicy, *, draw: float, after_s: float | None = None
 ) -> Decision:
-    """An attempt that counted has failed; `after_s` is what the handler asked for instead of the back-off."""
+    """Decide after a counted attempt failed; `after_s` is the delay that the handler asked for instead of back-off."""
     if attempt >= policy.attempts:
         return Dead("Attempts", error)
     delay_s = backoff_s(attempt, policy, draw) if after_s is None else min(LONGEST_DELAY_S, after_s)
@@ -96,5 +96,5 @@ def retry_or_dead(
 
 
 def backoff_s(attempt: int, policy: RetryPolicy, draw: float) -> float:
-    """How long to wait after the `attempt`-th failure; `draw` in [0, 1)."""
+    """The delay after the `attempt`-th failure; `draw` is in [0, 1)."""
     return draw * min(BACKOFF_LIMIT_S, policy.backoff_s * 2.0 ** min(attempt - 1, 32))

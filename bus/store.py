@@ -1,8 +1,8 @@
-"""What a store of messages promises. Two keep it: `bus.sqlite`, inside this process, and `bus.rabbitmq`.
+"""The protocol of message stores. There are two: `bus.sqlite`, inside this process, and `bus.rabbitmq`.
 
-At least once: a message that `publish` accepted is delivered until it is settled, whatever dies meanwhile. A delivery
-is leased to its consumer; when the consumer closes, the process dies or the connection is lost, what was not settled is
-delivered again. Within one queue the order is roughly that of arrival; retries and redeliveries break it.
+Delivery is at least once: a message that `publish` accepted is delivered until it is settled, whatever dies meanwhile.
+A delivery is leased to its consumer. When the consumer closes, the process dies or the connection is lost, unsettled
+messages are delivered again. Messages of one queue arrive roughly in order; retries and redeliveries break it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,24 +16,24 @@ from bus.message import Delivery, Message, Outgoing
 from bus.retry import Decision
 
 TAKEN_BYTES = 64 * 1024 * 1024
-"""What one consumer has of messages at most, in memory: once it has as much it takes none until some are settled. So it
-may exceed it by one message, and has one that is larger by itself."""
+"""The memory for one consumer's messages. A consumer that has reached it takes none until some are settled, so it may
+exceed the limit by one message."""
 
 NOTHING: Mapping[str, Outgoing] = MappingProxyType({})
 
 
 class StoreError(Exception):
-    """The store did not accept what it was given; one line says why. Whether it was stored all the same is unknown."""
+    """The store did not confirm an operation; one line says why. Messages may have been stored all the same."""
 
 
 class UnreachableError(StoreError):
-    """Nobody answers where a store should be, which may change by itself."""
+    """The store cannot be reached now; waiting may help."""
 
 
 class RefusedError(StoreError):
-    """It never will be accepted, however often it is tried: too long, too large, for a queue that may not be used.
+    """The store will never accept it: it is too long or too large, or the queue may not be used.
 
-    Of `settle` it speaks of what a handler sent, never of the delivery itself.
+    Raised by `settle`, it concerns an output of the handler, never the delivery itself.
     """
 
 
@@ -43,13 +43,13 @@ class Source(Struct, frozen=True, kw_only=True):
     queue: str
     function: str
     dead_letter: str
-    """The queue that its dead letters go to."""
+    """The queue for its dead letters."""
     declare: bool = True
-    """Whether the queue may be made if it does not exist. One that exists is consumed as it is."""
+    """Whether a missing queue may be created. An existing one is never changed."""
 
 
 class Settlement(Struct, frozen=True):
-    """What becomes of one delivery, and what is stored with it: both or, with an error, neither for certain."""
+    """A decision about one delivery, and the outputs to store with it. After an error both are uncertain."""
 
     delivery: Delivery
     decision: Decision
@@ -57,42 +57,42 @@ class Settlement(Struct, frozen=True):
 
 
 class QueueStatistics(Struct, frozen=True, kw_only=True):
-    """Messages by what they wait for. None is what this store cannot tell."""
+    """The number of messages by state; None if the store cannot tell."""
 
     ready: int = 0
-    """to be delivered"""
+    """Waiting for a consumer."""
     running: int = 0
-    """delivered and not settled"""
+    """Delivered, not yet settled."""
     delayed: int | None = None
-    """to be delivered later: delayed ones and retries"""
+    """Not due yet: delayed messages and retries."""
     oldest_age_s: float | None = None
-    """how long the oldest ready one has waited"""
+    """The age of the oldest ready message."""
 
 
 class Stored(Struct, frozen=True, kw_only=True):
-    """A message looked at where it lies. `key` names it in its queue for as long as it lies there."""
+    """A message seen in its queue, where it stays. `key` identifies it there."""
 
     key: str
     message: Message
-    """Without its body, unless it was fetched."""
+    """Without the body, unless it comes from `fetch`."""
     size_bytes: int = 0
     """Of the body."""
     stored_at_s: float | None = None
 
 
 class Consumer(Protocol):
-    """The messages of one source, at most `prefetch` of them handed out and unsettled, and about `TAKEN_BYTES`."""
+    """The messages of one source: at most `prefetch`, and about `TAKEN_BYTES`, are unsettled at a time."""
 
     async def next(self) -> Delivery:
-        """Wait for the next one, however long, through losses of the connection. Safe to cancel: nothing is lost."""
+        """Wait for the next message, for any time and across reconnects. Cancelling loses nothing."""
 
     def next_nowait(self) -> Delivery | None:
-        """The next one if it is here already."""
+        """Return the next message if it is already here, else None."""
 
     async def pause(self) -> None:
-        """Take nothing more; what was taken and not handed out goes back, uncounted. Nothing if it pauses already.
+        """Take no more messages, and return those that were not handed out, uncounted. Repeating it has no effect.
 
-        On a broker it goes back into the function's queue of retries, if its own queue counts what comes back.
+        On a broker they go to the function's retry queue if their own queue counts returned messages.
         """
 
     async def resume(self) -> None:
@@ -100,55 +100,55 @@ class Consumer(Protocol):
 
     @property
     def is_consuming(self) -> bool:
-        """Whether messages would come if there were any: not while it pauses, not while the connection is lost."""
+        """Whether messages would arrive if there were any: False while paused or disconnected."""
 
 
 class Store(Protocol):
-    """One place of queues: the embedded one, or one vhost of a broker. Queues are made when they are first needed."""
+    """A place of queues: the embedded one, or a virtual host of a broker. Queues are created when first needed."""
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Returns once all are stored for good (embedded: one transaction). Raises StoreError, RefusedError."""
+        """Return once all are stored durably (embedded: in one transaction). Raises StoreError, RefusedError."""
 
     def consume(self, source: Source, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
-        """Consume inside the block; leaving it gives back what is not settled. Raises StoreError at the start."""
+        """Consume inside the block; leaving it returns unsettled messages. Raises StoreError on entering."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Carry out the decisions (embedded: one transaction, outputs included; a broker: outputs are confirmed first).
+        """Carry out the decisions (embedded: in one transaction with the outputs; broker: after these are confirmed).
 
-        A lease that is lost is no error: the message will be delivered again. Raises StoreError if outputs, retries or
-        dead letters could not be stored; the deliveries concerned are then still leased. Raises RefusedError if an
-        output never can be; no delivery is settled then.
+        A lost lease is not an error: the message will be delivered again. Raises StoreError if outputs, retries or dead
+        letters could not be stored; the deliveries concerned are then still leased. Raises RefusedError if an output
+        can never be stored; then no delivery is settled.
         """
 
     async def statistics(self, queue: str) -> QueueStatistics:
-        """Of one queue; zeros if there is none. Raises StoreError."""
+        """Count one queue's messages; zeros if it does not exist. Raises StoreError."""
 
     async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
-        """The oldest `limit` ready messages behind the first `skip`, without their bodies, left where they are.
+        """Return up to `limit` of the oldest ready messages after the first `skip`, without bodies. They stay there.
 
         Raises StoreError.
         """
 
     async def fetch(self, queue: str, key: str) -> Stored | None:
-        """One ready message with its body, left where it is; None if there is none with this key. Raises StoreError."""
+        """Return a ready message with its body, or None if the key is unknown. It stays there. Raises StoreError."""
 
     async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
-        """Remove the messages with these keys (None: all). Those that are keys of `into` go where that says, with the
-        head that it has and their own body: stored there before they are removed here (embedded: at once).
+        """Remove the messages with these keys (None: all) and return their number. Raises StoreError.
 
-        Returns how many there were. For dead letters: replay and purge. Raises StoreError.
+        A message whose key is in `into` is moved there, with the head given there and its own body: it is stored before
+        it is removed (embedded: in one transaction). Used to replay and purge dead letters.
         """
 
     @property
     def is_connected(self) -> bool:
-        """Whether it could store a message now."""
+        """Whether the store could accept a message now."""
 
 
 class Facts(Protocol):
-    """A few small facts that survive a restart of this node, such as when a timer last fired."""
+    """Small facts that survive a restart of this node, such as when a timer last fired."""
 
     async def remember(self, facts: dict[str, str]) -> None:
-        """Store all, in one transaction. Raises StoreError."""
+        """Store all of them in one transaction. Raises StoreError."""
 
     async def recall(self, prefix: str) -> dict[str, str]:
-        """All whose name begins so."""
+        """Return the facts whose names begin with `prefix`. Raises StoreError."""

@@ -102,14 +102,14 @@ async def test_a_delayed_message_comes_after_one_that_is_not(stores: StoreFactor
 @pytest.mark.parametrize(
     ("queue", "fields", "told"),
     [
-        ("q" * 256, {}, "the queue's name is 256 bytes: 255 is the most"),
-        ("", {"id": "ä" * 128}, "the id is 256 bytes"),
-        ("", {"content_type": "t" * 256}, "the content type is 256 bytes"),
-        ("", {"correlation_id": "c" * 256}, "the correlation id is 256 bytes"),
-        ("", {"reply_to": "r" * 256}, "the name in reply_to is 256 bytes"),
-        ("", {"headers": {"h" * 256: 1}}, "a header's name is 256 bytes"),
+        ("q" * 256, {}, "the queue's name has 256 bytes, the limit is 255"),
+        ("", {"id": "ä" * 128}, "the id has 256 bytes"),
+        ("", {"content_type": "t" * 256}, "the content type has 256 bytes"),
+        ("", {"correlation_id": "c" * 256}, "the correlation id has 256 bytes"),
+        ("", {"reply_to": "r" * 256}, "the name in reply_to has 256 bytes"),
+        ("", {"headers": {"h" * 256: 1}}, "a header's name has 256 bytes"),
         ("", {"headers": {"it": 1j}}, "complex"),
-        ("", {"id": "lone \ud800"}, "the id is no UTF-8"),
+        ("", {"id": "lone \ud800"}, "the id is not valid UTF-8"),
     ],
 )
 async def test_what_no_store_can_hold_is_refused(
