@@ -2,20 +2,20 @@
 
 In reading order:
 
-- `store.py`: its face in the event loop
-- `operations.py`: what the loop hands to the writer's thread, and back
+- `store.py`: the interface in the event loop
+- `operations.py`: what the event loop and the writer's thread hand each other
 - `writer.py`: that thread, which owns the connection, the leases and the order
 - `transaction.py`: what one group commit writes
-- `reads.py`: deliveries, and what people ask to see
+- `reads.py`: deliveries, statistics and browsing
 - `rows.py`: messages as rows
-- `leases.py`: who has which message, in memory
+- `leases.py`: which consumer has which message, in memory
 
-- `database.py`: the schema, and the settings that the promises rest on
-- `clock.py`: the time that `due` counts in
-- `mending.py`: what a start repairs after a clock that was wrong
+- `database.py`: the schema, and the settings that durability rests on
+- `clock.py`: the time in which `due` is measured
+- `mending.py`: repairs at a start after the clock was wrong
 - `faults.py`: what is wrong with the files, in words
-- `rescue.py`: copies: a backup, and of a file that was lost while open
-- `shrinking.py`: giving room back to the disk
+- `rescue.py`: copies, as a backup or of a file that was lost while open
+- `shrinking.py`: returning free space to the disk
 """
 
 from bus.sqlite.clock import Clocks

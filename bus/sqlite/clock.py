@@ -1,13 +1,13 @@
-"""Store time: what `due` and `stored` are counted in. It survives a restart, and nobody can set it while we run.
+"""Store time, in which `due` and `stored` are measured. It survives a restart, and cannot be set while we run.
 
-Wall time alone fires a delay early when somebody sets the clock forward, and holds it when they set it back; monotonic
-time alone means nothing after a restart. So store time starts at the wall clock when the store is opened, and goes on
-as CLOCK_MONOTONIC does. What both said at one moment is kept in the store (`Reading`). If they had parted, because the
-clock was set while we ran or ran ahead at the last start, the next start moves what is stored as far as the wall clock
-went: a retry that was 20 s away still is, although it was counted from a clock that was 9 hours ahead.
+With wall time alone, a delay would end early if the clock is set forward, and late if it is set back; monotonic time
+means nothing after a restart. So store time starts at the wall clock when the store is opened and then follows
+CLOCK_MONOTONIC. The store keeps what both showed at one moment (`Reading`). If they have diverged, because the clock
+was set while we ran or was ahead at the last start, the next start moves the stored times as far as the wall clock
+moved: a retry that was due in 20 s still is, even if its time came from a clock that was 9 hours ahead.
 
-What passed while the store was closed only the wall clock can tell, so a clock that was set meanwhile counts as time
-that passed; if it shows less than before, none did.
+Only the wall clock can tell how long the store was closed. If it was set meanwhile, the change counts as time that
+passed; if it shows less than before, no time passed.
 """
 
 import time
@@ -15,21 +15,21 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 TOLERANCE_NS = 60 * 10**9
-"""How far the two may part without a word: clocks are slewed, and a reading may be as old as `NOTE_NS`."""
+"""How far the two may diverge unnoticed: clocks are slewed, and a reading may be as old as `NOTE_NS`."""
 NOTE_NS = 60 * 10**9
 _STEP_NS = 10**9
-"""A change of the distance between the two that is noted at once."""
+"""A change of their difference that is stored at once."""
 
 
 class Clocks(NamedTuple):
-    """Where the two times come from, in nanoseconds."""
+    """The sources of both times, in nanoseconds."""
 
     wall_ns: Callable[[], int] = time.time_ns
     monotonic_ns: Callable[[], int] = time.monotonic_ns
 
 
 class Reading(NamedTuple):
-    """What store time and the wall clock were at one moment."""
+    """Store time and the wall clock at one moment."""
 
     store_ns: int
     wall_ns: int
@@ -40,7 +40,7 @@ class Reading(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """How far what is stored has to be moved: store time was `was_ns`, and is `now_ns` from here on."""
+    """How far to move stored times: store time was `was_ns`, and is `now_ns` from now on."""
 
     was_ns: int
     now_ns: int
@@ -51,7 +51,7 @@ class Shift(NamedTuple):
 
 
 def opened(last: Reading | None, wall_ns: int) -> tuple[int, Shift | None]:
-    """Store time when a store is opened, given its last reading, and the shift if what is stored has to be moved."""
+    """Return the store time at opening, given the last reading, and the shift if stored times have to move."""
     if last is None:
         return wall_ns, None
     was_ns = last.store_ns + max(0, wall_ns - last.wall_ns)
@@ -72,9 +72,9 @@ class StoreClock:
         return self._clocks.monotonic_ns() + self._ahead_ns
 
     def wall_s(self, store_ns: int) -> float:
-        """A moment of store time as the wall clock would name it now, in seconds.
+        """Convert a store time to what the present wall clock would have shown then, in seconds.
 
-        Subtracted from the wall clock's present time it gives the true age, also after the clock was set.
+        Subtracting it from the present wall clock gives the true age, even after the clock was set.
         """
         return (self._clocks.wall_ns() - self.now_ns() + store_ns) / 1e9
 
@@ -82,14 +82,14 @@ class StoreClock:
         return Reading(self.now_ns(), self._clocks.wall_ns())
 
     def news(self) -> Reading | None:
-        """A reading that should be stored: the last is old, or the wall clock was set since."""
+        """Return a reading to store if the last one is old or the wall clock was set since, else None."""
         reading, noted = self.reading(), self._noted
         if noted is None or reading.store_ns - noted.store_ns >= NOTE_NS or self._was_set_ns(reading) > _STEP_NS:
             return reading
         return None
 
     def note(self, reading: Reading) -> int:
-        """It is stored. Returns by how much the wall clock was set since the last; 0 if it was not, or by little."""
+        """Note that a reading is stored. Return how far the clock was set since the last; 0 within `TOLERANCE_NS`."""
         set_ns = 0 if self._noted is None else self._noted.ahead_ns - reading.ahead_ns
         self._noted = reading
         return set_ns if abs(set_ns) > TOLERANCE_NS else 0

@@ -1,12 +1,12 @@
-"""The file: its schema, and the settings on which the store's promises rest.
+"""The file: its schema, and the settings on which durability rests.
 
-WAL with `synchronous=FULL` syncs the log at every commit: what was committed survives a power cut. The locking mode
-`EXCLUSIVE` keeps every other process out for as long as we run, which also rules out SQLite's bug of a log reset by two
-connections at once (sqlite.org/wal.html, "The WAL-reset bug"). A connection must not cross a fork; nothing in this
-process forks, and SQLite opens its files close-on-exec.
+WAL with `synchronous=FULL` syncs the log at every commit, so committed data survives a power cut. The locking mode
+`EXCLUSIVE` keeps other processes out, which also rules out the WAL-reset bug of two connections (sqlite.org/wal.html).
+A connection must not cross a fork; nothing in this process forks, and SQLite opens its files close-on-exec.
 
-A damaged file is refused at the start: what is built on it would be lost too. Looking for damage reads the whole file,
-so it is done only for files of up to `CHECKED_BYTES`; in a larger one damage is found when it is met (`faults.py`).
+A damaged file is refused at the start, because everything stored in it later would be lost too. The check reads the
+whole file, so only files of up to `CHECKED_BYTES` are checked; damage in a larger file is reported when it is met
+(`faults.py`).
 """
 
 import os
@@ -20,18 +20,18 @@ from bus.store import StoreError
 
 SCHEMA_VERSION = 1
 CHECKED_BYTES = 256 * 1024 * 1024
-"""Well under a second to read when cached, a few seconds from a slow disk."""
+"""Takes well under a second to read when cached, a few seconds from a slow disk."""
 
 _INDEX = "CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, due_ns);"
 _SCHEMA = f"""
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,          -- in order of arrival
     queue TEXT NOT NULL,
-    due_ns INTEGER NOT NULL,         -- not to be delivered before; store time, as the next
+    due_ns INTEGER NOT NULL,         -- not delivered before this; store time, like the next
     stored_ns INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,       -- that failed
+    attempts INTEGER NOT NULL,       -- failed ones
     first_error TEXT NOT NULL,
-    envelope BLOB NOT NULL,          -- all of the message but its body
+    envelope BLOB NOT NULL,          -- the message without its body
     body BLOB NOT NULL
 );
 {_INDEX}
@@ -43,11 +43,11 @@ _COLUMNS = {
 }
 
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
-"""What of the log is kept as a file after it has grown larger."""
+"""The log file is truncated to this size after it has grown larger."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or make the store at `path`, for this process alone. Raises StoreError: the path, one cause, the remedy."""
+    """Open or create the store at `path` for this process alone. Raises StoreError with path, cause and remedy."""
     connection = None
     try:
         if fault := place_fault(path):
@@ -64,7 +64,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def write_nothing(connection: sqlite3.Connection) -> None:
-    """Commit the version that is there already: one page to the log and to the disk. Raises sqlite3.Error."""
+    """Commit the present schema version, which writes one page to the disk. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -74,19 +74,19 @@ def write_nothing(connection: sqlite3.Connection) -> None:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction that is still open; some errors have ended it already."""
+    """Roll back if a transaction is open: some errors have already ended it."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    # Text that is not UTF-8 must not keep the rows behind it from being read.
+    # One text that is not valid UTF-8 must not prevent reading the rows after it.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     version = _one(connection, "PRAGMA user_version")
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"the store {path} has schema version {version}, and this Forklight knows versions up to {SCHEMA_VERSION}: "
+            f"the store {path} has schema version {version}, and this Forklight supports up to {SCHEMA_VERSION}: "
             "run the newer Forklight that wrote it, or name another state directory"
         )
     is_new = version == 0 and not _one(connection, "SELECT count(*) FROM sqlite_schema")
@@ -106,13 +106,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Whether it is a store, and whole. What `sqlite3 .recover` made of one may have version 0."""
+    """Raise StoreError unless it is an undamaged store. One from `sqlite3 .recover` may have version 0."""
     for table, columns in _COLUMNS.items():
         found = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         if not columns <= found:
             what = f"schema version {version}, but not its tables" if version else "none of its tables"
             raise StoreError(
-                f"{path} is a database, but not a store of Forklight's: it has {what}; "
+                f"{path} is a database, but not a Forklight store: it has {what}; "
                 "move it away, or name another state directory"
             )
     log = log_path(path)

@@ -1,8 +1,8 @@
-"""Who has which message: leases, in memory alone and owned by the writer thread. Pure.
+"""Leases: which consumer has which message. They are only in memory, and belong to the writer thread. Pure.
 
-A process that dies takes its leases along, so that everything unsettled is ready again at once. What is read from the
-table is found by a position per queue: all that lies before it is leased or settled. A message that comes to lie before
-it, because it was given back, or is due no later than what was read last, moves it back.
+When the process dies its leases are gone, so everything unsettled is ready again at once. Each queue has a position in
+the table: all messages before it are leased or settled. A message that appears before it, because it was returned or is
+due no later than the last one read, moves it back.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -12,11 +12,11 @@ from bus.store import TAKEN_BYTES, Source
 
 _START = (-1, -1)
 ALL_TAKEN_BYTES = 4 * TAKEN_BYTES
-"""What all consumers together have of messages; over it, each takes one at a time."""
+"""The memory for the messages of all consumers; above it, each takes one at a time."""
 
 
 class Total:
-    """What all consumers of a store have, in bytes."""
+    """The bytes that all consumers of a store have taken."""
 
     __slots__ = ("taken_bytes",)
 
@@ -25,7 +25,7 @@ class Total:
 
 
 class Intake:
-    """One consumer as the writer thread sees it. `epoch` counts its pauses: what was read before one never counts."""
+    """One consumer in the writer thread. `epoch` counts its pauses: deliveries read before a pause are dropped."""
 
     __slots__ = ("arrive", "epoch", "leased", "limit", "source", "taken_bytes", "total")
 
@@ -40,20 +40,20 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """How many more it takes."""
+        """How many more messages it takes."""
         if self.leased and (self.taken_bytes >= TAKEN_BYTES or self.total.taken_bytes >= ALL_TAKEN_BYTES):
             return 0
         return self.limit - self.leased
 
     def took(self, count: int, size_bytes: int) -> None:
-        """So many more, or fewer, of this size together."""
+        """Count more messages, or fewer, of this size in total."""
         self.leased += count
         self.taken_bytes += size_bytes
         self.total.taken_bytes += size_bytes
 
 
 class Lease:
-    """One message, leased to one consumer. `handed` is set in the event loop, when it is given to who waits for it."""
+    """One message, leased to one consumer. The event loop sets `handed` when it hands the message out."""
 
     __slots__ = ("due_ns", "handed", "id", "intake", "size_bytes")
 
@@ -66,7 +66,7 @@ class Lease:
 
 
 class OpenQueue:
-    """A queue that has consumers."""
+    """A queue with consumers."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,52 +75,52 @@ class OpenQueue:
         self.position = _START
         """Due time and id of the last message read."""
         self.unread = True
-        """Whether something may be ready behind the position."""
+        """Whether a message after the position may be ready."""
         self.next_due_ns: int | None = None
-        """When the first one behind the position is due, if all that is ready was read."""
+        """When the first message after the position is due, once all ready ones are read."""
 
     @property
     def has_room(self) -> bool:
         return any(intake.room > 0 for intake in self.intakes)
 
     def wants(self, now_ns: int) -> bool:
-        """Whether it should be read now."""
+        """Whether to read it now."""
         return (self.unread or (self.next_due_ns is not None and self.next_due_ns <= now_ns)) and self.has_room
 
     @property
     def roomiest(self) -> Intake:
-        """The consumer that has most room."""
+        """The consumer with the most room."""
         return max(self.intakes, key=lambda each: each.room)
 
     def lease(self, message_id: int, due_ns: int, size_bytes: int) -> Lease:
-        """To the consumer that has most room; some has."""
+        """Lease a message to the consumer with the most room; at least one has room."""
         intake = self.roomiest
         intake.took(1, size_bytes)
         self.leases[message_id] = lease = Lease(message_id, due_ns, size_bytes, intake)
         return lease
 
     def arrived(self, message_id: int, due_ns: int) -> None:
-        """A message lies there that was not there before."""
+        """Note a new or returned message."""
         self.position = min(self.position, (due_ns, message_id - 1))
         self.unread = True
 
 
 class Leases:
-    """All queues that are consumed, and what of them is leased."""
+    """All consumed queues, and their leases."""
 
     def __init__(self) -> None:
         self._queues: dict[str, OpenQueue] = {}
         self._total = Total()
         self._maybe_run: set[int] = set()
-        """Ids of messages that a consumer left unsettled after they were handed out."""
+        """Ids of messages that were handed out and left unsettled."""
 
     def open(self, intake: Intake) -> None:
-        """From now on the consumer takes part."""
+        """Add a consumer."""
         intake.total = self._total
         self._queues.setdefault(intake.source.queue, OpenQueue(intake.source.queue)).intakes.append(intake)
 
     def close(self, intake: Intake) -> None:
-        """The consumer is gone, and all it had is ready again."""
+        """Remove a consumer; its messages are ready again."""
         queue = self._queues[intake.source.queue]
         for lease in [each for each in queue.leases.values() if each.intake is intake]:
             if lease.handed:
@@ -131,7 +131,7 @@ class Leases:
             del self._queues[queue.name]
 
     def pause(self, intake: Intake) -> None:
-        """The consumer takes nothing, and what it had not handed out is ready again."""
+        """Let the consumer take nothing more; what it has not handed out is ready again."""
         intake.limit = 0
         intake.epoch += 1
         leases = self._queues[intake.source.queue].leases.values()
@@ -139,38 +139,38 @@ class Leases:
             self.give_back(lease)
 
     def resume(self, intake: Intake, limit: int) -> None:
-        """The consumer takes again, `limit` at most."""
+        """Let the consumer take up to `limit` messages again."""
         intake.limit = limit
 
     def holds(self, lease: Lease) -> bool:
-        """Whether it is still good."""
+        """Whether the lease is still valid."""
         queue = self._queues.get(lease.intake.source.queue)
         return queue is not None and queue.leases.get(lease.id) is lease
 
     def settled(self, lease: Lease) -> None:
-        """The message is gone from its place."""
+        """Remove the lease of a settled message."""
         del self._queues[lease.intake.source.queue].leases[lease.id]
         lease.intake.took(-1, -lease.size_bytes)
         self._maybe_run.discard(lease.id)
 
     def give_back(self, lease: Lease) -> None:
-        """The message is ready again, where it was."""
+        """Return the message to its place in the queue."""
         queue = self._queues[lease.intake.source.queue]
         del queue.leases[lease.id]
         lease.intake.took(-1, -lease.size_bytes)
         queue.arrived(lease.id, lease.due_ns)
 
     def arrived(self, message_id: int, queue: str, due_ns: int) -> None:
-        """A message was stored."""
+        """Note a stored message."""
         if queue in self._queues:
             self._queues[queue].arrived(message_id, due_ns)
 
     def of(self, queue: str) -> Collection[int]:
-        """The ids of its messages that are leased."""
+        """Return the ids of the queue's leased messages."""
         return self._queues[queue].leases.keys() if queue in self._queues else ()
 
     def maybe_run(self, message_id: int) -> bool:
-        """Whether it may have been run, with an outcome that nobody recorded; after a restart nobody can tell."""
+        """Whether the message may have run with an outcome that was lost. Unknown after a restart."""
         return message_id in self._maybe_run
 
     def wanting(self, now_ns: int) -> Iterator[OpenQueue]:
@@ -178,6 +178,6 @@ class Leases:
         return (queue for queue in self._queues.values() if queue.wants(now_ns))
 
     def next_due_ns(self) -> int | None:
-        """When the next delay ends for which some consumer has room."""
+        """When the next delayed message is due for which a consumer has room."""
         due = (queue.next_due_ns for queue in self._queues.values() if queue.has_room)
         return min((each for each in due if each is not None), default=None)

@@ -1,4 +1,4 @@
-"""What a start finds out about the clock, and moves: the times of messages that were counted from a wrong one."""
+"""Repairs at a start: messages whose times came from a wrong clock are moved."""
 
 import contextlib
 import logging
@@ -11,11 +11,11 @@ from bus.sqlite.database import roll_back
 log = logging.getLogger(__name__)
 
 CLOCK = "store/clock"
-"""The fact that holds the last reading."""
+"""The fact with the last reading."""
 
 REMEMBER = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
 _AHEAD = (
-    # A message that was delayed by the right clock is due when it says; when a retry was stored, nobody knows.
+    # A message delayed under the right clock is due as stored; for retries the time of storing is unknown, so all move.
     (
         "UPDATE messages SET due_ns = due_ns + :by WHERE typeof(due_ns) = 'integer' AND due_ns > :now "
         "AND (stored_ns > :now OR attempts > 0)"
@@ -29,12 +29,12 @@ _BEHIND = (
 
 
 def open_clock(connection: sqlite3.Connection, clocks: Clocks) -> StoreClock:
-    """Store time from here on. Raises sqlite3.Error."""
+    """Return the store's clock, after moving stored times if the wall clock changed. Raises sqlite3.Error."""
     now_ns, shift = opened(_last(connection), clocks.wall_ns())
     if shift is not None:
         moved = _mend(connection, shift)
         log.warning(
-            "the clock is %s %s than the store's, it was wrong or was set; delayed messages that wait on as before: %d",
+            "the clock is %s %s than the store's, so it was wrong or was set; delayed messages adjusted to it: %d",
             timedelta(seconds=abs(shift.by_ns) // 10**9),
             "earlier" if shift.by_ns < 0 else "later",
             moved,
@@ -43,7 +43,7 @@ def open_clock(connection: sqlite3.Connection, clocks: Clocks) -> StoreClock:
 
 
 def as_fact(reading: Reading) -> tuple[str, str]:
-    """Name and value."""
+    """The name and value of the fact."""
     return CLOCK, f"{reading.store_ns} {reading.wall_ns}"
 
 
@@ -52,13 +52,13 @@ def _last(connection: sqlite3.Connection) -> Reading | None:
     with contextlib.suppress(TypeError, ValueError):
         store, wall = found[0].split()
         return Reading(int(store), int(wall))
-    # A store that was never read so: the newest message tells the least that the time was.
+    # A store without a reading: it is at least as late as its newest message.
     [newest_ns] = connection.execute("SELECT max(stored_ns) FROM messages").fetchone()
     return Reading(newest_ns, newest_ns) if isinstance(newest_ns, int) else None
 
 
 def _mend(connection: sqlite3.Connection, shift: Shift) -> int:
-    """Returns how many delayed messages were moved."""
+    """Return how many delayed messages were moved."""
     due, stored = _AHEAD if shift.by_ns < 0 else _BEHIND
     values = {"by": shift.by_ns, "was": shift.was_ns, "now": shift.now_ns}
     connection.execute("BEGIN IMMEDIATE")

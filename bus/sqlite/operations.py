@@ -1,4 +1,4 @@
-"""What the event loop asks of the store's thread, and how it hands back what it found. Nothing else is shared."""
+"""Operations of the event loop for the store's thread, and how results return. The two share nothing else."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,28 +14,28 @@ Result = tuple["asyncio.Future[Any]", Any, StoreError | None]
 
 
 class Write(NamedTuple):
-    """Part of a transaction. `run` may be called twice, if what it shared the first one with could not be done."""
+    """Part of a transaction. `run` is called again if another part made the first transaction fail."""
 
     run: Callable[[Transaction], Any]
     future: "asyncio.Future[Any]"
 
 
 class Read(NamedTuple):
-    """Looks at what is committed."""
+    """Reads committed data."""
 
     run: Callable[[View], Any]
     future: "asyncio.Future[Any]"
 
 
 class Copy(NamedTuple):
-    """Makes a copy of the whole store, as it is at its end; everything else goes on meanwhile."""
+    """Copies the whole store as it is at the end of the copy. Other operations continue meanwhile."""
 
     path: Path
     future: "asyncio.Future[None]"
 
 
 class Change(NamedTuple):
-    """Changes who consumes. Nobody waits for it: whatever is put into the inbox later sees it done."""
+    """Changes the consumers. There is no result: every later operation sees the change."""
 
     run: Callable[[Leases], None]
 
@@ -44,7 +44,7 @@ Operation = Write | Read | Copy | Change
 
 
 def hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
-    """In the event loop: messages to their consumers, results to who waits for them."""
+    """In the event loop: pass messages to their consumers, and results to their callers."""
     for intake, epoch, delivery in arrivals:
         intake.arrive(epoch, delivery)
     for future, result, error in results:
@@ -57,6 +57,6 @@ def hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
 
 
 def fail(future: "asyncio.Future[Any]", error: Exception) -> None:
-    """In the event loop: who waits is told, if nobody has told before."""
+    """In the event loop: raise the error in the caller, unless it already has a result."""
     if not future.done():
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""What is read: the deliveries that consumers have room for, and what people ask to see."""
+"""Reading: deliveries for consumers that have room, statistics and browsing."""
 
 import sqlite3
 from typing import Any, NamedTuple
@@ -33,11 +33,11 @@ _NAMES = (  # by steps over the index, not over all messages
 )
 
 Arrival = tuple[Intake, int, Delivery]
-"""For which consumer, in which of its epochs, what."""
+"""The consumer, its epoch when the message was read, and the delivery."""
 
 
 class Unreadable(NamedTuple):
-    """A row that holds no message: the consumer that would have got it, and what is wrong."""
+    """A row that is not a message: the consumer that would have got it, and what is wrong."""
 
     id: int
     intake: Intake
@@ -45,16 +45,16 @@ class Unreadable(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a read looks at, between two transactions. Its methods raise sqlite3.Error."""
+    """The store between two transactions. All methods raise sqlite3.Error."""
 
     connection: sqlite3.Connection
     leases: Leases
     clock: StoreClock
 
     def lease_ready(self, arrivals: list[Arrival], unreadable: list[Unreadable]) -> None:
-        """Lease what is ready to the consumers that have room, and append it to `arrivals`.
+        """Lease ready messages to the consumers that have room, and append them to `arrivals`.
 
-        Rows that hold no message are passed over, and appended to `unreadable`.
+        Rows that are not messages are skipped and appended to `unreadable`.
         """
         now_ns = self.clock.now_ns()
         for queue in self.leases.wanting(now_ns):
@@ -86,7 +86,7 @@ class View(NamedTuple):
         """Raises UnreadableRowError."""
         key, due_ns, stored_ns, attempts, first_error, envelope, body = row
         if not (type(due_ns) is type(stored_ns) is type(attempts) is int and isinstance(first_error, str)):
-            raise UnreadableRowError("its times, attempts or error are of another kind")
+            raise UnreadableRowError("its times, attempts or error have the wrong type")
         found = message(envelope, body)
         lease = queue.lease(key, due_ns, len(body) + len(envelope))
         delivery = Delivery(
@@ -101,7 +101,7 @@ class View(NamedTuple):
         arrivals.append((lease.intake, lease.intake.epoch, delivery))
 
     def statistics(self, queue: str) -> QueueStatistics:
-        """Counts by the index alone, without the messages."""
+        """Count by the index alone, without reading messages."""
         now_ns, leased = self.clock.now_ns(), self.leases.of(queue)
         total, due = self.connection.execute(_COUNTS, (now_ns, queue)).fetchone()
         oldest_ns = None
@@ -117,13 +117,13 @@ class View(NamedTuple):
         )
 
     def browse(self, queue: str, limit: int, skip: int) -> list[Stored]:
-        """Those that are ready and not leased, with their ids as keys."""
+        """Return ready messages that are not leased, with their ids as keys."""
         leased = f"[{','.join(map(str, self.leases.of(queue)))}]"
         rows = self.connection.execute(_BROWSE, (queue, self.clock.now_ns(), leased, limit, skip))
         return [self._stored(*row) for row in rows]
 
     def fetch(self, queue: str, key: int) -> Stored | None:
-        """The one with this id, unless it is leased."""
+        """Return the message with this id, unless it is leased."""
         row = self.connection.execute(_FETCH, (key, queue, self.clock.now_ns())).fetchone()
         return None if row is None or key in self.leases.of(queue) else self._stored(*row)
 
@@ -139,17 +139,17 @@ class View(NamedTuple):
         return self.clock.wall_s(stored_ns) if isinstance(stored_ns, int) else None
 
     def queues(self) -> list[str]:
-        """The names of all queues that have messages."""
+        """Return the names of all queues that have messages."""
         return [name for (name,) in self.connection.execute(_NAMES)]
 
     def recall(self, prefix: str) -> dict[str, str]:
-        """The facts whose names begin so, but for the store's own."""
+        """Return the facts whose names begin with `prefix`, without the store's own."""
         return dict(self.connection.execute(_RECALL, (prefix, CLOCK)))
 
 
 def _shown(envelope: Any, body: Any) -> Message:
-    """The message, or what can be said of a row that holds none."""
+    """Return the message, or one that says why the row is none."""
     try:
         return message(envelope, body)
     except UnreadableRowError as error:
-        return Message(headers={REASON: "Undecodable", LAST_ERROR: f"the row holds no message: {error}"})
+        return Message(headers={REASON: "Undecodable", LAST_ERROR: f"the row is not a message: {error}"})

@@ -1,4 +1,4 @@
-"""Copies of the store: a backup, and of one whose file is lost while it is open, so that what it holds is not."""
+"""Copies of the store: as a backup, or because the file of the open store was removed or replaced."""
 
 import contextlib
 import sqlite3
@@ -7,27 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 _STEP_PAGES = 256
-"""1 MiB: others wait as long as it takes to copy that."""
+"""1 MiB; other operations wait while one step is copied."""
 
 
 def rescued(connection: sqlite3.Connection, path: Path) -> str:
-    """Save what the open store holds beside `path`, and say so, or say why not."""
+    """Save the contents of the open store beside `path`. Return a sentence that says where, or why not."""
     copy = path.with_name(f"{path.name}.saved-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     if not path.parent.is_dir():
-        return "What it held is lost with its folder"
+        return "Its messages are lost with its folder"
     try:
         copy_to(connection, copy)
     except (OSError, sqlite3.Error) as error:
-        return f"What it held could not be saved: {error}"
-    return (
-        f"What it held was saved as {copy}: to have it back, stop the server and put that in the place of {path.name}"
-    )
+        return f"Its messages could not be saved: {error}"
+    return f"Its messages were saved as {copy}: to restore them, stop the server and replace {path.name} with that file"
 
 
 def copy_to(connection: sqlite3.Connection, path: Path, meanwhile: Callable[[], None] | None = None) -> None:
-    """Make a consistent copy, readable by us alone; call `meanwhile` between two steps of it.
+    """Make a consistent copy that only we can read; call `meanwhile` between the steps.
 
-    Raises OSError, FileExistsError among them, sqlite3.Error, and what `meanwhile` raises; there is no copy then.
+    Raises OSError (FileExistsError if `path` exists), sqlite3.Error, and what `meanwhile` raises; no copy is left then.
     """
     path.touch(mode=0o600, exist_ok=False)
     try:

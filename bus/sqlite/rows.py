@@ -1,8 +1,8 @@
 """Messages as rows of the table, and back. Pure.
 
-The body is a column of its own; all else is one MessagePack array, in which strings, numbers, booleans, None, lists,
-tables, bytes and times keep their types. A time comes back in UTC, and one without a zone is taken to be UTC, as an
-AMQP timestamp is.
+The body is a column of its own. The rest is one MessagePack array, in which strings, numbers, booleans, None, lists,
+tables, bytes and times keep their types. Times come back in UTC; one without a zone counts as UTC, like an AMQP
+timestamp.
 """
 
 from datetime import UTC, datetime
@@ -32,11 +32,11 @@ class Row(NamedTuple):
 
 
 class UnreadableRowError(Exception):
-    """A row holds no message: the file is damaged, or somebody else wrote it. The text says what is wrong with it."""
+    """A row is not a message: the file is damaged, or another program wrote it. The text says what is wrong."""
 
 
 def row(outgoing: Outgoing) -> Row:
-    """Raises RefusedError for what cannot be stored, naming the message."""
+    """Return the message as a row. Raises RefusedError, which names the message, if it cannot be stored."""
     message = outgoing.message
     check(outgoing)
     try:
@@ -46,7 +46,7 @@ def row(outgoing: Outgoing) -> Row:
 
 
 def envelope(message: Message) -> bytes:
-    """All of a message but its body. Raises TypeError, ValueError, OverflowError or RecursionError."""
+    """Encode a message without its body. Raises TypeError, ValueError, OverflowError or RecursionError."""
     headers = message.headers
     if not all(type(value) in _PLAIN for value in headers.values()):
         headers = _with_zones(headers)
@@ -54,12 +54,12 @@ def envelope(message: Message) -> bytes:
 
 
 def message(envelope: Any, body: Any) -> Message:
-    """The reverse of `envelope`. Raises UnreadableRowError for what no store of ours has written."""
+    """Decode a message. Raises UnreadableRowError if it is not one that `envelope` encoded."""
     if not isinstance(body, bytes):
         raise UnreadableRowError(f"its body is {type(body).__name__}, not bytes")
     try:
         message_id, content_type, headers, correlation_id, reply_to = _decode(envelope)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # of msgspec's all are ValueErrors
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         raise UnreadableRowError(f"its envelope cannot be decoded: {error}") from error
     return Message(
         id=message_id,
@@ -72,12 +72,12 @@ def message(envelope: Any, body: Any) -> Message:
 
 
 def delay_ns(delay_s: float) -> int:
-    """Whole nanoseconds, within what the table can hold. Raises ValueError or OverflowError."""
+    """Convert to nanoseconds, limited to what a column can hold. Raises ValueError or OverflowError."""
     return min(max(0, int(delay_s * 1e9)), _MAX_DELAY_NS)
 
 
 def storable(text: str) -> str:
-    """Without what UTF-8 cannot encode: an error that quotes such a thing must not keep its message from settling."""
+    """Replace what UTF-8 cannot encode: an error that quotes it must not prevent settling its message."""
     return text.encode(errors="replace").decode()
 
 

@@ -1,8 +1,8 @@
-"""Giving back the room that settled messages had: SQLite keeps it in the file for new ones, and never gets smaller.
+"""Returning the space of settled messages to the disk. SQLite keeps it in the file for new ones.
 
-`VACUUM` writes all that is left anew, and nothing else can be done meanwhile. So it is done when at least half of the
-file, and `WORTH_BYTES`, would be won: at the start, and while nothing has come for `QUIET_S`, then only if what is left
-is little. A temporary copy takes as much room as is left.
+`VACUUM` rewrites all remaining data and blocks everything else meanwhile. It runs only if it frees at least half of the
+file and `WORTH_BYTES`: at the start, and after `QUIET_S` without operations if little data remains. The temporary copy
+needs as much space as the remaining data.
 """
 
 import logging
@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 WORTH_BYTES = 64 * 1024 * 1024
 LITTLE_BYTES = 64 * 1024 * 1024
-"""What is rewritten in less than a second."""
+"""Rewritten in less than a second."""
 QUIET_S = 30.0
 AGAIN_S = 3600.0
-"""How long after one that failed: the disk may have no room for it."""
+"""The pause after a failure: the disk may have no space for the copy."""
 
 
 def shrink(connection: sqlite3.Connection, path: Path, *, at_start: bool) -> bool:
-    """Make the file smaller if that is worth it. False if it was tried and failed."""
+    """Make the file smaller if that is worth it. Return False if it failed."""
     try:
         page_bytes, pages, free = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")

@@ -1,9 +1,9 @@
-"""The face of the embedded store in the event loop: what `bus.store` promises, handed on to the writer thread.
+"""The embedded store in the event loop: it implements `bus.store` by handing operations to the writer thread.
 
-What it promises beyond the contract: `publish`, `settle` with its outputs, and `take_out` with `into` are one
-transaction each; the order in a queue is by due time, then by arrival; attempts are exact through crashes. A message
-that a consumer of this process left unsettled comes back as `redelivered`; after a crash nobody can tell which were in
-hand (leases are not written down), and they come back without it.
+Beyond that protocol, `publish`, `settle` with its outputs, and `take_out` with `into` are one transaction each; a queue
+is ordered by due time, then by arrival; attempts are exact, even after a crash. A message that a consumer of this
+process left unsettled comes back as `redelivered`. Leases are only in memory, so after a crash messages come back
+without that mark.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from bus.store import NOTHING, QueueStatistics, Settlement, Source, Stored, Stor
 
 @asynccontextmanager
 async def open_sqlite(path: Path, clocks: Clocks | None = None) -> AsyncIterator["SqliteStore"]:
-    """The store in the file at `path`, made if it is not there, for this process alone while the block runs.
+    """Open the store at `path` for this process alone, for the time of the block; create it if it does not exist.
 
-    Raises StoreError: in use by another process, of a newer schema, no store of ours, or not to be opened at all.
+    Raises StoreError if it is in use, damaged, not a store, of a newer schema, or cannot be opened.
     """
     writer = Writer(path, clocks or Clocks())
     with CancelScope(shield=True):
@@ -46,12 +46,12 @@ class SqliteStore:
 
     @property
     def path(self) -> Path:
-        """Where its file lies."""
+        """The store's file."""
         return self._writer.path
 
     @property
     def is_connected(self) -> bool:
-        """False while the last write failed; another is tried every second."""
+        """False after a write failed; another one is tried every second."""
         return self._writer.is_writable
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -61,9 +61,9 @@ class SqliteStore:
 
     @asynccontextmanager
     async def consume(self, source: Source, prefetch: int) -> AsyncIterator["SqliteConsumer"]:
-        """A queue needs no making: one without messages is empty. Raises ValueError for a prefetch below 1."""
+        """Every queue exists, if only without messages. Raises ValueError if `prefetch` is below 1."""
         if prefetch < 1:
-            raise ValueError(f"prefetch has to be 1 or more, not {prefetch}")
+            raise ValueError(f"prefetch must be at least 1, not {prefetch}")
         consumer = SqliteConsumer(self._writer, source, prefetch)
         try:
             yield consumer
@@ -71,7 +71,7 @@ class SqliteStore:
             consumer.close()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """A settlement whose lease is lost has no effect, and its outputs are not stored either."""
+        """A settlement whose lease is lost has no effect: its outputs are not stored either."""
         if settlements:
             prepared = [(each, [row(output) for output in each.outputs]) for each in settlements]
             await self._writer.write(lambda transaction: transaction.settle(prepared))
@@ -81,7 +81,7 @@ class SqliteStore:
         return found
 
     async def queues(self) -> list[str]:
-        """The names of all that have messages, in order. Raises StoreError."""
+        """Return the names of all queues that have messages, sorted. Raises StoreError."""
         found: list[str] = await self._writer.read(lambda view: view.queues())
         return found
 
@@ -96,7 +96,7 @@ class SqliteStore:
         return found
 
     async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
-        """Leaves what is delayed, or leased to a consumer. All of a queue go in several transactions."""
+        """Delayed and leased messages stay. Removing all of a queue takes several transactions."""
         if keys is None:
             return await self._take_all_out(queue)
         rows = {int(key): row(outgoing) for key, outgoing in into.items() if key.isdecimal()}
@@ -105,7 +105,7 @@ class SqliteStore:
         return count
 
     async def _take_all_out(self, queue: str) -> int:
-        """What lies there now, a part at a time: to remove bodies takes time, and others want to write too."""
+        """Remove what is there now, in parts: it takes time, and other writes must not wait for all of it."""
         until_ns: int = await self._writer.read(lambda view: view.clock.now_ns())
         total = 0
         while count := await self._writer.write(lambda transaction: transaction.take_some_out(queue, until_ns)):
@@ -113,7 +113,7 @@ class SqliteStore:
         return total
 
     async def remember(self, facts: dict[str, str]) -> None:
-        """The names and values are any text."""
+        """Names and values may be any text."""
         if facts:
             await self._writer.write(lambda transaction: transaction.remember(facts))
 
@@ -123,7 +123,7 @@ class SqliteStore:
         return found
 
     async def copy(self, path: Path) -> None:
-        """Make a consistent copy of the whole store at `path`, where nothing may be; everything goes on meanwhile.
+        """Make a consistent copy of the store at `path`, which must not exist. Other operations continue meanwhile.
 
         Raises StoreError.
         """
@@ -131,7 +131,7 @@ class SqliteStore:
 
 
 class SqliteConsumer:
-    """The event loop's half of a consumer; `Intake` is the thread's."""
+    """The half of a consumer in the event loop; `Intake` is the half in the thread."""
 
     def __init__(self, writer: Writer, source: Source, prefetch: int) -> None:
         self._writer = writer
@@ -183,14 +183,14 @@ class SqliteConsumer:
             self._writer.change(lambda leases: leases.resume(self._intake, self._prefetch))
 
     def close(self) -> None:
-        """What is not settled goes back."""
+        """Return unsettled messages to the queue."""
         self._is_closed = True
         self._here.clear()
         self._something.set()
         self._writer.change(lambda leases: leases.close(self._intake))
 
     def _arrive(self, epoch: int, delivery: Delivery) -> None:
-        """What was leased before a pause, and came after, has gone back already."""
+        """A delivery leased before a pause that arrives after it has already been returned."""
         if epoch == self._epoch and not self._is_closed:
             self._here.append(delivery)
             self._something.set()

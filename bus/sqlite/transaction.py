@@ -1,6 +1,6 @@
-"""What is written: each operation against the transaction it shares with others, and what memory learns from it.
+"""Writing: operations share a transaction, and the leases in memory change with it.
 
-Leases change only when the transaction is committed (`learn`); if it is rolled back, nothing has happened.
+Leases change only once the transaction is committed (`learn`); a rollback leaves them as they were.
 """
 
 import sqlite3
@@ -32,7 +32,7 @@ _SOME = (
     "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ns, id LIMIT ?"
 )
 _SOME_ROWS, _SOME_BYTES = 1000, 32 * 1024 * 1024
-"""What is removed in one transaction: a small part of a second, also if all of it is read from the disk."""
+"""The most to remove in one transaction: a fraction of a second, even if all of it comes from the disk."""
 _SEND_BACK = (
     "UPDATE messages SET queue = ?, due_ns = ?, stored_ns = ?, attempts = 0, first_error = '', envelope = ? "
     "WHERE id = ? AND queue = ? AND due_ns <= ?"
@@ -43,11 +43,11 @@ _SET_ASIDE = (
     "body = CAST(body AS BLOB) WHERE id = ?"
 )
 _MOST_REMAINS_BYTES = 64 * 1024
-"""Of an unreadable head, what its dead letter keeps."""
+"""How much of an unreadable head its dead letter keeps."""
 
 
 class Transaction:
-    """One that has begun on the connection; `now_ns` is store time, `died_at_s` the same as the wall clock has it."""
+    """A transaction that has begun on the connection. `now_ns` is store time, `died_at_s` the same as wall time."""
 
     def __init__(
         self, connection: sqlite3.Connection, leases: Leases, ids: Iterator[int], *, now_ns: int, died_at_s: float
@@ -61,7 +61,7 @@ class Transaction:
         self._settled: set[Lease] = set()
 
     def learn(self) -> None:
-        """It is committed."""
+        """Update the leases after the commit."""
         for lesson, arguments in self._lessons:
             lesson(*arguments)
 
@@ -75,7 +75,7 @@ class Transaction:
         self._lessons += [(self._leases.arrived, value[:3]) for value in values]
 
     def settle(self, settlements: Sequence[tuple[Settlement, Sequence[Row]]]) -> None:
-        """Each with its outputs; one whose lease is lost is left out, outputs included: its message comes again."""
+        """Settle each with its outputs. If a lease is lost, skip both: the message will be delivered again."""
         acknowledged = []
         outputs: list[Row] = []
         for settlement, rows in settlements:
@@ -100,9 +100,9 @@ class Transaction:
             self.insert(outputs)
 
     def take_out(self, queue: str, ids: Collection[int], into: Mapping[int, Row]) -> int:
-        """Remove what is ready and has one of the ids; what is in `into` becomes that row, with the body it has.
+        """Remove ready messages by id, or turn them into the row given in `into`, with their own bodies.
 
-        Returns how many were there.
+        Return how many there were.
         """
         leased, count = self._leases.of(queue), 0
         for key in ids:
@@ -119,7 +119,7 @@ class Transaction:
         return count
 
     def take_some_out(self, queue: str, until_ns: int) -> int:
-        """Remove the oldest of what is ready, as much as a transaction should; returns how many."""
+        """Remove the oldest ready messages, as many as fit in one transaction, and return their number."""
         leased = f"[{','.join(map(str, self._leases.of(queue)))}]"
         found, sum_bytes = [], 0
         for key, size_bytes in self._connection.execute(_SOME, (queue, until_ns, leased, _SOME_ROWS)):
@@ -131,16 +131,16 @@ class Transaction:
         return len(found)
 
     def remember(self, facts: dict[str, str]) -> None:
-        """Store facts in place of those with the same names."""
+        """Store facts, replacing those with the same names."""
         self._connection.executemany(REMEMBER, list(facts.items()))
 
     def set_aside(self, rows: Sequence[Unreadable]) -> None:
-        """Make dead letters of rows that hold no message; their bodies, and what is there of their heads, stay."""
+        """Turn unreadable rows into dead letters, which keep their bodies and what is left of their heads."""
         for row in rows:
             self._set_aside(row)
 
     def _set_aside(self, row: Unreadable) -> None:
-        source, error = row.intake.source, f"the row {row.id} of the store holds no message: {row.why}"
+        source, error = row.intake.source, f"row {row.id} of the store is not a message: {row.why}"
         [head, attempts] = self._connection.execute(_HEAD, (row.id,)).fetchone()
         headers = {
             names.REASON: "Undecodable",

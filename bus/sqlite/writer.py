@@ -1,24 +1,23 @@
 """The one thread that owns the store: its connection, its leases and its order.
 
-The event loop puts operations into an inbox and gets the results back by a callback; nothing is shared but that. One
-round of the thread:
+The event loop puts operations into an inbox and gets the results by a callback; the two share nothing else. One round
+of the thread:
 
-1. take all operations that are there, up to a bound; they gathered while the round before was at the disk. A change of
-   who consumes ends a round, so that what was asked before it and after it keeps to that order;
-2. run the writes among them in one transaction and commit it: one sync of the disk for all (group commit);
-3. answer what people ask to see, and make the change;
-4. read, for every consumer that has room, what is ready: so a message that was just stored reaches its consumer
-   with the same callback that tells its publisher;
+1. take all waiting operations, up to a limit: they gathered while the previous round waited for the disk. A change of
+   the consumers ends a round, so that operations before and after it keep their order;
+2. run the writes in one transaction and commit it, with one sync of the disk for all of them (group commit);
+3. carry out the reads and the change;
+4. read the ready messages for every consumer that has room, so that a message just stored reaches its consumer in the
+   same callback that confirms it to its publisher;
 5. call back into the loop once, with everything.
 
-If the transaction fails it is rolled back and its writes are run again one by one, so that exactly those fail that
-cannot be done. A write that fails by the database's fault (a full disk) marks the store as not connected; the thread
-then tries a write of its own every second until one succeeds. A store that is damaged, or whose file is no longer the
-one under its name, takes nothing more at all (`_fault`): what it took would be lost. Between rounds the thread sleeps
-until something comes into the inbox, until the first delay ends that somebody has room for, or until it is time to look
-after the file.
+If the transaction fails it is rolled back and its writes run again one by one, so that only those fail that cannot
+succeed. A write that fails because of the database (a full disk) marks the store as not connected; the thread then
+tries a write of its own every second until one succeeds. A store that is damaged, or whose file is no longer under its
+name, accepts nothing more (`_fault`): new messages would be lost. Between rounds the thread sleeps until the inbox has
+an operation, until a message is due for which a consumer has room, or until it is time to check the file.
 
-A row that holds no message is passed over and made a dead letter, so that it harms no other.
+A row that is not a message is skipped and becomes a dead letter, so that it blocks no other.
 """
 
 import asyncio
@@ -49,18 +48,18 @@ from bus.store import StoreError
 log = logging.getLogger(__name__)
 
 _GROUP_LIMIT = 256
-"""Operations in one round: what a full group waits for stays well under a tenth of a second."""
+"""The most operations in a round: a full group takes well under a tenth of a second."""
 _PROBE_S = 1.0
 _LOOK_S = 5.0
-"""How long a file that was removed or replaced may go unnoticed while nothing is written."""
+"""How long a removed or replaced file may go unnoticed while nothing is written."""
 _NOT_THEIRS = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-"""What SQLite raises for a bad value, not for a bad disk."""
+"""Errors of a bad value, not of a bad disk."""
 
 T = TypeVar("T")
 
 
 class Writer:
-    """`start`, any number of operations from the event loop that started it, `stop`."""
+    """Use `start`, then any number of operations from the same event loop, then `stop`."""
 
     def __init__(self, path: Path, clocks: Clocks) -> None:
         self.path = path
@@ -75,16 +74,16 @@ class Writer:
         self._is_ending = self._is_copying = False
         self._is_failing = False
         self._told: set[int] = set()
-        """Rows that hold no message, once they were told of."""
+        """Unreadable rows that have been logged."""
         self._fault = ""
-        """Why the store takes nothing more; empty while it does."""
+        """Why the store accepts nothing more; empty while it does."""
         self._is_lost = False
-        """Whether that is because the file is no longer under its name; it may come back."""
+        """Whether that is because the file is no longer under its name. It may come back."""
         self.is_writable = True
         """Whether the last write was committed."""
 
     async def start(self) -> None:
-        """Returns when the store is open. Raises StoreError."""
+        """Return once the store is open. Raises StoreError."""
         self._thread.start()
         try:
             await self._opened
@@ -93,22 +92,22 @@ class Writer:
             raise
 
     async def stop(self) -> None:
-        """Returns when everything that was given is done and the store is closed."""
+        """Return once all operations are done and the store is closed."""
         self._is_stopping = True
         self._inbox.put(None)
         await self._ended.wait()
         self._thread.join()
 
     async def write(self, run: Callable[[Transaction], Any]) -> Any:
-        """Returns what `run` did once it is committed. Cancelled, it may be done all the same. Raises StoreError."""
+        """Return the result of `run` once it is committed. It may happen even if cancelled. Raises StoreError."""
         return await self._ask(Write(run, self._loop.create_future()))
 
     async def read(self, run: Callable[[View], Any]) -> Any:
-        """Returns what `run` found. Raises StoreError."""
+        """Return the result of `run`. Raises StoreError."""
         return await self._ask(Read(run, self._loop.create_future()))
 
     def change(self, run: Callable[[Leases], None]) -> None:
-        """Have it done before whatever comes next."""
+        """Change the leases before the next operation."""
         self._inbox.put(Change(run))
 
     async def copy(self, path: Path) -> None:
@@ -124,7 +123,7 @@ class Writer:
     # From here on: in the thread.
 
     def _run(self) -> None:
-        """Whatever happens here, who waits for the store to open or to close is told."""
+        """Whatever happens here, `start` and `stop` must not wait for ever."""
         try:
             with contextlib.closing(open_database(self.path)) as connection:
                 self._begin(connection)
@@ -140,8 +139,8 @@ class Writer:
             self._call_back(self._ended.set)
 
     def _abandon(self) -> None:
-        """A bug of ours has ended the thread: nobody may wait for ever because of it."""
-        log.exception("the store %s has failed, and takes nothing more; restart the server", self.path)
+        """A bug of ours ended the thread: fail all waiting operations, and refuse new ones."""
+        log.exception("the store %s has failed and accepts nothing more: restart the server", self.path)
         self._is_stopping, self.is_writable = True, False
         waiting: list[Write | Read | Copy] = [*self._copies]
         with contextlib.suppress(queue.Empty):
@@ -176,7 +175,7 @@ class Writer:
             self._look(operations)
             self._round(operations)
             self._is_failing = False
-        except Exception as error:  # a bug of ours: nobody may wait for ever because of it
+        except Exception as error:  # a bug of ours must not leave callers waiting for ever
             if not self._is_failing:
                 log.exception("the store %s failed", self.path)
             self._is_failing = True
@@ -184,7 +183,7 @@ class Writer:
             self._call_back(hand_over, [], [(future, None, self._note(error)) for future in asked])
 
     def _copy(self, copy: Copy) -> None:
-        """Between its steps, rounds go on: what we write reaches the copy too (sqlite.org/c3ref/backup_finish.html)."""
+        """Rounds continue between its steps: our writes reach the copy too (sqlite.org/c3ref/backup_finish.html)."""
         error, self._is_copying = None, True
         try:
             copy_to(self._connection, copy.path, meanwhile=self._go_on)
@@ -194,13 +193,13 @@ class Writer:
         self._call_back(hand_over, [], [(copy.future, None, error)])
 
     def _go_on(self) -> None:
-        """Raises StoreError if the store is to be closed: whoever waits for a copy waits in vain then."""
+        """Do a round. Raises StoreError if the store is closing, which ends the copy."""
         self._do(self._take(waits=False))
         if self._is_ending:
             raise StoreError(f"the store {self.path} was closed before it was copied")
 
     def _take(self, *, waits: bool = True) -> list[Operation]:
-        """The next group, empty if it is time to look for what is due; notes whether there will be another."""
+        """Return the next group of operations, empty if messages are due; note whether it is the last one."""
         operations: list[Operation] = []
         with contextlib.suppress(queue.Empty):
             operation = self._inbox.get(timeout=self._sleep_s()) if waits else self._inbox.get_nowait()
@@ -221,7 +220,7 @@ class Writer:
         return min(_LOOK_S, max(0.0, (due_ns - self._clock.now_ns()) / 1e9))
 
     def _look(self, operations: Sequence[Operation]) -> None:
-        """Look after the file before each write, and now and then."""
+        """Check the file before each write, and from time to time."""
         now_s = time.monotonic()
         is_idle = now_s - self._looked_s >= (_LOOK_S if self.is_writable else _PROBE_S)
         if not is_idle and not any(isinstance(each, Write) for each in operations):
@@ -237,7 +236,7 @@ class Writer:
             self._upkeep(now_s)
 
     def _lose(self, lost: str) -> None:
-        self._fault = f"the store {self.path} takes nothing more: {lost}; restart the server"
+        self._fault = f"the store {self.path} accepts nothing more: {lost}; restart the server"
         self._is_lost, self.is_writable = True, False
         log.error("%s. %s", self._fault, rescued(self._connection, self.path))
 
@@ -279,12 +278,12 @@ class Writer:
             self._set_aside(unreadable)
 
     def _set_aside(self, unreadable: Sequence[Unreadable]) -> None:
-        """If it cannot be done now, the rows stay where they are, passed over until something else comes."""
+        """Move unreadable rows to the dead letters. If that fails, they are skipped until the next operation."""
         for row in unreadable:
             if row.id not in self._told:
                 self._told.add(row.id)
                 log.error(
-                    "the store %s: row %d of queue %s holds no message, it goes to the dead letters: %s",
+                    "the store %s: row %d of queue %s is not a message and becomes a dead letter: %s",
                     *(self.path, row.id, row.intake.source.queue, row.why),
                 )
         try:
@@ -305,7 +304,7 @@ class Writer:
         return [result for write in writes for result in self._commit([write])]
 
     def _transact(self, run: Callable[[Transaction], T], *, ends: bool = False) -> T:
-        """Commit what `run` does, and a reading of the clock if it is time for one, or the end."""
+        """Commit what `run` does, together with a reading of the clock if one is due or `ends` is set."""
         now_ns, before = self._clock.now_ns(), self._connection.total_changes
         reading = self._clock.reading() if ends else self._clock.news()
         transaction = Transaction(
@@ -321,7 +320,7 @@ class Writer:
             roll_back(self._connection)
         transaction.learn()
         if reading is not None and (set_ns := self._clock.note(reading)):
-            log.warning("the clock was set by %+.0f s: delays in the store keep to the time that passes", set_ns / 1e9)
+            log.warning("the clock was set by %+.0f s: delays in the store are not affected", set_ns / 1e9)
         if self._connection.total_changes != before:
             self._recovered()
         return result
@@ -343,7 +342,7 @@ class Writer:
         self.is_writable = True
 
     def _note(self, error: Exception) -> StoreError:
-        """The error as callers get it; one that is the database's says whether the store can be written."""
+        """Return the error for callers. An error of the database decides whether the store is writable."""
         if isinstance(error, StoreError):
             return error
         told = writing_fault(self.path, error)
@@ -351,10 +350,10 @@ class Writer:
             if is_damage(error) and not self._fault:
                 self._fault = told
             if self.is_writable:
-                log.error("%s%s", told, "; it takes nothing more" if self._fault else " (nothing can be stored now)")
+                log.error("%s%s", told, "; it accepts nothing more" if self._fault else " (nothing can be stored now)")
             self.is_writable = False
         return StoreError(told)
 
     def _call_back(self, function: Callable[..., object], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(function, *arguments)

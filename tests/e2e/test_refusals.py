@@ -80,7 +80,7 @@ async def test_a_store_that_is_damaged_is_one_line_and_the_end() -> None:
         refused = await run("serve", "--listen", "127.0.0.1:0", cwd=folder)
     assert (refused.status, refused.stdout) == (1, "")
     [line] = refused.stderr.splitlines()
-    assert f"the store {folder}/state/store.db cannot be opened: it is no SQLite database" in line
+    assert f"the store {folder}/state/store.db cannot be opened: it is not an SQLite database" in line
     assert "put a backup in its place" in line
 
 

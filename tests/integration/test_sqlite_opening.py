@@ -105,7 +105,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     assert await refusal(path) == (
-        f"the store {path} has schema version {SCHEMA_VERSION + 1}, and this Forklight knows versions up to "
+        f"the store {path} has schema version {SCHEMA_VERSION + 1}, and this Forklight supports up to "
         f"{SCHEMA_VERSION}: run the newer Forklight that wrote it, or name another state directory"
     )
 
@@ -125,7 +125,7 @@ async def test_a_database_of_something_else_is_left_alone(tmp_path: Path, statem
     connection.close()
     before = path.read_bytes()
     refused = await refusal(path)
-    assert refused.startswith(f"{path} is a database, but not a store of Forklight's: it has ")
+    assert refused.startswith(f"{path} is a database, but not a Forklight store: it has ")
     assert told in refused
     assert "move it away" in refused
     assert path.read_bytes() == before
@@ -135,13 +135,13 @@ async def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_text("notes to self, much longer than a header of a database would ever have to be\n" * 100)
     before = path.read_bytes()
-    assert (await refusal(path)).startswith(f"the store {path} cannot be opened: it is no SQLite database")
+    assert (await refusal(path)).startswith(f"the store {path} cannot be opened: it is not an SQLite database")
     assert path.read_bytes() == before
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no" / "store.db"
-    assert (await refusal(path)).startswith(f"the store {path} cannot be made: No such file or directory")
+    assert (await refusal(path)).startswith(f"the store {path} cannot be created: No such file or directory")
 
 
 async def test_a_directory_in_its_place_is_named(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ async def test_a_directory_in_its_place_is_named(tmp_path: Path) -> None:
 async def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.symlink_to("/nowhere/at/all")
-    assert "is a link to /nowhere/at/all, which is not there" in await refusal(path)
+    assert "is a link to /nowhere/at/all, which does not exist" in await refusal(path)
 
 
 async def test_an_empty_file_is_a_new_store(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_a_log_without_its_file_is_kept(tmp_path: Path, what: str) -> None
         path.touch()
     log_path(path).write_bytes(log)
     refused = await refusal(path)
-    assert f"is {what}, but its log store.db-wal is there" in refused
+    assert f"is {what}, but its log store.db-wal exists" in refused
     assert log_path(path).read_bytes() == log
 
 

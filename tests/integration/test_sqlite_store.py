@@ -230,7 +230,7 @@ async def test_whoever_waits_on_a_closed_consumer_hears_of_it(path: Path) -> Non
 
 async def test_a_prefetch_of_nothing_is_refused(path: Path) -> None:
     async with open_sqlite(path) as store:
-        with pytest.raises(ValueError, match="prefetch has to be 1 or more"):
+        with pytest.raises(ValueError, match="prefetch must be at least 1"):
             async with store.consume(source("q"), prefetch=0):
                 pass
 
