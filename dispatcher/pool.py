@@ -103,6 +103,15 @@ class Pool(Generic[Ticket, Member]):
         self._expected: set[int] = set()
         """When announced events are due; `LEAD_NS` before, one idle instance is held ready."""
 
+    def __repr__(self) -> str:
+        return f"<Pool: {self}>"
+
+    def __str__(self) -> str:
+        now = self.statistics()
+        instances = f"{now.idle} idle, {now.busy} busy, {now.starting} starting, {now.leaving} leaving"
+        states = (", cannot load" if self._hopeless else "") + (", at rest" if self._resting else "")
+        return f"{instances}, {now.waiting} events waiting{states}"
+
     def take(self) -> Member | None:
         """The warm path: the most recently used idle instance, now busy; None if there is none."""
         if not self._idle:

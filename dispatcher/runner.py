@@ -79,10 +79,8 @@ class Runner:
 
     def __repr__(self) -> str:
         state = "ending" if self._ending else "draining" if self.is_draining else "serving"
-        pool = self._pool.statistics()
-        counts = f"{pool.idle} idle, {pool.busy} busy, {pool.starting} starting, {pool.leaving} leaving"
         spec = self.function.spec
-        return f"<Runner of {spec.name} {spec.version}: {state}, {counts}, {pool.waiting} events waiting>"
+        return f"<Runner of {spec.name} {spec.version}: {state}, {self._pool}>"
 
     @property
     def is_gone(self) -> bool:

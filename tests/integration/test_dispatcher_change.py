@@ -50,6 +50,9 @@ async def test_events_run_on_the_new_version_and_the_old_one_ends_after_its_last
             outcome = await served.call()
             assert outcome.version == new.version
             assert versions(bench) == {old.version, new.version}
+            [runner] = served.dispatcher.runners().values()
+            counts = "1 idle, 1 busy, 0 starting, 0 leaving, 0 events waiting"
+            assert repr(runner) == f"<Runner of {old.name} {new.version}: serving, {counts}>"
             gate.release()
             assert (await running).version == old.version
             await until(lambda: versions(bench) == {new.version})

@@ -243,3 +243,15 @@ def test_room_is_what_could_run_now() -> None:
     for ticket in "cd":
         pool.wait(ticket, 1, 1)
     assert pool.room(1) == 0
+
+
+def test_a_pool_shows_its_state() -> None:
+    pool = with_idle("a", "b", max_instances=2)
+    pool.take()
+    assert repr(pool) == "<Pool: 1 idle, 1 busy, 0 starting, 0 leaving, 0 events waiting>"
+    pool = make_pool(rest="none", template_keep_alive_s=1)
+    pool.wait("c", 0, 0)
+    pool.start_failed(1 * S, 5 * S, hopeless=True)
+    assert repr(pool) == "<Pool: 0 idle, 0 busy, 0 starting, 0 leaving, 0 events waiting, cannot load>"
+    pool.tick(6 * S)
+    assert repr(pool) == "<Pool: 0 idle, 0 busy, 0 starting, 0 leaving, 0 events waiting, at rest>"
