@@ -4,6 +4,7 @@ In reading order:
 
 - `event.py`: what happened, as CloudEvents attributes, a body and one trigger's section
 - `outcome.py`: how its invocation ended
+- `invocation.py`: the record of both, which triggers report
 - `bus.py`: the roads from a trigger to the dispatcher and to the stores
 - `message.py`: what a queue holds; events and outputs as messages
 - `outputs.py`: where what a handler sent goes
@@ -11,7 +12,7 @@ In reading order:
 - `store.py`: what a store promises; `sqlite` and `rabbitmq` keep it
 - `limits.py`: names that no store takes
 - `keeping.py`, `in_flight.py`: background tasks that survive their own mistakes; waiting until nothing is in flight
-- `times.py`: RFC 3339
+- `times.py`: times as RFC 3339 texts
 """
 
 from bus.event import CallSection, Event, HttpSection, QueueSection, TimerSection, TopicSection

@@ -8,6 +8,6 @@
 - `once.py`: a process tree without a server, for `invoke --here` and `check --load`
 - `installing.py`: environments of runtimes
 - `application.py`, `strays.py`, `waiting.py`: brokers that are shared, hold forgotten queues, or are not up yet
-- `systemd.py`: sockets and notifications of a service manager
+- `systemd.py`: sockets and notifications of a service manager; `picture.py`: what SIGUSR1 prints
 - `invoking.py`: the event of `forklight invoke`, and its outcome as JSON
 """
