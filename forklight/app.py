@@ -13,46 +13,40 @@ import gc
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 from msgspec import Struct
 
 from bus.bus import Bus
-from bus.message import inbox
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
-from forklight.admin.controls import Controls
 from forklight.admin.server import Admin
-from forklight.config import queue
 from forklight.config.configuration import Config
-from forklight.config.http import told
-from forklight.observe.function_status import function_statuses
+from forklight.config.queue import own_names
 from forklight.observe.journal import Format, Journal
 from forklight.observe.observer import Observer
-from forklight.observe.status import Status
 from forklight.serving.application import application_of
 from forklight.serving.change import Told, one_line
 from forklight.serving.once import account_of
 from forklight.serving.picture import printing_on_signal
-from forklight.serving.reload import Reloader, Serving, make_functions
-from forklight.serving.stores import Stores, open_stores
+from forklight.serving.reload import Reloader, make_functions
+from forklight.serving.running import Running
+from forklight.serving.stores import open_stores
 from forklight.serving.strays import Strays
 from forklight.serving.systemd import Notifier
-from forklight.serving.triggers import Outside, Triggers, run_triggers
+from forklight.serving.triggers import Triggers, run_triggers
 from forklight.serving.versions import make_guest, remove_unused
 from forklight.serving.waiting import broker_urls, unless_ended, wait_for_brokers
 from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
-from sandbox import isolation
-from sandbox.tree import Tree, open_tree
+from sandbox.tree import open_tree
+from triggers.http import HttpServer
 from triggers.http.socket.listen import parse_listen
 
 log = logging.getLogger(__name__)
@@ -78,87 +72,13 @@ class Options(Struct, frozen=True, kw_only=True):
     notifier: Notifier
 
 
-class App:
-    """The running parts, for whoever asks about them."""
-
-    def __init__(self, config: Config, tree: Tree, dispatcher: Dispatcher) -> None:
-        self.draining = False
-        self._tree = tree
-        self._dispatcher = dispatcher
-        self._started_s = time.monotonic()
-        self.adopt(config)
-
-    def adopt(self, config: Config) -> None:
-        """Tell of this configuration from here on."""
-        self._triggers = {name: tuple(_told_triggers(config, name)) for name in config.functions}
-
-    def status(self) -> Status:
-        """The answer to `ps`."""
-        return Status(
-            pid=os.getpid(),
-            uptime_s=time.monotonic() - self._started_s,
-            draining=self.draining,
-            isolation=isolation.current(as_root=os.getuid() == 0),
-            zygotes_kb=sum(zygote.rss_kb for zygote in self._tree.zygotes()),
-            functions=function_statuses(self._dispatcher, self._tree, self._triggers),
-        )
-
-
-def _told_triggers(config: Config, name: str) -> Iterator[str]:
-    yield from (f"http {told(route)}" for route in config.routes if route.function == name)
-    queues = (trigger for trigger in config.queues if trigger.function == name and trigger.queue != inbox(name))
-    yield from (f"queue {queue.told(trigger)}" for trigger in queues)
-    yield from (f"timer {timer.schedule.text}" for timer in config.timers if timer.function == name)
-
-
-class _Parts(Struct, frozen=True, kw_only=True):
-    config: Config
-    """As it was at the start."""
-    state: State
-    options: Options
-    app: App
-    guest: Path
-    tree: Tree
-    dispatcher: Dispatcher
-    journal: Journal
-    stores: Stores
-
-
 async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal has been obeyed. Before it is ready: ConfigError, StoreError, HttpTriggerError, OSError."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
-        application = await anyio.to_thread.run_sync(application_of, config)
-        if not await _brokers_are_there(config, options, signals):
-            return
-        journal = Journal(options.render, 1, invocations=not options.quiet)
-        async with anyio.create_task_group() as writing:
-            writing.start_soon(journal.run)
-            writing.start_soon(options.notifier.keep_alive)
-            account = account_of(config.user)
-            async with (
-                open_stores(config.settings, state, application) as stores,
-                open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
-                anyio.create_task_group() as work,
-            ):
-                dispatcher = Dispatcher(functions, tree, work)
-                parts = _Parts(
-                    config=config,
-                    state=state,
-                    options=options,
-                    app=App(config, tree, dispatcher),
-                    guest=guest,
-                    tree=tree,
-                    dispatcher=dispatcher,
-                    journal=journal,
-                    stores=stores,
-                )
-                try:
-                    await _serve(parts, signals)
-                finally:
-                    dispatcher.stop()
-                    work.cancel_scope.cancel()
-            writing.cancel_scope.cancel()
+        if await _brokers_are_there(config, options, signals):
+            async with _open(config, state, options, functions, guest) as running:
+                await _serve(running, options, signals)
 
 
 async def _brokers_are_there(config: Config, options: Options, signals: AsyncIterator[signal.Signals]) -> bool:
@@ -186,42 +106,91 @@ def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
     return functions, guest
 
 
-async def _serve(parts: "_Parts", signals: AsyncIterator[signal.Signals]) -> None:
-    """Run the triggers, wait for a signal, drain."""
-    config, options = parts.config, parts.options
-    bus = Bus(parts.stores.own, parts.stores.brokers, frozenset(config.functions))
-    bus.queues = queue.own_names(config.queues)
-    bus.attach(parts.dispatcher)
-    observer = Observer(parts.journal, parts.dispatcher.records)
-    observer.subscribe_to(bus)
+@contextlib.asynccontextmanager
+async def _open(
+    config: Config,
+    state: State,
+    options: Options,
+    functions: dict[str, Function],
+    guest: Path,
+) -> AsyncIterator[Running]:
+    """Build every part; after the block they end in the reverse order, and what has not been drained is cut."""
+    application = await anyio.to_thread.run_sync(application_of, config)
+    journal = Journal(options.render, 1, invocations=not options.quiet)
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(journal.run)
+        writing.start_soon(options.notifier.keep_alive)
+        account = account_of(config.user)
+        async with (
+            open_stores(config.settings, state, application) as stores,
+            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
+            anyio.create_task_group() as work,
+        ):
+            dispatcher = Dispatcher(functions, tree, work)
+            bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
+            bus.queues = own_names(config.queues)
+            bus.attach(dispatcher)
+            observer = Observer(journal, dispatcher.records)
+            observer.subscribe_to(bus)
+            keys = keys_path(state.path)
+            try:
+                async with run_triggers(
+                    config, bus, stores.embedded, keys, given=options.given, dev=options.dev
+                ) as triggers:
+                    yield Running(
+                        config=config,
+                        state=state,
+                        guest=guest,
+                        stores=stores,
+                        tree=tree,
+                        dispatcher=dispatcher,
+                        bus=bus,
+                        triggers=triggers,
+                        strays=Strays(bus, stores.embedded),
+                        observer=observer,
+                    )
+            finally:
+                dispatcher.stop()
+                work.cancel_scope.cancel()
+        writing.cancel_scope.cancel()
+
+
+async def _serve(running: Running, options: Options, signals: AsyncIterator[signal.Signals]) -> None:
+    """Announce that it serves, wait for a signal, drain."""
+    config, triggers, path = running.config, running.triggers, running.state.path
     has_terminal = os.isatty(0)
     async with contextlib.AsyncExitStack() as stack:
-        outside = Outside(given=options.given, keys=keys_path(parts.state.path))
-        running = run_triggers(config, bus, parts.stores.embedded, outside=outside, dev=options.dev)
-        triggers = await stack.enter_async_context(running)
-        reloading = await stack.enter_async_context(anyio.create_task_group())
-        stack.enter_context(printing_on_signal(parts.tree, parts.dispatcher, triggers))
-        reloader, controls = _controls(parts, bus, triggers, reloading)
-        await controls.strays.begin(config.queues)
-        reloader.start_soon(partial(controls.strays.keep, lambda: controls.triggers))
-        admin = Admin(parts.app.status, observer, controls)
-        await stack.enter_async_context(admin.on_socket(socket_path(parts.state.path)))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.enter_context(printing_on_signal(running))
+        told = partial(_tell, options, triggers.http)
+        reloader = Reloader(running, load=options.load, tasks=tasks, told=told)
+        await running.strays.begin(config.queues)
+        reloader.start_soon(partial(running.strays.keep, lambda: reloader.running.config.queues))
+        admin = Admin(lambda: reloader.running, reloader.reload)
+        await stack.enter_async_context(admin.on_socket(socket_path(path)))
         admin_port = await _listen_admin(admin, config, stack)
         _settle_memory()
         options.ready(triggers.http.port, admin_port)
         options.notifier.ready()
         if options.dev:
-            reloader.start_soon(partial(keep_reloading, reloader, parts.state.path))
+            reloader.start_soon(partial(keep_reloading, reloader, path))
         while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
             reloader.start_soon(reloader.reload)
         reloader.stop()
         options.notifier.stopping()
-        parts.app.draining = True
+        limit_s = config.settings.http.drain_s
         async with anyio.create_task_group() as draining:
-            draining.start_soon(_drain, triggers, parts.dispatcher, config.settings.http.drain_s, draining.cancel_scope)
+            draining.start_soon(_drain, triggers, running.dispatcher, limit_s, draining.cancel_scope)
             while await anext(signals) == signal.SIGHUP:
                 pass
             draining.cancel_scope.cancel()
+
+
+def _tell(options: Options, http: HttpServer, told: Told) -> None:
+    """Report what became of a reload. In `dev` every answer names a reload that failed, and a quiet one is not told."""
+    was_stale, http.stale = http.stale, one_line(told) if options.dev and not told.ok else ""
+    if was_stale or not (options.dev and told.is_quiet):
+        options.told(told)
 
 
 def _settle_memory() -> None:
@@ -229,45 +198,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
-
-
-def _controls(parts: "_Parts", bus: Bus, triggers: Triggers, tasks: anyio.abc.TaskGroup) -> tuple[Reloader, Controls]:
-    """What reloads, and what the admin acts on: each knows the other."""
-    config, options = parts.config, parts.options
-
-    def on_switch(config: Config) -> None:
-        parts.app.adopt(config)
-        bus.functions = controls.functions = frozenset(config.functions)
-        bus.queues = queue.own_names(config.queues)
-        controls.triggers, controls.timers = config.queues, config.timers
-
-    def told(told: Told) -> None:
-        was_stale, triggers.http.stale = triggers.http.stale, one_line(told) if options.dev and not told.ok else ""
-        if was_stale or not (options.dev and told.is_quiet):
-            options.told(told)
-
-    serving = Serving(
-        state=parts.state,
-        guest=parts.guest,
-        tree=parts.tree,
-        dispatcher=parts.dispatcher,
-        triggers=triggers,
-        on_switch=on_switch,
-    )
-    reloader = Reloader(serving, config, load=options.load, tasks=tasks, told=told)
-    controls = Controls(
-        bus=bus,
-        embedded=parts.stores.embedded,
-        strays=Strays(bus, parts.stores.embedded),
-        functions=frozenset(config.functions),
-        runners=parts.dispatcher.runners,
-        brokers=frozenset(map(str, config.settings.brokers)),
-        triggers=config.queues,
-        timers=config.timers,
-        runner=triggers.timers,
-        reload=reloader.reload,
-    )
-    return reloader, controls
 
 
 async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:

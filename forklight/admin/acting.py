@@ -14,18 +14,18 @@ from bus.limits import MAX_NAME_BYTES
 from bus.message import OURS, Message, Outgoing, event_message, inbox
 from bus.outputs import split_queue
 from forklight.admin.answers import Refused, as_json
-from forklight.admin.controls import Controls
 from forklight.config.hint import did_you_mean
 from forklight.config.units import parse_duration
 from forklight.observe.queue_status import written
 from forklight.serving.invoking import cli_event, outcome_as_json
+from forklight.serving.running import Current, Running
 
 
 class Acting:
     """Invokes functions, fires timers, sends messages."""
 
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What is served."""
@@ -33,56 +33,55 @@ class Acting:
 
     async def _invoke(self, request: web.Request) -> web.Response:
         """The outcome as JSON, however it is; with `?timer=NAME` that of firing the timer now (empty: the only one)."""
-        function = request.match_info["function"]
-        if function not in self._controls.functions:
-            hint = did_you_mean(function, self._controls.functions)
+        function, running = request.match_info["function"], self._current()
+        if function not in running.config.functions:
+            hint = did_you_mean(function, running.config.functions)
             raise Refused(404, f"there is no function {function!r} here{hint}")
         if "timer" in request.query:
-            outcome = await self._fire(function, request.query["timer"])
+            outcome = await _fire(running, function, request.query["timer"])
         else:
             event = cli_event(function, await request.read(), _content_type(request))
-            outcome = await self._controls.bus.call_reported(event)
+            outcome = await running.bus.call_reported(event)
         return web.Response(body=outcome_as_json(outcome), content_type="application/json")
-
-    async def _fire(self, function: str, name: str) -> Outcome:
-        names = [timer.name for timer in self._controls.timers if timer.function == function]
-        if name and name not in names:
-            known = f": its timers are {', '.join(map(repr, names))}" if names else ""
-            raise Refused(404, f"{function} has no timer {name!r}{did_you_mean(name, names) or known}")
-        try:
-            return await self._controls.runner.run(function, name or None)
-        except LookupError as error:
-            raise Refused(404, str(error)) from None
 
     async def _send(self, request: web.Request) -> web.Response:
         """Answers once the message is stored: its id, and which functions here consume the queue."""
-        query = request.query
+        query, running = request.query, self._current()
         name = query.get("queue", "")
-        queue, broker = self._place(name)
+        queue, broker = _place(running, name)
         message = _message(query.get("id"), await request.read(), _content_type(request), _headers(query))
         outgoing = Outgoing(queue=queue, message=message, delay_s=_delay_s(query.get("delay")), broker=broker)
-        await self._controls.bus.store(broker).publish([outgoing])
-        consumers = [one.function for one in self._controls.triggers if (one.queue, one.broker) == (queue, broker)]
-        known = {written((one.broker, one.queue)) for one in self._controls.triggers}
+        await running.bus.store(broker).publish([outgoing])
+        consumers = [one.function for one in running.config.queues if (one.queue, one.broker) == (queue, broker)]
+        known = {written((one.broker, one.queue)) for one in running.config.queues}
         hint = "" if consumers else did_you_mean(name, known)
         return as_json(
             {"id": message.id, "queue": written((broker, queue)), "consumers": sorted(set(consumers)), "hint": hint}
         )
 
-    def _place(self, name: str) -> tuple[str, str]:
-        """The queue and its broker; a name that can only be a mistake is refused."""
-        controls = self._controls
-        queue, broker = split_queue(name, controls.brokers)
-        if not queue or len(queue.encode()) > MAX_NAME_BYTES or not queue.isprintable():
-            raise Refused(400, f"{name!r} is no queue: names have 1 to {MAX_NAME_BYTES} bytes that can be printed")
-        if queue.startswith("forklight.") and queue not in {inbox(function) for function in controls.functions}:
-            raise Refused(
-                400, f"{name!r} cannot be sent to: of the queues that begin with forklight., only inboxes can"
-            )
-        other = name.rpartition("@")[2]
-        if "@" in name and not broker and not any(one.queue == name for one in controls.triggers):
-            raise Refused(404, f"there is no broker {other!r} here{did_you_mean(other, controls.brokers)}")
-        return queue, broker
+
+async def _fire(running: Running, function: str, name: str) -> Outcome:
+    names = [timer.name for timer in running.config.timers if timer.function == function]
+    if name and name not in names:
+        known = f": its timers are {', '.join(map(repr, names))}" if names else ""
+        raise Refused(404, f"{function} has no timer {name!r}{did_you_mean(name, names) or known}")
+    try:
+        return await running.triggers.timers.run(function, name or None)
+    except LookupError as error:
+        raise Refused(404, str(error)) from None
+
+
+def _place(running: Running, name: str) -> tuple[str, str]:
+    """The queue and its broker; a name that can only be a mistake is refused."""
+    queue, broker = split_queue(name, running.brokers)
+    if not queue or len(queue.encode()) > MAX_NAME_BYTES or not queue.isprintable():
+        raise Refused(400, f"{name!r} is no queue: names have 1 to {MAX_NAME_BYTES} bytes that can be printed")
+    if queue.startswith("forklight.") and queue not in {inbox(function) for function in running.config.functions}:
+        raise Refused(400, f"{name!r} cannot be sent to: of the queues that begin with forklight., only inboxes can")
+    other = name.rpartition("@")[2]
+    if "@" in name and not broker and not any(one.queue == name for one in running.config.queues):
+        raise Refused(404, f"there is no broker {other!r} here{did_you_mean(other, running.brokers)}")
+    return queue, broker
 
 
 def _message(message_id: str | None, body: bytes, content_type: str | None, headers: dict[str, Any]) -> Message:

@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from forklight.admin.answers import Refused, as_json
-from forklight.admin.controls import Controls
 from forklight.admin.dead_letter_queues import FIRST_PAGE, DeadLetterQueues, Selection
+from forklight.serving.running import Current
 from forklight.serving.strays import FILE
 
 MOST = 1_000_000
@@ -17,13 +17,14 @@ MOST = 1_000_000
 class Letters:
     """Answers from the dead letter queues."""
 
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     async def _queues(self) -> DeadLetterQueues:
-        found = await self._controls.strays.find(self._controls.triggers)
+        running = self._current()
+        found = await running.strays.find(running.config.queues)
         strays = [stray.place for stray in found if stray.place[0] != FILE]
-        return DeadLetterQueues(self._controls.bus, self._controls.triggers, strays)
+        return DeadLetterQueues(running.bus, running.config.queues, strays)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """What is served. An id may have slashes."""

@@ -8,7 +8,7 @@ same machine would otherwise let any page ask (DNS rebinding).
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -18,14 +18,13 @@ from msgspec.structs import replace
 from forklight.admin.acting import Acting
 from forklight.admin.answers import Handler, Refused, as_json, errors_as_lines
 from forklight.admin.backup import Backup
-from forklight.admin.controls import Controls
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE
-from forklight.observe.observer import Observer
-from forklight.observe.status import Status
 from forklight.observe.timer_status import MOST_UPCOMING
+from forklight.serving.change import Told
+from forklight.serving.running import Current
 from sandbox.guest._forklight.wire import LEVELS
 
 _LAST_ANSWERS_S = 1.0
@@ -37,14 +36,12 @@ _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class Admin:
-    """Answers from three sources: `status` has the functions now, `observer` what happened, `controls` all the rest."""
+    """Answers from the running server, as it is at each request; `reload` makes it another one."""
 
-    def __init__(self, status: Callable[[], Status], observer: Observer, controls: Controls) -> None:
-        self._status = status
-        self._observer = observer
-        self._journal = observer.journal
-        self._controls = controls
-        self._why = Why(observer.journal, controls)
+    def __init__(self, current: Current, reload: Callable[[], Awaitable[Told]]) -> None:
+        self._current = current
+        self._reload = reload
+        self._journal = current().observer.journal
 
     @contextlib.asynccontextmanager
     async def on_socket(self, path: Path) -> AsyncIterator[None]:
@@ -84,44 +81,47 @@ class Admin:
         if on_socket:
             app.router.add_get("/status", self._tell)
             app.router.add_get("/logs", self._logs)
-            app.router.add_get("/why", self._why.explain)
+            app.router.add_get("/why", Why(self._current).explain)
             app.router.add_get("/queues", self._queues)
             app.router.add_get("/timers", self._timers)
-            app.add_routes(Acting(self._controls).routes())
-            app.add_routes(Letters(self._controls).routes())
-            app.add_routes(Backup(self._controls.embedded).routes())
-            app.router.add_post("/reload", self._reload)
+            app.add_routes(Acting(self._current).routes())
+            app.add_routes(Letters(self._current).routes())
+            app.add_routes(Backup(self._current().stores.embedded).routes())
+            app.router.add_post("/reload", self._reloaded)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        if self._status().draining:
+        running = self._current()
+        if running.draining:
             return web.Response(text="draining\n", status=503)
-        if lost := self._controls.lost_stores():
+        if lost := running.lost_stores():
             return web.Response(text=f"not connected: {', '.join(lost)}\n", status=503)
         return web.Response(text="ready\n")
 
     async def _scrape(self, _request: web.Request) -> web.Response:
-        queues = await self._controls.queue_statuses()
-        body = self._observer.metrics(self._status().functions, queues)
+        running = self._current()
+        queues = await running.queue_statuses()
+        body = running.observer.metrics(running.status().functions, queues)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _tell(self, _request: web.Request) -> web.Response:
-        queues, timers = await self._controls.queue_statuses(), self._controls.timer_statuses()
-        return as_json(replace(self._status(), queues=queues, timers=timers))
+        running = self._current()
+        queues, timers = await running.queue_statuses(), running.timer_statuses()
+        return as_json(replace(running.status(), queues=queues, timers=timers))
 
     async def _queues(self, _request: web.Request) -> web.Response:
-        return as_json(await self._controls.queue_statuses())
+        return as_json(await self._current().queue_statuses())
 
     async def _timers(self, request: web.Request) -> web.Response:
         """Each with up to `?next=` times to come."""
-        return as_json(self._controls.timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
+        return as_json(self._current().timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
 
-    async def _reload(self, _request: web.Request) -> web.Response:
+    async def _reloaded(self, _request: web.Request) -> web.Response:
         """What was switched, or why nothing was; a client that leaves stops nothing."""
-        return as_json(await self._controls.reload())
+        return as_json(await self._reload())
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         """JSON lines: what the rings hold, and with `?follow=1` what comes.

@@ -6,10 +6,9 @@ from aiohttp import web
 
 from dispatcher.runner import Function
 from forklight.admin.answers import Refused, as_json
-from forklight.admin.controls import Controls
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.explanation import Explanation, Limits, before, invocations, slowest
-from forklight.observe.journal import Journal
+from forklight.serving.running import Current
 
 _MOST_NAMED = 5
 
@@ -17,9 +16,9 @@ _MOST_NAMED = 5
 class Why:
     """Explains from the journal's rings and the dispatcher's reasons; it keeps nothing of its own."""
 
-    def __init__(self, journal: Journal, controls: Controls) -> None:
-        self._journal = journal
-        self._controls = controls
+    def __init__(self, current: Current) -> None:
+        self._current = current
+        self._journal = current().observer.journal
 
     async def explain(self, request: web.Request) -> web.Response:
         """`?id=` is an id or the end of one; without it the slowest, with `?function=` that function's slowest."""
@@ -38,7 +37,7 @@ class Why:
         return as_json([self._explanation(entry, found) for entry in invocations(found)])
 
     def _explanation(self, entry: Entry, found: Sequence[Entry]) -> Explanation:
-        runner = self._controls.runners().get(entry.function)
+        runner = self._current().dispatcher.runners().get(entry.function)
         return Explanation(
             entry=entry,
             limits=None if runner is None else _limits(runner.function),

@@ -1,6 +1,7 @@
 """The parts of a running server, and how they change while it runs.
 
 - `versions.py`: functions and their code, as they are at one time
+- `running.py`: all parts of the server as one value, which a reload replaces
 - `triggers.py`: everything that makes events; `stores.py`: where messages lie
 - `reload.py`: from one configuration to the next, as a whole or not at all; `change.py`: what may change
 - `watching.py`: `dev` reloads what is saved

@@ -9,10 +9,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from dispatcher.dispatcher import Dispatcher
 from forklight.observe.terminal import say
-from forklight.serving.triggers import Triggers
-from sandbox.tree import Tree
+from forklight.serving.running import Running
 
 
 def ignore_print_signal() -> None:
@@ -21,12 +19,12 @@ def ignore_print_signal() -> None:
 
 
 @contextmanager
-def printing_on_signal(tree: Tree, dispatcher: Dispatcher, triggers: Triggers) -> Iterator[None]:
+def printing_on_signal(running: Running) -> Iterator[None]:
     """Inside the block, the signal prints the picture to standard error."""
     loop = asyncio.get_running_loop()
 
     def show() -> None:
-        for line in picture(tree, dispatcher, triggers):
+        for line in picture(running):
             say(line, err=True)
 
     def on_signal(*_: object) -> None:
@@ -40,9 +38,9 @@ def printing_on_signal(tree: Tree, dispatcher: Dispatcher, triggers: Triggers) -
         ignore_print_signal()
 
 
-def picture(tree: Tree, dispatcher: Dispatcher, triggers: Triggers) -> Iterator[str]:
+def picture(running: Running) -> Iterator[str]:
     """One line for each live object, under headings. Call it in the event loop."""
-    runners = dispatcher.runners()
+    tree, triggers, runners = running.tree, running.triggers, running.dispatcher.runners()
     instances = [instance for template in tree.templates() for instance in template.instances.values()]
     sections = {
         "tasks": sorted(_task_line(task) for task in asyncio.all_tasks()),

@@ -14,19 +14,18 @@ from types import MappingProxyType
 import anyio
 import anyio.abc
 import anyio.to_thread
-from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.change import Change, NotLoaded, load_all, open_change
-from dispatcher.dispatcher import Dispatcher
 from dispatcher.runner import Function
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
+from forklight.config.queue import own_names
 from forklight.serving.change import Told, failed, require_no_restart
-from forklight.serving.triggers import Triggers
+from forklight.serving.running import Running
 from forklight.serving.versions import make_versions, remove_unused
 from forklight.state.directory import State
-from sandbox.tree import Tree
 from triggers.http import RouteTable
 
 log = logging.getLogger(__name__)
@@ -34,32 +33,20 @@ log = logging.getLogger(__name__)
 ENDING = Told(ok=False, error="the server is shutting down")
 
 
-class Serving(Struct, frozen=True, kw_only=True):
-    """What a reload changes. `on_switch` tells everybody else of the new configuration, at the moment of the switch."""
-
-    state: State
-    guest: Path
-    tree: Tree
-    dispatcher: Dispatcher
-    triggers: Triggers
-    on_switch: Callable[[Config], None]
-
-
 class Reloader:
-    """`config` is what is served now; `told` is called with what became of each reload."""
+    """Replaces `running`, the server as it is now."""
 
     def __init__(
         self,
-        serving: Serving,
-        config: Config,
+        running: Running,
         *,
         load: Callable[[], Config],
         tasks: anyio.abc.TaskGroup,
         told: Callable[[Told], None],
     ) -> None:
-        """`load` reads the configuration again: it blocks, and raises ConfigError."""
-        self.config = config
-        self._serving = serving
+        """`load` reads the configuration again: it blocks, and raises ConfigError. `told` is called with what became
+        of each reload."""
+        self.running = running
         self._load = load
         self._tasks = tasks
         self._told = told
@@ -82,8 +69,9 @@ class Reloader:
             self._tasks.start_soon(self._run, work)
 
     def stop(self) -> None:
-        """Reload no more, as the server is about to end; what was begun is cut."""
+        """Reload no more, as the server drains from here on; what was begun is cut."""
         self._is_stopped = True
+        self.running = replace(self.running, draining=True)
         for scope in self._scopes:
             scope.cancel()
 
@@ -115,17 +103,17 @@ class Reloader:
         return found[0] if found else ENDING
 
     async def _probe(self) -> Told:
-        runners = self._serving.dispatcher.runners().values()
-        errors = await load_all(self._serving.tree, [runner.function.spec for runner in runners])
+        runners = self.running.dispatcher.runners().values()
+        errors = await load_all(self.running.tree, [runner.function.spec for runner in runners])
         if errors:
             raise NotLoaded(errors)
         return Told(ok=True)
 
     async def _change(self) -> Told:
-        serving, warned = self._serving, self.config.warnings
+        running, warned = self.running, self.running.config.warnings
         try:
             config, functions = await anyio.to_thread.run_sync(self._prepare)
-            async with open_change(serving.dispatcher, serving.tree, functions) as change:
+            async with open_change(running.dispatcher, running.tree, functions) as change:
                 await self._switch(config, change)
             return Told(
                 ok=True,
@@ -135,19 +123,19 @@ class Reloader:
                 warnings=tuple(warning for warning in config.warnings if warning not in warned),
             )
         finally:
-            current = {runner.function.spec.version for runner in serving.dispatcher.runners().values()}
-            keep = {serving.guest.name, *current, *serving.tree.versions()}
-            await anyio.to_thread.run_sync(remove_unused, serving.state, keep)
+            current = {runner.function.spec.version for runner in running.dispatcher.runners().values()}
+            keep = {running.guest.name, *current, *running.tree.versions()}
+            await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
     def _prepare(self) -> tuple[Config, dict[str, Function]]:
         config = self._load()
-        require_no_restart(self.config, config)
-        runners = self._serving.dispatcher.runners()
+        require_no_restart(self.running.config, config)
+        runners = self.running.dispatcher.runners()
         earlier = {name: runner.function.spec.code for name, runner in runners.items()}
-        return config, make_functions(config, self._serving.state, earlier)
+        return config, make_functions(config, self.running.state, earlier)
 
     async def _switch(self, config: Config, change: Change) -> None:
-        triggers, before = self._serving.triggers, self.config
+        running, triggers, before = self.running, self.running.triggers, self.running.config
         change.add()
         await triggers.begin(config.queues)
         try:
@@ -157,8 +145,8 @@ class Reloader:
             raise
         change.switch()
         triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
-        self._serving.on_switch(config)
-        self.config = config
+        running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
+        self.running = replace(running, config=config)
         await triggers.keep_only(config.queues, config.settings.http.drain_s)
         change.remove()
 

@@ -7,7 +7,6 @@ from socket import socket
 
 import anyio
 import anyio.abc
-from msgspec import Struct
 
 from bus.bus import Bus
 from bus.store import Facts, StoreError
@@ -16,13 +15,6 @@ from triggers.http import HttpServer, RouteTable
 from triggers.queue import QueueConsumer
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import TimerRunner
-
-
-class Outside(Struct, frozen=True, kw_only=True):
-    """What the http trigger has from outside the configuration: a listening socket, the file of keys."""
-
-    given: socket | None = None
-    keys: Path
 
 
 class Triggers:
@@ -81,19 +73,20 @@ class Triggers:
 
 @contextlib.asynccontextmanager
 async def run_triggers(
-    config: Config, bus: Bus, facts: Facts, *, outside: Outside, dev: bool = False
+    config: Config, bus: Bus, facts: Facts, keys: Path, *, given: socket | None = None, dev: bool = False
 ) -> AsyncIterator[Triggers]:
     """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError.
 
-    `dev`: tracebacks reach HTTP clients.
+    `keys`: the file of API keys; `given`: a listening socket to use instead of `[http] listen`; `dev`: tracebacks reach
+    HTTP clients.
     """
     server = HttpServer(
         bus,
         RouteTable(config.routes, config.settings.http.static),
         config.settings.http,
         dev=dev,
-        given=outside.given,
-        keys=outside.keys,
+        given=given,
+        keys=keys,
     )
     timers = TimerRunner(bus, facts, config.timers)
 

@@ -72,7 +72,7 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
     """Say what does not load now, then reload at each change, until cancelled."""
     await reloader.probe()
     while True:
-        now = await anyio.to_thread.run_sync(watched, reloader.config, state)
+        now = await anyio.to_thread.run_sync(watched, reloader.running.config, state)
         changes = awatch(
             *now.places,
             watch_filter=None,  # it would drop batches that concern nothing, and with them the first look
@@ -102,5 +102,5 @@ async def _reload_until_moved(
                 continue
             is_first = False
             await reloader.reload()
-            if await anyio.to_thread.run_sync(watched, reloader.config, state) != now:
+            if await anyio.to_thread.run_sync(watched, reloader.running.config, state) != now:
                 return

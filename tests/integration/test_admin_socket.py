@@ -1,7 +1,6 @@
 """The admin API over a real socket, before a real embedded store: what it does, and what it refuses."""
 
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 import msgspec
 import pytest
 
@@ -20,23 +20,34 @@ from bus.outcome import ExceptionName
 from bus.rabbitmq import open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
-from forklight.admin.controls import Controls
+from dispatcher.dispatcher import Dispatcher
 from forklight.admin.server import Admin
+from forklight.config.configuration import Config, Function
+from forklight.config.document import Node
+from forklight.config.environment import Secrets
+from forklight.config.functions import FunctionSettings, Handler, Name, Settings
+from forklight.config.queue import BrokerSettings, BrokerUrl
 from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
-from forklight.observe.status import Status
 from forklight.serving.change import Told
 from forklight.serving.invoking import outcome_as_json
+from forklight.serving.once import account_of
+from forklight.serving.running import Running
+from forklight.serving.stores import Stores
 from forklight.serving.strays import Strays
-from sandbox import isolation
+from forklight.serving.triggers import Triggers
+from forklight.state.directory import State
+from forklight.state.users import unprivileged_user
 from sandbox.log_lines import LogLine
+from sandbox.tree import open_tree
 from tests.kit.pools import Roomy
 from tests.kit.proxy import proxy_to
 from tests.kit.stores import take
 from tests.kit.support import until
-from triggers.queue.settings import QueueTrigger
+from triggers.http import HttpServer, HttpSettings, RouteTable
+from triggers.queue import QueueConsumer, QueueTrigger
 from triggers.timer import Timer, TimerRunner, parse_cron
 
 TRIGGERS = tuple(
@@ -88,15 +99,28 @@ class Asked:
             return await response.json()
 
 
-def _status() -> Status:
-    return Status(
-        pid=os.getpid(),
-        uptime_s=1.0,
-        draining=False,
-        isolation=isolation.current(as_root=False),
-        zygotes_kb=0,
-        functions=(),
+def _config(folder: Path) -> Config:
+    """The function `greet` with its queues and timers, and the broker `shop`."""
+    settings = FunctionSettings(handler=Handler.parse("greet:handler"))
+    greet = Function(
+        name="greet", settings=settings, code=folder, env={}, secrets=Secrets(), pool=settings.pool, node=Node({}, "")
     )
+    path = folder / "forklight.toml"
+    return Config(
+        path=path,
+        origin=path,
+        settings=Settings(brokers={Name("shop"): BrokerSettings(url=BrokerUrl("amqp://localhost/"))}),
+        functions={"greet": greet},
+        runtimes={},
+        interpreters={},
+        user=unprivileged_user(),
+        queues=TRIGGERS,
+        timers=TIMERS,
+    )
+
+
+def _no_consumer(trigger: QueueTrigger) -> QueueConsumer:
+    raise AssertionError(trigger)
 
 
 async def _reload() -> Told:
@@ -107,25 +131,30 @@ async def _reload() -> Told:
 async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Asked]:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_sqlite(folder / "store.db"))
-        brokers = {"shop": store if shop is None else shop}
+        brokers: dict[str, Store] = {"shop": store if shop is None else shop}
         journal, bus = Journal(as_json, -1), Bus(store, brokers, functions={"greet"})
         observer = Observer(journal, {})
         observer.subscribe_to(bus)
         timers = TimerRunner(bus, store, TIMERS)
         await stack.enter_async_context(timers.running())
-        controls = Controls(
-            bus=bus,
-            embedded=store,
-            strays=Strays(bus, store),
-            functions={"greet"},
-            runners=dict,
-            brokers=set(brokers),
-            triggers=TRIGGERS,
-            timers=TIMERS,
-            runner=timers,
-            reload=_reload,
+        account = account_of(unprivileged_user())
+        tree = await stack.enter_async_context(
+            open_tree(guest=folder, folders=folder, sink=journal.line, account=account)
         )
-        admin = Admin(_status, observer, controls)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        running = Running(
+            config=_config(folder),
+            state=State(folder),
+            guest=folder,
+            stores=Stores(store, brokers, store),
+            tree=tree,
+            dispatcher=Dispatcher({}, tree, tasks),
+            bus=bus,
+            triggers=Triggers(HttpServer(bus, RouteTable((), ()), HttpSettings()), timers, _no_consumer, tasks),
+            strays=Strays(bus, store),
+            observer=observer,
+        )
+        admin = Admin(lambda: running, _reload)
         await stack.enter_async_context(admin.on_socket(folder / "socket"))
         port = await stack.enter_async_context(admin.on_tcp("127.0.0.1", 0))
         connector = aiohttp.UnixConnector(str(folder / "socket"))

@@ -1,0 +1,99 @@
+"""One running server as a value: its parts, and the configuration that they serve now.
+
+Whoever needs several of the parts is given this value, or a way to ask for the current one: a reload replaces it as a
+whole, at the moment of the switch, and changes none that somebody holds.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+from msgspec import Struct, field
+
+from bus.bus import Bus
+from bus.message import inbox
+from dispatcher.dispatcher import Dispatcher
+from forklight.config import http, queue
+from forklight.config.configuration import Config
+from forklight.observe.function_status import function_statuses
+from forklight.observe.observer import Observer
+from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
+from forklight.observe.status import QueueStatus, Status, TimerStatus
+from forklight.observe.timer_status import timer_statuses
+from forklight.serving.stores import Stores
+from forklight.serving.strays import Stray, Strays
+from forklight.serving.triggers import Triggers
+from forklight.state.directory import State
+from sandbox import isolation
+from sandbox.tree import Tree
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """All parts live as long as the server does; a reload replaces `config` and tells the parts of it."""
+
+    config: Config
+    state: State
+    guest: Path
+    """The snapshot of the guest's code."""
+    stores: Stores
+    tree: Tree
+    dispatcher: Dispatcher
+    bus: Bus
+    triggers: Triggers
+    strays: Strays
+    observer: Observer
+    draining: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def brokers(self) -> frozenset[str]:
+        """The names of `[brokers.NAME]`."""
+        return frozenset(map(str, self.config.settings.brokers))
+
+    def status(self) -> Status:
+        """The server and its functions now, without queues and timers. Reads /proc once per live process."""
+        return Status(
+            pid=os.getpid(),
+            uptime_s=time.monotonic() - self.started_s,
+            draining=self.draining,
+            isolation=isolation.current(as_root=os.getuid() == 0),
+            zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
+            functions=function_statuses(self.dispatcher, self.tree, _triggers(self.config)),
+        )
+
+    async def queue_statuses(self) -> tuple[QueueStatus, ...]:
+        """What lies in the queues, including those that nobody consumes, as far as their stores answer in time."""
+        strays: list[Stray] = []
+        with anyio.move_on_after(LIMIT_S):
+            strays = await self.strays.find(self.config.queues)
+        return (*await queue_statuses(self.bus, self.config.queues), *(stray.status for stray in strays))
+
+    def timer_statuses(self, count: int = 1) -> tuple[TimerStatus, ...]:
+        """Every timer, each with up to `count` times to come."""
+        return timer_statuses(self.config.timers, self.triggers.timers.statistics(), datetime.now(UTC), count)
+
+    def lost_stores(self) -> list[str]:
+        """The stores that could store no message now; without the embedded one no timer fires, whatever the bus is."""
+        lost = lost_stores(self.bus, self.brokers)
+        return lost if self.stores.embedded.is_connected or "bus" in lost else [*lost, "store.db"]
+
+
+Current = Callable[[], Running]
+"""Returns the server as it is now. One request asks once, so that it sees one configuration."""
+
+
+def _triggers(config: Config) -> dict[str, tuple[str, ...]]:
+    """The triggers of each function in words, as `ps` lists them; inboxes go without saying."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for route in config.routes:
+        found[route.function].append(f"http {http.told(route)}")
+    for trigger in config.queues:
+        if trigger.queue != inbox(trigger.function):
+            found[trigger.function].append(f"queue {queue.told(trigger)}")
+    for timer in config.timers:
+        found[timer.function].append(f"timer {timer.schedule.text}")
+    return {function: tuple(triggers) for function, triggers in found.items()}
