@@ -3,12 +3,12 @@
 In reading order:
 
 - `dispatcher.py`: finds the function; drains
-- `pool.py`: decides: assign, start, wait, refuse, let go
+- `pool.py`: decides what to assign, start, keep waiting, refuse and end
 - `line.py`: the events that wait
 - `runner.py`: carries out what a pool decides
-- `settings.py`: what can be set about a pool
+- `settings.py`: the settings of a pool
 - `outcomes.py`: outcomes of events that reached no instance
-- `change.py`: a reload: prepared as a whole, then switched or undone
+- `change.py`: a reload, prepared as a whole and then switched or undone
 - `records.py`: counts for metrics
 - `reasons.py`: why events waited, for `forklight why`
 """

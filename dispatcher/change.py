@@ -1,4 +1,4 @@
-"""A change of what is served: made ready as a whole, then switched, or undone as if it had never been begun."""
+"""A change of the served functions: prepared as a whole, then switched, or undone without a trace."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -15,7 +15,7 @@ from sandbox.tree import BACKGROUND_LOADS, Tree
 
 
 class NotLoaded(Exception):
-    """Why functions cannot be served, by name: at least one."""
+    """At least one function cannot load; `errors` has the reason of each, by name."""
 
     def __init__(self, errors: dict[str, LoadFailed | StartFailed]) -> None:
         super().__init__("; ".join(f"{name}: {error}" for name, error in errors.items()))
@@ -23,7 +23,7 @@ class NotLoaded(Exception):
 
 
 class Change:
-    """Use `open_change`. `add`, `switch` and `remove` are called in this order, each at most once; none can fail."""
+    """Use `open_change`. Call `add`, `switch` and `remove` in this order, each at most once; none of them can fail."""
 
     def __init__(self, dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> None:
         served = {name: runner.function for name, runner in dispatcher.runners().items()}
@@ -38,27 +38,27 @@ class Change:
         self._is_added = self._is_switched = False
 
     def add(self) -> None:
-        """Serve what is new. Still undone at the end of the block, unless it is switched."""
+        """Serve the new functions. The end of the block undoes this, unless `switch` was called."""
         for name in self.added:
             self._dispatcher.add(name, self._functions[name])
         self._is_added = True
 
     def switch(self) -> None:
-        """From here on events run on what is changed, waiting ones too; of the old, each instance ends after its call.
+        """Run new and waiting events on the changed versions; each old instance ends after its call.
 
-        Between the first function and the last there is no moment at which an event could come.
+        All functions switch in one step of the event loop: no event sees only some of them changed.
         """
         for name in self.changed:
             self._dispatcher.renew(name, self._functions[name], self._fresh.pop(name, []))
         self._is_switched = True
 
     def remove(self) -> None:
-        """Serve what is gone no more, once nothing sends it events."""
+        """Stop serving the removed functions. Their triggers must have stopped."""
         for name in self.removed:
             self._dispatcher.remove(name)
 
     async def prepare(self) -> None:
-        """Load every template that is needed, then start the instances that are reserved. Raises NotLoaded."""
+        """Load every template needed, then start the reserved instances. Raises NotLoaded."""
         new = {name: self._functions[name] for name in (*self.added, *self.changed)}
         errors = await load_all(self._tree, (function.spec for function in new.values()))
         if errors:
@@ -71,7 +71,7 @@ class Change:
                     self._fresh[name].append(instance)
 
     def undo(self) -> None:
-        """Unless it was switched, end all that was made for it."""
+        """End everything that was made for the change, unless it was switched."""
         if self._is_switched:
             return
         for instances in self._fresh.values():
@@ -88,10 +88,10 @@ class Change:
 
 @contextlib.asynccontextmanager
 async def open_change(dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> AsyncIterator[Change]:
-    """A change to exactly these functions, ready to be switched inside the block, and undone after it if it was not.
+    """Prepare a change to exactly these functions, to be switched inside the block; undo it afterwards if it was not.
 
-    Nobody may change the dispatcher meanwhile. Raises NotLoaded, with the reason of each function that cannot be
-    loaded, before the block; nothing was switched then.
+    Only one change may be open at a time. Raises NotLoaded before the block if a function cannot load; then nothing
+    has changed.
     """
     change = Change(dispatcher, tree, functions)
     try:
@@ -102,7 +102,7 @@ async def open_change(dispatcher: Dispatcher, tree: Tree, functions: Mapping[str
 
 
 async def load_all(tree: Tree, specs: Iterable[FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
-    """Have a template of each; the reasons of those that cannot be loaded, by name."""
+    """Load a template for each; return the errors of those that cannot load, by name."""
     errors: dict[str, LoadFailed | StartFailed] = {}
     at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
 

@@ -1,4 +1,4 @@
-"""The dispatcher: finds the function of an event, has its pool run it, and answers with the outcome. Nothing else."""
+"""The dispatcher: finds the function of an event, runs the event in its pool, and returns the outcome."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Dispatcher:
         self._tasks = tasks
         self._runners: dict[str, Runner] = {}
         self._ending: dict[str, Runner] = {}
-        """Of functions that were removed, by name: they finish what they accepted."""
+        """Removed functions, by name, that still run accepted events."""
         self.records: dict[str, Record] = {}
         for name, function in functions.items():
             self.add(name, function)
@@ -32,7 +32,7 @@ class Dispatcher:
         self._draining = False
 
     async def call(self, event: Event) -> Outcome:
-        """Run the event's function. Every failure is an outcome; cancelling withdraws the event while it waits."""
+        """Run the event's function. Every failure is an outcome. Cancelling withdraws a waiting event."""
         accepted_ns = time.monotonic_ns()
         name = event.function or ""
         runner = self._runners.get(name)
@@ -51,7 +51,7 @@ class Dispatcher:
         return outcome
 
     def add(self, name: str, function: Function) -> None:
-        """Serve one more function; one that was removed and has not ended yet comes back."""
+        """Serve one more function. A removed one that has not ended yet is served again."""
         self._ending = {name: runner for name, runner in self._ending.items() if not runner.is_gone}
         runner = self._ending.pop(name, None)
         if runner is None:
@@ -62,21 +62,21 @@ class Dispatcher:
         self.records[name] = Record()
 
     def renew(self, name: str, function: Function, fresh: list[Instance]) -> None:
-        """Run what waits and what comes by this version. `fresh`: its first instances; the old ones finish and go."""
+        """Run waiting and new events on this version. `fresh` are its first instances; old ones end after a call."""
         self._runners[name].renew(function, fresh)
 
     def remove(self, name: str) -> None:
-        """Serve this function no more. What was accepted is run, and then nothing of it stays."""
+        """Stop serving this function. Accepted events still run; then its instances and template end."""
         runner = self._ending[name] = self._runners.pop(name)
         del self.records[name]
         runner.wind_up()
 
     def pool(self, function: str) -> Runner:
-        """Return what its triggers may ask about a function. Raises LookupError if there is no such function."""
+        """Return the pool that triggers of the function may ask. Raises LookupError if the function does not exist."""
         return self._runners[function]
 
     async def drain(self, limit_s: float) -> int:
-        """Accept nothing more and wait until what was accepted has its outcome; how many had none after `limit_s`."""
+        """Refuse new events and wait for the accepted ones. Return how many had no outcome after `limit_s`."""
         self._draining = True
         for runner in self._runners.values():
             runner.is_draining = True
@@ -85,14 +85,14 @@ class Dispatcher:
         return self._open.count
 
     def stop(self) -> None:
-        """Start nothing more, whatever dies from here on: the tree is about to end."""
+        """Start no more instances, not even to replace dead ones: the tree is about to end."""
         for runner in (*self._runners.values(), *self._ending.values()):
             runner.stop()
 
     def statistics(self) -> dict[str, Statistics]:
-        """Each pool's numbers now."""
+        """The statistics of each pool, by function."""
         return {name: runner.statistics() for name, runner in self._runners.items()}
 
     def runners(self) -> Mapping[str, Runner]:
-        """The functions at work, by name."""
+        """The served functions, by name."""
         return self._runners

@@ -8,13 +8,13 @@ Ticket = TypeVar("Ticket")
 
 
 class Line(Generic[Ticket]):
-    """A FIFO that knows how many bytes the waiting events hold. Times are CLOCK_MONOTONIC nanoseconds."""
+    """A FIFO that adds up the bytes of its events. Times are CLOCK_MONOTONIC nanoseconds."""
 
     __slots__ = ("_tickets", "size_bytes")
 
     def __init__(self) -> None:
         self._tickets: OrderedDict[Ticket, tuple[int, int]] = OrderedDict()
-        """when each was accepted, and the bytes that it holds"""
+        """when each event was accepted, and its bytes"""
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -28,28 +28,28 @@ class Line(Generic[Ticket]):
         self.size_bytes += size_bytes
 
     def insert(self, ticket: Ticket, accepted_ns: int, size_bytes: int) -> None:
-        """Put an event where its acceptance belongs, which may be before events that came later."""
+        """Put an event where the time of its acceptance belongs, which may be before others."""
         self.append(ticket, accepted_ns, size_bytes)
         self._tickets = OrderedDict(sorted(self._tickets.items(), key=lambda item: item[1][0]))
 
     def pop(self) -> Ticket:
-        """The first in line."""
+        """Remove and return the first in line."""
         ticket, (_, size_bytes) = self._tickets.popitem(last=False)
         self.size_bytes -= size_bytes
         return ticket
 
     def discard(self, ticket: Ticket) -> None:
-        """Take it out if it is in line."""
+        """Remove the event, if it is in line."""
         _, size_bytes = self._tickets.pop(ticket, (0, 0))
         self.size_bytes -= size_bytes
 
     def clear(self) -> list[Ticket]:
-        """Empty the line; who was in it."""
+        """Empty the line and return what was in it, in order."""
         tickets = list(self._tickets)
         self._tickets.clear()
         self.size_bytes = 0
         return tickets
 
     def oldest_ns(self) -> int:
-        """When the first in line was accepted; there is one."""
+        """When the first in line was accepted. The line must not be empty."""
         return next(iter(self._tickets.values()))[0]

@@ -1,4 +1,4 @@
-"""Outcomes of events that reached no instance: unknown, throttled, or of a function that cannot load."""
+"""Outcomes of events that reached no instance: unknown function, throttled, or the function cannot load."""
 
 import time
 
@@ -7,16 +7,15 @@ from dispatcher.settings import PoolSettings
 from sandbox.errors import LoadFailed
 
 RETRY_AFTER_S = 1.0
-"""What a throttled client is told to wait: capacity comes back when running events end, which nobody can foretell."""
+"""`Retry-After` of throttled events. Capacity returns when running events end, which cannot be predicted."""
 
 
 def unknown_function(name: str | None) -> Failed:
-    """No function of that name is served here."""
     return Failed(kind="unknown_function", code="UnknownFunction", message=f"there is no function {name!r}")
 
 
 def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:
-    """As many events wait as may, or they take as much memory as they may."""
+    """`waiting` events wait: `max_waiting` or `max_waiting_memory` is reached."""
     bound = f"max_waiting = {pool.max_waiting}"
     if waiting < pool.max_waiting:
         bound = f"they hold max_waiting_memory, {pool.max_waiting_memory_bytes} bytes"
@@ -26,7 +25,7 @@ def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:
 
 
 def wait_expired(name: str, pool: PoolSettings, problem: str = "") -> Failed:
-    """It waited for an instance as long as it may. `problem`: why none could be started, if that is why."""
+    """The event waited for `max_wait`. `problem`: why no instance could start, if none could."""
     waited = f"no instance of {name!r} came free within {pool.max_wait_s:g} s (max_wait)"
     bounds = f"it may have {pool.max_instances} (max_instances), and {pool.max_waiting} events may wait (max_waiting)"
     message = f"{waited}: {problem}" if problem else f"{waited}; {bounds}"
@@ -34,25 +33,23 @@ def wait_expired(name: str, pool: PoolSettings, problem: str = "") -> Failed:
 
 
 def draining() -> Failed:
-    """The server is about to end."""
     message = "the server is shutting down"
     return Failed(kind="throttled", code="Draining", message=message, retry_after_s=RETRY_AFTER_S)
 
 
 def gone_twice(name: str) -> Failed:
-    """Two instances in a row were found dead before the event reached them."""
     return Failed(
         kind="crash", code="Exit", message=f"two instances of {name!r} were dead before the event reached them"
     )
 
 
 def unwritable(reason: str) -> Failed:
-    """Something in the event cannot be told to any handler, as a header that is not text."""
+    """Something in the event has no encoding on the wire, such as a header that is not text."""
     return Failed(kind="error", code="Undecodable", message=f"the event cannot be handed to a handler: {reason}")
 
 
 def not_loaded(error: LoadFailed) -> Failed:
-    """The function cannot load; while it backs off, the stored reason."""
+    """The function cannot load. During its back-off the reason is that of the last attempt."""
     wait_ns = 0 if error.retry_at_ns is None else error.retry_at_ns - time.monotonic_ns()
     return Failed(
         kind="load",

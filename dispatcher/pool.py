@@ -1,19 +1,20 @@
-"""The pool of one function: which event gets which instance, when to start one, when one may go. Pure.
+"""The pool of one function: which event gets which instance, and when an instance starts or ends. Pure.
 
-Theory of operation. Everything that happens is one method call with the time it happened at, and returns the actions to
-carry out; the I/O around it (`runner.py`) decides nothing. Three rules cover it all:
+Theory of operation. Each occurrence is one method call with the time of the occurrence; it returns the actions to carry
+out. The I/O around the pool (`runner.py`) decides nothing. Three rules cover everything:
 
-1. An event takes the most recently used idle instance (LIFO, so that the surplus ages out). With none idle it waits in
-   a bounded line, in the order of acceptance, and whichever instance comes free or is started first serves the first.
-2. Starts in flight never exceed the waiting events plus the deficit of reserved instances, nor the room left under
-   `max_instances`: no instance storm, whatever the burst.
-3. An instance idle for `keep_alive` goes, oldest first, but never below `reserved`, nor the one that an announced event
-   is about to need.
+1. An event takes the most recently used idle instance (LIFO, so that surplus instances reach `keep_alive`). With none
+   idle it waits in a bounded line, in the order of acceptance. The next instance to become free or to start serves the
+   first event in line.
+2. Starts in flight never exceed the waiting events plus the missing reserved instances, nor the room left under
+   `max_instances`, so a burst does not cause a storm of starts.
+3. An instance that has been idle for `keep_alive` ends, the longest idle first, but never below `reserved`, and never
+   the one that an announced event is about to need.
 
-When the function is renewed, every instance is outdated: it is given nothing more, and goes as soon as it runs nothing.
-While it runs it takes up room under `max_instances`; while it goes it does not, or events would wait for its end.
+A renewal makes every instance outdated: it gets no further event and ends as soon as it is not busy. A busy outdated
+instance counts towards `max_instances`; one that is ending does not, or events would wait for its end.
 
-So there is never an idle instance while an event waits, and never a start without need.
+Hence no event waits while an instance is idle, and no instance starts without need.
 """
 
 from collections import OrderedDict
@@ -27,7 +28,7 @@ from dispatcher.line import Line, Ticket
 from dispatcher.settings import PoolSettings
 
 LEAD_NS = 2_000_000_000
-"""How long before an expected event its instance is started: enough for a template to load, not worth more memory."""
+"""An instance starts this long before an expected event: enough for most templates to load, not worth more memory."""
 
 Member = TypeVar("Member")
 
@@ -47,30 +48,30 @@ class Refuse(Struct, Generic[Ticket], frozen=True):
 
 
 class Fail(Struct, Generic[Ticket], frozen=True):
-    """Action: this event fails for the reason for which the start did."""
+    """Action: this event fails with the error of the failed start."""
 
     ticket: Ticket
 
 
 class Start(Struct, frozen=True):
-    """Action: start one more instance; `started` or `start_failed` tells how it went."""
+    """Action: start one more instance and report the result with `started` or `start_failed`."""
 
 
 class Leave(Struct, Generic[Member], frozen=True):
-    """Action: let this instance end; `died` tells when it has."""
+    """Action: end this instance and report its death with `died`."""
 
     member: Member
 
 
 class Rest(Struct, frozen=True):
-    """Action: nothing has happened for long enough, so the template may go too."""
+    """Action: end the template too, because the function has been unused for `template_keep_alive`."""
 
 
 Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] | Start | Rest
 
 
 class Statistics(Struct, frozen=True, gc=False):
-    """The pool's numbers at one moment."""
+    """How many instances are in each state, and how many events wait."""
 
     starting: int
     idle: int
@@ -85,23 +86,23 @@ class Pool(Generic[Ticket, Member]):
     def __init__(self, settings: PoolSettings, now_ns: int) -> None:
         self.settings = settings
         self._idle: OrderedDict[Member, int] = OrderedDict()
-        """since when, the most recently used last"""
+        """when each became idle, the most recently used last"""
         self._busy: set[Member] = set()
         self._leaving: set[Member] = set()
         self._outdated: set[Member] = set()
-        """of before the last renewal: busy, or on their way out"""
+        """from before the last renewal: busy or ending"""
         self._starting = 0
         self._waiting: Line[Ticket] = Line()
         self._active_ns = now_ns
         self._refill_ns = now_ns
-        """Reserved instances are replaced no earlier: the back-off of what keeps dying."""
+        """Missing reserved instances start no earlier: the back-off for instances that keep dying."""
         self._blocked_ns = now_ns
-        """After a failed start, none is tried earlier."""
+        """No start is tried earlier: the back-off after a failed start."""
         self._hopeless = False
         """The last start failed because the function cannot load."""
         self._resting = False
         self._expected: set[int] = set()
-        """When announced events are due; `LEAD_NS` before, one idle instance is held ready."""
+        """When announced events are due; from `LEAD_NS` before, one idle instance is kept."""
 
     def __repr__(self) -> str:
         return f"<Pool: {self}>"
@@ -113,7 +114,7 @@ class Pool(Generic[Ticket, Member]):
         return f"{instances}, {now.waiting} events waiting{states}"
 
     def take(self) -> Member | None:
-        """The warm path: the most recently used idle instance, now busy; None if there is none."""
+        """Make the most recently used idle instance busy and return it, or None. This is the warm path."""
         if not self._idle:
             return None
         member, _ = self._idle.popitem()
@@ -122,15 +123,15 @@ class Pool(Generic[Ticket, Member]):
 
     @property
     def has_idle(self) -> bool:
-        """Whether `take` would give one."""
+        """Whether `take` would return one."""
         return bool(self._idle)
 
     def wait(
         self, ticket: Ticket, accepted_ns: int, now_ns: int, *, size_bytes: int = 0, again: bool = False
     ) -> "list[Action[Ticket, Member]]":
-        """An event of `size_bytes` found no idle instance.
+        """Put an event of `size_bytes` in line, because no instance is idle.
 
-        With `again` it met a dead one: it is not refused, and goes where its acceptance puts it.
+        `again`: the event had an instance that was dead. It is never refused, and regains its place in line.
         """
         self._active_ns = now_ns
         if again:
@@ -142,11 +143,11 @@ class Pool(Generic[Ticket, Member]):
         return self._attend(now_ns)
 
     def withdraw(self, ticket: Ticket) -> None:
-        """The client left; a start made for this event goes on, and its instance stays for the next."""
+        """Take an event out of the line. A start made for it continues; the instance serves the next event."""
         self._waiting.discard(ticket)
 
     def freed(self, member: Member, now_ns: int, *, spent: bool = False) -> "list[Action[Ticket, Member]]":
-        """An instance has ended a call; `spent` if it has had as many as it may."""
+        """An instance finished a call; `spent` if that was its last one under `max_invocations`."""
         self._busy.discard(member)
         self._active_ns = now_ns
         if member in self._outdated:
@@ -157,7 +158,7 @@ class Pool(Generic[Ticket, Member]):
         return [Leave(member), *self._attend(now_ns)]
 
     def started(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """A start has succeeded, so the function does load."""
+        """A start succeeded, which also proves that the function loads."""
         self._starting -= 1
         self._active_ns = now_ns
         if self._hopeless:
@@ -166,10 +167,10 @@ class Pool(Generic[Ticket, Member]):
         return [*self._place(member, now_ns), *self._attend(now_ns)]
 
     def start_failed(self, now_ns: int, retry_ns: int, *, hopeless: bool) -> "list[Action[Ticket, Member]]":
-        """A start has failed; the next is tried no earlier than `retry_ns`, which is in the future.
+        """A start failed. The next one is tried no earlier than `retry_ns`, which is in the future.
 
-        `hopeless`: the function cannot load, so whoever waits or comes fails at once, unless a living instance can
-        serve. Otherwise the machine had no room, and they wait on.
+        `hopeless`: the function cannot load, so waiting and new events fail at once, unless a live instance can serve
+        them. Otherwise the machine had no room, and events keep waiting.
         """
         self._starting -= 1
         self._blocked_ns = retry_ns
@@ -177,7 +178,7 @@ class Pool(Generic[Ticket, Member]):
         return self._attend(now_ns)
 
     def died(self, member: Member, now_ns: int, retry_ns: int) -> "list[Action[Ticket, Member]]":
-        """An instance is dead, whatever it was doing. Of `reserved`, it is replaced no earlier than `retry_ns`."""
+        """An instance died, in whichever state. Its replacement, if `reserved` needs one, starts after `retry_ns`."""
         expected = self.is_leaving(member)
         self._idle.pop(member, None)
         self._busy.discard(member)
@@ -188,10 +189,10 @@ class Pool(Generic[Ticket, Member]):
         return self._attend(now_ns)
 
     def renew(self, settings: PoolSettings, fresh: Iterable[Member], now_ns: int) -> "list[Action[Ticket, Member]]":
-        """The function is another from here on: `fresh` are its first instances, and starts on their way never were.
+        """Replace the function's version. `fresh` are the first instances of the new one; starts in flight are void.
 
-        What waits goes to them or has others started; what is outdated and idle goes at once. Of `fresh` no more are
-        kept than may run beside what still runs.
+        Waiting events go to `fresh` or cause starts; outdated idle instances end at once. Instances of `fresh` that
+        exceed `max_instances` together with the busy ones end too.
         """
         self.settings = settings
         self._outdated |= self._idle.keys() | self._busy | self._leaving
@@ -210,14 +211,14 @@ class Pool(Generic[Ticket, Member]):
         return [*actions, *self._attend(now_ns)]
 
     def wind_up(self, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """The function is no longer served: what was accepted is run, and then nothing of it stays."""
+        """Run the accepted events, then end every instance and the template: the function is no longer served."""
         self.settings = replace(self.settings, reserved=0, keep_alive_s=0.0, rest="none", template_keep_alive_s=0.0)
         self._expected.clear()
         self._resting = False
         return self.tick(now_ns)
 
     def tick(self, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """Time has passed: refuse who waited too long, let go who idled too long, start what is due, rest."""
+        """Time passed: refuse events that waited too long, end idle instances, start what is due, rest."""
         actions: list[Action[Ticket, Member]] = []
         self._hopeless = self._is_hopeless(now_ns)
         self._forget_announcements(now_ns)
@@ -234,51 +235,50 @@ class Pool(Generic[Ticket, Member]):
         return actions
 
     def next_tick_ns(self, now_ns: int) -> int | None:
-        """When, from now on, `tick` has something to do; None: not before something else happens."""
+        """Return when `tick` next has something to do; None: not before another method is called."""
         moments = sorted({max(now_ns, at_ns) for at_ns in self._moments()})
         return next((at_ns for at_ns in moments if self._is_due(at_ns)), None)
 
     def expect(self, at_ns: int) -> None:
-        """An event is due at `at_ns`: from `LEAD_NS` before until then, one idle instance is held ready."""
+        """Announce an event for `at_ns`: from `LEAD_NS` before until then, one idle instance is kept."""
         self._expected.add(at_ns)
 
     def is_full(self) -> bool:
-        """Whether nothing could be started now, whatever for."""
+        """Whether `max_instances` leaves no room for another start."""
         living = len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
         return living >= self.settings.max_instances
 
     def is_leaving(self, member: Member) -> bool:
-        """Whether its end was our wish."""
+        """Whether the pool asked for its end."""
         return member in self._leaving or member in self._outdated
 
     def room(self, now_ns: int) -> int:
-        """How many more events could run at once now; 0 while the function cannot load and no instance lives."""
+        """Return how many more events could run now; 0 while the function cannot load and no instance is alive."""
         if self._is_hopeless(now_ns) and not self._idle and not self._serving():
             return 0
         return max(0, self._places())
 
     def statistics(self) -> Statistics:
-        """What there is now."""
         return Statistics(self._starting, len(self._idle), len(self._busy), len(self._going()), len(self._waiting))
 
     def members(self) -> list[Member]:
-        """All that live: idle, busy and leaving."""
+        """Every live instance: idle, busy or leaving."""
         return [*self._idle, *self._busy, *self._going()]
 
     def _serving(self) -> Set[Member]:
-        """Those that are busy and will serve again."""
+        """Busy instances that will serve again."""
         return self._busy - self._outdated if self._outdated else self._busy
 
     def _going(self) -> Set[Member]:
-        """Those that run nothing more."""
+        """Instances that are ending and not busy."""
         return self._leaving | (self._outdated - self._busy) if self._outdated else self._leaving
 
     def _places(self) -> int:
-        """Instances that are or may be, less the events that have or await one; below 0, so many wait for a turn."""
+        """`max_instances` less the events that have or await an instance; if negative, that many wait for a turn."""
         return self.settings.max_instances - len(self._busy) - len(self._leaving) - len(self._waiting)
 
     def _is_line_full(self) -> bool:
-        """An event that can have an instance of its own is never refused, nor is one for its own size."""
+        """An event that can have an instance of its own is never refused, nor is any for its own size alone."""
         waiting = -self._places()
         settings = self.settings
         return waiting >= settings.max_waiting or (
@@ -286,7 +286,7 @@ class Pool(Generic[Ticket, Member]):
         )
 
     def _place(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """A free instance goes to the first in line, or rests."""
+        """Give a free instance to the first event in line, or make it idle."""
         if self._waiting:
             self._busy.add(member)
             return [Assign(self._waiting.pop(), member)]
@@ -294,7 +294,7 @@ class Pool(Generic[Ticket, Member]):
         return []
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """Start what is wanted; if nothing can start and nothing lives that could serve, nobody waits in vain."""
+        """Start what is wanted; fail the waiting events if nothing can start and no live instance could serve them."""
         if self._is_hopeless(now_ns) and not self._serving():
             return [Fail(ticket) for ticket in self._waiting.clear()]
         wanted = self._wanted_starts(now_ns)
@@ -321,7 +321,7 @@ class Pool(Generic[Ticket, Member]):
         return any(at_ns - LEAD_NS <= now_ns < at_ns for at_ns in self._expected)
 
     def _forget_announcements(self, now_ns: int) -> None:
-        """Of what is due now: the instance held ready idles from here, or it would go just before the event comes."""
+        """Drop announcements that are due. The kept instance idles from now, or it would end just before the event."""
         due = {at_ns for at_ns in self._expected if at_ns <= now_ns}
         self._expected -= due
         if due and self._idle:
@@ -331,7 +331,7 @@ class Pool(Generic[Ticket, Member]):
         return bool(self._waiting) and now_ns >= self._end_of_wait_ns()
 
     def _has_idled_out(self, now_ns: int) -> bool:
-        """Whether the instance that is idle for longest is held by nothing: neither `reserved` nor an announcement."""
+        """Whether the longest idle instance may end: neither `reserved` nor an announcement keeps it."""
         idle = len(self._idle)
         surplus = min(idle - self._is_expected(now_ns), idle + len(self._serving()) - self.settings.reserved)
         return surplus > 0 and now_ns >= self._end_of_idling_ns()
@@ -341,7 +341,7 @@ class Pool(Generic[Ticket, Member]):
         return self.settings.rest == "none" and not self._resting and empty and now_ns >= self._rest_ns()
 
     def _is_due(self, at_ns: int) -> bool:
-        """Whether `tick` would do anything then."""
+        """Whether `tick` would do something at `at_ns`."""
         return (
             self._has_expired_wait(at_ns)
             or self._has_idled_out(at_ns)
@@ -352,7 +352,7 @@ class Pool(Generic[Ticket, Member]):
         )
 
     def _moments(self) -> Iterator[int]:
-        """All times at which something may become due."""
+        """Every time at which something may become due."""
         yield from (self._blocked_ns, self._refill_ns, self._rest_ns())
         for at_ns in self._expected:
             yield from (at_ns - LEAD_NS, at_ns)

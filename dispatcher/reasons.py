@@ -1,6 +1,6 @@
-"""Why events had to wait: what each found when it came, kept of the latest, for whoever asks later.
+"""Why the latest events had to wait: the state of the pool when each arrived, for `forklight why`.
 
-An event that takes an idle instance has no reason here, and costs nothing.
+An event that takes an idle instance is not recorded, and costs nothing.
 """
 
 from msgspec import Struct
@@ -9,37 +9,37 @@ from dispatcher.pool import Statistics
 from sandbox.causes import Cause
 
 MOST_REASONS = 1000
-"""Kept of one function."""
+"""Per function."""
 LONGEST_ID = 255
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """The pool as an event found it that got no instance at once, and what was decided for it."""
+    """The pool when an event arrived that found no idle instance, and what the pool decided."""
 
     busy: int
     """instances that ran other events"""
     starting: int
-    """starts on their way, for events before it"""
+    """starts in flight, for earlier events"""
     leaving: int
     waiting: int
-    """events before it in line"""
+    """events ahead of it in line"""
     max_instances: int
     begun: int
-    """starts that its coming caused"""
+    """starts that the event caused"""
     cause: Cause | None = None
-    """if it waited for a template or a zygote: why there was none"""
+    """if the event waited for a template or a zygote: why there was none"""
 
 
 class Reasons:
-    """Of one function's latest events that waited, by event and attempt."""
+    """The reasons of one function, by event id and attempt."""
 
     def __init__(self) -> None:
         self._noted: dict[tuple[str, int], tuple[Statistics, int, int]] = {}
-        """What was found, `max_instances` and `begun`: a Reason is made when somebody asks, which few do."""
+        """Statistics, `max_instances` and `begun`: a Reason is made only when asked for, which is rare."""
         self._causes: dict[tuple[str, int], Cause] = {}
 
     def note(self, event_id: str, attempt: int, found: Statistics, max_instances: int, begun: int) -> None:
-        """Keep it; beyond `MOST_REASONS` the oldest is forgotten. An id that a client made that long is not kept."""
+        """Keep one reason; beyond `MOST_REASONS` forget the oldest. Overlong ids, which clients choose, are skipped."""
         if len(event_id) > LONGEST_ID:
             return
         self._noted[event_id, attempt] = (found, max_instances, begun)
@@ -49,12 +49,12 @@ class Reasons:
             self._causes.pop(oldest, None)
 
     def add_cause(self, event_id: str, attempt: int, cause: Cause) -> None:
-        """Say why what it waited for was not there."""
+        """Add why there was no template, or why an earlier start failed."""
         if (event_id, attempt) in self._noted:
             self._causes[event_id, attempt] = cause
 
     def of(self, event_id: str, attempt: int) -> Reason | None:
-        """None: it did not wait, or that is too long ago."""
+        """Return the reason; None if the event did not wait, or is forgotten."""
         noted = self._noted.get((event_id, attempt))
         if noted is None:
             return None

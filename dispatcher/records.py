@@ -1,42 +1,41 @@
-"""What the dispatcher remembers of each function's outcomes: plain integers, bumped in place, read at scrape."""
+"""The counters of each function's outcomes: plain integers, bumped in place and read at a scrape."""
 
 from bisect import bisect_left
 
 from bus import Failed, Outcome
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the histograms' buckets, as Prometheus's client libraries have them; a last one is unbounded."""
+"""Upper bounds of the histograms' buckets, those of Prometheus's client libraries; a last one is unbounded."""
 _BUCKETS_NS = [round(bound_s * 1e9) for bound_s in BUCKETS_S]
 
 
 MOST_CODES = 100
-"""Of one function: each is a series of a metric."""
+"""Distinct codes per function: each is a series of a metric."""
 OTHER = "other"
 _OURS = frozenset(("throttled", "unknown_function"))
-"""Kinds of failures whose codes no process of a function has a say in."""
+"""Kinds whose codes a function cannot choose, so that they are always counted by name."""
 
 
 class Histogram:
-    """Counts durations by bucket, and their sum."""
+    """Durations by bucket, and their sum."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_BUCKETS_NS) + 1)
         self.sum_ns = 0
 
     def add(self, duration_ns: int) -> None:
-        """Count one."""
         self.counts[bisect_left(_BUCKETS_NS, duration_ns)] += 1
         self.sum_ns += duration_ns
 
 
 class Record:
-    """One function's outcomes so far."""
+    """The counters of one function."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, int] = {}
         """by `ok` or the failure's kind"""
         self.failures: dict[str, int] = {}
-        """by code; a function chooses names of exceptions, and beyond MOST_CODES new ones are `other`"""
+        """by code; a function can raise any exception, so codes beyond MOST_CODES count as `other`"""
         self.starts: dict[str, int] = {}
         """by start kind, of events that reached an instance"""
         self.waited = Histogram()
@@ -45,7 +44,6 @@ class Record:
         self.last_failure = ""
 
     def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
         kind, start = "ok", outcome.start
         if isinstance(outcome, Failed):
             kind = str(outcome.kind)

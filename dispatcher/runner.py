@@ -1,4 +1,4 @@
-"""The I/O around a pool: it starts, invokes and ends instances as the pool decides, and delivers outcomes."""
+"""The I/O around a pool: starts, invokes and ends instances as the pool decides, and delivers outcomes."""
 
 import asyncio
 import logging
@@ -26,16 +26,16 @@ from sandbox.tree import Tree
 log = logging.getLogger(__name__)
 
 RETRY_START_NS = 250_000_000
-"""How soon a start is tried again when nothing says how long to wait: the machine had no room for another process."""
+"""Delay before another start when the machine had no room for a process and nothing says how long to wait."""
 WORTH_NOTING_NS = 1_000_000
-"""Who waited for less had an instance as good as at once: under full load half of all events do."""
+"""Shorter waits are not recorded for `why`: under full load half of all events have one."""
 _WARM: StartKind = "warm"
 _MADE: tuple[StartKind, ...] = ("load", "boot")
-"""Start kinds for which more had to be made than the instance."""
+"""Start kinds that made more than the instance."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
-    """What the dispatcher serves under one name: the version to run and how many instances it may have."""
+    """A served function: the version to run, and the settings of its pool."""
 
     spec: FunctionSpec
     pool: PoolSettings
@@ -46,12 +46,12 @@ _Ticket = asyncio.Future[_Given | Failed]
 
 
 class Runner:
-    """One function at work."""
+    """One served function. Also what its triggers may ask: capacity, and instances for expected events."""
 
     def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
         self.function = function
         self._is_logged = log.isEnabledFor(logging.DEBUG)
-        """Looked up once: a pool decides too often to ask each time."""
+        """Looked up once, because a pool decides too often to ask the logger each time."""
         self._tree = tree
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
@@ -59,9 +59,9 @@ class Runner:
         self._backoff = Backoff()
         self.reasons = Reasons()
         self._cause: Cause | None = None
-        """Why the latest start had to have a template or a zygote made."""
+        """Why the latest start had to make a template or a zygote."""
         self._failed_start: Exception | None = None
-        """The latest that failed; another one is another object."""
+        """The latest one. Events compare it by identity, to see whether a start failed while they waited."""
         self._has_rested = False
         self._born_ns: dict[Instance, int] = {}
         self._error = LoadFailed("InitFailed", "it was never loaded")
@@ -70,7 +70,7 @@ class Runner:
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
         self.is_draining = False
-        """Whether the server accepts no more events: there is no capacity, and none is expected."""
+        """Whether the server accepts no more events: then capacity is 0, and announcements are ignored."""
         self._stopped = self._ending = False
         tree.sweep.add(self)
         if function.pool.rest == "template":
@@ -84,11 +84,11 @@ class Runner:
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing of it is left, after `wind_up`."""
+        """Whether every process of it has ended after `wind_up`."""
         return self._ending and not self._tree.has(self.function.spec)
 
     async def call(self, event: Event, accepted_ns: int) -> Outcome:
-        """Run the event on an instance. Cancelling withdraws a waiting event; a running one finishes unheard."""
+        """Run the event on an instance. Cancelling withdraws a waiting event and drops the outcome of a running one."""
         for again in (False, True):
             instance, start = self._take(), _WARM
             if instance is None:
@@ -100,7 +100,7 @@ class Runner:
                     self.reasons.add_cause(event.id, event.attempt, self._cause)
             try:
                 running = instance.invoke(event, start=start, attempt=event.attempt, accepted_ns=accepted_ns)
-            except InstanceGone:  # it will be reported dead; the event has not been run, so once more
+            except InstanceGone:  # its death will be reported; the event has not run, so it may try once more
                 continue
             except (TypeError, ValueError) as error:
                 self._hand_on(instance, start)
@@ -109,11 +109,11 @@ class Runner:
         return outcomes.gone_twice(self.function.spec.name)
 
     def _take(self) -> Instance | None:
-        """The most recently used idle instance. One that leaves by itself is passed over: its death follows."""
+        """Take the most recently used idle instance, skipping any that leaves by itself: its death will be reported."""
         while (instance := self._pool.take()) is not None and not instance.is_serving:
             pass
         if self._had_capacity and not self._pool.has_idle:
-            self._tell_capacity()
+            self._report_capacity()
         return instance
 
     async def _wait(self, event: Event, accepted_ns: int, again: bool) -> _Given | Failed:
@@ -126,17 +126,17 @@ class Runner:
             log.debug("%s: event %s waits: no idle instance among %s", self.function.spec.name, event.id, found)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
-        else:  # a burst: one more in line makes nothing due but the end of its own wait
+        else:  # in a burst, one more event in line makes nothing due except the end of its own wait
             self._tree.sweep.expect(accepted_ns + self._max_wait_ns)
         try:
             given = await ticket
         except asyncio.CancelledError:
             self._pool.withdraw(ticket)
-            if ticket.done() and not ticket.cancelled():  # the instance had just been given, and goes to the next
+            if ticket.done() and not ticket.cancelled():  # an instance was assigned just now: pass it on
                 given = ticket.result()
                 if not isinstance(given, Failed):
                     self._hand_on(*given)
-            self._tell_capacity()
+            self._report_capacity()
             raise
         if self._is_logged and not isinstance(given, Failed):
             log.debug("%s: event %s gets %r (%s)", self.function.spec.name, event.id, *given)
@@ -147,9 +147,9 @@ class Runner:
         return given
 
     def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
-        """Do what the pool decided, and have it ticked in time. `start`: what an event that is assigned waited for."""
+        """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""
         self._perform(actions, start)
-        self._tell_capacity()
+        self._report_capacity()
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
             self._tree.sweep.expect(at_ns)
@@ -164,7 +164,7 @@ class Runner:
                 case Start():
                     if not self._stopped:
                         self._tasks.start_soon(self._start)
-                case Leave(instance):  # after the answer of its last call, for which somebody waits
+                case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(ticket, code):
                     self._deliver(ticket, self._throttled(code))
@@ -174,13 +174,13 @@ class Runner:
                     self._rest()
 
     def _assign(self, ticket: _Ticket, instance: Instance, start: StartKind) -> None:
-        if ticket.done():  # its client left in this very tick
+        if ticket.done():  # the client left in this turn of the loop
             self._hand_on(instance, start)
         else:
             ticket.set_result((instance, start))
 
     def _hand_on(self, instance: Instance, start: StartKind) -> None:
-        """An instance that was given and not used goes to the next in line, or rests."""
+        """Give an assigned but unused instance to the next event in line, or make it idle."""
         if instance.free_slots > 0:
             self._carry_out(self._pool.freed(instance, time.monotonic_ns()), start)
 
@@ -196,7 +196,7 @@ class Runner:
         return outcomes.wait_expired(name, pool, self._tree.problem_of(self.function.spec))
 
     def renew(self, function: Function, fresh: list[Instance]) -> None:
-        """Run this version from here on, also what waits. `fresh`: its first instances; the old ones finish and go."""
+        """Run new and waiting events on this version. `fresh` are its first instances; old ones end after a call."""
         old, self.function = self.function.spec, function
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
@@ -214,7 +214,7 @@ class Runner:
             self._tree.drop(old)
 
     def wind_up(self) -> None:
-        """Run what was accepted, then end all that there is of the function."""
+        """Run the accepted events, then end the instances and the template."""
         self._ending = True
         self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
@@ -236,7 +236,7 @@ class Runner:
             if function is self.function:
                 self._start_failed(error, 0, hopeless=False)
         else:
-            if function is not self.function:  # renewed meanwhile: the pool expects this one no more
+            if function is not self.function:  # renewed meanwhile: the pool does not expect this instance
                 instance.leave()
                 return
             if kind in _MADE:
@@ -264,9 +264,9 @@ class Runner:
         self._carry_out(self._pool.start_failed(now_ns, retry_ns, hopeless=hopeless))
 
     def _freed(self, instance: Instance) -> None:
-        """A slot came free. What is being killed or leaves is not free: its death follows, unless it was to go anyway.
+        """A call ended. An instance that is being killed or leaves by itself is not free; its death will be reported.
 
-        No tick is asked for: the call has armed the sweep, which comes within `WATCH_S` and sees this pool too.
+        This arms no tick: the call has armed the sweep, which runs within `WATCH_S` and ticks this pool too.
         """
         if not (instance.is_serving or self._pool.is_leaving(instance)):
             return
@@ -275,7 +275,7 @@ class Runner:
         if actions:
             self._perform(actions)
         elif not self._had_capacity:
-            self._tell_capacity()
+            self._report_capacity()
 
     def _died(self, instance: Instance) -> None:
         now_ns = time.monotonic_ns()
@@ -285,17 +285,17 @@ class Runner:
         self._carry_out(self._pool.died(instance, now_ns, self._backoff.retry_at_ns))
 
     def tick(self, now_ns: int) -> int | None:
-        """What the tree's sweep calls when something of this pool may be due."""
+        """Called by the tree's sweep when something may be due. Return when to call again."""
         self._perform(self._pool.tick(now_ns))
-        self._tell_capacity()
+        self._report_capacity()
         return self._pool.next_tick_ns(now_ns)
 
     def capacity(self) -> int:
-        """How many more events could run at once now; 0 while the function cannot load or the server drains."""
+        """Return how many more events could run now; 0 while the function cannot load or the server drains."""
         return 0 if self.is_draining else self._pool.room(time.monotonic_ns())
 
     def on_capacity(self, callback: Callable[[], None]) -> None:
-        """Call `callback` each time capacity rises from 0."""
+        """Call `callback` in the event loop each time capacity rises from 0."""
         self._on_capacity.append(callback)
         self._had_capacity = self.capacity() > 0
 
@@ -306,19 +306,18 @@ class Runner:
             self._carry_out([])
 
     def stop(self) -> None:
-        """Start nothing more: what dies from here on is not replaced."""
+        """Start no more instances, not even to replace dead ones."""
         self._stopped = True
 
     def statistics(self) -> Statistics:
-        """The pool's numbers now."""
         return self._pool.statistics()
 
     def instances(self) -> list[Instance]:
-        """All that live."""
+        """Every live instance."""
         return self._pool.members()
 
-    def _tell_capacity(self) -> None:
-        """A consumer that stopped because the pool was full goes on when it is not."""
+    def _report_capacity(self) -> None:
+        """Wake the consumers that stopped because the pool was full."""
         if not self._on_capacity:
             return
         had, self._had_capacity = self._had_capacity, self.capacity() > 0

@@ -1,4 +1,4 @@
-"""How many instances of a function there may and must be, and how long they stay; every default filled in."""
+"""How many instances a function may and must have, and how long they are kept, with every default filled in."""
 
 from typing import Annotated, Literal
 
@@ -9,20 +9,20 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """The pool's part of a function's configuration. Durations in seconds."""
 
     max_instances: int = 8
-    """Calls that run at once; each instance runs one."""
+    """Each instance runs one call at a time, so this is also how many calls run at once."""
     max_waiting: Annotated[int, Meta(ge=0)] = 2048
-    """Events that may wait for an instance; one more is refused at once (429)."""
+    """Events that may wait for an instance; any further one is refused at once (429)."""
     max_waiting_memory_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
-    """Once the events that wait are this large together, one more is refused at once (429)."""
+    """While the waiting events are this large together, any further one is refused at once (429)."""
     max_wait_s: Annotated[float, Meta(ge=0)] = 60.0
     """How long an event may wait before it is refused (503). Default: 1 min, or `timeout` if that is longer."""
     keep_alive_s: Annotated[float, Meta(ge=0)] = 60.0
-    """How long an instance stays after its last invocation."""
+    """How long an instance is kept after its last invocation."""
     reserved: Annotated[int, Meta(ge=0)] = 0
-    """Instances that always stay."""
+    """Instances that are always kept."""
     max_invocations: int | None = None
     """An instance is replaced after this many. Default: no limit."""
     rest: Literal["template", "none"] = "template"
     """What a function without events keeps: its template, or no process at all."""
     template_keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0
-    """With `rest = "none"`: how long the template stays after the last instance."""
+    """With `rest = "none"`: how long the template is kept after the last instance."""

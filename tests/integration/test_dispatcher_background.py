@@ -1,4 +1,4 @@
-"""Templates that nobody waits for yet are loaded two at a time."""
+"""Templates that no event waits for are loaded two at a time."""
 
 import pytest
 

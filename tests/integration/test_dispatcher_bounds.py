@@ -1,4 +1,4 @@
-"""How many at once, how many in line, for how long; what leaves the line; what happens when the server ends."""
+"""The bounds of a pool: instances, events in line, waits; cancelled clients; the end of the server."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_the_line_takes_nothing_with_it(bench: Bench)
 
 
 async def test_a_client_that_leaves_while_it_is_served_hands_its_instance_on(bench: Bench) -> None:
-    """The instance had been given to it, and it had not yet run on."""
+    """The instance was assigned to it, but its task had not resumed."""
     with closed_gate() as gate:
         async with serving(bench.tree, bench.spec("pool_work", "held"), max_instances=1) as served:
             waiting: list[asyncio.Task[object]] = []

@@ -1,4 +1,4 @@
-"""Functions are changed, added and removed while they work, and nothing that was accepted notices."""
+"""Functions are changed, added and removed under load, and no accepted event notices."""
 
 import asyncio
 from typing import Any
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.any_user
 
 
 def only(spec: FunctionSpec, **pool: Any) -> dict[str, Function]:
-    """What is to be served: this alone, as "f"."""
+    """Serve only this function, as "f"."""
     return {"f": Function(spec=spec, pool=PoolSettings(**pool))}
 
 
 async def change(served: Served, bench: Bench, functions: dict[str, Function]) -> None:
-    """All of it, as nothing else depends on the functions."""
+    """Prepare and carry out the whole change: nothing else depends on the functions here."""
     async with open_change(served.dispatcher, bench.tree, functions) as prepared:
         prepared.add()
         prepared.switch()

@@ -1,4 +1,4 @@
-"""What breaks under the dispatcher, and what an event notices of it."""
+"""Failures below the dispatcher, and their effect on events."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ def kill_unnoticed(instance: Instance) -> None:
 
 
 async def occupy(served: Served, path: str, count: int) -> "list[asyncio.Task[Ok | Failed]]":
-    """So many calls that run at once."""
+    """Calls that run at once."""
     calls = [served.begin(path) for _ in range(count)]
     await until(lambda: served.running() == count)
     return calls
@@ -86,7 +86,7 @@ async def test_an_instance_that_ends_itself_is_replaced_for_the_next_event(bench
 
 
 async def test_idle_instances_of_a_template_that_died_are_passed_over(bench: Bench) -> None:
-    """They leave, and an event that comes before their end does not count them as instances that it met dead."""
+    """They leave; an event that arrives before their end does not count them as dead instances that it got."""
     with closed_gate() as gate:
         async with serving(bench.tree, bench.spec("pool_work", "held")) as served:
             calls = await occupy(served, gate.path, 3)

@@ -1,4 +1,4 @@
-"""How long instances live: kept alive, reserved, spent, made ready ahead, and none at all."""
+"""The lifetime of instances: `keep_alive`, `reserved`, `max_invocations`, expected events, `rest`."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What is remembered of events that had no instance at once: what they found, and why it had to be made."""
+"""The reasons of events that found no idle instance: the state of the pool, and the cause of each start."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def reason(served: Served, event_id: str) -> Reason:
 
 
 def cause(served: Served, event_id: str, code: str) -> str:
-    """The detail of its cause, which must have this code."""
+    """Return the detail of the cause, which must have this code."""
     found = reason(served, event_id).cause
     assert found is not None
     assert found.code == code

@@ -1,4 +1,4 @@
-"""Whatever keeps an instance from being started: who waits for it is told, the log is, and `ps`; then it goes on."""
+"""Failed starts: the waiting event, the log and `ps` say why, and a later start succeeds."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.any_user
 
 @contextlib.contextmanager
 def no_folder(bench: Bench) -> Iterator[None]:
-    """Something else is where private folders are made."""
+    """A file is where private folders are to be made."""
     aside = bench.folders.with_name("aside")
     bench.folders.rename(aside)
     bench.folders.touch()
@@ -34,7 +34,7 @@ def no_folder(bench: Bench) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_descriptor(_bench: Bench) -> Iterator[None]:
-    """The server may have few files open."""
+    """The server is at its limit of open files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sandbox.launch.SPARE_DESCRIPTORS", 10**9)
         yield
@@ -85,7 +85,7 @@ async def test_that_no_process_may_be_forked_is_told(bench: Bench) -> None:
 async def test_wherever_a_start_runs_out_of_descriptors_nothing_else_is_lost(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every step, which the reserve of descriptors keeps it from otherwise."""
+    """At every step: otherwise the reserve of descriptors prevents the failure."""
     monkeypatch.setattr("sandbox.launch.SPARE_DESCRIPTORS", -1_000_000)
     spec = bench.spec("plain")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -115,6 +115,6 @@ async def test_wherever_a_start_runs_out_of_descriptors_nothing_else_is_lost(
 
 
 def _limit_that_leaves(count: int) -> int:
-    """The RLIMIT_NOFILE with which so many more can be opened: it bounds their numbers."""
+    """The RLIMIT_NOFILE that allows this many more descriptors; it bounds their numbers, not their count."""
     taken = set(map(int, os.listdir("/proc/self/fd")[:-1]))
     return next(itertools.islice((fd for fd in itertools.count() if fd not in taken), count, None))

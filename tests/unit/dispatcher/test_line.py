@@ -1,4 +1,4 @@
-"""The line of waiting events beside a plain list."""
+"""The line of waiting events, compared with a plain list."""
 
 import pytest
 from hypothesis import given

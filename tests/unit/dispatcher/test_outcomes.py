@@ -1,4 +1,4 @@
-"""Outcomes of events that reached no instance: each names the place, the cause and, where time helps, when to retry."""
+"""Outcomes of events that reached no instance: each names the place, the cause and, if time helps, when to retry."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The rules of a pool, one by one. What they are together is in `test_pool_machine.py`."""
+"""The rules of a pool, one by one. `test_pool_machine.py` tests them together."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def make_pool(**settings: Any) -> "Pool[str, str]":
 
 
 def with_idle(*members: str, **settings: Any) -> "Pool[str, str]":
-    """A pool whose members have come free one second after the other, from 0 on."""
+    """A pool whose members came free one second apart, starting at 0."""
     pool = make_pool(**settings)
     for second, member in enumerate(members):
         pool.wait("first event", 0, 0)
@@ -52,7 +52,7 @@ def test_whichever_comes_first_serves_the_first_in_line() -> None:
 
 
 def test_the_line_is_bounded() -> None:
-    """As many as could run at once are not in line: they have a start of their own."""
+    """Events that could run at once do not count: each has a start of its own."""
     pool = make_pool(max_instances=2, max_waiting=1)
     for ticket in "abc":
         pool.wait(ticket, 0, 0)
@@ -61,7 +61,7 @@ def test_the_line_is_bounded() -> None:
 
 
 def test_the_memory_of_the_line_is_bounded() -> None:
-    """One event is never refused for its own size, and one that leaves makes room."""
+    """An event is never refused for its own size, and one that is withdrawn makes room."""
     pool = make_pool(max_instances=1, max_waiting_memory_bytes=10)
     pool.wait("a", 0, 0, size_bytes=100)
     assert pool.wait("b", 0, 0, size_bytes=1) == [Refuse("b", "QueueFull")]

@@ -1,4 +1,4 @@
-"""Every history of a pool: what must hold however events, starts, deaths and time interleave."""
+"""Every history of a pool: the invariants hold however events, starts, deaths and time interleave."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ picks = st.integers(0, 1000)
 
 
 def size_bytes(ticket: int) -> int:
-    """What an event holds."""
+    """The bytes of an event, by ticket."""
     return ticket % 3
 
 
@@ -35,7 +35,7 @@ pool_settings = st.builds(
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """A pool beside the plainest model of one. A ticket and a member are numbers, never used twice."""
+    """A pool and the simplest model of one. Tickets and members are numbers, never used twice."""
 
     @initialize(settings=pool_settings)
     def open(self, settings: PoolSettings) -> None:
@@ -48,7 +48,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.idle: list[int] = []
         self.since: dict[int, int] = {}
         self.busy: dict[int, int | None] = {}
-        """which ticket it runs; None for one that was found dead"""
+        """the ticket each one runs; None if it was found dead"""
         self.leaving: set[int] = set()
         self.starting = 0
         self.members = 0
@@ -71,7 +71,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.ended[ticket] = how
 
     def carry_out(self, actions: "Sequence[Action[int, int]]", free: int | None = None, new: int | None = None) -> None:
-        """`free`: the member that has just come free. `new`: the ticket that has just come in."""
+        """`free`: the member that just came free. `new`: the ticket that just arrived."""
         for action in actions:
             match action:
                 case Assign(ticket, member):
@@ -148,7 +148,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert ticket in self.ended or not must_refuse
 
     def is_line_full(self, new: int) -> bool:
-        """Whether there is no place for `new`, the last of those that wait."""
+        """Whether the line has no room for `new`, the last ticket in it."""
         before = [ticket for ticket in self.waiting if ticket != new]
         could_run = self.settings.max_instances - len(self.busy) - len(self.leaving)
         held_bytes = sum(map(size_bytes, before))
@@ -165,7 +165,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(ticket is not None for ticket in self.busy.values()))
     @rule(pick=picks)
     def found_dead(self, pick: int) -> None:
-        """The event met a dead instance, whose death is told later."""
+        """The event got a dead instance, whose death is reported later."""
         running = [member for member, ticket in self.busy.items() if ticket is not None]
         member = running[pick % len(running)]
         ticket, self.busy[member] = self.busy[member], None
@@ -283,13 +283,13 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_reserved_or_announced_has_a_start(self) -> None:
-        """At the latest when the tick that is due has come."""
+        """At the latest once the due tick has run."""
         if self.now_ns >= self.blocked_ns and self.pool.next_tick_ns(self.now_ns) != self.now_ns:
             assert self.starting >= min(self.deficit(), self.starting + self.room())
 
     @invariant()
     def a_tick_comes_in_time(self) -> None:
-        """No later than anything that is due by the model; `tick` itself is checked to be no busy loop."""
+        """No later than anything due in the model; the rule for `tick` checks that no tick is asked for in vain."""
         next_ns = self.pool.next_tick_ns(self.now_ns)
         for at_ns in self.due_times():
             assert next_ns is not None
@@ -318,7 +318,7 @@ class PoolMachine(RuleBasedStateMachine):
         return times
 
     def teardown(self) -> None:
-        """Whatever happened, every event gets its end."""
+        """Whatever happened, every event ends."""
         if not hasattr(self, "pool"):
             return
         while self.starting or self.waiting or self.busy:

@@ -1,4 +1,4 @@
-"""What becomes of a pool whose function is renewed or served no more."""
+"""A pool whose function is renewed or removed."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ pool_settings = st.builds(
 
 
 class RenewalMachine(RuleBasedStateMachine):
-    """A pool beside a plain model. A ticket and a member are numbers, never used twice."""
+    """A pool and a simple model. Tickets and members are numbers, never used twice."""
 
     @initialize(settings=pool_settings)
     def open(self, settings: PoolSettings) -> None:
@@ -39,9 +39,9 @@ class RenewalMachine(RuleBasedStateMachine):
         self.ended: set[int] = set()
         self.idle: list[int] = []
         self.busy: dict[int, int] = {}
-        """which ticket it runs"""
+        """the ticket each one runs"""
         self.going: set[int] = set()
-        """told to leave, and not dead yet"""
+        """asked to leave, and not dead yet"""
         self.outdated: set[int] = set()
         self.is_ending = self.has_rested = False
         self.pool: Pool[int, int] = Pool(settings, self.now_ns)
@@ -52,7 +52,7 @@ class RenewalMachine(RuleBasedStateMachine):
         self.ended.add(ticket)
 
     def carry_out(self, actions: "Sequence[Action[int, int]]", free: Sequence[int] = ()) -> None:
-        """`free`: members that have just come free or into being, in this order."""
+        """`free`: members that just came free or started, in this order."""
         coming = list(free)
         for action in actions:
             match action:
@@ -129,7 +129,7 @@ class RenewalMachine(RuleBasedStateMachine):
 
     @rule(settings=pool_settings, count=st.integers(0, 3))
     def renew(self, settings: PoolSettings, count: int) -> None:
-        """Starts on their way never were; the fresh ones are given what waits."""
+        """Starts in flight are void; the fresh instances get the waiting events."""
         fresh = list(range(self.members + 1, self.members + 1 + count))
         self.members += count
         self.settings, self.is_ending, self.starting = settings, False, 0
@@ -163,7 +163,7 @@ class RenewalMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_more_than_may_be_are_made(self) -> None:
-        """Of the version of now; what an earlier one still runs takes up room, but may have had more."""
+        """Counts the current version. Instances of an earlier one take up room, but may have had a higher limit."""
         current = len(self.idle) + self.starting + len(self.busy.keys() - self.outdated)
         assert current <= self.settings.max_instances
 
@@ -172,7 +172,7 @@ class RenewalMachine(RuleBasedStateMachine):
         assert not (self.idle and self.waiting)
 
     def teardown(self) -> None:
-        """Whatever happened, every event gets its end, and of what is served no more nothing stays."""
+        """Whatever happened, every event ends, and nothing of a removed function stays."""
         if not hasattr(self, "pool"):
             return
         self.wind_up()

@@ -1,4 +1,4 @@
-"""What is remembered of events that waited, and for how many of them."""
+"""Reasons of events that waited: their content and their bound."""
 
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reason, Reasons

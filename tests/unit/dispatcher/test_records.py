@@ -1,4 +1,4 @@
-"""What is counted of outcomes."""
+"""The counters of outcomes."""
 
 from bisect import bisect_left
 
