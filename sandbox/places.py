@@ -4,6 +4,7 @@ Whoever makes what belongs there holds the lock; what failed is remembered, so t
 """
 
 import time
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -15,55 +16,85 @@ from sandbox.spec import FunctionSpec, Limits
 from sandbox.template import Template
 from sandbox.zygote import Zygote
 
+T = TypeVar("T")
+_CRASH_LOOP = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
 
-class Place:
-    """The place of a zygote or a template, filled or not: who makes it holds the lock, what failed is remembered."""
+
+class Failures:
+    """The latest in a row, and until when nobody tries again."""
 
     def __init__(self) -> None:
-        self.lock = anyio.Lock()
-        self.backoff = Backoff()
-        self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
-        self.made_ns = 0
-        self.cause = Cause("new")
-        """Why it had to be made, the last time that it was."""
-        self.vacant = anyio.Event()
+        self._backoff = Backoff()
+        self._error = _CRASH_LOOP
+
+    @property
+    def current(self) -> LoadFailed | None:
+        """The latest, while the back-off lasts."""
+        return self._error if self._backoff.remaining_s(time.monotonic_ns()) > 0 else None
 
     def refuse_early(self) -> None:
         """Raise the stored reason while the back-off lasts."""
-        if self.backoff.remaining_s(time.monotonic_ns()) > 0:
-            error = self.error
-            raise LoadFailed(error.code, error.message, error.traceback, self.backoff.retry_at_ns)
+        if (error := self.current) is not None:
+            raise LoadFailed(error.code, error.message, error.traceback, self._backoff.retry_at_ns)
 
     def failed(self, error: LoadFailed) -> None:
         """It could not be made, for the reason given. Several that were tried at once have failed once."""
         now_ns = time.monotonic_ns()
-        if self.backoff.remaining_s(now_ns) == 0:
-            self.backoff = self.backoff.failed(now_ns)
-        error.retry_at_ns = self.backoff.retry_at_ns
-        self.error = error
+        if self._backoff.remaining_s(now_ns) == 0:
+            self._backoff = self._backoff.failed(now_ns)
+        error.retry_at_ns = self._backoff.retry_at_ns
+        self._error = error
 
-    def ended(self) -> None:
+    def ended(self, lived_s: float) -> None:
         """It ended by itself after it had been made."""
-        now_ns = time.monotonic_ns()
-        self.backoff = self.backoff.ended(now_ns, (now_ns - self.made_ns) / 1e9)
-        self.error = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
+        self._backoff = self._backoff.ended(time.monotonic_ns(), lived_s)
+        self._error = _CRASH_LOOP
 
-    def filled(self) -> None:
+    def succeeded(self) -> None:
+        """What comes next is a first failure again."""
+        self._backoff = Backoff()
+
+
+class Place(Failures, Generic[T]):
+    """The place of one zygote or template."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = anyio.Lock()
+        self.vacant = anyio.Event()
+        self.made: T | None = None
+        """What stands here and can be used."""
+        self._made_ns = 0
+        self.cause = Cause("new")
+        """Why it had to be made, the last time that it was."""
+
+    def fill(self, made: T) -> None:
         """It was made."""
-        self.made_ns = time.monotonic_ns()
+        self.made = made
+        self._made_ns = time.monotonic_ns()
         self.vacant = anyio.Event()
 
+    def vacate(self, made: T, cause: Cause | None = None) -> bool:
+        """It can be used no more; whether it stood here until now. `cause`: why the next has to be made."""
+        if self.made is not made:
+            return False
+        self.made = None
+        self.vacant.set()
+        self.cause = cause or self.cause
+        return True
 
-class Root(Place):
-    """One runtime's zygote."""
+    def note_end(self) -> None:
+        """What stood here has ended by itself, and by its own fault."""
+        self.ended((time.monotonic_ns() - self._made_ns) / 1e9)
 
-    zygote: Zygote | None = None
+
+Root = Place[Zygote]
+"""One runtime's zygote."""
 
 
-class Branch(Place):
+class Branch(Place[Template]):
     """One version's template. `keeper` restarts it as soon as it ends, until it is cancelled."""
 
-    template: Template | None = None
     made_by: StartKind = "load"
     why_become = ""
     """What the import left behind, so that the template becomes its one instance."""
@@ -79,8 +110,8 @@ class Branch(Place):
     def __init__(self, spec: FunctionSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.births = Place()
-        """What its instances do before they serve: the `after_fork` hook, which fails and backs off as a load does."""
+        self.births = Failures()
+        """Of what its instances do before they serve: the `after_fork` hook, which backs off as a load does."""
 
 
 Key = tuple[str, str, Limits, str, float, float, float]

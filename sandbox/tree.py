@@ -83,9 +83,9 @@ class Tree:
         """This version's live template, made now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
         await _again(branch, self._fill)
-        if branch.template is None:
+        if branch.made is None:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} ended as soon as it was loaded")
-        return branch.template
+        return branch.made
 
     def has(self, spec: FunctionSpec) -> bool:
         """Whether anything of this version was asked for, and not dropped since."""
@@ -106,20 +106,18 @@ class Tree:
         branch.dropped = True
         if branch.keeper is not None:
             branch.keeper.cancel()
-        if branch.template is not None:
-            branch.template.retire()
+        if branch.made is not None:
+            branch.made.retire()
         root = self._roots.get(repr(spec.runtime))
-        if root is not None and root.zygote is not None:
-            self._stop_if_idle(root.zygote)
+        if root is not None and root.made is not None:
+            self._stop_if_idle(root.made)
 
     def template_of(self, spec: FunctionSpec) -> Template | LoadFailed | None:
         """This version's live template, or why there is none, or None if it was not needed so far or is being made."""
         branch = self._branches.get(template_key(spec))
         if branch is None:
             return None
-        backing_off = branch.backoff.remaining_s(time.monotonic_ns()) > 0
-        unborn = branch.births.backoff.remaining_s(time.monotonic_ns()) > 0
-        return branch.births.error if unborn else branch.template or (branch.error if backing_off else None)
+        return branch.births.current or branch.made or branch.current
 
     def problem_of(self, spec: FunctionSpec) -> str:
         """Why the latest start of this version failed; empty if it went well."""
@@ -206,26 +204,25 @@ class Tree:
     async def _start(self, branch: Branch) -> tuple[Instance, StartKind]:
         branch.births.refuse_early()
         kind = await self._fill(branch)
-        template = branch.template
+        template = branch.made
         if template is None:
             raise Ended("it ended as soon as it was loaded")
         launch.require_descriptors()
         self._tell_leftovers(branch)
         if template.must_become:  # good for one instance only: whoever comes first has it
-            branch.template = None
-            branch.vacant.set()
+            branch.vacate(template)
         try:
             instance = await template.fork()
         except LoadFailed as error:
             branch.births.failed(error)
             raise
-        branch.births.backoff = Backoff()
         log.debug("%s: %r is forked (%s)", branch.spec.name, instance, kind)
+        branch.births.succeeded()
         return instance, kind
 
     def _tell_leftovers(self, branch: Branch) -> None:
         """In the log, once for each version."""
-        template = branch.template
+        template = branch.made
         if template is None or branch.is_told:
             return
         branch.is_told = True
@@ -240,10 +237,10 @@ class Tree:
 
     async def _fill(self, branch: Branch) -> StartKind:
         """Have the branch filled; what that had to wait for. Raises LoadFailed, StartFailed, Ended."""
-        if branch.template is not None:
-            return "load" if branch.template.must_become else "fork"
+        if branch.made is not None:
+            return "load" if branch.made.must_become else "fork"
         async with branch.lock:
-            if branch.template is not None:
+            if branch.made is not None:
                 return branch.made_by  # somebody else made it, and this start waited for all of that
             branch.refuse_early()
             zygote, booted = await self._zygote(branch.spec.runtime)
@@ -268,21 +265,17 @@ class Tree:
         await template.start(NO_BOX)
         if template.ended is not None:
             raise Ended(template.ended)
-        branch.template = template
+        branch.fill(template)
         branch.why_become = template.why_become
         branch.shared = template.shared
-        branch.filled()
         if branch.dropped:  # while it was loaded
             template.retire()
 
     def _template_ended(self, branch: Branch, template: Template) -> None:
         log.debug("%s: %r ended: %s", branch.spec.name, template, template.ended)
-        if branch.template is template:
-            branch.template = None
-            branch.vacant.set()
-            branch.cause = Cause("ended", template.zygote.ended or template.ended or "")
-            if not branch.dropped and template.zygote.ended is None:  # else it is not its own fault
-                branch.ended()
+        stood = branch.vacate(template, Cause("ended", template.zygote.ended or template.ended or ""))
+        if stood and not branch.dropped and template.zygote.ended is None:  # else it is not its own fault
+            branch.note_end()
 
     def _template_gone(self, template: Template) -> None:
         log.debug("%s: template %d is gone, with all it had", template.spec.name, template.n)
@@ -294,9 +287,9 @@ class Tree:
         if any(branch.spec.runtime == zygote.runtime for branch in self._branches.values()):
             return
         root = self._roots[repr(zygote.runtime)]
-        if root.zygote is zygote and all(template.zygote is not zygote for template in self._templates):
-            root.zygote = None
-            root.cause = Cause("unneeded")
+        if all(template.zygote is not zygote for template in self._templates) and root.vacate(
+            zygote, Cause("unneeded")
+        ):
             self._commons.tasks.start_soon(self._stop, zygote)
 
     async def _stop(self, zygote: Zygote) -> None:
@@ -306,11 +299,11 @@ class Tree:
     async def _zygote(self, runtime: Runtime) -> tuple[Zygote, bool]:
         """The runtime's zygote, and whether this call had to wait for its start."""
         root = self._roots.setdefault(repr(runtime), Root())
-        if root.zygote is not None:
-            return root.zygote, False
+        if root.made is not None:
+            return root.made, False
         async with root.lock:
-            if root.zygote is not None:
-                return root.zygote, True
+            if root.made is not None:
+                return root.made, True
             root.refuse_early()
             launch.require_descriptors()
             try:
@@ -323,17 +316,14 @@ class Tree:
             except LoadFailed as error:
                 root.failed(error)
                 raise
-            root.zygote = zygote
-            root.filled()
+            root.fill(zygote)
             return zygote, True
 
     def _zygote_ended(self, root: Root, zygote: Zygote) -> None:
         """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
         log.debug("runtime %s: %r ended: %s", zygote.runtime.name, zygote, zygote.ended)
-        if root.zygote is zygote:
-            root.zygote = None
-            root.cause = Cause("ended", zygote.ended or "")
-            root.ended()
+        if root.vacate(zygote, Cause("ended", zygote.ended or "")):
+            root.note_end()
         for template in tuple(self._templates):
             if template.zygote is zygote:
                 template.retire()
