@@ -134,7 +134,6 @@ TABLE: dict[State, dict[Input, Step]] = {
     },
     State.RETIRED: {
         Input.FORK: _to(State.RETIRED, Action.REFUSE),
-        Input.BECOME: _to(State.RETIRED, Action.REFUSE),
         Input.LET_GO: _to(State.RETIRED),
         Input.RETIRE: _to(State.RETIRED, Action.DISMISS),
         Input.CUT_OFF: _to(State.ENDING, Action.KILL, Action.DISMISS),
@@ -161,13 +160,10 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.SWEPT: _to(State.SWEPT),
     },
     State.SWEPT: {
-        Input.LOADED: _to(State.SWEPT),
         Input.FORK: _to(State.SWEPT, Action.REFUSE),
-        Input.BECOME: _to(State.SWEPT, Action.REFUSE),
         Input.BECAME: _to(State.SWEPT),
         Input.LET_GO: _to(State.SWEPT),
         Input.RETIRE: _to(State.SWEPT, Action.DISMISS),
-        Input.OVERDUE: _to(State.SWEPT),
     },
     State.GONE: {
         Input.LOADED: _to(State.GONE),
@@ -190,18 +186,19 @@ _WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.INSTANCE,
 _OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
 _NOT_LIVE_YET = _UNMADE | {State.LOADING}
 _TAKEN = frozenset({State.BECOMING, State.INSTANCE})
+_HELD = frozenset({State.RETIRED, State.SWEPT})
 
 IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
     Input.BORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
     Input.STILLBORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
-    Input.LOADED: (_UNMADE | _WORKING - {State.LOADING}, "it is told to load once, when it is born"),
+    Input.LOADED: (_UNMADE | _WORKING - {State.LOADING} | {State.SWEPT}, "it loads once, before anything holds it"),
     Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree gives out only what is live"),
-    Input.BECOME: (_NOT_LIVE_YET | _TAKEN, "the tree gives it out once, when it is live"),
+    Input.BECOME: (_NOT_LIVE_YET | _TAKEN | _HELD, "the tree gives it out once, when it is live and nothing holds it"),
     Input.BECAME: (_NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.RETIRED, State.GONE}, "nobody has asked for it"),
     Input.LET_GO: (_NOT_LIVE_YET | {State.GONE}, "nothing holds it"),
     Input.RETIRE: (frozenset(), ""),
     Input.CUT_OFF: (_UNMADE | _OVER, "the socket is there from its birth to its death"),
-    Input.OVERDUE: (_UNMADE | _WORKING, "the limit begins with its end"),
+    Input.OVERDUE: (_UNMADE | _WORKING | {State.SWEPT}, "the limit begins with the end of what nothing holds"),
     Input.DIED: (_UNMADE | _OVER | _WORKING - {State.INSTANCE}, "its control socket is closed first, and that ends it"),
     Input.SWEPT: (_ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
 }
