@@ -1,4 +1,4 @@
-"""Pages of other origins: what a browser asks beforehand, and what it is told with every answer."""
+"""CORS: preflights, and the headers of every answer."""
 
 import asyncio
 from typing import Any
@@ -99,13 +99,13 @@ async def test_named_origins_with_everything() -> None:
     ("body", "headers", "status"),
     [(b"fail", "", 500), (b"x" * 11, "", 413), (b"", "Expect: 100-continue\r\nContent-Length: 11\r\n", 413)],
 )
-async def test_errors_can_be_seen_too(body: bytes, headers: str, status: int) -> None:
+async def test_errors_have_cors_headers(body: bytes, headers: str, status: int) -> None:
     async with running(answering, routes(origins=(APP,))) as house:
         reply = await ask(house, "POST", APP, body=body, headers=headers)
         assert (reply.status, reply["access-control-allow-origin"], reply["vary"]) == (status, APP, "origin")
 
 
-async def test_a_method_that_is_not_taken_can_be_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_405_has_cors_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(answering, routes(origins=(APP,))) as house:
         reply = await ask(house, "PUT", APP)
         assert (reply.status, reply["allow"]) == (405, "DELETE, GET, HEAD, OPTIONS, POST")
@@ -114,7 +114,7 @@ async def test_a_method_that_is_not_taken_can_be_seen_too(monkeypatch: pytest.Mo
         assert said(await ask(house, "PUT", APP, target="/none")) == {}
 
 
-async def test_a_mistake_of_ours_and_the_end_can_be_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_500_and_the_503_of_a_drain_have_cors_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(waiting, routes(origins=(APP,))) as house, house.connect() as client:
         with monkeypatch.context() as broken:
             broken.setattr("triggers.http.server.to_event", None)
@@ -128,7 +128,7 @@ async def test_a_mistake_of_ours_and_the_end_can_be_seen_too(monkeypatch: pytest
         assert (reply.status, reply["access-control-allow-origin"], reply["vary"]) == (503, APP, "origin")
 
 
-async def test_what_is_no_preflight_or_of_no_such_route_goes_its_way() -> None:
+async def test_other_options_requests_are_not_preflights() -> None:
     async with running(answering, routes(origins=("*",))) as house:
         reply = await ask(house, "OPTIONS", APP)
         assert (reply.status, reply["allow"], said(reply)) == (204, "DELETE, GET, HEAD, OPTIONS, POST", {})

@@ -1,4 +1,4 @@
-"""Stopping: nothing accepted is dropped within the limit, and nothing holds the server beyond it."""
+"""Draining: within the limit no accepted request is dropped; after it nothing holds the server up."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from bus.outcome import Ok, Outcome
 from tests.kit.http_server import request, running
 
 
-async def test_what_runs_is_finished_and_said_to_be_the_last() -> None:
+async def test_a_running_call_finishes_and_its_answer_is_the_last() -> None:
     release = asyncio.Event()
 
     async def handle(event: Event) -> Outcome:
@@ -47,7 +47,7 @@ async def test_an_open_connection_may_send_a_last_request() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_what_runs_too_long_is_withdrawn_and_its_client_told(method: str) -> None:
+async def test_a_call_that_runs_too_long_is_withdrawn_with_a_503(method: str) -> None:
     async def handle(event: Event) -> Outcome:
         await asyncio.Event().wait()
         raise AssertionError
@@ -79,7 +79,7 @@ async def test_leaving_without_drain_ends_every_call() -> None:
 
 
 async def test_clients_with_keep_alive_see_no_error_during_a_drain() -> None:
-    """Each sends the next request only on a connection that was not said to close: the rule of HTTP clients."""
+    """Each client reuses only a connection that was not announced to close, as HTTP clients must."""
     async with running() as house:
         served = asyncio.Event()
 

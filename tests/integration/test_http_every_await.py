@@ -1,4 +1,4 @@
-"""An exception at any await of a connection's task ends that connection, and nothing else."""
+"""An exception at any await of a connection's task ends only that connection."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
@@ -20,7 +20,7 @@ LARGE = 8 * 1024 * 1024
 
 @coroutine
 def throwing(task: Coroutine[Any, Any, None], at: int, error: Exception) -> Generator[Any, Any, bool]:
-    """Runs `task`, but where it would wait for the `at`th time, the error comes; whether it ever did."""
+    """Run `task` and raise the error at its `at`th wait; return whether it got that far."""
     waits = 0
     try:
         awaited = task.send(None)
@@ -39,7 +39,7 @@ def throwing(task: Coroutine[Any, Any, None], at: int, error: Exception) -> Gene
 
 
 class Faulty(HttpServer):
-    """The first connection's task meets the error."""
+    """Only the task of the first connection gets the error."""
 
     at = 0
     error: Exception = RuntimeError("oh")
@@ -63,7 +63,7 @@ async def handle(event: Event) -> Outcome:
 
 
 async def misuse(house: Running) -> None:
-    """One client whose task waits for everything that there is: requests, bodies, functions, files, slow reading."""
+    """One client whose task waits for everything possible: requests, bodies, functions, files, slow reading."""
     async with house.connect() as client:
         client.writer.write(request("/echo"))
         await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
-"""Clients that send what is no HTTP and leave: nobody else notices, and no memory is lost.
+"""Clients send bytes that are not HTTP and leave: no other client notices, and no memory leaks.
 
-Each case is cut in two at several places and ends in each way a client can end, over TCP and a unix socket, against a
-server in a process of its own.
+Each case is split in two at several places and ends in every way a client can end, over TCP and a unix socket, against
+a server in a process of its own.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tests.kit.http_server import LAST, request
 RESET = pack("ii", 1, 0)
 ENDINGS = ("close", "reset", "half-close", "stay")
 GROWTH_BYTES = 64 * 1024 * 1024
-"""Far more than a few thousand connections cost, far less than one that spins for a second."""
+"""Far more than a few thousand connections cost, far less than a task that spins for a second."""
 
 NOISE = {
     "no request": b"BREW\r\n\r\n",
@@ -48,9 +48,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpProcess]:
 
 
 def misbehave(server: HttpProcess, kind: str, pieces: list[bytes], ending: str) -> socket.socket | None:
-    """Sends the pieces and ends so; the connection, if it stays open."""
+    """Send the pieces and end as told; return the connection if it stays open."""
     client = server.connect(kind)
-    with contextlib.suppress(ConnectionError):  # it may be refused before it is through
+    with contextlib.suppress(ConnectionError):  # the server may refuse it before everything is sent
         for piece in pieces:
             client.sendall(piece)
         if ending == "half-close":
@@ -71,7 +71,7 @@ def cuts(data: bytes, chance: random.Random) -> Iterator[list[bytes]]:
 
 
 def is_answered(server: HttpProcess, kind: str) -> bool:
-    """A good client's request, within a second."""
+    """Send a valid request and expect its answer within a second."""
     with server.connect(kind, timeout_s=1.0) as client:
         client.sendall(LAST)
         return client.recv(4096).startswith(b"HTTP/1.1 200 ")

@@ -1,7 +1,7 @@
 """A connection and its task under every interleaving: data, EOF, reset, stalling, drain, deadlines, answers.
 
-The server, the connections and the tasks are the real ones; only the transport is in memory. After each event the loop
-has to come to rest, so no task can turn in a circle, and what was served and answered is compared with a plain model.
+The server, the connections and the tasks are real; only the transport is in memory. After each event the loop has to
+come to rest, so no task may spin, and the requests served and answered are compared with a simple model.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from triggers.http.socket.connection import Connection
 from triggers.http.socket.connections import Connections
 
 LARGE = 100_000
-"""More than a transport holds before it asks for a pause."""
+"""More than a transport buffers before it pauses writing."""
 
 GOOD = b"GET /f HTTP/1.1\r\nHost: h\r\n\r\n"
 BODY = b"POST /f HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
@@ -45,7 +45,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
 class Interleavings(RuleBasedStateMachine):
-    """One client after the other. `sent` are whole requests; `rest` is what of the last one has not been sent."""
+    """One client after the other. `sent` has whole requests; `rest` is the part of the last one not sent yet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Interleavings(RuleBasedStateMachine):
         self.do(self.connects)
 
     def do(self, *happens: Callable[[], None]) -> None:
-        """All of it in one turn of the loop, which then has to come to rest."""
+        """Do all of it in one turn of the loop, which then has to come to rest."""
 
         async def happen() -> None:
             for each in happens:
@@ -112,7 +112,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: not self.rest)
     @rule(requests=lists(sampled_from([*ANSWERS]), min_size=1, max_size=3), size=integers(1, 100))
     def client_sends_in_segments(self, requests: list[bytes], size: int) -> None:
-        """All of them in one turn of the loop, in which the functions that run answer too."""
+        """All segments in one turn of the loop, in which the running functions answer too."""
         data = b"".join(requests)
         self.sent += requests
         segments = [data[at : at + size] for at in range(0, len(data), size)]
@@ -138,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over)
     @rule(how=sampled_from(ENDINGS), data=sampled_from([*ANSWERS, b""]), answered=booleans())
     def something_ends_it(self, how: str, data: bytes, answered: bool) -> None:
-        """In one turn of the loop with an answer and with what the client sends: its task sees all at once."""
+        """In one turn of the loop with an answer and received bytes: the task sees all of it at once."""
         self.is_over = True
         data = b"" if self.rest else data
         self.sent += [data] if data else []
@@ -168,7 +168,7 @@ class Interleavings(RuleBasedStateMachine):
             self.wire.client_resets(unread=how == "reset unread")
 
     def expected(self) -> tuple[list[int], int]:
-        """What the requests are answered if nothing ends the connection before, and how many of them may run."""
+        """Return the statuses if nothing ends the connection early, and how many requests may run."""
         statuses: list[int] = []
         runs = 0
         for request in self.sent:
@@ -179,7 +179,7 @@ class Interleavings(RuleBasedStateMachine):
         return statuses, runs
 
     @invariant()
-    def nothing_is_answered_that_was_not_asked(self) -> None:
+    def every_answer_has_a_request(self) -> None:
         given = [int(status) for status in _STATUS.findall(self.wire.taken)]
         statuses, runs = self.expected()
         if self.is_over and given and given[-1] in (408, 503):
@@ -188,15 +188,15 @@ class Interleavings(RuleBasedStateMachine):
         assert len(self.house.functions.events) <= runs
 
     @invariant()
-    def nothing_is_forgotten(self) -> None:
-        """Without anything that ends it early, each request that is complete is answered once its function has."""
+    def every_complete_request_is_answered(self) -> None:
+        """Unless something ends the connection early, every complete request is answered once its function has."""
         if self.is_over or self.rest or self.wire.stalled or not all(call.done() for call in self.calls):
             return
         given = [int(status) for status in _STATUS.findall(self.wire.taken)]
         assert given == self.expected()[0]
 
     @invariant()
-    def what_ends_lets_its_memory_go(self) -> None:
+    def a_lost_connection_holds_no_memory(self) -> None:
         assert self.wire.wrong == []
         if self.wire.is_lost:
             assert len(self.connections) == 0
@@ -215,8 +215,8 @@ TestInterleavings = pytest.mark.invariant("I29")(Interleavings.TestCase)
 
 @pytest.mark.parametrize("how", ["reset", "reset unread", "end"])
 @pytest.mark.parametrize("last", [LAST, CHUNKED, TOO_LARGE, BAD, BAD_CHUNK])
-async def test_what_stands_behind_a_last_request_never_runs(last: bytes, how: str) -> None:
-    """Also not if its client leaves in the turn of the loop in which that one is answered."""
+async def test_requests_after_the_last_one_never_run(last: bytes, how: str) -> None:
+    """Not even if the client leaves in the turn of the loop in which the last request is answered."""
     answer: Future[Outcome] = asyncio.get_running_loop().create_future()
 
     async def handle(event: Event) -> Outcome:

@@ -1,4 +1,4 @@
-"""Routes that want a key: who gets in, that the function never sees the key, and that revoking takes effect."""
+"""Routes that require a key: who gets in, that the function never sees the key, and that revoking takes effect."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ async def ask(house: Running, headers: str = "", target: str = "/x", body: bytes
         return await client.reply()
 
 
-async def test_a_key_lets_in_and_is_not_handed_on(tmp_path: Path) -> None:
+async def test_a_valid_key_is_accepted_and_hidden_from_the_function(tmp_path: Path) -> None:
     key = new_key()
     write(tmp_path / "keys", other=new_key(), alice=key)
     async with running(routes=ROUTES, keys=tmp_path / "keys") as house:
@@ -50,7 +50,7 @@ async def test_a_key_lets_in_and_is_not_handed_on(tmp_path: Path) -> None:
     "headers",
     ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic YTpi\r\n", "X-Api-Key: \r\n", "X-Api-Key: é\r\n"],
 )
-async def test_without_it_nobody_gets_in(tmp_path: Path, headers: str) -> None:
+async def test_without_a_valid_key_the_answer_is_401(tmp_path: Path, headers: str) -> None:
     write(tmp_path / "keys", alice=new_key())
     async with running(routes=ROUTES, keys=tmp_path / "keys") as house:
         reply = await ask(house, headers)
@@ -82,7 +82,7 @@ async def test_a_connection_goes_on_after_a_refusal(tmp_path: Path) -> None:
         assert [(await client.reply()).status for _ in range(2)] == [401, 200]
 
 
-async def test_a_preflight_brings_no_key(tmp_path: Path) -> None:
+async def test_a_preflight_needs_no_key(tmp_path: Path) -> None:
     async with running(routes=ROUTES, keys=tmp_path / "keys") as house, house.connect() as client:
         preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
         client.writer.write(request("/x", "OPTIONS", preflight))
@@ -100,7 +100,7 @@ def admits(keys: Keys, key: str) -> bool:
         return False
 
 
-def test_what_changes_counts_a_second_later(tmp_path: Path) -> None:
+def test_a_change_takes_effect_within_a_second(tmp_path: Path) -> None:
     path, now_s, old, new = tmp_path / "keys", [0.0], new_key(), new_key()
     keys = Keys(path, lambda: now_s[0])
     assert not admits(keys, old)
@@ -115,7 +115,7 @@ def test_what_changes_counts_a_second_later(tmp_path: Path) -> None:
         assert (admits(keys, old), admits(keys, new)) == admitted
 
 
-def test_a_file_that_is_gone_or_broken_admits_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_or_invalid_file_accepts_no_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, now_s, key = tmp_path / "keys", [0.0], new_key()
     keys = Keys(path, lambda: now_s[0])
     for text in (None, b"{", b'{"a": {"sha256": 1}}', b"\xff", b'{"\xff": {}}', b"[" * 100_000):
@@ -130,7 +130,7 @@ def test_a_file_that_is_gone_or_broken_admits_nobody(tmp_path: Path, caplog: pyt
         read_keys(path)
 
 
-def test_of_two_keys_that_of_authorization_counts() -> None:
+def test_authorization_goes_before_x_api_key() -> None:
     assert sent_key({"authorization": "Bearer a", "x-api-key": "b"}) == "a"
     assert sent_key({"authorization": "Basic a", "x-api-key": "b"}) == "b"
     assert len({new_key() for _ in range(100)}) == 100

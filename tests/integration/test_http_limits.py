@@ -1,4 +1,4 @@
-"""What a slow, greedy or hostile client runs into: every deadline and every limit."""
+"""Slow, greedy and hostile clients: every deadline and every limit."""
 
 import asyncio
 import resource
@@ -36,12 +36,12 @@ async def test_slow_headers_end_with_408_even_when_they_drip() -> None:
         assert house.functions.events == []
 
 
-async def test_a_connection_without_a_request_is_closed_without_a_word() -> None:
+async def test_a_connection_without_a_request_is_closed_without_an_answer() -> None:
     async with running(settings=settings(header_timeout_s=0.1)) as house:
         assert await house.talk(b"") == []
 
 
-async def test_an_idle_connection_is_closed_without_a_word() -> None:
+async def test_an_idle_connection_is_closed_without_an_answer() -> None:
     async with running(settings=settings(idle_timeout_s=0.1)) as house:
         assert [answer.status for answer in await house.talk(request())] == [200]
 
@@ -79,14 +79,14 @@ async def test_a_running_call_has_no_deadline_here() -> None:
     async with running(handle, settings=short) as house, house.connect() as busy:
         busy.writer.write(LAST)
         await house.functions.called.wait()
-        # Another connection is closed as idle meanwhile: the sweep has passed by.
+        # Another connection is closed as idle meanwhile, so the sweep has run.
         assert await house.talk(b"") == []
         release.set()
         assert (await busy.reply()).status == 200
 
 
 @pytest.mark.parametrize("closing", [False, True])
-async def test_a_client_that_reads_nothing_is_cut(closing: bool) -> None:
+async def test_a_client_that_does_not_read_is_cut_off(closing: bool) -> None:
     async def handle(event: Event) -> Outcome:
         return Ok(body=bytes(6 * 1024 * 1024))
 
@@ -151,7 +151,7 @@ async def test_expect_100_continue() -> None:
         assert [answer.body for answer in await client.replies()] == [b"hi", b""]
 
 
-async def test_a_body_that_came_along_needs_no_100() -> None:
+async def test_a_body_that_has_arrived_needs_no_100() -> None:
     async with running() as house:
         answers = await house.talk(request("/small", "POST", EXPECT, b"hi") + LAST)
         assert [answer.status for answer in answers] == [200, 200]
@@ -179,7 +179,7 @@ async def test_line_field_and_count_limits(data: bytes, status: int) -> None:
         assert house.functions.events == []
 
 
-async def test_headers_that_never_end_are_refused_by_their_sum() -> None:
+async def test_endless_headers_are_refused() -> None:
     async with running(settings=settings(max_head_bytes=2000, max_headers=100_000)) as house, house.connect() as client:
         client.writer.write(b"GET /echo HTTP/1.1\r\nHost: here\r\n")
         for _ in range(100):
@@ -188,7 +188,7 @@ async def test_headers_that_never_end_are_refused_by_their_sum() -> None:
         assert [answer.status for answer in await client.replies()] == [431]
 
 
-async def test_one_connection_too_many_is_told_so() -> None:
+async def test_one_connection_too_many_gets_a_503() -> None:
     async with running(settings=settings(max_connections=1)) as house, house.connect() as client:
         client.writer.write(request())
         assert (await client.reply()).status == 200
@@ -201,7 +201,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
         assert [answer.status for answer in await house.talk(LAST)] == [200]
 
 
-async def test_two_thousand_idle_connections_are_in_nobodys_way() -> None:
+async def test_two_thousand_idle_connections_hold_nothing_up() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     async with running(settings=settings(header_timeout_s=60)) as house, AsyncExitStack() as open_ones:

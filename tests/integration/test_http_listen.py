@@ -1,4 +1,4 @@
-"""Unix sockets and sockets that somebody else opened: who may connect, what is left behind, what waits for the next."""
+"""Unix sockets and inherited sockets: who may connect, what is left behind, and who waits for the next server."""
 
 import asyncio
 import os
@@ -50,7 +50,7 @@ async def test_a_proxy_at_a_unix_socket_can_be_trusted(tmp_path: Path) -> None:
         assert (event.http.remote, event.http.scheme) == ("198.51.100.1", "https")
 
 
-async def test_what_a_dead_server_left_is_replaced(tmp_path: Path) -> None:
+async def test_the_socket_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -83,7 +83,7 @@ async def test_a_successor_keeps_its_socket(tmp_path: Path) -> None:
     ("name", "reason"),
     [("file", "a file that is not a socket"), ("none/s", "No such file or directory"), ("file/s", "Not a directory")],
 )
-async def test_what_cannot_be_listened_on_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+async def test_a_path_that_cannot_be_used_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(ListenError, match=reason) as caught:
         async with running(settings=at(tmp_path / name)):
@@ -92,7 +92,7 @@ async def test_what_cannot_be_listened_on_is_one_line(tmp_path: Path, name: str,
     assert (tmp_path / "file").read_text() == "kept"
 
 
-async def test_who_comes_while_it_drains_waits_for_the_next_at_a_given_socket() -> None:
+async def test_a_client_of_a_given_socket_waits_for_the_next_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as shared:
         port = shared.getsockname()[1]
         async with running(given=shared.dup()) as first:
@@ -113,8 +113,8 @@ async def test_a_given_unix_socket_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["s"]
 
 
-def test_a_client_that_has_reset_before_it_is_accepted_is_no_proxy_on_a_unix_socket() -> None:
-    """The kernel does not know its address any more, which uvloop asks for only then, but has what it sent."""
+def test_a_client_that_reset_before_being_accepted_is_not_a_unix_peer() -> None:
+    """The kernel no longer knows its address, which uvloop asks for late, but still has the bytes that it sent."""
 
     async def scenario() -> None:
         sent = request(headers="X-Forwarded-For: 192.0.2.1\r\n")

@@ -1,6 +1,6 @@
-"""What no client should send: which answer each gets, that no function sees it, and that it is answered once.
+"""Malformed requests: the answer to each, that no function sees it, and that it is answered once.
 
-Each case is followed by a good request in the same segment. Unless the case is harmless, its answer is the last one.
+A valid request follows each case in the same segment. Unless the case is harmless, its answer is the last one.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ REFUSED = {
     "bare LF after a header": (field(b"X-A: b\nX-C: d"), 400),
     "name with a quote": (field(b'X"A: b'), 400),
     "name with bytes over 127": (field(b"X-\xc3\xa9: b"), 400),
-    # How long the message is.
+    # The length of the message.
     "length with a sign": (post(b"Content-Length: +1", b"x"), 400),
     "negative length": (post(b"Content-Length: -1"), 400),
     "length in hexadecimal": (post(b"Content-Length: 0x1", b"x"), 400),
@@ -180,7 +180,7 @@ async def test_odd_but_harmless_requests(case: str) -> None:
 async def test_a_body_that_breaks_after_its_headers_were_read_is_refused_once(case: str) -> None:
     data, status = REFUSED[case]
     async with running() as house, house.connect() as client:
-        # The 100 says that the trigger has begun to wait for the body.
+        # After the 100 the trigger waits for the body.
         client.writer.write(CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\n")
         assert (await client.reply()).status == 100
         client.writer.write(data.removeprefix(CHUNKED) + LAST)
@@ -189,7 +189,7 @@ async def test_a_body_that_breaks_after_its_headers_were_read_is_refused_once(ca
 
 
 @pytest.mark.parametrize("case", [*REFUSED, *HARMLESS])
-async def test_the_same_in_segments_of_one_byte(case: str) -> None:
+async def test_malformed_requests_in_segments_of_one_byte(case: str) -> None:
     data, expected = REFUSED[case] if case in REFUSED else HARMLESS[case]
     statuses = [expected] if isinstance(expected, int) else expected
     async with running() as house, house.connect() as client:
@@ -239,8 +239,8 @@ async def test_what_follows_a_last_request_is_ignored(first: bytes) -> None:
     "begun", [CHUNKED + b"5\r\nab", request(method="POST", headers="Expect: 100-continue\r\n", body=b"ab")[:-1]]
 )
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_client_that_stops_in_the_middle_gets_nothing(begun: bytes, at_once: bool) -> None:
-    """Even if its end comes before anybody asks for the body: it is not waited for until it is too slow."""
+async def test_a_client_that_half_closes_within_a_request_gets_no_answer(begun: bytes, at_once: bool) -> None:
+    """Even if its EOF comes before the body is read: the server does not wait for the deadline."""
     async with running() as house, house.connect() as client:
         client.writer.write(begun)
         if not at_once:

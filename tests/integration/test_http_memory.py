@@ -1,4 +1,4 @@
-"""Nothing that a client can choose anew with each request stays behind in the server."""
+"""Nothing that a client varies from request to request stays in the memory of the server."""
 
 import gc
 import tracemalloc
@@ -26,14 +26,14 @@ RINGS_BYTES = 256 * 1024
 
 
 async def answer(event: Event) -> Outcome:
-    """A function that does the same with what it chooses."""
+    """A function that varies everything that it chooses."""
     if event.body == b"fail":
         return Failed(kind="error", code=ExceptionName(f"Error{event.id}"), message=event.id * 20, start="warm")
     return Ok(content_type=f"text/x-{event.id}", headers=((f"x-{event.id}", event.id),), start="warm")
 
 
 def requests(number: int) -> bytes:
-    """A hundred times as much as a header needs, and all of it different from that of any other number."""
+    """A long text, different for each number."""
     one = f"{number:0200}"
     headers = "".join(
         f"{name}: {value}\r\n"

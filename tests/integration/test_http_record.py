@@ -1,4 +1,4 @@
-"""The record of requests: one line for each, whatever became of it, under the id that its answer carries."""
+"""The record of requests: one for each, whatever its end, under the id that its answer carries."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -132,7 +132,7 @@ async def test_a_client_that_leaves_is_recorded(tmp_path: Path, sent: bytes, is_
 
 
 async def _taken(house: Running, client: Client, is_event: bool) -> None:
-    """The server has read the request."""
+    """Wait until the server has read the request."""
     if is_event:
         await house.functions.called.wait()
     else:
@@ -154,7 +154,7 @@ async def test_a_drain_that_cannot_wait_is_recorded(tmp_path: Path) -> None:
         assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
-async def test_who_finds_no_room_is_recorded(tmp_path: Path) -> None:
+async def test_a_connection_too_many_is_recorded(tmp_path: Path) -> None:
     async with recorded(tmp_path, max_connections=1) as house, house.connect() as first:
         first.writer.write(request("/f"))
         await first.reply()
@@ -164,7 +164,7 @@ async def test_who_finds_no_room_is_recorded(tmp_path: Path) -> None:
         assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
-async def test_a_mistake_of_ours_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_internal_error_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with recorded(tmp_path) as house:
         monkeypatch.setattr(house.server, "routes", None)
         [answer] = await house.talk(request("/f"))
@@ -174,7 +174,7 @@ async def test_a_mistake_of_ours_is_recorded(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("sent", [request("/f"), request("/none"), request("/files/a.txt"), b"BREW\r\n\r\n"])
-async def test_one_switch_turns_our_headers_off(tmp_path: Path, sent: bytes) -> None:
+async def test_own_headers_can_be_switched_off(tmp_path: Path, sent: bytes) -> None:
     async with recorded(tmp_path, own_headers=False) as house, house.connect() as client:
         house.server.stale = "broken"
         client.writer.write(sent)

@@ -1,4 +1,4 @@
-"""What a well-behaved client sees: routes, bodies, outcomes, pipelining, keep-alive."""
+"""Well-behaved clients: routes, bodies, outcomes, pipelining, keep-alive."""
 
 import asyncio
 import socket
@@ -44,7 +44,7 @@ async def test_a_request_and_its_answer() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 1024 * 1024])
-async def test_bodies_come_and_go_unchanged(size: int) -> None:
+async def test_bodies_are_passed_unchanged(size: int) -> None:
     body = bytes(i % 251 for i in range(size))
     async with running() as house, aiohttp.ClientSession() as client:
         async with client.post(house.url + "/echo", data=body) as answer:
@@ -58,7 +58,7 @@ async def test_bodies_come_and_go_unchanged(size: int) -> None:
             assert await answer.read() == body
 
 
-async def test_a_compressed_body_stays_as_it_came() -> None:
+async def test_a_compressed_body_is_passed_unchanged() -> None:
     async with running() as house:
         [answer] = await house.talk(
             request(method="POST", headers="Content-Encoding: gzip\r\nConnection: close\r\n", body=b"no gzip")
@@ -124,7 +124,7 @@ async def test_failures_leave_the_connection_usable(outcome: Failed, status: int
         assert (b'"invocation_id":"%s"' % house.log[0][0].id.encode()) in first.body
 
 
-async def test_a_target_that_breaks_its_promise_is_a_500() -> None:
+async def test_an_exception_of_the_target_is_a_500() -> None:
     async def broken(event: Event) -> Outcome:
         raise LookupError("oh")
 
@@ -184,7 +184,7 @@ async def test_http10_closes_unless_asked_to_stay() -> None:
     "said", ["close, keep-alive", "keep-alive\r\nConnection: close", "Close\r\nConnection: keep-alive"]
 )
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_close_counts_wherever_it_is_said(version: str, said: str) -> None:
+async def test_close_counts_in_any_connection_header(version: str, said: str) -> None:
     async with running() as house:
         first = f"GET /echo HTTP/{version}\r\nHost: here\r\nConnection: {said}\r\n\r\n".encode()
         [answer] = await house.talk(first + request())
@@ -192,7 +192,7 @@ async def test_close_counts_wherever_it_is_said(version: str, said: str) -> None
 
 
 async def test_a_chunked_request_is_the_last_of_its_connection() -> None:
-    """The parser would take its trailer for headers of the next request."""
+    """The parser would read its trailer as headers of the next request."""
     chunked = request(method="POST", headers="Transfer-Encoding: chunked\r\n") + b"2\r\nhi\r\n0\r\nX-Evil: 1\r\n\r\n"
     async with running() as house:
         [answer] = await house.talk(chunked + request())
@@ -205,7 +205,7 @@ async def test_a_chunked_request_is_the_last_of_its_connection() -> None:
 @pytest.mark.parametrize("rest", [b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n", b"1\r\nx\r\n" * 30_000])
 @pytest.mark.parametrize("ends", [True, False])
 async def test_a_body_in_the_smallest_chunks(rest: bytes, ends: bool) -> None:
-    """It is parsed in several turns, all of them, also if the client has ended meanwhile."""
+    """The body is parsed in several turns, completely, even if the client has half-closed meanwhile."""
     async with running() as house, house.connect() as client:
         client.writer.write(request(method="POST", headers="Transfer-Encoding: chunked\r\n") + rest)
         if ends:
@@ -304,7 +304,7 @@ async def test_dev_shows_tracebacks() -> None:
         assert b'"traceback":"line 1"' in answer.body
 
 
-async def test_dev_tells_who_sent_json_as_a_form() -> None:
+async def test_dev_hints_at_json_sent_as_a_form() -> None:
     async def fail(event: Event) -> Outcome:
         return Failed(kind="error", code=ExceptionName("KeyError"), message="m")
 

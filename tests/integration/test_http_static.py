@@ -1,4 +1,4 @@
-"""Files of a folder over HTTP: what is seen of it, what is not, and that large ones come whole."""
+"""Static files: which are served, which are not, and that large ones arrive whole."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def table(folder: Path, *routes: Route, path: str = "/assets") -> RouteTable:
     return RouteTable(routes, [StaticRoute(path=path, dir=folder)])
 
 
-async def test_a_file_and_what_is_said_of_it(folder: Path) -> None:
+async def test_a_file_and_its_headers(folder: Path) -> None:
     os.utime(folder / "hello.txt", ns=(0, 1_795_460_760_123_456_789))
     async with running(static=[StaticRoute(path="/assets", dir=folder, max_age_s=3600)]) as house:
         reply = await ask(house, "/assets/hello.txt")
@@ -93,7 +93,7 @@ async def test_conditions_and_head(folder: Path) -> None:
         ("/assets/a%00", 400, None),
     ],
 )
-async def test_what_can_be_seen(folder: Path, target: str, status: int, body: bytes | None) -> None:
+async def test_which_files_are_served(folder: Path, target: str, status: int, body: bytes | None) -> None:
     (folder / "within").symlink_to("hello.txt")
     (folder / "hidden").symlink_to(".env")
     (folder / "out").symlink_to(folder.parent / "secret.txt")
@@ -106,7 +106,7 @@ async def test_what_can_be_seen(folder: Path, target: str, status: int, body: by
         assert b"secret" not in reply.body
 
 
-async def test_a_folder_is_asked_for_with_a_slash(folder: Path) -> None:
+async def test_a_folder_without_a_slash_is_redirected(folder: Path) -> None:
     async with running(static=[StaticRoute(path="/assets", dir=folder)]) as house:
         for target, location in [("/assets?a=1", "/assets/?a=1"), ("/assets/sub", "/assets/sub/")]:
             reply = await ask(house, target)
@@ -140,13 +140,13 @@ async def test_large_files_on_a_connection_that_goes_on(folder: Path) -> None:
 
 
 def open_files(folder: Path) -> list[str]:
-    """Descriptors of ours below the folder."""
+    """The open descriptors of this process below the folder."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
             found.append(str(entry.readlink()))
         except FileNotFoundError:
-            continue  # the one that lists them
+            continue  # the descriptor of the listing itself
     return [path for path in found if path.startswith(str(folder))]
 
 
@@ -166,7 +166,7 @@ async def test_no_file_stays_open_when_clients_leave(folder: Path) -> None:
         await until(lambda: not open_files(folder))
 
 
-async def test_a_client_that_takes_nothing_is_cut(folder: Path) -> None:
+async def test_a_client_that_does_not_read_is_cut_off(folder: Path) -> None:
     with (folder / "huge.bin").open("wb") as file:
         file.truncate(64 * 1024 * 1024)
     settings = HttpSettings(listen="127.0.0.1:0", write_timeout_s=0.2, static=(StaticRoute(path="/a", dir=folder),))
@@ -178,7 +178,7 @@ async def test_a_client_that_takes_nothing_is_cut(folder: Path) -> None:
         await until(lambda: not open_files(folder))
 
 
-async def test_a_file_that_is_cut_while_it_is_sent_breaks_off(folder: Path) -> None:
+async def test_a_file_truncated_while_it_is_sent_aborts_the_connection(folder: Path) -> None:
     with (folder / "huge.bin").open("wb") as file:
         file.truncate(64 * 1024 * 1024)
     async with running(static=[StaticRoute(path="/assets", dir=folder)]) as house, house.connect() as client:
@@ -210,14 +210,14 @@ def test_the_most_specific_wins_and_a_function_over_files(folder: Path) -> None:
     assert isinstance(same.find("GET", "/assets"), Match)
 
 
-def test_folders_that_cannot_be(folder: Path) -> None:
+def test_invalid_folders(folder: Path) -> None:
     with pytest.raises(RouteError, match="parameters"):
         table(folder, path="/{x}/y")
     with pytest.raises(RouteError, match="two folders"):
         RouteTable((), [StaticRoute(path="/a", dir=folder), StaticRoute(path="/a/", dir=folder)])
 
 
-async def test_other_methods_are_told_which_they_may(folder: Path) -> None:
+async def test_other_methods_get_a_405(folder: Path) -> None:
     async with running(static=[StaticRoute(path="/assets", dir=folder)]) as house:
         reply = await ask(house, "/assets/hello.txt", method="POST")
         assert (reply.status, reply["allow"]) == (405, "GET, HEAD, OPTIONS")

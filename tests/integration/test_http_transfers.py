@@ -1,4 +1,4 @@
-"""Long uploads and downloads, slow ones, half-closed clients, and what all connections together may hold."""
+"""Long and slow transfers, half-closed clients, and the memory of all connections together."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ async def never(event: Event) -> Outcome:
 
 
 async def stalled(house: Running, stack: AsyncExitStack, sent: bytes) -> socket.socket:
-    """A client that reads nothing of its answer."""
+    """A client that does not read its answer."""
     client = stack.enter_context(socket.socket())
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
@@ -45,7 +45,7 @@ async def stalled(house: Running, stack: AsyncExitStack, sent: bytes) -> socket.
     return client
 
 
-async def test_a_refused_upload_may_go_on_until_its_client_reads_why() -> None:
+async def test_a_refused_upload_may_go_on_until_its_client_reads_the_answer() -> None:
     async with running() as house, house.connect() as client:
         client.writer.write(request("/small", "POST", f"Content-Length: {100 * MIB}\r\n"))
         for _ in range(40):
@@ -55,7 +55,7 @@ async def test_a_refused_upload_may_go_on_until_its_client_reads_why() -> None:
         assert [answer.status for answer in await client.replies()] == [413]
 
 
-async def test_a_body_may_last_longer_than_its_timeout_if_it_goes_on() -> None:
+async def test_a_body_that_makes_progress_may_last_longer_than_its_timeout() -> None:
     async with running(settings=settings(body_timeout_s=0.6)) as house, house.connect() as client:
         client.writer.write(request(method="POST", headers=UPLOAD))
         for _ in range(10):
@@ -79,7 +79,7 @@ async def test_a_body_that_drips_is_too_slow() -> None:
         assert house.functions.events == []
 
 
-async def test_a_client_may_take_longer_than_the_timeout_for_its_answer_if_it_goes_on() -> None:
+async def test_a_client_that_keeps_reading_may_take_longer_than_the_timeout() -> None:
     async with running(six_mib, settings=settings(write_timeout_s=1.0)) as house, AsyncExitStack() as stack:
         client = await stalled(house, stack, LAST)
         loop, taken, began = asyncio.get_running_loop(), 0, time.monotonic()
@@ -90,7 +90,7 @@ async def test_a_client_may_take_longer_than_the_timeout_for_its_answer_if_it_go
         assert taken > 6 * MIB
 
 
-async def test_a_client_that_reads_in_drips_is_cut() -> None:
+async def test_a_client_that_reads_too_slowly_is_cut_off() -> None:
     limits = settings(write_timeout_s=0.5, min_rate_bytes=MIB)
     async with running(six_mib, settings=limits) as house, AsyncExitStack() as stack:
         client = await stalled(house, stack, LAST)
@@ -105,7 +105,7 @@ async def test_a_client_that_reads_in_drips_is_cut() -> None:
 
 
 @pytest.mark.parametrize("sent", [LAST, request() + request(method="POST", body=b"2")])
-async def test_a_client_that_only_sends_no_more_is_answered(sent: bytes) -> None:
+async def test_a_half_closed_client_is_answered(sent: bytes) -> None:
     ended = asyncio.Event()
 
     async def handle(event: Event) -> Outcome:
@@ -116,13 +116,13 @@ async def test_a_client_that_only_sends_no_more_is_answered(sent: bytes) -> None
         client.writer.write(sent)
         client.writer.write_eof()
         await house.functions.called.wait()
-        await asyncio.sleep(0.1)  # the end is read while the function runs, and also before it
+        await asyncio.sleep(0.1)  # the EOF is read while the function runs, or before it
         ended.set()
         answers = await client.replies()
         assert [answer.status for answer in answers] == [200] * sent.count(b"HTTP/1.1")
 
 
-async def test_a_client_that_sends_no_more_is_not_waited_for_for_ever() -> None:
+async def test_a_half_closed_client_has_a_deadline() -> None:
     async with running(never, settings=settings(half_closed_timeout_s=0.2)) as house, house.connect() as client:
         client.writer.write(request())
         client.writer.write_eof()
@@ -130,7 +130,7 @@ async def test_a_client_that_sends_no_more_is_not_waited_for_for_ever() -> None:
         assert [status for _, _, status in house.log] == [499]
 
 
-async def test_over_a_unix_socket_one_that_has_left_is_not_taken_for_one_that_waits(tmp_path: Path) -> None:
+async def test_on_a_unix_socket_a_client_that_left_is_noticed(tmp_path: Path) -> None:
     limits = HttpSettings(listen=f"unix:{tmp_path}/s", half_closed_timeout_s=3600)
     async with running(never, settings=limits) as house:
         _, writer = await asyncio.open_unix_connection(tmp_path / "s")
@@ -150,7 +150,7 @@ async def test_one_connection_too_many_reads_its_503_whatever_it_sends() -> None
             assert [answer.status for answer in await refused.replies()] == [503]
 
 
-async def test_far_too_many_connections_are_all_told_so_and_do_not_stay() -> None:
+async def test_far_too_many_connections_all_get_a_503_and_end() -> None:
     async with running(settings=settings(max_connections=1)) as house, AsyncExitStack() as stack:
         await stack.enter_async_context(house.connect())
         clients = [await stack.enter_async_context(house.connect()) for _ in range(200)]
@@ -161,7 +161,7 @@ async def test_far_too_many_connections_are_all_told_so_and_do_not_stay() -> Non
         assert {verdict.reason for verdict in house.record} == {"connections"}
 
 
-async def test_answers_that_nobody_reads_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unread_answers_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     limits = settings(max_unread_bytes=20 * MIB)
     async with running(six_mib, settings=limits) as house, AsyncExitStack() as stack:
         clients = [await stalled(house, stack, LAST) for _ in range(3)]
@@ -182,7 +182,7 @@ async def test_answers_that_nobody_reads_are_bounded(caplog: pytest.LogCaptureFi
         assert [answer.status for answer in await house.talk(LAST)] == [200]
 
 
-async def test_bodies_that_are_held_are_bounded() -> None:
+async def test_request_bodies_are_bounded() -> None:
     release = asyncio.Event()
 
     async def handle(event: Event) -> Outcome:
@@ -227,7 +227,7 @@ async def test_an_idle_timeout_longer_than_those_of_proxies() -> None:
 
 
 async def test_a_client_reads_until_the_server_is_done(tmp_path: Path) -> None:
-    """Over a unix socket too, a refused upload is not reset."""
+    """A refused upload is not reset, over a unix socket either."""
     async with running(settings=HttpSettings(listen=f"unix:{tmp_path}/s")):
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
         writer.write(request("/small", "POST", "Content-Length: 1000000\r\n"))

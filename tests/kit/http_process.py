@@ -23,7 +23,7 @@ Address = tuple[str, int] | str
 
 
 class HttpProcess:
-    """A running one: where it listens, and what it costs."""
+    """A running trigger: where it listens, and what it costs."""
 
     def __init__(self, process: "subprocess.Popen[str]", path: Path) -> None:
         assert process.stdout is not None
@@ -43,7 +43,7 @@ class HttpProcess:
 
 @contextmanager
 def http_process(path: Path, **settings: float) -> Iterator[HttpProcess]:
-    """Kills it in the end: it may not listen to anything else by then."""
+    """Kill the process at the end: it may not react to anything else by then."""
     command = (sys.executable, "-m", "tests.kit.http_process", str(path), json.dumps(settings))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""A real http trigger on loopback, a target in the dispatcher's place, and a client that speaks bytes."""
+"""A real http trigger on loopback, a target in place of the dispatcher, and a client that sends bytes."""
 
 import asyncio
 from asyncio import CancelledError, IncompleteReadError, StreamReader, StreamWriter
@@ -23,7 +23,7 @@ async def echo(event: Event) -> Outcome:
 
 
 class Functions:
-    """The target: every function is `handle`. Remembers what it was called with and what was withdrawn."""
+    """The target: every function is `handle`. Remembers the events that were called and withdrawn."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -75,7 +75,7 @@ class Running:
             writer.close()
 
     async def talk(self, data: bytes) -> list["Reply"]:
-        """Sends `data`, then nothing more, and returns every answer until the server closes."""
+        """Send `data`, half-close, and return every answer until the server closes."""
         async with self.connect() as client:
             client.writer.write(data)
             return await client.replies()
@@ -129,7 +129,7 @@ class Client:
     writer: StreamWriter
 
     async def reply(self, method: str = "GET") -> Reply:
-        """The next answer; IncompleteReadError if the server closes instead."""
+        """Return the next answer. Raises IncompleteReadError if the server closes instead."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in head[1:] if line)]
         length = int(dict(headers).get("content-length", "0"))
@@ -138,7 +138,7 @@ class Client:
         return Reply(status, headers, body)
 
     async def replies(self) -> list[Reply]:
-        """Every answer until the server closes, which must be at the end of one."""
+        """Return every answer until the server closes, which must be after a complete one."""
         found = []
         while not self.reader.at_eof():
             try:
@@ -152,10 +152,10 @@ class Client:
 
 
 def request(target: str = "/echo", method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:
-    """A well-formed request; `headers` are whole lines. The length of a body is announced."""
+    """A valid request with the length of its body; `headers` are whole lines."""
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     return f"{method} {target} HTTP/1.1\r\nHost: here\r\n{headers}{length}\r\n".encode() + body
 
 
 LAST = request(headers="Connection: close\r\n")
-"""A good request after which the server closes: what stands behind it in a test is never answered."""
+"""A valid request after which the server closes, so bytes behind it are never answered."""

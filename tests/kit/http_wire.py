@@ -1,7 +1,7 @@
-"""A transport in memory, for tests that decide in which order things happen to a connection.
+"""A transport in memory, for tests that control the order in which things happen to a connection.
 
-It behaves as those of asyncio and uvloop do where a connection can tell: a closed one is lost one turn of the loop
-later, once all is sent; nothing is read while reading is paused; nothing is read after the end.
+Where a connection can tell, it behaves like those of asyncio and uvloop: a closed transport is lost one turn of the
+loop after everything is sent; nothing is read while reading is paused, or after EOF.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ HIGH_BYTES = 64 * 1024
 
 
 class Wire(Transport):
-    """`taken` is what the client has read; it reads all at once, unless `stalled`. `wrong`: what must not be asked."""
+    """`taken` is what the client has read. It reads at once unless `stalled`. `wrong` lists forbidden calls."""
 
     def __init__(self, loop: AbstractEventLoop, connection: Connection) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Wire(Transport):
         self.wrong: list[str] = []
         connection.connection_made(self)
 
-    # What the client does.
+    # Called by the test, for the client.
 
     def client_sends(self, data: bytes) -> None:
         if not self._is_closing:
@@ -42,11 +42,11 @@ class Wire(Transport):
             self._deliver()
 
     def client_ends(self) -> None:
-        """A half-close, which is read behind all that was sent."""
+        """Half-close, which is read after everything that was sent."""
         self.client_sends(b"")
 
     def client_resets(self, *, unread: bool = False) -> None:
-        """`unread`: the reset has come, but will be read only in the next turn of the loop."""
+        """`unread`: the reset has arrived, but is read only in the next turn of the loop."""
         self.is_reset = True
         self._unsent.clear()
         if unread:
@@ -58,7 +58,7 @@ class Wire(Transport):
         self.stalled = False
         self._flush()
 
-    # What the connection asks for.
+    # Called by the connection.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"socket": self._ours, "peername": ("127.0.0.1", 1)}.get(name, default)
@@ -139,9 +139,9 @@ class Wire(Transport):
 
 
 async def settle(most_turns: int = 200) -> int:
-    """Lets everything run that can, and says in how many turns of the loop. AssertionError: something runs for ever."""
+    """Run the loop until it is at rest; return the number of turns. Raises AssertionError if something spins."""
     loop = asyncio.get_running_loop()
-    ready = loop._ready  # type: ignore[attr-defined]  # asyncio's own loop: what would run at its next turn
+    ready = loop._ready  # type: ignore[attr-defined]  # asyncio's own loop: the callbacks of its next turn
     for turn in range(most_turns):
         await asyncio.sleep(0)
         if not ready:

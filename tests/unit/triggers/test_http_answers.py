@@ -60,8 +60,8 @@ def test_answers_without_a_body(status: int, method: str, length: str | None) ->
     ("given_length", "method", "length"),
     [("123456", "HEAD", "123456"), ("1x", "HEAD", None), (None, "HEAD", None), ("123456", "GET", "0")],
 )
-def test_the_length_of_what_head_does_not_send(given_length: str | None, method: str, length: str | None) -> None:
-    """A handler that answers HEAD itself knows how long the answer to GET is; nobody else does (RFC 9110 §8.6)."""
+def test_the_content_length_of_an_answer_to_head(given_length: str | None, method: str, length: str | None) -> None:
+    """Only a handler that answers HEAD itself knows the length of the answer to GET (RFC 9110 §8.6)."""
     headers = (("Content-Length", given_length),) if given_length is not None else ()
     head, body = encode_answer(to_answer(Ok(headers=headers), "i"), method=method, connection="", date="D")
     assert body == b""
@@ -69,7 +69,7 @@ def test_the_length_of_what_head_does_not_send(given_length: str | None, method:
     assert told == ([length] if length is not None else [])
 
 
-def test_a_status_without_a_name() -> None:
+def test_a_status_without_a_reason_phrase() -> None:
     head, _ = encode_answer(Answer(299), method="GET", connection="", date="D")
     assert lines(head)[0] == "HTTP/1.1 299 "
 
@@ -82,7 +82,7 @@ def test_times_agree_with_the_standard_library(second: int) -> None:
     assert rfc3339_second(second) + "+00:00" == at.isoformat()
 
 
-def test_dates_do_not_speak_the_locale() -> None:
+def test_dates_ignore_the_locale() -> None:
     before = locale.setlocale(locale.LC_TIME)
     locale.setlocale(locale.LC_TIME, "")
     try:

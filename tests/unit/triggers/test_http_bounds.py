@@ -1,4 +1,4 @@
-"""How fast a transfer has to be, and how much memory connections share."""
+"""The pace that a transfer must keep, and the memory that connections share."""
 
 from math import inf
 
@@ -19,7 +19,7 @@ def test_silence_ends_after_the_timeout() -> None:
     assert pace.deadline_s == 159.0, "what came early buys no longer silence"
 
 
-def test_what_goes_on_fast_enough_may_last_for_ever() -> None:
+def test_a_fast_enough_transfer_may_last_forever() -> None:
     pace = Pace(0.0, 30.0, 500, total_bytes=77)
     for second in range(1, 10_000):
         pace.moved(77 + 500 * second, second)
@@ -27,7 +27,7 @@ def test_what_goes_on_fast_enough_may_last_for_ever() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 100, 499])
-def test_a_drip_has_only_the_credit(rate: int) -> None:
+def test_a_dripping_transfer_has_only_its_credit(rate: int) -> None:
     pace, second = Pace(0.0, 30.0, 500), 0
     while second < pace.deadline_s:
         second += 1
@@ -37,7 +37,7 @@ def test_a_drip_has_only_the_credit(rate: int) -> None:
 
 @pytest.mark.invariant("I33")
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10_000)), max_size=50))
-def test_nothing_shortens_a_deadline_but_slowness(moves: list[tuple[float, int]]) -> None:
+def test_only_slowness_shortens_a_deadline(moves: list[tuple[float, int]]) -> None:
     pace, now_s, total, last_s = Pace(0.0, 10.0, 100), 0.0, 0, -inf
     for later_s, more in moves:
         now_s, total = now_s + later_s, total + more
@@ -47,7 +47,7 @@ def test_nothing_shortens_a_deadline_but_slowness(moves: list[tuple[float, int]]
         assert pace.deadline_s <= max(last_s, 0.0) + 10.0
 
 
-def test_a_budget_is_not_exceeded_but_by_one_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_single_holder_may_exceed_a_budget(caplog: pytest.LogCaptureFixture) -> None:
     budget = Budget(100, setting="max_x", what="things")
     assert budget.take(60)
     assert budget.take(40, held_bytes=60)

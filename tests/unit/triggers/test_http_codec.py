@@ -98,7 +98,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         ([], None),
     ],
 )
-def test_traceparent_is_kept_only_if_it_is_one(headers: list[tuple[str, str]], kept: str | None) -> None:
+def test_only_a_valid_traceparent_is_kept(headers: list[tuple[str, str]], kept: str | None) -> None:
     assert event(*headers).traceparent == kept
 
 
@@ -109,12 +109,12 @@ def test_query_and_cookies_are_read_leniently() -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.2, 1e308, float("inf"), 10**300, -1.0])
-def test_a_time_to_come_back_is_a_time(after_s: float) -> None:
+def test_any_retry_after_can_be_written(after_s: float) -> None:
     failed = Failed(kind="throttled", code="QueueFull", message="", retry_after_s=after_s)
     assert 0 <= int(dict(to_answer(failed, "i").headers)["retry-after"]) <= 366 * 86400
 
 
-def test_a_success_is_written_as_the_handler_wished() -> None:
+def test_a_success_has_what_the_handler_returned() -> None:
     outcome = Ok(
         body=b"hi",
         content_type="text/plain",
@@ -136,7 +136,7 @@ def test_a_success_is_written_as_the_handler_wished() -> None:
     )
 
 
-def test_a_header_of_the_handler_goes_before_the_content_type_of_its_value() -> None:
+def test_a_content_type_header_overrides_that_of_the_value() -> None:
     answer = to_answer(Ok(content_type="text/plain", headers=(("Content-Type", "text/html"),)), "i", own_headers=False)
     assert answer.headers == (("Content-Type", "text/html"),)
 
@@ -155,7 +155,7 @@ def test_a_header_of_the_handler_goes_before_the_content_type_of_its_value() -> 
         "X-Forklight-Id",
     ],
 )
-def test_headers_that_are_not_the_handlers_to_set_are_dropped(name: str) -> None:
+def test_headers_that_a_handler_cannot_set_are_dropped(name: str) -> None:
     answer = to_answer(Ok(headers=((name, "x"), ("x-a", "1"))), "i", own_headers=False)
     assert answer.headers == (("x-a", "1"),)
 
@@ -163,7 +163,7 @@ def test_headers_that_are_not_the_handlers_to_set_are_dropped(name: str) -> None
 @pytest.mark.parametrize(
     "outcome", [Ok(start="warm"), Failed(kind="error", code=ExceptionName("KeyError"), message="x", start="warm")]
 )
-def test_headers_of_ours_can_be_left_out(outcome: Outcome) -> None:
+def test_own_headers_can_be_omitted(outcome: Outcome) -> None:
     ours = {"x-forklight-id", "x-forklight-start", "server-timing"}
     assert ours <= {name for name, _ in to_answer(outcome, "i").headers}
     assert not ours & {name for name, _ in to_answer(outcome, "i", own_headers=False).headers}
@@ -236,7 +236,7 @@ def test_a_named_time_to_retry_is_rounded_up() -> None:
     assert dict(answer.headers)["retry-after"] == "3"
 
 
-def test_the_inside_of_a_function_is_shown_in_dev_only() -> None:
+def test_internals_of_a_function_are_shown_only_in_dev() -> None:
     outcome = Failed(
         kind="error", code=ExceptionName("ValueError"), message="dsn=secret", traceback="File x, line 1", start="warm"
     )
@@ -258,7 +258,7 @@ def test_the_inside_of_a_function_is_shown_in_dev_only() -> None:
         ("application/json", b'{"a": 1}', False),
     ],
 )
-def test_json_that_came_as_a_form_is_told_of(content_type: str, body: bytes, is_told: bool) -> None:
+def test_a_hint_for_json_sent_as_a_form(content_type: str, body: bytes, is_told: bool) -> None:
     sent = replace(event(("Content-Type", content_type), body=body), decode=None)
     hint = hint_of_form(sent)
     assert bool(hint) == is_told
@@ -268,7 +268,7 @@ def test_json_that_came_as_a_form_is_told_of(content_type: str, body: bytes, is_
     assert "hint" not in detail(to_answer(failed, "i", hint=hint).body)
 
 
-def test_what_was_written_for_the_caller_reaches_it() -> None:
+def test_a_message_for_the_client_reaches_it() -> None:
     answer = to_answer(Failed(kind="error", code="Rejected", message="no such order"), "i")
     assert detail(answer.body)["detail"] == "no such order"
 
@@ -285,7 +285,7 @@ def test_a_refusal_is_the_last_answer_of_its_connection() -> None:
 
 
 TEXT = st.text(st.characters(), max_size=30)
-"""Lone surrogates included: a guest's JSON can bring them."""
+"""Includes lone surrogates, which a guest's JSON can contain."""
 
 
 @pytest.mark.invariant("I22")
@@ -337,15 +337,15 @@ def _packed(coding: str, *, decode: Literal["bytes"] | None = None, body: bytes 
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP , deflate", "identity", ""])
-def test_what_the_guest_can_unpack_comes_with_its_bound(coding: str) -> None:
+def test_a_compressed_body_is_passed_on_with_its_limit(coding: str) -> None:
     made = _packed(coding)
     assert (made.coding, made.max_unpacked, made.body) == (coding, 7, b"x")
-    with contextlib.suppress(ValueError):  # not packed so; but never because it cannot be undone
+    with contextlib.suppress(ValueError):  # the body is not compressed like that, but never an unsupported coding
         unpack(b"x", coding, 7)
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip, zstd", "gzip;q=1", "gzip," * 5])
-def test_what_cannot_be_unpacked_is_415_and_says_what_can(coding: str) -> None:
+def test_an_unknown_coding_is_415_and_names_the_known_ones(coding: str) -> None:
     with pytest.raises(RefusedError) as refused:
         _packed(coding)
     answer = refusal(refused.value)
@@ -353,11 +353,11 @@ def test_what_cannot_be_unpacked_is_415_and_says_what_can(coding: str) -> None:
     assert "Content-Encoding" in detail(answer.body)["detail"]
 
 
-def test_who_wants_the_bytes_gets_them_packed_as_they_are() -> None:
+def test_a_route_that_decodes_bytes_gets_them_compressed() -> None:
     assert _packed("br", decode="bytes").coding is None
     assert _packed("br", body=b"").coding is None
 
 
-def test_a_body_that_is_too_large_once_unpacked_is_413() -> None:
+def test_a_body_too_large_after_decompression_is_413() -> None:
     answer = to_answer(Failed(kind="error", code="BodyTooLarge", message="over 7 bytes"), "i-1")
     assert (answer.status, detail(answer.body)["detail"]) == (413, "over 7 bytes")

@@ -51,7 +51,7 @@ def test_targets_of_other_forms(target: str, host: str, path: str, query: str) -
         ("POST", "/", (1, 1), [("Expect", "payment")], 417),
     ],
 )
-def test_what_could_be_read_in_two_ways_is_refused(
+def test_an_ambiguous_request_is_refused(
     method: str, target: str, version: tuple[int, int], headers: list[tuple[str, str]], status: int
 ) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -70,7 +70,7 @@ def test_malformed_hosts(host: str) -> None:
         parse_head("GET", "/", (1, 1), [("Host", host)])
 
 
-def test_header_bytes_that_are_no_utf8_are_latin1() -> None:
+def test_header_bytes_that_are_not_utf8_are_latin1() -> None:
     raw = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert join_headers([("X-A", raw), ("X-B", "café"), ("x_c", "1")]) == {"x-a": "café", "x-b": "café", "x_c": "1"}
 
@@ -88,7 +88,7 @@ def test_expectation() -> None:
     st.tuples(st.integers(0, 3), st.integers(0, 3)),
     st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=20)), max_size=5),
 )
-def test_anything_is_a_head_or_refused(
+def test_any_request_is_a_head_or_refused(
     method: str, target: str, version: tuple[int, int], raw: list[tuple[str, bytes]]
 ) -> None:
     headers = [(name, value.decode("utf-8", "surrogateescape")) for name, value in raw]

@@ -1,4 +1,4 @@
-"""Bytes become the same requests and the same refusals however they are cut."""
+"""Bytes become the same requests and refusals however they are split."""
 
 import asyncio
 import tracemalloc
@@ -55,9 +55,9 @@ STREAMS = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=8)), max
 
 
 def served(segments: list[bytes], *, early: bool = False) -> Iterator[tuple[object, ...]]:
-    """What a connection would serve of them, if each request wanted its body, up to ten bytes.
+    """Serve the segments as a connection does if every request reads its body, up to ten bytes.
 
-    `early`: a segment comes whenever a request is ready and has not been taken.
+    `early`: a segment also arrives while a request is ready and not taken yet.
     """
     intake = Intake(SETTINGS, LOOP)
     body: Body | None = None
@@ -96,7 +96,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 @example(PARTS[4] + b"hi" + PARTS[0], [])
 @example(PARTS[0] * 3, [len(PARTS[0]) * 2])
 @example(PARTS[2] + b"5\r\nhello\r\n5\r\nhello\r\n5\r\nhello\r\nzz", [])
-def test_how_a_stream_is_cut_changes_nothing(stream: bytes, places: list[int]) -> None:
+def test_how_a_stream_is_split_changes_nothing(stream: bytes, places: list[int]) -> None:
     whole = list(served([stream]))
     assert list(served(cut(stream, places))) == whole
     assert list(served(cut(stream, places), early=True)) == whole
@@ -105,7 +105,7 @@ def test_how_a_stream_is_cut_changes_nothing(stream: bytes, places: list[int]) -
 
 @pytest.mark.invariant("I30")
 @given(STREAMS)
-def test_what_is_hopeless_stays_so_and_is_never_served(stream: bytes) -> None:
+def test_a_hopeless_head_stays_hopeless_and_is_never_served(stream: bytes) -> None:
     found = None
     for end in range(len(stream) + 1):
         now = hopeless(stream[:end], SETTINGS)
@@ -135,7 +135,7 @@ def test_nothing_behind_an_upgrade_is_lost(upgrade: bytes) -> None:
     ]
 
 
-def test_a_trailer_is_nobodys_header() -> None:
+def test_a_trailer_is_no_header_of_the_next_request() -> None:
     intake = Intake(SETTINGS, LOOP)
     intake.keep(PARTS[2] + b"0\r\nX-Evil: 1\r\n\r\n" + PARTS[0])
     assert intake.is_ready()
@@ -146,7 +146,7 @@ def test_a_trailer_is_nobodys_header() -> None:
 
 
 def test_a_chunked_body_is_parsed_in_turns() -> None:
-    """Each chunk costs the same, be it one byte: a whole read of them would hold up every other client."""
+    """A chunk of one byte costs as much as any: parsing a whole read of them would block other clients."""
     count = 100_000
     intake = Intake(SETTINGS, LOOP)
     intake.keep(PARTS[2])

@@ -1,4 +1,4 @@
-"""Every path through the table of a connection's life."""
+"""Checks every path through the table of a connection's life."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from triggers.http.socket.life import Act, Phase, Signal, step
 
 WAITING = (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE)
-"""Where the task waits for a future, which only WAKE and TIME_OUT resolve."""
+"""The phases in which the task waits for a future, which only WAKE and TIME_OUT resolve."""
 
 
 def test_each_pair_has_one_step() -> None:
@@ -20,14 +20,14 @@ def test_each_pair_has_one_step() -> None:
 
 
 @pytest.mark.parametrize("signal", Signal)
-def test_what_has_ended_ends_further_or_stays(signal: Signal) -> None:
+def test_an_ended_connection_never_comes_back(signal: Signal) -> None:
     assert step(Phase.GONE, signal) == (Phase.GONE, Act.NOTHING)
     assert step(Phase.ENDING, signal)[0] in (Phase.ENDING, Phase.GONE)
     assert step(Phase.ENDING, signal)[1] in (Act.NOTHING, Act.CLOSE, Act.ABORT, Act.CANCEL)
 
 
-def test_whoever_waits_is_woken_when_its_phase_is_over() -> None:
-    """Or its connection is on its way to be lost, which cancels the task."""
+def test_a_waiting_task_is_woken_when_its_phase_ends() -> None:
+    """Otherwise the connection is about to be lost, which cancels the task."""
     for phase, signal in product(WAITING, Signal):
         after, act = step(phase, signal)
         if after is Phase.BUSY:
@@ -40,14 +40,14 @@ def test_whoever_waits_is_woken_when_its_phase_is_over() -> None:
             assert after is phase or (phase, after) == (Phase.IDLE, Phase.HEAD)
 
 
-def test_whatever_ends_it_does_so_from_each_phase() -> None:
+def test_every_ending_works_from_every_phase() -> None:
     for phase in Phase:
         assert step(phase, Signal.LOST)[0] is Phase.GONE
         assert step(phase, Signal.CUT)[0] in (Phase.ENDING, Phase.GONE)
         assert step(phase, Signal.FAILED)[0] in (Phase.ENDING, Phase.GONE)
 
 
-def test_whoever_is_overdue_twice_ends() -> None:
+def test_a_connection_overdue_twice_ends() -> None:
     for phase in Phase:
         later = step(step(phase, Signal.OVERDUE)[0], Signal.OVERDUE)[0]
         assert later in (Phase.ENDING, Phase.GONE)
@@ -60,7 +60,7 @@ def test_a_last_answer_is_the_last() -> None:
 @pytest.mark.invariant("I29")
 @given(st.lists(st.sampled_from(Signal), max_size=30))
 def test_no_path_answers_twice_or_after_the_end(signals: list[Signal]) -> None:
-    """BUSY begins with one request or refusal; STOP, LAST and ANSWERED are the ways to leave it with an answer."""
+    """BUSY begins with one request or refusal; STOP, LAST and ANSWERED leave it with an answer."""
     phase, requests, answers = Phase.IDLE, 0, 0
     for signal in signals:
         before = phase

@@ -1,4 +1,4 @@
-"""Which words of a proxy are believed."""
+"""Which headers of which proxies count."""
 
 import ipaddress
 
@@ -54,13 +54,13 @@ def test_scheme_and_host_are_the_last_ones() -> None:
     assert PROXIES.origin("10.0.0.1", head(x_proto="gopher"))[1:] == ("http", head(x_proto="gopher"))
 
 
-def test_a_host_that_is_none_is_refused() -> None:
+def test_a_malformed_host_is_refused() -> None:
     with pytest.raises(RefusedError, match="X-Forwarded-Host"):
         PROXIES.origin("10.0.0.1", head(x_host="a b"))
     assert PROXIES.origin("203.0.113.9", head(x_host="a b"))[2].host == "inner"
 
 
-def test_peers_of_a_unix_socket_are_trusted_if_said_so() -> None:
+def test_peers_of_a_unix_socket_are_trusted_if_configured() -> None:
     assert Proxies(["unix"]).origin("", head(x_for="198.51.100.1"))[0] == "198.51.100.1"
     assert Proxies(["unix"]).origin("10.0.0.1", head(x_for="198.51.100.1"))[0] == "10.0.0.1"
 
@@ -80,7 +80,7 @@ def test_the_client_is_always_an_address(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "example.org", "", "10.0.0.0/33"])
-def test_what_is_no_network(text: str) -> None:
+def test_an_invalid_network(text: str) -> None:
     with pytest.raises(ValueError, match="is not a network"):
         Network.parse(text)
     assert Network.parse("10.0.0.0/8") == "10.0.0.0/8"

@@ -1,4 +1,4 @@
-"""Ranges and conditions of requests for files, and what a file's name says of its content."""
+"""Range and conditional requests for files, and content types by file name."""
 
 from email.utils import format_datetime, parsedate_to_datetime
 
@@ -44,7 +44,7 @@ def test_a_single_range(value: str, found: object) -> None:
     assert chosen(value) == found
 
 
-def test_without_a_range_or_with_another_version_of_it_the_file_is_whole() -> None:
+def test_without_a_range_or_with_another_version_the_file_is_whole() -> None:
     assert choose_range({}, 10, ETAG, MODIFIED) == "whole"
     assert chosen("bytes=0-0", if_range=ETAG) == (0, 1)
     assert chosen("bytes=0-0", if_range=MODIFIED) == (0, 1)
@@ -54,7 +54,7 @@ def test_without_a_range_or_with_another_version_of_it_the_file_is_whole() -> No
 
 @pytest.mark.invariant("I33")
 @given(st.text(alphabet="bytes=-0123456789, ", max_size=30), st.integers(0, 100))
-def test_what_is_sent_lies_in_the_file(value: str, size_bytes: int) -> None:
+def test_a_range_lies_in_the_file(value: str, size_bytes: int) -> None:
     found = choose_range({"range": value}, size_bytes, ETAG, MODIFIED)
     if isinstance(found, ContentRange):
         assert found.size_bytes > 0
@@ -75,7 +75,7 @@ def test_what_is_sent_lies_in_the_file(value: str, size_bytes: int) -> None:
         ({"if-none-match": '"x"', "if-modified-since": MODIFIED}, False),
     ],
 )
-def test_what_the_client_has_is_not_sent_again(headers: dict[str, str], is_known: bool) -> None:
+def test_a_file_that_the_client_has_is_not_sent_again(headers: dict[str, str], is_known: bool) -> None:
     assert is_not_modified(headers, ETAG, MODIFIED_S) is is_known
 
 
@@ -95,13 +95,13 @@ def test_what_the_client_has_is_not_sent_again(headers: dict[str, str], is_known
         ({"if-match": ETAG, "if-unmodified-since": "Mon, 23 Nov 2026 19:05:59 GMT"}, False),
     ],
 )
-def test_a_condition_that_does_not_hold(headers: dict[str, str], failed: bool) -> None:
+def test_a_precondition_that_fails(headers: dict[str, str], failed: bool) -> None:
     assert precondition_failed(headers, ETAG, MODIFIED_S) is failed
 
 
 @pytest.mark.invariant("I22")
 @given(st.datetimes(), st.text(max_size=20))
-def test_no_date_breaks_it(date: object, text: str) -> None:
+def test_any_date_is_read_or_ignored(date: object, text: str) -> None:
     for value in (format_datetime(date), text):  # type: ignore[arg-type]
         assert is_not_modified({"if-modified-since": value}, ETAG, MODIFIED_S) in (True, False)
         assert precondition_failed({"if-unmodified-since": value}, ETAG, MODIFIED_S) in (True, False)

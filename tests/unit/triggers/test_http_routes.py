@@ -13,7 +13,7 @@ from triggers.http.templates import KINDS, parse_template
 
 
 def table(*short: str) -> RouteTable:
-    """`GET /x` → a route of a function that is called `GET /x`."""
+    """`GET /x` → a route of a function named `GET /x`."""
     return RouteTable([Route(function=text, methods=(text.split()[0],), path=text.split()[1]) for text in short])
 
 
@@ -53,14 +53,14 @@ def test_the_most_specific_route_wins(path: str, function: str, params: dict[str
     assert winner(EVERY_KIND, "GET", path) == (function, params)
 
 
-def test_a_less_specific_route_takes_the_methods_that_the_better_ones_leave() -> None:
+def test_a_less_specific_route_gets_the_other_methods() -> None:
     routes = table("POST /a/b", "GET /a/{x}", "DELETE /{rest:path}")
     assert winner(routes, "GET", "/a/b") == ("GET /a/{x}", {"x": "b"})
     assert winner(routes, "DELETE", "/a/b") == ("DELETE /{rest:path}", {"rest": "a/b"})
     assert winner(routes, "PUT", "/a/b") == Allowed(("DELETE", "GET", "HEAD", "OPTIONS", "POST"))
 
 
-def test_search_comes_back_from_a_better_start_that_ends_nowhere() -> None:
+def test_the_search_backtracks() -> None:
     routes = table("GET /a/{x:int}/b", "GET /a/{x}/c", "GET /{y}/1/d")
     assert winner(routes, "GET", "/a/1/b") == ("GET /a/{x:int}/b", {"x": 1})
     assert winner(routes, "GET", "/a/1/c") == ("GET /a/{x}/c", {"x": "1"})
@@ -83,7 +83,7 @@ def test_head_is_get_unless_a_route_names_it() -> None:
     assert winner(table("HEAD /a", "GET /a"), "HEAD", "/a") == ("HEAD /a", {})
 
 
-def test_options_is_the_triggers_unless_a_route_names_it() -> None:
+def test_the_trigger_answers_options_unless_a_route_names_it() -> None:
     assert table("POST /a").find("OPTIONS", "/a") == Allowed(("OPTIONS", "POST"))
     assert winner(table("OPTIONS /a"), "OPTIONS", "/a") == ("OPTIONS /a", {})
     assert table("POST /a", "GET /b").find("OPTIONS", "*") == Allowed(("GET", "HEAD", "OPTIONS", "POST"))
@@ -93,14 +93,14 @@ def test_options_is_the_triggers_unless_a_route_names_it() -> None:
     "path",
     ["/a/..", "/../a", "/a/./b", "/a/%2e%2E", "/a/x%2F..%2Fy", "/%", "/%zz", "/%2", "/a%00b", "/%ff", "a", ""],
 )
-def test_a_path_that_two_programs_could_read_differently_is_refused(path: str) -> None:
+def test_an_ambiguous_path_is_refused(path: str) -> None:
     with pytest.raises(RefusedError) as refused:
         EVERY_KIND.find("GET", path)
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("path", ["/...", "/.a", "/a..b", "/%2e%2e%2e"])
-def test_dots_within_a_name_are_no_dot_segments(path: str) -> None:
+def test_dots_in_a_name_are_allowed(path: str) -> None:
     assert winner(table("GET /{x}"), "GET", path) == ("GET /{x}", {"x": decode_segments(path)[0]})
 
 
@@ -141,7 +141,7 @@ def pattern(template: str) -> re.Pattern[str]:
 
 
 def naive(routes: list[Route], method: str, path: str) -> Route | None:
-    """Every route as a regular expression, of those that match the one with the least rank, segment by segment."""
+    """The naive matcher: every route as a regular expression; of those that match, the lowest rank wins."""
     fitting = [route for route in routes if method in route.methods and pattern(route.path).fullmatch(path)]
     return min(fitting, key=lambda route: rank(route.path), default=None)
 
@@ -168,7 +168,7 @@ def test_lookup_equals_a_naive_matcher(
 
 
 def rank_of(route: Route) -> list[tuple[str | None, str]]:
-    """What makes two templates the same: kinds, and the text of literals."""
+    """Two templates are the same if their kinds and literals are."""
     return [(s.kind, s.text if s.kind is None else "") for s in parse_template(route.path)]
 
 
