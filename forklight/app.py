@@ -47,7 +47,7 @@ from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
 from sandbox.tree import open_tree
 from triggers.http import HttpServer
-from triggers.http.socket.listen import parse_listen
+from triggers.http.socket.bind import parse_listen
 
 log = logging.getLogger(__name__)
 

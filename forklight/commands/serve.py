@@ -29,7 +29,7 @@ from forklight.serving.systemd import Notifier, inherited_socket, told_address
 from forklight.state.directory import State, keys_path, open_state, state_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
-from triggers.http.socket.listen import unix_path
+from triggers.http.socket.bind import unix_path
 
 _PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}

@@ -13,7 +13,7 @@ from forklight.commands.unit_files import Unit, service_unit, socket_unit
 from forklight.config.configuration import load
 from forklight.observe.terminal import say
 from forklight.serving.waiting import broker_urls
-from triggers.http.socket.listen import parse_listen, unix_path
+from triggers.http.socket.bind import parse_listen, unix_path
 
 
 @click.command(short_help="Print hardened systemd units of a server.")

@@ -13,7 +13,7 @@ from forklight.config.queue import BrokerSettings, BusSettings
 from forklight.config.reader import flat
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings, ListenError
-from triggers.http.socket.listen import parse_listen
+from triggers.http.socket.bind import parse_listen
 from triggers.queue.settings import QueueSettings
 from triggers.timer import TimerSettings
 

@@ -10,7 +10,7 @@ from forklight.config.document import Node
 from forklight.config.problem import Problem
 from triggers.http import Cors, HttpSettings, ListenError, Route, RouteError, RouteTable, StaticRoute
 from triggers.http.settings import DEFAULT_METHODS, MIB
-from triggers.http.socket.listen import parse_listen, unix_path
+from triggers.http.socket.bind import parse_listen, unix_path
 from triggers.http.templates import check_methods, parse_template
 
 

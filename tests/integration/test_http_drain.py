@@ -23,7 +23,7 @@ async def test_a_running_call_finishes_and_its_answer_is_the_last() -> None:
         await house.functions.called.wait()
         draining = asyncio.create_task(house.server.drain(30))
         await checkpoint()
-        calling = "<HttpServer on 127.0.0.1:0, 1 in flight, <Connections 1 open, 0 turned away, draining>>"
+        calling = "<HttpServer on 127.0.0.1:0, <Connections 1 open, 0 turned away, draining>>"
         assert repr(house.server) == calling
         release.set()
         answers = await busy.replies()

@@ -1,7 +1,7 @@
 """An exception at any await of a connection's task ends only that connection."""
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from types import coroutine
 from typing import Any
@@ -38,21 +38,21 @@ def throwing(task: Coroutine[Any, Any, None], at: int, error: Exception) -> Gene
         return waits >= at
 
 
-class Faulty(HttpServer):
-    """Only the task of the first connection gets the error."""
+class Fault:
+    """Serves a connection with `serve`. Only the task of the first connection gets the error."""
 
-    at = 0
-    error: Exception = RuntimeError("oh")
-    has_thrown: asyncio.Future[bool] | None = None
+    def __init__(self, serve: Callable[[Connection], Coroutine[Any, Any, None]], at: int, error: Exception) -> None:
+        self._serve, self._at, self._error = serve, at, error
+        self.has_thrown: asyncio.Future[bool] | None = None
 
-    async def _serve(self, connection: Connection) -> None:
+    async def __call__(self, connection: Connection) -> None:
         if self.has_thrown is not None:
-            await super()._serve(connection)
+            await self._serve(connection)
             return
         self.has_thrown = asyncio.get_running_loop().create_future()
         thrown = False
         try:
-            thrown = await throwing(super()._serve(connection), self.at, self.error)
+            thrown = await throwing(self._serve(connection), self._at, self._error)
         finally:
             self.has_thrown.set_result(thrown)
 
@@ -78,26 +78,30 @@ async def misuse(house: Running) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("oh"), ExceptionGroup("oh", [OSError("oh")])], ids=repr)
-async def test_an_exception_at_any_await_ends_no_other_connection(error: Exception, tmp_path: Path) -> None:
+async def test_an_exception_at_any_await_ends_no_other_connection(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "large").write_bytes(bytes(1_000_000))
     routes = (Route(function="echo", path="/echo"), Route(function="large", path="/large"))
     static = (StaticRoute(path="/files", dir=tmp_path),)
     for at in range(1, 100):
         bus, functions = Bus(), Functions(handle)
         bus.attach(functions)
-        server = Faulty(bus, RouteTable(routes, static), HttpSettings(listen="127.0.0.1:0"))
-        server.at, server.error = at, error
+        server = HttpServer(bus, RouteTable(routes, static), HttpSettings(listen="127.0.0.1:0"))
         house = Running(bus, server, functions)
         async with server.run():
+            listener = server._listener
+            fault = Fault(listener._serve, at, error)
+            monkeypatch.setattr(listener, "_serve", fault)
             try:
                 await misuse(house)
             except (ConnectionError, asyncio.IncompleteReadError):
-                assert server.has_thrown is not None
+                assert fault.has_thrown is not None
             assert [answer.status for answer in await house.talk(LAST)] == [200]
             await house.server.wait_unconnected()
-            assert server._connections.bodies.used_bytes == server._connections.unread.used_bytes == 0
-            assert server.has_thrown is not None
-            if not await server.has_thrown:
+            assert listener.connections.bodies.used_bytes == listener.connections.unread.used_bytes == 0
+            assert fault.has_thrown is not None
+            if not await fault.has_thrown:
                 assert at > 10, "it has waited for everything"
                 return
     raise AssertionError("there is always one await more")

@@ -20,7 +20,6 @@ from bus.outcome import Ok, Outcome
 from tests.kit.http_server import running
 from tests.kit.http_wire import Wire, settle
 from triggers.http import HttpSettings, Route
-from triggers.http.socket.connection import Connection
 from triggers.http.socket.connections import Connections
 
 LARGE = 100_000
@@ -84,17 +83,16 @@ class Interleavings(RuleBasedStateMachine):
 
     @property
     def connections(self) -> Connections:
-        return self.house.server._connections
+        return self.house.server._listener.connections
 
     def connects(self) -> None:
-        server = self.house.server
         self.connections.draining = False
         self.calls.clear()
         self.house.functions.events.clear()
         self.sent: list[bytes] = []
         self.rest = b""
         self.is_over = False
-        self.wire = Wire(self.loop, Connection(self.connections, server._start, loop=self.loop))
+        self.wire = Wire(self.loop, self.house.server._listener.connect())
 
     @precondition(lambda self: self.wire.is_lost)
     @rule()
@@ -223,8 +221,7 @@ async def test_requests_after_the_last_one_never_run(last: bytes, how: str) -> N
         return await answer
 
     async with running(handle, (Route(function="f", path="/f", max_body_bytes=10),)) as house:
-        server = house.server
-        connection = Connection(server._connections, server._start, loop=asyncio.get_running_loop())
+        connection = house.server._listener.connect()
         assert repr(connection) == "<Connection idle, client a unix socket, no request, not made yet>"
         wire = Wire(asyncio.get_running_loop(), connection)
         assert repr(connection).startswith("<Connection idle, client 127.0.0.1, no request, overdue in ")

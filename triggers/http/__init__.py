@@ -2,13 +2,13 @@
 
 In reading order:
 
-- `server.py`: one task a connection takes its requests, calls, and answers
-- `codec.py`: a request becomes an event, an outcome an answer; the table of statuses
-- `head.py`: what a request line and its headers say, once they are safe to believe
-- `routes.py`: which route takes a request; `templates.py`: paths with parameters
-- `answers.py`: what goes back, and its bytes; `problems.py`: answers without a function behind them
-- `exchange.py`: one request and its answer, as the record has them
-- `settings.py`: what can be set about the listener and a route
+- `server.py`: a request finds its route, becomes an event, and its outcome becomes the answer
+- `codec.py`: the event of a request, the answer of an outcome, and the table of statuses
+- `head.py`: checks a request line and its headers
+- `routes.py`: finds the route of a request; `templates.py`: paths with parameters
+- `answers.py`: an answer and its bytes; `problems.py`: answers without a function behind them
+- `exchange.py`: collects what the record of a request will say
+- `settings.py`: the settings of the listener and of a route
 - `grammar.py`, `stamps.py`, `errors.py`: what the standards allow; ids and times; exceptions
 
 Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who

@@ -19,6 +19,6 @@ class Exchange(Struct, gc=False):
     outcome: Outcome | None = None
 
     def ended(self, status: int, reason: str, detail: str = "") -> Invocation:
-        """The record of it, once its answer is known."""
+        """The record of the request, once its answer is known."""
         verdict = HttpVerdict(self.client, self.id, self.method, self.path, status, reason, detail, self.began_ns)
         return Invocation(self.event, self.outcome, verdict)

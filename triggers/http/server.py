@@ -1,8 +1,8 @@
-"""The http trigger at work: each request becomes an event, goes over the bus, and its outcome becomes the answer."""
+"""Answers requests: finds the route, makes an event, awaits its outcome on the bus, and reports what happened."""
 
 import logging
 import time
-from asyncio import CancelledError, get_running_loop
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.event import Event
-from bus.in_flight import InFlight
 from bus.invocation import CLIENT_LEFT
 from bus.outcome import Failed, Outcome
 from triggers.http.answers import Answer
@@ -33,26 +32,17 @@ from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import Cors, HttpSettings, Route
 from triggers.http.socket.body import check_announced
 from triggers.http.socket.connection import Connection
-from triggers.http.socket.connections import Connections
 from triggers.http.socket.intake import Request
-from triggers.http.socket.listen import bind, identity_of, port_of, unix_path
-from triggers.http.socket.retire import retire
+from triggers.http.socket.listener import Listener
 from triggers.http.stamps import Stamps
 
 log = logging.getLogger(__name__)
 
-_LAST_REQUESTS_S = 1.0
-"""In a drain, how long open connections may still send a request, which is then answered with `Connection: close`."""
-
-_FLUSH_S = 1.0
-"""After that, how long the last answers may take to reach clients that are slow to read."""
-
 
 class HttpServer:
-    """Assign `routes` at any time: each request is looked up once, in the table of that moment.
+    """Assign `routes` at any time: each request is looked up once, in the current table.
 
-    Assign `stale` to say in each answer, in the header `X-Forklight-Stale`, why it is not what it should be by now: one
-    line of ASCII, or nothing.
+    Assign `stale`, one line of ASCII, to explain in every answer (`X-Forklight-Stale`) why it may be outdated.
     """
 
     def __init__(
@@ -65,15 +55,14 @@ class HttpServer:
         keys: Path | None = None,
         dev: bool = False,
     ) -> None:
-        """`keys` is the file of keys for routes that want one; it may come, change and go.
+        """`keys` is the keys file for routes that require a key. It may appear, change and vanish at any time.
 
-        `given` is a listening socket, inherited or unix, to use instead of `settings.listen`.
+        `given` is a listening socket to use instead of `settings.listen`.
 
-        `dev`: tracebacks and messages of exceptions reach clients.
+        `dev`: answers contain tracebacks and messages of exceptions.
         """
         self.routes = routes
         self.stale = ""
-        self.port = 0
         self._bus = bus
         self._settings = settings
         self._given = given
@@ -81,103 +70,42 @@ class HttpServer:
         self._proxies = Proxies(settings.trusted_proxies) if settings.trusted_proxies else None
         self._dev = dev
         self._stamps = Stamps()
-        self._calls = InFlight()
 
     def __repr__(self) -> str:
         where = self._settings.listen if self._given is None else "a given socket"
-        connections = getattr(self, "_connections", "not listening")
-        return f"<HttpServer on {where}, {self._calls.count} in flight, {connections}>"
+        connections = self._listener.connections if hasattr(self, "_listener") else "not listening"
+        return f"<HttpServer on {where}, {connections}>"
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Self]:
-        """Listens inside the context; leaving it cuts what `drain` has not ended. Raises HttpTriggerError."""
+        """Listen inside the context; leaving it cuts off what `drain` has not ended. Raises HttpTriggerError."""
         require_c_parser()
-        loop = get_running_loop()
-        self._connections = Connections(self._settings, self._stamps, loop.time)
-        self._connections.turn_away = self._turn_away
-        self._listener = await bind(
-            self._settings, lambda: Connection(self._connections, self._start, loop=loop), self._given
+        self._listener = Listener(
+            self._settings, self._stamps, self._next_answer, turn_away=self._turn_away, given=self._given
         )
-        self.port = port_of(self._listener)
-        path = unix_path(self._settings.listen) if self._given is None else None
-        made = identity_of(path)
-        async with anyio.create_task_group() as self._tasks:
-            self._sweep()
-            try:
-                await self._listener.start_serving()
-                yield self
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self.drain(0)
-                self._timer.cancel()
-                if path is not None and identity_of(path) == made:  # not that of a successor
-                    path.unlink(missing_ok=True)
+        async with self._listener.run():
+            yield self
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 for a unix socket."""
+        return self._listener.port
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
-        return len(self._connections)
+        """How many connections are open."""
+        return len(self._listener.connections)
 
     async def wait_unconnected(self) -> None:
-        """Returns at a moment when no connection is open."""
-        await self._connections.wait_empty()
+        """Return at a moment when no connection is open."""
+        await self._listener.connections.wait_empty()
 
     async def drain(self, timeout_s: float) -> None:
-        """Stops listening, answers what still comes with `Connection: close`, then closes idle connections.
-
-        What runs has `timeout_s` in all; after that its clients get 503 and it is withdrawn.
-        """
-        self._connections.draining = True
-        await self._stop_listening()
-        with anyio.move_on_after(timeout_s):
-            with anyio.move_on_after(_LAST_REQUESTS_S):
-                await self._connections.wait_empty()
-            self._connections.retire()
-            await self._connections.wait_empty()
-        self._connections.cut()
-        with anyio.move_on_after(_FLUSH_S):
-            await self._connections.wait_empty()
-            await self._calls.wait_none()
-        self._connections.abort()
-        await self._connections.wait_empty()
-
-    async def _stop_listening(self) -> None:
-        if not self._listener.is_serving():
-            return
-        if self._given is None:
-            await retire(self._listener)
-        else:  # whoever gave it goes on listening: what has not been accepted is for whom it is given to next
-            self._listener.close()
-
-    def _sweep(self) -> None:
-        """One timer keeps the deadlines of all connections; a timer of its own would cost each request two calls."""
-        settings = self._settings
-        shortest_s = min(
-            settings.header_timeout_s, settings.body_timeout_s, settings.idle_timeout_s, settings.write_timeout_s
-        )
-        self._timer = get_running_loop().call_later(min(1.0, shortest_s / 4), self._sweep)
-        self._connections.sweep()
-
-    def _start(self, connection: Connection) -> None:
-        self._tasks.start_soon(self._serve, connection)
-
-    async def _serve(self, connection: Connection) -> None:
-        """The connection's task: answers its requests one after the other. Losing the connection cancels it."""
-        with connection.scope:
-            try:
-                while await connection.ready():
-                    answer = await self._next_answer(connection)
-                    try:
-                        await connection.finish(answer)
-                    finally:
-                        if answer.content is not None:
-                            answer.content.close()
-            except Exception:
-                log.exception("the http trigger failed on a connection")
-                connection.fail()
+        """Stop listening, and end all connections within `timeout_s` and about a second (`Listener.drain`)."""
+        await self._listener.drain(timeout_s)
 
     async def _next_answer(self, connection: Connection) -> Answer:
-        """The answer to the next request, which is recorded by then."""
+        """Take the next request of a connection, report it, and return its answer."""
         exchange = Exchange(connection.remote, time.monotonic_ns())
         try:
             request = connection.next_request()
@@ -191,7 +119,7 @@ class HttpServer:
             answer = self._identified(refusal(refused), exchange)
         except CancelledError:
             if exchange.id:
-                ending = (503, STOPPING) if self._connections.stopped else (CLIENT_LEFT, "left")
+                ending = (503, STOPPING) if self._listener.connections.stopped else (CLIENT_LEFT, "left")
                 self._bus.report(exchange.ended(*ending))
             raise
         except Exception:
@@ -245,13 +173,13 @@ class HttpServer:
         return answer if route.cors is None else across(answer, head, route.cors)
 
     def _identified(self, answer: Answer, exchange: Exchange) -> Answer:
-        """With the id under which the record has it."""
+        """Add the id that the record of the request has."""
         if not exchange.id:
             exchange.id = self._stamps.invocation_id()
         return identified(answer, exchange.id, self._settings)
 
     def _turn_away(self, client: str, answer: Answer) -> Answer:
-        """What a connection says to a client for which it has no task."""
+        """Report a connection that was not admitted, and return the answer with an id."""
         exchange = Exchange(client, time.monotonic_ns())
         answer = self._identified(answer, exchange)
         self._bus.report(exchange.ended(answer.status, answer.reason, answer.detail))
@@ -265,7 +193,7 @@ class HttpServer:
         return await anyio.to_thread.run_sync(answer_file, found.route, found.rest, head)
 
     def _preflight(self, head: Head) -> Answer | None:
-        """The answer to a browser that asks what it may send; None: it does not, or of a route without CORS."""
+        """The answer to a preflight; None if the request is not one or the route has no CORS."""
         method = requested_method(head)
         wanted = self.routes.find(method, head.path) if method is not None else None
         if isinstance(wanted, Match) and wanted.route.cors is not None:
@@ -273,7 +201,7 @@ class HttpServer:
         return None
 
     def _cors_of(self, head: Head, allowed: Allowed) -> Cors | None:
-        """What pages of other origins may see of a path that does not take this method: as its first route has it."""
+        """The CORS settings for a 405: those of the first route of the path that has any."""
         for method in allowed.methods:
             found = self.routes.find(method, head.path)
             if isinstance(found, Match) and found.route.cors is not None:
@@ -282,14 +210,10 @@ class HttpServer:
 
     async def _call(self, event: Event, route: Route, exchange: Exchange) -> Answer:
         exchange.event, exchange.id = event, event.id
-        self._calls.begin()
-        try:
-            if route.timeout_s is None:
-                outcome = await self._bus.call(event)
-            else:
-                outcome = await self._call_within(event, route.timeout_s)
-        finally:
-            self._calls.end()
+        if route.timeout_s is None:
+            outcome = await self._bus.call(event)
+        else:
+            outcome = await self._call_within(event, route.timeout_s)
         exchange.outcome = outcome
         hint = hint_of_form(event) if self._dev else ""
         return to_answer(outcome, event.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)
@@ -297,10 +221,12 @@ class HttpServer:
     async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
         with anyio.move_on_after(timeout_s):
             return await self._bus.call(event)
-        return Failed(kind="timeout", code="Timeout", message=f"no outcome within the route's {timeout_s:g} s")
+        return Failed(
+            kind="timeout", code="Timeout", message=f"the call exceeded the route's timeout of {timeout_s:g} s"
+        )
 
 
 def require_c_parser() -> None:
-    """Raises ParserError on aiohttp's pure-Python parser, where most of its request smuggling bugs have been."""
+    """Raise ParserError without aiohttp's C parser. Most of its request smuggling bugs were in the Python parser."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise ParserError("aiohttp has no C parser here: install its wheel, and unset AIOHTTP_NO_EXTENSIONS")

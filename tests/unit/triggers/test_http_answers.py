@@ -11,7 +11,7 @@ from bus.times import rfc3339_second
 from triggers.http.answers import Answer, encode_answer
 from triggers.http.codec import to_answer
 from triggers.http.errors import ListenError
-from triggers.http.socket.listen import parse_listen
+from triggers.http.socket.bind import parse_listen
 from triggers.http.stamps import Stamps, http_date
 
 

@@ -1,6 +1,7 @@
 """Sockets and bytes: from the listener to requests, and from answers back to bytes.
 
-- `listen.py`: opens the listening socket; `retire.py`: closes it without resetting a client
+- `bind.py`: opens the listening socket; `listener.py`: runs a task for each connection, and drains; `retire.py`: closes
+  the socket without resetting a client
 - `life.py`: the life of a connection as a table; `connection.py`: carries the actions out
 - `intake.py`, `body.py`, `malformed.py`: turn bytes into requests or refusals
 - `outgoing.py`: writes answers and counts what the client has read

@@ -32,15 +32,22 @@ class Member(Protocol):
 class Connections:
     """While `draining`, every answer is the last of its connection; once `stopped`, every connection has been cut."""
 
-    def __init__(self, settings: HttpSettings, stamps: Stamps, now_s: Callable[[], float]) -> None:
-        """`now_s` is the event loop's clock."""
+    def __init__(
+        self,
+        settings: HttpSettings,
+        stamps: Stamps,
+        now_s: Callable[[], float],
+        turn_away: Callable[[str, Answer], Answer],
+    ) -> None:
+        """`now_s` is the event loop's clock. `turn_away` records the answer to a client that is not admitted, and adds
+        an id to the answer.
+        """
         self.settings = settings
         self.stamps = stamps
         self.now_s = now_s
         self.draining = False
         self.stopped = False
-        self.turn_away: Callable[[str, Answer], Answer] = lambda _client, answer: answer
-        """Records the answer to a client that is not admitted, and adds an id to it."""
+        self.turn_away = turn_away
         self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="request bodies")
         self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
         self._live: set[Member] = set()
