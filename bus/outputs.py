@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
+from bus.errors import BusError
 from bus.event import Event
 from bus.limits import MAX_NAME_BYTES
 from bus.message import RESERVED, Outgoing, inbox, output_message
@@ -14,7 +15,7 @@ MAX_HEADERS_BYTES = 64 * 1024
 """Of all headers of one message. On a broker they share a frame of 128 KiB with what retries and dead letters add."""
 
 
-class UnroutableError(Exception):
+class UnroutableError(BusError):
     """An output has no destination, or exceeds what every store can hold; another attempt would not help."""
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from bus.errors import BusError
 from bus.message import Delivery, Message, Outgoing
 from bus.retry import Decision
 
@@ -22,7 +23,7 @@ exceed the limit by one message."""
 NOTHING: Mapping[str, Outgoing] = MappingProxyType({})
 
 
-class StoreError(Exception):
+class StoreError(BusError):
     """The store did not confirm an operation; one line says why. Messages may have been stored all the same."""
 
 

@@ -2,6 +2,7 @@
 
 The rooms, each of which imports only from those above it:
 
+- `errors.py`: the base of what they raise for the user to read
 - `state`: the state directory, its owner, and whom functions run as
 - `code`: which files make up a function's code, and read-only snapshots of them
 - `config`: from `forklight.toml` to a checked `Config`

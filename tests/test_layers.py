@@ -31,7 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each layer imports of ours besides itself. A layer within another stands alone, as in `triggers.http`."""
 
-FORKLIGHT_ROOMS = ("state", "code", "config", "observe", "serving", "admin", "app", "commands", "cli", "__main__")
+FORKLIGHT_ROOMS = (
+    *("errors", "state", "code", "config", "observe", "serving", "admin"),
+    *("app", "commands", "cli", "__main__"),
+)
 """Each imports only from itself and from those before it. `testing` and `types` may be imported by none of them."""
 ABOVE_TESTING = {"forklight.app", "forklight.commands", "forklight.cli"}
 HTTP_ROOMS = {"triggers.http.socket", "triggers.http.files", "triggers.http.policy"}
@@ -336,3 +339,19 @@ def test_a_long_function_is_found(keyword: str) -> None:
 
     assert length_violations(PurePosixPath("bus/bus.py"), source(50)) == []
     assert length_violations(PurePosixPath("bus/bus.py"), source(51)) == ["bus/bus.py:2: call has 51 lines, at most 50"]
+
+
+def exception_bases(source: str) -> Iterator[str]:
+    """The exceptions of a file that derive from Exception itself."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(base, ast.Name) and base.id == "Exception" for base in node.bases
+        ):
+            yield node.name
+
+
+@pytest.mark.parametrize("layer", sorted(MAY_IMPORT.keys() - {"sandbox", GUEST}))
+def test_a_package_has_one_base_of_its_exceptions(layer: str) -> None:
+    files = [path for path in python_files() if layer_of(module_of(path)) == layer]
+    found = [name for path in files for name in exception_bases((ROOT / path).read_text())]
+    assert len(found) <= 1

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bus.errors import BusError
 from bus.limits import check
 from bus.message import Message, Outgoing
 from bus.store import RefusedError
@@ -31,7 +32,7 @@ class Row(NamedTuple):
     body: bytes
 
 
-class UnreadableRowError(Exception):
+class UnreadableRowError(BusError):
     """A row is not a message: the file is damaged, or another program wrote it. The text says what is wrong."""
 
 

@@ -7,11 +7,12 @@ from aiohttp import web
 
 from bus.store import RefusedError, StoreError
 from forklight.admin.dead_letters import LetterError
+from forklight.errors import ForklightError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Refused(Exception):
+class Refused(ForklightError):
     """Nothing was done; `status` and one line say why."""
 
     def __init__(self, status: int, line: str) -> None:

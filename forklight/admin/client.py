@@ -9,14 +9,15 @@ from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import urlencode
 
+from forklight.errors import ForklightError
 from forklight.state.control_socket import socket_path
 
 
-class NoServer(Exception):
+class NoServer(ForklightError):
     """No server answers for this state directory; the message says which and what to do."""
 
 
-class Refused(Exception):
+class Refused(ForklightError):
     """The server refused; its own line says why, and its status what kind of mistake it was."""
 
     def __init__(self, status: int, line: str) -> None:

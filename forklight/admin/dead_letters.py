@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from bus import message as names
 from bus.message import Message, Outgoing
 from bus.store import Stored
+from forklight.errors import ForklightError
 from forklight.observe.queue_status import Place, written
 from triggers.queue.errors import UnreadableError
 from triggers.queue.headers import shown as shown_headers
@@ -69,7 +70,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     """whether `body` shows all of it"""
 
 
-class LetterError(Exception):
+class LetterError(ForklightError):
     """What was asked of dead letters names none, or more than one, or cannot be done with it; one line says why."""
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from forklight.code.ignore import decided_by
 from forklight.code.private_files import is_private
+from forklight.errors import ForklightError
 
 IGNORE_FILE = ".forklightignore"
 MOST_BYTES = 250 * 1000 * 1000
@@ -21,7 +22,7 @@ _ENVIRONMENT_MARK = "pyvenv.cfg"
 _CHUNK_BYTES = 1 << 20
 
 
-class CodeError(Exception):
+class CodeError(ForklightError):
     """The code cannot be taken: what is wrong, with which file."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from forklight.errors import ForklightError
 from forklight.state.users import User, as_user, blocking
 
 OLDEST = (3, 10)
@@ -41,7 +42,7 @@ class Interpreter(Struct, frozen=True):
         return self == own_interpreter()
 
 
-class InterpreterError(Exception):
+class InterpreterError(ForklightError):
     """An interpreter that cannot be found, reached or used; the message says why and what to do."""
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from forklight.errors import ForklightError
+
 
 class Problem(Struct, frozen=True, order=True):
     """One line for a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole."""
@@ -18,7 +20,7 @@ class Problem(Struct, frozen=True, order=True):
         return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
 
 
-class ConfigError(Exception):
+class ConfigError(ForklightError):
     """Everything that is wrong, sorted by file and line; each problem stands on a line of its own in `str(error)`."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 from forklight.config.hint import near_file
+from forklight.errors import ForklightError
 
 _NAMED = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
 
 
-class RequirementsError(Exception):
+class RequirementsError(ForklightError):
     """A requirements file that cannot be read; the message says which and why."""
 
 

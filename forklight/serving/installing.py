@@ -17,6 +17,7 @@ from pathlib import Path
 from forklight.code.interpreter import InterpreterError, ask_interpreter
 from forklight.config.requirements import has_hashes, read_requirements
 from forklight.config.runtimes import Environment
+from forklight.errors import ForklightError
 from forklight.state.directory import has_one_shots, remove_tree
 from forklight.state.users import User
 
@@ -27,7 +28,7 @@ _MISLEADING = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PRE
 """Variables of the installer's own environment that would have it install somewhere else."""
 
 
-class InstallError(Exception):
+class InstallError(ForklightError):
     """An environment that could not be made; the message says whose, and what failed."""
 
 

@@ -24,13 +24,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from forklight.errors import ForklightError
 from forklight.state.users import User, blocking
 from sandbox import folders
 
 SYSTEM_STATES = Path("/var/lib/forklight")
 
 
-class StateError(Exception):
+class StateError(ForklightError):
     """The state directory cannot be used; the message says which, why, and what to do."""
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from forklight.admin import client
 from forklight.config.document import FILE_NAME
+from forklight.errors import ForklightError
 from forklight.observe.entry import Entry
 from forklight.serving.invoking import outcome_from_json
 from forklight.state.directory import remove_tree, state_path
@@ -39,7 +40,7 @@ POLL_S = 0.01
 SHOWN_ENTRIES = 20
 
 
-class ServeError(Exception):
+class ServeError(ForklightError):
     """The server did not start, or did not end as it should; the message is its own."""
 
 

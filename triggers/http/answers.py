@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
+from triggers.http.errors import HttpTriggerError
 from triggers.http.grammar import FORBIDDEN_IN_VALUE, TOKEN
 
 HeaderLines = tuple[tuple[str, str], ...]
@@ -26,7 +27,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class InvalidHeaderError(Exception):
+class InvalidHeaderError(HttpTriggerError):
     """A handler's header that could split the answer in two, so it is not written."""
 
 

@@ -25,7 +25,7 @@ RETRY_SOON = (("retry-after", "1"),)
 """The headers of a 503 that is soon over."""
 
 
-class RefusedError(Exception):
+class RefusedError(HttpTriggerError):
     """Ends a request with `status` (RFC 9110 §15) before it becomes an event. `detail` tells the client why.
 
     `last`: the connection closes too, because the start of the next request cannot be trusted. `method` and `target`
