@@ -44,9 +44,10 @@ ABOVE_HTTP_ROOMS = {"triggers.http.server", "triggers.http.codec", "triggers.htt
 ONLY_IN: dict[str, set[str]] = {
     "aiohttp": {"triggers.http", "forklight.admin"},
     "aio_pika": {"bus.rabbitmq"},
+    "aiormq": {"bus.rabbitmq"},
+    "pamqp": {"bus.rabbitmq"},
     "cronsim": {"triggers.timer"},
     "watchfiles": {"forklight.serving.watching"},
-    "rich": {"forklight.commands.screen"},
     "uvloop": {"forklight.cli"},
     "prometheus_client": {"forklight.observe.metrics"},
 }

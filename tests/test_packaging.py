@@ -1,6 +1,8 @@
 """What pyproject.toml says of packages and dependencies is true of the tree, the lock file and the environment."""
 
+import ast
 import re
+import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -34,6 +36,17 @@ def test_every_dependency_is_locked(lock: str, wanted: list[str | dict[str, str]
     names = {re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0] for requirement in requirements}
     locked = set(re.findall(r"^([a-z0-9-]+)==", (LOCKS / f"{lock}.txt").read_text(), flags=re.MULTILINE))
     assert names <= locked, "pyproject.toml has new dependencies: run scripts/lock"
+
+
+def test_every_import_is_declared() -> None:
+    owners = packages_distributions()
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "guest" not in path.parts]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - set(PACKAGES)
+    declared = {re.split(r"[<>=]", one)[0].lower() for one in PROJECT["project"]["dependencies"]}
+    assert {owner.lower().replace("_", "-") for top in tops for owner in owners[top]} <= declared
 
 
 @pytest.mark.parametrize("lock", sorted(path.name for path in LOCKS.iterdir()))

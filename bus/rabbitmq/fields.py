@@ -3,8 +3,8 @@
 pamqp, which encodes and decodes for aio-pika, fails on some of it: strings that are not UTF-8, negative decimals, times
 beyond the year 9999, doubles (written in single precision), tables nested a thousand deep, names of queues that are not
 ASCII. An error there ends the connection, and the message that caused it is delivered again on the next one, for ever.
-Lists take it time in proportion to the square of their length. So its tables of codecs, one function for each type, get
-ours for these types when this module is imported.
+Lists take it time in proportion to the square of their length. pamqp looks its codecs up in tables and offers no other
+place for them, so `install` puts ours there; it is called before the first connection is made.
 """
 
 import datetime
@@ -25,6 +25,14 @@ LAST_SECOND = 253_402_300_799
 """The end of the year 9999, where `datetime` ends."""
 _LONGEST_NAME = 255
 """Bytes of a short string (AMQP 0-9-1 §4.2.5.3)."""
+
+
+def install() -> None:
+    """Have pamqp use the codecs of this module, in the whole process. Calling it again changes nothing."""
+    decode.METHODS.update(table=decode_table, shortstr=decode_text, timestamp=decode_timestamp)
+    encode.METHODS.update(table=encode_table, shortstr=encode_text, timestamp=encode_timestamp)
+    for domain in constants.DOMAIN_REGEX:  # RabbitMQ takes any UTF-8 as a name, pamqp only some of ASCII
+        constants.DOMAIN_REGEX[domain] = re.compile(r".*", re.DOTALL)
 
 
 class RawText(bytes):
@@ -194,9 +202,3 @@ _FIXED: dict[bytes, tuple[struct.Struct, Callable[..., Any]]] = {
 """Types of a fixed size (https://www.rabbitmq.com/amqp-0-9-1-errata.html; the last one pamqp has seen in the wild)."""
 _SIZED: dict[bytes, Callable[[bytes], Any]] = {b"S": _long_text, b"x": bytes}
 _NESTED: dict[bytes, Callable[[bytes, int, int, int], Any]] = {b"F": _table, b"A": _list}
-
-decode.METHODS.update(table=decode_table, shortstr=decode_text, timestamp=decode_timestamp)
-encode.METHODS.update(table=encode_table, shortstr=encode_text, timestamp=encode_timestamp)
-# RabbitMQ takes any UTF-8 as a name, pamqp by itself only some of ASCII.
-for _domain in constants.DOMAIN_REGEX:
-    constants.DOMAIN_REGEX[_domain] = re.compile(r".*", re.DOTALL)

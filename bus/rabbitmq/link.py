@@ -19,6 +19,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from bus.keeping import keep_doing
+from bus.rabbitmq import fields
 from bus.rabbitmq.address import Address, refusal
 from bus.store import RefusedError, StoreError
 
@@ -32,7 +33,7 @@ ANSWER_LIMIT_S = 5.0
 """How long the broker may take to answer what is not a publish."""
 PATIENCE_S = 2.0
 """How long something that needs a connection waits for one before it fails."""
-_ASK_EVERY_S = 5.0
+_LOOK_EVERY_S, _LOOKS_AN_ASK = 1.0, 5
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 _CLOSE_LIMIT_S = 3.0
 _MOST_CHANNELS = 65535
@@ -86,6 +87,8 @@ class Link:
         self._up = anyio.Event()
         self._down = anyio.Event()
         self._users: set[anyio.CancelScope] = set()
+        self.is_blocked = False
+        """Whether the broker had stopped reading from us, for lack of memory or disk space, when last looked."""
 
     @property
     def place(self) -> str:
@@ -98,10 +101,11 @@ class Link:
         transport = self._connection.transport if self._connection else None
         return transport is not None and not transport.connection.is_closed
 
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has stopped reading from us, for lack of memory or disk space."""
-        return self._connection is not None and not _is_ready(self._connection)
+    async def look_blocked(self) -> bool:
+        """Whether `is_blocked` at this moment."""
+        connection = self._connection
+        self.is_blocked = connection is not None and not await _is_ready(connection)
+        return self.is_blocked
 
     @property
     def major_version(self) -> int:
@@ -125,6 +129,7 @@ class Link:
 
     async def connect(self) -> None:
         """Raises StoreError, in one line for a person."""
+        fields.install()
         self._connection = await self._connected()
         self._down = anyio.Event()
         self._up.set()
@@ -157,10 +162,14 @@ class Link:
     async def _until_lost(self, connection: aio_pika.abc.AbstractConnection) -> None:
         assert connection.transport is not None
         connection.transport.connection.closing.add_done_callback(lambda _: self._note_end(connection))
+        looks = 0
         while not self._down.is_set():
-            with anyio.move_on_after(_ASK_EVERY_S):
+            with anyio.move_on_after(_LOOK_EVERY_S):
                 await self._down.wait()
-            if not self._down.is_set() and not await self._is_alive():
+            looks += 1
+            if await self.look_blocked() or looks % _LOOKS_AN_ASK or self._down.is_set():
+                continue
+            if not await self._is_alive():
                 break
         log.warning("lost the connection to %s", self.place)
         await self.close()
@@ -172,14 +181,11 @@ class Link:
             self._up = anyio.Event()
 
     async def _is_alive(self) -> bool:
-        assert self._connection is not None
-        if not _is_ready(self._connection):
-            return True
         try:
             async with self.channel() as channel:
                 await channel.exchange_declare("amq.direct", passive=True, timeout=ANSWER_LIMIT_S)
         except StoreError:
-            return self._down.is_set() or self.is_blocked
+            return self._down.is_set() or await self.look_blocked()
         return True
 
     async def _reconnect(self) -> None:
@@ -200,7 +206,7 @@ class Link:
 
     async def close(self) -> None:
         """Close the connection that it has, if any."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self.is_blocked = self._connection, None, False
         if self._up.is_set():  # else somebody may wait for it already
             self._up = anyio.Event()
         for user in self._users:
@@ -283,13 +289,10 @@ class Link:
                 await channel.close()
 
 
-def _is_ready(connection: aio_pika.abc.AbstractConnection) -> bool:
-    """aiormq tells that a connection is blocked only by how `ready()` waits: step it once to see whether it would."""
+async def _is_ready(connection: aio_pika.abc.AbstractConnection) -> bool:
+    """aiormq shows that a connection is blocked only by how `ready()` waits; if it is not, that returns at once."""
     assert connection.transport is not None
-    waiting = connection.transport.connection.ready()
-    try:
-        waiting.send(None)
-    except StopIteration:
+    with anyio.move_on_after(0):
+        await connection.transport.connection.ready()
         return True
-    waiting.close()
     return False

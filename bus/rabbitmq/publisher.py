@@ -192,7 +192,7 @@ class Publisher:
 
     async def _channel(self, *, delayed: bool) -> Channel:
         async with self._link.turn(self._opening):
-            if self._link.is_blocked:
+            if await self._link.look_blocked():
                 raise StoreError(f"{self._link.place} takes no messages: it has too little memory or disk space left")
             channel = self._channels.get(delayed)
             if channel is None or not self._link.has(channel):

@@ -1,5 +1,7 @@
 """`.forklightignore`: which files of the code stay out of a snapshot. Pure; the everyday part of gitignore(5).
 
+Not `pathspec`: in 1.1.1 `[!a]` also matches a slash, and `d/**/` the folder `d` itself. A test compares this with git.
+
 - one pattern a line; blank lines and lines that begin with # are nothing; a later line overrules an earlier one;
 - a pattern without a slash, or with one only at its end, matches a name in any folder; any other counts from the root;
 - a slash at the end matches folders only; what lies in a folder that is left out is left out too;

@@ -1,18 +1,18 @@
 """A screen of tables that is drawn again and again on a terminal, or printed one after the other elsewhere."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Column, Table
-from rich.text import Text
+import click
 
-from forklight.commands.tables import Row, tone_of
-from forklight.observe.terminal import plain, plain_lines
+from forklight.commands.tables import Row, table
+from forklight.observe.terminal import plain, plain_lines, say_lines
 
-_PAGE_WIDTH = 200
-"""Where no terminal says how wide it is."""
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+"""To the alternate screen with the cursor hidden, and back to what was there before (xterm's control sequences)."""
+_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 Section = tuple[Row, Sequence[Row]]
 """Headings and rows."""
@@ -22,31 +22,32 @@ class Screen:
     """Use `opened`: what was on the terminal before comes back."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
-        if not self._console.is_terminal:
-            self._console.width = _PAGE_WIDTH
-        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._is_terminal = sys.stdout.isatty()
 
-    def opened(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
         """The terminal is ours inside."""
-        return self._live if self._console.is_terminal else nullcontext()
+        if not self._is_terminal:
+            yield
+            return
+        click.echo(_ENTER, nl=False)
+        try:
+            yield
+        finally:
+            click.echo(_LEAVE, nl=False)
 
     def show(self, title: str, sections: Iterable[Section], notes: Sequence[str]) -> None:
-        """One screen: a line, tables, and what does not fit in them."""
-        parts: list[RenderableType] = [Text(plain(title), style="bold")]
+        """Draw a line, tables, and notes; on a terminal, what does not fit on it is cut off."""
+        size = shutil.get_terminal_size() if self._is_terminal else None
+        width = size.columns if size else None
+        lines = [click.style(plain(title)[:width], bold=True)]
         for headings, rows in sections:
             if rows:
-                parts += [Text(""), _table(headings, rows)]
-        parts += [Text(""), *(Text(plain_lines(note, "  ")) for note in notes)] if notes else []
-        if self._console.is_terminal:
-            self._live.update(Group(*parts), refresh=True)
-        else:
-            self._console.print(Group(*parts))
-
-
-def _table(headings: Row, rows: Sequence[Row]) -> Table:
-    columns = [Column(heading, header_style="dim", no_wrap=True) for heading in headings]
-    table = Table(*columns, box=None, pad_edge=False, show_edge=False)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), style=tone_of(cell)) for cell in row))
-    return table
+                lines += ["", *table(headings, rows, width)]
+        told = [line for note in notes for line in plain_lines(note, "  ").split("\n")]
+        lines += ["", *(line[:width] for line in told)] if told else []
+        if size is None:
+            say_lines("\n".join(lines))
+        else:  # over what is there, so that nothing flickers
+            drawn = "\n".join(f"{line}{_CLEAR_LINE}" for line in lines[: size.lines - 1])
+            click.echo(f"{_HOME}{drawn}\n{_CLEAR_BELOW}", nl=False)

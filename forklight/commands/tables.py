@@ -32,23 +32,34 @@ def tone_of(cell: str) -> str:
 
 
 def print_table(headings: Row, rows: Sequence[Row]) -> None:
-    """Aligned columns, if there are any rows; tones are shown on a terminal only."""
-    if not rows:
-        return
+    """Print aligned columns, if there are any rows; tones are shown on a terminal only."""
+    for line in table(headings, rows) if rows else ():
+        say_lines(line)
+
+
+def table(headings: Row, rows: Sequence[Row], width: int | None = None) -> list[str]:
+    """Lines of aligned columns, with tones; none is wider than `width`."""
     shown = [[Cell(plain(cell), tone_of(cell)) for cell in row] for row in rows]
     lines = [[Cell(heading, "dim") for heading in headings], *shown]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)] + [0]
-    for line in lines:
-        cells = zip(line, widths, strict=True)
-        say_lines("  ".join(_styled(cell, width) for cell, width in cells).rstrip())
+    return [_line(line, widths, width) for line in lines]
 
 
-def _styled(cell: str, width: int) -> str:
-    padded = f"{cell:{width}}"
-    match tone_of(cell):
+def _line(cells: Row, widths: Sequence[int], most: int | None) -> str:
+    parts, at = [], 0
+    for cell, width in zip(cells, widths, strict=True):
+        padded = f"{cell:{width}}"
+        cut = padded if most is None else padded[: max(0, most - at)]
+        parts.append(_styled(cut, tone_of(cell)))
+        at += len(padded) + 2
+    return "  ".join(part for part in parts if part).rstrip()
+
+
+def _styled(text: str, tone: str) -> str:
+    match tone:
         case "":
-            return padded
+            return text
         case "dim":
-            return click.style(padded, dim=True)
-        case tone:
-            return click.style(padded, fg=tone)
+            return click.style(text, dim=True)
+        case _:
+            return click.style(text, fg=tone)

@@ -15,6 +15,7 @@ from pamqp.header import ContentHeader
 
 from bus.event import Event
 from bus.message import inbox
+from bus.rabbitmq import fields
 from bus.rabbitmq.letters import (
     Origin,
     dead_copy,
@@ -38,6 +39,8 @@ from triggers.queue import celery
 from triggers.queue import codec as queue_codec
 from triggers.queue.errors import UnreadableError
 from triggers.queue.settings import QueueTrigger
+
+fields.install()
 
 FRAME_BYTES = 131072
 TRIGGER = QueueTrigger(function="f", queue="orders", dead_letter="dead", slots=4)

@@ -21,7 +21,10 @@ from bus.rabbitmq.fields import (
     decode_text,
     encode_table,
     encode_text,
+    install,
 )
+
+install()
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda name: len(name.encode()) <= 255)
 TIMES = st.integers(0, 253_402_300_799).map(lambda s: datetime.datetime.fromtimestamp(s, tz=datetime.UTC))

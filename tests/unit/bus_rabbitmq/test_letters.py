@@ -10,6 +10,7 @@ import pytest
 from pamqp.commands import Basic
 
 from bus.message import ATTEMPT, FIRST_ERROR, LAST_ERROR, REASON, STORED_AT, Delivery, Envelope, Message
+from bus.rabbitmq import fields
 from bus.rabbitmq.delays import TO
 from bus.rabbitmq.fields import Instant, RawName
 from bus.rabbitmq.letters import (
@@ -27,6 +28,8 @@ from bus.rabbitmq.letters import (
     with_more_properties,
 )
 from bus.retry import Dead, Retry
+
+fields.install()
 
 SENT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 FOREIGN: dict[str, Any] = {"nested": {"list": [1, Decimal("-1.5"), None]}, "when": SENT, "raw": b"\xff"}

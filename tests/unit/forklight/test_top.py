@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from forklight.commands.rates import HEADINGS, Rates, rates, rows, total_per_s
 from forklight.commands.rows import duration, function_row, notes, queue_rows, told_outcome
-from forklight.commands.tables import tone_of
+from forklight.commands.tables import table, tone_of
 from forklight.observe.status import FunctionStatus, Instances, QueueStatus, Status, TimerStatus
 from sandbox import isolation
 
@@ -112,6 +112,12 @@ def test_outcomes_of_timers() -> None:
         ("ok", ""),
         ("error/KeyError", "red"),
     ]
+
+
+def test_a_table_is_as_wide_as_the_terminal_at_most() -> None:
+    assert table(("A", "B"), [("xxxx", "yyyy")]) == ["\x1b[2mA   \x1b[0m  \x1b[2mB\x1b[0m", "xxxx  yyyy"]
+    assert table(("A", "B"), [("xxxx", "yyyy")], 7)[1] == "xxxx  y"
+    assert table(("A", "B"), [("xxxx", "yyyy")], 3)[1] == "xxx"
 
 
 def test_durations() -> None:
