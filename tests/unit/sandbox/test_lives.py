@@ -212,7 +212,7 @@ class Interleavings(RuleBasedStateMachine):
     def what_is_of_no_use_and_holds_nothing_ends(self) -> None:
         if (self.retired or self.becomes) and self.alive and not (self.forks + self.instances or self.became):
             assert not self.connected
-            assert self.killed or self.limited
+            assert self.killed or (self.limited and not self.becomes)
 
     @invariant()
     def it_is_finished_after_all_that_it_started(self) -> None:
