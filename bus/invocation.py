@@ -1,7 +1,7 @@
-"""One record of what happened: what every trigger reports, and what journal, metrics and `why` are made of.
+"""The record of an invocation: every trigger reports one, and journal, metrics and `why` are made of it.
 
-A trigger reports to the bus (`Bus.report`), once, when it is done with an event or a request; whoever subscribed to the
-bus gets the same record. Times are in the outcome, and an HTTP request has its own in the verdict.
+A trigger reports once to the bus (`Bus.report`), when it is done with an event or a request; every subscriber of the
+bus gets the same record. The times of the run are in the outcome, the time of an HTTP request is in its verdict.
 """
 
 from typing import Protocol
@@ -13,7 +13,7 @@ from bus.outcome import Outcome
 from bus.retry import Decision
 
 CLIENT_LEFT = 499
-"""Not a status that anybody gets: the client left before its answer, as nginx's log has it."""
+"""Never sent: the client left before its answer. nginx logs the same number."""
 
 
 class HttpVerdict(Struct, frozen=True, gc=False):
@@ -28,17 +28,17 @@ class HttpVerdict(Struct, frozen=True, gc=False):
     path: str
     """as received, without the query, which may hold what no log should"""
     status: int
-    """CLIENT_LEFT if nobody waited for it"""
+    """CLIENT_LEFT if the client did not wait for it"""
     reason: str
-    """who or what decided on the status: a word of the http trigger, or the kind of a failure"""
+    """why it is this status: a word of the http trigger, or the kind of a failure"""
     detail: str
-    """what the client was told, if no function ran"""
+    """the explanation sent to the client, if no function ran"""
     began_ns: int
     """CLOCK_MONOTONIC, when the request's headers were complete"""
 
 
 class QueueVerdict(Struct, frozen=True, gc=False):
-    """One decision for each message of the event; none if the messages of a batch are run again one by one."""
+    """One decision for each message of the event; empty if the messages of a batch run again one by one."""
 
     decisions: tuple[Decision, ...]
 
@@ -46,9 +46,8 @@ class QueueVerdict(Struct, frozen=True, gc=False):
 class Invocation(Struct, frozen=True, gc=False):
     """An event and what became of it.
 
-    `event` is None for an HTTP request that no function was run for. `outcome` is None if there is none: the client
-    left, a drain could not wait for it, or the message was settled without being run. Timers and direct calls have no
-    verdict: nothing is decided about them beyond their outcome.
+    `event` is None for an HTTP request that ran no function. `outcome` is None if the client left, a drain could not
+    wait, or the message was settled without a run. Timers and direct calls have no verdict beyond their outcome.
     """
 
     event: Event | None
@@ -57,7 +56,7 @@ class Invocation(Struct, frozen=True, gc=False):
 
 
 class Reporter(Protocol):
-    """Takes the record of what happened: a function, or a method of whatever remembers it."""
+    """A subscriber: a function, or a method such as `Journal.report`."""
 
     def __call__(self, invocation: Invocation, /) -> None:
         """Called in the event loop, so it must not block."""

@@ -1,7 +1,7 @@
-"""What a server knows of what happened, and how it shows that.
+"""What a server remembers of invocations, and how it presents its state.
 
 - `observer.py`: all of this put together, and subscribed to the bus
-- `entry.py`: one line of a function, or one invocation; `telling.py`: how one is made; `formats.py`: how it is written
+- `entry.py`: one line of a function, or one invocation; `entries.py`: how one is made; `formats.py`: how it is written
 - `journal.py`: entries on their way to standard output; `rings.py`: the latest of them, kept in memory
 - `explanation.py`: what is remembered of one invocation, for `why`
 - `tally.py`: counters; `status.py`: what the server does now, as types; `function_status.py`, `queue_status.py`,

@@ -1,4 +1,4 @@
-"""An entry of the journal: a line that a function wrote, or how an invocation went. Pure."""
+"""An entry of the journal: a line written by a function, or the line of an invocation or a request. Pure."""
 
 import sys
 from typing import Any
@@ -10,10 +10,10 @@ from sandbox.log_lines import NO_EXTRA
 
 
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One line. `invocation` is the event's id. An invocation's own line has `outcome` and the fields after it.
+    """One line. `invocation` is the event's id. The line of an invocation has `outcome` and the fields after it.
 
-    A request's line has `method` and what follows it; if no function ran, `function` is empty, `outcome` is `answered`
-    or `left`, `reason` says why in one word, and `text` what the client was told.
+    The line of a request has `method` and the fields after it. If no function ran, `function` is empty, `outcome` is
+    `answered` or `left`, `reason` is one word, and `text` is the explanation sent to the client.
     """
 
     time: float
@@ -21,21 +21,21 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     function: str
     text: str = ""
     level: str = ""
-    """`debug` to `critical` of a line that came by `logging`; empty for what was printed, and for invocations"""
+    """`debug` to `critical` for a line of `logging`; empty for printed lines and for invocations"""
     instance: str = ""
     invocation: str = ""
     trace_id: str = ""
-    """32 digits that all share which one request, message or timer led to (W3C Trace Context)"""
+    """32 digits, shared by everything that one request, message or timer led to (W3C Trace Context)"""
     outcome: str = ""
-    """`ok`, or kind/code of the failure; empty for a line that a function wrote"""
+    """`ok`, or kind/code of the failure; empty for a line written by a function"""
     trigger: str = ""
     queue: str = ""
-    """where the message came from, with its broker's name if that is not the bus's own: `orders@shop`"""
+    """the message's queue, with the name of its broker unless that is the bus's own: `orders@shop`"""
     attempt: int = 0
     messages: int = 0
-    """how many were one event; 0 for one message that is no batch"""
+    """size of the batch; 0 for a single message"""
     decision: str = ""
-    """what became of the message: `ack`, `retry in 2.1 s`, `released`, `dead: Attempts`; of a batch: `7 ack, 1 dead`"""
+    """`ack`, `retry in 2.1 s`, `released`, or `dead: Attempts`; for a batch `7 ack, 1 dead`"""
     sent_at: str = ""
     """when the message was stored or sent, RFC 3339"""
     timer: str = ""
@@ -54,42 +54,42 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     start_ms: float = 0.0
     run_ms: float = 0.0
     cpu_ms: float = 0.0
-    """of the run: what it did not compute, it waited"""
+    """processor time of the run; the rest of `run_ms` it waited"""
     version: str = ""
     traceback: str = ""
     extra: Raw = NO_EXTRA
-    """JSON: what a record of `logging` was given as `extra`."""
+    """JSON: the `extra` of a record of `logging`"""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The same, decoded."""
+        """`extra`, decoded."""
         fields: dict[str, Any] = json.decode(self.extra)
         return fields
 
 
 ENTRY_BYTES = 400
-"""What an entry costs beside its texts, as measured (CPython 3.11, 64 bits)."""
+"""Memory of an entry without its texts, measured with CPython 3.11 on 64 bits."""
 
 NOT_RUN = "unrun"
-"""The outcome of a message that was settled without being run."""
+"""The outcome of a message that was settled without a run."""
 LEFT = "left"
-"""The outcome of a request whose client did not wait for it."""
+"""The outcome of a request whose client left."""
 ANSWERED = "answered"
 """The outcome of a request that the server answered itself."""
 NOT_FAILED = ("", "ok", LEFT, NOT_RUN, ANSWERED)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """Which entries somebody wants to see."""
+    """Which entries to show."""
 
     function: str | None = None
     invocation: str = ""
-    """its id, or the end of it, as the log shows it"""
+    """an id or its end, as the log shows it"""
     level: str = ""
-    """the least; what has none of its own is `info`"""
+    """the lowest level to show; an entry without a level counts as `info`"""
 
     def has(self, entry: Entry) -> bool:
-        """Whether it is one of them."""
+        """Whether it includes the entry."""
         return (
             self.function in (None, entry.function)
             and entry.invocation.endswith(self.invocation)
@@ -98,7 +98,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 
 def size_bytes(entry: Entry) -> int:
-    """What it takes of memory; of the texts, those that a function or a client writes."""
+    """Return the memory of an entry. Of its texts, those that a function or a client writes are counted."""
     of = sys.getsizeof
     size = ENTRY_BYTES + of(entry.text) + of(entry.path) + of(entry.invocation) + of(entry.traceback)
     if entry.queue:
@@ -107,11 +107,11 @@ def size_bytes(entry: Entry) -> int:
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether it says that an invocation failed, that a message was given up, or that the server let a client down."""
+    """Whether the invocation failed, the message became a dead letter, or the server answered with a 5xx."""
     broken = entry.outcome == ANSWERED and entry.status >= 500
     return entry.outcome not in NOT_FAILED or "dead" in entry.decision or broken
 
 
 def level_of(entry: Entry) -> str:
-    """One of LEVELS."""
+    """Return its level: one of LEVELS."""
     return "error" if has_failed(entry) else entry.level or "info"

@@ -1,4 +1,4 @@
-"""How a line of the journal looks: aligned for a terminal, JSON for everything else."""
+"""The two formats of the journal: text for a terminal, JSON for everything else."""
 
 import time
 
@@ -12,14 +12,14 @@ from sandbox.log_lines import whole
 _encode = msgspec.json.Encoder().encode
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
 _MARGIN = "  "
-"""Before every line of an entry but the first."""
+"""Precedes every line of an entry except the first."""
 
 
 def as_json(entry: Entry) -> str:
-    """One JSON object, without the fields that say nothing; `time` in seconds since the epoch."""
+    """One JSON object without empty fields; `time` is in seconds since the epoch."""
     try:
         return plain_json(_encode(entry).decode())
-    except UnicodeEncodeError:  # no JSON text has lone surrogates (RFC 8259 §8.1)
+    except UnicodeEncodeError:  # JSON text cannot contain lone surrogates (RFC 8259 §8.1)
         return as_json(replace(entry, **{name: _whole(text) for name, text in asdict(entry).items()}))
 
 
@@ -28,10 +28,9 @@ def _whole(value: object) -> object:
 
 
 def as_text(entry: Entry, *, colour: bool = False) -> str:
-    """`12:34:56.789 greet 1b2c3d4e what the function wrote`, or what its invocation came to.
+    """Format as `12:34:56.789 greet 1b2c3d4e what the function wrote`, or with the outcome of its invocation.
 
-    To a terminal it is text and colours, nothing else. What is more than one line is indented from the second on, so
-    that nothing in it can look like an entry of its own.
+    The result contains only text and colours. Further lines are indented, so that none looks like an entry of its own.
     """
     clock = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time * 1000) % 1000:03d}"
     who = f"{entry.function or 'forklight'} {entry.invocation[-8:] or entry.instance or '-'}"
@@ -63,7 +62,7 @@ def _what(entry: Entry, colour: bool) -> str:
 
 
 def _origin(entry: Entry) -> list[str]:
-    """Which queue and attempt, or which timer and scheduled time."""
+    """The queue and attempt, or the timer and scheduled time."""
     parts = [entry.queue, entry.timer, entry.scheduled_at]
     if entry.messages:
         parts.append(f"{entry.messages} messages")

@@ -1,4 +1,4 @@
-"""What the functions do now: gathered from the dispatcher and the process tree."""
+"""The state of the functions, gathered from the dispatcher and the process tree."""
 
 import time
 
@@ -12,13 +12,13 @@ from sandbox.template import Template
 from sandbox.tree import Tree
 
 LEAST_KB = 1024
-"""What a process costs at least: page tables and the like, which no RSS shows."""
+"""Assumed for any process: page tables and the like, which its RSS does not show."""
 
 
 def function_statuses(
     dispatcher: Dispatcher, tree: Tree, triggers: dict[str, tuple[str, ...]]
 ) -> tuple[FunctionStatus, ...]:
-    """All functions, by name. Reads /proc once per live process."""
+    """Return all functions, sorted by name. Reads /proc once per live process."""
     return tuple(_status(name, dispatcher, tree, triggers.get(name, ())) for name in sorted(dispatcher.runners()))
 
 
@@ -32,7 +32,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         name=name,
         version=spec.version,
         triggers=triggers,
-        template=_told(template),
+        template=_template_text(template),
         problem=tree.problem_of(spec),
         loaded_each=loaded_each,
         shared=shared,
@@ -48,7 +48,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
     )
 
 
-def _told(template: Template | LoadFailed | None) -> str:
+def _template_text(template: Template | LoadFailed | None) -> str:
     if isinstance(template, LoadFailed):
         wait_s = max(0.0, ((template.retry_at_ns or 0) - time.monotonic_ns()) / 1e9)
         again = f"; again in {wait_s:.0f} s" if wait_s else ""

@@ -1,8 +1,8 @@
-"""The journal: every line of every function and one line per invocation or request, on its way to standard output.
+"""The journal: every line of every function, and one line per invocation or request, written to standard output.
 
-The event loop only appends; a thread formats and writes in batches, so a reader that stalls (a full pipe, a pager)
-never stalls an event. Beyond `BACKLOG_BYTES` of unwritten lines the newest are dropped and counted. Rings keep the
-latest of each function for `forklight logs`.
+The event loop only appends; a thread formats and writes in batches, so a stalled reader (a full pipe, a pager) never
+delays an event. Beyond `BACKLOG_BYTES` of unwritten lines, new ones are dropped and counted. Rings keep the latest
+entries of each function for `forklight logs` and `forklight why`.
 """
 
 import os
@@ -17,27 +17,27 @@ import anyio.to_thread
 
 from bus.event import trace_id
 from bus.invocation import Invocation
+from forklight.observe.entries import entry_of
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.rings import Rings
-from forklight.observe.telling import entry_of
 from sandbox.log_lines import LogLine
 
 BACKLOG_BYTES = 32 * 1024 * 1024
-"""Not yet written, and not yet read by one follower."""
+"""Bound of what is not yet written, and of what one follower has not yet read."""
 GATHER_S = 0.05
-"""How long lines are gathered before a thread writes them: waking a thread for each would cost more than the event."""
+"""How long lines are gathered before a thread writes them: a thread per line would cost more than the event."""
 
 BATCH = 100
-"""Entries written at once: while one is rendered, the event loop waits for the interpreter."""
+"""Entries written at once: rendering holds the GIL, so a larger batch delays the event loop for longer."""
 
 Format = Callable[[Entry], str]
 
 _trace_id = lru_cache(maxsize=64)(trace_id)
-"""Lines come many to an invocation; they share the text as well."""
+"""Cached because an invocation writes many lines, which then also share the text."""
 
 
 class Journal:
-    """Takes lines in the event loop; `run` carries them to a descriptor."""
+    """Takes entries in the event loop; `run` writes them to a descriptor."""
 
     def __init__(self, render: Format, descriptor: int, *, invocations: bool = True) -> None:
         self._render = render
@@ -46,7 +46,7 @@ class Journal:
         self._backlog: deque[Entry] = deque()
         self._added_bytes = 0
         self._written_bytes = 0
-        """Of all that was added; only the writing thread counts here."""
+        """Of `_added_bytes`. Only the writing thread changes it."""
         self._dropped = 0
         self._wake = anyio.Event()
         self._rings = Rings()
@@ -60,7 +60,7 @@ class Journal:
         return not self._invocations
 
     def line(self, line: LogLine) -> None:
-        """A line that a function's process wrote."""
+        """Add a line written by a process of a function."""
         self._add(
             Entry(
                 time=time.time(),
@@ -76,17 +76,17 @@ class Journal:
         )
 
     def report(self, invocation: Invocation) -> None:
-        """The one line of an invocation or a request, unless the journal is quiet."""
+        """Add the line of an invocation or a request, unless the journal is quiet."""
         if self._invocations:
             self._add(entry_of(invocation, time.time(), time.monotonic_ns()))
 
     def latest(self, selection: Selection) -> list[Entry]:
-        """What is kept of it, oldest first."""
+        """Return the kept entries of a selection, oldest first."""
         return self._rings.latest(selection)
 
     @contextmanager
     def follow(self) -> Iterator["Follower"]:
-        """Everything from now on, for one reader; one that is too slow loses the oldest."""
+        """Yield a follower of everything from now on. One that is too slow loses the oldest entries."""
         follower = Follower(self)
         self._followers.append(follower)
         try:
@@ -95,16 +95,16 @@ class Journal:
             self._followers.remove(follower)
 
     async def wait_followed(self) -> None:
-        """Until there is something new for followers."""
+        """Wait until there is a new entry, or the journal is closed."""
         await self._followed.wait()
 
     def close(self) -> None:
-        """Followers get what there is, and then their end."""
+        """End the followers, once they have read what there is."""
         self.is_closed = True
         self._followed.set()
 
     async def run(self) -> None:
-        """Write until cancelled; then what is left, once."""
+        """Write until cancelled, then write the rest once."""
         try:
             while True:
                 await self._wake.wait()
@@ -131,7 +131,7 @@ class Journal:
             self._followed = anyio.Event()
 
     def _write(self) -> None:
-        """In a thread: a batch at a time. deque's popleft and append are atomic, so no lock is needed."""
+        """Write the backlog, in a thread. `popleft` and `append` of a deque are atomic, so no lock is needed."""
         while self._backlog:
             batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
             self._put("".join([self._render(entry) + "\n" for entry in batch]))
@@ -145,12 +145,12 @@ class Journal:
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
-        except OSError:  # nobody reads the record any more; events matter more
+        except OSError:  # the reader has gone; events matter more
             return
 
 
 class Follower:
-    """One reader of what comes."""
+    """One reader of new entries."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -158,14 +158,14 @@ class Follower:
         self._size_bytes = 0
 
     def add(self, entry: Entry, size: int) -> None:
-        """Something new; the oldest give way to it."""
+        """Add an entry; the oldest ones make room for it."""
         self._entries.append(entry)
         self._size_bytes += size
         while self._size_bytes > BACKLOG_BYTES:
             self._size_bytes -= size_bytes(self._entries.popleft())
 
     async def next(self) -> Entry | None:
-        """Wait for the next entry; None: there will be none."""
+        """Wait for the next entry; None once the journal is closed."""
         while not self._entries:
             if self._journal.is_closed:
                 return None

@@ -1,6 +1,6 @@
-"""Prometheus metrics: every name in this one file. Nothing is counted here; a scrape reads what was counted.
+"""Prometheus metrics: every name is in this file. Nothing is counted here; a scrape reads the counters.
 
-Names follow Prometheus's conventions (base units, `_total`); labels are few, so that series stay few.
+Names follow Prometheus's conventions (base units, `_total`). Labels are few, to keep the number of series low.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,11 +33,11 @@ class _Functions:
         self._statuses = statuses
 
     def describe(self) -> list[Metric]:
-        """Nothing beforehand: each scrape has a registry of its own."""
+        """Nothing in advance: each scrape has a registry of its own."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """Return all families."""
         yield from self._counters()
         yield self._histogram(
             "forklight_queue_wait_seconds", "From acceptance to assignment to an instance", lambda record: record.waited
@@ -90,18 +90,18 @@ class _Functions:
 
 
 class _Triggers:
-    """Families of requests, queues and timers. What a store cannot tell has no sample."""
+    """Families of requests, queues and timers. A number that a store does not report has no sample."""
 
     def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
         self._queues = queues
         self._tally = tally
 
     def describe(self) -> list[Metric]:
-        """Nothing beforehand: each scrape has a registry of its own."""
+        """Nothing in advance: each scrape has a registry of its own."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """Return all families."""
         yield self._requests()
         yield from self._depths()
         yield from self._settled()
@@ -118,7 +118,7 @@ class _Triggers:
         return requests
 
     def _depths(self) -> Iterator[Metric]:
-        """A queue that several functions consume is told once, and so is one of dead letters."""
+        """A queue appears once, even if several functions consume it or share it for dead letters."""
         messages = GaugeMetricFamily("forklight_queue_messages", "Messages in a queue", labels=["queue", "state"])
         age = GaugeMetricFamily(
             "forklight_queue_oldest_age_seconds", "How long the oldest ready message has waited", labels=["queue"]

@@ -1,4 +1,4 @@
-"""All that a server remembers of what happened, put together: it subscribes to the bus and is asked by the admin."""
+"""Everything that remembers invocations, in one place: it subscribes to the bus, and the admin API reads it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from forklight.observe.tally import Tally
 
 
 class Observer:
-    """`records` are the dispatcher's: it counts the outcomes of runs, which are not all that triggers report."""
+    """`records` are the dispatcher's own counters: a trigger may report another outcome than that of the run."""
 
     def __init__(self, journal: Journal, records: Mapping[str, Record]) -> None:
         self.journal = journal
@@ -19,10 +19,10 @@ class Observer:
         self._records = records
 
     def subscribe_to(self, bus: Bus) -> None:
-        """Count and write down everything that is reported to `bus` from now on."""
+        """Count and log everything that is reported to `bus` from now on."""
         bus.subscribe(self.tally.report)
         bus.subscribe(self.journal.report)
 
     def metrics(self, functions: Sequence[FunctionStatus], queues: Sequence[QueueStatus]) -> bytes:
-        """The answer to a scrape."""
+        """Return the answer to a scrape."""
         return metrics.render(self._records, functions, queues, self.tally)

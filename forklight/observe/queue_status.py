@@ -1,4 +1,4 @@
-"""What lies in the queues that functions consume: asked of their stores, and bounded in time."""
+"""The contents of the queues that functions consume: stores are asked, for a bounded time."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -13,10 +13,10 @@ from forklight.observe.status import QueueStatus
 from triggers.queue.settings import QueueTrigger
 
 LIMIT_S = 2.0
-"""How long stores may take to tell: a broker that is away must not hold up a scrape or `ps`."""
+"""How long stores may take to answer: a lost broker must not delay a scrape or `ps`."""
 
 Place = tuple[str, str]
-"""A broker's name, empty for the bus's own store, and a queue's."""
+"""The name of a broker, empty for the bus's own store, and that of a queue."""
 
 
 def written(place: Place) -> str:
@@ -26,17 +26,17 @@ def written(place: Place) -> str:
 
 
 def dead_letter_queues(triggers: Iterable[QueueTrigger]) -> list[Place]:
-    """Where the dead letters of these triggers lie, each once; and those that never reached the queue of one."""
+    """The queues of these triggers' dead letters, each once, and those of messages that could not be delivered."""
     return sorted({(one.broker, queue) for one in triggers for queue in (one.dead_letter, UNDELIVERED)})
 
 
 def lost_stores(bus: Bus, brokers: Iterable[str]) -> list[str]:
-    """Which stores could not store a message now: `bus`, or a broker's name."""
+    """Return the stores that are not connected: `bus`, or the name of a broker."""
     lost = []
     for broker in ("", *sorted(brokers)):
         try:
             connected = bus.store(broker).is_connected
-        except StoreError:  # without a queue, a spawn or a send, a bus needs no store
+        except StoreError:  # a bus without queues and outputs needs no store
             continue
         if not connected:
             lost.append(broker or "bus")
@@ -44,32 +44,32 @@ def lost_stores(bus: Bus, brokers: Iterable[str]) -> list[str]:
 
 
 async def queue_statuses(bus: Bus, triggers: Sequence[QueueTrigger]) -> tuple[QueueStatus, ...]:
-    """What is in the queues of these triggers, in their order, within `LIMIT_S`; what is not told is None."""
+    """Return the status of each trigger's queue, in order, within `LIMIT_S`. Numbers that are not reported are None."""
     places = {(trigger.broker, trigger.queue) for trigger in triggers} | set(dead_letter_queues(triggers))
-    told: dict[Place, QueueStatistics | str] = {}
+    answers: dict[Place, QueueStatistics | str] = {}
     with anyio.move_on_after(LIMIT_S):
         async with anyio.create_task_group() as asking:
             for place in places:
-                asking.start_soon(partial(_ask, bus, place, told))
+                asking.start_soon(partial(_ask, bus, place, answers))
     counted: set[Place] = set()
-    return tuple(_status(trigger, told, counted) for trigger in triggers)
+    return tuple(_status(trigger, answers, counted) for trigger in triggers)
 
 
-async def _ask(bus: Bus, place: Place, told: dict[Place, QueueStatistics | str]) -> None:
+async def _ask(bus: Bus, place: Place, answers: dict[Place, QueueStatistics | str]) -> None:
     broker, queue = place
     try:
-        told[place] = await bus.store(broker).statistics(queue)
+        answers[place] = await bus.store(broker).statistics(queue)
     except StoreError as error:
-        told[place] = str(error)
+        answers[place] = str(error)
 
 
-def _status(trigger: QueueTrigger, told: dict[Place, QueueStatistics | str], counted: set[Place]) -> QueueStatus:
-    """`counted`: the queues of dead letters that another status has told of."""
+def _status(trigger: QueueTrigger, answers: dict[Place, QueueStatistics | str], counted: set[Place]) -> QueueStatus:
+    """`counted`: dead letter queues that an earlier status has included."""
     place, dead_place = (trigger.broker, trigger.queue), (trigger.broker, trigger.dead_letter)
     is_first = dead_place not in counted
     counted.add(dead_place)
     late = f"no answer within {LIMIT_S:g} s"
-    found, dead = told.get(place, late), told.get(dead_place, late)
+    found, dead = answers.get(place, late), answers.get(dead_place, late)
     status = QueueStatus(
         queue=written(place),
         function=trigger.function,

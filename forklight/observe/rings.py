@@ -1,13 +1,13 @@
-"""The latest entries of each function, for `forklight logs` and `why`: what they cost together has a bound. Pure."""
+"""The latest entries of each function, for `forklight logs` and `why`, bounded in memory. Pure."""
 
 from collections import deque
 
 from forklight.observe.entry import Entry, Selection, size_bytes
 
 RING_BYTES = 1024 * 1024
-"""Of one function."""
+"""Bound per function."""
 RINGS_BYTES = 64 * 1024 * 1024
-"""Of all functions. Beyond it the function that has most loses half, so that one that says little keeps it."""
+"""Bound for all functions. Beyond it the largest ring loses half, so that quiet functions keep theirs."""
 
 
 class Rings:
@@ -19,10 +19,10 @@ class Rings:
         self._rings: dict[str, deque[Entry]] = {}
         self._sizes: dict[str, int] = {}
         self.size_bytes = 0
-        """Of all."""
+        """Of all rings."""
 
     def add(self, entry: Entry, size: int) -> None:
-        """The oldest give way to it. `size` is its `size_bytes`."""
+        """Add an entry of `size` bytes; the oldest ones make room for it."""
         name = entry.function
         self._rings.setdefault(name, deque()).append(entry)
         self._sizes[name] = self._sizes.get(name, 0) + size
@@ -33,7 +33,7 @@ class Rings:
             self._shrink(largest, self._sizes[largest] // 2)
 
     def latest(self, selection: Selection) -> list[Entry]:
-        """What is kept of it, oldest first."""
+        """Return the kept entries of a selection, oldest first."""
         name = selection.function
         rings = self._rings.values() if name is None else [self._rings.get(name, ())]
         found = [entry for ring in rings for entry in ring if selection.has(entry)]

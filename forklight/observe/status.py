@@ -24,9 +24,9 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     template: str
     """`ready`, `none`, or why it cannot load"""
     problem: str = ""
-    """why its latest start failed; empty if it went well"""
+    """why the latest start failed; empty if it succeeded"""
     loaded_each: str
-    """what the import left behind, if instances are loaded one by one instead of forked because of it"""
+    """what the import left behind that prevents forking, so that each instance loads the code itself"""
     shared: tuple[str, ...]
     """what the import left behind that all instances share"""
     instances: Instances
@@ -36,26 +36,26 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     last_failure: str
     memory_kb: int
     cpu_s: float
-    """processor time of its calls so far"""
+    """processor time of all calls so far"""
     ran_s: float
-    """run time of its calls so far"""
+    """run time of all calls so far"""
     waited_s: float
-    """what they waited for an instance"""
+    """time that all calls so far waited for an instance"""
 
 
 class QueueStatus(Struct, frozen=True, kw_only=True):
-    """A queue as one function consumes it. None is what its store cannot tell; `problem` says why it did not."""
+    """A queue as one function consumes it. A number is None if its store does not report it; `problem` says why."""
 
     queue: str
-    """with its broker's name if it is not the bus's own: `orders@shop`"""
+    """with the name of its broker unless that is the bus's own: `orders@shop`"""
     function: str
     dead_letter: str
-    """the queue of its dead letters, written likewise; other triggers may share it"""
+    """the queue of its dead letters, in the same form; other triggers may share it"""
     ready: int | None = None
     running: int | None = None
     delayed: int | None = None
     dead: int | None = None
-    """all that lie in `dead_letter`, told with the first of the triggers that share it, and 0 with the others"""
+    """all messages in `dead_letter`, on the first of the triggers that share it, and 0 on the others"""
     oldest_age_s: float | None = None
     problem: str = ""
 
@@ -70,10 +70,10 @@ class TimerStatus(Struct, frozen=True, kw_only=True):
     last: str | None = None
     """the scheduled time of its last run"""
     outcome: str = ""
-    """how that ended: `ok`, or kind/code of the failure; empty if it has not run, or runs"""
+    """its outcome: `ok`, or kind/code of the failure; empty if it has not run yet, or is running"""
     running: bool = False
     next: tuple[str, ...] = ()
-    """the scheduled times to come; none if it never fires again"""
+    """the next scheduled times; empty if it never fires again"""
 
 
 class Status(Struct, frozen=True, kw_only=True):

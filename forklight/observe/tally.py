@@ -17,16 +17,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: dict[str, list[int]] = {}
-        """HTTP requests by the reason for their status, and by its class, in the order of CLASSES"""
+        """HTTP requests by the reason for their status, then by its class, in the order of CLASSES"""
         self.settled_by: dict[str, dict[str, int]] = {}
         """messages by function and decision: `ack`, `retry`, `release`, `dead`"""
         self.fires: dict[tuple[str, str, str], int] = {}
-        """runs by function, timer, and `ok`, the failure's kind or `left`: a drain could not wait for it"""
+        """runs by function, timer, and `ok`, the failure's kind, or `left` if a drain could not wait"""
         self.lateness_s: dict[tuple[str, str], float] = {}
-        """by function and timer: how long after its scheduled time the latest run was accepted"""
+        """by function and timer: delay from the scheduled time to the acceptance of the latest run"""
 
     def report(self, invocation: Invocation) -> None:
-        """Count what a trigger reports. Direct calls have no counters of their own."""
+        """Count an invocation. Direct calls have no counters here."""
         event, verdict = invocation.event, invocation.verdict
         if isinstance(verdict, HttpVerdict):
             counts = self.requests.get(verdict.reason)

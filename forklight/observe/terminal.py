@@ -1,12 +1,11 @@
-"""What is shown on a terminal, and the only place that writes there.
+"""Output to a terminal, which no other module writes to.
 
-A client or a function chooses ids, paths, messages, names and bodies; what of them would move the cursor, set a title,
-type for the operator or reorder a line is escaped as Python writes it (`\\x1b`, `\\u202e`): the control characters C0,
-DEL and C1, the separators of lines and paragraphs, the characters that control the direction of text (Unicode TR 36,
-§2.1.1 "bidirectional text spoofing"), and lone surrogates. JSON says the same in its own escapes, so it stays the same
-JSON.
+Clients and functions choose ids, paths, messages, names and bodies. Characters in them that could move the cursor, set
+a title, type for the operator or reorder a line are escaped as in Python (`\\x1b`, `\\u202e`): the control characters
+C0, DEL and C1, line and paragraph separators, characters that control the direction of text (Unicode TR 36, §2.1.1
+"bidirectional text spoofing"), and lone surrogates. In JSON they get JSON's escapes, so the value stays the same.
 
-Only the colours of a function's own log lines pass, and only to a terminal: see `coloured`.
+The only exceptions are the colours of a function's own log lines on a terminal: see `coloured`.
 """
 
 import io
@@ -26,12 +25,12 @@ _COLOUR_OFF = "\x1b[0m"
 
 
 def plain(text: str) -> str:
-    """One line: also its tabs and line ends are escaped."""
+    """Escape one line, including its tabs and line ends."""
     return text if text.isprintable() else _IN_A_LINE.sub(_escape, text)
 
 
 def plain_lines(text: str, margin: str = "") -> str:
-    """Several lines and their tabs; each line but the first begins with `margin`."""
+    """Escape several lines, keeping tabs. Each line except the first begins with `margin`."""
     if text.isprintable():
         return text
     shown = _IN_LINES.sub(_escape, text)
@@ -39,7 +38,7 @@ def plain_lines(text: str, margin: str = "") -> str:
 
 
 def coloured(text: str, *, colour: bool, margin: str = "") -> str:
-    """A function's own line: on a terminal (`colour`) its colours stay and end with it; elsewhere they are left out."""
+    """Escape a function's own line. With `colour` its colours stay, up to the end of the line; otherwise they go."""
     if "\x1b[" not in text:
         return plain_lines(text, margin)
     pieces = _COLOUR.split(text)
@@ -48,28 +47,28 @@ def coloured(text: str, *, colour: bool, margin: str = "") -> str:
 
 
 def plain_json(text: str) -> str:
-    """The same JSON, with nothing in it that a terminal would obey."""
+    """Escape JSON text, keeping its value."""
     return text if text.isascii() and "\x7f" not in text else _IN_JSON.sub(_escape_in_json, text)
 
 
 def say(text: str = "", *, err: bool = False, colour: str | None = None) -> None:
-    """Print lines of text on standard output, or with `err` on standard error; on a terminal perhaps in a colour."""
+    """Print lines of text to standard output, or to standard error; in `colour` if it is a terminal."""
     shown = plain_lines(text)
     click.echo(click.style(shown, fg=colour) if colour else shown, err=err)
 
 
 def say_lines(text: str, *, err: bool = False) -> None:
-    """Print lines that are fit for it already, and may have colours: of tables and of the log."""
+    """Print lines that are escaped already and may have colours, such as tables and log lines."""
     click.echo(text, err=err)
 
 
 def say_json(text: bytes | str) -> None:
-    """Print JSON on standard output."""
+    """Print JSON to standard output."""
     click.echo(plain_json(text.decode() if isinstance(text, bytes) else text))
 
 
 def say_bytes(body: bytes) -> None:
-    """Print a result as it is; on a terminal as text, ending its last line."""
+    """Print a result as it is; on a terminal, escaped and with a final newline."""
     if sys.stdout.isatty():
         text = plain_lines(body.decode(errors="backslashreplace"))
         click.echo(text, nl=not text.endswith("\n"))
@@ -78,7 +77,7 @@ def say_bytes(body: bytes) -> None:
 
 
 def show_error(error: click.ClickException) -> None:
-    """What click says of it, on standard error: an answer of a server may be quoted there."""
+    """Print click's message to standard error, escaped, because it may quote an answer of the server."""
     shown = io.StringIO()
     error.show(shown)
     click.echo(plain_lines(shown.getvalue()), err=True, nl=False)
@@ -88,7 +87,7 @@ OUR_LOGGERS = ("bus", "dispatcher", "forklight", "sandbox", "triggers")
 
 
 def log_to_stderr(*, debug: bool = False) -> None:
-    """Send what is logged to standard error: warnings and above, and with `debug` everything that our packages log."""
+    """Log to standard error: warnings and above, and with `debug` everything from our own packages."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else None))
     logging.getLogger().addHandler(handler)
@@ -99,7 +98,7 @@ def log_to_stderr(*, debug: bool = False) -> None:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """The message and perhaps a traceback, whose lines begin with a space."""
+        """Format the message and its traceback; further lines begin with a space."""
         return plain_lines(super().format(record), margin=" ")
 
 

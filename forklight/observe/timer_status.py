@@ -1,4 +1,4 @@
-"""What the timers do, as their users read it: in each timer's own zone."""
+"""The state of the timers, with times in each timer's own zone."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +14,13 @@ MOST_UPCOMING = 1000
 def timer_statuses(
     timers: Sequence[Timer], statistics: Sequence[TimerStatistics], now: datetime, count: int = 1
 ) -> tuple[TimerStatus, ...]:
-    """The timers, in the order of their statistics, each with up to `count` (at most MOST_UPCOMING) times to come."""
+    """Return the timers in the order of `statistics`, each with its next `count` times (at most MOST_UPCOMING)."""
     schedules = {(timer.function, timer.name): timer.schedule for timer in timers}
     return tuple(_status(schedules[one.function, one.name], one, now, count) for one in statistics)
 
 
 def _status(schedule: Schedule, found: TimerStatistics, now: datetime, count: int) -> TimerStatus:
-    """One that never fires again is not searched for times; one time to come is known already."""
+    """Avoids a search for a timer that never fires again, or if the one known time is enough."""
     times = [found.next] if found.next is not None else []
     if times and count > 1:
         times = upcoming(schedule, now, min(count, MOST_UPCOMING))
@@ -29,12 +29,12 @@ def _status(schedule: Schedule, found: TimerStatistics, now: datetime, count: in
         name=found.name,
         schedule=found.schedule,
         timezone=found.timezone,
-        last=_told(schedule, found.last) if found.last is not None else None,
+        last=_time_text(schedule, found.last) if found.last is not None else None,
         outcome=found.outcome,
         running=found.running > 0,
-        next=tuple(_told(schedule, at) for at in times),
+        next=tuple(_time_text(schedule, at) for at in times),
     )
 
 
-def _told(schedule: Schedule, at: datetime) -> str:
+def _time_text(schedule: Schedule, at: datetime) -> str:
     return local(schedule, at).isoformat()

@@ -1,4 +1,4 @@
-"""The record: what a server writes to its standard output, for people and for programs."""
+"""The log on standard output, for people and for programs."""
 
 import json
 import re

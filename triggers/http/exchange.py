@@ -1,4 +1,4 @@
-"""One request while it is served: what its record will say."""
+"""One request while it is served, as its record will show it."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""How a line of the journal looks."""
+"""The formats of the journal."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The journal: what becomes of lines and outcomes, what is kept, what is dropped, and that nothing waits for it."""
+"""The journal: entries of lines and invocations, what is kept, what is dropped, and that no event waits for it."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ TIMINGS = Timings(accepted_ns=1_000_000, assigned_ns=3_000_000, started_ns=6_000
 
 @contextlib.asynccontextmanager
 async def _running(journal: Journal) -> AsyncIterator[None]:
-    """It writes inside the block, and has written all at its end."""
+    """Run the journal inside the block; afterwards everything is written."""
     task = asyncio.create_task(journal.run())
     try:
         yield
@@ -75,7 +75,7 @@ async def test_what_is_no_utf8_is_written_all_the_same() -> None:
 
 
 async def test_a_reader_that_stalls_holds_up_nobody() -> None:
-    """A full pipe: the loop goes on, the newest lines are dropped and counted, and the rest comes when it is read."""
+    """With a full pipe the loop continues, new lines are dropped and counted, and the rest is written later."""
     reading, writing = os.pipe()
     journal = _journal(writing)
     async with _running(journal):

@@ -1,4 +1,4 @@
-"""The latest entries of each function, within what one and what all may take."""
+"""The latest entries of each function, within the bound of one and the bound of all."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""What `ps` and a scrape are told, of a real tree with a real pool."""
+"""The status for `ps` and the metrics, from a real tree with a real pool."""
 
 import contextlib
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is counted of requests, queues and timers, and what a scrape tells of it."""
+"""The counters of requests, queues and timers, and their metrics."""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What reaches a terminal: text and colours, nothing that it would obey, and nobody prints in another way."""
+"""Output to a terminal: text and colours but no other control sequences; and no module prints by other means."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ MAY_PRINT = {"terminal.py", "screen.py"}
 
 
 def obeyed(text: str, allowed: str = "") -> list[str]:
-    """The characters that a terminal would act on."""
+    """The characters that a terminal acts on."""
     return [
         char
         for char in text
@@ -137,7 +137,7 @@ def test_a_body_with_half_a_character_can_be_shown() -> None:
 
 
 def test_nobody_prints_in_another_way() -> None:
-    """A new command uses `say` and its like, or this test names it."""
+    """A new command uses `say` and its variants, or this test names it."""
     found = []
     for path in ROOT.rglob("*.py"):
         if path.name in MAY_PRINT or "testing" in path.parts:

@@ -21,7 +21,7 @@ Fields = dict[str, Any]
 
 
 def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
-    """Return the one line for an event, or for a request that no function was run for.
+    """Return the entry of an event, or of a request that ran no function.
 
     `now_s` is in seconds since the epoch, `now_ns` is CLOCK_MONOTONIC.
     """
