@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpProcess]:
 
 
 def misbehave(server: HttpProcess, kind: str, pieces: list[bytes], ending: str) -> socket.socket | None:
-    """Send the pieces and end as told; return the connection if it stays open."""
+    """Send the pieces and end with `ending`; return the connection if it stays open."""
     client = server.connect(kind)
     with contextlib.suppress(ConnectionError):  # the server may refuse it before everything is sent
         for piece in pieces:

@@ -60,7 +60,7 @@ REFUSED = {
     "dot segments behind an encoded slash": (line(b"GET /a%2f..%2fecho HTTP/1.1"), 400),
     "encoded NUL": (line(b"GET /echo%00 HTTP/1.1"), 400),
     "broken escape": (line(b"GET /echo%4 HTTP/1.1"), 400),
-    "escape that is no UTF-8": (line(b"GET /%ff HTTP/1.1"), 400),
+    "escape that is not UTF-8": (line(b"GET /%ff HTTP/1.1"), 400),
     # Headers.
     "malformed Host beside an absolute target": (b"GET http://here/echo HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
     "no Host beside an absolute target": (b"GET http://here/echo HTTP/1.1\r\n\r\n", 400),
@@ -144,13 +144,13 @@ HARMLESS = {
     "upgrade to anything": (field(b"Upgrade: foo\r\nConnection: upgrade"), [200, 200]),
     "upgrade with a body": (post(b"Upgrade: TLS/1.0\r\nConnection: upgrade\r\nContent-Length: 1", b"x"), [200, 200]),
     "upgrade with chunks": (CHUNKED[:-2] + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n1\r\nx\r\n0\r\n\r\n", [200]),
-    "body that nobody wants": (b"POST /missing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\nx", [404]),
+    "body that is not read": (b"POST /missing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\nx", [404]),
     "close beside keep-alive": (b"GET /echo HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", [200]),
     "two headers that close and keep": (
         b"GET /echo HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
         [200],
     ),
-    "upgrade that nobody offers": (field(b"Upgrade: websocket\r\nConnection: Upgrade"), [200, 200]),
+    "upgrade that is not supported": (field(b"Upgrade: websocket\r\nConnection: Upgrade"), [200, 200]),
     "TRACE": (line(b"TRACE /echo HTTP/1.1"), [405, 200]),
     "length zero": (post(b"Content-Length: 0"), [200, 200]),
     "chunk extension": (CHUNKED + b"1;a=b\r\nx\r\n0\r\n\r\n", [200]),
@@ -210,7 +210,7 @@ async def test_good_requests_before_a_malformed_one_are_answered(case: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "detail"),
     [
         (b"\x16\x03\x01\x02\x00\x01", "this looks like TLS, but this port speaks plain HTTP"),
         (b"get / HTTP/1.1\r\n\r\n", "write the method in capitals: GET"),
@@ -222,10 +222,10 @@ async def test_good_requests_before_a_malformed_one_are_answered(case: str) -> N
         (post(b"Authorization: secret\x01"), "the request is not valid HTTP/1.1: Invalid header value char"),
     ],
 )
-async def test_the_detail_says_what_is_wrong_and_quotes_nothing_secret(data: bytes, told: str) -> None:
+async def test_the_detail_says_what_is_wrong_and_quotes_nothing_secret(data: bytes, detail: str) -> None:
     async with running() as house:
         [answer] = await house.talk(data)
-        assert json.loads(answer.body)["detail"] == told
+        assert json.loads(answer.body)["detail"] == detail
 
 
 @pytest.mark.parametrize("first", [LAST, b"GET /echo HTTP/1.0\r\n\r\n", CHUNKED + b"0\r\n\r\n"])

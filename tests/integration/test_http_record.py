@@ -54,7 +54,7 @@ async def recorded(folder: Path, **settings: Any) -> AsyncIterator[Running]:
         yield house
 
 
-def told(verdict: HttpVerdict) -> tuple[int, str, str, str]:
+def summary(verdict: HttpVerdict) -> tuple[int, str, str, str]:
     return (verdict.status, verdict.reason, verdict.method, verdict.path)
 
 
@@ -92,7 +92,7 @@ async def test_every_request_is_recorded_once(tmp_path: Path, sent: bytes, expec
         answer = await client.reply()
         assert answer.status == expected[0]
         [verdict] = house.record
-        assert told(verdict) == expected
+        assert summary(verdict) == expected
         assert verdict.client == "127.0.0.1"
         assert len(house.log) == len(house.functions.events)
         assert all(outcome is not None for _, outcome, _ in house.log)
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_is_recorded(tmp_path: Path, sent: bytes, is_
             await _taken(house, client, is_event)
         await house.logged.wait()
         [verdict] = house.record
-        assert told(verdict) == (499, "left", "POST", "/f")
+        assert summary(verdict) == (499, "left", "POST", "/f")
         assert [outcome for _, outcome, _ in house.log] == [None] * is_event
 
 
@@ -150,7 +150,7 @@ async def test_a_drain_that_cannot_wait_is_recorded(tmp_path: Path) -> None:
         answer = await client.reply()
         await draining
         [verdict] = house.record
-        assert told(verdict) == (503, "stopping", "POST", "/f")
+        assert summary(verdict) == (503, "stopping", "POST", "/f")
         assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
@@ -160,7 +160,7 @@ async def test_a_connection_too_many_is_recorded(tmp_path: Path) -> None:
         await first.reply()
         [answer] = await house.talk(b"")
         verdict = house.record[-1]
-        assert told(verdict) == (503, "connections", "", "")
+        assert summary(verdict) == (503, "connections", "", "")
         assert (answer.status, answer["x-forklight-id"]) == (503, verdict.id)
 
 
@@ -169,7 +169,7 @@ async def test_an_internal_error_is_recorded(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(house.server, "routes", None)
         [answer] = await house.talk(request("/f"))
         [verdict] = house.record
-        assert told(verdict) == (500, "broken", "GET", "/f")
+        assert summary(verdict) == (500, "broken", "GET", "/f")
         assert (answer.status, answer["x-forklight-id"]) == (500, verdict.id)
 
 

@@ -181,12 +181,12 @@ async def test_http10_closes_unless_asked_to_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["close, keep-alive", "keep-alive\r\nConnection: close", "Close\r\nConnection: keep-alive"]
+    "value", ["close, keep-alive", "keep-alive\r\nConnection: close", "Close\r\nConnection: keep-alive"]
 )
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_close_counts_in_any_connection_header(version: str, said: str) -> None:
+async def test_close_counts_in_any_connection_header(version: str, value: str) -> None:
     async with running() as house:
-        first = f"GET /echo HTTP/{version}\r\nHost: here\r\nConnection: {said}\r\n\r\n".encode()
+        first = f"GET /echo HTTP/{version}\r\nHost: here\r\nConnection: {value}\r\n\r\n".encode()
         [answer] = await house.talk(first + request())
         assert answer["connection"] == "close"
 

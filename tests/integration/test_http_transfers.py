@@ -173,9 +173,9 @@ async def test_unread_answers_are_bounded(caplog: pytest.LogCaptureFixture) -> N
             assert (refused.status, refused["retry-after"]) == (503, "1")
             assert b"max_unread" in refused.body
         assert [verdict.reason for verdict in house.record[3:]] == ["memory", "memory"]
-        told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-        assert len(told) == 1
-        assert "http.max_unread" in told[0]
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(warnings) == 1
+        assert "http.max_unread" in warnings[0]
         for client in clients:
             client.close()
         await house.server.wait_unconnected()
@@ -198,7 +198,7 @@ async def test_request_bodies_are_bounded() -> None:
         assert b"max_bodies" in refused.body
         small = asyncio.create_task(house.talk(request("/f", "POST", "Connection: close\r\n", b"x" * 1000)))
         release.set()
-        assert [answer.status for answer in await small] == [200], "what is small is not counted"
+        assert [answer.status for answer in await small] == [200], "small bodies are not counted"
         assert [answer.status for answer in await first.replies()] == [200]
         assert [answer.status for answer in await house.talk(sent)] == [200]
         alone = request("/f", "POST", "Connection: close\r\n", bytes(3 * MIB))

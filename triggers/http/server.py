@@ -24,7 +24,7 @@ from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import Exchange
 from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
-from triggers.http.policy.cors import across, preflight, requested_method
+from triggers.http.policy.cors import preflight, requested_method, with_cors
 from triggers.http.policy.keys import Keys
 from triggers.http.policy.proxies import Proxies
 from triggers.http.problems import BROKEN, NOTHING, STOPPING, identified, no_route, refusal
@@ -118,6 +118,7 @@ class HttpServer:
                 exchange.method, exchange.path = refused.method, refused.target.partition("?")[0]
             answer = self._identified(refusal(refused), exchange)
         except CancelledError:
+            # The client left, or the server cut the connection off: no answer of this task, but a record.
             if exchange.id:
                 ending = (503, STOPPING) if self._listener.connections.stopped else (CLIENT_LEFT, "left")
                 self._bus.report(exchange.ended(*ending))
@@ -135,18 +136,19 @@ class HttpServer:
         message = request.message
         head = parse_head(message.method, message.path, message.version, message.headers.items())
         scheme = "http"
-        if self._proxies is not None:
+        if self._proxies is not None:  # first, so that even a 404 is recorded with the client's own address
             exchange.client, scheme, head = self._proxies.origin(exchange.client, head)
         found = self.routes.find(head.method, head.path)
         if not isinstance(found, Match):
             answer = self._identified(await self._without_function(head, found), exchange)
             cors = self._cors_of(head, found) if isinstance(found, Allowed) and answer.status == 405 else None
-            return answer if cors is None else across(answer, head, cors)
+            return answer if cors is None else with_cors(answer, head, cors)
         route = found.route
         if route.cors is not None:
             if (preflighted := self._preflight(head)) is not None:
                 return self._identified(preflighted, exchange)
-            connection.request_headers = across(NOTHING, head, route.cors).headers
+            # So that pages can also read a 503 that the connection writes itself.
+            connection.request_headers = with_cors(NOTHING, head, route.cors).headers
         try:
             if route.auth is not None:
                 head = self._keys.admit(head)
@@ -163,14 +165,14 @@ class HttpServer:
                 invocation_id=exchange.id,
                 time=self._stamps.time(),
             )
-            connection.request_id = event.id
+            connection.request_id = event.id  # a CloudEvent brings its own
             answer = await self._call(event, route, exchange)
         except RefusedError as refused:
             answer = self._identified(refusal(refused), exchange)
         except Exception:
             log.exception("the http trigger failed on a request")
             answer = self._identified(BROKEN, exchange)
-        return answer if route.cors is None else across(answer, head, route.cors)
+        return answer if route.cors is None else with_cors(answer, head, route.cors)
 
     def _identified(self, answer: Answer, exchange: Exchange) -> Answer:
         """Add the id that the record of the request has."""

@@ -65,8 +65,8 @@ def test_the_content_length_of_an_answer_to_head(given_length: str | None, metho
     headers = (("Content-Length", given_length),) if given_length is not None else ()
     head, body = encode_answer(to_answer(Ok(headers=headers), "i"), method=method, connection="", date="D")
     assert body == b""
-    told = [line.partition(": ")[2] for line in lines(head) if line.startswith("content-length")]
-    assert told == ([length] if length is not None else [])
+    lengths = [line.partition(": ")[2] for line in lines(head) if line.startswith("content-length")]
+    assert lengths == ([length] if length is not None else [])
 
 
 def test_a_status_without_a_reason_phrase() -> None:

@@ -16,7 +16,7 @@ def test_silence_ends_after_the_timeout() -> None:
     pace.moved(0, 129.0)
     assert pace.deadline_s == 130.0
     pace.moved(1_000_000, 129.0)
-    assert pace.deadline_s == 159.0, "what came early buys no longer silence"
+    assert pace.deadline_s == 159.0, "bytes that came early do not buy a longer silence"
 
 
 def test_a_fast_enough_transfer_may_last_forever() -> None:
@@ -57,9 +57,9 @@ def test_only_a_single_holder_may_exceed_a_budget(caplog: pytest.LogCaptureFixtu
         "things use all 100 bytes of http.max_x: requests get 503 until some are released"
     ]
     budget.give_back(100)
-    assert budget.take(500), "whoever is alone may have more"
+    assert budget.take(500), "a single holder may exceed the limit"
     assert budget.take(500, held_bytes=500)
     assert not budget.take(1)
-    assert len(caplog.records) == 2, "it is said again once half of it was free"
+    assert len(caplog.records) == 2, "it warns again after half of the budget was free"
     budget.give_back(1000)
     assert budget.used_bytes == 0

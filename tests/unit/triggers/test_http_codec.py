@@ -262,7 +262,7 @@ def test_a_hint_for_json_sent_as_a_form(content_type: str, body: bytes, is_told:
     sent = replace(event(("Content-Type", content_type), body=body), decode=None)
     hint = hint_of_form(sent)
     assert bool(hint) == is_told
-    assert not hint_of_form(replace(sent, decode="bytes")), "the route has said what it is"
+    assert not hint_of_form(replace(sent, decode="bytes")), "the route decides how the body is decoded"
     failed = Failed(kind="error", code=ExceptionName("KeyError"), message="'a'")
     assert detail(to_answer(failed, "i", dev=True, hint=hint).body).get("hint", "") == hint
     assert "hint" not in detail(to_answer(failed, "i", hint=hint).body)

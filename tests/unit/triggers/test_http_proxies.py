@@ -46,11 +46,11 @@ def test_the_rightmost_untrusted_address_is_the_client(peer: str, forwarded: str
 
 
 def test_scheme_and_host_are_the_last_ones() -> None:
-    said = head(x_for="198.51.100.1", x_proto="http, HTTPS", x_host="evil.example, api.example:8443")
-    seen, scheme, believed = PROXIES.origin("10.0.0.1", said)
+    sent = head(x_for="198.51.100.1", x_proto="http, HTTPS", x_host="evil.example, api.example:8443")
+    seen, scheme, believed = PROXIES.origin("10.0.0.1", sent)
     assert (seen, scheme, believed.host) == ("198.51.100.1", "https", "api.example:8443")
-    assert believed.headers == said.headers
-    assert PROXIES.origin("203.0.113.9", said) == ("203.0.113.9", "http", said)
+    assert believed.headers == sent.headers
+    assert PROXIES.origin("203.0.113.9", sent) == ("203.0.113.9", "http", sent)
     assert PROXIES.origin("10.0.0.1", head(x_proto="gopher"))[1:] == ("http", head(x_proto="gopher"))
 
 

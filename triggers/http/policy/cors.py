@@ -23,18 +23,18 @@ def preflight(head: Head, route: Route, cors: Cors) -> Answer:
     origin = _allowed_origin(head, cors)
     if origin is None:
         return Answer(204, vary, reason="preflight")
-    asked = head.headers.get("access-control-request-headers", "")
-    names = asked if cors.headers is None else ", ".join(cors.headers)
-    said = {
+    requested = head.headers.get("access-control-request-headers", "")
+    names = requested if cors.headers is None else ", ".join(cors.headers)
+    values = {
         "access-control-allow-methods": ", ".join(cors.methods or route.methods),
         "access-control-allow-headers": names,
         "access-control-max-age": str(int(cors.max_age_s)),
     }
-    headers = (*_allowing(origin, cors), *((name, text) for name, text in said.items() if text), *vary)
+    headers = (*_allowing(origin, cors), *((name, text) for name, text in values.items() if text), *vary)
     return Answer(204, headers, reason="preflight")
 
 
-def across(answer: Answer, head: Head, cors: Cors) -> Answer:
+def with_cors(answer: Answer, head: Head, cors: Cors) -> Answer:
     """Add the CORS headers of the route, in place of any that the handler set."""
     headers = tuple(header for header in answer.headers if not header[0].lower().startswith("access-control-"))
     origin = _allowed_origin(head, cors)

@@ -25,7 +25,7 @@ from triggers.http.socket.deadline import Deadline
 from triggers.http.socket.intake import Intake, Request
 from triggers.http.socket.life import Act, Phase, Signal, step
 from triggers.http.socket.outgoing import PIECE_BYTES, Outgoing
-from triggers.http.socket.retire import hear
+from triggers.http.socket.retire import lift_hop_limit
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 
@@ -99,7 +99,7 @@ class Connection(Protocol):
             return
         connection.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         if self._connections.draining:
-            hear(connection)
+            lift_hop_limit(connection)
         if self._connections.admit(self):
             self._deadline.begin(HEAD)  # a client that has sent nothing yet is slow, not idle
             self._start(self)

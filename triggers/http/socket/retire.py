@@ -7,8 +7,8 @@ queue is accepted to its end, and only then the socket is closed. A unix socket 
 
 Some kernels let only root attach a filter. Otherwise the socket refuses every segment whose hop limit is not 255
 (ip(7), IP_MINTTL), which segments of ordinary clients never have; a handshake in progress over a real network is reset
-then. A connection completed at that moment inherits the limit: what its client sends is dropped until `hear` lifts the
-limit, and then retransmitted.
+then. A connection completed at that moment inherits the limit, and what its client sends is dropped, and retransmitted
+later, until `lift_hop_limit` lifts it.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ def _hold_off(descriptor: int) -> None:
             listener.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, _HIGHEST_HOPS)
 
 
-def hear(connection: socket.socket) -> None:
+def lift_hop_limit(connection: socket.socket) -> None:
     """Lift the hop limit that a connection accepted meanwhile may have inherited (inet_csk_clone_lock)."""
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
