@@ -1,4 +1,4 @@
-"""Events in, outcomes out: the types that every other part agrees on, the bus, and the stores. Imports nothing of ours.
+"""Events, outcomes, the bus and the stores: what all other parts share. Imports nothing of ours.
 
 In reading order:
 
@@ -7,11 +7,11 @@ In reading order:
 - `invocation.py`: the record of both, which triggers report
 - `bus.py`: the roads from a trigger to the dispatcher and to the stores
 - `message.py`: what a queue holds; events and outputs as messages
-- `outputs.py`: where what a handler sent goes
-- `retry.py`: the settle table, which decides what becomes of a message
-- `store.py`: what a store promises; `sqlite` and `rabbitmq` keep it
-- `limits.py`: names that no store takes
-- `keeping.py`, `in_flight.py`: background tasks that survive their own mistakes; waiting until nothing is in flight
+- `outputs.py`: where a handler's outputs go
+- `retry.py`: the settle table, which decides what happens to a message
+- `store.py`: the protocol of stores, which `sqlite` and `rabbitmq` implement
+- `limits.py`: limits on names, the same for every store
+- `keeping.py`, `in_flight.py`: background tasks that survive exceptions; waiting until nothing is in progress
 - `times.py`: times as RFC 3339 texts
 """
 

@@ -1,8 +1,8 @@
 """The bus: carries events to the dispatcher and outcomes back, and stores what must survive a crash.
 
-It knows the dispatcher only as a `Target`, and where messages lie only as a `Store`: its own, and one for each of other
-people's brokers. Three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer), `publish` (an event
-for a function's inbox). A trigger that is done with an event reports the record of it, for whoever subscribed.
+It knows the dispatcher only as a `Target`, and the places of messages only as a `Store`: its own, and one for each
+broker of `[brokers.NAME]`. There are three roads: `call` (HTTP, timers), `attempt` and `settle` (a queue's consumer),
+and `publish` (an event for a function's inbox). When a trigger is done with an event, it reports it to the subscribers.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Pool(Protocol):
 
 
 class Target(Protocol):
-    """What stands behind the bus: the dispatcher, or whatever a test or a simulation puts in its place."""
+    """What runs events for the bus: the dispatcher, or a stand-in of a test or benchmark."""
 
     async def call(self, event: Event) -> Outcome:
         """Run the event's function; every failure is an outcome. Cancelling withdraws the event: its caller left."""
@@ -52,7 +52,7 @@ class Target(Protocol):
 
 
 class Bus:
-    """Built first, given its target once by whoever composes the house, then used by every trigger."""
+    """Created first, given its target once by the composition root, then used by every trigger."""
 
     def __init__(
         self,
@@ -60,10 +60,8 @@ class Bus:
         brokers: Mapping[str, Store] | None = None,
         functions: Collection[str] = (),
     ) -> None:
-        """`brokers` by name; `functions` are those that may be spawned, `queues` those of the bus's own store that have
-        consumers: both may be assigned at any time.
-
-        Without a store nothing can be stored.
+        """`brokers` are stores by name. `functions` may be spawned; the attribute `queues` has the consumed queues of
+        the bus's own store. A reload assigns both. Without a store nothing can be stored.
         """
         self._stores: dict[str, Store] = dict(brokers or {})
         if store is not None:
@@ -75,7 +73,7 @@ class Bus:
         self._reporters: tuple[Reporter, ...] = ()
 
     def attach(self, target: Target) -> None:
-        """Everything from now on goes to `target`; a bus has one in its life."""
+        """Send all events to `target`. A bus has one in its life."""
         if self._target is not None:
             raise RuntimeError(f"the bus already has a target, {self._target!r}: make a second bus")
         self._target = target
@@ -87,11 +85,11 @@ class Bus:
         return self._target
 
     def subscribe(self, reporter: Reporter) -> None:
-        """Send `reporter` every record from now on, after the subscribers before it."""
+        """Pass every record from now on to `reporter`, after the earlier subscribers."""
         self._reporters = (*self._reporters, reporter)
 
     def report(self, invocation: Invocation) -> None:
-        """Record what happened. A subscriber that raises harms neither the event nor the other subscribers."""
+        """Pass a record to the subscribers. One that raises affects neither the event nor the others."""
         for reporter in self._reporters:
             try:
                 reporter(invocation)
@@ -99,18 +97,18 @@ class Bus:
                 log.exception("an invocation was not recorded; please report this")
 
     def store(self, broker: str = "") -> Store:
-        """The bus's own store, or that of `[brokers.NAME]`. Raises StoreError if there is none."""
+        """Return the bus's own store, or that of `[brokers.NAME]`. Raises StoreError if there is none."""
         try:
             return self._stores[broker]
         except KeyError:
             raise StoreError(f"there is no broker {broker!r}" if broker else "the bus has no store") from None
 
     async def call(self, event: Event) -> Outcome:
-        """Answers exactly once and raises nothing but cancellation, which means that the caller no longer waits.
+        """Return exactly one outcome, and raise nothing but cancellation, which means that the caller left.
 
-        What the handler sent or spawned is stored before the outcome is delivered; if it cannot be, the outcome is a
-        failure of kind `store`, never silence; of kind `error` if it never can be. What a target raises against its
-        promise becomes a failure of kind `error`, so that no trigger needs a second road for it.
+        Outputs of the handler are stored before the outcome is returned. If that fails, the outcome is a failure of
+        kind `store`, or `error` if they can never be stored. An exception of the target becomes a failure of kind
+        `error`, so that triggers need to handle only outcomes.
         """
         try:
             outcome = await self.target.call(event)
@@ -121,7 +119,7 @@ class Bus:
         return outcome
 
     async def call_reported(self, event: Event) -> Outcome:
-        """`call`, for a caller that decides nothing about the outcome: it is reported, or that nobody waited for it."""
+        """Like `call`, and report the outcome, or that the caller left. For callers without a verdict of their own."""
         try:
             outcome = await self.call(event)
         except CancelledError:
@@ -131,7 +129,7 @@ class Bus:
         return outcome
 
     async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
-        """As `call`, for whoever settles a message: what the handler sent is returned, to be stored by `settle`."""
+        """Like `call`, for a consumer: return the outputs instead of storing them; `settle` will."""
         try:
             outcome = await self.target.call(event)
             if isinstance(outcome, Ok) and outcome.outputs:
@@ -141,11 +139,11 @@ class Bus:
         return outcome, ()
 
     async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
-        """Carry out the decisions in the deliveries' store, after the outputs that belong in another one are stored.
+        """Store the outputs that go to other stores, then carry out the decisions in the deliveries' own store.
 
-        Each of the two steps is repeated until it succeeds, so no output is stored twice because the other one failed.
-        Meanwhile the deliveries stay leased. Raises RefusedError if an output can never be stored: nothing is settled
-        then, and the attempt has failed.
+        Each step is repeated on its own until it succeeds, so that a failure of the second does not store outputs
+        twice; meanwhile the deliveries stay leased. Raises RefusedError if an output can never be stored: then nothing
+        is settled, and the attempt has failed.
         """
         if any(one.outputs for one in settlements):
             elsewhere = [output for one in settlements for output in one.outputs if output.broker != broker]
@@ -157,13 +155,13 @@ class Bus:
         await _insist(lambda: self.store(broker).settle(settlements), settlements)
 
     async def publish(self, event: Event) -> None:
-        """Store an event for its function, which gets it at least once, from its inbox. Raises StoreError."""
+        """Store an event in its function's inbox, which delivers it at least once. Raises StoreError."""
         if event.function is None:
             raise ValueError(f"the event {event.id!r} names no function")
         await self.store().publish([Outgoing(queue=inbox(event.function), message=event_message(event))])
 
     def consume(self, broker: str, source: Source, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
-        """As the store's."""
+        """Consume from the store of `broker`; see `Store.consume`."""
         return self.store(broker).consume(source, prefetch)
 
     def pool(self, function: str) -> Pool:
@@ -195,7 +193,7 @@ class Bus:
 
 
 async def _insist(step: Callable[[], Awaitable[None]], settlements: Sequence[Settlement]) -> None:
-    """Repeat a step of settling until its store accepts it. Raises RefusedError if that can never be."""
+    """Repeat a step of settling until its store accepts it. Raises RefusedError if an output is refused for good."""
     wait_s = _FIRST_WAIT_S
     while True:
         try:
@@ -204,7 +202,7 @@ async def _insist(step: Callable[[], Awaitable[None]], settlements: Sequence[Set
             if isinstance(error, RefusedError) and any(one.outputs for one in settlements):
                 raise
             queue = settlements[0].delivery.queue
-            log.warning("queue %s: not settled, tried again in %.1f s: %s", queue, wait_s, error)
+            log.warning("queue %s: settling failed, trying again in %.1f s: %s", queue, wait_s, error)
             await anyio.sleep(wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 

@@ -1,12 +1,12 @@
-"""What is going on at one time, and a wait for the moment when nothing is."""
+"""Counting what is in progress, and waiting until nothing is."""
 
 import anyio
 
 
 class InFlight:
-    """Counts calls, connections or runs between their begin and their end.
+    """Counts calls, connections or runs that have begun and not ended.
 
-    A plain integer bumped in place: the event that waiters need is made only if somebody waits.
+    Beginning and ending only change an integer; the event for waiters is created when somebody waits.
     """
 
     __slots__ = ("_none", "count")

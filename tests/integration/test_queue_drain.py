@@ -51,7 +51,7 @@ async def test_a_drain_takes_nothing_while_it_waits_for_what_runs(bench: Bench, 
         async with working(bench, stores, bench.spec("pool_work", "held"), trigger(queue, slots=2)) as running:
             await running.send(queue, *[gate.path] * 4)
             await until(lambda: running.served.running() == 2)
-            assert repr(running.consumer) == f"<QueueConsumer of {queue} for f: consuming, 2 messages run>"
+            assert repr(running.consumer) == f"<QueueConsumer of {queue} for f: consuming, 2 messages running>"
             async with asyncio.timeout(10), asyncio.TaskGroup() as draining:
                 draining.create_task(running.consumer.drain(LONG_S))
                 await until(lambda: not running.consumer.statistics().consuming)

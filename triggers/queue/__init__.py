@@ -4,15 +4,15 @@ In reading order:
 
 - `consumer.py`: workers that take a message, run it and settle it
 - `codec.py`: a message becomes an event, several become a batch
-- `settling.py`: what becomes of a batch, and of messages that are not run
-- `pace.py`: when a consumer takes nothing
-- `settings.py`: what can be set about one queue
+- `settling.py`: decides about batches, and about messages that do not run
+- `pace.py`: when a consumer pauses
+- `settings.py`: the settings of one queue
 
 - `cloudevents.py`: the CloudEvent that a message may carry
 - `celery.py`: when a task of Celery may run
 - `headers.py`: AMQP headers as JSON
 - `packing.py`: how a body is compressed
-- `errors.py`: a message that no handler can be given
+- `errors.py`: a message that no handler can get
 """
 
 from triggers.queue.consumer import ConsumerStatistics, QueueConsumer

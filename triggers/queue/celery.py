@@ -1,10 +1,9 @@
-"""When a task of Celery may run: `apply_async(eta=…, countdown=…, expires=…)`, as its message says. Pure.
+"""When a Celery task may run: `apply_async(eta=…, countdown=…, expires=…)`, as in its message. Pure.
 
-A worker of Celery holds a task until it is due and discards one that has expired; so a message that says so may not be
-run as it comes. Version 2 of Celery's message protocol has the times in its headers, version 1 in its JSON body
-(https://docs.celeryq.dev/en/stable/internals/protocol.html). A countdown is made an eta by Celery itself, but not by
-every other client that speaks its protocol. Only what looks like a task is believed to be one: other people's messages
-may have headers of such names.
+A Celery worker holds a task until it is due and discards it once it has expired, so such a message must not run at
+once. Version 2 of Celery's message protocol has the times in headers, version 1 in the JSON body
+(https://docs.celeryq.dev/en/stable/internals/protocol.html). Celery turns a countdown into an eta; some other clients
+of the protocol do not. Other messages may have headers of the same names, so only what looks like a task counts as one.
 """
 
 from datetime import UTC, datetime
@@ -18,11 +17,11 @@ from triggers.queue.errors import UnreadableError
 _LAST_S = 253_402_300_799
 """The end of the year 9999."""
 _SINCE_S = 1_000_000_000
-"""2001: a smaller number is no time but a duration."""
+"""September 2001: a smaller number is a duration, not a time."""
 
 
 class Times(Struct, frozen=True):
-    """Seconds since the epoch; None: it says nothing."""
+    """Seconds since the epoch, or None if the message does not say."""
 
     due_s: float | None = None
     expires_s: float | None = None
@@ -39,13 +38,13 @@ class _Task(Struct):
 
 
 def task_id(delivery: Delivery) -> str | None:
-    """The task's own id, the same in each of its messages; None if it is no task."""
+    """Return the id that all messages of the task share; None if it is not a task."""
     task = _task(delivery)
     return task.id if task is not None else None
 
 
 def times(delivery: Delivery, now_s: float) -> Times:
-    """What the message says of a task's times. Raises UnreadableError if it is nothing that could be obeyed."""
+    """Return the task's times. Raises UnreadableError if they make no sense."""
     task = _task(delivery)
     if task is None:
         return Times()
@@ -69,8 +68,8 @@ def _task(delivery: Delivery) -> _Task | None:
 
 
 def _time_s(what: str, value: Any, sent_s: float) -> float | None:
-    """A time as text (without a zone it is UTC, as in Celery), AMQP's, seconds or milliseconds since the epoch, or a
-    number of seconds from when the message was sent."""
+    """Convert a text (UTC if it has no zone, as in Celery), an AMQP time, a number of seconds or milliseconds since the
+    epoch, or a number of seconds after the message was sent."""
     if value is None or value == "":
         return None
     try:
@@ -82,7 +81,7 @@ def _time_s(what: str, value: Any, sent_s: float) -> float | None:
             return _counted_s(float(value), sent_s)
     except (ValueError, OverflowError):
         pass
-    raise UnreadableError(f"it is a task of Celery, and its {what} {value!r:.100} is no time")
+    raise UnreadableError(f"it is a Celery task, but its {what} {value!r:.100} is not a time")
 
 
 def _counted_s(number: float, sent_s: float) -> float:

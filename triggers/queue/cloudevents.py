@@ -1,11 +1,11 @@
-"""The CloudEvent that a message may carry: in its headers (binary mode) or as its body (structured mode). Pure.
+"""The CloudEvent in a message: in its headers (binary mode) or in its body (structured mode). Pure.
 
-AMQP 0-9-1 has no binding of its own. Knative's RabbitMQ source and the SDKs write `ce-`, the AMQP 1.0 binding has
+AMQP 0-9-1 has no binding of its own. Knative's RabbitMQ source and the SDKs use the prefix `ce-`, the AMQP 1.0 binding
 `cloudEvents_` and `cloudEvents:` (CloudEvents AMQP binding 1.0.2 §3.1.3); all three are read.
 
-Whoever sent a message is not there to be told that an attribute is broken, and its body may be worth an order all the
-same. So an attribute that is not what it must be is left out, and the event gets what a message without it gets. Only
-a structured event whose body is none is unreadable, as is any body that is not what its content type says.
+The sender cannot be told about an invalid attribute, and the body may be a valuable order all the same. So an invalid
+attribute is ignored, as if it were missing. Only a body in structured mode that is not a CloudEvent is unreadable, like
+any body that contradicts its content type.
 """
 
 from base64 import b64decode
@@ -22,7 +22,7 @@ _NAMES = ("id", "source", "type", "time", "subject", "traceparent")
 
 
 class Structured(Struct, frozen=True, kw_only=True):
-    """What a body in structured mode says."""
+    """The contents of a body in structured mode."""
 
     attributes: dict[str, str]
     datacontenttype: str
@@ -30,7 +30,7 @@ class Structured(Struct, frozen=True, kw_only=True):
 
 
 def from_headers(headers: dict[str, Any]) -> dict[str, str]:
-    """The attributes in binary mode, by name; of two prefixes the first of `PREFIXES` counts."""
+    """Return the attributes in binary mode by name. Of several prefixes, the first in `PREFIXES` wins."""
     found = {}
     for prefix in reversed(PREFIXES):
         for name in _NAMES:
@@ -41,12 +41,12 @@ def from_headers(headers: dict[str, Any]) -> dict[str, str]:
 
 
 def is_structured(content_type: str | None) -> bool:
-    """Whether the body is the whole event; the media type's parameters do not matter."""
+    """Whether the body is the whole event. Parameters of the media type are ignored."""
     return content_type is not None and content_type.partition(";")[0].strip().lower() == STRUCTURED
 
 
 def from_body(body: bytes) -> Structured:
-    """A body in structured mode (CloudEvents JSON format 1.0 §3). Raises UnreadableError."""
+    """Decode a body in structured mode (CloudEvents JSON format 1.0 §3). Raises UnreadableError."""
     try:
         members = json.decode(body, type=dict[str, Raw])
         attributes = {name: _decoded(members[name]) for name in _NAMES if name in members}
@@ -60,15 +60,15 @@ def from_body(body: bytes) -> Structured:
             body=_data(members, media_type),
         )
     except (DecodeError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"its body is no CloudEvent, as its content type says: {error}") from None
+        raise UnreadableError(f"its content type is that of a CloudEvent, but its body is not one: {error}") from None
 
 
 def _data(members: dict[str, Raw], media_type: str) -> bytes:
-    """JSON stays as it was written; the text of any other media type is that text, and base64 is decoded."""
+    """Keep JSON as it is, encode a text of any other media type, and decode base64."""
     if "data_base64" in members:
         encoded = _decoded(members["data_base64"])
         if not isinstance(encoded, str):
-            raise ValueError("data_base64 is not a text")
+            raise ValueError("data_base64 is not a string")
         return b64decode(encoded, validate=True)
     if "data" not in members:
         return b""

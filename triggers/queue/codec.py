@@ -1,8 +1,8 @@
-"""A message becomes an event, several become a batch: the one place that knows both. Pure.
+"""Messages become events, and several become a batch. Pure.
 
-A message without an id gets one when it is taken, and carries it from then on: into the event, into the copy that
-waits for another attempt, into its dead letter. The id is made of what its publisher wrote, so that it is the same when
-the message is delivered again unsettled; messages that are alike in everything have the same.
+A message without an id gets one when a consumer takes it, and keeps it: in the event, in the copy that waits for a
+retry, in the dead letter. The id is derived from what the publisher wrote, so that it is the same if the message is
+delivered again. Identical messages have the same id.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ TYPE = "forklight.queue"
 _ON_ITS_WAY = (OURS, "x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count")
 
 MAX_HEAD_BYTES = 512 * 1024
-"""Of one event without its body, as a guest is told it: half of what a frame's header may have."""
+"""Of one event without its body, as JSON for the guest: half of what a frame's header may have."""
 MAX_BATCH_HEAD_BYTES = 960 * 1024
-"""Of all events of a batch: a frame's header may have 1 MiB, of which the batch itself needs little."""
+"""Of all events of a batch. A frame's header may have 1 MiB, and the batch itself needs little."""
 
 
 def identified(delivery: Delivery) -> Delivery:
-    """The delivery, its message with an id."""
+    """Return the delivery with a message that has an id."""
     if delivery.message.id:
         return delivery
     found = celery.task_id(delivery)
@@ -42,7 +42,7 @@ def identified(delivery: Delivery) -> Delivery:
 
 
 def _digest(delivery: Delivery) -> str:
-    """Of all but what a broker, or we, write into a message on its way."""
+    """Hash everything except what a broker, or we, add to a message on its way."""
     message = replace(delivery.message, headers={}, body=b"")
     own = [pair for pair in delivery.message.headers.items() if not pair[0].lower().startswith(_ON_ITS_WAY)]
     written = repr((message, own, replace(delivery.envelope, expiration=None)))
@@ -50,12 +50,12 @@ def _digest(delivery: Delivery) -> str:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a message can carry it as its id."""
+    """Whether the text can be a message's id."""
     return text.isprintable() and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
-    """The event a handler sees, of a delivery that is `identified`. Raises UnreadableError."""
+    """Return the event of an `identified` delivery. Raises UnreadableError."""
     message = delivery.message
     shown = headers.shown(message.headers)
     attributes = cloudevents.from_headers(shown)
@@ -63,7 +63,7 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
     packed = packing(delivery.envelope.content_encoding, message.headers, body)
     if cloudevents.is_structured(content_type):
         if packed != Packing():
-            raise UnreadableError("it is a CloudEvent in structured mode that is compressed: send it as it is")
+            raise UnreadableError("it is a compressed CloudEvent in structured mode: send it uncompressed")
         inner = cloudevents.from_body(body)
         attributes, body, content_type = attributes | inner.attributes, inner.body, inner.datacontenttype
     is_call = attributes.get("type") == CALL and delivery.queue == inbox(trigger.function)
@@ -85,12 +85,12 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
         hops=_hops(message.headers.get(HOPS)),
     )
     if head_bytes(event) > MAX_HEAD_BYTES:
-        raise UnreadableError(f"its headers are over {MAX_HEAD_BYTES} bytes of JSON")
+        raise UnreadableError(f"its headers are more than {MAX_HEAD_BYTES} bytes of JSON")
     return event
 
 
 def bare_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
-    """What can be said of an unreadable one, for the record of what became of it."""
+    """Return the event of an unreadable delivery, for the record of what happened to it."""
     section = QueueSection(name=delivery.queue, broker=trigger.broker, attempt=delivery.attempt)
     return Event(
         id=delivery.message.id or "",
@@ -103,7 +103,7 @@ def bare_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
 
 
 def batch_event(items: Sequence[Event], trigger: QueueTrigger) -> Event:
-    """One event for all of them. The same items make the same id; it is as far and as often tried as any of them."""
+    """Return one event for all items. Equal items give equal ids; `attempt` and `hops` are the highest of any item."""
     ids = sha256("\n".join(item.id for item in items).encode(errors="replace")).hexdigest()
     attempt = max(item.attempt for item in items)
     return Event(
@@ -119,15 +119,15 @@ def batch_event(items: Sequence[Event], trigger: QueueTrigger) -> Event:
 
 
 def head_bytes(event: Event) -> int:
-    """How much of a frame's header the event takes. Raises UnreadableError if no JSON can hold it."""
+    """Return the size of the event in a frame's header. Raises UnreadableError if it cannot be JSON."""
     try:
         return len(json.encode(replace(event, body=b"")))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UnreadableError(f"something in its headers cannot be told to a handler: {error}") from None
+        raise UnreadableError(f"its headers cannot be represented as JSON: {error}") from None
 
 
 def fit(items: Sequence[Event]) -> list[range]:
-    """Consecutive items by their places, in groups that each fit into one frame."""
+    """Split the items into ranges of consecutive ones that each fit into one frame."""
     groups, start, sum_bytes = [], 0, 0
     for place, item in enumerate(items):
         size_bytes = head_bytes(item)
@@ -161,12 +161,12 @@ def _section(delivery: Delivery, trigger: QueueTrigger, shown: dict[str, Any]) -
 
 
 def _time(stored_at_s: float | None) -> str:
-    """When it was stored, or now: also if somebody's header says something absurd."""
+    """The time of storing, or now if it is unknown or absurd."""
     return _rfc3339(stored_at_s) or rfc3339_now()
 
 
 def _rfc3339(at_s: float | None) -> str | None:
-    """None for what is no time either."""
+    """Convert seconds since the epoch; None if they are not a valid time."""
     try:
         return None if at_s is None else rfc3339(datetime.fromtimestamp(at_s, UTC))
     except (ValueError, OverflowError, OSError):
@@ -174,12 +174,12 @@ def _rfc3339(at_s: float | None) -> str | None:
 
 
 def _traceparent(*values: Any) -> str | None:
-    """The first that is one."""
+    """Return the first valid traceparent."""
     return next((text for text in map(_text, values) if is_traceparent(text)), None)
 
 
 def _hops(value: Any) -> int:
-    """What is no count is 0: a message of somebody who does not count."""
+    """Return the count, or 0 for anything that is not one: other senders do not count."""
     if isinstance(value, int) and not isinstance(value, bool):
         return max(0, value)
     text = _text(value)

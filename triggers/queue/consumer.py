@@ -1,16 +1,16 @@
 """The queue trigger at work: each message becomes an event, goes over the bus, and its outcome settles the message.
 
-Theory of operation. `slots` workers live as long as the consumer does: no message has a task of its own. Each takes a
-message (or gathers a batch; one worker at a time, or several would each wait for half of one), has the bus attempt it,
-and settles it in the store. A message leaves the store by being settled and in no other way: whatever ends before that,
-a worker, the process, the connection, leaves it leased, and the store delivers it again.
+Theory of operation. There are `slots` workers for the life of the consumer, so no message needs a task of its own. Each
+worker takes a message, has the bus attempt it, and settles it in the store. (Batches are gathered by one worker at a
+time, or several would each wait for half of one.) Only settling removes a message from its store: if the worker, the
+process or the connection ends before that, the store delivers the message again.
 
-An outcome that was not the message's fault (throttled, not loading, its outputs not stored) releases it, uncounted, and
-holds the consumer (`pace.py`) before the message goes back, so that it waits where it is stored instead of circling.
+An outcome that was not the message's fault (throttled, not loading, outputs not stored) releases the message. The
+consumer pauses first (`pace.py`), so that the message waits in its store instead of coming back at once.
 
-No exception leaves a consumer that has started. One that handling a message raised is a mistake of ours, told in full,
-and counts as an attempt, so that the message ends as a dead letter and not in a circle. After any other the consumer is
-left, which gives back what it holds, and begins anew.
+No exception leaves a consumer that has started. An exception while handling a message is a bug of ours: it is logged
+with its traceback and counts as an attempt, so that the message eventually becomes a dead letter. After any other
+exception the consumer is closed, which returns its messages, and starts again.
 """
 
 import logging
@@ -42,11 +42,11 @@ from triggers.queue.settling import OneByOne, Tried, decide_batch, postpone, ref
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 1.0
-"""Before a consumer that failed begins anew."""
+"""The pause before a failed consumer starts again."""
 
 
 class ConsumerStatistics(Struct, frozen=True, kw_only=True):
-    """Messages: running now, and settled since the start by what was decided."""
+    """The number of messages that run now, and that were settled since the start, by decision."""
 
     running: int
     acked: int
@@ -54,7 +54,7 @@ class ConsumerStatistics(Struct, frozen=True, kw_only=True):
     released: int
     dead: int
     consuming: bool
-    """Whether messages would come if there were any."""
+    """Whether messages would arrive if there were any."""
 
 
 class _Item(NamedTuple):
@@ -63,7 +63,7 @@ class _Item(NamedTuple):
 
 
 class QueueConsumer:
-    """One queue as one function consumes it; also a function's inbox, which is a queue like any other."""
+    """Consumes one queue for one function. A function's inbox is a queue like any other."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class QueueConsumer:
         self._idle: set[anyio.CancelScope] = set()
         self._gathering: anyio.Lock
         self._left_over: Delivery | None = None
-        """Taken, and too large for the batch that was gathered: the first of the next."""
+        """A message that was too large for the last batch, and starts the next one."""
         self._settled: Counter[type[Decision]] = Counter()
         self._running = 0
         self._draining = False
@@ -97,10 +97,10 @@ class QueueConsumer:
         if self._ended is not None:
             state = "ended" if self._ended.is_set() else "draining" if self._draining else "consuming"
             state = "paused" if state == "consuming" and not counts.consuming else state
-        return f"<QueueConsumer of {queue} for {trigger.function}: {state}, {counts.running} messages run>"
+        return f"<QueueConsumer of {queue} for {trigger.function}: {state}, {counts.running} messages running>"
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Consume until `drain` ends it; cancelling gives back what is not settled. Raises StoreError at the start."""
+        """Consume until `drain`; cancelling returns unsettled messages. Raises StoreError at the start."""
         try:
             await self._consume(task_status)
             while not self._draining:
@@ -114,10 +114,10 @@ class QueueConsumer:
             await anyio.sleep(_AGAIN_S)
             await self._consume(anyio.TASK_STATUS_IGNORED)
         except Exception:
-            log.exception("queue %s: its consumer does not begin; please report this", self._trigger.queue)
+            log.exception("queue %s: the consumer could not start; please report this", self._trigger.queue)
 
     async def _consume(self, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Until it is drained, or fails after it has started. Raises whatever keeps it from starting."""
+        """Consume until it is drained or fails after its start. Raises if it cannot start the first time."""
         trigger = self._trigger
         source = Source(
             queue=trigger.queue, function=trigger.function, dead_letter=trigger.dead_letter, declare=trigger.declare
@@ -133,13 +133,15 @@ class QueueConsumer:
         except Exception:
             if self._ended is None:
                 raise
-            log.exception("queue %s: its consumer failed unexpectedly, begins anew; please report this", trigger.queue)
+            log.exception(
+                "queue %s: the consumer failed unexpectedly and starts again; please report this", trigger.queue
+            )
 
     def _note_capacity(self) -> None:
         self._pace.on_capacity()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take nothing more, finish and settle what runs, give back the rest; after `timeout_s` what runs too."""
+        """Take no more messages, let running ones finish for up to `timeout_s`, and return the rest."""
         self._draining = True
         if self._ended is None:
             return
@@ -152,7 +154,7 @@ class QueueConsumer:
         await self._ended.wait()
 
     def statistics(self) -> ConsumerStatistics:
-        """What it does and has done."""
+        """Return its numbers now."""
         return ConsumerStatistics(
             running=self._running,
             acked=self._settled[Ack],
@@ -188,7 +190,7 @@ class QueueConsumer:
         self._idle.discard(scope)
 
     async def _give_up(self, deliveries: list[Delivery], error: Exception) -> None:
-        """Handling them failed, and no handler is to blame. Settling once more what is settled changes nothing."""
+        """Fail messages that we could not handle. Settling a message twice has no effect."""
         trigger, code = self._trigger, ExceptionName(type(error).__name__)
         outcome = Failed(kind="error", code=code, message=str(error))
         log.exception("queue %s: handling a message failed unexpectedly; please report this", trigger.queue)
@@ -198,7 +200,7 @@ class QueueConsumer:
             await self._conclude(bare_event(known, trigger), outcome, [known], [decision])
 
     async def _take(self) -> list[Delivery]:
-        """The next message; or a batch of them, full or as large as it got within its window."""
+        """Return the next message, or a batch that is full or whose window has ended."""
         size, window_s = self._trigger.batch, self._trigger.batch_window_s
         if size is None:
             return [await self._consumer.next()]
@@ -239,7 +241,7 @@ class QueueConsumer:
                 await self._run_batch(together[places.start : places.stop])
 
     async def _admit(self, delivery: Delivery) -> _Item | None:
-        """The message's event. None: no handler can be given it, or may yet, or any more; it is settled now."""
+        """Return the message with its event, or settle it and return None if it must not run, now or at all."""
         decision: Decision | None
         try:
             event = to_event(delivery, self._trigger)
@@ -292,7 +294,7 @@ class QueueConsumer:
         decisions: Sequence[Decision],
         outputs: tuple[Outgoing, ...] = (),
     ) -> None:
-        """Settle what was run as one event. Raises RefusedError if one of the outputs never can be stored."""
+        """Settle the messages of one event. Raises RefusedError if an output can never be stored."""
         pauses_s = [decision.pause_s for decision in decisions if isinstance(decision, Release)]
         if pauses_s:
             await self._pace.hold(max(pauses_s))
@@ -304,7 +306,7 @@ class QueueConsumer:
         self._report(event, outcome, decisions)
 
     def _age_s(self, delivery: Delivery) -> float:
-        """Since it was first stored; 0 where nobody knows, or where the clock was set back."""
+        """The time since the message was first stored; 0 if unknown, or if the clock was set back."""
         return max(0.0, self._now_s() - delivery.stored_at_s) if delivery.stored_at_s is not None else 0.0
 
     def _report(self, event: Event, outcome: Outcome | None, decisions: Sequence[Decision]) -> None:
@@ -312,5 +314,5 @@ class QueueConsumer:
 
 
 def _refused(outcome: Outcome, error: RefusedError) -> Outcome:
-    """What the outcome is instead: only one that is ok has outputs."""
+    """Turn the outcome into the failure of a refused output; only an `Ok` has outputs."""
     return unroutable(outcome, error) if isinstance(outcome, Ok) else outcome

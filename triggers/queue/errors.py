@@ -1,5 +1,5 @@
-"""The one thing that ends a message before it becomes an event."""
+"""The error that ends a message before it becomes an event."""
 
 
 class UnreadableError(Exception):
-    """No handler can be given this message, now or later: it is a dead letter, and the text says why."""
+    """The message can never become an event: it is a dead letter, and the text says why."""

@@ -1,4 +1,4 @@
-"""Headers as a handler sees them: whatever AMQP 0-9-1 can hold, as what JSON can hold. Pure."""
+"""Headers as a handler sees them: AMQP 0-9-1 values converted to JSON values. Pure."""
 
 from base64 import b64encode
 from datetime import datetime
@@ -9,14 +9,14 @@ from bus.times import rfc3339
 from triggers.queue.errors import UnreadableError
 
 MAX_DEPTH = 32
-"""Tables in tables in tables: deeper than anything useful, far below what a recursive reader bears."""
+"""Of nested tables and lists: deeper than anything useful, far below the limit of a recursive reader."""
 
 
 def shown(headers: dict[str, Any]) -> dict[str, Any]:
-    """All but our own. Raises UnreadableError if they are nested too deeply.
+    """Convert all headers but our own. Raises UnreadableError if they are nested too deeply.
 
-    Bytes become text if they are UTF-8, else base64; times RFC 3339; decimals, and integers of over 64 bits, text;
-    tables and lists stay what they are.
+    Bytes become text if they are UTF-8, else base64; times become RFC 3339; decimals and integers of more than 64 bits
+    become text; tables and lists stay as they are.
     """
     return {
         str(name): value if type(value) is str else json_safe(value)

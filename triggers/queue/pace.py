@@ -1,4 +1,4 @@
-"""When a consumer takes nothing: while its function is throttled or cannot load, messages wait in their store."""
+"""When a consumer pauses: while its function is throttled or cannot load, messages wait in their store."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -8,14 +8,14 @@ import anyio
 from bus.store import Consumer
 
 LOOK_S = 1.0
-"""How often the capacity is looked at anyway: a call that never comes must not stop a consumer for ever."""
+"""How often the capacity is checked in any case: a lost callback must not stop a consumer for ever."""
 
 
 class Pace:
-    """Pauses and resumes one consumer. Holding and resuming may overlap: the last hold is always obeyed."""
+    """Pauses and resumes one consumer. If holding and resuming overlap, the last hold wins."""
 
     def __init__(self, consumer: Consumer, capacity: Callable[[], int]) -> None:
-        """`capacity` is how many more events the function could run now."""
+        """`capacity` returns how many more events the function could run now."""
         self._consumer = consumer
         self._capacity = capacity
         self._until_s = 0.0
@@ -24,7 +24,7 @@ class Pace:
         self._changing = anyio.Lock()
 
     async def hold(self, pause_s: float) -> None:
-        """Take nothing more for `pause_s`, then as soon as there is capacity. Returns once the consumer has paused."""
+        """Pause for `pause_s`, then until there is capacity. Return once the consumer has paused."""
         if pause_s <= 0 and self._capacity() > 0:
             return
         self._until_s = max(self._until_s, monotonic() + pause_s)
@@ -33,15 +33,15 @@ class Pace:
         self._held.set()
 
     async def stop(self) -> None:
-        """Take nothing more, ever."""
+        """Pause for good."""
         await self.hold(float("inf"))
 
     def on_capacity(self) -> None:
-        """Capacity has risen from 0."""
+        """Note that the capacity has risen from 0."""
         self._risen.set()
 
     async def keep(self) -> None:
-        """Resume after each hold, for ever."""
+        """Resume after each hold, until cancelled."""
         while True:
             await self._held.wait()
             self._held = anyio.Event()

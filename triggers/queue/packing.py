@@ -1,7 +1,7 @@
-"""How a message's body is compressed, as its publisher says. Pure; the guest undoes it.
+"""How a message's body is compressed, according to its publisher. Pure; the guest decompresses it.
 
-AMQP 0-9-1 says only that `content_encoding` is the body's encoding. Most libraries write a charset there (`utf-8`),
-some a coding of HTTP, Spring both (`gzip:utf-8`). kombu, and so Celery, names the compression in a header.
+AMQP 0-9-1 only defines `content_encoding` as the body's encoding. Most libraries write a charset (`utf-8`), some an
+HTTP content coding, Spring both (`gzip:utf-8`). kombu, and therefore Celery, names the compression in a header.
 """
 
 import re
@@ -15,21 +15,21 @@ _OTHERS = frozenset(("br", "brotli", "bzip2", "x-bzip2", "compress", "x-compress
 _OTHERS |= {"zstd", "zstandard"}
 _KOMBU = "compression"
 _KOMBUS_ZLIB = frozenset(("application/x-gzip", "gzip", "zlib"))
-"""kombu calls it gzip, and writes the format of zlib."""
+"""kombu says gzip and writes the zlib format."""
 _MOST = 4
-"""Codings on one body: more is an attack, or no encoding at all."""
+"""Codings of one body. More is an attack, or not an encoding at all."""
 
 
 class Packing(Struct, frozen=True):
-    """`coding` is what the guest undoes, as a Content-Encoding lists it."""
+    """`coding` is what the guest decodes, in the form of a Content-Encoding header."""
 
     coding: str | None = None
     is_opaque: bool = False
-    """It is compressed in a way that the guest does not know: the body is no text and no JSON, whatever its type."""
+    """Whether the guest cannot decompress it, so that the body is neither text nor JSON, whatever its type."""
 
 
 def packing(content_encoding: str | None, headers: dict[str, Any], body: bytes) -> Packing:
-    """What else `content_encoding` may say counts for nothing."""
+    """Find the codings of a body. Anything else in `content_encoding` is ignored."""
     names = [name for name in re.split(r"[\s,:;]+", (content_encoding or "").lower()[:255]) if name]
     compressions = [name for name in names if name in _CODINGS or name in _OTHERS]
     compression = headers.get(_KOMBU)

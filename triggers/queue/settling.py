@@ -1,9 +1,9 @@
-"""What becomes of messages that were run together, or not at all. Pure; one message alone is `bus.retry.decide`.
+"""Decisions about messages that run as a batch, or do not run. Pure; `bus.retry.decide` decides about a single one.
 
-A batch is one invocation, and its messages are settled one by one. A handler that returns `{"failures": [ids]}` failed
-for these and succeeded for the others. A crash, or a failure that would be the end of a message, says only that at
-least one of the batch is bad: then each is run alone, within the same attempt, so that the bad one bears the
-consequences and no other. A message's last attempt is run alone from the start.
+A batch is one invocation, but its messages are settled one by one. A handler that returns `{"failures": [ids]}` failed
+for these and succeeded for the others. A crash, or a failure that would end a message, only says that at least one
+message of the batch is bad. Then each runs alone, within the same attempt, so that only the bad one suffers. A
+message's last attempt runs alone from the start.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from triggers.queue.settings import QueueTrigger
 
 
 class Tried(Struct, frozen=True):
-    """One message of a batch that was run: `attempt` from 1, `age_s`, and a random `draw` in [0, 1)."""
+    """One message of a batch that ran. `attempt` counts from 1; `draw` is a random number in [0, 1)."""
 
     id: str
     attempt: int
@@ -30,11 +30,11 @@ class Tried(Struct, frozen=True):
 
 
 class OneByOne(Struct, frozen=True):
-    """Run each of them again, as a batch of one, in the same attempt."""
+    """Run each message again as a batch of one, in the same attempt."""
 
 
 def postpone(times: Times, now_s: float) -> Retry | Dead | None:
-    """What becomes of a task of Celery that is not due yet, or not any more; None: it may run."""
+    """Decide about a Celery task that is not due yet or has expired; None if it may run."""
     if times.expires_s is not None and now_s >= times.expires_s:
         return Dead("Expired", f"not run: it expired {now_s - times.expires_s:.0f} s ago")
     if times.due_s is not None and now_s < times.due_s:
@@ -43,24 +43,24 @@ def postpone(times: Times, now_s: float) -> Retry | Dead | None:
 
 
 def refuse(event: Event, age_s: float, trigger: QueueTrigger) -> Dead | None:
-    """Why the event is not run at all; None if it is."""
+    """Decide about an event that must not run; None if it may."""
     if event.hops >= trigger.max_hops:
-        return Dead("MaxHops", f"{event.hops} handlers in a row have sent what led here: a loop")
+        return Dead("MaxHops", f"a chain of {event.hops} handlers led to this message: it is a loop")
     if event.attempt > trigger.retry.attempts and event.queue is not None and event.queue.redelivered:
         return Dead("Attempts", "each attempt took longer than the broker lets a message be held (consumer_timeout)")
     limit_s = trigger.retry.max_age_s
     if limit_s is not None and age_s > limit_s:
-        return Dead("MaxAge", f"not run: it is {age_s:.0f} s old, and {limit_s:g} s is the most")
+        return Dead("MaxAge", f"not run: it is {age_s:.0f} s old, and the limit is {limit_s:g} s")
     return None
 
 
 def runs_alone(attempt: int, policy: RetryPolicy) -> bool:
-    """Whether the message is in no batch now: others might be its end, and it theirs."""
+    """Whether the message may not share a batch now: in its last attempt, others could end it, and it them."""
     return 1 < policy.attempts <= attempt
 
 
 def decide_batch(outcome: Outcome, tried: Sequence[Tried], policy: RetryPolicy) -> "list[Decision] | OneByOne":
-    """A decision for each, in order; what the handler listed is retried and counts as an attempt."""
+    """Decide about each message, in order. Those that the handler listed are retried, and the attempt counts."""
     if isinstance(outcome, Failed):
         decisions = [decide(outcome, one.attempt, one.age_s, policy, one.draw) for one in tried]
         is_counted_crash = outcome.kind == "crash" and any(isinstance(each, Retry) for each in decisions)
@@ -77,7 +77,7 @@ def decide_batch(outcome: Outcome, tried: Sequence[Tried], policy: RetryPolicy) 
 def settlements(
     deliveries: Sequence[Delivery], decisions: Sequence[Decision], outputs: tuple[Outgoing, ...]
 ) -> list[Settlement]:
-    """The outputs go with the first message that is done; if none is, they are dropped, as those of any failure are."""
+    """Settle the outputs with the first acknowledged message. If there is none, drop them, as after any failure."""
     found = []
     for delivery, decision in zip(deliveries, decisions, strict=True):
         is_done = isinstance(decision, Ack)
@@ -91,20 +91,20 @@ class _Answer(Struct):
 
 
 def _failures(outcome: Ok, ids: frozenset[str]) -> tuple[frozenset[str], str]:
-    """The ids that failed and how. All have failed if nobody can tell which: a list that is none, an id not of these.
+    """Return the failed ids and the error. If the list makes no sense, or has an unknown id, all have failed.
 
-    Of messages that share an id, all have.
+    All messages that share a listed id have failed.
     """
     listed = _listed(outcome)
     if listed is None:
         return frozenset(), ""
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-        return ids, "error/MalformedFailures: the handler's `failures` is no list of ids"
+        return ids, "error/MalformedFailures: the handler's `failures` is not a list of ids"
     unknown = [each for each in listed if each not in ids]
     if unknown:
         return (
             ids,
-            f"error/MalformedFailures: the handler's `failures` has {unknown[0]!r:.200}, which is not of this batch",
+            f"error/MalformedFailures: the handler's `failures` has {unknown[0]!r:.200}, which is not in this batch",
         )
     return frozenset(listed), "error/ListedAsFailed: the handler listed it in `failures`"
 
@@ -115,6 +115,6 @@ def _listed(outcome: Ok) -> Any:
     try:
         return json.decode(outcome.body, type=_Answer).failures
     except ValidationError:
-        return None  # some other value in which the word occurs
+        return None  # another value that contains the word
     except (DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # as an id that has a lone surrogate, which JSON can write and nobody can have sent
+        return False  # such as an id with a lone surrogate, which JSON can express but no message can have

@@ -5,17 +5,17 @@ In reading order:
 - `runner.py`: one task keeps the time of all timers, each run is a task
 - `planner.py`: decides what a timer does now, given what is remembered
 - `schedule.py`: when a timer is due: arithmetic on three kinds of schedule
-- `events.py`: a run as an event; whether it gets a further attempt
+- `events.py`: a run as an event; whether it gets another attempt
 - `work.py`: one timer at work
 - `ledger.py`: what is remembered, and how it is stored
 - `alarms.py`: which timer is next
-- `announcements.py`: telling pools that an event is due
+- `announcements.py`: announcing events to pools before they are due
 - `clock.py`: the wall clock, which may be set
-- `settings.py`: what can be set about one timer
+- `settings.py`: the settings of one timer
 
 - `parse.py`: the schedule that a configuration means
 - `expressions.py`: cron expressions, checked
-- `local_times.py`: cron in a time zone, through changes of its clocks
+- `local_times.py`: cron in a time zone with summer time
 - `zones.py`: time zones by name
 - `audit.py`: schedules that deserve a warning
 """

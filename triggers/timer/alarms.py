@@ -1,4 +1,4 @@
-"""A heap of timers by the time at which each is next to be looked at: nothing else waits for anything."""
+"""A heap of things by the time at which they are due."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 class Alarms(Generic[T]):
-    """Things by time; those of the same time in the order they were set."""
+    """Things by time; those with the same time in the order in which they were set."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, int, T]] = []
         self._numbers = count()
 
     def set(self, at: datetime, thing: T) -> None:
-        """It comes out at `at`, once."""
+        """Let `take` return it once, at `at` or later."""
         heappush(self._heap, (at, next(self._numbers), thing))
 
     def take(self, now: datetime) -> Iterator[tuple[datetime, T]]:
-        """All that are due, the earliest first, each with its time."""
+        """Remove and yield everything that is due with its time, the earliest first."""
         while self._heap and self._heap[0][0] <= now:
             at, _, thing = heappop(self._heap)
             yield at, thing

@@ -1,4 +1,4 @@
-"""Telling pools ahead of time that an event is due, so that an instance is ready when it comes."""
+"""Announcing events to pools before they are due, so that an instance is ready."""
 
 import time
 from contextlib import suppress
@@ -8,15 +8,15 @@ from bus.bus import Bus
 from triggers.timer.alarms import Alarms
 
 AHEAD = timedelta(seconds=4)
-"""How long before its time an event may be announced."""
+"""An event is announced at most this long before it is due."""
 SLACK = timedelta(seconds=1)
-"""How much later it may be, so that nobody need wake up for each: still more than a pool needs to be ready."""
+"""How much later that may happen, to save wake-ups. What is left is more than a pool needs."""
 ONCE = timedelta(milliseconds=250)
-"""Events of one function that are due so close together are announced once."""
+"""Events of one function that are due within this time are announced once."""
 
 
 class Announcements:
-    """`add` as soon as a time is known, and `tell` when `next` has come."""
+    """Call `add` as soon as a time is known, and `tell` when `next` has come."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -24,11 +24,11 @@ class Announcements:
         self._told: dict[str, datetime] = {}
 
     def add(self, function: str, at: datetime) -> None:
-        """An event of the function will be due at `at`."""
+        """Note that an event of the function is due at `at`."""
         self._alarms.set(at - AHEAD, (function, at))
 
     def tell(self, now: datetime) -> None:
-        """Announce what is due soon."""
+        """Announce the events that are due soon."""
         for _, (function, at) in self._alarms.take(now):
             told = self._told.get(function)
             if at > now and (told is None or not told <= at < told + ONCE):
@@ -38,6 +38,6 @@ class Announcements:
 
     @property
     def next(self) -> datetime | None:
-        """When there is something to tell, at the latest."""
+        """The latest time for the next call of `tell`."""
         at = self._alarms.next
         return None if at is None else at + SLACK

@@ -1,4 +1,4 @@
-"""What a configuration should be warned about: schedules that never fire, and what summer time does to them. Pure."""
+"""Warnings about schedules: those that never fire, and those that summer time affects. Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class _Change(Struct, frozen=True):
-    """The clocks are changed at `at`, when they show `before` and then `after`."""
+    """At `at` the clocks change from `before` to `after`."""
 
     at: datetime
     before: datetime
@@ -25,7 +25,7 @@ class _Change(Struct, frozen=True):
 
 
 def warnings(schedule: Schedule, now: datetime) -> list[str]:
-    """Each is the end of a sentence about the timer; those about summer time look one year ahead."""
+    """Return warnings, each the end of a sentence about the timer. Summer time is checked for one year."""
     if next_after(schedule, now) is None:
         return ["never fires again: its time is over" if isinstance(schedule, At) else "never fires"]
     if isinstance(schedule, At):
@@ -37,7 +37,7 @@ def warnings(schedule: Schedule, now: datetime) -> list[str]:
 
 
 def _moved(schedule: At) -> list[str]:
-    """An `at` in local time that its zone leaves out."""
+    """Warn about an `at` whose local time does not exist."""
     wanted = datetime.fromisoformat(schedule.text.removeprefix("at "))
     runs = local(schedule, schedule.at).replace(tzinfo=None)
     if wanted.tzinfo is not None or wanted == runs:
@@ -46,7 +46,7 @@ def _moved(schedule: At) -> list[str]:
 
 
 def _surprise(cron: Cron, change: _Change) -> str | None:
-    """What the change does to the first of the schedule's times that it leaves out or repeats."""
+    """Describe the effect on the first scheduled time that the change skips or repeats."""
     low, high = sorted((change.before, change.after))
     wanted = next(CronSim(cron.expression, low - _SECOND), None)
     if wanted is None or wanted >= high:
@@ -63,7 +63,7 @@ def _surprise(cron: Cron, change: _Change) -> str | None:
 
 
 def _changes(timezone: str, now: datetime) -> Iterator[_Change]:
-    """Every change of the zone's offset within a year."""
+    """Yield every change of the zone's offset within a year."""
     place = zone(timezone)
     low = now.astimezone(UTC).replace(microsecond=0)
     end = low + _YEAR

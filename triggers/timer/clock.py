@@ -1,4 +1,4 @@
-"""The clock that timers live by: the wall's, which may be set, and a wait that goes on whatever is done to it."""
+"""The clock of the timers: wall time, which may be set, and a wait that is not affected by that."""
 
 import asyncio
 from contextlib import suppress
@@ -10,25 +10,25 @@ import anyio
 
 
 class Clock(Protocol):
-    """Wall time and waiting. A test has its own."""
+    """Wall time and waiting. Tests have a clock of their own."""
 
     def now(self) -> datetime:
-        """The wall clock in UTC. It may jump, either way."""
+        """Return the wall clock in UTC. It may jump in either direction."""
 
     async def wait(self, event: anyio.Event, timeout_s: float) -> None:
-        """Until the event is set, at most so long; setting the wall clock neither shortens nor prolongs it."""
+        """Wait for the event, at most `timeout_s`, however the wall clock is set meanwhile."""
 
 
 class SystemClock:
-    """The machine's."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     async def wait(self, event: anyio.Event, timeout_s: float) -> None:
-        """Whole milliseconds, rounded up: event loops know no less, and waking too early would be for nothing.
+        """Wait for whole milliseconds, rounded up: event loops have no finer timers, and waking early is useless.
 
-        Not by `anyio.move_on_after`, which on uvloop spins through the last half of a millisecond.
+        `anyio.move_on_after` would spin through the last half millisecond on uvloop.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(ceil(timeout_s * 1000) / 1000):

@@ -1,4 +1,4 @@
-"""A run of a timer as an event, and how its outcome is told in one word. Pure."""
+"""A run of a timer as an event, its outcome as a word, and its next attempt. Pure."""
 
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -14,25 +14,25 @@ from triggers.timer.settings import Timer
 
 
 def to_event(timer: Timer, run: Run) -> Event:
-    """The event of this attempt; its id names the scheduled time and stays the same through every attempt."""
+    """Return the event of this attempt. Its id names the scheduled time, and is the same in every attempt."""
     return _event(timer, run, event_id(timer, run.scheduled_at))
 
 
 def to_event_now(timer: Timer, now: datetime) -> Event:
-    """The event of a run that somebody asked for, scheduled now; its id is no scheduled time's."""
+    """Return the event of a run by hand, scheduled now, with a random id."""
     return _event(timer, Run(scheduled_at=now), str(uuid4()))
 
 
 def told(outcome: Outcome) -> str:
-    """`ok`, or kind/code."""
+    """Return `ok`, or kind/code."""
     return f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok"
 
 
 def again_after_s(timer: Timer, run: Run, outcome: Outcome, draw: float) -> float | None:
-    """How long to wait before a further attempt, by the table that messages have; None: there is none.
+    """Return the delay before another attempt, by the settle table of messages; None if there is none.
 
-    `draw` is a random number in [0, 1). Unlike a message, a run does not wait for ever: an attempt that found no
-    capacity, or a function that does not load, counts.
+    `draw` is a random number in [0, 1). Unlike with messages, an attempt counts even if there was no capacity or the
+    function did not load, so that a run does not wait for ever.
     """
     policy = RetryPolicy(attempts=timer.retry + 1, backoff_s=timer.backoff_s)
     match decide(outcome, run.attempt, 0.0, policy, draw):

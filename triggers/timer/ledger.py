@@ -1,4 +1,4 @@
-"""What is remembered of all timers, and how it is stored: by one writer, many changes in one transaction."""
+"""Storing the state of all timers: one writer stores many changes in one transaction."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from triggers.timer.work import TimerWork
 
 PREFIX = "timer/"
 GATHER_S = 0.02
-"""How long ends of runs are gathered: a commit costs a sync of the disk, however much is in it."""
+"""How long changes are gathered: a commit costs a sync of the disk, however much it stores."""
 
 
 class Ledger:
-    """`changed` and `wait_stored` are for the runs, `store` for the one task that writes."""
+    """Runs call `changed` and `wait_stored`; one task calls `store`."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
@@ -26,12 +26,12 @@ class Ledger:
         """Set when there is something to store."""
 
     async def recall(self) -> dict[str, str]:
-        """By the timer's key, each as it was stored. Raises StoreError."""
+        """Return the stored texts by timer key. Raises StoreError."""
         found = await self._facts.recall(PREFIX)
         return {name.removeprefix(PREFIX): text for name, text in found.items()}
 
     def changed(self, work: TimerWork) -> None:
-        """What is remembered of it is stored with the next batch, `GATHER_S` from now at the latest."""
+        """Have its state stored with the next batch, within `GATHER_S`."""
         if not self._changed:
             asyncio.get_running_loop().call_later(GATHER_S, self._wake)
         self._changed[work.timer.key] = work
@@ -40,20 +40,19 @@ class Ledger:
         self.wake.set()
 
     async def wait_stored(self) -> None:
-        """Until all that has changed up to now is stored."""
+        """Wait until all changes so far are stored."""
         stored = anyio.Event()
         self._waiting.append(stored)
         self.wake.set()
         await stored.wait()
 
     async def store(self, steps: Sequence[tuple[TimerWork, Step]]) -> None:
-        """Store every change, and the steps as if they had been taken. Raises StoreError; the changes are then still to
-        be stored, and the steps are not.
+        """Store every change, and the steps as if they had been taken.
 
-        What is written is read at that moment: a run may end while a step of the same timer is being stored, and the
-        next batch then has both.
+        Raises StoreError; then the changes will be stored later, the steps will not. The state is read when it is
+        written: if a run ends while a step of its timer is being stored, the next batch has both.
         """
-        async with self._writing:  # or an older state of a timer could be stored last
+        async with self._writing:  # otherwise an older state of a timer could be stored last
             changed, self._changed = self._changed, {}
             waiting, self._waiting = self._waiting, []
             facts = {PREFIX + key: remembered_text(work.remembered) for key, work in changed.items()}

@@ -1,7 +1,7 @@
-"""The moments at which a cron expression is due in a time zone: every local time once, whatever its clocks do. Pure.
+"""The moments at which a cron expression is due in a time zone, through changes of its clocks. Pure.
 
-CronSim walks through local times as if clocks were never changed; what moments these are is decided here. `fold` 0 of a
-local time (PEP 495) is the first of two that a zone has, or what it would have been without the change.
+CronSim walks through local times as if clocks never changed; this module converts them to moments. `fold=0` of a local
+time (PEP 495) is the first of two, or what a skipped one would have been without the change.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def cron_times(expression: str, place: tzinfo, after: datetime) -> Iterator[datetime]:
-    """In UTC, later than `after`, strictly increasing. `schedule` says which expressions mean points in time."""
+    """Yield times in UTC, later than `after`, strictly increasing. For the two kinds of expression see `schedule`."""
     fields = expression.split()
     if len(fields) == 5 and not any(field.startswith("*") for field in fields[:2]):
         return _points(expression, place, after)
@@ -23,9 +23,9 @@ def cron_times(expression: str, place: tzinfo, after: datetime) -> Iterator[date
 
 
 def change_between(place: tzinfo, low: datetime, high: datetime) -> datetime | None:
-    """The first moment (UTC, to the second) after `low`, and not after `high`, with another offset than at `low`.
+    """Return the first second (UTC) in (low, high] whose offset differs from that at `low`, or None.
 
-    Clocks that are changed and changed back within a day would go unnoticed; none are.
+    A change that is reverted within a day would be missed; no zone has one.
     """
     offset = _offset(place, low)
     while low < high:
@@ -37,11 +37,11 @@ def change_between(place: tzinfo, low: datetime, high: datetime) -> datetime | N
 
 
 def _points(expression: str, place: tzinfo, after: datetime) -> Iterator[datetime]:
-    """The first moment of each local time; those that a change leaves out are due at the change, together once."""
+    """Yield the first moment of each local time; skipped ones are due at the change, once for all of them."""
     for wanted in CronSim(expression, after.astimezone(place).replace(tzinfo=None)):
         at = wanted.replace(tzinfo=place).astimezone(UTC)
         if at.astimezone(place).replace(tzinfo=None) != wanted:
-            ahead = wanted.replace(tzinfo=place, fold=1).astimezone(UTC)  # by the offset that the change brings
+            ahead = wanted.replace(tzinfo=place, fold=1).astimezone(UTC)  # with the offset after the change
             at = _first_with_other(place, ahead, at, _offset(place, ahead))
         if at > after:
             yield at
@@ -49,7 +49,7 @@ def _points(expression: str, place: tzinfo, after: datetime) -> Iterator[datetim
 
 
 def _through(expression: str, place: tzinfo, after: datetime) -> Iterator[datetime]:
-    """Every moment at which the clocks show a time that is wanted: from one change to the next they just go on."""
+    """Yield every moment at which the clocks show a wanted time, from one change to the next."""
     shown = after.astimezone(place).replace(tzinfo=None)
     change: datetime | None = after
     while change is not None:
@@ -58,7 +58,7 @@ def _through(expression: str, place: tzinfo, after: datetime) -> Iterator[dateti
         for wanted in CronSim(expression, shown):
             at = (wanted - offset).replace(tzinfo=UTC)
             change = change_between(place, known, at)
-            if change is not None:  # the time that the clocks show at the change may be wanted, too
+            if change is not None:  # the time shown at the change may be wanted too
                 shown = change.astimezone(place).replace(tzinfo=None) - _MICROSECOND
                 break
             known = at
@@ -66,7 +66,7 @@ def _through(expression: str, place: tzinfo, after: datetime) -> Iterator[dateti
 
 
 def _first_with_other(place: tzinfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
-    """The second at which the offset changes: it is `offset` at `low`, and another at `high`."""
+    """Find the second at which the offset changes: it is `offset` at `low` and not at `high`."""
     low = low.replace(microsecond=0)
     while high - low > _SECOND:
         middle = (low + (high - low) / 2).replace(microsecond=0)

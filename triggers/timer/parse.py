@@ -1,4 +1,4 @@
-"""The schedule that a configuration means: exactly one of `schedule`, `every` and `at`, and a time zone."""
+"""Parsing the schedule of a configuration: exactly one of `schedule`, `every` and `at`, and a time zone."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from zlib import crc32
@@ -8,7 +8,7 @@ from triggers.timer.schedule import At, Cron, Every, Schedule
 from triggers.timer.zones import zone
 
 DEFAULT_TIMEZONE = "UTC"
-"""Not the machine's own: the same file means the same times everywhere."""
+"""Not the machine's zone, so that a file means the same times everywhere."""
 SHORTEST_S = 1.0
 AT_FORM = 'write a date and a time, such as "2026-12-24T18:00" or "2026-12-24T18:00+01:00"'
 _MINUTE = timedelta(minutes=1)
@@ -22,10 +22,10 @@ def parse_schedule(
     timezone: str = DEFAULT_TIMEZONE,
     of: str,
 ) -> Schedule:
-    """The schedule of the timer `of` (`function/name`). Raises ValueError that says what is wrong and what is right.
+    """Parse the schedule of the timer `of` (`function/name`). Raises ValueError, which says how to write it.
 
-    An interval is counted from a moment that is derived from `of`: the same after every restart, another for every
-    timer, so that timers of the same period do not all run at the same moment.
+    Intervals count from a moment that is derived from `of`: it survives restarts, and differs between timers, so that
+    timers with the same period do not all run at once.
     """
     given = [key for key, value in (("schedule", schedule), ("every", every_s), ("at", at)) if value is not None]
     if len(given) != 1:
@@ -43,19 +43,19 @@ def parse_schedule(
 
 
 def parse_cron(text: str, timezone: str = DEFAULT_TIMEZONE) -> Cron:
-    """The short form: `timer = "30 2 * * *"`. Raises ValueError."""
+    """Parse the short form: `timer = "30 2 * * *"`. Raises ValueError."""
     parsed = parse_schedule(schedule=text, timezone=timezone, of="")
     assert isinstance(parsed, Cron)
     return parsed
 
 
 def shown(at: datetime) -> str:
-    """A date and a time without what is zero anyway."""
+    """Format a date and a time, without seconds if they are 0."""
     return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 
 
 def exists(naive: datetime, place: tzinfo) -> bool:
-    """Whether the clocks of the zone ever show it."""
+    """Whether the clocks of the zone ever show this time."""
     there = naive.replace(tzinfo=place)
     return there.astimezone(UTC).astimezone(place).replace(tzinfo=None) == naive
 
@@ -69,11 +69,11 @@ def _every(every_s: float, timezone: str, of: str) -> Every:
 
 
 def _moment(text: str, place: tzinfo) -> datetime:
-    """A local time that does not exist is the next that does, one that comes twice is the first: as with cron."""
+    """Parse `at`. As with cron, a skipped local time is the next one that exists, a repeated one the first."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"at {text!r} is no time ({error}): {AT_FORM}") from None
+        raise ValueError(f"at {text!r} is not a time ({error}): {AT_FORM}") from None
     if ":" not in text:
         raise ValueError(f"at {text!r} has no time of day: {AT_FORM}")
     if moment.tzinfo is not None:

@@ -1,15 +1,14 @@
-"""What a timer does now, given what is remembered of it: pure decisions.
+"""What a timer does now, given its stored state: pure decisions.
 
-Theory of operation. Of each timer one instant is remembered, `until`: every scheduled time up to it has been dealt
-with. Whatever happens (a tick, a stop of days, a clock set forward) is one question: which scheduled times lie between
-`until` and now? Answering it moves `until` forward, and it never moves back, so no scheduled time is ever dealt with
-twice, wherever the clock goes.
+Theory of operation. The state of a timer has one instant, `until`: every scheduled time up to it has been handled.
+Whatever happens (a tick, days without a server, a clock set forward), there is one question: which scheduled times lie
+between `until` and now? Answering it moves `until` forward, never back, so that no scheduled time is handled twice.
 
-A clock that was ahead has run times that are still to come. When it is right again `until` goes back to now, so that
-nothing waits for hours, and the times that were run are remembered as spans: when they come they are `done` already.
+While a clock was ahead, times have run that are still to come. Once it is right again, `until` goes back to now, so
+that nothing waits for hours, and the state keeps the times that ran as spans: when they come, they are already `done`.
 
-A run is written into what is remembered before it starts and taken out after it has ended. One that is still there at a
-start was interrupted: it is never run again as if nothing had been, only as a further attempt, if it may have one.
+A run is added to the state before it starts and removed after it has ended. A run that is still there when the server
+starts was interrupted. It only runs again as a further attempt, if the timer has one left.
 """
 
 from collections.abc import Mapping
@@ -26,13 +25,13 @@ from triggers.timer.schedule import Due, due_between, identity, missed_between
 from triggers.timer.settings import Timer
 
 LATE_S = 5.0
-"""A run that starts later than this after it was due is past due; with `missed = "skip"` it is not started at all."""
+"""A run that would start later than this is past due; with `missed = "skip"` it does not start at all."""
 _MOST_SPANS = 16
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run of a timer, as it is remembered while it goes."""
+    """One run of a timer, as stored while it is in progress."""
 
     scheduled_at: datetime
     missed: int = 0
@@ -41,48 +40,48 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Span(Struct, frozen=True):
-    """The scheduled times from `since` to `to`, both among them."""
+    """The scheduled times from `since` to `to`, inclusive."""
 
     since: datetime
     to: datetime
 
 
 class Remembered(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What survives a restart of one timer."""
+    """The stored state of one timer."""
 
     schedule: str
     """`schedule.identity`"""
     until: datetime
-    """Every scheduled time up to here has been dealt with."""
+    """Every scheduled time up to here has been handled."""
     last: datetime | None = None
-    """The latest scheduled time that was run."""
+    """The latest scheduled time that ran."""
     outcome: str = ""
-    """How the latest run ended, or that it was skipped: `ok`, kind/code, `skipped`, `interrupted`."""
+    """Of the latest time: `ok`, kind/code, `skipped` or `interrupted`."""
     running: tuple[Run, ...] = ()
     since: datetime | None = None
-    """Every scheduled time from here to `until` had its turn; before it some were passed over for a later one."""
+    """From here to `until` every scheduled time was handled by itself; before it, some in favour of a later one."""
     done: tuple[Span, ...] = ()
-    """Scheduled times after `until` that had their turn while the clock was ahead."""
+    """Scheduled times after `until` that were handled while the clock was ahead."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """All up to `until` is dealt with: by `run`, or by none for the reason `skipped`. Next due at `following`."""
+    """Handles all times up to `until`: with `run`, or without one for the reason `skipped`. Next due at `following`."""
 
     until: datetime
     following: datetime | None
     run: Run | None = None
     skipped: Literal["", "missed", "overlap", "done"] = ""
     missed: int = 0
-    """How many scheduled times have no run of their own."""
+    """The number of scheduled times without a run of their own."""
 
 
 def event_id(timer: Timer, scheduled_at: datetime) -> str:
-    """The same for every attempt at one scheduled time, and for nothing else."""
+    """Return the id of all attempts at one scheduled time."""
     return f"{timer.key}/{rfc3339(scheduled_at.astimezone(UTC))}"
 
 
 def start_at(timer: Timer, scheduled_at: datetime) -> datetime:
-    """When its run starts: some part of `jitter_s` later, always the same one."""
+    """Return when the run starts: later by a part of `jitter_s` that is always the same for this time."""
     if not timer.jitter_s:
         return scheduled_at
     share = crc32(event_id(timer, scheduled_at).encode()) / 2**32
@@ -90,17 +89,17 @@ def start_at(timer: Timer, scheduled_at: datetime) -> datetime:
 
 
 def recalled(timer: Timer, stored: str | None, now: datetime) -> Remembered:
-    """What to go on with at a start; `stored` is what `remembered_text` gave.
+    """Return the state at a start; `stored` comes from `remembered_text`.
 
-    A timer never seen before begins now: once that is stored, the first missed time will be noticed. One whose schedule
-    was changed begins now too, and nothing of the new schedule is past due.
+    A new timer begins now, and once that is stored, missed times will be noticed. A timer whose schedule changed begins
+    now too, so that no time of the new schedule is past due.
     """
     begun = Remembered(schedule=identity(timer.schedule), until=now)
     if stored is None:
         return begun
     try:
         found = json.decode(stored, type=Remembered)
-    except DecodeError:  # by another release; a run too few is better than two
+    except DecodeError:  # from another release: a missed run is better than a repeated one
         return begun
     if found.schedule == begun.schedule:
         return found
@@ -109,9 +108,9 @@ def recalled(timer: Timer, stored: str | None, now: datetime) -> Remembered:
 
 
 def stored_of(timer: Timer, stored: Mapping[str, str]) -> str | None:
-    """What is stored of the timer, whichever of its keys it had: the latest of those with its schedule, else its own.
+    """Find the timer's stored state under any of its keys: the latest one with its schedule, else that of its own key.
 
-    `stored`: what `remembered_text` gave, by key.
+    `stored` has the results of `remembered_text` by key.
     """
     found = {key: stored[key] for key in timer.keys if key in stored}
     same = []
@@ -124,7 +123,7 @@ def stored_of(timer: Timer, stored: Mapping[str, str]) -> str | None:
 
 
 def set_back(remembered: Remembered, now: datetime) -> Remembered:
-    """What to go on with when the clock is behind what is remembered: it was ahead before, or was set back."""
+    """Return the state to continue with when the clock is behind it: it was ahead before, or was set back."""
     if remembered.until <= now:
         return remembered
     since, done = remembered.since or remembered.last, remembered.done
@@ -136,17 +135,17 @@ def set_back(remembered: Remembered, now: datetime) -> Remembered:
 
 
 def remembered_text(remembered: Remembered) -> str:
-    """For `recalled`."""
+    """Return the state as text, for `recalled`."""
     return json.encode(remembered).decode()
 
 
 def plan(
     timer: Timer, remembered: Remembered, first: datetime, now: datetime, *, busy: bool = False, waited: bool = False
 ) -> Step | None:
-    """What to do now. `first` is the first time after `until`; None: nothing yet.
+    """Return the step to take now, or None if nothing is to do yet. `first` is the first time after `until`.
 
-    `busy`: a run still goes. `waited`: the times were held back while a run went (`overlap = "queue"`), so that they
-    have not been missed. What was missed counts only up to `schedule.COUNT_LIMIT`.
+    `busy`: a run is in progress. `waited`: the times were held back by a run (`overlap = "queue"`), so they were not
+    missed. Missed times are counted up to `schedule.COUNT_LIMIT`.
     """
     delay = start_at(timer, first) - first
     due = due_between(timer.schedule, remembered.until, now - delay)
@@ -166,7 +165,7 @@ def plan(
 
 
 def _without_done(timer: Timer, remembered: Remembered, due: Due) -> tuple[datetime | None, int]:
-    """The latest time that is due and had no turn yet, None if all had; how many there are."""
+    """Return the latest due time that was not handled yet, or None, and the number of such times."""
     latest: datetime | None = due.latest
     count = due.count
     for span in sorted(remembered.done, key=lambda span: span.since, reverse=True):
@@ -181,7 +180,7 @@ def _without_done(timer: Timer, remembered: Remembered, due: Due) -> tuple[datet
 
 
 def stepped(remembered: Remembered, step: Step) -> Remembered:
-    """What is to be remembered with the step, before its run starts."""
+    """Return the state with the step, to be stored before its run starts."""
     done = tuple(span for span in remembered.done if span.to > step.until)
     begins = remembered.since is None or step.missed > (0 if step.run else 1)
     since = (step.run.scheduled_at if step.run else step.until) if begins else remembered.since
@@ -194,19 +193,19 @@ def stepped(remembered: Remembered, step: Step) -> Remembered:
 
 
 def tried_again(remembered: Remembered, run: Run) -> Remembered:
-    """A further attempt is about to start; `run` has its number."""
+    """Return the state when a further attempt starts; `run` has its number."""
     others = tuple(run if each.scheduled_at == run.scheduled_at else each for each in remembered.running)
     return replace(remembered, running=others)
 
 
 def ended(remembered: Remembered, run: Run, outcome: str) -> Remembered:
-    """The run is over, and will not be tried again."""
+    """Return the state after the run's last attempt."""
     others = tuple(each for each in remembered.running if each.scheduled_at != run.scheduled_at)
     return replace(remembered, running=others, outcome=outcome)
 
 
 def interrupted(timer: Timer, remembered: Remembered) -> tuple[Remembered, tuple[Run, ...]]:
-    """At a start: what to go on with, and the runs that were cut short and get a further attempt, numbered so."""
+    """Return the state at a start, and the interrupted runs that get a further attempt, with its number."""
     again = []
     for run in remembered.running:
         if run.attempt <= timer.retry:

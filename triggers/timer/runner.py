@@ -1,18 +1,17 @@
-"""The timer trigger at work: at each scheduled time an event, over the bus, its outcome remembered.
+"""The timer trigger at work: it sends an event over the bus at each scheduled time, and stores how the run ended.
 
-Theory of operation. One task keeps the time of all timers. Each round it takes those that are due off a heap, asks the
-planner what to do, stores in one transaction what was decided together with whatever ended since, and only then starts
-the runs, each a task of its own. So a run that has started is known after any crash, and no scheduled time is run
+Theory of operation. One task keeps the time of all timers. Each round it takes the due timers from a heap, asks the
+planner what to do, stores the decisions in one transaction together with the runs that ended since, and only then
+starts the new runs, each as a task of its own. So every started run is known after a crash, and no scheduled time runs
 twice. If the store fails, nothing starts, and the same times are tried again.
 
-Timers are replaced between two rounds, by the same task. A timer that stays as it is notices nothing; one that changes
-keeps what is remembered of it.
+The same task replaces timers between two rounds. An unchanged timer is not affected; a changed one keeps its state.
 
-It looks at the wall clock at least every `LOOK_S`, so that a clock that was set, or a machine that slept, is noticed.
-Sleeping is computed from the wall clock each time: nothing drifts.
+The task checks the wall clock at least every `LOOK_S`, to notice a clock that was set or a machine that slept. It
+computes each wait from the wall clock, so nothing drifts.
 
-No exception leaves a runner that has started. One that a round or a run raised is a mistake of ours, told in full; the
-round is tried again, and the run has failed with it.
+No exception leaves a runner that has started. An exception in a round or a run is a bug of ours: it is logged with its
+traceback, the round is repeated, and the run has failed with it.
 """
 
 import logging
@@ -47,16 +46,16 @@ from triggers.timer.work import TimerStatistics, TimerWork, take_over
 log = logging.getLogger(__name__)
 
 LOOK_S = 10.0
-"""How long the wall clock goes unlooked at, at most."""
+"""The longest time between two checks of the wall clock."""
 STORE_AGAIN_S = 1.0
 UNWIND_S = 1.0
-"""How long runs that are cut may take to notice."""
+"""How long cancelled runs may take to end."""
 LAST_STORE_S = 5.0
-"""How long the last outcomes may take to be stored after a drain."""
+"""How long storing the last outcomes may take after a drain."""
 
 
 class _Replacement:
-    """Timers that are to take the place of all others, and what is stored of any."""
+    """The timers to replace all others with, and the stored states."""
 
     def __init__(self, timers: Sequence[Timer], stored: dict[str, str]) -> None:
         self.timers = timers
@@ -65,7 +64,7 @@ class _Replacement:
 
 
 class TimerRunner:
-    """All timers of a server, which may be replaced. Built once, `running` once."""
+    """Runs all timers of a server, which may be replaced. Use `running` once."""
 
     def __init__(
         self,
@@ -81,16 +80,16 @@ class TimerRunner:
         self._ledger = Ledger(facts)
         self._works: dict[str, TimerWork] = {}
         self._gone: dict[str, TimerWork] = {}
-        """Those that are no longer configured and still run."""
+        """Timers that are no longer configured and still have runs."""
         self._alarms: Alarms[tuple[TimerWork, int]] = Alarms()
-        """With the generation it was set for."""
+        """Timers with the generation that the alarm was set for."""
         self._replacement: _Replacement | None = None
         self._announcements = Announcements(bus)
         self._scopes: set[anyio.CancelScope] = set()
         """One for each scheduled run."""
         self._draining = anyio.Event()
         self._open = InFlight()
-        """Runs begun or being stored, and those by hand."""
+        """Runs in progress or about to be stored, and runs by hand."""
 
     def __repr__(self) -> str:
         state = "draining" if self._draining.is_set() else "running"
@@ -100,7 +99,7 @@ class TimerRunner:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Timers fire inside the context; leaving it cuts what `drain` has not ended. Raises StoreError first."""
+        """Fire timers inside the block; leaving it cancels the runs that are left. Raises StoreError on entering."""
         interrupted = self._recall(await self._ledger.recall(), self._clock.now())
         async with anyio.create_task_group() as keeping:
             keeping.start_soon(self._keep_time)
@@ -115,13 +114,13 @@ class TimerRunner:
             keeping.cancel_scope.cancel()
 
     def statistics(self) -> list[TimerStatistics]:
-        """Every timer now, as they were given."""
+        """Return the state of every timer, in the order of configuration."""
         return [work.statistics() for work in self._works.values()]
 
     async def replace(self, timers: Sequence[Timer]) -> None:
-        """Have exactly these from here on. Runs that go on finish; of a timer that is gone none is tried again.
+        """Replace all timers. Present runs finish; those of removed timers get no further attempts.
 
-        Raises StoreError, and nothing has changed then. One call at a time.
+        Raises StoreError; then nothing has changed. One call at a time.
         """
         stored = await self._ledger.recall()
         replacement = self._replacement = _Replacement(timers, stored)
@@ -129,9 +128,9 @@ class TimerRunner:
         await replacement.done.wait()
 
     async def run(self, function: str, name: str | None = None) -> Outcome:
-        """Run a timer once, now, beside its schedule; without `name` the function's only one.
+        """Run a timer once now, apart from its schedule; without `name` the function's only one.
 
-        Raises LookupError: there is none, or more than one. Nothing is remembered of it, and nothing is tried again.
+        Raises LookupError if there is none, or more than one. The run is not stored, and gets no further attempts.
         """
         work = self._find(function, name)
         event = to_event_now(work.timer, self._clock.now())
@@ -142,9 +141,9 @@ class TimerRunner:
             self._open.end()
 
     async def drain(self, timeout_s: float) -> None:
-        """Fire nothing more, and let what runs finish within `timeout_s`; what does not is cut, and interrupted.
+        """Fire no more timers, let runs finish for up to `timeout_s`, and interrupt the others.
 
-        A run that waits for a further attempt stops waiting; it is interrupted too, and tried after the next start.
+        A run that waits for a further attempt is interrupted too, and gets it after the next start.
         """
         self._draining.set()
         with anyio.move_on_after(timeout_s):
@@ -168,15 +167,13 @@ class TimerRunner:
         return found[0]
 
     def _recall(self, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
-        """Set every timer going, and return the interrupted runs that get a further attempt."""
+        """Start every timer, and return the interrupted runs that get a further attempt."""
         return [again for timer in self._timers for again in self._recall_one(timer, stored, now)]
 
     def _recall_one(self, timer: Timer, stored: dict[str, str], now: datetime) -> list[tuple[TimerWork, Run]]:
         found = planner.recalled(timer, planner.stored_of(timer, stored), now)
         if found.until > now:
-            text = (
-                "timer %s: the clock was ahead before, up to %s: it goes on now, and no time that has run is run again"
-            )
+            text = "timer %s: the clock was ahead before, up to %s: it continues now, and no scheduled time runs twice"
             log.warning(text, timer.key, rfc3339(found.until))
             found = planner.set_back(found, now)
         remembered, runs = planner.interrupted(timer, found)
@@ -189,7 +186,7 @@ class TimerRunner:
         return [(work, run) for run in runs]
 
     def _apply(self, replacement: "_Replacement", now: datetime) -> None:
-        """Between two rounds, when no step is on its way."""
+        """Replace the timers. Called between two rounds, when no step is pending."""
         before, self._works = self._works, {}
         taken = take_over(replacement.timers, before, self._gone)
         for timer in replacement.timers:
@@ -208,13 +205,13 @@ class TimerRunner:
         self._timers = replacement.timers
 
     def _change(self, work: TimerWork, timer: Timer, remembered: Remembered) -> None:
-        """What is remembered of it, or how it is configured, is another from now on."""
+        """Change the state or the configuration of a timer."""
         work.change(timer, remembered, _next(timer, remembered.until))
         self._ledger.changed(work)
         self._arm(work)
 
     async def _keep_time(self) -> None:
-        """The one task that plans and stores."""
+        """Plan and store, for ever; the only task that does."""
         self._last = self._clock.now()
         await keep_doing("keeping the time", self._round)
 
@@ -238,8 +235,8 @@ class TimerRunner:
             await self._clock.wait(anyio.Event(), STORE_AGAIN_S)
 
     def _set_back(self, now: datetime, by: timedelta) -> None:
-        """The clock was, so that some of what is remembered is still to come."""
-        log.warning("the clock went back by %s: timers go on, and no time that has run is run again", by)
+        """Adapt to a clock that was set back, so that some handled times are still to come."""
+        log.warning("the clock was set back by %s: timers continue, and no scheduled time runs twice", by)
         for work in self._works.values():
             if work.remembered.until > now:
                 self._change(work, work.timer, planner.set_back(work.remembered, now))
@@ -254,7 +251,9 @@ class TimerRunner:
             try:
                 step = planner.plan(work.timer, work.remembered, work.next, now, busy=work.is_busy, waited=work.is_held)
             except Exception:  # as in `_next`
-                log.exception("timer %s: it cannot be planned, and fires no more", work.timer.key)
+                log.exception(
+                    "timer %s: planning failed, and it does not fire any more; please report this", work.timer.key
+                )
                 work.next = None
                 continue
             if step is None:
@@ -265,7 +264,7 @@ class TimerRunner:
         return steps
 
     async def _store(self, steps: Sequence[tuple[TimerWork, Step]]) -> bool:
-        """Whether it is stored; if not, every step is undone."""
+        """Store the steps and all changes. If that fails, undo the steps and return False."""
         try:
             await self._ledger.store(steps)
         except Exception as error:
@@ -274,7 +273,7 @@ class TimerRunner:
                 self._open.end()
             if not isinstance(error, StoreError):
                 raise
-            log.error("timers cannot be stored, so none is run: %s", error)
+            log.error("timers cannot be stored, so none runs: %s", error)
             return False
         return True
 
@@ -293,7 +292,7 @@ class TimerRunner:
             self._open.end()
 
     def _arm(self, work: TimerWork) -> None:
-        """Have it looked at when its next run is to start; once, however often it is asked."""
+        """Set an alarm for the start of the next run, unless there is one."""
         if work.next is None or work.is_armed:
             return
         work.is_armed = True
@@ -313,7 +312,7 @@ class TimerRunner:
         self._runs.start_soon(self._run, work, run)
 
     async def _run(self, work: TimerWork, run: Run) -> None:
-        """One scheduled time. It stays remembered as running until it needs no further attempt."""
+        """Run one scheduled time. Its state is running until it needs no further attempt."""
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
@@ -359,14 +358,16 @@ class TimerRunner:
 
 
 def _next(timer: Timer, after: datetime) -> datetime | None:
-    """The first scheduled time later than `after`; what no calendar can tell is never."""
+    """Return the first scheduled time later than `after`, or None; also if finding it fails."""
     try:
         return next_after(timer.schedule, after)
     except Exception:  # a schedule is checked when it is read, but not for every year
-        log.exception("timer %s: its next time cannot be found, and it fires no more", timer.key)
+        log.exception(
+            "timer %s: its next time cannot be computed, and it does not fire any more; please report this", timer.key
+        )
         return None
 
 
 def _why_skipped(timer: Timer, step: Step) -> str:
-    """Of the times that the step gives no run of their own; empty if one run stands for them."""
+    """Why times have no run of their own; empty if another run stands for them."""
     return step.skipped or ("missed" if timer.missed == "skip" and step.run and not step.run.missed else "")

@@ -1,15 +1,15 @@
-"""When a timer is due: pure arithmetic on three kinds of schedule. Every function takes the time it asks about.
+"""When a timer is due: pure arithmetic on three kinds of schedule.
 
-All datetimes in and out are aware; those out are in UTC. (Within one zone Python compares datetimes by what the wall
-clock shows, which is wrong in the hour that the end of summer time repeats.)
+All datetimes are aware; results are in UTC. (Within one zone Python compares datetimes by local time, which is wrong in
+the hour that is repeated when summer time ends.)
 
-Summer time, as Debian's cron has it, shown for Europe/Berlin (`local_times.py` does it, for every zone):
+Summer time follows Debian's cron. With Europe/Berlin as the example (`local_times.py` does it for every zone):
 
 - A schedule of five fields whose minute and hour do not start with `*` means points in time: `30 2 * * *` runs once a
-  day. In spring, when 02:30 does not exist, it runs at 03:00; in autumn, when 02:30 comes twice, it runs at the first.
-- Any other means an interval and runs through: `0 * * * *` and `*/15 * * * *` run every hour and quarter of an hour
-  that really passes. So `*/15 2 * * *`, and all with a field of seconds, do not run at an hour that does not exist
-  and run twice in one that comes twice. `audit` finds these.
+  day. In spring, when 02:30 does not exist, it runs at 03:00; in autumn, when 02:30 comes twice, only the first time.
+- Any other schedule means an interval: `0 * * * *` and `*/15 * * * *` run every hour and quarter of an hour that
+  actually passes. So `*/15 2 * * *`, and any schedule with seconds, does not run in an hour that does not exist, and
+  runs twice in one that comes twice. `audit` warns about these.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from triggers.timer.local_times import cron_times
 from triggers.timer.zones import zone
 
 COUNT_LIMIT = 1000
-"""Missed times are counted up to here: a timer of every second that was off for a year has better things to do."""
+"""Missed times are counted up to here, so that a year without a timer of every second costs little."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -30,7 +30,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Cron(Struct, frozen=True, kw_only=True):
-    """A cron expression in a time zone; `text` is it as written, `expression` without aliases."""
+    """A cron expression in a time zone; `text` as written, `expression` without aliases."""
 
     text: str
     timezone: str
@@ -38,7 +38,7 @@ class Cron(Struct, frozen=True, kw_only=True):
 
 
 class Every(Struct, frozen=True, kw_only=True):
-    """An interval, counted from the epoch plus `phase_ms`: neither a restart nor a slow run ever shifts it."""
+    """An interval, counted from the epoch plus `phase_ms`, so that neither restarts nor slow runs shift it."""
 
     text: str
     timezone: str
@@ -47,7 +47,7 @@ class Every(Struct, frozen=True, kw_only=True):
 
 
 class At(Struct, frozen=True, kw_only=True):
-    """One moment, and never again."""
+    """A single moment."""
 
     text: str
     timezone: str
@@ -58,7 +58,7 @@ Schedule = Cron | Every | At
 
 
 class Due(Struct, frozen=True):
-    """Scheduled times that have passed: the latest, how many (at most COUNT_LIMIT), and the one that comes next."""
+    """Scheduled times that have passed: the latest, their number (at most COUNT_LIMIT), and the next one."""
 
     latest: datetime
     count: int
@@ -66,7 +66,7 @@ class Due(Struct, frozen=True):
 
 
 def times_after(schedule: Schedule, after: datetime) -> Iterator[datetime]:
-    """Its scheduled times later than `after`, in order, strictly increasing."""
+    """Yield the scheduled times later than `after`, strictly increasing."""
     after = after.astimezone(UTC)
     match schedule:
         case Cron():
@@ -79,17 +79,17 @@ def times_after(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 
 def next_after(schedule: Schedule, after: datetime) -> datetime | None:
-    """The first scheduled time later than `after`; None: never again (a search ends after 50 years)."""
+    """Return the first scheduled time later than `after`; None if there is none within 50 years."""
     return next(times_after(schedule, after), None)
 
 
 def upcoming(schedule: Schedule, now: datetime, n: int) -> list[datetime]:
-    """The next `n` scheduled times, fewer if there are no more."""
+    """Return the next `n` scheduled times, or fewer if there are no more."""
     return list(islice(times_after(schedule, now), n))
 
 
 def due_between(schedule: Schedule, last: datetime, now: datetime) -> Due | None:
-    """What was scheduled later than `last` and not later than `now`; None: nothing."""
+    """Return what was scheduled in (last, now], or None."""
     latest, passed = None, 0
     for at in times_after(schedule, last):
         if at > now:
@@ -102,23 +102,23 @@ def due_between(schedule: Schedule, last: datetime, now: datetime) -> Due | None
 
 
 def missed_between(schedule: Schedule, last: datetime, now: datetime) -> tuple[datetime | None, int]:
-    """The latest scheduled time later than `last` and not later than `now`, and how many there are, as in `Due`."""
+    """Return the latest scheduled time in (last, now] and the number of them, as in `Due`."""
     due = due_between(schedule, last, now)
     return (due.latest, due.count) if due else (None, 0)
 
 
 def local(schedule: Schedule, at: datetime) -> datetime:
-    """`at` as the clocks of the schedule's zone show it."""
+    """Convert `at` to the schedule's zone."""
     return at.astimezone(zone(schedule.timezone))
 
 
 def identity(schedule: Schedule) -> str:
-    """What is remembered of it: if this differs after a restart, the schedule was changed."""
+    """Return the text that is stored to notice a changed schedule."""
     return f"{schedule.text} {schedule.timezone}"
 
 
 def _latest(schedule: Schedule, known: datetime, now: datetime) -> datetime:
-    """The last scheduled time not later than `now`, by halving; `known` is an earlier one."""
+    """Find the last scheduled time up to `now` by bisection; `known` is an earlier one."""
     none_after = now
     while none_after - known > _SECOND:
         middle = known + (none_after - known) / 2

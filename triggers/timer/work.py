@@ -1,4 +1,4 @@
-"""One timer at work: what is known of it now, and what may be asked about it."""
+"""One timer at work: its present state, and its statistics."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,28 +11,28 @@ from triggers.timer.settings import Timer
 
 
 class TimerStatistics(Struct, frozen=True, kw_only=True):
-    """One timer now. Times are in UTC."""
+    """The state of a timer. Times are in UTC."""
 
     function: str
     name: str
     schedule: str
     timezone: str
     last: datetime | None
-    """The latest scheduled time that was run, also before a restart."""
+    """The latest scheduled time that ran, including those before a restart."""
     outcome: str
-    """Of the latest run that ended: `ok`, kind/code, `interrupted`; or `skipped` if a time was since."""
+    """Of the latest run that ended: `ok`, kind/code or `interrupted`; `skipped` if a time was skipped since."""
     next: datetime | None
-    """None: never again."""
+    """None if there is none."""
     running: int
-    """Runs that go now, including those that wait for a further attempt."""
+    """Runs in progress, including those that wait for another attempt."""
     runs: int
-    """Runs ended since the start, by themselves or by hand."""
+    """Scheduled and manual runs that ended since the start."""
     skipped: int
-    """Scheduled times without a run of their own since the start: missed or overlapping."""
+    """Missed or overlapping scheduled times since the start, without a run of their own."""
 
 
 class TimerWork:
-    """Changed by the runner only."""
+    """The state of one timer, which only the runner changes."""
 
     __slots__ = ("generation", "is_armed", "is_gone", "is_held", "next", "remembered", "runs", "skipped", "timer")
 
@@ -41,13 +41,13 @@ class TimerWork:
         self.remembered = remembered
         self.next = next_at
         self.is_armed = False
-        """It is in the heap of alarms."""
+        """Whether it is in the heap of alarms."""
         self.is_held = False
-        """A time is due and waits for the run that goes."""
+        """Whether a due time waits for the present run to end."""
         self.is_gone = False
-        """It is no longer configured: what runs finishes, and is not tried again."""
+        """Whether it is no longer configured: its runs finish, and get no further attempts."""
         self.generation = 0
-        """Counts its changes: an alarm that was set for an earlier one is void."""
+        """Counts changes; an alarm that was set before a change is ignored."""
         self.runs = 0
         self.skipped = 0
 
@@ -57,24 +57,24 @@ class TimerWork:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a run goes."""
+        """Whether a run is in progress."""
         return bool(self.remembered.running)
 
     def change(self, timer: Timer, remembered: Remembered, next_at: datetime | None) -> None:
-        """Another schedule, other settings, or configured once more; runs that go are still its own."""
+        """Adopt another schedule or other settings, or become configured again. Present runs stay its own."""
         self.timer, self.remembered, self.next = timer, remembered, next_at
         self.is_armed = self.is_held = self.is_gone = False
         self.generation += 1
 
     def end(self) -> None:
-        """No longer configured."""
+        """Note that it is no longer configured."""
         self.next = None
         self.is_armed = self.is_held = False
         self.is_gone = True
         self.generation += 1
 
     def statistics(self) -> TimerStatistics:
-        """Its numbers now."""
+        """Return its numbers now."""
         timer, remembered = self.timer, self.remembered
         return TimerStatistics(
             function=timer.function,
@@ -91,9 +91,9 @@ class TimerWork:
 
 
 def take_over(timers: Sequence[Timer], *before: dict[str, TimerWork]) -> dict[str, TimerWork]:
-    """Whose work each timer goes on with, by its key; what is taken leaves `before`. A timer without one is new.
+    """Find the earlier work that each timer continues, by timer key, and remove it from `before`. Others are new.
 
-    One that has the same schedule under another of its names comes first: timers without a name may change places.
+    Work with the same schedule under another of the timer's names takes precedence: unnamed timers may change places.
     """
     taken: dict[str, TimerWork] = {}
     for only_same in (True, False):

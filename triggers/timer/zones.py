@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 
 def zone(name: str) -> tzinfo:
-    """The zone called `name`. Raises ValueError: what is wrong, and what was probably meant."""
+    """Return the zone called `name`. Raises ValueError, with a suggestion if there is a similar name."""
     if name == "UTC":
         return UTC
     try:
@@ -18,7 +18,7 @@ def zone(name: str) -> tzinfo:
 
 
 def _did_you_mean(name: str) -> str:
-    """Also for a city alone, and for any case."""
+    """Suggest a zone for a misspelt name, a city alone, or another case."""
     known = {each.lower(): each for each in sorted(available_timezones())}
     wanted = name.lower().replace(" ", "_")
     cities = [each for each in known if each.endswith("/" + wanted)]

@@ -88,15 +88,18 @@ def test_every_function_has_an_inbox_and_the_bus_is_embedded_by_default(tmp_path
     ("toml", "problem"),
     [
         ("[[functions.f.queue]]\nattempts = 1\n", "3 functions.f.queue[0]: queue is missing"),
-        ('queue = "forklight.x"\n', "3 functions.f.queue: the queue 'forklight.x' cannot be"),
-        (f'queue = "{"ü" * 128}"\n', "3 functions.f.queue: the queue 'üü"),
+        ('queue = "forklight.x"\n', "3 functions.f.queue: the queue name 'forklight.x' is not allowed"),
+        (f'queue = "{"ü" * 128}"\n', "3 functions.f.queue: the queue name 'üü"),
         ('[[functions.f.queue]]\nqueue = "a"\ndead_letter = "a"\n', "3 functions.f.queue[0]: dead_letter is the queue"),
         (
             '[[functions.f.queue]]\nqueue = "a"\nbatch_window = "1s"\n',
             "3 functions.f.queue[0]: batch_window needs batch",
         ),
         ('[[functions.f.queue]]\nqueue = "a"\nbatch = 0\n', "5 functions.f.queue[0].batch: must be at least 1"),
-        ('[[functions.f.queue]]\nqueue = "a"\nbatch = 65536\n', "3 functions.f.queue[0]: batch = 65536: 65535 is"),
+        (
+            '[[functions.f.queue]]\nqueue = "a"\nbatch = 65536\n',
+            "3 functions.f.queue[0]: batch = 65536: the limit is 65535",
+        ),
         (
             '[[functions.f.queue]]\nqueue = "a"\nbroker = "shap"\n[brokers.shop]\nurl = "amqp://h/"\n',
             "5 functions.f.queue[0].broker: there is no [brokers.shap] (did you mean 'shop'?)",

@@ -50,7 +50,7 @@ every = "90s"
     ("toml", "problem"),
     [
         ('timer = "0 0 30 2 *"\n', "3 functions.f.timer: schedule '0 0 30 2 *' never fires"),
-        ('timer = "@hourlyy"\n', "3 functions.f.timer: schedule '@hourlyy' is no schedule: the aliases are @hourly"),
+        ('timer = "@hourlyy"\n', "3 functions.f.timer: schedule '@hourlyy' is not a schedule: the aliases are @hourly"),
         ('[[functions.f.timer]]\nname = "x"\n', "3 functions.f.timer[0]: takes exactly one of schedule, every and at"),
         (
             '[[functions.f.timer]]\nevery = "1h"\nat = "2030-01-01T00:00"\n',
@@ -66,7 +66,7 @@ every = "90s"
         ),
         (
             '[[functions.f.timer]]\nschedule = "@daily"\nname = "a/b"\n',
-            "3 functions.f.timer[0]: name = 'a/b' cannot be",
+            "3 functions.f.timer[0]: name = 'a/b' is not allowed",
         ),
         ('timer = ["@daily", "@daily"]\n', "3 functions.f.timer: two timers of f are called '@daily'"),
     ],

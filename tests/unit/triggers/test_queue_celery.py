@@ -72,7 +72,7 @@ def test_a_duration_counts_from_when_the_message_was_first_seen() -> None:
 @pytest.mark.parametrize("value", ["soon", "9" * 5000, {"a": 1}, [1], True, b"x", 1e300, float("nan"), -1e18])
 @pytest.mark.parametrize("header", ["eta", "expires", "countdown"])
 def test_what_is_no_time_is_refused(header: str, value: Any) -> None:
-    with pytest.raises(UnreadableError, match=f"its {header} .* is no time"):
+    with pytest.raises(UnreadableError, match=f"its {header} .* is not a time"):
         times(task(**{header: value}), NOW_S)
 
 

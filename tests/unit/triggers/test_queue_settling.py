@@ -166,14 +166,14 @@ def test_a_loop_ends_after_so_many_handlers() -> None:
     events = [Event(source="/test", type="test", hops=hops) for hops in (0, 2, 3, 4)]
     refused = [refuse(event, 0.0, TRIGGER) for event in events]
     assert refused[:2] == [None, None]
-    assert refused[2] == Dead("MaxHops", "3 handlers in a row have sent what led here: a loop")
+    assert refused[2] == Dead("MaxHops", "a chain of 3 handlers led to this message: it is a loop")
     assert refused[3] is not None
 
 
 def test_what_is_too_old_is_not_run() -> None:
     event = Event(source="/test", type="test")
     assert refuse(event, 60.0, TRIGGER) is None
-    assert refuse(event, 61.0, TRIGGER) == Dead("MaxAge", "not run: it is 61 s old, and 60 s is the most")
+    assert refuse(event, 61.0, TRIGGER) == Dead("MaxAge", "not run: it is 61 s old, and the limit is 60 s")
     assert refuse(event, 1e9, QueueTrigger(function="f", queue="q", dead_letter="dead", slots=1)) is None
 
 

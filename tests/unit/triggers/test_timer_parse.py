@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
         ({"schedule": "0 * * *"}, 'it has 4 fields: write five fields, .* such as "30 2'),
         ({"schedule": "@dayly"}, r"the aliases are .*did you mean '@daily'\?"),
         ({"every_s": 0.5}, "the shortest is"),
-        ({"at": "24.12.2026"}, "is no time .* write a date and a time"),
+        ({"at": "24.12.2026"}, "is not a time .* write a date and a time"),
         ({"at": "2026-12-24"}, "has no time of day"),
         ({"every_s": 60, "timezone": "Europe/Berlim"}, "'Europe/Berlim' is unknown.*did you mean 'Europe/Berlin'"),
         ({"every_s": 60, "timezone": "new york"}, "did you mean 'America/New_York'"),
