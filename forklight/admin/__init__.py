@@ -1,8 +1,8 @@
 """The admin API: health, readiness and metrics, also over TCP; everything else over the control socket alone.
 
-- `server.py`: the routes, on both; `answers.py`: what an answer looks like
+- `server.py`: the routes of both; `answers.py`: the forms of an answer
 - `acting.py`: `invoke` and `send`
-- `letters.py`: dead letters over the API; `dead_letter_queues.py`, `dead_letters.py`: their queues; what one is
-- `backup.py`, `why.py`: a copy of the store; what is remembered of one invocation
+- `letters.py`: dead letters over the API; `dead_letter_queues.py`: their queues; `dead_letters.py`: a single one
+- `backup.py`: a copy of the store; `why.py`: one invocation explained
 - `client.py`: the other end of the control socket, for commands
 """

@@ -1,6 +1,6 @@
-"""What makes something happen: `POST /invoke/FUNCTION` and `POST /send`. Only on the control socket.
+"""Requests that make something happen: `POST /invoke/FUNCTION` and `POST /send`. Only on the control socket.
 
-The body and its content type are the event's or the message's own; everything else is in the query.
+The body and its content type become those of the event or message; everything else is in the query.
 """
 
 from collections.abc import Iterable
@@ -28,11 +28,10 @@ class Acting:
         self._current = current
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """What is served."""
         return [web.post("/invoke/{function}", self._invoke), web.post("/send", self._send)]
 
     async def _invoke(self, request: web.Request) -> web.Response:
-        """The outcome as JSON, however it is; with `?timer=NAME` that of firing the timer now (empty: the only one)."""
+        """Answer with the outcome as JSON. `?timer=NAME` fires a timer now; an empty name means the only timer."""
         function, running = request.match_info["function"], self._current()
         if function not in running.config.functions:
             hint = did_you_mean(function, running.config.functions)
@@ -45,7 +44,7 @@ class Acting:
         return web.Response(body=outcome_as_json(outcome), content_type="application/json")
 
     async def _send(self, request: web.Request) -> web.Response:
-        """Answers once the message is stored: its id, and which functions here consume the queue."""
+        """Answer once the message is stored, with its id and the functions here that consume the queue."""
         query, running = request.query, self._current()
         name = query.get("queue", "")
         queue, broker = _place(running, name)
@@ -72,12 +71,14 @@ async def _fire(running: Running, function: str, name: str) -> Outcome:
 
 
 def _place(running: Running, name: str) -> tuple[str, str]:
-    """The queue and its broker; a name that can only be a mistake is refused."""
+    """Return the queue and its broker. Raises Refused for a name that can only be a mistake."""
     queue, broker = split_queue(name, running.brokers)
     if not queue or len(queue.encode()) > MAX_NAME_BYTES or not queue.isprintable():
-        raise Refused(400, f"{name!r} is no queue: names have 1 to {MAX_NAME_BYTES} bytes that can be printed")
+        raise Refused(400, f"{name!r} is not a queue name: names have 1 to {MAX_NAME_BYTES} printable bytes")
     if queue.startswith("forklight.") and queue not in {inbox(function) for function in running.config.functions}:
-        raise Refused(400, f"{name!r} cannot be sent to: of the queues that begin with forklight., only inboxes can")
+        raise Refused(
+            400, f"cannot send to {name!r}: of the queues that begin with forklight., only inboxes can be used"
+        )
     other = name.rpartition("@")[2]
     if "@" in name and not broker and not any(one.queue == name for one in running.config.queues):
         raise Refused(404, f"there is no broker {other!r} here{did_you_mean(other, running.brokers)}")
@@ -93,14 +94,14 @@ def _message(message_id: str | None, body: bytes, content_type: str | None, head
 
 
 def _headers(query: Any) -> dict[str, Any]:
-    """`header=name=value`, any number of them."""
+    """Parse any number of `header=name=value`."""
     found = {}
     for text in query.getall("header", ()):
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise Refused(400, f"the header {text!r} is not of the form name=value")
         if name.lower().startswith(OURS):
-            raise Refused(400, f"the header {name!r} cannot be set: {OURS} is ours")
+            raise Refused(400, f"the header {name!r} cannot be set: {OURS} is reserved")
         found[name] = value
     return found
 

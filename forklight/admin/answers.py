@@ -1,4 +1,4 @@
-"""How the admin API answers: JSON, or one line of text that says what is wrong."""
+"""Answers of the admin API: JSON, or one line of text that says what is wrong."""
 
 from collections.abc import Awaitable, Callable
 
@@ -13,7 +13,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(ForklightError):
-    """Nothing was done; `status` and one line say why."""
+    """The request is refused: `status`, and the reason in one line."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -21,13 +21,13 @@ class Refused(ForklightError):
 
 
 def as_json(value: object) -> web.Response:
-    """200."""
+    """Answer 200 with a value."""
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
 @web.middleware
 async def errors_as_lines(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What went wrong in a known way is one line: 400 asked wrongly, 404 there is no such thing, 503 not stored."""
+    """Turn expected errors into one line: 400 for a bad request, 404 for an unknown name, 503 for a store's failure."""
     try:
         return await handler(request)
     except Refused as error:

@@ -1,4 +1,4 @@
-"""`GET /backup`: a copy of the embedded store, made while everything goes on. Only on the control socket."""
+"""`GET /backup`: a copy of the embedded store, made while the server works. Only on the control socket."""
 
 import contextlib
 from collections.abc import Iterable
@@ -13,14 +13,13 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class Backup:
-    """One at a time: the copy lies beside the store until it is sent."""
+    """Makes one copy at a time, because it lies beside the store until it is sent."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._copying = anyio.Lock()
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """What is served."""
         return [web.get("/backup", self._send)]
 
     async def _send(self, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The command line's side of the control socket: plain HTTP over a unix socket. Blocks."""
+"""The client of the control socket, for the command line: plain HTTP over a unix socket. Blocks."""
 
 import http.client
 import socket
@@ -14,11 +14,11 @@ from forklight.state.control_socket import socket_path
 
 
 class NoServer(ForklightError):
-    """No server answers for this state directory; the message says which and what to do."""
+    """No server answers for the state directory; the message names it and says what to do."""
 
 
 class Refused(ForklightError):
-    """The server refused; its own line says why, and its status what kind of mistake it was."""
+    """The server refused the request: its status, and its reason in one line."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -43,7 +43,7 @@ Query = Sequence[tuple[str, str]]
 
 
 def get(state: Path, resource: str, query: Query = (), *, timeout_s: float | None = 10.0) -> bytes:
-    """The body of one answer. Raises NoServer and Refused."""
+    """Return the body of the answer. Raises NoServer and Refused."""
     with _answer(state, "GET", _target(resource, query), timeout_s=timeout_s) as response:
         return response.read()
 
@@ -57,21 +57,21 @@ def post(
     query: Query = (),
     timeout_s: float | None = 60.0,
 ) -> bytes:
-    """The same for what makes something happen. Raises NoServer and Refused."""
+    """Send a body and return that of the answer. Raises NoServer and Refused."""
     headers = {"Content-Type": content_type} if content_type is not None else {}
     with _answer(state, "POST", _target(resource, query), timeout_s=timeout_s, body=body, headers=headers) as response:
         return response.read()
 
 
 def download(state: Path, resource: str, into: BinaryIO) -> None:
-    """Write the body of one answer, however large. Raises NoServer, Refused, and OSError of `into`."""
+    """Write the body of the answer, of any size, to `into`. Raises NoServer, Refused, and OSError of `into`."""
     with _answer(state, "GET", resource, timeout_s=None) as response:
         while chunk := response.read(_CHUNK_BYTES):
             into.write(chunk)
 
 
 def lines(state: Path, resource: str, **query: str) -> Iterator[bytes]:
-    """The lines of an answer as they come, for as long as the server sends them. Raises NoServer and Refused."""
+    """Yield the lines of the answer as they arrive, until the server ends it. Raises NoServer and Refused."""
     with _answer(state, "GET", _target(resource, list(query.items())), timeout_s=None) as response:
         yield from iter(response.readline, b"")
 
@@ -92,15 +92,17 @@ def _answer(
 ) -> Iterator[http.client.HTTPResponse]:
     try:
         with closing(_UnixConnection(socket_path(state), timeout_s)) as connection:
-            with suppress(BrokenPipeError):  # it has refused before it has read all, and its answer says why
+            with suppress(BrokenPipeError):  # the server refused before it read everything; its answer says why
                 connection.request(method, target, body, dict(headers))
             with connection.getresponse() as response:
                 if response.status >= 400:
                     raise Refused(response.status, response.read().decode(errors="replace").strip())
                 yield response
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoServer(f"no server runs on {state}: start one with forklight serve, or name its --state") from None
+        raise NoServer(f"no server runs on {state}: start one with forklight serve, or pass its --state") from None
     except PermissionError:
-        raise NoServer(f"the server on {state} belongs to another user: ask as that user, or as root") from None
+        raise NoServer(
+            f"the server on {state} belongs to another user: run the command as that user, or as root"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise NoServer(f"the server on {state} does not answer: {error}") from None

@@ -1,5 +1,5 @@
-"""The dead letter queues of the configured triggers: looked into, replayed from, emptied. What is decided is in
-`dead_letters`; here their stores are asked."""
+"""The dead letter queues of the configured triggers: list, replay, purge. This module does the I/O with the stores;
+decisions are in `dead_letters.py`."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -15,17 +15,17 @@ from forklight.observe.queue_status import Place, dead_letter_queues, written
 from triggers.queue.settings import QueueTrigger
 
 FIRST_PAGE, LARGEST_PAGE = 1000, 8000
-"""How many letters are looked at in one step. A broker shows the oldest again for each further one, so steps grow."""
+"""Letters read in one step. A broker shows the oldest ones again in each step, so steps grow."""
 OURS = "forklight."
 ROUND = 1000
 ROUND_BYTES = 32 * 1024 * 1024
-"""What is replayed or removed in one step: embedded, a transaction that keeps others waiting for a moment."""
+"""Bounds of one step of a replay or purge. In the embedded store it is a transaction, during which others wait."""
 
 
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters are meant: those with these ids or keys, in `queue` if given; else all of `queue`; or all.
+    """The dead letters with these ids or keys, in `queue` if given; else all of `queue`; else all.
 
-    `queue` is where they lie, or where they came from.
+    `queue` is the queue they lie in or came from.
     """
 
     ids: tuple[str, ...] = ()
@@ -38,24 +38,24 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Moved(Struct, frozen=True, kw_only=True):
-    """How many were replayed or removed, and how many of those meant were left, because they name no origin."""
+    """How many were replayed or removed, and how many were left because they do not name their origin."""
 
     moved: int
     left: int = 0
 
 
 class DeadLetterQueues:
-    """Every method raises StoreError, and LetterError for a name that means nothing here."""
+    """Every method raises StoreError, and LetterError for the name of a letter or queue that does not exist."""
 
     def __init__(self, bus: Bus, triggers: Sequence[QueueTrigger], strays: Sequence[Place] = ()) -> None:
-        """`strays`: queues that nobody consumes, in which dead letters may lie too."""
+        """`strays`: queues that no function consumes, which may contain dead letters too."""
         self._bus = bus
         self._triggers = triggers
         self._strays = strays
 
     async def letters(self, queue: str | None = None, limit: int = FIRST_PAGE, skip: int = 0) -> list[DeadLetter]:
-        """The oldest `limit` behind the first `skip`: of all queues, one after the other, or of those that lie in
-        `queue` or came from it."""
+        """Return the oldest `limit` letters after the first `skip`: of all queues, one after the other, or only letters
+        that lie in `queue` or came from it."""
         found: list[DeadLetter] = []
         async for place, stored in self._walk(queue):
             letter = dead_letter(place, stored)
@@ -66,15 +66,15 @@ class DeadLetterQueues:
         return found[skip:]
 
     async def show(self, name: str, queue: str | None = None) -> Shown:
-        """The one with this id or key, or whose id alone begins so."""
+        """Return the letter with this id or key, or the only one whose id begins with it."""
         [(place, stored)] = await self._find([name], queue)
         fetched = await self._store(place).fetch(place[1], stored.key)
         if fetched is None:
-            raise LetterError(f"{name!r} was there, and has been taken meanwhile")
+            raise LetterError(f"{name!r} has just been taken from its queue")
         return shown(place, fetched)
 
     async def replay(self, selection: Selection) -> Moved:
-        """Back to the queues they came from, attempts counted anew; embedded, each round is one transaction."""
+        """Send letters back to their queues, with attempts counted anew. Embedded, each step is one transaction."""
         if not selection.ids:
             return await self._move_all(selection.queue, replays=True)
         found = await self._find(selection.ids, selection.queue)
@@ -84,7 +84,7 @@ class DeadLetterQueues:
         return Moved(moved=await self._take_out(found, replays=True))
 
     async def purge(self, selection: Selection) -> Moved:
-        """Gone for good."""
+        """Delete letters."""
         if not selection.ids:
             return await self._move_all(selection.queue, replays=False)
         return Moved(moved=await self._take_out(await self._find(selection.ids, selection.queue), replays=False))
@@ -100,7 +100,7 @@ class DeadLetterQueues:
         return Moved(moved=moved, left=left)
 
     async def _move(self, place: Place, is_meant: Callable[[DeadLetter], bool], *, replays: bool) -> tuple[int, int]:
-        """Those that lay there at first: what is replayed may die again meanwhile, and come back."""
+        """Move the letters that are there at the start: a replayed one may die again meanwhile, and come back."""
         started_s, moved, passed = time.time(), 0, 0
         while True:
             seen = [(place, stored) for stored in await self._store(place).browse(place[1], passed + ROUND)]
@@ -118,7 +118,7 @@ class DeadLetterQueues:
             passed = len(seen) - len(ready)
 
     async def _take_out(self, letters: Sequence[tuple[Place, Stored]], *, replays: bool) -> int:
-        """Remove them, or send them back where they came from. How many were there."""
+        """Delete the letters or send them back. Return how many were still there."""
         moved = 0
         for part in _parts(letters):
             place = part[0][0]
@@ -135,7 +135,7 @@ class DeadLetterQueues:
         return search.found()
 
     async def _walk(self, queue: str | None) -> AsyncIterator[tuple[Place, Stored]]:
-        """All letters where those of `queue` can lie, without their bodies."""
+        """Yield all letters, without bodies, of the places where those of `queue` can lie."""
         for place in self._places(queue):
             size, passed = FIRST_PAGE, 0
             while page := await self._store(place).browse(place[1], size, passed):
@@ -147,11 +147,11 @@ class DeadLetterQueues:
                 passed, size = passed + size, min(LARGEST_PAGE, size * 2)
 
     def _is_letter(self, place: Place, stored: Stored) -> bool:
-        """In a queue that nobody consumes, what has died; and all of a queue of ours, which nobody else consumes."""
+        """Of a queue that no function consumes, only messages with a reason count, unless the queue is one of ours."""
         return place not in self._strays or place[1].startswith(OURS) or REASON in stored.message.headers
 
     def _places(self, queue: str | None) -> list[Place]:
-        """Where letters of `queue` can lie. Raises LetterError."""
+        """Return the places where letters of `queue` can lie. Raises LetterError."""
         if queue is None:
             return [*dead_letter_queues(self._triggers), *self._strays]
         names = {written((one.broker, name)) for one in self._triggers for name in (one.queue, one.dead_letter)}
@@ -169,7 +169,7 @@ class DeadLetterQueues:
 
 
 def _parts(letters: Sequence[tuple[Place, Stored]]) -> Iterator[list[tuple[Place, Stored]]]:
-    """In steps of one place each, none much larger than a step should be."""
+    """Split letters into steps of one place each, within the bounds of a step."""
     part: list[tuple[Place, Stored]] = []
     sum_bytes = 0
     for one in sorted(letters, key=lambda one: one[0]):

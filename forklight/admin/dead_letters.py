@@ -1,7 +1,7 @@
-"""Dead letters as people see them: what one says of itself, which one is meant, and what it is when replayed. Pure.
+"""Dead letters: how one is shown, which one a name means, and how one is replayed. Pure.
 
-A dead letter is a message in a trigger's `dead_letter` queue. Its headers tell where it came from and why it is there;
-one that somebody else put into that queue may lack them, and can be looked at and removed, but not replayed.
+A dead letter is a message in a trigger's `dead_letter` queue. Its headers say where it came from and why it is there. A
+message that another program put into that queue may lack them; it can be shown and removed, but not replayed.
 """
 
 import json
@@ -22,29 +22,29 @@ from triggers.queue.headers import shown as shown_headers
 
 PREVIEW_BYTES = 4096
 _LAST_S = 253_402_300_799.0
-"""The end of the year 9999: what lies behind it is milliseconds, or no time."""
+"""The end of the year 9999: a larger number is in milliseconds, or not a time."""
 _MOST_ATTEMPTS = 2.0**53
-_TOLD = 5
-"""How many letters are told that a name could mean."""
+_MOST_LISTED = 5
+"""Letters listed for an ambiguous name."""
 
 _DEATH = {
     *(names.REASON, names.FIRST_ERROR, names.LAST_ERROR, names.QUEUE, names.FUNCTION, names.DIED_AT),
     names.REMAINS,
 }
 _OF_ITS_LIFE = _DEATH | {names.ATTEMPT, names.STORED_AT, names.HOPS}
-"""What a message that begins anew has not. Our other headers are its own: who called, properties of a broker."""
+"""Headers that a replayed message loses. It keeps our others, such as its caller and the properties of a broker."""
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """What a list shows of one."""
+    """A dead letter in a list."""
 
     id: str
-    """the message's, or the key of one that has none"""
+    """the message's id, or its key if it has no id"""
     key: str
     dead_letter: str
-    """the queue it lies in, with its broker's name if that is not the bus's own: `orders.dead@shop`"""
+    """the queue it lies in, with the name of its broker unless that is the bus's own: `orders.dead@shop`"""
     queue: str = ""
-    """the queue it came from, written likewise; empty if it does not say"""
+    """the queue it came from, in the same form; empty if its headers do not say"""
     function: str = ""
     reason: str = ""
     attempts: int | None = None
@@ -57,25 +57,25 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """One, looked at closely: its original headers, and its body so far as it can be read."""
+    """A dead letter in full: its original headers, and its body as far as it is readable."""
 
     letter: DeadLetter
     headers: dict[str, Any]
-    """as a handler sees them, so that JSON can hold them"""
+    """in the form that a handler sees, which JSON can hold"""
     correlation_id: str | None = None
     reply_to: str | None = None
     body: str = ""
-    """text, JSON indented; else hexadecimal; at most `PREVIEW_BYTES` of the message's"""
+    """text, with JSON indented, or hexadecimal; at most `PREVIEW_BYTES` of the message's body"""
     is_whole: bool = True
-    """whether `body` shows all of it"""
+    """whether `body` is complete"""
 
 
 class LetterError(ForklightError):
-    """What was asked of dead letters names none, or more than one, or cannot be done with it; one line says why."""
+    """A name means no dead letter or several, or the letter cannot be replayed; the message is one line."""
 
 
 def dead_letter(place: Place, stored: Stored) -> DeadLetter:
-    """What the message at this place says of itself."""
+    """Read a dead letter's headers."""
     message, headers = stored.message, stored.message.headers
     origin = _text(headers.get(names.QUEUE))
     return DeadLetter(
@@ -95,7 +95,7 @@ def dead_letter(place: Place, stored: Stored) -> DeadLetter:
 
 
 def shown(place: Place, stored: Stored) -> Shown:
-    """The same with its original headers and its body."""
+    """Return a dead letter with its original headers and its body."""
     message = stored.message
     body, is_whole = preview(message.body, message.content_type)
     return Shown(
@@ -116,11 +116,11 @@ def _headers(headers: dict[str, Any]) -> dict[str, Any]:
 
 
 def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
-    """A body as text (JSON indented) or, if it is none, in hexadecimal; and whether that is all of it."""
+    """Return a body as text, with JSON indented, or in hexadecimal; and whether it is complete."""
     if "json" in (content_type or ""):
         try:
             text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-            text = text.encode(errors="backslashreplace").decode()  # a lone surrogate is no text that can be sent
+            text = text.encode(errors="backslashreplace").decode()  # a lone surrogate cannot be encoded
         except ValueError:
             pass
         else:
@@ -135,9 +135,9 @@ def preview(body: bytes, content_type: str | None) -> tuple[str, bool]:
 
 
 class Search:
-    """Finds letters by their names while all are looked at once, one after the other.
+    """Finds letters by their names in one pass over all of them.
 
-    A name is an id; else the key, or the beginning of an id, that no other letter has.
+    A name is an id, or else a key or the beginning of an id that no other letter has.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -147,7 +147,6 @@ class Search:
         self._others: dict[str, _Found] = defaultdict(_Found)
 
     def look_at(self, place: Place, stored: Stored) -> None:
-        """The next letter."""
         letter = dead_letter(place, stored)
         if letter.id in self._names:
             self._exact[letter.id].add(place, stored, letter)
@@ -156,7 +155,7 @@ class Search:
             self._others[name].add(place, stored, letter)
 
     def found(self) -> list[tuple[Place, Stored]]:
-        """One for each name, in their order, each letter once. Raises LetterError."""
+        """Return the letter of each name, in order, each letter once. Raises LetterError."""
         found = [self._one(name) for name in self._names]
         return list({(place, stored.key): (place, stored) for place, stored in found}.values())
 
@@ -167,12 +166,12 @@ class Search:
         if found.count > 1:
             listed = ", ".join(f"{one.id} in {one.dead_letter} (key {one.key})" for one in found.first)
             more = f" and {found.count - len(found.first)} more" if found.count > len(found.first) else ""
-            raise LetterError(f"{name!r} means {found.count} dead letters: {listed}{more}")
+            raise LetterError(f"{name!r} matches {found.count} dead letters: {listed}{more}")
         return found.letters[0]
 
 
 class _Found:
-    """The letters that one name means: how many, and what is needed of the first."""
+    """The letters that match one name: their number, and the first `_MOST_LISTED`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -181,20 +180,20 @@ class _Found:
 
     def add(self, place: Place, stored: Stored, letter: DeadLetter) -> None:
         self.count += 1
-        if self.count <= _TOLD:
+        if self.count <= _MOST_LISTED:
             self.letters.append((place, stored))
             self.first.append(letter)
 
 
 def belongs(letter: DeadLetter, queue: str) -> bool:
-    """Whether it lies in this queue or came from it."""
+    """Whether the letter lies in `queue` or came from it."""
     return queue in (letter.dead_letter, letter.queue)
 
 
 def replayed(place: Place, stored: Stored) -> Outgoing | None:
-    """The message as it goes back to the queue it came from, its attempts and hops counted anew.
+    """Return the message for the queue it came from, with attempts and hops counted anew.
 
-    None if it does not say where it came from.
+    None if its headers do not name that queue.
     """
     origin = _text(stored.message.headers.get(names.QUEUE))
     if not origin:
@@ -209,7 +208,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object, most: float) -> float | None:
-    """From 0 to `most`. Brokers and other people's tools may have made text of a number, or something else of it."""
+    """Read a number from 0 to `most`; None for anything else. Brokers and other tools may have turned it into text."""
     try:
         number = float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):

@@ -11,11 +11,11 @@ from forklight.serving.running import Current
 from forklight.serving.strays import FILE
 
 MOST = 1_000_000
-"""Letters that can be asked for at once."""
+"""The largest `limit` and `skip`."""
 
 
 class Letters:
-    """Answers from the dead letter queues."""
+    """Answers requests about dead letters."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
@@ -27,16 +27,15 @@ class Letters:
         return DeadLetterQueues(running.bus, running.config.queues, strays)
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """What is served. An id may have slashes."""
         return [
             web.get("/dlq", self._list),
             web.post("/dlq/replay", self._replay),
             web.post("/dlq/purge", self._purge),
-            web.get("/dlq/{id:.+}", self._show),
+            web.get("/dlq/{id:.+}", self._show),  # an id may contain slashes
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        """Up to `?limit=` behind the first `?skip=`, each queue's oldest first; with `?queue=` only its own."""
+        """List `?limit=` letters after the first `?skip=`, each queue's oldest first; `?queue=` selects one queue."""
         limit, skip = number(request, "limit", FIRST_PAGE, most=MOST), number(request, "skip", 0, most=MOST)
         return as_json(await (await self._queues()).letters(request.query.get("queue"), limit, skip))
 
@@ -58,11 +57,11 @@ async def _selection(request: web.Request) -> Selection:
 
 
 def number(request: web.Request, name: str, default: int, *, most: int) -> int:
-    """An integer of the query from 1, or `default` if that is less, to `most`."""
+    """Read an integer of the query, from 1 (or `default` if that is less) to `most`. Raises Refused."""
     text = request.query.get(name)
     if text is None:
         return default
     least = min(1, default)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise Refused(400, f"{name}={text} is no number from {least} to {most}")
+        raise Refused(400, f"{name}={text} is not a number from {least} to {most}")
     return int(text)

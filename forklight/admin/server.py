@@ -1,9 +1,9 @@
-"""The admin API: health, readiness and metrics over the control socket and, if asked for, over TCP; the rest over the
-socket alone: what `ps`, `logs`, `timers` and `dlq` show, and what `invoke`, `send`, `dlq` and `reload` do.
+"""The admin API, on the control socket: what `ps`, `logs`, `why`, `timers` and `dlq` show, what `invoke`, `send`, `dlq`
+and `reload` do, and health, readiness and metrics.
 
-The control socket is 0600: whoever may use it is who runs the server, or root. The TCP listener is for probes and
-Prometheus, so it neither tells nor does more, and it answers only to a Host that names it, because a browser on the
-same machine would otherwise let any page ask (DNS rebinding).
+The control socket has the mode 0600, so only the server's user and root can use it. The optional TCP listener is for
+probes and Prometheus: it serves health, readiness and metrics, and answers only to a Host that names it, because
+otherwise any page in a browser on the same machine could ask (DNS rebinding).
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from forklight.serving.running import Current
 from sandbox.guest._forklight.wire import LEVELS
 
 _LAST_ANSWERS_S = 1.0
-"""At the end, how long answers may take that are being written."""
+"""At the end, how long answers in progress may take."""
 _MOST_LINES = 1_000_000
-"""More than any ring holds."""
+"""More lines than any ring holds."""
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
-"""What `invoke` and `send` may carry: four times the largest message that RabbitMQ takes by default."""
+"""Largest body of `invoke` and `send`: four times RabbitMQ's default for a message."""
 
 
 class Admin:
-    """Answers from the running server, as it is at each request; `reload` makes it another one."""
+    """Answers from the running server as it is at each request; a reload replaces it."""
 
     def __init__(self, current: Current, reload: Callable[[], Awaitable[Told]]) -> None:
         self._current = current
@@ -46,7 +46,7 @@ class Admin:
     @contextlib.asynccontextmanager
     async def on_socket(self, path: Path) -> AsyncIterator[None]:
         """Serve everything on a unix socket that only our own user and root can use."""
-        _remove(path)  # what a killed predecessor left: whoever holds the state directory's lock owns it
+        _remove(path)  # left by a killed server: the holder of the state directory's lock owns it
         runner = _runner(self._app(on_socket=True))
         await runner.setup()
         before = os.umask(0o177)
@@ -63,7 +63,7 @@ class Admin:
 
     @contextlib.asynccontextmanager
     async def on_tcp(self, host: str, port: int) -> AsyncIterator[int]:
-        """Serve health, readiness and metrics on TCP; yields the port. Raises OSError."""
+        """Serve health, readiness and metrics on TCP; yield the port. Raises OSError."""
         runner = _runner(self._app(on_socket=False))
         await runner.setup()
         try:
@@ -79,7 +79,7 @@ class Admin:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._scrape)
         if on_socket:
-            app.router.add_get("/status", self._tell)
+            app.router.add_get("/status", self._show_status)
             app.router.add_get("/logs", self._logs)
             app.router.add_get("/why", Why(self._current).explain)
             app.router.add_get("/queues", self._queues)
@@ -107,7 +107,7 @@ class Admin:
         body = running.observer.metrics(running.status().functions, queues)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
-    async def _tell(self, _request: web.Request) -> web.Response:
+    async def _show_status(self, _request: web.Request) -> web.Response:
         running = self._current()
         queues, timers = await running.queue_statuses(), running.timer_statuses()
         return as_json(replace(running.status(), queues=queues, timers=timers))
@@ -116,17 +116,17 @@ class Admin:
         return as_json(await self._current().queue_statuses())
 
     async def _timers(self, request: web.Request) -> web.Response:
-        """Each with up to `?next=` times to come."""
+        """List the timers, each with up to `?next=` times to come."""
         return as_json(self._current().timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
 
     async def _reloaded(self, _request: web.Request) -> web.Response:
-        """What was switched, or why nothing was; a client that leaves stops nothing."""
+        """Answer with what was switched, or why nothing was. The reload continues if the client leaves."""
         return as_json(await self._reload())
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        """JSON lines: what the rings hold, and with `?follow=1` what comes.
+        """Answer with JSON lines: the entries in the rings, and with `?follow=1` new ones too.
 
-        `?function=`, `?id=` (an id or its end) and `?level=` (at least) select, `?last=` says how many of what is held.
+        `?function=`, `?id=` (an id or its end) and `?level=` (the lowest) select; `?last=` limits the entries of rings.
         """
         selection = _selection(request)
         held = self._journal.latest(selection)
@@ -146,12 +146,12 @@ def _selection(request: web.Request) -> Selection:
     query = request.query
     level = query.get("level", "")
     if level and level not in LEVELS:
-        raise Refused(400, f"level {level!r} is none of {', '.join(LEVELS)}")
+        raise Refused(400, f"level {level!r} is not one of {', '.join(LEVELS)}")
     return Selection(function=query.get("function"), invocation=query.get("id", ""), level=level)
 
 
 def _runner(app: web.Application) -> web.AppRunner:
-    """A client that leaves takes its `invoke` with it."""
+    """`handler_cancellation`: a client that leaves cancels its `invoke`."""
     return web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S, handler_cancellation=True)
 
 

@@ -1,8 +1,10 @@
-"""`GET /why`: what is remembered of one invocation, attempt by attempt. Only on the control socket."""
+"""`GET /why`: one invocation as it is remembered, attempt by attempt. Only on the control socket."""
 
 from collections.abc import Sequence
 
 from aiohttp import web
+from msgspec import convert
+from msgspec.structs import asdict
 
 from dispatcher.runner import Function
 from forklight.admin.answers import Refused, as_json
@@ -14,14 +16,14 @@ _MOST_NAMED = 5
 
 
 class Why:
-    """Explains from the journal's rings and the dispatcher's reasons; it keeps nothing of its own."""
+    """Explains invocations from the journal's rings and the dispatcher's reasons; stores nothing itself."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
         self._journal = current().observer.journal
 
     async def explain(self, request: web.Request) -> web.Response:
-        """`?id=` is an id or the end of one; without it the slowest, with `?function=` that function's slowest."""
+        """Explain `?id=`, an id or its end; without it the slowest invocation, of `?function=` if given."""
         function = request.query.get("function")
         wanted = request.query.get("id") or slowest(self._journal.latest(Selection(function=function)))
         if wanted is None:
@@ -29,8 +31,8 @@ class Why:
         found = self._journal.latest(Selection(function=function, invocation=wanted))
         ids = sorted({entry.invocation for entry in invocations(found)})
         if not ids:
-            told = f"no invocation is remembered whose id ends in {wanted!r}"
-            raise Refused(404, f"{told}: one that runs has not ended, and old ones are forgotten{self._quietly()}")
+            line = f"no remembered invocation has an id that ends in {wanted!r}"
+            raise Refused(404, f"{line}: running ones are not listed yet, old ones are forgotten{self._quietly()}")
         if len(ids) > 1:
             named = ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
             raise Refused(400, f"{len(ids)} ids end in {wanted!r}: {named}")
@@ -51,13 +53,4 @@ class Why:
 
 
 def _limits(function: Function) -> Limits:
-    pool = function.pool
-    return Limits(
-        timeout_s=function.spec.timeout_s,
-        keep_alive_s=pool.keep_alive_s,
-        max_wait_s=pool.max_wait_s,
-        max_waiting=pool.max_waiting,
-        max_instances=pool.max_instances,
-        reserved=pool.reserved,
-        rest=pool.rest,
-    )
+    return convert({**asdict(function.pool), "timeout_s": function.spec.timeout_s}, Limits)

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics, over the control socket and over TCP, and who may ask."""
+"""Health, readiness and metrics over the control socket and TCP, and who may ask."""
 
 import asyncio
 import signal

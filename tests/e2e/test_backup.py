@@ -1,4 +1,4 @@
-"""`forklight backup`: of a server that runs, of one that does not, and back again."""
+"""`forklight backup` of a running server and of a stopped one, and its restoration."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ TOML = function("echo") + 'queue = "orders"\n'
 
 
 async def waiting_in(server: Server, queue: str) -> int:
-    """How many delayed messages the queue has."""
+    """Count the delayed messages of the queue."""
     status = json.loads((await server.run("ps", "--json")).stdout)
     [found] = [one for one in status["queues"] if one["queue"] == queue]
     return int(found["delayed"])

@@ -156,4 +156,7 @@ async def test_why_tells_where_the_time_of_an_invocation_went() -> None:
         "error/RuntimeError",
         8,
     )
-    assert (unknown.status, "no invocation is remembered whose id ends in 'no-such-id'" in unknown.stderr) == (2, True)
+    assert (unknown.status, "no remembered invocation has an id that ends in 'no-such-id'" in unknown.stderr) == (
+        2,
+        True,
+    )

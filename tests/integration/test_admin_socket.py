@@ -1,4 +1,4 @@
-"""The admin API over a real socket, before a real embedded store: what it does, and what it refuses."""
+"""The admin API over a real socket with a real embedded store: what it does and what it refuses."""
 
 import contextlib
 import time
@@ -60,7 +60,7 @@ TIMERS = tuple(
 
 
 class Echo:
-    """A target that answers with the body it got; it fails if that is `fail`."""
+    """A target that answers with the event's body, and fails if that is `fail`."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -76,7 +76,7 @@ class Echo:
 
 
 class Asked:
-    """The socket, and what stands behind it."""
+    """The socket, and the parts behind it."""
 
     def __init__(self, session: aiohttp.ClientSession, store: SqliteStore, journal: Journal, port: int) -> None:
         self.target = Echo()
@@ -193,7 +193,7 @@ async def test_an_invocation_is_explained(tmp_path: Path) -> None:
         [told] = await asked.json(f"/why?id={second}&function=greet")
         assert (told["entry"]["invocation"], told["entry"]["outcome"]) == (second, "ok")
         status, line = await asked.get("/why?id=nobody")
-        assert (status, line.startswith(b"no invocation is remembered whose id ends in 'nobody': ")) == (404, True)
+        assert (status, line.startswith(b"no remembered invocation has an id that ends in 'nobody': ")) == (404, True)
 
 
 async def test_of_an_end_that_several_ids_have_nothing_is_told(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ async def test_lines_are_selected(tmp_path: Path) -> None:
         }.items():
             found = (await asked.get(f"/logs?{query}"))[1].splitlines()
             assert [msgspec.json.decode(line)["text"] for line in found] == lines, query
-        refused = (400, b"level 'loud' is none of debug, info, warning, error, critical\n")
+        refused = (400, b"level 'loud' is not one of debug, info, warning, error, critical\n")
         assert await asked.get("/logs?level=loud") == refused
 
 
@@ -239,14 +239,14 @@ async def test_a_timer_is_fired_by_hand(tmp_path: Path) -> None:
         ("/invoke/greet?timer=lat", 404, "greet has no timer 'lat' (did you mean 'late'?)"),
         ("/invoke/greet?timer=x", 404, "greet has no timer 'x': its timers are 'early', 'late'"),
         ("/invoke/greet?timer=", 404, "greet has 2 timers, say which: 'early', 'late'"),
-        ("/send?queue=", 400, "'' is no queue: names have 1 to 255 bytes that can be printed"),
-        ("/send?queue=a%0Ab", 400, "'a\\nb' is no queue: names have 1 to 255 bytes that can be printed"),
-        (f"/send?queue={'x' * 256}", 400, f"'{'x' * 256}' is no queue: names have 1 to 255 bytes that can be printed"),
+        ("/send?queue=", 400, "'' is not a queue name: names have 1 to 255 printable bytes"),
+        ("/send?queue=a%0Ab", 400, "'a\\nb' is not a queue name: names have 1 to 255 printable bytes"),
+        (f"/send?queue={'x' * 256}", 400, f"'{'x' * 256}' is not a queue name: names have 1 to 255 printable bytes"),
         ("/send?queue=orders@shpo", 404, "there is no broker 'shpo' here (did you mean 'shop'?)"),
         ("/send?queue=orders&delay=soon", 400, "the delay 'soon' is no duration: "),
         ("/send?queue=orders&header=x", 400, "the header 'x' is not of the form name=value"),
         ("/send?queue=orders&header=Forklight-Hops=1", 400, "the header 'Forklight-Hops' cannot be set: "),
-        ("/send?queue=forklight.dead.greet", 400, "'forklight.dead.greet' cannot be sent to: "),
+        ("/send?queue=forklight.dead.greet", 400, "cannot send to 'forklight.dead.greet': "),
         ("/dlq/replay", 400, "Input data was truncated"),
     ],
 )

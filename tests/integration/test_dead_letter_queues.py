@@ -1,4 +1,4 @@
-"""Dead letters of real stores: found, sent back, removed, and nothing beside them touched."""
+"""Dead letters of real stores: found, replayed, purged, with nothing else touched."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ from triggers.queue.settings import QueueTrigger
 
 
 class House:
-    """Two queues of one function, whose dead letters lie together."""
+    """Two queues of one function that share a dead letter queue."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -31,7 +31,7 @@ class House:
         self.letters = DeadLetterQueues(Bus(store), self.triggers)
 
     async def bury(self, queue: str, count: int) -> list[str]:
-        """Messages of the queue that could never succeed."""
+        """Messages of the queue that can never succeed."""
         found = await fill(self.store, queue, count)
         source = Source(queue=queue, function="f", dead_letter=self.dead)
         async with self.store.consume(source, prefetch=count) as consumer:
@@ -67,7 +67,7 @@ async def test_one_is_sent_back_and_the_others_stay(stores: StoreFactory) -> Non
 
 
 async def test_those_of_one_queue_are_sent_back(stores: StoreFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a round of them, behind others that stay."""
+    """More letters than one step takes, behind others that stay."""
     monkeypatch.setattr(dead_letter_queues, "ROUND", 100)
     async with stores() as store:
         house = House(store)

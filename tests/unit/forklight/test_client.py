@@ -1,4 +1,4 @@
-"""The command line's side of the control socket, against real sockets that behave badly."""
+"""The client of the control socket, against real sockets that behave badly."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from forklight.state.control_socket import socket_path
 
 @pytest.fixture
 def listener(open_path: Path) -> Iterator[socket.socket]:
-    """Listens on the control socket of the state directory `open_path`."""
+    """A listener on the control socket of the state directory `open_path`."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(socket_path(open_path)))
         server.listen()
@@ -22,7 +22,7 @@ def listener(open_path: Path) -> Iterator[socket.socket]:
 
 
 def _answer(listener: socket.socket, answer: bytes) -> Thread:
-    """Answer the next request with these bytes, whatever it is, and close."""
+    """Answer any next request with these bytes, and close."""
 
     def serve() -> None:
         connection, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""What a dead letter says of itself, which one a name means, what is shown of a body, and what is sent back."""
+"""Dead letters: their headers, names and previews, and what a replay sends back."""
 
 import json
 
@@ -36,7 +36,7 @@ ORIGINAL = Message(
 
 
 def _dead(message: Message = ORIGINAL, key: str = "1") -> Stored:
-    """As a store buries it after its fifth attempt."""
+    """As a store keeps it after its fifth attempt."""
     delivery = Delivery(queue="orders", message=message, lease=None, attempt=5, first_error="error/A: first")
     dead = dead_message(delivery, "f", "Attempts", "error/B: last", 1_800_000_000.5)
     return Stored(key=key, message=dead, size_bytes=len(message.body))
@@ -47,7 +47,7 @@ def _named(letter_id: str, key: str) -> Stored:
 
 
 def keys_of(*names: str) -> list[str]:
-    """Which letters the names mean."""
+    """Return the letters that the names mean."""
     search = Search(names)
     for stored in LETTERS:
         search.look_at(("", "dead"), stored)
@@ -141,8 +141,8 @@ def test_several_names_mean_each_letter_once() -> None:
     [
         ("zz", "there is no dead letter 'zz'"),
         ("", "there is no dead letter ''"),
-        ("ab", r"'ab' means 3 dead letters: abc-1 in dead \(key 1\), abd-2"),
-        ("2", r"'2' means 2 dead letters: abd-2 in dead \(key 2\), 2xyz in dead \(key 4\)"),
+        ("ab", r"'ab' matches 3 dead letters: abc-1 in dead \(key 1\), abd-2"),
+        ("2", r"'2' matches 2 dead letters: abd-2 in dead \(key 2\), 2xyz in dead \(key 4\)"),
     ],
 )
 def test_a_name_that_means_none_or_several_is_refused(name: str, error: str) -> None:
