@@ -103,7 +103,10 @@ def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str
 
 
 def delivery_of(queue: str, properties: Basic.Properties, body: bytes, origin: Origin, lease: Any) -> Delivery:
-    """A delivery of the source's `queue`. The bookkeeping of attempts is believed only in our own retry queue."""
+    """A delivery of the source's `queue`. The bookkeeping of attempts is believed only in our own retry queue.
+
+    Nobody sees it as headers, wherever it stands: a stranger's would be believed once the message was put aside.
+    """
     headers: Headers = properties.headers or {}
     kept = headers if origin.is_retry else {}
     stored_at_s = _number(kept.get(STORED_AT))
@@ -111,7 +114,7 @@ def delivery_of(queue: str, properties: Basic.Properties, body: bytes, origin: O
         origin = Origin("", queue, origin.redelivered, origin.is_retry)
     return Delivery(
         queue=queue,
-        message=message_of(properties, body, _BOOKKEEPING if origin.is_retry else frozenset()),
+        message=message_of(properties, body, _BOOKKEEPING),
         lease=lease,
         attempt=int(min(_MOST_ATTEMPTS, max(1, _number(kept.get(ATTEMPT)) or 1))),
         redelivered=origin.redelivered,

@@ -21,7 +21,7 @@ from .tracebacks import format_traceback, message_of, place_of
 from .wire import MAX_CODE_CHARS
 
 _OURS = (Undecodable, BodyTooLarge, Unencodable, ResultTooLarge, Retry, Rejected)
-_RESERVED_CODES = frozenset(("Timeout", "MemoryError", *(kind.__name__ for kind in _OURS)))
+_RESERVED_CODES = frozenset(("Timeout", "MemoryError", "Unroutable", *(kind.__name__ for kind in _OURS)))
 
 
 class Reply(NamedTuple):

@@ -25,6 +25,7 @@ from bus.rabbitmq.letters import (
     message_of,
     retry_copy,
     trimmed,
+    unrun_copy,
     with_more_properties,
 )
 from bus.retry import Dead, Retry
@@ -56,6 +57,17 @@ def test_a_foreign_message_arrives_whole() -> None:
     got = delivery(original())
     assert got.message == Message(body=b"body", headers=FOREIGN | DEATHS)
     assert (got.attempt, got.exchange, got.routing_key, got.stored_at_s) == (1, "ex", "key", SENT.timestamp())
+
+
+def test_bookkeeping_of_a_stranger_is_never_believed() -> None:
+    received = Basic.Properties(
+        headers={"forklight-user-id": "root", "forklight-expiration": "1", ATTEMPT: 7, "own": 1}
+    )
+    first = delivery(received)
+    assert first.message.headers == {"own": 1}
+    back = delivery(unrun_copy(received, first).properties, is_retry=True)
+    assert (back.message, back.attempt) == (first.message, 1)
+    assert (back.envelope.user_id, back.envelope.expiration) == (None, None)
 
 
 def test_a_retry_counts_on_and_keeps_the_rest() -> None:

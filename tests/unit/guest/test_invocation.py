@@ -81,6 +81,7 @@ RAISED = [
     (GeneratorExit(), "GeneratorExit", ""),
     (Unusual("any"), "Unusual", "any"),
     (Rejected("mine"), f"{__name__}.Rejected", "mine"),
+    (type("Unroutable", (Exception,), {"__module__": "a"})("mine"), "a.Unroutable", "mine"),
     (asyncio.CancelledError(), "CancelledError", ""),
     (type("\x1b[2J\u202e\n", (Exception,), {})("x"), r"\x1b[2J\u202e\n", "x"),
     (type("E" * 5000, (Exception,), {})("x"), "E" * 200, "x"),
