@@ -10,9 +10,9 @@ In reading order:
 - `outputs.py`: where a handler's outputs go
 - `retry.py`: the settle table, which decides what happens to a message
 - `store.py`: the protocol of stores, which `sqlite` and `rabbitmq` implement
-- `limits.py`: limits on names, the same for every store
+- `limits.py`: limits on names, the same for every store; `places.py`: `orders@shop`
 - `keeping.py`, `in_flight.py`: background tasks that survive exceptions; waiting until nothing is in progress
-- `times.py`: times as RFC 3339 texts
+- `times.py`: times as RFC 3339 texts; `hint.py`: the known name closest to a wrong one
 """
 
 from bus.event import CallSection, Event, HttpSection, QueueSection, TimerSection, TopicSection

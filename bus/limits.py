@@ -1,5 +1,6 @@
 """The limits of AMQP on names. Every store applies them, so that any message can go to any store. Pure."""
 
+import re
 from collections.abc import Iterator
 
 from bus.message import Outgoing
@@ -7,6 +8,11 @@ from bus.store import RefusedError
 
 MAX_NAME_BYTES = 255
 """Of a queue's or header's name, an id or a media type, in UTF-8: AMQP 0-9-1 short strings (§4.2.5.3)."""
+
+
+def slug(text: str) -> str:
+    """Return `text` in small letters, digits, `_` and `-`; a run of anything else becomes one `-`. May be empty."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
 
 
 def check(outgoing: Outgoing) -> None:

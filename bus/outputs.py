@@ -9,6 +9,7 @@ from bus.event import Event
 from bus.limits import MAX_NAME_BYTES
 from bus.message import RESERVED, Outgoing, inbox, output_message
 from bus.outcome import Code, Failed, FailureKind, Ok, Output
+from bus.places import split_place
 from bus.retry import LONGEST_DELAY_S
 
 MAX_HEADERS_BYTES = 64 * 1024
@@ -45,12 +46,6 @@ def not_stored(outcome: Ok, error: Exception) -> Failed:
     return _failed(outcome, "store", "NotStored", f"the handler returned, but its outputs could not be stored: {error}")
 
 
-def split_queue(name: str, brokers: Collection[str]) -> tuple[str, str]:
-    """Split `orders@shop` into (orders, shop) if there is such a broker; else the whole name is a queue of the bus."""
-    queue, at, broker = name.rpartition("@")
-    return (queue, broker) if at and broker in brokers else (name, "")
-
-
 def _outgoing(output: Output, event: Event, number: int, known: Known) -> Outgoing:
     _check_size(output)
     message = output_message(output, event, number)
@@ -60,7 +55,7 @@ def _outgoing(output: Output, event: Event, number: int, known: Known) -> Outgoi
         if output.name not in known.functions:
             raise UnroutableError(f"spawn of {output.name!r}: there is no such function here")
         return Outgoing(queue=inbox(output.name), message=message, delay_s=output.delay_s)
-    queue, broker = split_queue(output.name, known.brokers)
+    queue, broker = split_place(output.name, known.brokers)
     _check_queue(output, queue, broker, known)
     return Outgoing(queue=queue, message=message, delay_s=output.delay_s, broker=broker)
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from msgspec import Struct
 
+from bus.limits import slug
 from bus.message import UNDELIVERED
 
 PREFIX = "forklight."
@@ -102,7 +103,7 @@ def safe(name: str) -> str:
 
     What had to be left out to get there is told apart by a hash.
     """
-    found = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
+    found = slug(name)
     if not found or not name.isascii() or len(found) > 63:
         return f"{found[:40].rstrip('-') or 'app'}-{_hash(name)}"
     return f"{found}-app" if found in _KINDS else found

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bus import Event, Outcome
 from bus.limits import MAX_NAME_BYTES
 from bus.message import OURS, Message, Outgoing, event_message, inbox
-from bus.outputs import split_queue
+from bus.places import split_place
 from forklight.admin.answers import Refused, as_json
 from forklight.config.hint import did_you_mean
 from forklight.config.units import parse_duration
@@ -72,7 +72,7 @@ async def _fire(running: Running, function: str, name: str) -> Outcome:
 
 def _place(running: Running, name: str) -> tuple[str, str]:
     """Return the queue and its broker. Raises Refused for a name that can only be a mistake."""
-    queue, broker = split_queue(name, running.brokers)
+    queue, broker = split_place(name, running.brokers)
     if not queue or len(queue.encode()) > MAX_NAME_BYTES or not queue.isprintable():
         raise Refused(400, f"{name!r} is not a queue name: names have 1 to {MAX_NAME_BYTES} printable bytes")
     if queue.startswith("forklight.") and queue not in {inbox(function) for function in running.config.functions}:

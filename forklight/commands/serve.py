@@ -1,7 +1,6 @@
 """`forklight serve`: from a configuration to a running server, and what it says when it is ready."""
 
 import os
-import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -30,8 +29,8 @@ from forklight.state.directory import State, keys_path, open_state, state_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
 from triggers.http.socket.bind import unix_path
+from triggers.http.templates import PARAMETER
 
-_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
 
 
@@ -215,7 +214,7 @@ def _served(config: Config) -> list[tuple[str, str]]:
 def _curl(config: Config, base: str) -> str:
     """A command that reaches the first route, with something in the place of each parameter."""
     route = config.routes[0]
-    path = _PARAMETER.sub(lambda found: _EXAMPLES.get(found[1] or "str", "world"), route.path)
+    path = PARAMETER.sub(lambda found: _EXAMPLES.get(found[2] or "str", "world"), route.path)
     if "GET" in route.methods:
         return f"curl {base}{path}"
     return f"curl -X {route.methods[0]} {base}{path} -H 'Content-Type: application/json' -d '{{}}'"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.http import RouteSettings
 from forklight.config.queue import BrokerSettings, BusSettings
@@ -30,7 +31,7 @@ class Name(str):
     def parse(cls, text: str) -> "Name":
         """Raises ValueError."""
         if not _NAME.fullmatch(text):
-            likely = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
+            likely = slug(text)
             hint = f': write "{likely}"' if _NAME.fullmatch(likely) else ""
             raise ValueError(f"is no name: a small letter, then up to 62 small letters, digits, _ and -{hint}")
         return cls(text)

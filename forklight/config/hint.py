@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from bus import hint
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the closest known name, or nothing if none is close."""
-    close = get_close_matches(name.lower(), known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """As `bus.hint.did_you_mean`; our names are in small letters, so a wrong one is taken to be."""
+    return hint.did_you_mean(name.lower(), known)
 
 
 def near_file(path: Path) -> str:

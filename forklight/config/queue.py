@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
+from bus.places import join_place
 from forklight.config.document import Node
 from forklight.config.hint import did_you_mean
 from forklight.config.problem import Problem
@@ -165,7 +166,7 @@ def _place(root: Node, function: str, index: int) -> Node:
 
 def told(trigger: QueueTrigger) -> str:
     """`orders`, or `orders@shop` on another broker."""
-    return f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
+    return join_place(trigger.queue, trigger.broker)
 
 
 def own_names(triggers: Iterable[QueueTrigger]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from bus import Event, Failed, Outcome
 from bus.event import trace_id
 from bus.invocation import CLIENT_LEFT, HttpVerdict, Invocation, QueueVerdict
 from bus.outcome import phases_ns
+from bus.places import join_place
 from bus.retry import Ack, Dead, Decision, Release, Retry
 from forklight.observe.entry import ANSWERED, LEFT, NOT_RUN, Entry
 
@@ -69,7 +70,7 @@ def _add_event(fields: Fields, event: Event) -> None:
         fields["trigger"] = "http"
     elif section is not None:
         fields["trigger"] = "queue"
-        fields["queue"] = f"{section.name}@{section.broker}" if section.broker else section.name
+        fields["queue"] = join_place(section.name, section.broker)
         fields["messages"] = len(event.items) if event.items is not None else 0
         fields["sent_at"] = event.items[0].time if event.items else event.time
     elif event.timer is not None:

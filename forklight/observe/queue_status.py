@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from bus.bus import Bus
 from bus.message import UNDELIVERED
+from bus.places import join_place
 from bus.store import QueueStatistics, StoreError
 from forklight.observe.status import QueueStatus
 from triggers.queue.settings import QueueTrigger
@@ -22,7 +23,7 @@ Place = tuple[str, str]
 def written(place: Place) -> str:
     """`orders`, or `orders@shop`."""
     broker, queue = place
-    return f"{queue}@{broker}" if broker else queue
+    return join_place(queue, broker)
 
 
 def dead_letter_queues(triggers: Iterable[QueueTrigger]) -> list[Place]:

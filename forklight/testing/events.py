@@ -24,7 +24,7 @@ from triggers.http.errors import RefusedError
 from triggers.http.head import Head, parse_head
 from triggers.http.routes import Match, decode_segments
 from triggers.http.stamps import Stamps
-from triggers.http.templates import check_methods
+from triggers.http.templates import PARAMETER, check_methods
 from triggers.queue import QueueTrigger
 from triggers.queue import codec as queue_codec
 from triggers.queue.errors import UnreadableError
@@ -34,7 +34,6 @@ from triggers.timer.planner import Run
 
 _IN_PATHS = "/%:@!$&'()*+,;=-._~"
 """What a path may hold as it is (RFC 3986 §3.3), and the percent sign of what is encoded already."""
-_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _WITH_BODIES = ("POST", "PUT", "PATCH")
 _stamps = Stamps()
 
@@ -200,14 +199,14 @@ def call(
 
 def _filled(template: str, params: Mapping[str, object]) -> str:
     """The path that has these parameters. Raises ValueError if there is one too many or too few."""
-    names = [found[1] for found in _PARAMETER.finditer(template)]
+    names = [found[1] for found in PARAMETER.finditer(template)]
     if sorted(names) != sorted(params):
         raise ValueError(f"{template} takes the parameters {', '.join(names)}, not {', '.join(params) or 'none'}")
 
     def value(found: re.Match[str]) -> str:
         return quote(str(params[found[1]]), safe="/" if found[0].endswith(":path}") else "")
 
-    return _PARAMETER.sub(value, template)
+    return PARAMETER.sub(value, template)
 
 
 def _target(path: str, query: Mapping[str, object] | None) -> str:

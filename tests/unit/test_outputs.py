@@ -6,7 +6,8 @@ from msgspec import structs
 from bus.event import Event
 from bus.message import Outgoing
 from bus.outcome import Ok, Output
-from bus.outputs import Known, UnroutableError, outgoing, split_queue
+from bus.outputs import Known, UnroutableError, outgoing
+from bus.places import split_place
 
 KNOWN = Known(functions={"report"}, brokers={"shop"}, queues={"a@b"})
 EVENT = Event(id="e1", source="/test", type="test", function="orders")
@@ -34,7 +35,7 @@ def test_each_output_goes_to_its_queue_in_its_store() -> None:
     [("q", ("q", "")), ("q@shop", ("q", "shop")), ("q@other", ("q@other", "")), ("a@b@shop", ("a@b", "shop"))],
 )
 def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> None:
-    assert split_queue(name, {"shop"}) == split
+    assert split_place(name, {"shop"}) == split
 
 
 @pytest.mark.parametrize(

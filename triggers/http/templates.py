@@ -11,18 +11,18 @@ A parameter matches one whole segment that is not empty. Only `path` matches sla
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
 
+from bus.hint import closest
 from triggers.http.errors import RouteError
 from triggers.http.settings import DEFAULT_METHODS, METHODS
 
 KINDS = ("int", "float", "uuid", "str", "path")
 """The kinds of parameters, most specific first. A literal is more specific than any of them."""
 
-_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}", re.ASCII)
+PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}", re.ASCII)
 _INT = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -67,8 +67,8 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """Return the methods. Raises RouteError for an unknown one, a duplicate, or none at all."""
     for method in methods:
         if method not in METHODS:
-            near = get_close_matches(method.upper(), METHODS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            near = closest(method.upper(), METHODS)
+            hint = f" (did you mean {near}?)" if near else ""
             raise RouteError(f"method {method!r} is not one of {', '.join(METHODS)}{hint}")
     if not methods or len(set(methods)) != len(methods):
         raise RouteError(f"methods {list(methods)!r} must name at least one, each once")
@@ -87,7 +87,7 @@ def convert(kind: str, segments: Sequence[str], index: int) -> Any:
 
 
 def _parse_segment(template: str, text: str) -> Segment:
-    match = _PARAMETER.fullmatch(text)
+    match = PARAMETER.fullmatch(text)
     if match is None:
         if "{" in text or "}" in text:
             raise RouteError(f"path {template!r}: segment {text!r} must be a literal or one whole '{{name:kind}}'")

@@ -30,6 +30,7 @@ from bus.invocation import Invocation, QueueVerdict
 from bus.message import Delivery, Outgoing
 from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from bus.outputs import unroutable
+from bus.places import join_place
 from bus.retry import Ack, Dead, Decision, Release, Retry, decide
 from bus.store import Consumer, RefusedError, Source
 from triggers.queue import celery
@@ -92,7 +93,7 @@ class QueueConsumer:
 
     def __repr__(self) -> str:
         trigger, counts = self._trigger, self.statistics()
-        queue = f"{trigger.queue}@{trigger.broker}" if trigger.broker else trigger.queue
+        queue = join_place(trigger.queue, trigger.broker)
         state = "not started"
         if self._ended is not None:
             state = "ended" if self._ended.is_set() else "draining" if self._draining else "consuming"

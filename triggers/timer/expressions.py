@@ -9,9 +9,10 @@ as in Debian's cron.
 """
 
 from datetime import datetime
-from difflib import get_close_matches
 
 from cronsim import CronSim, CronSimError
+
+from bus.hint import did_you_mean
 
 ALIASES = {
     "@hourly": "0 * * * *",
@@ -45,9 +46,7 @@ def parse_expression(text: str) -> str:
     alias = text.strip().lower()
     if alias.startswith("@"):
         if alias not in ALIASES:
-            close = get_close_matches(alias, ALIASES, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"is not a schedule: the aliases are {', '.join(ALIASES)}{hint}")
+            raise ValueError(f"is not a schedule: the aliases are {', '.join(ALIASES)}{did_you_mean(alias, ALIASES)}")
         return ALIASES[alias]
     fields = text.split()
     if len(fields) not in (5, 6):

@@ -1,8 +1,9 @@
 """Time zones by their IANA names, with an error that names the closest one."""
 
 from datetime import UTC, tzinfo
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo, available_timezones
+
+from bus.hint import closest
 
 
 def zone(name: str) -> tzinfo:
@@ -22,5 +23,5 @@ def _did_you_mean(name: str) -> str:
     known = {each.lower(): each for each in sorted(available_timezones())}
     wanted = name.lower().replace(" ", "_")
     cities = [each for each in known if each.endswith("/" + wanted)]
-    close = cities or get_close_matches(wanted, known, n=1)
-    return f" (did you mean {known[close[0]]!r}?)" if close else ""
+    near = cities[0] if cities else closest(wanted, known)
+    return f" (did you mean {known[near]!r}?)" if near is not None else ""
