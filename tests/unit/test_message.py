@@ -1,5 +1,5 @@
 from bus.event import CallSection, Event
-from bus.message import dead_queue, event_message, inbox, output_message
+from bus.message import event_message, output_message
 from bus.outcome import Output
 
 EVENT = Event(id="e1", source="/shop", type="shop.sold", function="orders", hops=2, traceparent="00-1-2-03")
@@ -7,10 +7,6 @@ EVENT = Event(id="e1", source="/shop", type="shop.sold", function="orders", hops
 
 def sent(**fields: object) -> Output:
     return Output(**({"kind": "send", "name": "q", "content_type": "text/plain", "body": b"x"} | fields))  # type: ignore[arg-type]
-
-
-def test_queues_of_ours_are_named_for_their_function() -> None:
-    assert (inbox("f"), dead_queue("f")) == ("forklight.inbox.f", "forklight.dead.f")
 
 
 def test_an_event_becomes_a_message_with_its_attributes() -> None:

@@ -4,51 +4,20 @@ import time
 
 import pytest
 
-from bus import Failed
 from dispatcher import outcomes
 from dispatcher.settings import PoolSettings
 from sandbox.errors import LoadFailed
 
 POOL = PoolSettings(max_instances=3, max_waiting=9, max_waiting_memory_bytes=1000, max_wait_s=2.5)
-TAKEN = "all 3 instances of 'f' (max_instances) are taken"
-BOUNDS = "it may have 3 (max_instances), and 9 events may wait (max_waiting)"
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind", "code", "message"),
-    [
-        (outcomes.unknown_function("f"), "unknown_function", "UnknownFunction", "there is no function 'f'"),
-        (
-            outcomes.queue_full("f", POOL, 9),
-            "throttled",
-            "QueueFull",
-            f"{TAKEN}, and 9 events wait already (max_waiting = 9)",
-        ),
-        (
-            outcomes.queue_full("f", POOL, 4),
-            "throttled",
-            "QueueFull",
-            f"{TAKEN}, and 4 events wait already (they hold max_waiting_memory, 1000 bytes)",
-        ),
-        (
-            outcomes.wait_expired("f", POOL),
-            "throttled",
-            "WaitExpired",
-            f"no instance of 'f' came free within 2.5 s (max_wait); {BOUNDS}",
-        ),
-        (outcomes.draining(), "throttled", "Draining", "the server is shutting down"),
-        (outcomes.gone_twice("f"), "crash", "Exit", "two instances of 'f' were dead before the event reached them"),
-        (outcomes.unwritable("no"), "error", "Undecodable", "the event cannot be handed to a handler: no"),
-    ],
+    ("waiting", "bound"), [(9, "max_waiting = 9"), (4, "they hold max_waiting_memory, 1000 bytes")]
 )
-def test_what_it_says(outcome: Failed, kind: str, code: str, message: str) -> None:
-    assert (outcome.kind, outcome.code, outcome.message) == (kind, code, message)
-    assert outcome.retry_after_s == (outcomes.RETRY_AFTER_S if kind == "throttled" else None)
-
-
-def test_no_instance_took_part() -> None:
-    outcome = outcomes.queue_full("greet", POOL, 9)
-    assert (outcome.start, outcome.instance, outcome.timings.finished_ns) == (None, "", 0)
+def test_it_says_which_bound_was_met(waiting: int, bound: str) -> None:
+    outcome = outcomes.queue_full("f", POOL, waiting)
+    assert f"({bound})" in outcome.message
+    assert outcome.retry_after_s == outcomes.RETRY_AFTER_S
 
 
 def test_a_function_that_cannot_load_tells_why_and_when_it_is_tried_again() -> None:

@@ -32,7 +32,3 @@ def test_a_header_has_one_line_of_ascii() -> None:
     assert line.isprintable()
     assert line.startswith("a: load/InitFailed: n\\xf6")
     assert len(line) <= 500
-
-
-def test_anything_else_is_told_by_its_message() -> None:
-    assert lines(failed(OSError("the disk is full"))) == ["the disk is full"]

@@ -280,10 +280,6 @@ def test_no_route() -> None:
     assert (options.status, dict(options.headers)["allow"], options.body) == (204, "GET, OPTIONS", b"")
 
 
-def test_a_refusal_is_the_last_answer_of_its_connection() -> None:
-    assert refusal(RefusedError(413, "too large")).last
-
-
 TEXT = st.text(st.characters(), max_size=30)
 """Includes lone surrogates, which a guest's JSON can contain."""
 

@@ -53,10 +53,6 @@ def test_a_connection_overdue_twice_ends() -> None:
         assert later in (Phase.ENDING, Phase.GONE)
 
 
-def test_a_last_answer_is_the_last() -> None:
-    assert step(Phase.BUSY, Signal.LAST) == (Phase.ENDING, Act.LINGER)
-
-
 @pytest.mark.invariant("I29")
 @given(st.lists(st.sampled_from(Signal), max_size=30))
 def test_no_path_answers_twice_or_after_the_end(signals: list[Signal]) -> None:
