@@ -38,7 +38,7 @@ class Dispatcher:
         runner = self._runners.get(name)
         if runner is None:
             return outcomes.unknown_function(event.function)
-        record = self.records[name]
+        record = self.records[name]  # looked up now, because the function may be removed while the event runs
         if self._draining:
             outcome: Outcome = outcomes.draining()
         else:

@@ -150,7 +150,7 @@ class Pool(Generic[Ticket, Member]):
         """An instance finished a call; `spent` if that was its last one under `max_invocations`."""
         self._busy.discard(member)
         self._active_ns = now_ns
-        if member in self._outdated:
+        if member in self._outdated:  # which also counts as leaving, now that it is not busy
             return [Leave(member), *self._attend(now_ns)]
         if not spent:
             return self._place(member, now_ns)
@@ -199,7 +199,7 @@ class Pool(Generic[Ticket, Member]):
         actions: list[Action[Ticket, Member]] = [Leave(member) for member in self._idle]
         self._idle.clear()
         self._leaving.clear()
-        self._starting = 0
+        self._starting = 0  # the runner drops the instances that these starts of the old version bring
         self._hopeless = self._resting = False
         self._active_ns = self._blocked_ns = self._refill_ns = now_ns
         for member in fresh:

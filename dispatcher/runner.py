@@ -89,7 +89,7 @@ class Runner:
 
     async def call(self, event: Event, accepted_ns: int) -> Outcome:
         """Run the event on an instance. Cancelling withdraws a waiting event and drops the outcome of a running one."""
-        for again in (False, True):
+        for again in (False, True):  # a second time if the instance died between its assignment and the write
             instance, start = self._take(), _WARM
             if instance is None:
                 given = await self._wait(event, accepted_ns, again)
@@ -112,7 +112,7 @@ class Runner:
         """Take the most recently used idle instance, skipping any that leaves by itself: its death will be reported."""
         while (instance := self._pool.take()) is not None and not instance.is_serving:
             pass
-        if self._had_capacity and not self._pool.has_idle:
+        if self._had_capacity and not self._pool.has_idle:  # on the warm path only the last idle instance matters
             self._report_capacity()
         return instance
 

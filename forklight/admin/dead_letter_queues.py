@@ -115,7 +115,7 @@ class DeadLetterQueues:
             moved += await self._take_out(ready, replays=replays)
             if len(seen) < passed + ROUND:
                 return moved, len(meant) - len(ready)
-            passed = len(seen) - len(ready)
+            passed = len(seen) - len(ready)  # these stay, so the next step begins behind them
 
     async def _take_out(self, letters: Sequence[tuple[Place, Stored]], *, replays: bool) -> int:
         """Delete the letters or send them back. Return how many were still there."""

@@ -49,7 +49,7 @@ class Admin:
         _remove(path)  # left by a killed server: the holder of the state directory's lock owns it
         runner = _runner(self._app(on_socket=True))
         await runner.setup()
-        before = os.umask(0o177)
+        before = os.umask(0o177)  # not chmod afterwards: until then others could connect
         try:
             await web.UnixSite(runner, str(path)).start()
         finally:

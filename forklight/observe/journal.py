@@ -110,9 +110,9 @@ class Journal:
                 await self._wake.wait()
                 await anyio.sleep(GATHER_S)
                 self._wake = anyio.Event()
-                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=False)
+                await anyio.to_thread.run_sync(self._write, abandon_on_cancel=False)  # never two threads at once
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):  # a stalled reader must not delay the end
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
 
     def _add(self, entry: Entry) -> None:
@@ -128,7 +128,7 @@ class Journal:
             for follower in self._followers:
                 follower.add(entry, size)
             self._followed.set()
-            self._followed = anyio.Event()
+            self._followed = anyio.Event()  # an event cannot be reset: the next wait needs a new one
 
     def _write(self) -> None:
         """Write the backlog, in a thread. `popleft` and `append` of a deque are atomic, so no lock is needed."""

@@ -53,6 +53,7 @@ class Tally:
         kind = "left" if outcome is None else str(outcome.kind) if isinstance(outcome, Failed) else "ok"
         self.fires[*timer, kind] = self.fires.get((*timer, kind), 0) + 1
         if outcome is not None and outcome.timings.accepted_ns:
+            # The outcome has the time of acceptance only on CLOCK_MONOTONIC.
             ago_s = (time.monotonic_ns() - outcome.timings.accepted_ns) / 1e9
             scheduled_s = datetime.fromisoformat(section.scheduled_at).timestamp()
             self.lateness_s[timer] = time.time() - ago_s - scheduled_s
