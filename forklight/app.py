@@ -1,11 +1,11 @@
-"""The composition root of `forklight serve`: builds every part, gives each what it needs, and ends them in order.
+"""The composition root of `forklight serve`: it builds all parts, connects them, and ends them in order.
 
 Start: state directory and its lock → code snapshots → journal → stores → process tree → dispatcher → bus → triggers →
-admin. The listener is open before templates are loaded; they load in the background, two at a time.
+admin. The listener opens before templates are loaded; they load in the background, two at a time.
 
-Drain, at SIGTERM or SIGINT: the triggers take nothing more and finish what they have within `drain`, the dispatcher
+Drain, on SIGTERM or SIGINT: the triggers accept nothing more and finish what they have within `drain`, the dispatcher
 finishes what it accepted, then instances, templates and zygotes end, and the stores close last. A second signal ends
-everything at once. SIGHUP reloads, unless it says that the terminal is gone, which ends the server like SIGTERM.
+everything at once. SIGHUP reloads, unless the terminal was closed, which ends the server like SIGTERM.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from forklight.config.queue import own_names
 from forklight.observe.journal import Format, Journal
 from forklight.observe.observer import Observer
 from forklight.serving.application import application_of
-from forklight.serving.change import Told, one_line
+from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.once import account_of
 from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, make_functions
@@ -52,28 +52,30 @@ from triggers.http.socket.bind import parse_listen
 log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 20_000
-"""New objects until the youngest are looked at: the default, every 700, costs an event a twentieth of its time."""
+"""New objects before the youngest generation is collected. The default of 700 costs 5 % of the time of an event."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What the command line decides. `ready` is called once everything is, with the HTTP port and the admin's; `load`
-    reads the configuration again, and `told` is called with what became of each reload.
+    """What the command line decides.
+
+    `ready` is called with the ports of HTTP and admin API once the server is ready, `report` with the result of each
+    reload. `load` reads the configuration again.
     """
 
     render: Format
     quiet: bool = False
     dev: bool = False
-    """Reload on each change of a file, and show clients what failed."""
+    """Reload on each change of a file, and show failures to clients."""
     ready: Callable[[int, int | None], None]
     load: Callable[[], Config]
-    told: Callable[[Told], None]
+    report: Callable[[ReloadResult], None]
     given: socket | None = None
     """A listening socket to use instead of `[http] listen`."""
     notifier: Notifier
 
 
 async def serve(config: Config, state: State, options: Options) -> None:
-    """Serve until a signal has been obeyed. Before it is ready: ConfigError, StoreError, HttpTriggerError, OSError."""
+    """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         if await _brokers_are_there(config, options, signals):
@@ -82,9 +84,9 @@ async def serve(config: Config, state: State, options: Options) -> None:
 
 
 async def _brokers_are_there(config: Config, options: Options, signals: AsyncIterator[signal.Signals]) -> bool:
-    """False: a signal ended the server while it waited. Raises StoreError."""
+    """Wait for the brokers. Return False if a signal ended the wait. Raises StoreError."""
 
-    def told(what: str) -> None:
+    def report(what: str) -> None:
         log.warning("%s", what)
         options.notifier.waiting(what)
 
@@ -95,11 +97,11 @@ async def _brokers_are_there(config: Config, options: Options, signals: AsyncIte
     urls, has_terminal = broker_urls(config.settings), os.isatty(0)
     if not urls:
         return True
-    return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, told), ended)
+    return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, report), ended)
 
 
 def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
-    """Take the snapshots and drop those of versions that are not current. Nothing runs yet that could use them."""
+    """Take the snapshots, and remove old ones, which nothing can use yet."""
     functions = make_functions(config, state)
     guest = make_guest(config, state)
     remove_unused(state, {guest.name, *(function.spec.version for function in functions.values())})
@@ -114,7 +116,7 @@ async def _open(
     functions: dict[str, Function],
     guest: Path,
 ) -> AsyncIterator[Running]:
-    """Build every part; after the block they end in the reverse order, and what has not been drained is cut."""
+    """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
     application = await anyio.to_thread.run_sync(application_of, config)
     journal = Journal(options.render, 1, invocations=not options.quiet)
     async with anyio.create_task_group() as writing:
@@ -162,8 +164,8 @@ async def _serve(running: Running, options: Options, signals: AsyncIterator[sign
     async with contextlib.AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.enter_context(printing_on_signal(running))
-        told = partial(_tell, options, triggers.http)
-        reloader = Reloader(running, load=options.load, tasks=tasks, told=told)
+        report = partial(_report, options, triggers.http)
+        reloader = Reloader(running, load=options.load, tasks=tasks, report=report)
         await running.strays.begin(config.queues)
         reloader.start_soon(partial(running.strays.keep, lambda: reloader.running.config.queues))
         admin = Admin(lambda: reloader.running, reloader.reload)
@@ -186,15 +188,15 @@ async def _serve(running: Running, options: Options, signals: AsyncIterator[sign
             draining.cancel_scope.cancel()
 
 
-def _tell(options: Options, http: HttpServer, told: Told) -> None:
-    """Report what became of a reload. In `dev` every answer names a reload that failed, and a quiet one is not told."""
-    was_stale, http.stale = http.stale, one_line(told) if options.dev and not told.ok else ""
-    if was_stale or not (options.dev and told.is_quiet):
-        options.told(told)
+def _report(options: Options, http: HttpServer, result: ReloadResult) -> None:
+    """Report the result of a reload. In `dev`, every answer mentions a failed one, and a quiet one is not reported."""
+    was_stale, http.stale = http.stale, one_line(result) if options.dev and not result.ok else ""
+    if was_stale or not (options.dev and result.is_quiet):
+        options.report(result)
 
 
 def _settle_memory() -> None:
-    """What is there now stays: collections need not look at it again, and events make garbage that has no cycles."""
+    """Exclude everything that exists now from collections. It stays, and events make no garbage with cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
@@ -208,7 +210,7 @@ async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExi
 
 
 async def _drain(triggers: Triggers, dispatcher: Dispatcher, limit_s: float, scope: anyio.CancelScope) -> None:
-    """Finish what was accepted, the triggers first, as theirs is what the dispatcher runs; then end the wait."""
+    """Drain the triggers, then the dispatcher, which runs their events; then cancel `scope`."""
     await triggers.drain(limit_s)
     await dispatcher.drain(limit_s)
     scope.cancel()

@@ -23,7 +23,7 @@ from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE
 from forklight.observe.timer_status import MOST_UPCOMING
-from forklight.serving.change import Told
+from forklight.serving.change import ReloadResult
 from forklight.serving.running import Current
 from sandbox.guest._forklight.wire import LEVELS
 
@@ -38,7 +38,7 @@ _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 class Admin:
     """Answers from the running server as it is at each request; a reload replaces it."""
 
-    def __init__(self, current: Current, reload: Callable[[], Awaitable[Told]]) -> None:
+    def __init__(self, current: Current, reload: Callable[[], Awaitable[ReloadResult]]) -> None:
         self._current = current
         self._reload = reload
         self._journal = current().observer.journal

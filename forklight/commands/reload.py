@@ -8,7 +8,7 @@ import msgspec
 from forklight.admin.client import post
 from forklight.commands.asking import asked, config_option, state_of, state_option
 from forklight.observe.terminal import say, say_json
-from forklight.serving.change import Told, lines
+from forklight.serving.change import ReloadResult, lines
 
 
 @click.command(short_help="Have the running server read configuration and code again.")
@@ -28,7 +28,7 @@ def reload(path: Path, state: Path | None, as_json: bool) -> int:
     """
     with asked():
         answer = post(state_of(path, state), "/reload", b"", None, timeout_s=None)
-    told = msgspec.json.decode(answer, type=Told)
+    told = msgspec.json.decode(answer, type=ReloadResult)
     if as_json:
         say_json(answer)
     else:

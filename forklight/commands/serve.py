@@ -20,11 +20,11 @@ from forklight.config.queue import BusUrl
 from forklight.observe.formats import as_json, as_text
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
-from forklight.serving.change import Told, lines
+from forklight.serving.change import ReloadResult, lines
 from forklight.serving.check import left_out_warnings
 from forklight.serving.installing import remove_unused
 from forklight.serving.picture import ignore_print_signal
-from forklight.serving.systemd import Notifier, inherited_socket, told_address
+from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_state, state_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
@@ -105,7 +105,7 @@ def _serve(
         dev=dev,
         ready=partial(_announce, config, given),
         load=read,
-        told=_tell,
+        report=_tell,
         given=given,
         notifier=Notifier(os.environ, os.getpid()),
     )
@@ -121,7 +121,7 @@ def _serve(
     return 0
 
 
-def _tell(told: Told) -> None:
+def _tell(told: ReloadResult) -> None:
     """What became of a reload, on standard error; in red what is wrong, on a terminal."""
     for line in lines(told):
         say(line, err=True, colour=None if told.ok else "red")
@@ -186,7 +186,7 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
     if admin_port is not None:
         say(f"  health and metrics on port {admin_port}", err=True)
     if config.routes:
-        listen = config.settings.http.listen if given is None else told_address(given)
+        listen = config.settings.http.listen if given is None else listen_address(given)
         say(f"Try: {_curl(config, _base(listen, port))}", err=True)
 
 

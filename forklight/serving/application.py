@@ -1,4 +1,4 @@
-"""Who this application is to a broker that others use too: its name, and what its nodes have in common. Blocks."""
+"""The identity of this application on a shared broker: its name, and what its nodes have in common. Blocks."""
 
 import os
 from hashlib import sha256
@@ -10,7 +10,7 @@ from forklight.config.document import FILE_NAME
 
 
 def application_of(config: Config) -> Application:
-    """The application that this configuration describes."""
+    """Return the application of this configuration."""
     return Application(
         name=application_name(config),
         path=str(config.origin),
@@ -20,7 +20,7 @@ def application_of(config: Config) -> Application:
 
 
 def application_name(config: Config) -> str:
-    """`[bus] name`, else the name of its folder; with a file of another name than forklight.toml, that too."""
+    """`[bus] name`, else the name of the folder; also that of the file, unless it is forklight.toml."""
     return safe_name(config.settings.bus.name or _default_name(config.origin))
 
 
@@ -31,7 +31,7 @@ def _default_name(file: Path) -> str:
 
 
 def _code(config: Config) -> str:
-    """A digest of the files that the handlers are in: nodes may lie in different folders, and run the same code."""
+    """Hash the handlers' files: nodes in different folders may run the same code."""
     files = {(function.settings.handler.module, _source(function)) for function in config.functions.values()}
     return sha256(repr(sorted(files)).encode()).hexdigest()[:16]
 

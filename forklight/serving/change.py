@@ -1,4 +1,4 @@
-"""A change of the configuration while the server runs: what it cannot change, and how it is told what became of it."""
+"""A change of the configuration while the server runs: what it cannot change, and how its result is reported."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from forklight.config.problem import ConfigError, Problem
 from sandbox.errors import LoadFailed
 
 FIXED = ("http", "bus", "brokers", "admin", "machine")
-"""Tables that are read once, at the start: listeners, stores and the user."""
+"""Tables that are only read at the start: listeners, stores and the user."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -24,8 +24,8 @@ class Failure(Struct, frozen=True, kw_only=True):
     traceback: str = ""
 
 
-class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a reload. Unless `ok`, nothing was switched, and `problems`, `failures` or `error` say why."""
+class ReloadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of a reload. Unless `ok`, nothing has changed, and `problems`, `failures` or `error` say why."""
 
     ok: bool
     changed: tuple[str, ...] = ()
@@ -33,18 +33,18 @@ class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
-    """of the configuration and the code: used wrongly"""
+    """Mistakes in the configuration or the code."""
     failures: tuple[Failure, ...] = ()
     error: str = ""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no function was touched, and there is nothing to complain of."""
+        """Whether no function changed and there is no warning."""
         return self.ok and not (self.changed or self.added or self.removed or self.warnings)
 
 
 def require_no_restart(old: Config, new: Config) -> None:
-    """Raise ConfigError, with the place of each table that differs and cannot while the server runs."""
+    """Raise ConfigError with the place of each table that cannot change while the server runs."""
     problems = list(_restart_problems(old, new))
     if problems:
         raise ConfigError(problems)
@@ -60,26 +60,26 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
     for name, interpreter in new.interpreters.items():
         if interpreter != old.interpreters.get(name, interpreter) or interpreter.cache_tag not in known:
             place = root.at("runtimes").at(name).at("python")
-            yield place.problem("the server has not begun with this interpreter: that needs a restart")
+            yield place.problem("the server was not started with this interpreter: that needs a restart")
 
 
 def _fixed(config: Config) -> dict[str, object]:
-    """What each of these tables says that cannot change; folders of files are only part of the table of routes."""
+    """The tables that cannot change. Folders of static files can: they are only part of the routes."""
     http = replace(config.settings.http, static=())
     return {table: getattr(config.settings, table) for table in FIXED} | {"http": http}
 
 
-def failed(error: Exception) -> Told:
-    """Why nothing was switched."""
+def failed(error: Exception) -> ReloadResult:
+    """Return the result of a reload that failed with this error."""
     if isinstance(error, ConfigError):
-        return Told(ok=False, problems=error.problems)
+        return ReloadResult(ok=False, problems=error.problems)
     if isinstance(error, NotLoaded):
-        return Told(ok=False, failures=failures(error))
-    return Told(ok=False, error=str(error))
+        return ReloadResult(ok=False, failures=failures(error))
+    return ReloadResult(ok=False, error=str(error))
 
 
 def failures(error: NotLoaded) -> tuple[Failure, ...]:
-    """Of each function that does not load."""
+    """The failures of the functions that do not load."""
     return tuple(
         Failure(function=name, code=one.code, message=one.message, traceback=one.traceback)
         if isinstance(one, LoadFailed)
@@ -88,26 +88,26 @@ def failures(error: NotLoaded) -> tuple[Failure, ...]:
     )
 
 
-def lines(told: Told) -> list[str]:
-    """For a terminal: what was switched, or everything that is wrong."""
-    if not told.ok:
-        found = [*map(str, told.problems), *([told.error] if told.error else [])]
-        for failure in told.failures:
+def lines(result: ReloadResult) -> list[str]:
+    """Lines for a terminal: what changed, or everything that is wrong."""
+    if not result.ok:
+        found = [*map(str, result.problems), *([result.error] if result.error else [])]
+        for failure in result.failures:
             found.append(f"{failure.function}: load/{failure.code}: {failure.message}")
             found += failure.traceback.rstrip("\n").splitlines()
         return found
     parts = [
         f"{', '.join(names)} {what}"
-        for names, what in ((told.changed, "changed"), (told.added, "added"), (told.removed, "removed"))
+        for names, what in ((result.changed, "changed"), (result.added, "added"), (result.removed, "removed"))
         if names
     ]
     return [
-        *(f"warning: {warning}" for warning in told.warnings),
+        *(f"warning: {warning}" for warning in result.warnings),
         f"reloaded: {'; '.join(parts) or 'no function changed'}",
     ]
 
 
-def one_line(told: Told) -> str:
-    """Why nothing was switched, in ASCII fit for a header."""
-    first = next((line for line in lines(told) if line.strip()), "").encode("ascii", "backslashreplace").decode()
+def one_line(result: ReloadResult) -> str:
+    """Why nothing changed, in ASCII for a header."""
+    first = next((line for line in lines(result) if line.strip()), "").encode("ascii", "backslashreplace").decode()
     return "".join(char if char.isprintable() else " " for char in first[:500]).strip()

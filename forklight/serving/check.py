@@ -1,4 +1,4 @@
-"""`forklight check`: what can be known about functions without running any of their code. Blocks."""
+"""`forklight check`: what it finds without running any code. Blocks."""
 
 import sys
 from collections.abc import Mapping, Set
@@ -15,9 +15,9 @@ _MOST_NAMES = 5
 
 
 def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> tuple[Config, tuple[Problem, ...]]:
-    """Return the configuration and the warnings, of the configuration and of the code. Raises ConfigError.
+    """Return the configuration and all warnings about it and the code. Raises ConfigError.
 
-    `state` is the value of --state, if there is one.
+    `state` is the value of --state, if it was given.
     """
     config = load(path, environ, state)
     apart = config.no_code | {state_path(state, environ, config.path)}
@@ -43,19 +43,19 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
 
 
 def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
-    """Return a warning for each top-level module of the code that the standard library's will always win over."""
+    """Return a warning for each top-level module that is hidden by one of the standard library."""
     place = function.node.at("code")
     shadowed = sorted(modules(names) & sys.stdlib_module_names)
-    advice = "is named like one of the standard library, which is imported instead: rename it"
+    advice = "has the name of a standard library module, which is imported instead: rename it"
     found = [place.problem(f"the module {name!r} {advice}") for name in shadowed]
     if "test" in modules(names):
-        hides = "hides that of the standard library in its functions, and is hidden itself elsewhere: rename it"
+        hides = "hides that of the standard library in its functions, and is hidden by it elsewhere: rename it"
         found.append(place.problem(f"the module 'test' {hides}"))
     return found
 
 
 def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
-    """Return what `private_warnings` says of the code of all functions; what cannot be read is told elsewhere."""
+    """Return `private_warnings` about the code of all functions. Unreadable code is reported elsewhere."""
     first = {function.code: function for function in reversed(config.functions.values())}
     found: list[Problem] = []
     for code, function in first.items():
@@ -65,19 +65,19 @@ def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
 
 
 def private_warnings(function: Function, names: list[str]) -> list[Problem]:
-    """Return a warning if files were left out of the code by their names."""
+    """Return a warning if files were left out of the code because of their names."""
     if not names:
         return []
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     told = (
         f"{', '.join(names[:_MOST_NAMES])}{more} may be secret and stay{'s' if len(names) == 1 else ''} out of the code"
     )
-    advice = f"if the function reads it itself, write !{names[0]} into {files.IGNORE_FILE} beside the code"
+    advice = f"if the function reads it itself, add !{names[0]} to {files.IGNORE_FILE} next to the code"
     return [function.node.at("code").problem(f"{told}, which every function can read: {advice}")]
 
 
 def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
-    """Return a warning if the handler's module is not in the code: it may be a library of the runtime, or a slip."""
+    """Return a warning if the handler's module is not in the code: it may be in the runtime, or misspelt."""
     here = modules(names)
     top = function.settings.handler.module.partition(".")[0]
     if not here or top in here:
@@ -95,12 +95,12 @@ def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
 
 def _nested(function: Function, folder: str) -> str:
     if archive.is_archive(function.code):
-        return f"it lies in {folder}/ there: zip what is in that folder, not the folder"
+        return f"it is in {folder}/: zip the contents of that folder, not the folder"
     code = function.settings.code
     written = folder if code is None else f"{code.name}/{folder}"
-    return f'it lies in {folder}/ there: write code = "{written}"'
+    return f'it is in {folder}/: write code = "{written}"'
 
 
 def modules(names: list[str]) -> set[str]:
-    """Return the top-level modules among file names: `a.py`, `b/__init__.py`, and a folder with any module in it."""
+    """Return the top-level modules among file names: `a.py`, `b/__init__.py`, and folders with a module in them."""
     return {name.split("/")[0].removesuffix(".py") for name in names if name.endswith(".py")}

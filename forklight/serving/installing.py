@@ -1,8 +1,8 @@
-"""Making the environments of runtimes, and removing those that nothing uses. All of it blocks.
+"""Creating the environments of runtimes, and removing unused ones. All of it blocks.
 
-One install at a time works in a state directory; a second one waits for it, and finds made what it wanted. The lock is
-handed down to the installer: should only we be killed, nobody builds where that still writes. An environment stays
-where it was made, as its scripts hold its path; one without its mark is removed and made again from the beginning.
+One install at a time works in a state directory; a second one waits, and then finds its environment done. The installer
+inherits the lock, so that nobody else builds while it still writes, even if we are killed. An environment is never
+moved, because its scripts contain its path; one without its mark is removed and built again.
 """
 
 import fcntl
@@ -25,22 +25,22 @@ Command = list[str]
 
 _LOCK = "lock"
 _MISLEADING = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
-"""Variables of the installer's own environment that would have it install somewhere else."""
+"""Variables that would make the installer install somewhere else."""
 
 
 class InstallError(ForklightError):
-    """An environment that could not be made; the message says whose, and what failed."""
+    """An environment could not be created; the message names the runtime and the failed step."""
 
 
 @contextmanager
 def installing(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold the lock of the folder of runtimes; wait for it, and say so, while another install holds it."""
+    """Hold the lock of the folder of runtimes. If another install holds it, say so and wait."""
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another install is at work here: waiting for its end")
+            say("another install is running here: waiting for it to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
     finally:
@@ -48,7 +48,7 @@ def installing(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 
 def make(environment: Environment, user: User | None, lock: int) -> None:
-    """Make it, with the installer's own progress on standard error. Hold `installing`'s lock. Raises InstallError."""
+    """Create it; the installer reports to standard error. Requires the lock of `installing`. Raises InstallError."""
     texts = read_requirements(environment.requirements)
     remove_tree(environment.path)
     try:
@@ -60,18 +60,18 @@ def make(environment: Environment, user: User | None, lock: int) -> None:
     new = environment.path / "mark.new"
     new.write_text(f"{environment.requirements}\n")
     new.chmod(0o644)
-    os.sync()  # the mark must not survive a power cut that the rest does not
+    os.sync()  # after a power cut, the mark must not be there without the rest
     new.rename(environment.mark)
 
 
 def commands(environment: Environment, uv: str | None, *, hashed: bool) -> list[Command]:
-    """Return what makes the environment, in this order: by uv, a path, or by the interpreter's own venv and pip.
+    """Return the commands that create the environment: with uv, given its path, or with the interpreter's venv and pip.
 
-    What is installed is compiled too, for the functions' user may not write there. Pure.
+    They also compile what they install, because the functions' user may not write there. Pure.
     """
     base, path, file = str(environment.base.python), str(environment.path), str(environment.requirements)
     if uv is not None:
-        checked = ["--require-hashes"] if hashed else []  # pip's own rule; uv by itself lets some be without
+        checked = ["--require-hashes"] if hashed else []  # pip demands it if any has a hash; uv does not
         install = [
             uv,
             "pip",
@@ -92,10 +92,10 @@ def commands(environment: Environment, uv: str | None, *, hashed: bool) -> list[
 
 
 def remove_unused(state: Path, keep: Set[Path]) -> None:
-    """Remove the environments that are not in `keep`, and half-made ones.
+    """Remove the environments that are not in `keep`, and incomplete ones.
 
-    Call it while no server uses the state directory; nothing is removed while an install or a one-shot tree is at work.
-    What is only lent from another state directory, by a link, is that one's.
+    No server may be using the state directory. While an install or a one-shot tree is running, nothing is removed.
+    Links to the environments of another state directory stay.
     """
     folder = state / "runtimes"
     if not folder.is_dir() or has_one_shots(state):
@@ -113,7 +113,7 @@ def remove_unused(state: Path, keep: Set[Path]) -> None:
 
 
 def _run(command: Command, environment: Environment, lock: int) -> None:
-    """Run one step, where relative paths among the requirements start; all users can read what it writes."""
+    """Run one command in the requirements' folder, as their paths are relative to it. All users can read the result."""
     environ = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
     try:
         done = subprocess.run(
@@ -127,10 +127,10 @@ def _run(command: Command, environment: Environment, lock: int) -> None:
             check=False,
         )
     except OSError as error:
-        raise InstallError(f"{command[0]} cannot be run: {error.strerror}") from error
+        raise InstallError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
         what = " ".join(Path(word).name if word == command[0] else word for word in command[:4])
         raise InstallError(
-            f"the runtime {environment.runtime!r} could not be made: {what} ... ended with {done.returncode}, "
-            "its reason stands above"
+            f"the runtime {environment.runtime!r} could not be created: {what} ... ended with {done.returncode}, "
+            "for the reason above"
         )

@@ -1,4 +1,4 @@
-"""What `invoke` sends and gets, with a server or without one: its event, and its outcome as JSON and back."""
+"""The event of `forklight invoke`, and its outcome as JSON and back."""
 
 from base64 import b64decode
 from typing import Any
@@ -9,7 +9,7 @@ from bus import CallSection, Event, Failed, Ok, Outcome
 
 
 def cli_event(function: str, body: bytes, content_type: str | None) -> Event:
-    """The event of an invocation from the command line."""
+    """Return the event of an invocation from the command line."""
     return Event(
         source="/forklight/cli",
         type="forklight.call",
@@ -21,7 +21,7 @@ def cli_event(function: str, body: bytes, content_type: str | None) -> Event:
 
 
 def outcome_as_json(outcome: Outcome) -> bytes:
-    """The outcome's own fields, and `ok`; a body that is no UTF-8 is `body_base64` instead of `body`."""
+    """Encode the outcome's fields, and `ok`. A body that is not UTF-8 is `body_base64` instead of `body`."""
     fields: dict[str, object] = {"ok": isinstance(outcome, Ok)} | msgspec.structs.asdict(outcome)
     if isinstance(outcome, Ok):
         try:
@@ -32,7 +32,7 @@ def outcome_as_json(outcome: Outcome) -> bytes:
 
 
 def outcome_from_json(text: bytes) -> Outcome:
-    """The outcome again. Raises msgspec.DecodeError."""
+    """Decode the outcome. Raises msgspec.DecodeError."""
     fields: dict[str, Any] = msgspec.json.decode(text)
     if not fields.pop("ok"):
         return msgspec.convert(fields, Failed)

@@ -1,9 +1,9 @@
-"""Reload: read the configuration and the code again, and switch to them as a whole, or not at all.
+"""Reload: read the configuration and the code again, and switch to them completely, or not at all.
 
 Theory of operation. Everything that can fail comes first: the configuration is checked, snapshots are taken, templates
-load and run their `init` hooks, new queues are consumed, timers are replaced. Then, with no pause between, functions
-and routes are switched. What is left is to let go of the old: queues no longer consumed are drained, functions no
-longer served finish what they accepted. Reloads take turns. One that was begun goes on if whoever asked for it leaves.
+load and run their `init` hooks, new queues are consumed, timers are replaced. Then functions and routes are switched,
+without a pause in between. Finally the old is removed: queues that are no longer consumed are drained, and removed
+functions finish what they accepted. Reloads run one after the other. A reload continues if its caller leaves.
 """
 
 import logging
@@ -22,7 +22,7 @@ from dispatcher.runner import Function
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
-from forklight.serving.change import Told, failed, require_no_restart
+from forklight.serving.change import ReloadResult, failed, require_no_restart
 from forklight.serving.running import Running
 from forklight.serving.versions import make_versions, remove_unused
 from forklight.state.directory import State
@@ -30,7 +30,7 @@ from triggers.http import RouteTable
 
 log = logging.getLogger(__name__)
 
-ENDING = Told(ok=False, error="the server is shutting down")
+ENDING = ReloadResult(ok=False, error="the server is shutting down")
 
 
 class Reloader:
@@ -42,34 +42,34 @@ class Reloader:
         *,
         load: Callable[[], Config],
         tasks: anyio.abc.TaskGroup,
-        told: Callable[[Told], None],
+        report: Callable[[ReloadResult], None],
     ) -> None:
-        """`load` reads the configuration again: it blocks, and raises ConfigError. `told` is called with what became
-        of each reload."""
+        """`load` reads the configuration again: it blocks, and raises ConfigError. `report` gets the result of each
+        reload."""
         self.running = running
         self._load = load
         self._tasks = tasks
-        self._told = told
+        self._report = report
         self._turn = anyio.Lock()
         self._scopes: set[anyio.CancelScope] = set()
-        """One for each task of ours."""
+        """One for each of our tasks."""
         self._is_stopped = False
 
-    async def reload(self) -> Told:
-        """Reload now, and wait for what becomes of it."""
+    async def reload(self) -> ReloadResult:
+        """Reload now, and wait for the result."""
         return await self._wait_for(self._change)
 
-    async def probe(self) -> Told:
-        """Load every function that is served now, only to see whether it loads."""
+    async def probe(self) -> ReloadResult:
+        """Load every present function, only to check whether it loads."""
         return await self._wait_for(self._probe)
 
     def start_soon(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run this, as `reload` or what calls it again and again, until it ends or is stopped."""
+        """Run `work` (`reload`, or something that calls it repeatedly) until it ends or `stop` is called."""
         if not self._is_stopped:
             self._tasks.start_soon(self._run, work)
 
     def stop(self) -> None:
-        """Reload no more, as the server drains from here on; what was begun is cut."""
+        """Allow no more reloads, because the server drains from now on, and cancel those in progress."""
         self._is_stopped = True
         self.running = replace(self.running, draining=True)
         for scope in self._scopes:
@@ -83,16 +83,16 @@ class Reloader:
             finally:
                 self._scopes.discard(scope)
 
-    async def _wait_for(self, work: Callable[[], Awaitable[Told]]) -> Told:
-        """In a task of our own: whoever waits may leave."""
-        found: list[Told] = []
+    async def _wait_for(self, work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult:
+        """Do the work in a task of ours, so that the caller may leave."""
+        found: list[ReloadResult] = []
         done = anyio.Event()
 
         async def run() -> None:
             try:
                 async with self._turn:
                     found.append(await _attempted(work))
-                    self._told(found[0])
+                    self._report(found[0])
             finally:
                 done.set()
 
@@ -102,20 +102,20 @@ class Reloader:
         await done.wait()
         return found[0] if found else ENDING
 
-    async def _probe(self) -> Told:
+    async def _probe(self) -> ReloadResult:
         runners = self.running.dispatcher.runners().values()
         errors = await load_all(self.running.tree, [runner.function.spec for runner in runners])
         if errors:
             raise NotLoaded(errors)
-        return Told(ok=True)
+        return ReloadResult(ok=True)
 
-    async def _change(self) -> Told:
+    async def _change(self) -> ReloadResult:
         running, warned = self.running, self.running.config.warnings
         try:
             config, functions = await anyio.to_thread.run_sync(self._prepare)
             async with open_change(running.dispatcher, running.tree, functions) as change:
                 await self._switch(config, change)
-            return Told(
+            return ReloadResult(
                 ok=True,
                 changed=tuple(change.changed),
                 added=tuple(change.added),
@@ -151,12 +151,12 @@ class Reloader:
         change.remove()
 
 
-async def _attempted(work: Callable[[], Awaitable[Told]]) -> Told:
+async def _attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult:
     try:
         return await work()
     except (ConfigError, NotLoaded, StoreError, OSError) as error:
         return failed(error)
-    except Exception as error:  # the server must outlive a reload that breaks
+    except Exception as error:  # a bug in a reload must not end the server
         log.exception("a reload failed")
         return failed(error)
 
@@ -164,6 +164,6 @@ async def _attempted(work: Callable[[], Awaitable[Told]]) -> Told:
 def make_functions(
     config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
 ) -> dict[str, Function]:
-    """Each function's current version and its pool; `earlier` as for `make_versions`. Blocks. Raises ConfigError."""
+    """Return each function's current version and pool. `earlier` as in `make_versions`. Blocks. Raises ConfigError."""
     specs = make_versions(config, state, earlier)
     return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in specs.items()}

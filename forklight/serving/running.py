@@ -1,7 +1,7 @@
-"""One running server as a value: its parts, and the configuration that they serve now.
+"""The running server as one value: its parts, and the configuration that they serve now.
 
-Whoever needs several of the parts is given this value, or a way to ask for the current one: a reload replaces it as a
-whole, at the moment of the switch, and changes none that somebody holds.
+Code that needs several parts gets this value, or a function that returns the current one. A reload replaces it as a
+whole, at the moment of the switch; a value that somebody already holds does not change.
 """
 
 import os
@@ -33,7 +33,7 @@ from sandbox.tree import Tree
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """All parts live as long as the server does; a reload replaces `config` and tells the parts of it."""
+    """All parts live as long as the server. A reload changes `config` and applies it to them."""
 
     config: Config
     state: State
@@ -66,7 +66,7 @@ class Running(Struct, frozen=True, kw_only=True):
         )
 
     async def queue_statuses(self) -> tuple[QueueStatus, ...]:
-        """What lies in the queues, including those that nobody consumes, as far as their stores answer in time."""
+        """The queues and strays, as far as their stores answer in time."""
         strays: list[Stray] = []
         with anyio.move_on_after(LIMIT_S):
             strays = await self.strays.find(self.config.queues)
@@ -77,17 +77,17 @@ class Running(Struct, frozen=True, kw_only=True):
         return timer_statuses(self.config.timers, self.triggers.timers.statistics(), datetime.now(UTC), count)
 
     def lost_stores(self) -> list[str]:
-        """The stores that could store no message now; without the embedded one no timer fires, whatever the bus is."""
+        """The stores that cannot accept messages now. Timers always need the embedded one."""
         lost = lost_stores(self.bus, self.brokers)
         return lost if self.stores.embedded.is_connected or "bus" in lost else [*lost, "store.db"]
 
 
 Current = Callable[[], Running]
-"""Returns the server as it is now. One request asks once, so that it sees one configuration."""
+"""Returns the current server. A request calls it once, so that it sees one configuration."""
 
 
 def _triggers(config: Config) -> dict[str, tuple[str, ...]]:
-    """The triggers of each function in words, as `ps` lists them; inboxes go without saying."""
+    """The triggers of each function as `ps` lists them, without inboxes."""
     found: dict[str, list[str]] = defaultdict(list)
     for route in config.routes:
         found[route.function].append(f"http {http.told(route)}")

@@ -1,4 +1,4 @@
-"""Where messages are stored: the bus's own store and one for each of other people's brokers, open while we serve."""
+"""The stores of messages, open while we serve: the bus's own, and one for each of `[brokers.NAME]`."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ FILE = "store.db"
 
 
 class Stores(Struct, frozen=True):
-    """`embedded` is there whatever the bus: facts of this node lie in it."""
+    """`embedded` is always open: it has the facts of this node."""
 
     own: Store
     brokers: dict[str, Store]
@@ -24,7 +24,7 @@ class Stores(Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def open_stores(settings: Settings, state: State, application: Application) -> AsyncIterator[Stores]:
-    """Open inside the block. Raises StoreError naming the store that cannot be opened, and what to do."""
+    """Open the stores for the time of the block. Raises StoreError, which names the store and the remedy."""
     async with contextlib.AsyncExitStack() as stack:
         embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
         own: Store = embedded

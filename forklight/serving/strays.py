@@ -1,11 +1,11 @@
-"""Queues of ours that no function consumes any more: what lies in them would wait for ever, and nobody would know.
+"""Strays: queues of ours that no function consumes any more, where messages would wait for ever, unnoticed.
 
-A function or a queue was renamed, or the bus is another one now. The embedded store knows all its queues. RabbitMQ
-shows only what one asks for by name, so the names of the queues that a configuration has there are remembered here.
+It happens when a function or a queue is renamed, or the bus changes. The embedded store can list its queues. RabbitMQ
+only answers for names, so the names of all our queues on brokers are stored as facts.
 
-Messages that wait for another attempt are in the queue itself in the embedded store, so whoever consumes it now gets
-them. On RabbitMQ they wait in a queue of the function; if that is gone, they are moved to the function that consumes
-their queue now, their attempts counted on.
+In the embedded store, messages that wait for another attempt are in the queue itself, so its present consumer gets
+them. On RabbitMQ they wait in a queue of the function. If the function is gone, they are moved to the function that
+consumes their queue now, and keep their attempts.
 """
 
 import logging
@@ -26,16 +26,16 @@ from triggers.queue.settings import QueueTrigger
 log = logging.getLogger(__name__)
 
 FILE = "sqlite:"
-"""In the place of a broker's name: the embedded store where the bus is another one."""
+"""Used like a broker's name: the embedded store, if it is not the bus."""
 PREFIX = "queue/"
-"""Of the facts that hold the names on brokers: `queue/BROKER/QUEUE`, with the queue that retries in it belong to."""
+"""Of the facts: the name is `queue/BROKER/QUEUE`, the value is the queue whose retries are in it, or empty."""
 ADOPT_EVERY_S = 5.0
 _MOVED = 1000
-"""Messages that are moved in one step."""
+"""The most messages to move in one step."""
 
 
 class Stray(Struct, frozen=True):
-    """A queue that nobody consumes, and what lies in it now."""
+    """A queue that nobody consumes, and the number of its messages."""
 
     place: Place
     ready: int
@@ -44,9 +44,7 @@ class Stray(Struct, frozen=True):
     @property
     def status(self) -> QueueStatus:
         is_file = self.place[0] == FILE
-        problem = (
-            "it lies in the embedded store, and the bus is a broker" if is_file else "no function here consumes it"
-        )
+        problem = "it is in the embedded store, and the bus is a broker" if is_file else "no function here consumes it"
         return QueueStatus(
             queue=written(self.place),
             function="",
@@ -58,7 +56,7 @@ class Stray(Struct, frozen=True):
 
 
 def names_of(bus: Bus, triggers: Sequence[QueueTrigger]) -> dict[Place, str]:
-    """The queues of ours that these triggers have on brokers; for those of retries, the queue that they belong to."""
+    """Return our queues on brokers for these triggers; the value of a retry queue is the queue it belongs to."""
     found: dict[Place, str] = {}
     for trigger in triggers:
         store = bus.store(trigger.broker)
@@ -71,32 +69,32 @@ def names_of(bus: Bus, triggers: Sequence[QueueTrigger]) -> dict[Place, str]:
 
 
 class Strays:
-    """What nobody consumes, for a configuration that a reload may replace."""
+    """Finds strays, and moves their retries, for a configuration that a reload may replace."""
 
     def __init__(self, bus: Bus, embedded: SqliteStore) -> None:
         self._bus = bus
         self._embedded = embedded
         self._known: dict[Place, str] = {}
-        """All names on brokers that were ever remembered here."""
+        """All our queues on brokers that were ever stored, with their values."""
 
     async def begin(self, triggers: Sequence[QueueTrigger]) -> None:
-        """Recall what was remembered, remember these, and log what nobody consumes. Raises StoreError."""
+        """Read the stored names, store these, and log the strays. Raises StoreError."""
         for name, origin in (await self._embedded.recall(PREFIX)).items():
             broker, _, queue = name.removeprefix(PREFIX).partition("/")
             self._known[broker, queue] = origin
         await self.remember(triggers)
         for stray in await self.find(triggers):
             count = stray.ready + (stray.delayed or 0)
-            log.warning("queue %s: %d messages wait there, and %s", stray.status.queue, count, stray.status.problem)
+            log.warning("queue %s has %d messages, and %s", stray.status.queue, count, stray.status.problem)
 
     async def remember(self, triggers: Sequence[QueueTrigger]) -> None:
-        """These have queues on brokers from now on. Raises StoreError."""
+        """Store the names of these triggers' queues on brokers. Raises StoreError."""
         new = {place: origin for place, origin in names_of(self._bus, triggers).items() if place not in self._known}
         await self._embedded.remember({f"{PREFIX}{broker}/{queue}": origin for (broker, queue), origin in new.items()})
         self._known |= new
 
     async def find(self, triggers: Sequence[QueueTrigger]) -> list[Stray]:
-        """All in which something lies that no function of these gets; a store that does not answer is passed over."""
+        """Return the queues with messages that none of these triggers consumes. Skip stores that do not answer."""
         found: list[Stray] = []
         async with anyio.create_task_group() as asking:
             for place in await self._candidates(triggers):
@@ -113,18 +111,18 @@ class Strays:
             found.append(Stray(place, statistics.ready, statistics.delayed))
 
     async def keep(self, triggers: Callable[[], Sequence[QueueTrigger]]) -> None:
-        """Remember the names of these, and move retries of functions that are gone to those that consume their queues
-        now; for ever."""
+        """Store the names of these triggers' queues, and move retries of removed functions to the present consumers of
+        their queues; for ever."""
         while True:
             try:
                 await self.remember(triggers())
                 await self.adopt(triggers())
             except StoreError as error:
-                log.warning("retries of functions that are gone cannot be moved now: %s", error)
+                log.warning("retries of removed functions cannot be moved now: %s", error)
             await anyio.sleep(ADOPT_EVERY_S)
 
     async def adopt(self, triggers: Sequence[QueueTrigger]) -> int:
-        """Move those that are due now; how many. Raises StoreError."""
+        """Move the retries that are due now, and return their number. Raises StoreError."""
         moved = 0
         mine = names_of(self._bus, triggers)
         for (broker, queue), origin in self._known.items():
@@ -138,7 +136,7 @@ class Strays:
                 into = {one.key: Outgoing(queue=to, message=one.message) for one in await store.browse(queue, _MOVED)}
                 moved += await store.take_out(queue, into.keys(), into)
         if moved:
-            log.warning("%d retries of functions that are gone go to those that consume their queues now", moved)
+            log.warning("%d retries of removed functions were moved to the present consumers of their queues", moved)
         return moved
 
     async def _candidates(self, triggers: Sequence[QueueTrigger]) -> list[Place]:

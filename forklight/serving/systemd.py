@@ -1,4 +1,4 @@
-"""What a service manager hands over and wants to be told: the protocols of sd_listen_fds(3) and sd_notify(3)."""
+"""Sockets from a service manager, and notifications to it: sd_listen_fds(3) and sd_notify(3)."""
 
 import os
 import socket
@@ -13,25 +13,25 @@ _FIRST_FD = 3
 _EXTENDED_US = 90_000_000
 """systemd's own default for a start (systemd-system.conf(5), DefaultTimeoutStartSec=)."""
 _LATE = 2
-"""The watchdog is told twice as often as it demands (sd_watchdog_enabled(3))."""
+"""The watchdog is notified twice as often as it demands (sd_watchdog_enabled(3))."""
 
 
 def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
-    """The listening socket that systemd opened for the process `pid`, this one; None: there is none.
+    """Return the listening socket that systemd opened for this process, `pid`, or None.
 
-    Raises ListenError for several, and for what is no listening stream socket.
+    Raises ListenError if there are several, or if it is not a listening stream socket.
     """
     if environ.get("LISTEN_PID") != str(pid):
         return None
     count = environ.get("LISTEN_FDS", "")
     if count != "1":
-        raise ListenError(f"LISTEN_FDS is {count!r}: one socket can be used, so leave one ListenStream= in the unit")
+        raise ListenError(f"LISTEN_FDS is {count!r}: only one can be used, so keep one ListenStream= in the unit")
     try:
         is_socket = stat.S_ISSOCK(os.fstat(_FIRST_FD).st_mode)
     except OSError:
         is_socket = False
     if not is_socket:
-        raise ListenError(f"LISTEN_FDS promises a socket, but the descriptor {_FIRST_FD} is none")
+        raise ListenError(f"LISTEN_FDS announces a socket, but the descriptor {_FIRST_FD} is not one")
     found = socket.socket(fileno=_FIRST_FD)
     found.set_inheritable(False)
     if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -40,8 +40,8 @@ def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | No
     return found
 
 
-def told_address(given: socket.socket) -> str:
-    """As `[http] listen` has it."""
+def listen_address(given: socket.socket) -> str:
+    """Return the address in the form of `[http] listen`."""
     name = given.getsockname()
     if given.family == socket.AF_UNIX:
         return f"unix:{name}"
@@ -50,7 +50,7 @@ def told_address(given: socket.socket) -> str:
 
 
 class Notifier:
-    """Tells the service manager how the server is; where there is none, nothing happens."""
+    """Notifies the service manager, if there is one, of the state of the server."""
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -60,26 +60,26 @@ class Notifier:
         self._period_s = int(limit_us) / 1e6 / _LATE if limit_us.isascii() and limit_us.isdigit() else 0.0
 
     def ready(self) -> None:
-        """Everything runs."""
+        """Notify that the server is ready."""
         self._tell("READY=1\nSTATUS=" if self._has_waited else "READY=1")
 
     def waiting(self, what: str) -> None:
-        """The start takes longer, for this reason: the time that the service manager allows for it begins anew."""
+        """Notify why the start takes longer, and extend the time limit of the service manager."""
         self._has_waited = True
         self._tell(f"STATUS={what}\nEXTEND_TIMEOUT_USEC={_EXTENDED_US}")
 
     def stopping(self) -> None:
-        """A drain has begun."""
+        """Notify that a drain has begun."""
         self._tell("STOPPING=1")
 
     async def keep_alive(self) -> None:
-        """Say now and then that the event loop turns, if the service manager wants to know."""
+        """Notify the watchdog, if there is one, that the event loop is alive."""
         while self._address and self._period_s > 0:
             self._tell("WATCHDOG=1")
             await anyio.sleep(self._period_s)
 
     def _tell(self, state: str) -> None:
-        """A service manager that is gone, or does not listen, is no reason to fail."""
+        """Send a notification. If the service manager does not receive it, that is not an error."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

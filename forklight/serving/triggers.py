@@ -1,4 +1,4 @@
-"""Every trigger of a server: HTTP, a consumer for each queue and inbox, the timers; started and ended as one."""
+"""All triggers of a server: HTTP, a consumer for each queue and inbox, and the timers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +18,7 @@ from triggers.timer import TimerRunner
 
 
 class Triggers:
-    """All of them, running. Use `run_triggers`."""
+    """All triggers while they run. Made by `run_triggers`."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Triggers:
         self._queues: dict[QueueTrigger, QueueConsumer] = {}
 
     def consumers(self) -> list[QueueConsumer]:
-        """One for each queue of each function."""
+        """Return the consumers, one for each queue of each function."""
         return list(self._queues.values())
 
     async def begin(self, queues: Sequence[QueueTrigger]) -> None:
-        """Consume these too; what is consumed in the same way already goes on. Raises StoreError: then none of them."""
+        """Consume these too, unless they already are. Raises StoreError; then none of them is consumed."""
         begun: list[QueueTrigger] = []
         try:
             for trigger in queues:
@@ -52,11 +52,11 @@ class Triggers:
             raise
 
     async def keep_only(self, queues: Sequence[QueueTrigger], limit_s: float) -> None:
-        """Consume no other queue than these, and none in another way; what runs has `limit_s` to finish."""
+        """Stop consuming all queues but these; running messages have `limit_s` to finish."""
         await self._end([trigger for trigger in self._queues if trigger not in queues], limit_s)
 
     async def drain(self, limit_s: float) -> None:
-        """Take nothing more, and finish within `limit_s` what was taken."""
+        """Accept nothing more, and finish within `limit_s` what was accepted."""
         async with anyio.create_task_group() as draining:
             draining.start_soon(self.http.drain, limit_s)
             draining.start_soon(self.timers.drain, limit_s)
@@ -75,7 +75,7 @@ class Triggers:
 async def run_triggers(
     config: Config, bus: Bus, facts: Facts, keys: Path, *, given: socket | None = None, dev: bool = False
 ) -> AsyncIterator[Triggers]:
-    """Run them inside the block; leaving it cuts what `drain` has not ended. Raises HttpTriggerError, StoreError.
+    """Run the triggers inside the block; leaving it cancels what is left. Raises HttpTriggerError, StoreError.
 
     `keys`: the file of API keys; `given`: a listening socket to use instead of `[http] listen`; `dev`: tracebacks reach
     HTTP clients.

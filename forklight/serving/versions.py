@@ -1,4 +1,4 @@
-"""Versions: what a function is at one time, its code kept as a read-only snapshot. All block."""
+"""Versions of functions, with their code as a read-only snapshot. Everything here blocks."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from sandbox.spec import FunctionSpec, Hooks, Runtime
 def make_versions(
     config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
 ) -> dict[str, FunctionSpec]:
-    """Return the current version of each function, by name; a version that has no snapshot yet gets one.
+    """Return the current version of each function by name, and take the missing snapshots.
 
-    Functions with the same code and runtime are copied and compiled together. `earlier` are snapshots of functions as
-    they were, made for the same interpreters: only what differs from them is. Raises ConfigError.
+    Functions with the same code and runtime are copied and compiled together. `earlier` are snapshots of earlier
+    versions for the same interpreters: only what differs from them is compiled. Raises ConfigError.
     """
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
@@ -56,16 +56,16 @@ def make_guest(config: Config, state: State) -> Path:
 
 
 def remove_unused(state: State, keep: set[str]) -> None:
-    """Remove all snapshots but those of the versions and guests named in `keep`, also what a crash left half made."""
+    """Remove all snapshots, also incomplete ones, except the versions and guests named in `keep`."""
     for snapshot in (*state.versions.iterdir(), *state.guest.iterdir()):
         if snapshot.name not in keep:
             remove_tree(snapshot)
 
 
 def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, code_digest: str, key: bytes) -> str:
-    """Return the version: 12 hex digits of a hash of all that the template sees. Pure.
+    """Return the version: 12 hexadecimal digits of a hash of everything that the template sees. Pure.
 
-    Variables and secrets enter it keyed with `key`, so that nobody who sees a version can try out what they might be.
+    Variables and secrets are hashed with `key`, so that a version does not allow guessing them.
     """
     hidden = msgspec.json.encode([function.env, function.secrets], order="deterministic")
     settings = function.settings

@@ -1,4 +1,4 @@
-"""Brokers that are not there yet: after a boot, the server and its broker start at the same time."""
+"""Waiting for brokers: after a boot, the server and its broker start at the same time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -10,22 +10,22 @@ from bus.store import UnreachableError
 from forklight.config.functions import Settings
 
 _AGAIN_S = 1.0
-_TOLD_EVERY_S = 30.0
+_REPORT_EVERY_S = 30.0
 
 
 def broker_urls(settings: Settings) -> list[str]:
-    """Of all that the stores of this configuration will connect to."""
+    """Return the URLs of all brokers that the stores of this configuration connect to."""
     own = [] if settings.bus.url.is_embedded else [str(settings.bus.url)]
     return [*own, *(str(broker.url) for broker in settings.brokers.values())]
 
 
-async def wait_for_brokers(urls: Sequence[str], limit_s: float, told: Callable[[str], None]) -> None:
-    """Until all of them let us in. Raises UnreachableError after `limit_s`, StoreError for what no waiting mends.
+async def wait_for_brokers(urls: Sequence[str], limit_s: float, report: Callable[[str], None]) -> None:
+    """Wait until all brokers accept us. Raises UnreachableError after `limit_s`, StoreError if waiting cannot help.
 
-    `told` is called with what is waited for, at once and every half a minute.
+    `report` is called with a sentence about the wait, at once and every half minute.
     """
     end_s = monotonic() + limit_s
-    told_s = float("-inf")
+    reported_s = float("-inf")
     for url in urls:
         while True:
             try:
@@ -35,14 +35,14 @@ async def wait_for_brokers(urls: Sequence[str], limit_s: float, told: Callable[[
                 now_s = monotonic()
                 if now_s + _AGAIN_S > end_s:
                     raise
-                if now_s - told_s >= _TOLD_EVERY_S:
-                    told_s = now_s
-                    told(f"waiting for up to {end_s - now_s:.0f} s more: {error}")
+                if now_s - reported_s >= _REPORT_EVERY_S:
+                    reported_s = now_s
+                    report(f"waiting for up to {end_s - now_s:.0f} s more: {error}")
             await anyio.sleep(_AGAIN_S)
 
 
 async def unless_ended(work: Callable[[], Awaitable[None]], ends: Callable[[], Awaitable[None]]) -> bool:
-    """Do this work, but only until `ends` returns. Whether it was done."""
+    """Do the work until `ends` returns. Return whether it was done."""
     is_done = False
 
     async def run() -> None:

@@ -1,8 +1,8 @@
-"""`dev`: files are watched, and what is saved is reloaded.
+"""`dev`: watch files, and reload when one is saved.
 
-Watched are the folders that snapshots are taken of, and of the folders of the configuration, env files, secrets and
-requirements these files alone. Which folders there are is asked again after each change: a new one is watched, and as
-something may have been saved in it before that, whenever other folders are watched there is a reload.
+It watches the folders of the code, and the single files of configuration, variables, secrets and requirements. After
+each change it determines the folders again. When the set changes there is another reload, because a file may have been
+saved in a new folder before it was watched.
 """
 
 from collections.abc import AsyncGenerator
@@ -20,18 +20,18 @@ from forklight.config.requirements import RequirementsError, read_requirements
 from forklight.serving.reload import Reloader
 
 SETTLE_MS = 15
-"""How long nothing more may change before what did is reloaded: an editor writes one file in several steps."""
+"""A reload waits until nothing has changed for this long: editors write a file in several steps."""
 LONGEST_MS = 200
-"""How long that may put a reload off."""
+"""The longest such wait."""
 FIRST_LOOK_MS = 500
-"""A reload comes this long after other folders are watched, unless a change of any file brings it earlier."""
+"""After the folders change, there is a reload after this time, or at the next change of any file."""
 
 _of_editors = DefaultFilter(ignore_dirs=())
-"""False for the temporary files of editors."""
+"""Returns False for temporary files of editors."""
 
 
 class Watched(Struct, frozen=True):
-    """All of these folders, not of what is in their folders, and these files wherever they are; but not `apart`."""
+    """What to watch: everything directly in `folders`, and `files`, but not `apart`."""
 
     folders: frozenset[Path]
     files: frozenset[Path]
@@ -43,7 +43,7 @@ class Watched(Struct, frozen=True):
         return sorted(folder for folder in {*self.folders, *(file.parent for file in self.files)} if folder.is_dir())
 
     def concerns(self, change: Change, path: str) -> bool:
-        """Whether a change of this file may change what is served."""
+        """Whether a change of this file may affect what is served."""
         file = Path(path)
         if file in self.apart:
             return False
@@ -59,41 +59,41 @@ def watched(config: Config, state: Path) -> Watched:
 
 
 def _requirements(config: Config) -> set[Path]:
-    """The files of which environments are made: after a change of one, a reload says what to install."""
+    """The requirements files of environments: after a change, a reload says what to install."""
     found = set()
     for environment in config.environments.values():
-        with suppress(RequirementsError):  # it is the reload's to tell
+        with suppress(RequirementsError):  # the reload reports it
             names = read_requirements(environment.requirements)
             found |= {(environment.requirements.parent / name).resolve() for name in names}
     return found
 
 
 async def keep_reloading(reloader: Reloader, state: Path) -> None:
-    """Say what does not load now, then reload at each change, until cancelled."""
+    """Report functions that do not load, then reload on each change, until cancelled."""
     await reloader.probe()
     while True:
         now = await anyio.to_thread.run_sync(watched, reloader.running.config, state)
         changes = awatch(
             *now.places,
-            watch_filter=None,  # it would drop batches that concern nothing, and with them the first look
+            watch_filter=None,  # a filter would also drop the first, empty batch
             step=SETTLE_MS,
             debounce=LONGEST_MS,
             rust_timeout=FIRST_LOOK_MS,
             yield_on_timeout=True,
             recursive=False,
         )
-        with suppress(FileNotFoundError):  # a folder that has vanished meanwhile
+        with suppress(FileNotFoundError):  # a folder was removed meanwhile
             await _reload_until_moved(reloader, state, now, changes)
 
 
 async def _reload_until_moved(
     reloader: Reloader, state: Path, now: Watched, changes: AsyncGenerator[set[FileChange], None]
 ) -> None:
-    """Reload at the first of `changes`, whatever it tells of, and then at those that concern `now`, until other folders
-    are to be watched.
+    """Reload at the first of `changes`, whatever it contains, then at those that concern `now`, until the folders to
+    watch change.
 
-    The first reload finds what was saved before the watch began. It must not wait for a quiet moment: there is none
-    while the server's own log grows in a watched folder.
+    The first reload finds what was saved before the watch began. It must not wait for a quiet moment, because there is
+    none while the server's own log grows in a watched folder.
     """
     async with aclosing(changes):
         is_first = True

@@ -110,7 +110,7 @@ async def test_a_server_that_a_manager_starts_and_replaces() -> None:
 @pytest.mark.parametrize(
     ("count", "said"),
     [
-        ("2", "Error: LISTEN_FDS is '2': one socket can be used, so leave one ListenStream= in the unit\n"),
+        ("2", "Error: LISTEN_FDS is '2': only one can be used, so keep one ListenStream= in the unit\n"),
         ("1", "Error: the inherited socket does not listen for streams: write ListenStream= and Accept=no\n"),
     ],
 )

@@ -31,7 +31,7 @@ from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
-from forklight.serving.change import Told
+from forklight.serving.change import ReloadResult
 from forklight.serving.invoking import outcome_as_json
 from forklight.serving.once import account_of
 from forklight.serving.running import Running
@@ -123,8 +123,8 @@ def _no_consumer(trigger: QueueTrigger) -> QueueConsumer:
     raise AssertionError(trigger)
 
 
-async def _reload() -> Told:
-    return Told(ok=True, changed=("greet",))
+async def _reload() -> ReloadResult:
+    return ReloadResult(ok=True, changed=("greet",))
 
 
 @contextlib.asynccontextmanager

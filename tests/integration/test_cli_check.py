@@ -57,7 +57,7 @@ def test_what_is_left_out_of_the_code_is_told(tmp_path: Path) -> None:
     (folder / ".env").write_text("B=1\n")
     done = _run(folder, "check")
     told = "server.key may be secret and stay out of the code, which every function can read"
-    assert f"functions.f: .env, {told}: if the function reads it itself, write !.env into .forklightig" in done.stderr
+    assert f"functions.f: .env, {told}: if the function reads it itself, add !.env to .forklightig" in done.stderr
     assert done.stderr.count("may be secret") == 1
 
     (folder / ".forklightignore").write_text("!server.key\n.env\n")
@@ -305,7 +305,7 @@ def test_warnings_do_not_fail(tmp_path: Path) -> None:
     done = _run(_project(tmp_path, toml), "check")
     assert done.stderr.splitlines() == [
         (
-            "warning: forklight.toml:1 functions.f: the module 'email' is named like one of the standard library, "
+            "warning: forklight.toml:1 functions.f: the module 'email' has the name of a standard library module, "
             "which is imported instead: rename it"
         ),
         (

@@ -115,7 +115,7 @@ def test_an_environment_that_failed_or_is_half_made_is_never_used(folder: Path) 
     stdout, stderr, status = _run(folder, "install")
     assert (stdout, status) == ("", 1)
     assert "Expected sha256 0000" in stderr
-    assert "Error: the runtime 'app' could not be made: python -I -m pip ... ended with 1" in stderr
+    assert "Error: the runtime 'app' could not be created: python -I -m pip ... ended with 1" in stderr
     (half,) = _environments(folder)
     assert (half / "bin/python").exists()
     assert "the runtime 'app' is not installed" in _run(folder, "check")[1]

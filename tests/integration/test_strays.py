@@ -82,7 +82,7 @@ async def test_dead_letters_and_the_inbox_of_a_renamed_function_are_told_and_sho
         [called] = await fill(house.own, inbox(house.ship), 1)
         await browsed(house.own, inbox(house.ship), 1)
         strays = await house.strays()
-        assert f"queue {dead_queue(house.ship)}: 1 messages wait there, and no function here consumes it" in caplog.text
+        assert f"queue {dead_queue(house.ship)} has 1 messages, and no function here consumes it" in caplog.text
         found = await strays.find(house.after)
         assert [(stray.place, stray.ready) for stray in found] == [
             (("", dead_queue(house.ship)), 1),
@@ -131,7 +131,7 @@ async def test_all_that_is_left_in_the_embedded_store_is_told_beside_a_broker(am
         [stray] = await Strays(house.bus, embedded).find(house.before)
         assert stray == Stray(("sqlite:", house.orders), 0, 2)
         assert stray.status.queue == f"{house.orders}@sqlite:"
-        assert stray.status.problem == "it lies in the embedded store, and the bus is a broker"
+        assert stray.status.problem == "it is in the embedded store, and the bus is a broker"
 
 
 async def test_a_queue_of_messages_that_never_ran_is_told_and_is_no_dead_letter(tmp_path: Path) -> None:

@@ -2,15 +2,15 @@
 
 from dispatcher.change import NotLoaded
 from forklight.config.problem import ConfigError, Problem
-from forklight.serving.change import Failure, Told, failed, lines, one_line
+from forklight.serving.change import Failure, ReloadResult, failed, lines, one_line
 from sandbox.errors import LoadFailed, StartFailed
 
 
 def test_what_was_switched() -> None:
-    told = Told(ok=True, changed=("a", "b"), removed=("c",))
+    told = ReloadResult(ok=True, changed=("a", "b"), removed=("c",))
     assert lines(told) == ["reloaded: a, b changed; c removed"]
-    assert lines(Told(ok=True)) == ["reloaded: no function changed"]
-    assert (told.is_quiet, Told(ok=True).is_quiet, Told(ok=False).is_quiet) == (False, True, False)
+    assert lines(ReloadResult(ok=True)) == ["reloaded: no function changed"]
+    assert (told.is_quiet, ReloadResult(ok=True).is_quiet, ReloadResult(ok=False).is_quiet) == (False, True, False)
 
 
 def test_every_problem_with_its_place() -> None:

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from forklight.serving.systemd import Notifier, inherited_socket, told_address
+from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from triggers.http import ListenError
 
 
@@ -46,7 +46,7 @@ async def test_nobody_to_tell_is_no_error(environ: dict[str, str]) -> None:
 def test_sockets_of_another_process_are_not_ours() -> None:
     assert inherited_socket({}, os.getpid()) is None
     assert inherited_socket({"LISTEN_PID": "1", "LISTEN_FDS": "1"}, os.getpid()) is None
-    with pytest.raises(ListenError, match="one socket can be used"):
+    with pytest.raises(ListenError, match="only one can be used"):
         inherited_socket({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"}, os.getpid())
 
 
@@ -54,4 +54,4 @@ def test_how_an_address_is_told() -> None:
     for family, place in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.create_server((place, 0), family=family) as listener:
             shown = f"[{place}]" if family is socket.AF_INET6 else place
-            assert told_address(listener) == f"{shown}:{listener.getsockname()[1]}"
+            assert listen_address(listener) == f"{shown}:{listener.getsockname()[1]}"
