@@ -1,20 +1,20 @@
-"""Zygotes, templates and instances: the processes functions run in. Imports only `bus`.
+"""Zygotes, templates and instances: the processes that functions run in. Imports only `bus`.
 
 In reading order:
 
-- `tree.py`: everything is made when it is needed, and replaced when it dies; `places.py`, `backoff.py`, `causes.py`:
-  where, when, why
+- `tree.py`: starts processes when they are needed and replaces those that die; `places.py`, `backoff.py`, `causes.py`:
+  what exists, when to try again, why a start was slow
 - `zygote.py`, `template.py`, `instance.py`: the server's half of each kind of process
-- `calls.py`: the end of a call; `lives.py`: the life of a template; both pure, both carried out by the files above
+- `calls.py`: the end of a call; `lives.py`: the life of a template; pure state machines that the files above carry out
 - `birth.py`: what an instance does before its first event
-- `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `bounds.py`: what both may hold
-- `outcomes.py`, `stacks.py`: from the end of a call to its outcome, and to where the handler was
-- `logs.py`, `log_lines.py`: a log pipe, and the lines of its bytes
-- `launch.py`: how a zygote starts; `box.py`, `isolation.py`: what contains it
-- `processes.py`, `memory.py`: pidfds that are verified; what an instance uses
-- `channels.py`, `folders.py`, `commons.py`: what ties a process to the server, and what all of them share
+- `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `bounds.py`: the limits of both
+- `outcomes.py`, `stacks.py`: the outcome of a call that has ended, and the stack of a handler that was cut short
+- `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
+- `launch.py`: starts a zygote; `box.py`, `isolation.py`: what contains it
+- `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance
+- `channels.py`, `folders.py`, `commons.py`: what connects a process to the server, and what all processes share
 - `sweep.py`: the one timer
-- `spec.py`, `errors.py`: what is to be run, and why it could not be started
+- `spec.py`, `errors.py`: what to run, and why it could not be started
 
-What it contains is bugs and ordinary hostility, not a kernel exploit; `sandbox.isolation` says what is in force.
+The sandbox contains bugs and ordinary hostility, not a kernel exploit; `sandbox.isolation` lists what is in force.
 """

@@ -1,7 +1,7 @@
-"""What an instance does before its first event: the `after_fork` hook, which may fail, hang, or end the process.
+"""What an instance does before its first event: run the `after_fork` hook, which may fail, hang or end the process.
 
-An instance without that hook is ready by construction: it can be written to before it has run its first line. One with
-it says `ready` or `unfit`; until then no event is given to it, so none is spent on a hook that fails.
+An instance without the hook is ready by construction: it can be written to before it has run its first line. One with
+the hook sends `ready` or `unfit` first and gets no event before that, so a failing hook costs no event.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ _OVERSTAYED = Verdict("crash", "Exit", f"{_HOOK} took too long")
 
 
 class Newborn(Protocol):
-    """The instance, as its birth needs it."""
+    """The part of an instance that its birth needs."""
 
     def ask_for_stack(self) -> None:
-        """Have the process write where it is."""
+        """Have the process write its stack."""
 
     def last_stack(self) -> str:
-        """What it wrote."""
+        """The stack that it wrote."""
 
     def kill(self, verdict: Verdict) -> None:
-        """End it now."""
+        """Kill it now."""
 
     def leave(self) -> None:
-        """Let it end."""
+        """Let it end by itself."""
 
 
 class Birth:
-    """Awaited by whoever starts the instance; told how it goes by the instance."""
+    """The start of one instance: the tree awaits it, the instance reports its progress."""
 
     def __init__(self, spec: FunctionSpec) -> None:
         self._has_hook = spec.hooks.after_fork is not None
@@ -44,7 +44,10 @@ class Birth:
         """Why the instance will never serve, or None once it does."""
 
     async def wait(self, newborn: Newborn) -> None:
-        """Until the hook has run, as long as a load may take. Raises LoadFailed; Ended if it was told to leave."""
+        """Wait until the hook has run, for as long as a load may take.
+
+        Raises LoadFailed if the hook failed, Ended if the instance was asked to leave meanwhile.
+        """
         if not self._has_hook:
             return
         overtime = asyncio.get_running_loop().call_later(self._limit_s, newborn.ask_for_stack)
@@ -64,19 +67,19 @@ class Birth:
             raise failed
 
     def done(self, unfit: UnfitFrame | None) -> None:
-        """The hook has ended."""
+        """The hook has ended, successfully unless `unfit`."""
         if not self._ended.done():
             self._ended.set_result(
                 None if unfit is None else LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
             )
 
     def died(self, calls: Calls, code: int | None, stack: str) -> None:
-        """The process is dead; `code` None if nobody could tell how it ended."""
+        """The process is dead; `code` None: how it ended is unknown."""
         if self._ended.done():
             return
         condemned = calls.condemned_for
-        if calls.was_told_to_leave:
-            self._ended.set_result(Ended("the instance was told to leave"))
+        if calls.was_asked_to_leave:
+            self._ended.set_result(Ended("the instance was asked to leave"))
             return
         how = f"it ended its process with {ending(code)}" if code is not None else "its process is gone"
         why = how if condemned is None else condemned.message

@@ -1,9 +1,9 @@
-"""The bounds of every number and string that comes from a process of a function.
+"""The bounds of every number and string that a function's process sends.
 
-A guest of ours keeps within them, and tells the author what does not fit, as an error of the handler. So what is beyond
-them is a breach, and its process is killed. What has no bound of its own here has that of what it stands in: the header
-of a frame (`MAX_HEADER_BYTES`), its body (`max_result`), a control message (`MAX_MESSAGE_BYTES`), a line of a log
-(`logs.py`). JSON has neither nan nor infinity, and msgspec refuses lone surrogates and what is nested too deeply.
+The guest keeps within them and reports a value that does not fit as an error of the handler. A value out of bounds is
+therefore a breach, and the process is killed. A field without a bound here is limited by its container: the header of a
+frame (`MAX_HEADER_BYTES`), its body (`max_result`), a control message (`MAX_MESSAGE_BYTES`) or a log line
+(`log_lines.py`). JSON has no NaN and no infinity; msgspec refuses lone surrogates and excessive nesting.
 """
 
 from typing import Annotated
@@ -21,25 +21,25 @@ from sandbox.guest._forklight.wire import (
 )
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""Lengths, ids of calls, and CLOCK_MONOTONIC times, which are clamped to what we saw ourselves."""
+"""Lengths, ids of calls, and CLOCK_MONOTONIC times, which are clamped to the times that the server measured."""
 Kilobytes = Annotated[int, Meta(ge=0, le=2**40)]
 Milliseconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS * 1000)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
-"""How long an output is delayed, or a client asked to wait."""
+"""The delay of an output, or of a retry."""
 Status = Annotated[int, Meta(ge=100, le=599)]
 Small = Annotated[int, Meta(ge=0, le=9999)]
-"""A part of a version."""
+"""One part of a version number."""
 Number = Annotated[int, Meta(ge=0, le=2**53)]
-"""Of a request on a control channel."""
+"""The number of a request on a control channel."""
 Pid = Annotated[int, Meta(ge=0, le=2**22)]
-"""The kernel's largest, PID_MAX_LIMIT (proc(5)); also of counts of threads."""
+"""Up to the kernel's PID_MAX_LIMIT (proc(5)). Thread counts have the same bound."""
 
 Code = Annotated[str, Meta(max_length=MAX_CODE_CHARS)]
-"""The name of an exception's type: it is a label of a metric."""
+"""The name of an exception's type. It becomes a metric label."""
 MediaType = Annotated[str, Meta(max_length=MAX_TYPE_CHARS)]
 Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
-"""Names, ids, and what is in headers."""
+"""Names, ids, and the names and values of headers."""
 Traceback = Annotated[str, Meta(max_length=MAX_TRACEBACK_CHARS)]
 
 Headers = Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=MAX_HEADERS)]

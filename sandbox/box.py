@@ -1,14 +1,14 @@
-"""The box a template enters before it imports anything. At level `limits` there are no namespaces, so there is none.
+"""The box that a template enters before it imports anything. Level `limits` has no namespaces, and so no box.
 
-`Box.pidfd` names the process whose namespaces the template enters; it travels with the `template` request. The step is
-made in the guest (`_forklight/box.py`) in its final place: after closing descriptors, before everything else.
+`Box.pidfd` names the process whose namespaces the template enters; it travels with the `template` request. The guest
+(`_forklight/box.py`) enters it right after closing inherited descriptors and before anything else.
 """
 
 from msgspec import Struct
 
 
 class Box(Struct, frozen=True):
-    """What a template needs to enter its box; None: the box of level `limits`, the session and the rlimits alone."""
+    """How a template enters its box. `pidfd` None: level `limits`, which has a session and rlimits, no namespaces."""
 
     pidfd: int | None = None
 

@@ -1,14 +1,14 @@
 """The end of a call, decided in one place: the pure state machine of one instance.
 
-Theory of operation. A reply, a guest's failure, the deadline, the process's death, end of file and a breach of protocol
-all race. Each arrives here as one method call, in the order in which the dispatcher happened to see
-it; each returns the actions to carry out. A call is `open`, then perhaps `overdue`, and ends exactly once: an `End`
-action is returned for it once, and only from here. The I/O around it (`instance.py`) decides nothing.
+Theory of operation. A reply, a failure, the deadline, the death of the process, end of file and a breach of the
+protocol race. Each is one method call here, in the order in which the server saw it, and returns the actions to carry
+out. A call is open, then perhaps overdue, and ends exactly once: only this module returns its `End` action, and only
+once. `instance.py` does the I/O and decides nothing.
 
-An instance with an `after_fork` hook is `starting` until that has run; no call begins before. Then, or at once, it is
-`serving`, then perhaps `leaving` (it takes no more calls and ends by itself), perhaps `condemned`
-(SIGKILL was sent; nothing it says counts any more), and at last `dead`. Death is what the dispatcher has verified, with
-everything the instance started. A condemned instance's calls end at its death, not before: until then it still runs.
+An instance with an `after_fork` hook is `starting` until the hook has run, and no call begins before. Then, or at once,
+it is `serving`, then perhaps `leaving` (it takes no more calls and exits by itself), perhaps `condemned` (SIGKILL was
+sent, and its frames are ignored), and finally `dead`. `dead` means that the server has verified its death and that of
+everything it started. The calls of a condemned instance end only then, because until then they still run.
 """
 
 import signal
@@ -21,13 +21,13 @@ from sandbox.wire import Answer, FailFrame, Frame, OkFrame, ReadyFrame, UnfitFra
 
 
 class Died(Struct, frozen=True):
-    """How a process ended: its exit code, or minus the signal; None where nobody could tell."""
+    """How a process ended: its exit code, or minus the signal, or None if unknown."""
 
     code: int | None
 
 
 class Verdict(Struct, frozen=True):
-    """A failure the dispatcher itself finds; `innocent` is a call that died for a neighbour's."""
+    """A failure that the server detected itself, as opposed to one that the guest reported."""
 
     kind: Literal["timeout", "crash", "protocol"]
     code: Code
@@ -35,7 +35,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True, gc=False):
-    """The guest's own answer."""
+    """The guest's answer."""
 
     frame: Answer
     body: bytes
@@ -45,7 +45,7 @@ Ending = Answered | Verdict
 
 
 class End(Struct, frozen=True, gc=False):
-    """Action: call `i` has ended so. `traceback` is the guest's, if it gave one for a verdict of ours."""
+    """Action: deliver the end of call `i`. `traceback` is the guest's, if it sent one where the ending is a verdict."""
 
     i: int
     ending: Ending
@@ -53,25 +53,25 @@ class End(Struct, frozen=True, gc=False):
 
 
 class Ready(Struct, frozen=True):
-    """Action: calls may begin, as the `after_fork` hook has run; or with `unfit` it failed, and none ever will."""
+    """Action: the `after_fork` hook has run and calls may begin; with `unfit` it failed and none ever will."""
 
     unfit: UnfitFrame | None = None
 
 
 class Cancel(Struct, frozen=True):
-    """Action: tell the guest that call `i` is overdue: a stack dump, a `cancel` frame, SIGTERM for a sync handler."""
+    """Action: interrupt the overdue call `i`: request a stack, send `cancel`, and SIGTERM for a sync handler."""
 
     i: int
 
 
 class Kill(Struct, frozen=True):
-    """Action: SIGKILL the instance and everything it started."""
+    """Action: SIGKILL the instance; its burial kills everything it started."""
 
     reason: str
 
 
 class Leave(Struct, frozen=True):
-    """Action: close our end for writing; the guest runs its `stop` hook and exits."""
+    """Action: shut the socket down for writing; the guest runs its `stop` hook and exits."""
 
 
 Action = Ready | End | Cancel | Kill | Leave
@@ -97,11 +97,11 @@ class Calls:
         self._asynchronous = asynchronous
         self._open: dict[int, _Call] = {}
         self._left_ns: int | None = None
-        """When either end was closed, so that a `stop` hook has its grace and no more."""
-        self.was_told_to_leave = False
+        """When either end was closed. A `stop` hook has the grace from here."""
+        self.was_asked_to_leave = False
         self._overstayed = Verdict("crash", "Exit", "the instance did not end in time")
         self._condemned_for: tuple[Verdict, int | None] | None = None
-        """Why it was killed, and the call at fault; None blames every open call."""
+        """Why it was killed, and the call at fault (None: every open call)."""
 
     @property
     def condemned_for(self) -> Verdict | None:
@@ -110,7 +110,7 @@ class Calls:
 
     @property
     def free_slots(self) -> int:
-        """How many more calls may begin now."""
+        """The number of calls that may begin now."""
         return self._slots - len(self._open) if self.state == "serving" else 0
 
     @property
@@ -120,20 +120,20 @@ class Calls:
 
     @property
     def next_tick_ns(self) -> int | None:
-        """When `tick` has something to do at the earliest; None: not until something else happens."""
+        """When `tick` must be called next; None: not before another method is called."""
         times = [call.deadline_ns + (self._grace_ns if call.overdue else 0) for call in self._open.values()]
         if self._left_ns is not None:
             times.append(self._left_ns + self._grace_ns)
         return min(times) if times and self.state in ("serving", "leaving") else None
 
     def begin(self, i: int, deadline_ns: int) -> None:
-        """Call `i` is about to be written. Needs a free slot and an id never used here before."""
+        """Call `i` is about to be written. Requires a free slot and an id that was never used here."""
         if self.free_slots <= 0 or i in self._open:
             raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(self._open)} of {self._slots} slots taken")
         self._open[i] = _Call(deadline_ns)
 
     def abort(self, i: int) -> None:
-        """Call `i` could not be written at all: it never began, and ends elsewhere."""
+        """No byte of call `i` could be written: it never began. The caller assigns the event again."""
         del self._open[i]
 
     def frame(self, frame: Frame, body: bytes, now_ns: int) -> list[Action]:
@@ -155,11 +155,11 @@ class Calls:
         return [end] if self.state == "serving" else [end, *self._after_last(now_ns)]
 
     def _begun(self, frame: ReadyFrame | UnfitFrame, now_ns: int) -> list[Action]:
-        """The `after_fork` hook has ended; whoever failed in it ends by itself."""
+        """The `after_fork` hook has ended. An instance whose hook failed exits by itself."""
         if self._has_begun:
-            return self.breach("the frame that comes first, once more")
+            return self.breach("a second `ready` or `unfit`")
         self._has_begun = True
-        if self.state != "starting":  # it was told to leave meanwhile
+        if self.state != "starting":  # asked to leave in the meantime
             return []
         if isinstance(frame, UnfitFrame):
             self._leave_by_itself(now_ns)
@@ -168,7 +168,7 @@ class Calls:
         return [Ready()]
 
     def _late(self, frame: Answer, now_ns: int) -> list[Action]:
-        """Whatever a guest says after the deadline, the call has timed out; the process survives only if async."""
+        """After the deadline any answer is a timeout. Only a process with an async handler survives it."""
         traceback = "" if isinstance(frame, OkFrame) else frame.traceback
         end = self._end(frame.i, _timed_out(), traceback)
         if self._asynchronous:
@@ -176,11 +176,11 @@ class Calls:
         return [end, *self._condemn(_timed_out(), frame.i)]
 
     def breach(self, how: str, i: int | None = None) -> list[Action]:
-        """The guest broke the protocol, in call `i` if that can be told."""
+        """The guest broke the protocol, in call `i` if that is known."""
         return self._condemn(Verdict("protocol", "Breach", f"the instance sent {how}"), i)
 
     def end_of_file(self, now_ns: int) -> None:
-        """The guest closed its end: it can answer no more. Mostly it dies, so it has the grace to show how."""
+        """The guest closed its end and can answer no more. It is usually dying: it has the grace to do so by itself."""
         if self.state in ("starting", "serving") or (self.state == "leaving" and self._left_ns is None):
             self._leave_by_itself(now_ns)
 
@@ -190,7 +190,7 @@ class Calls:
         self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
 
     def died(self, how: Died) -> list[Action]:
-        """The process and all it started are gone. Every call still open ends now."""
+        """The process and everything it started are gone. Every open call ends now."""
         if self.state == "dead":
             return []
         ends: list[Action] = [self._end(i, self._verdict_at_death(i, how)) for i in tuple(self._open)]
@@ -204,13 +204,13 @@ class Calls:
             return _crash(how)
         verdict, culprit = self._condemned_for
         if how.code not in (-signal.SIGKILL, None) and verdict.kind != "protocol":
-            return _crash(how)  # it was quicker than our signal; but no own end undoes a breach
+            return _crash(how)  # it ended before our signal arrived; a breach stays a breach all the same
         if culprit in (None, i):
             return verdict
         return Verdict("crash", "InstanceKilled", f"the instance was killed for another call: {verdict.message}")
 
     def tick(self, now_ns: int) -> list[Action]:
-        """Time has passed: cancel what is overdue, kill what has used up its grace."""
+        """Time has passed: cancel calls that are overdue, kill the instance once a grace is used up."""
         if self.state not in ("serving", "leaving"):
             return []
         actions: list[Action] = []
@@ -225,15 +225,15 @@ class Calls:
         return actions
 
     def leave(self, now_ns: int) -> list[Action]:
-        """Take no more calls, finish what runs, then end."""
+        """Take no more calls, finish the open ones, then end."""
         if self.state not in ("starting", "serving"):
             return []
         self.state = "leaving"
-        self.was_told_to_leave = True
+        self.was_asked_to_leave = True
         return self._after_last(now_ns)
 
     def kill(self, verdict: Verdict) -> list[Action]:
-        """End it now, for a reason outside any one call (memory, a hostile template)."""
+        """Kill the instance for a reason that is not one call's (memory, a hostile template)."""
         return self._condemn(verdict, None)
 
     def _condemn(self, verdict: Verdict, culprit: int | None) -> list[Action]:
@@ -260,14 +260,14 @@ def _timed_out() -> Verdict:
 
 def _crash(how: Died) -> Verdict:
     if how.code is None:
-        return Verdict("crash", "Exit", "the instance is gone; nobody could tell how it ended")
+        return Verdict("crash", "Exit", "the instance is gone; how it ended is unknown")
     if how.code >= 0:
         return Verdict("crash", "Exit", f"the handler ended its process with {ending(how.code)}")
     return Verdict("crash", "Signal", f"the instance was ended by {ending(how.code)}")
 
 
 def ending(code: int) -> str:
-    """`exit code 3` or `SIGSEGV`, of what `Died` and `exited` messages tell."""
+    """`exit code 3` or `SIGSEGV`, from the code of `Died` or of an `exited` message."""
     if code >= 0:
         return f"exit code {code}"
     return signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else f"signal {-code}"

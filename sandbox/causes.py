@@ -1,4 +1,4 @@
-"""Why an event found no template or no zygote: a code, which whoever tells people puts into words."""
+"""Why an event found no template or no zygote, as a code; `forklight/observe` puts it into words."""
 
 from typing import Literal
 
@@ -6,14 +6,14 @@ from msgspec import Struct
 
 
 class Cause(Struct, frozen=True):
-    """The code, and what it leaves open:
+    """A code, with a detail that depends on it:
 
-    - `new`: nothing had needed it before, or it was being made for the first time
-    - `ended`: the one before it did; how
-    - `unneeded`: no function of its runtime needed it any more
-    - `unforkable`: each instance is loaded by itself; what the import left behind
-    - `rested`: the function was at rest; after how many seconds. Set by the dispatcher, as is the next
-    - `start_failed`: a start before that; its error
+    - `new`: nothing had needed the process before, or its first start was under way
+    - `ended`: its predecessor ended; the detail says how
+    - `unneeded`: its predecessor was stopped because no function of the runtime needed it
+    - `unforkable`: each instance loads the function itself; the detail says what the import left behind
+    - `rested`: the function was at rest; the detail is after how many seconds. Set by the dispatcher
+    - `start_failed`: an earlier start failed; the detail is its error. Set by the dispatcher
     """
 
     code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed"]

@@ -1,13 +1,13 @@
-"""The descriptors that tie one template or instance to the dispatcher, made in pairs: our ends and the guest's.
+"""The descriptors that connect one template or instance to the server, in pairs: our ends and the guest's.
 
 | channel | ours | the guest's | for |
 |---|---|---|---|
 | socket | one end | the other | calls (stream) or control messages (SEQPACKET) |
 | log | read end | write end | everything written to descriptors 1 and 2 |
-| lifeline | the only write end | read end | its closing kills the guest's process group |
-| stack | a sealed memfd | the same | the Python stack written by faulthandler when we ask, or at a fatal signal |
+| lifeline | the only write end | read end | closing it kills the guest's process group |
+| stack | a sealed memfd | the same | the Python stack that faulthandler writes on request or at a fatal signal |
 
-The stack's file is sealed at its size, so a guest cannot make it grow; it is read only when a call has gone wrong.
+The stack file is sealed at its size, so that a guest cannot make it grow.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ STACK_BYTES = 64 * 1024
 
 
 class Channels:
-    """Our ends. `guest_fds` are the other ends: hand them over, then call `close_guest_ends`."""
+    """Our ends. `guest_fds` are the other ends: send them to the guest, then call `close_guest_ends`."""
 
     def __init__(self, kind: socket.SocketKind) -> None:
-        with contextlib.ExitStack() as undo:  # all or nothing: the next one may find no descriptor left
+        with contextlib.ExitStack() as undo:  # all or nothing, as descriptors may run out halfway
             self.socket, self._guest_socket = socket.socketpair(socket.AF_UNIX, kind)
             undo.callback(self.socket.close)
             undo.callback(self._guest_socket.close)
@@ -36,18 +36,18 @@ class Channels:
         self.guest_fds: tuple[int, ...] = (self._guest_socket.fileno(), log_end, lifeline_end, self.stack)
 
     def close_guest_ends(self) -> None:
-        """Once the guest has its ends, ours of them must go, or no end of file would ever be seen. Idempotent."""
+        """Close our copies of the guest's ends, which would hide its end of file. Idempotent."""
         self._guest_socket.close()
         for fd in self.guest_fds[1:3]:
             os.close(fd)
         self.guest_fds = ()
 
     def read_stack(self) -> str:
-        """What faulthandler has written so far, as text; empty if it wrote nothing."""
+        """The text that faulthandler has written so far, possibly empty."""
         return os.pread(self.stack, STACK_BYTES, 0).rstrip(b"\0").decode(errors="backslashreplace")
 
     def close(self) -> None:
-        """Close everything of ours except the log, which its reader closes after the last line."""
+        """Close all our ends except the log, which its reader closes after the last line."""
         if self.guest_fds:
             self.close_guest_ends()
         self.socket.close()
@@ -58,13 +58,13 @@ class Channels:
                 setattr(self, name, -1)
 
     def discard(self) -> None:
-        """Close everything, the log too: nobody has begun to read it."""
+        """Close everything, including the log, which nobody reads yet."""
         self.close()
         with contextlib.suppress(OSError):
             os.close(self.log)
 
     def __enter__(self) -> "Channels":
-        """Within `with`, a failure to hand the ends over closes all of them."""
+        """Leaving the block closes the guest's ends, or, after an exception, everything."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""What all processes of one tree share in the dispatcher: the sweep, the log's way out, the user, private folders."""
+"""What all processes of one tree share in the server: the sweep, the sink of the logs, the user, private folders."""
 
 import contextlib
 import itertools
@@ -23,7 +23,7 @@ from sandbox.sweep import Sweep
 
 
 class Commons:
-    """Made once per tree, and given to every zygote, template and instance in it."""
+    """Created once per tree and passed to every zygote, template and instance."""
 
     def __init__(
         self,
@@ -37,41 +37,44 @@ class Commons:
     ) -> None:
         self.account = account
         self.guest = guest
-        """The directory the zygotes run, readable for `account`."""
+        """The directory of the guest's code, readable for `account`."""
         self.log_turns = LogTurns(sink)
         self.tasks = tasks
         self.shares_input = shares_input
-        """Functions read our own standard input, instead of an empty one."""
+        """Whether functions read the server's standard input instead of an empty one."""
         self.sweep = Sweep()
         self.pids: set[int] = set()
-        """Every live process of ours below the dispatcher: no pidfd of a guest may claim one of them again."""
+        """The live processes of the tree: no later pidfd from a guest may claim one of them."""
         self._folders = folders
         self._has_made_folders = False
         self._numbers = itertools.count(1)
 
     def number(self) -> int:
-        """A number never given before in this tree."""
+        """A number that was never returned before in this tree."""
         return next(self._numbers)
 
     def verified(self, fds: list[int], parent_pid: int) -> tuple[int | None, int]:
-        """The (pid or None if it is dead on arrival, pidfd) that a guest answered with. Raises Forged, all closed."""
+        """Verify the one pidfd of a guest's answer; returns (pid, or None if dead on arrival; pidfd).
+
+        Raises Forged; all of `fds` are closed then.
+        """
         try:
             if len(fds) != 1:
                 raise processes.Forged(f"{len(fds)} descriptors instead of one pidfd")
             pid = processes.verify(fds[0], parent_pid=parent_pid, uid=self.account.uid, known=self.pids)
-        except BaseException:  # also if we have no descriptor left to look with
+        except BaseException:  # also OSError, if no descriptor is left to read /proc with
             close_all(fds)
             raise
         if pid is not None:
             self.pids.add(pid)
         return pid, fds[0]
 
-    def tell(self, function: str, text: str) -> None:
-        """Say in the log of a function what befell it outside any call."""
+    def report(self, function: str, text: str) -> None:
+        """Log an error outside any call to the function's log."""
         self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", "error"))
 
     def equip(self, kind: SocketKind, name: str) -> tuple[Channels, Path]:
-        """The channels and the private folder of a new process. Raises StartFailed if there is no room for them."""
+        """The channels and the private folder of a new process. Raises StartFailed if they cannot be created."""
         try:
             channels = Channels(kind)
         except OSError as error:
@@ -83,10 +86,10 @@ class Commons:
             raise StartFailed(f"no private folder in {self._folders}: {error.strerror}") from None
 
     def make_folder(self, name: str) -> Path:
-        """A private folder for one process; it belongs to `account` and nobody else can look inside.
+        """Create a private folder for one process, owned by `account` and closed to all other users.
 
-        Nobody can take its name ahead: it is made up here. The folder that they lie in is made again if a function has
-        removed it: an ordinary user's can.
+        Its random name cannot be taken in advance. The parent folder is created again if a function has removed it,
+        which the functions of an ordinary user can.
         """
         try:
             folder = self._new_folder(name)
@@ -104,7 +107,7 @@ class Commons:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folders))
 
     def remove_folder(self, folder: Path) -> None:
-        """Remove a dead process's folder; at once if it is empty, else in a thread."""
+        """Remove the folder of a dead process: at once if it is empty, else in a thread."""
         try:
             folder.rmdir()
         except FileNotFoundError:
@@ -118,7 +121,7 @@ class Commons:
 
 
 def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors that came with a message."""
+    """Close descriptors that came with a message; errors are ignored."""
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)

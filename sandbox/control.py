@@ -1,7 +1,7 @@
-"""The dispatcher's end of a control socket: requests with a time limit, unasked messages, descriptors.
+"""The server's end of a control socket: requests with a time limit, unsolicited messages, descriptors.
 
-The peer is not trusted: what it sends is decoded into exact types, descriptors nobody asked for are closed, and any
-breach, silence or end of file ends the channel. Whoever owns the channel then kills the process.
+The peer is not trusted: its messages are decoded into exact types, unexpected descriptors are closed, and any breach,
+silence or end of file ends the channel. The owner of the channel then kills the process.
 """
 
 import array
@@ -23,7 +23,7 @@ from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PA
 
 
 class Message(Struct, kw_only=True):
-    """Any message that a zygote or template may send; ARCHITECTURE.md §8 lists which fields belong to which."""
+    """Any message that a zygote or template may send. ARCHITECTURE.md §8 lists the fields of each."""
 
     t: Code
     n: Number | None = None
@@ -51,7 +51,7 @@ _Answer = tuple[Message, list[int]]
 
 
 class Control:
-    """One channel. `on_message` gets what was not asked for; `on_end` is called once, with the reason."""
+    """One channel. `on_message` gets unsolicited messages; `on_end` is called once, with the reason."""
 
     def __init__(
         self, connection: socket.socket, on_message: Callable[[Message], None], on_end: Callable[[str], None]
@@ -62,16 +62,16 @@ class Control:
         self._on_end = on_end
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
-        """What the socket has not taken yet, with copies of the descriptors: the sender may close its own meanwhile."""
+        """Packets that the socket has not taken yet, with copies of the descriptors: the caller may close its own."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection, self._readable)
         self.ended: str | None = None
         """Why the channel is closed, or None while it is open."""
 
     async def request(self, message: dict[str, object], fds: Sequence[int] = (), *, limit_s: float) -> _Answer:
-        """Send a message with a fresh `n` and wait for its answer; the caller owns the answer's descriptors.
+        """Send a message with a new `n` and wait for its answer. The caller owns the answer's descriptors.
 
-        Raises Ended if the channel ends, and ends it itself after `limit_s`. Copies of `fds` are sent; see `post`.
+        Raises Ended if the channel ends; ends the channel if no answer comes within `limit_s`. For `fds` see `post`.
         """
         n = message["n"]
         assert isinstance(n, int)
@@ -92,9 +92,9 @@ class Control:
             self._waiting.pop(n, None)
 
     def post(self, message: dict[str, object], fds: Sequence[int] = ()) -> None:
-        """Send without waiting for an answer; `fds` stay the caller's, who may close them as soon as it returns.
+        """Send without waiting for an answer. The caller keeps `fds` and may close them once this returns.
 
-        Raises Ended if the channel is closed already, OSError if there are too many descriptors to copy one.
+        Raises Ended if the channel is closed, OSError if `fds` cannot be copied for want of descriptors.
         """
         if self.ended is not None:
             raise Ended(self.ended)
@@ -108,7 +108,7 @@ class Control:
         self._flush()
 
     def close(self, reason: str) -> None:
-        """End the channel: the peer sees end of file, every open request raises Ended. Further calls do nothing."""
+        """End the channel: the peer sees end of file, and every open request raises Ended. Idempotent."""
         if self.ended is not None:
             return
         self.ended = reason
@@ -134,7 +134,7 @@ class Control:
         self._loop.remove_writer(self._connection)
 
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
-        """Whether the socket has taken it; if not, it is full, or the channel has ended."""
+        """Returns whether the socket took the packet. If not, it is full, or the channel has ended."""
         try:
             socket.send_fds(self._connection, [data], fds)
         except BlockingIOError:
@@ -158,10 +158,10 @@ class Control:
         try:
             message = _decode(data)
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise msgspec.DecodeError("it is too long")
+                raise msgspec.DecodeError("too long")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             close_all(fds)
-            self.close(f"a control message that is not one of ours: {error}")
+            self.close(f"it sent an invalid control message: {error}")
             return
         self._hand_on(message, fds)
 
@@ -175,7 +175,7 @@ class Control:
 
 
 def _parts(data: bytes) -> list[bytes]:
-    """A message as the packets to send: itself, or if it is too long for one, pieces of its text."""
+    """The packets of a message: the message itself, or pieces of its text if it is too long for one packet."""
     if len(data) <= MAX_MESSAGE_BYTES:
         return [data]
     text = data.decode()
@@ -194,7 +194,7 @@ def _copies(fds: Sequence[int]) -> list[int]:
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int], int]:
-    """As socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
+    """Like socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
     fds = array.array("i")
     room = socket.CMSG_LEN(MAX_DESCRIPTORS * fds.itemsize)
     data, ancillary, flags, _ = connection.recvmsg(MAX_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
@@ -205,6 +205,6 @@ def _receive(connection: socket.socket) -> tuple[bytes, list[int], int]:
 
 
 def _close_unclaimed(answer: asyncio.Future[_Answer]) -> None:
-    """The waiter left although the answer had come: its descriptors belong to nobody now."""
+    """The answer arrived, but its caller has left: close the descriptors that nobody owns now."""
     if answer.done() and not answer.cancelled() and answer.exception() is None:
         close_all(answer.result()[1])

@@ -1,18 +1,21 @@
-"""What can go wrong in starting things, as exceptions. What goes wrong in a call is an Outcome, never an exception.
+"""Exceptions of starting processes. A failure inside a call is an `Outcome`, never an exception.
 
-Each exception is named for what happened, and derives from `SandboxError`. `processes.Forged` and `wire.Breach`, which
-never leave the sandbox, stand where they are raised.
+Each exception is named for what happened and derives from `SandboxError`. `processes.Forged` and `wire.Breach` never
+leave the sandbox and are defined where they are raised.
 """
 
 from bus.outcome import ExceptionName, LoadCode
 
 
 class SandboxError(Exception):
-    """Base of everything the sandbox raises of its own."""
+    """Base of all exceptions of the sandbox."""
 
 
 class LoadFailed(SandboxError):
-    """A zygote or template could not be made. `code` is a stable load code; `retry_at_ns` is when its back-off ends."""
+    """A zygote or template could not be started, and the function is at fault.
+
+    `code` is a load code or the name of an exception; `retry_at_ns` is when the back-off ends (CLOCK_MONOTONIC).
+    """
 
     def __init__(
         self, code: LoadCode | ExceptionName, message: str, traceback: str = "", retry_at_ns: int | None = None
@@ -25,12 +28,12 @@ class LoadFailed(SandboxError):
 
 
 class StartFailed(SandboxError):
-    """The template lives but could not fork (EAGAIN, ENOMEM); trying again later may work."""
+    """The machine has no room for another process now (EAGAIN, ENOMEM, EMFILE); a later attempt may succeed."""
 
 
 class Ended(SandboxError):
-    """The process at the other end is gone, or was killed because it broke its protocol or did not answer in time."""
+    """The process at the other end has ended, or was killed for a breach or for not answering in time."""
 
 
 class InstanceGone(SandboxError):
-    """The instance was dead before anything reached it: the event has not been run and may be assigned again."""
+    """The instance died before the event reached it. The event has not run and may be assigned again."""

@@ -1,4 +1,4 @@
-"""Removing a folder that a function could write to, whatever it left in it. Blocks."""
+"""Removes folders that a function could write to, whatever it left in them. Blocks."""
 
 import contextlib
 import os
@@ -7,9 +7,10 @@ from uuid import uuid4
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder of a dead process, whatever its user did in it; what cannot be removed stays.
+    """Remove the folder of a dead process as far as possible; never raises OSError.
 
-    Folders are moved to the top before they are emptied: nested without end they would cost recursion or long paths.
+    Each subfolder is moved to the top level before it is emptied, so that deep nesting costs neither recursion nor long
+    paths.
     """
     with contextlib.suppress(OSError):
         top = _open_folder(folder)
@@ -24,12 +25,12 @@ def remove_tree(folder: Path) -> None:
 
 
 def _remove_level(name: str, top: int) -> list[str]:
-    """Remove a folder in `top`; the names in `top` of the folders that were in it."""
+    """Remove a folder in `top`; returns the names that its subfolders now have in `top`."""
     moved: list[str] = []
     level = _open_folder(name, top)
     try:
         for inner in _unlink_files(level):
-            os.close(_open_folder(inner, level))  # to be moved, it must be writable itself
+            os.close(_open_folder(inner, level))  # restores its permissions: a folder must be writable to be moved
             moved.append(uuid4().hex)
             os.rename(inner, moved[-1], src_dir_fd=level, dst_dir_fd=top)
     finally:
@@ -39,7 +40,7 @@ def _remove_level(name: str, top: int) -> list[str]:
 
 
 def _unlink_files(level: int) -> list[str]:
-    """Unlink all but folders; the names of these."""
+    """Unlink everything but folders; returns the names of the folders."""
     with os.scandir(level) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
@@ -49,7 +50,7 @@ def _unlink_files(level: int) -> list[str]:
 
 
 def _open_folder(path: Path | str, above: int | None = None) -> int:
-    """Open a folder, with its owner's permissions back; never what a symlink leads to, nor in between."""
+    """Open a folder and restore its owner's permissions. Never follows a symlink."""
     handle = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
     try:
         itself = f"/proc/self/fd/{handle}"

@@ -1,8 +1,8 @@
-"""The dispatcher's half of an instance: it carries out what `calls.py` decides, and decides nothing.
+"""The server's half of an instance. `calls.py` decides; this module carries out.
 
-One call is one frame out and one frame in, on a non-blocking socket without a transport: a dead instance shows as EPIPE
-at once, and a warm call makes no task, takes no lock and passes no queue. The instance is dead when its pidfd is
-readable; it is buried when whoever was its parent has also reaped it and killed all that it left behind.
+A call is one frame out and one frame in, on a non-blocking socket without a transport: writing to a dead instance fails
+with EPIPE at once, and a warm call creates no task, takes no lock and passes no queue. The instance is dead when its
+pidfd is readable; it is buried when its parent has also reaped it and killed everything that it left behind.
 """
 
 import asyncio
@@ -43,25 +43,25 @@ from sandbox.sweep import WATCH_S
 
 READ_BYTES = 64 * 1024
 SOCKET_BYTES = 16 * 1024 * 1024
-"""More than any socket buffer holds."""
+"""More than any socket buffer can hold."""
 WATCH_NS = int(WATCH_S * 1e9)
 IDLE_WATCH_NS = 2_000_000_000
-"""How often the memory of an instance is looked at that runs nothing: threads and processes of it may."""
+"""How often the memory of an idle instance is measured: its threads and child processes may still run."""
 FULL_WATCH_NS = 1_000_000_000
-"""How often all of its memory is, at most."""
+"""The shortest time between two full measurements."""
 BURIAL_LIMIT_NS = 5_000_000_000
 """How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
 
 
 class _Pending(Struct):
-    """A call that is on its way: who waits for it, and what its outcome must tell."""
+    """An open call: the future of its outcome, and the facts that go into the outcome."""
 
     waiter: "asyncio.Future[Outcome]"
     run: outcomes.Run
 
 
 class Body(Struct, frozen=True):
-    """What makes a process an instance: who it is and what ties it to us."""
+    """The process of an instance, and what connects it to the server."""
 
     id: str
     pid: int
@@ -70,27 +70,27 @@ class Body(Struct, frozen=True):
     channels: Channels
     folder: Path
     baseline_kb: int
-    """The template's memory when this was forked: what is shared, and not this instance's own."""
+    """The template's memory at the fork, which is shared and not counted as this instance's own."""
     asynchronous: bool
 
 
 class Parent(Protocol):
-    """Who forked an instance, or stands in for who did."""
+    """The template that forked an instance."""
 
     def bury(self, instance: "Instance") -> None:
-        """The process is dead: reap it, kill all it left behind, then call its `buried`."""
+        """The process is dead: reap it, kill everything it left behind, then call its `buried`."""
 
     def bury_overdue(self, instance: "Instance") -> None:
-        """That takes too long."""
+        """The burial takes too long."""
 
     def forget(self, instance: "Instance") -> None:
-        """It is dead and buried, and its last outcome delivered."""
+        """The instance is buried, and its last outcome delivered."""
 
 
 class Instance:
     """One live process that runs one function.
 
-    `on_free` is called each time a slot comes free, `on_dead` once, after the last outcome.
+    `on_free` is called whenever a slot becomes free, `on_dead` once, after the last outcome.
     """
 
     def __init__(self, spec: FunctionSpec, body: Body, commons: Commons, parent: Parent) -> None:
@@ -128,28 +128,28 @@ class Instance:
 
     @property
     def free_slots(self) -> int:
-        """How many events it can take now; 0 once it leaves or dies."""
+        """The number of events that it can take now; 0 once it leaves or dies."""
         return 0 if self.is_dead else self._calls.free_slots
 
     @property
     def is_serving(self) -> bool:
-        """Whether it lives and does not leave."""
+        """Whether it is alive, ready, and was not asked to leave."""
         return self._dead_ns is None and self._calls.state == "serving"
 
     @property
     def is_dead(self) -> bool:
-        """Whether its process has ended; it may not be buried yet."""
+        """Whether the process has ended. It may not be buried yet."""
         return self._dead_ns is not None
 
     @property
     def state(self) -> str:
-        """`idle`, `busy` or `dead`, as `ps` shows it."""
+        """`idle`, `busy` or `dead`, for `ps`."""
         if self._calls.state in ("condemned", "dead"):
             return "dead"
         return "busy" if self._calls.open_calls else "idle"
 
     async def start(self) -> None:
-        """Wait until it may be given events. Raises LoadFailed for what its `after_fork` hook did, or Ended."""
+        """Wait until it can take events. Raises LoadFailed if its `after_fork` hook failed, or Ended."""
         if self._calls.state == "starting":
             self._commons.sweep.expect(time.monotonic_ns() + WATCH_NS)
         await self._birth.wait(self)
@@ -163,11 +163,11 @@ class Instance:
         accepted_ns: int | None = None,
         timeout_ns: int | None = None,
     ) -> "asyncio.Future[Outcome]":
-        """Write the event to the instance; the future gets its one outcome. Needs a free slot.
+        """Write the event to the instance; the future gets its one outcome. Requires a free slot.
 
-        The timeout counts from here. Cancelling the future means nobody waits any more: the call runs on, its outcome
-        is dropped. Raises InstanceGone if the process is dead or leaves, so that the event can be assigned again, and
-        TypeError or ValueError if something in the event's header cannot be put into JSON.
+        The timeout counts from here. If the future is cancelled, the call runs on and its outcome is dropped. Raises
+        InstanceGone if the instance is dead or leaving, so that the event can be assigned again, and TypeError or
+        ValueError if the event's header is not valid as JSON.
         """
         if not self.is_serving:
             raise InstanceGone(f"instance {self.id} is gone")
@@ -191,19 +191,19 @@ class Instance:
         return waiter
 
     def leave(self) -> None:
-        """Take no more events, finish what runs, then run the `stop` hook and end, within the grace."""
+        """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 
     def kill(self, verdict: Verdict) -> None:
-        """End it now; its calls end as `verdict` once it is dead."""
+        """Kill it now; its calls end with `verdict` once it is dead."""
         self._carry_out(self._calls.kill(verdict))
 
     def buried(self, code: int | None) -> None:
-        """Its parent has reaped it and swept after it: the calls still open end now. `code` None: nobody could tell."""
+        """The parent has reaped it and swept after it: all open calls end now. `code` None: the code is unknown."""
         if self._calls.state == "dead":
             return
-        if not self.is_dead:  # its parent was quicker to tell than its pidfd
+        if not self.is_dead:  # the parent's report arrived before the pidfd event
             self._note_death()
         self._commons.sweep.remove(self)
         self._birth.died(self._calls, code, self.last_stack())
@@ -219,7 +219,7 @@ class Instance:
         self.on_dead(self)
 
     def tick(self, now_ns: int) -> int | None:
-        """What the sweep calls: deadlines, memory, and a burial that does not come."""
+        """Check the deadlines, the memory, and a burial that is overdue. Called by the sweep."""
         if self._dead_ns is not None:
             if now_ns < self._dead_ns + BURIAL_LIMIT_NS:
                 return self._dead_ns + BURIAL_LIMIT_NS
@@ -236,15 +236,15 @@ class Instance:
         return look_ns if next_ns is None else min(next_ns, look_ns)
 
     def _watch_memory(self, now_ns: int, is_idle: bool) -> None:
-        """Private memory is what came on top of the template's, whose shared pages are charged to it alone."""
+        """Kill the instance if its private memory, without the pages shared with the template, is over the limit."""
         fully = now_ns >= self._look_fully_ns
         if fully:
             self._look_fully_ns = now_ns + FULL_WATCH_NS
         found = memory.excess(self.pid, self._body.baseline_kb, self.spec.limits.memory_bytes, fully=fully)
         if found is None:
             return
-        if is_idle:  # no call that ends could say it
-            self._commons.tell(self.spec.name, f"{self.id} was ended: {found} while it ran no call")
+        if is_idle:  # no outcome of a call could say so
+            self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
         self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
 
     def _expect_tick(self) -> None:
@@ -252,7 +252,7 @@ class Instance:
             self._commons.sweep.expect(at_ns)
 
     def _readable(self) -> bool:
-        """Read once; whether there may be more."""
+        """Read once. Returns whether there may be more."""
         try:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
@@ -274,26 +274,26 @@ class Instance:
         return True
 
     def _died(self) -> None:
-        """The pidfd is readable: now it is its parent's turn."""
+        """The pidfd is readable: the parent takes over."""
         self._note_death()
         self._commons.sweep.expect(time.monotonic_ns() + BURIAL_LIMIT_NS)
         self._parent.bury(self)
 
     def _note_death(self) -> None:
-        """Replies it wrote before its end still count."""
+        """Record the death. Replies that the process wrote before it still count."""
         self._loop.remove_reader(self.pidfd)
         self._commons.pids.discard(self.pid)
         self._dead_ns = time.monotonic_ns()
         self._drain_replies()
 
     def _drain_replies(self) -> None:
-        """Read what a dead instance had written; bounded, because a child of it may hold the socket and write on."""
+        """Read what a dead instance wrote. Bounded, because a child of it may hold the socket and keep writing."""
         for _ in range(SOCKET_BYTES // READ_BYTES):
             if not self._readable():
                 return
 
     def _send(self, pieces: list[bytes]) -> None:
-        """Write as much as the socket takes now, the rest as it takes more. Raises OSError if the instance is gone."""
+        """Write what the socket takes now, and the rest as it drains. Raises OSError if the instance is gone."""
         sent = 0
         if not self._unsent:
             try:
@@ -322,7 +322,7 @@ class Instance:
                 self._unsent.popleft()
         except BlockingIOError:
             return
-        except OSError:  # it is dying; its end arrives by the pidfd
+        except OSError:  # it is dying; the pidfd reports its end
             self._unsent.clear()
         self._loop.remove_writer(self._socket)
 
@@ -347,7 +347,7 @@ class Instance:
             return
 
     def _cancel(self, i: int) -> None:
-        """Ask for the stack first, so that it shows where the handler was and not how it was stopped."""
+        """Interrupt the call. The stack comes first, so that it shows the handler and not its interruption."""
         os.pwrite(self._body.channels.stack, bytes(STACK_BYTES), 0)
         os.lseek(self._body.channels.stack, 0, os.SEEK_SET)
         processes.kill(self.pidfd, STACK_SIGNAL)
@@ -371,14 +371,14 @@ class Instance:
         return self.last_stack() if verdict.kind == "timeout" or verdict.code == "Signal" else ""
 
     def last_stack(self) -> str:
-        """What faulthandler has written, for a human; empty if it wrote nothing."""
+        """The stack that faulthandler wrote, for people, or the reason why there is none."""
         return stacks.readable(self._body.channels.read_stack())
 
     def ask_for_stack(self) -> None:
-        """Have the process write where it is."""
+        """Have the process write its stack."""
         if not self.is_dead:
             processes.kill(self.pidfd, STACK_SIGNAL)
 
 
 def _nobody(_instance: Instance) -> None:
-    """What the callbacks do until a pool sets its own."""
+    """The default of both callbacks, until a pool sets its own."""

@@ -1,10 +1,10 @@
-"""What contains the functions of this server, and what does not and why: one mechanism at a time. For `ps`."""
+"""The mechanisms that contain the functions of this server, and those that are missing, with the reason. For `ps`."""
 
 from msgspec import Struct
 
 
 class Isolation(Struct, frozen=True):
-    """The level and its mechanisms. `missing` maps each mechanism that is not in force to the reason."""
+    """The isolation level and its mechanisms. `missing` maps each mechanism that is not in force to the reason."""
 
     level: str
     in_force: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""Starting a zygote: exec, with a hand-made environment, no descriptor of ours, and as the unprivileged user.
+"""Starts a zygote: an exec with an environment made from nothing, no inherited descriptor, as the unprivileged user.
 
-posix_spawn instead of fork, because the dispatcher has threads and much memory; `setpriv` changes the user between, so
-that nothing of ours in a function is ever uid 0. What is in the exec environment stays readable in /proc for ever, so
-neither the dispatcher's variables nor any secret is in it.
+It uses posix_spawn instead of fork, because the server has threads and much memory. `setpriv` changes the user before
+the interpreter starts, so that no code below the server ever runs as uid 0. /proc shows the exec environment for as
+long as the process lives, so it has neither the server's variables nor any secret.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ from sandbox.spec import Runtime
 GUEST_CONTROL_FD = 3
 GUEST_LIFELINE_FD = 4
 LOG_BYTES = 1024 * 1024
-"""Kept of what a zygote or template writes outside any invocation, between two calls."""
+"""How much of the log of a zygote or template to keep."""
 SPARE_DESCRIPTORS = 64
-"""What must be left before something is started: it takes a dozen, and each other under way one more."""
+"""How many must be free before a start: each start takes a dozen, and others may be under way."""
 _PR_SET_DUMPABLE = 4
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 KILLED_EARLIER = 500
-"""Added to the server's own oom_score_adj for all that is below it: half of the memory there is (proc(5))."""
+"""Added to the server's own oom_score_adj for every process below it; 500 is half of all memory (proc(5))."""
 _EXEC_ENDS_S = 0.1
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Numeric libraries start a thread per core at import; a process with threads cannot be forked safely."""
+"""Numeric libraries start a thread per core at import, and a process with threads cannot be forked safely."""
 
 
 class Account(Struct, frozen=True):
-    """The unprivileged user that everything below the dispatcher runs as. `switch`: only root can become it."""
+    """The unprivileged user of every process below the server. `switch`: the server is root and has to change to it."""
 
     uid: int
     gid: int
@@ -45,23 +45,23 @@ class Account(Struct, frozen=True):
 
 
 def own_account() -> Account:
-    """Started as an ordinary user, everything runs as that user. Never root: its functions would be."""
+    """The server's own user. Raises ValueError if that is root, because functions would be root, too."""
     if os.getuid() == 0:
         raise ValueError("functions never run as root: name an unprivileged account")
     return Account(os.getuid(), os.getgid(), switch=False)
 
 
 def forbid_inspection() -> None:
-    """Of this process nobody but root can read the memory and environment, or trace it: PR_SET_DUMPABLE of prctl(2).
+    """Let only root read the memory and environment of this process, or trace it (prctl(2), PR_SET_DUMPABLE).
 
-    For a server whose functions are processes of the same user. It leaves no core dump either, and lasts until an exec.
+    A server needs it when its functions run as the same user. It also prevents core dumps, and lasts until an exec.
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 def seal_descriptors() -> None:
-    """Make every descriptor the dispatcher itself inherited close-on-exec, and allow as many as the kernel lets us."""
+    """Make every inherited descriptor close-on-exec, and raise the limit on open files to the hard limit."""
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd > 2:
@@ -74,12 +74,13 @@ def seal_descriptors() -> None:
 
 
 def require_descriptors() -> None:
-    """Raise StartFailed unless `SPARE_DESCRIPTORS` are left: a start that runs out halfway costs its template."""
+    """Raise StartFailed unless `SPARE_DESCRIPTORS` are free: a start that runs out halfway costs its template."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The size of the folder is their number since Linux 6.2; before, it is 0.
+    # Since Linux 6.2 the size of the folder is the number of descriptors; before, it is 0.
     used = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     if used + SPARE_DESCRIPTORS > limit:
-        raise StartFailed(f"the dispatcher has {used} of {limit} file descriptors open: raise its limit")
+        how = "raise its limit (LimitNOFILE= or ulimit -Hn)"
+        raise StartFailed(f"the server has {used} of {limit} file descriptors open: {how}")
 
 
 def spawn(
@@ -92,11 +93,10 @@ def spawn(
     lifeline: int,
     shares_input: bool = False,
 ) -> int:
-    """Start `PYTHON -I GUEST 3 4`, with `control` and `lifeline` as those descriptors and `log` as its output; the pid.
+    """Start `PYTHON -I GUEST 3 4`, with `control` and `lifeline` as these descriptors; returns the pid. Raises OSError.
 
-    Its input is empty, unless it `shares_input` with us.
-    The lifeline is armed from here, as an interpreter that has not read its first line yet can do nothing itself.
-    Raises OSError.
+    Standard output and error are `log`; standard input is empty, or the server's with `shares_input`.
+    The lifeline is armed here, because an interpreter that has not run its first line cannot do so itself.
     """
     argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
     with _high((control.fileno(), log, lifeline)) as (high_control, high_log, high_lifeline):
@@ -121,13 +121,13 @@ def spawn(
 
 
 def search_path(runtime: Runtime) -> str:
-    """PATH of all that runs in it: the runtime's own programs go first, as in a shell that has activated it."""
+    """The PATH of a runtime's processes. Its own programs come first, as in a shell that has activated it."""
     return ":".join(dict.fromkeys([str(runtime.python.parent), *_SYSTEM_PATH]))
 
 
 @contextlib.contextmanager
 def _high(fds: Sequence[int]) -> Iterator[list[int]]:
-    """Copies whose numbers are none of those that the child has them under."""
+    """Copies of `fds` with numbers that cannot collide with those that they get in the child."""
     with contextlib.ExitStack() as copies:
         high = []
         for fd in fds:
@@ -137,7 +137,7 @@ def _high(fds: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _arm(lifeline: int, group: int) -> None:
-    """Have the kernel SIGKILL the process group once the write end of the pipe is gone: fcntl(2), F_SETSIG, O_ASYNC."""
+    """Have the kernel SIGKILL the process group when the write end of the pipe closes (fcntl(2), F_SETSIG, O_ASYNC)."""
     with contextlib.suppress(ProcessLookupError):
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -group)
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
@@ -145,13 +145,13 @@ def _arm(lifeline: int, group: int) -> None:
 
 
 def _offer_to_the_kernel(pid: int) -> None:
-    """When memory ends, have the kernel kill the process, or what it forks, before the server.
+    """When memory runs out, have the kernel kill the process, and what it forks, before the server.
 
-    Written from here, as what has CAP_SYS_RESOURCE sets a floor with it: below that no function gets. Without, one can
-    have a program that it starts lower its own. It must come before the guest forbids inspection: only root may write
-    it then, so that not even the guest's own processes can.
+    The server writes the value, because a writer with CAP_SYS_RESOURCE also sets the floor, below which no function can
+    lower it. Without that capability, a function can lower it through a program that it starts. The write must come
+    before the guest forbids inspection, after which only root may write it.
     """
-    with contextlib.suppress(OSError):  # a sandbox without it runs as well
+    with contextlib.suppress(OSError):  # the sandbox works without it
         own = int(Path("/proc/self/oom_score_adj").read_text())
         until_s = time.monotonic() + _EXEC_ENDS_S
         while True:
@@ -159,7 +159,7 @@ def _offer_to_the_kernel(pid: int) -> None:
                 Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, max(0, own) + KILLED_EARLIER)))
                 return
             except PermissionError:
-                # Until its exec has ended (closing descriptors takes a while), it is as uninspectable as this server.
+                # Until its exec has finished (closing descriptors takes a while), it is as protected as the server.
                 if time.monotonic() > until_s:
                     raise
             time.sleep(0.001)

@@ -1,15 +1,15 @@
-"""The life of a template as one table: for each state and input, the next state and what is to be done.
+"""The life of a template as one table: for each state and input, the next state and the actions to carry out.
 
 Theory of operation. A zygote forks the template's process, which imports the function, forks instances on request, and
 ends because it was retired, because its control socket was closed, or by itself. These race with one another and with
-the requests under way. Each reaches `Life.on` as one input, in the order in which the dispatcher happened to see it;
-`TABLE` says what follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
+the requests under way. Each reaches `Life.on` as one input, in the order in which the server saw it; `TABLE` says what
+follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
 
     unborn ─► loading ─► live ─► retired ─► ending ─► dead ─► swept ─► gone
                           └────► becoming ─► instance ─┘
 
-A template is held by each fork under way and by each instance that is not buried; `ONCE_UNHELD` lists the states that
-wait for the last of them.
+Each fork under way and each unburied instance holds its template; `ONCE_UNHELD` lists the states that wait until
+nothing holds it.
 """
 
 from enum import StrEnum
@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """Where in its life a template is."""
+    """The state of a template."""
 
     UNBORN = "unborn"
-    """the zygote has been asked for its process"""
+    """the zygote has been asked to fork its process"""
     UNWANTED = "unwanted"
     """retired before it was born"""
     LOADING = "loading"
@@ -29,37 +29,37 @@ class State(StrEnum):
     BECOMING = "becoming"
     """asked to turn into an instance"""
     INSTANCE = "instance"
-    """has turned into one; its control socket closes by itself"""
+    """has become an instance; its control socket closes by itself"""
     RETIRED = "retired"
-    """forks no more; its instances finish what they run"""
+    """forks no more; its instances finish their calls"""
     ENDING = "ending"
     """its control socket is closed: it exits by itself, or was killed"""
     DEAD = "dead"
-    """what it left behind is not swept yet"""
+    """dead, and what it left behind is not swept yet"""
     SWEPT = "swept"
     """dead and swept, but some of its instances live on"""
     GONE = "gone"
 
 
 class Input(StrEnum):
-    """What may happen to a template."""
+    """An event in the life of a template."""
 
     BORN = "born"
     STILLBORN = "stillborn"
     """the zygote could not fork it"""
     LOADED = "loaded"
     FORK = "fork"
-    """an instance is asked for"""
+    """an instance was requested"""
     BECOME = "become"
-    """the same, of one that must not fork: it turns into the instance itself"""
+    """an instance was requested of a template that must not fork: it becomes the instance itself"""
     BECAME = "became"
     LET_GO = "let go"
     """a fork failed, or an instance is buried"""
     RETIRE = "retire"
     CUT_OFF = "cut off"
-    """the control socket was closed, by either side"""
+    """either side closed the control socket"""
     OVERDUE = "overdue"
-    """it should have exited by now"""
+    """it has not exited in time"""
     DIED = "died"
     """the pidfd is readable"""
     SWEPT = "swept"
@@ -67,23 +67,23 @@ class Input(StrEnum):
 
 
 class Action(StrEnum):
-    """What is to be done."""
+    """A step for `template.py` to carry out."""
 
     REFUSE = "refuse"
-    """raise Ended to whoever asks for an instance"""
+    """raise Ended to the caller that requested an instance"""
     WITHDRAW = "withdraw"
-    """tell the tree that no instance comes from here any more"""
+    """notify the tree that this template starts no more instances"""
     DISMISS = "dismiss"
-    """have the instances finish what they run, and leave"""
+    """have the instances finish their calls, then leave"""
     HANG_UP = "hang up"
-    """close the control socket, so that a template that listens exits; report OVERDUE if it does not"""
+    """close the control socket, so that a template that listens exits; if it does not, OVERDUE follows"""
     KILL = "kill"
     SWEEP = "sweep"
-    """have the zygote clean up, and report SWEPT"""
+    """have the zygote clean up; SWEPT follows"""
     RELEASE = "release"
     """close the lifeline: a newborn instance is in its process group until it has a session of its own"""
     FINISH = "finish"
-    """tell the tree that nothing is left"""
+    """notify the tree that nothing is left"""
 
 
 class Step(NamedTuple):
@@ -192,21 +192,21 @@ IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
     Input.BORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
     Input.STILLBORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
     Input.LOADED: (_UNMADE | _WORKING - {State.LOADING} | {State.SWEPT}, "it loads once, before anything holds it"),
-    Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree gives out only what is live"),
-    Input.BECOME: (_NOT_LIVE_YET | _TAKEN | _HELD, "the tree gives it out once, when it is live and nothing holds it"),
-    Input.BECAME: (_NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.RETIRED, State.GONE}, "nobody has asked for it"),
+    Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree asks live templates only"),
+    Input.BECOME: (_NOT_LIVE_YET | _TAKEN | _HELD, "the tree asks once, when it is live and nothing holds it"),
+    Input.BECAME: (_NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.RETIRED, State.GONE}, "it was not asked to"),
     Input.LET_GO: (_NOT_LIVE_YET | {State.GONE}, "nothing holds it"),
     Input.RETIRE: (frozenset(), ""),
-    Input.CUT_OFF: (_UNMADE | _OVER, "the socket is there from its birth to its death"),
-    Input.OVERDUE: (_UNMADE | _WORKING | {State.SWEPT}, "the limit begins with the end of what nothing holds"),
+    Input.CUT_OFF: (_UNMADE | _OVER, "the socket exists from its birth to its death"),
+    Input.OVERDUE: (_UNMADE | _WORKING | {State.SWEPT}, "the limit starts when a template that nothing holds ends"),
     Input.DIED: (_UNMADE | _OVER | _WORKING - {State.INSTANCE}, "its control socket is closed first, and that ends it"),
     Input.SWEPT: (_ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
 }
-"""The pairs that cannot occur, and why; with `TABLE` they are all pairs there are."""
+"""The pairs that cannot occur, and why. Together with `TABLE` they cover every pair."""
 
 
 class Life:
-    """Where one template is in its life, and how many hold it."""
+    """The state of one template, and the number of its holders."""
 
     def __init__(self) -> None:
         self.state = State.UNBORN
@@ -221,14 +221,14 @@ class Life:
 
     @property
     def reaps(self) -> bool:
-        """Whether it reaps its instances itself, and says so; else the zygote does in its place."""
+        """Whether it reaps its instances itself and reports them; otherwise the zygote does."""
         return self.state in (State.LIVE, State.RETIRED, State.ENDING)
 
     def on(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
-        """What is to be done, in this order. `reason` comes with what ends it; the first one counts."""
+        """Advance; returns the actions in order. An input that ends the template has a `reason`; the first counts."""
         step = TABLE[self.state].get(what)
         if step is None:
-            raise RuntimeError(f"a template that is {self.state} had the input {what!r}: {IMPOSSIBLE[what][1]}")
+            raise RuntimeError(f"a template that is {self.state} got the input {what!r}: {IMPOSSIBLE[what][1]}")
         self.reason = self.reason or reason
         self._holders += what in (Input.FORK, Input.BECOME) and Action.REFUSE not in step.actions
         self._holders -= what is Input.LET_GO

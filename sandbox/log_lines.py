@@ -1,8 +1,8 @@
-"""The bytes of a log pipe become lines: whole, each with its owner, capped for each call. Pure.
+"""Cuts the bytes of a log pipe into whole lines, each with its owner, with a limit per call. Pure.
 
-What was read waits here as bytes until somebody takes it as lines, a bounded number at a time: 64 KiB may be 65,536
-lines, and to handle them all at once would stop every other event of the loop. Each call's bytes are a section of
-their own, so lines that are taken late still have their owner.
+Bytes wait here until they are taken as lines, a bounded number at a time: 64 KiB may be 65,536 lines, and handling all
+of them at once would block every other event of the loop. The bytes of each call form a section of their own, so that
+lines taken late keep their owner.
 """
 
 from collections import deque
@@ -14,15 +14,15 @@ from msgspec.json import decode, encode
 from sandbox.guest._forklight.wire import LEVEL_MARK
 
 LINE_BYTES = 64 * 1024
-"""A line longer than this is cut: nothing is kept without bound for a guest that never ends its line."""
+"""A longer line is cut, because a guest may never end its line."""
 LINE_OVERHEAD_BYTES = 100
-"""What each line counts against the limit of a call on top of its text: an empty line costs us something too."""
+"""What each line counts against the limit of a call on top of its text, because an empty line has a cost, too."""
 WAITING_BYTES = 4 * 1024 * 1024
-"""Read and not taken yet. What comes on top is dropped: its process ends calls faster than their lines are told."""
+"""How much may wait to be taken. The rest is dropped: the process writes faster than its lines can be logged."""
 
 
 MARK_BYTES = 2
-"""Of the mark and the digit before a line that has a level."""
+"""The length of the mark and the digit before a line with a level."""
 _MARK = LEVEL_MARK.encode()
 NO_EXTRA = Raw(b"{}")
 
@@ -35,21 +35,21 @@ class LogLine(Struct, frozen=True, gc=False):
     invocation: str | None
     text: str
     level: str = ""
-    """`debug`, `info`, `warning`, `error` or `critical` of what came by `logging`; empty for everything else"""
+    """`debug`, `info`, `warning`, `error` or `critical` for a record of `logging`; empty for everything else"""
     traceparent: str | None = None
     """of the invocation"""
     traceback: str = ""
     extra: Raw = NO_EXTRA
-    """JSON: what a record of `logging` was given as `extra`"""
+    """the `extra` of a record of `logging`, as JSON"""
 
     @property
     def whole(self) -> str:
-        """All of it for people: text, `name=value` of what it was given, traceback; several lines perhaps."""
+        """The text, the `extra` as `name=value`, and the traceback, for people; possibly several lines."""
         return whole(self.text, self.extra, self.traceback)
 
 
 def whole(text: str, extra: Raw, traceback: str) -> str:
-    """The parts of a record as one text."""
+    """The text, `extra` and traceback of a record as one text."""
     given = [text] if extra == NO_EXTRA else [text, *map(_pair, decode(extra).items())]
     return "\n".join([" ".join(given), *([traceback.rstrip("\n")] if traceback else [])])
 
@@ -60,14 +60,14 @@ def _pair(item: tuple[str, object]) -> str:
 
 
 class Owner(NamedTuple):
-    """Whose lines they are. `invocation` is None for what a process writes between calls."""
+    """The invocation that lines belong to; None for what a process writes between calls."""
 
     invocation: str | None = None
     traceparent: str | None = None
 
 
 class Taken(NamedTuple):
-    """One line as it was written, without its end; or `is_notice`, what we say of lines that were dropped."""
+    """One line as it was written, without its line end; or, with `is_notice`, our note about dropped lines."""
 
     owner: Owner
     line: bytes
@@ -75,19 +75,19 @@ class Taken(NamedTuple):
 
 
 class _Section(Struct, gc=False):
-    """What one owner wrote and nobody took yet: `data` from `at` on."""
+    """The bytes of one owner. Those from `at` on have not been taken yet."""
 
     owner: Owner
     data: bytearray
     at: int = 0
     used: int = 0
-    """Of the limit."""
+    """How much of the limit is used."""
     dropped: int = 0
     is_closed: bool = False
 
 
 class Cutter:
-    """Cuts what `feed` gives it, of one owner after another, into lines. `limit_bytes` is what each owner may write."""
+    """Cuts the bytes of one owner after another into lines. `limit_bytes` is the limit of each owner."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -95,10 +95,10 @@ class Cutter:
         self._sections = deque([self._last])
         self._waiting_bytes = 0
         self.has_more = False
-        """Whether the last `take` left lines behind. What `feed` and `begin` bring is not counted yet."""
+        """Whether the last `take` left lines behind. Later calls of `feed` and `begin` do not change it."""
 
     def feed(self, data: bytes) -> None:
-        """The present owner has written this."""
+        """The current owner has written `data`."""
         if self._waiting_bytes + len(data) > WAITING_BYTES:
             self._last.dropped += len(data)
             return
@@ -106,9 +106,9 @@ class Cutter:
         self._last.data += data
 
     def begin(self, owner: Owner) -> bool:
-        """From here on it is another owner's; the line that the one before has not ended ends here.
+        """Change the owner, which ends a line that the previous owner left open.
 
-        Whether the one before has written anything.
+        Returns whether the previous owner wrote anything.
         """
         last = self._last
         if last.at == len(last.data) and not last.used and not last.dropped and len(self._sections) == 1:
@@ -120,7 +120,7 @@ class Cutter:
         return True
 
     def take(self, most: int) -> list[Taken]:
-        """The next lines, oldest first, at most this many. What is over an owner's limit is counted and dropped."""
+        """The next lines, oldest first, at most this many. Lines over an owner's limit are counted and dropped."""
         lines: list[Taken] = []
         while len(lines) < most:
             section = self._sections[0]
@@ -138,7 +138,7 @@ class Cutter:
         return lines
 
     def _next(self, section: _Section) -> bytes | None:
-        """Its next line within the limit; None if there is none, or none yet."""
+        """The next line of the section within the limit, or None if there is none yet."""
         data, at = section.data, section.at
         end = data.find(b"\n", at)
         next_at = end + 1
@@ -155,14 +155,14 @@ class Cutter:
             self._drop_rest(section)
             return None
         line = bytes(data[at:end])
-        if is_cut and line.startswith(_MARK):  # what follows has its level
+        if is_cut and line.startswith(_MARK):  # the rest of the line keeps its level
             next_at = end - MARK_BYTES
             data[next_at:end] = line[:MARK_BYTES]
         section.at = next_at
         return line
 
     def _drop_rest(self, section: _Section) -> None:
-        """Nothing of it is told any more: count its bytes, without looking at each line."""
+        """Drop the rest of the section, counting its bytes without cutting it into lines."""
         section.used = self._limit_bytes
         section.dropped += len(section.data) - section.at
         section.at = len(section.data)

@@ -1,12 +1,11 @@
-"""The log pipe of one guest process: whole lines, each attributed to an invocation, capped for each invocation.
+"""The log pipe of one guest process: whole lines, each attributed to an invocation, with a limit per invocation.
 
-An instance with one slot runs one invocation at a time, so all that arrives between its begin and its end is its own,
-also from threads and child processes; what arrives in between belongs to the instance. Before an invocation ends the
-pipe is drained, if the guest's reply says that it holds anything.
+An instance runs one invocation at a time, so everything that arrives between its begin and its end belongs to it,
+including the output of threads and child processes. What arrives between invocations belongs to the instance. Before
+an invocation ends, the pipe is drained if the guest's reply says that it holds anything.
 
-However much arrives, a turn of the event loop handles no more than `TURN_LINES` lines of all pipes together, and of
-one pipe `PIPE_LINES`; the rest waits as bytes. So the lines of a call that writes more than that at once may be told
-after the record of the call itself.
+One turn of the event loop handles at most `TURN_LINES` lines of all pipes together and `PIPE_LINES` of one pipe; the
+rest waits as bytes. The last lines of a call that writes more than that at once may be logged after the call's record.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Owner, Take
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
-"""What a pipe can hold."""
+"""The most that a pipe can hold."""
 _JSON = LEVEL_MARK.encode()
 PIPE_LINES = 250
 TURN_LINES = 500
@@ -30,7 +29,7 @@ TURN_LINES = 500
 
 
 class _Record(Struct, gc=False):
-    """As a guest writes one that is more than a line of text (records.py)."""
+    """A record that is more than a line of text, as the guest writes it (records.py)."""
 
     text: str
     traceback: str = ""
@@ -44,7 +43,7 @@ LogSink = Callable[[LogLine], None]
 
 
 def _record_of(line: bytes) -> _Record:
-    """What follows a level: a text, or JSON behind another mark. What a guest has made up is a text."""
+    """The record after a level mark: JSON after a second mark, else text. Malformed JSON counts as text."""
     if line.startswith(_JSON):
         try:
             record = _decode_record(line[1:])
@@ -56,7 +55,7 @@ def _record_of(line: bytes) -> _Record:
 
 
 class LogTurns:
-    """Shares the lines of one turn of the event loop among all pipes; those that have more wait for the next one."""
+    """Shares the lines of one turn of the event loop among all pipes; pipes with more lines wait for the next turn."""
 
     def __init__(self, sink: LogSink) -> None:
         self.sink = sink
@@ -64,9 +63,9 @@ class LogTurns:
         self._waiting: deque[LogPipe] = deque()
         self._armed = False
 
-    def tell(self, pipe: "LogPipe") -> None:
-        """Lines of this pipe may be there: hand them on, now or in the turns that follow."""
-        if pipe.has_more:  # it is waiting already, behind others
+    def schedule(self, pipe: "LogPipe") -> None:
+        """The pipe may have lines: emit them now, or in the turns that follow."""
+        if pipe.has_more:  # it is in the queue already
             return
         self._spend(pipe)
         if not self._armed:
@@ -74,7 +73,7 @@ class LogTurns:
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def finish(self) -> None:
-        """Hand on all that waits, at once: the loop will not go round any more."""
+        """Emit all waiting lines at once, because the loop is about to end."""
         while self._waiting:
             self._next_turn()
 
@@ -82,20 +81,20 @@ class LogTurns:
         self._left = TURN_LINES
         self._armed = False
         for _ in range(len(self._waiting)):
-            if self._left > 0:  # else who waits longest is the first of the next turn
+            if self._left > 0:  # else the order stays, and the oldest is first in the next turn
                 self._spend(self._waiting.popleft())
         if self._waiting:
             self._armed = True
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _spend(self, pipe: "LogPipe") -> None:
-        self._left -= pipe.hand_on(min(PIPE_LINES, self._left))
+        self._left -= pipe.emit(min(PIPE_LINES, self._left))
         if pipe.has_more:
             self._waiting.append(pipe)
 
 
 class LogPipe:
-    """Reads the pipe as it fills and hands lines on; what an invocation writes beyond `limit_bytes` is dropped."""
+    """Reads the pipe as it fills and emits its lines; what an invocation writes beyond `limit_bytes` is dropped."""
 
     def __init__(self, fd: int, function: str, instance: str, limit_bytes: int, turns: LogTurns) -> None:
         self._fd = fd
@@ -107,29 +106,29 @@ class LogPipe:
         self._loop.add_reader(fd, self._readable)
 
     def begin(self, invocation: str, traceparent: str | None = None) -> None:
-        """From here on, what is written belongs to this invocation."""
+        """Attribute what is written from here on to this invocation."""
         self._belongs_to(Owner(invocation, traceparent))
 
     def end(self, *, drain: bool) -> None:
-        """The invocation has ended; with `drain`, what the pipe still holds is its own."""
+        """The invocation has ended; with `drain`, what the pipe still holds belongs to it."""
         if drain:
             self.drain()
         self._belongs_to(Owner())
 
     @property
     def has_more(self) -> bool:
-        """Whether lines wait for the next turn."""
+        """Whether lines wait for a later turn."""
         return self._cutter.has_more
 
-    def hand_on(self, most: int) -> int:
-        """Give at most this many lines to the sink; how many they were."""
+    def emit(self, most: int) -> int:
+        """Pass at most this many lines to the sink; returns how many."""
         taken = self._cutter.take(most)
         for line in taken:
-            self._tell(line)
+            self._emit(line)
         return len(taken)
 
     def close(self) -> None:
-        """Read the rest and close. No reader of a descriptor may outlive it."""
+        """Read the rest, then close the pipe."""
         self._loop.remove_reader(self._fd)
         self.drain()
         self._belongs_to(Owner())
@@ -137,32 +136,32 @@ class LogPipe:
 
     def _belongs_to(self, owner: Owner) -> None:
         if self._cutter.begin(owner):
-            self._turns.tell(self)
+            self._turns.schedule(self)
 
     def drain(self) -> None:
-        """Read what is there now, at most a pipe's content: a guest that writes without pause must not hold us."""
+        """Read what the pipe holds. Bounded, because a guest that writes without pause must not block the server."""
         for _ in range(DRAIN_BYTES // READ_BYTES):
             if not self._read():
                 break
-        self._turns.tell(self)
+        self._turns.schedule(self)
 
     def _readable(self) -> None:
         if not self.has_more and self._read():
-            self._turns.tell(self)
+            self._turns.schedule(self)
 
     def _read(self) -> bool:
-        """Whether there was anything."""
+        """Read once; returns whether there was anything."""
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
             return False
         if not data:
-            self._loop.remove_reader(self._fd)  # every writer is gone; the descriptor itself is closed by its owner
+            self._loop.remove_reader(self._fd)  # every writer is gone; the owner closes the descriptor
             return False
         self._cutter.feed(data)
         return True
 
-    def _tell(self, taken: Taken) -> None:
+    def _emit(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner
         level = _LEVELS.get(line[:MARK_BYTES], "")
         if level:
@@ -170,7 +169,7 @@ class LogPipe:
         else:
             level = "warning" if taken.is_notice else ""
             record = _Record(_on_a_terminal(line).decode(errors="backslashreplace"))
-        told = LogLine(
+        emitted = LogLine(
             self._function,
             self._instance,
             owner.invocation,
@@ -180,9 +179,9 @@ class LogPipe:
             record.traceback,
             record.extra,
         )
-        self._turns.sink(told)
+        self._turns.sink(emitted)
 
 
 def _on_a_terminal(line: bytes) -> bytes:
-    """What a terminal shows in the end: a progress bar begins its line again and again, with a carriage return."""
+    """The line as a terminal shows it in the end: a progress bar overwrites its line after each carriage return."""
     return line.rstrip(b"\r").rpartition(b"\r")[2] if b"\r" in line else line

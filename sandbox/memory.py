@@ -1,10 +1,10 @@
-"""What an instance uses of memory: its own process, all below it, and files that exist in memory only.
+"""The memory of an instance: its own process, all processes below it, and files that exist in memory only.
 
-Theory of operation. Most of the time a cheap sum is enough, which is too large if anything: resident pages of the
-process beyond those of its template, and of each process below it all that is not of files. Only when that is over the
-limit is it looked at closely what forked processes merely share (smaps_rollup, proc(5)). That, and files of memfd or
-/dev/shm that are open and not mapped, only root may see of processes that cannot be inspected; for an ordinary user a
-forked process is charged with what it has beyond its parent.
+Theory of operation. A cheap upper bound is usually enough: the resident pages of the process beyond those of its
+template, plus, for each process below it, all pages that do not belong to files. Only when the bound is over the limit
+are the pages subtracted that forked processes merely share (smaps_rollup, proc(5)). Of processes that cannot be
+inspected, only root can read smaps_rollup and see files of memfd or /dev/shm that are open but not mapped; without
+root, a forked process counts with what it has beyond its parent.
 """
 
 import contextlib
@@ -12,36 +12,36 @@ import os
 
 from sandbox.processes import memory_kb, read_proc
 
-_SHM = "/dev/shm"  # noqa: S108  looked at, not written to
+_SHM = "/dev/shm"  # noqa: S108  measured, never written to
 _MOST_PROCESSES = 1000
 
 
 def excess(pid: int, shared_kb: int, limit_bytes: int, *, fully: bool) -> str | None:
-    """What a process uses over its limit, in words, or None. `shared_kb`: the memory of its template.
+    """A message if a process uses more than its limit, else None. `shared_kb`: the memory of its template.
 
-    `fully`: look at each descriptor, too, which takes a millisecond for every five hundred.
+    `fully`: check each open file, too, which takes about a millisecond for 500 descriptors.
     """
     limit_kb = limit_bytes // 1024
     use = Use(pid, shared_kb)
     unmapped_kb = use.unmapped_kb() if fully else 0
     if use.at_most_kb() + unmapped_kb <= limit_kb or use.close_kb() + unmapped_kb <= limit_kb:
         return None
-    told = f"the instance used more than its {limit_kb // 1024} MiB of memory"
+    message = f"the instance used more than its {limit_kb // 1024} MiB of memory"
     if use.own_kb > limit_kb:
-        return told
+        return message
     below_mib = (use.close_kb() - use.own_kb) // 1024
     if below_mib > unmapped_kb // 1024:
-        return f"{told}, {below_mib} MiB of it in processes that it started"
-    return f"{told}, {unmapped_kb // 1024} MiB of it in files in memory (memfd, /dev/shm)"
+        return f"{message}, {below_mib} MiB of it in processes that it started"
+    return f"{message}, {unmapped_kb // 1024} MiB of it in files in memory (memfd, /dev/shm)"
 
 
 def used_kb(pid: int, shared_kb: int) -> int:
-    """What it uses with all below it; 0 if it is gone."""
+    """The memory of a process and all below it; 0 if it is gone."""
     return Use(pid, shared_kb).close_kb()
 
 
 class Use:
-    """The memory of one tree of processes, at one moment. `shared_kb`: what of it is its template's."""
+    """The memory of a process and all below it at one moment. `shared_kb`: the memory of its template, not counted."""
 
     def __init__(self, pid: int, shared_kb: int) -> None:
         self.own_kb = max(0, (memory_kb(pid) or 0) - shared_kb)
@@ -50,15 +50,15 @@ class Use:
         self._anonymous_kb = {one: _anonymous_kb(one) for one in (pid, *self._below)} if self._below else {}
 
     def at_most_kb(self) -> int:
-        """A bound that is cheap to know."""
+        """A cheap upper bound."""
         return self.own_kb + sum(self._anonymous_kb[one] for one in self._below)
 
     def close_kb(self) -> int:
-        """What it really is, as far as we may look."""
+        """The exact use, as far as this user can read it."""
         return self.own_kb + sum(self._private_kb(one, parent) for one, parent in self._below.items())
 
     def unmapped_kb(self) -> int:
-        """What lies in files in memory that are open and not mapped; 0 if we may not look. Looks at each descriptor."""
+        """The size of the files in memory that are open but not mapped; 0 if this user cannot see them."""
         files: dict[tuple[int, int], int] = {}
         for one in (self._pid, *self._below):
             files |= _files_in_memory(one)
@@ -66,16 +66,16 @@ class Use:
         return max(0, sum(files.values()) - mapped_kb)
 
     def _private_kb(self, pid: int, parent: int) -> int:
-        """Of a process below: pages that it alone has written to."""
+        """The pages of a descendant that it alone has written to."""
         try:
             text = read_proc(f"/proc/{pid}/smaps_rollup")
-        except OSError:  # not inspectable, so it was forked and not executed since
+        except OSError:  # not inspectable, so it was forked and has called no exec since
             return max(0, self._anonymous_kb[pid] - self._anonymous_kb[parent])
         return _number_kb(text, b"Private_Dirty") + _number_kb(text, b"Swap")
 
 
 def _below(pid: int) -> dict[int, int]:
-    """All processes below it, each with its parent."""
+    """All descendants, each with its parent."""
     found: dict[int, int] = {}
     ahead = [pid]
     while ahead and len(found) < _MOST_PROCESSES:
@@ -93,12 +93,12 @@ def _children(pid: int) -> list[int]:
         for task in tasks:
             with contextlib.suppress(OSError):
                 listed = read_proc(f"/proc/{pid}/task/{task}/children")
-                found += map(int, listed.rpartition(b" ")[0].split())  # each is followed by a space, if it is whole
+                found += map(int, listed.rpartition(b" ")[0].split())  # a space follows each whole pid
     return found
 
 
 def _anonymous_kb(pid: int) -> int:
-    """What is in no file, or in a file in memory."""
+    """The resident memory that belongs to no file on disk."""
     return _field_kb(pid, b"RssAnon") + _field_kb(pid, b"RssShmem")
 
 
@@ -110,7 +110,7 @@ def _field_kb(pid: int, name: bytes) -> int:
 
 
 def _number_kb(text: bytes, name: bytes) -> int:
-    """Of a line such as `RssAnon:      1234 kB`; 0 if there is none."""
+    """The number in a line such as `RssAnon:      1234 kB`; 0 if there is no such line."""
     start = text.find(b"\n" + name + b":")
     if start < 0:
         return 0
@@ -131,7 +131,7 @@ def _files_in_memory(pid: int) -> dict[tuple[int, int], int]:
 
 
 def _memory_devices() -> set[int]:
-    """Those of the kernel's own files in memory, and of /dev/shm."""
+    """The devices of the kernel's own files in memory (memfd) and of /dev/shm."""
     file = os.memfd_create("device")
     try:
         devices = {os.fstat(file).st_dev}

@@ -1,4 +1,4 @@
-"""From how a call ended to the Outcome that its trigger gets."""
+"""Turns the end of a call into the `Outcome` that its trigger gets."""
 
 import os
 
@@ -14,7 +14,7 @@ _PROCESSORS = os.cpu_count() or 1
 
 
 class Run(Struct, frozen=True, gc=False):
-    """What the dispatcher knows of a call when it writes it. Times are CLOCK_MONOTONIC nanoseconds."""
+    """The facts about a call that are known when its event is written. Times are CLOCK_MONOTONIC nanoseconds."""
 
     accepted_ns: int
     written_ns: int
@@ -25,7 +25,7 @@ class Run(Struct, frozen=True, gc=False):
 
 
 def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
-    """The outcome of a call that ends at `now_ns`. The guest's own times are clamped to what we saw ourselves."""
+    """The outcome of a call that ends at `now_ns`. The guest's times are clamped to those that the server measured."""
     if isinstance(answer, Verdict):
         return Failed(
             kind=answer.kind,

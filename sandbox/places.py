@@ -1,6 +1,6 @@
-"""The places of a tree's processes, filled or not: a zygote's for each runtime, a template's for each version.
+"""The places of a tree, filled or empty: one for the zygote of each runtime, one for the template of each version.
 
-Whoever makes what belongs there holds the lock; what failed is remembered, so that others fail at once meanwhile.
+The task that fills a place holds its lock. A failure is stored, so that other starts fail at once during the back-off.
 """
 
 import time
@@ -21,7 +21,7 @@ _CRASH_LOOP = LoadFailed("CrashLoop", "it keeps ending right after it was loaded
 
 
 class Failures:
-    """The latest in a row, and until when nobody tries again."""
+    """The latest of several failures in a row, and its back-off."""
 
     def __init__(self) -> None:
         self._backoff = Backoff()
@@ -29,16 +29,16 @@ class Failures:
 
     @property
     def current(self) -> LoadFailed | None:
-        """The latest, while the back-off lasts."""
+        """The latest failure while the back-off lasts, else None."""
         return self._error if self._backoff.remaining_s(time.monotonic_ns()) > 0 else None
 
     def refuse_early(self) -> None:
-        """Raise the stored reason while the back-off lasts."""
+        """Raise the stored failure while the back-off lasts."""
         if (error := self.current) is not None:
             raise LoadFailed(error.code, error.message, error.traceback, self._backoff.retry_at_ns)
 
     def failed(self, error: LoadFailed) -> None:
-        """It could not be made, for the reason given. Several that were tried at once have failed once."""
+        """A start failed with `error`. Concurrent starts that fail together count as one failure."""
         now_ns = time.monotonic_ns()
         if self._backoff.remaining_s(now_ns) == 0:
             self._backoff = self._backoff.failed(now_ns)
@@ -46,12 +46,12 @@ class Failures:
         self._error = error
 
     def ended(self, lived_s: float) -> None:
-        """It ended by itself after it had been made."""
+        """The process ended by itself, after a start that succeeded."""
         self._backoff = self._backoff.ended(time.monotonic_ns(), lived_s)
         self._error = _CRASH_LOOP
 
     def succeeded(self) -> None:
-        """What comes next is a first failure again."""
+        """Reset: the next failure counts as the first."""
         self._backoff = Backoff()
 
 
@@ -63,19 +63,19 @@ class Place(Failures, Generic[T]):
         self.lock = anyio.Lock()
         self.vacant = anyio.Event()
         self.made: T | None = None
-        """What stands here and can be used."""
+        """The process that can be used now."""
         self._made_ns = 0
         self.cause = Cause("new")
-        """Why it had to be made, the last time that it was."""
+        """Why the place was last empty."""
 
     def fill(self, made: T) -> None:
-        """It was made."""
+        """`made` has been started and can be used."""
         self.made = made
         self._made_ns = time.monotonic_ns()
         self.vacant = anyio.Event()
 
     def vacate(self, made: T, cause: Cause | None = None) -> bool:
-        """It can be used no more; whether it stood here until now. `cause`: why the next has to be made."""
+        """`made` cannot be used any more. Returns whether it filled the place. `cause`: why the next must start."""
         if self.made is not made:
             return False
         self.made = None
@@ -84,7 +84,7 @@ class Place(Failures, Generic[T]):
         return True
 
     def note_end(self) -> None:
-        """What stood here has ended by itself, and by its own fault."""
+        """The process that filled the place has ended by its own fault."""
         self.ended((time.monotonic_ns() - self._made_ns) / 1e9)
 
 
@@ -93,33 +93,33 @@ Root = Place[Zygote]
 
 
 class Branch(Place[Template]):
-    """One version's template. `keeper` restarts it as soon as it ends, until it is cancelled."""
+    """One version's template. `keeper` restarts it whenever it ends, until cancelled."""
 
     made_by: StartKind = "load"
     why_become = ""
-    """What the import left behind, so that the template becomes its one instance."""
+    """What the import left behind that forbids forking: the template becomes its one instance."""
     shared: tuple[str, ...] = ()
-    """What it left behind that all instances share, as they may."""
-    is_told = False
-    """Whether the log says what the import left behind."""
+    """What the import left behind that all instances share."""
+    has_logged_leftovers = False
+    """Whether both were logged."""
     keeper: anyio.CancelScope | None = None
     dropped = False
     problem = ""
-    """Why the latest start failed; empty once one has gone well."""
+    """Why the latest start failed; empty once one has succeeded."""
 
     def __init__(self, spec: FunctionSpec) -> None:
         super().__init__()
         self.spec = spec
         self.births = Failures()
-        """Of what its instances do before they serve: the `after_fork` hook, which backs off as a load does."""
+        """The failures of the `after_fork` hook, which backs off as a load does."""
 
 
 Key = tuple[str, str, Limits, str, float, float, float]
 
 
 def template_key(spec: FunctionSpec) -> Key:
-    """What two specs have in common that share a template.
+    """The key by which specs share a template.
 
-    The function, as each has its own log; the version; and the limits and the like, a change of which makes no version.
+    It has the function (each has its own log), the version, and the settings that are not part of the version.
     """
     return (spec.name, spec.version, spec.limits, spec.log_level, spec.timeout_s, spec.grace_s, spec.init_timeout_s)

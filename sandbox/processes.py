@@ -1,8 +1,8 @@
-"""pidfds: what names a process without races. One that comes from a guest is believed only after a check.
+"""pidfds, which name a process without races. One that comes from a guest is used only after verification.
 
-`pidfd_open` needs no permission, so a hostile template could hand over anybody's pidfd and have a root dispatcher kill
-it: `verify` reads what the kernel says (pidfd fdinfo, proc(5)) and refuses all but a live child of the right parent and
-user that is not known already. Readable means dead; nothing else does.
+`pidfd_open` needs no permission, so a hostile template could send the pidfd of any process and have a root server kill
+it. `verify` asks the kernel (pidfd fdinfo, proc(5)) and accepts only a live child of the right parent and user that is
+not known yet. A process is dead when its pidfd is readable, and by no other sign.
 """
 
 import contextlib
@@ -15,30 +15,30 @@ from sandbox.errors import SandboxError
 
 
 class Forged(SandboxError):
-    """A live process, but not the one it should be. It is never signalled."""
+    """The pidfd names a live process that it must not name. That process is never signalled."""
 
 
 def has_died(pidfd: int) -> bool:
-    """Whether the process behind the pidfd has ended (a zombie has)."""
+    """Whether the process has ended; a zombie has."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal; a process that is gone already needs none."""
+    """Send a signal, unless the process is gone."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
 
 
 def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> int | None:
-    """The pid behind a pidfd that a guest sent, or None if that process is dead on arrival. Raises Forged."""
+    """The pid of a pidfd that a guest sent, or None if the process is dead on arrival. Raises Forged."""
     pid = _pid_of(pidfd)
     if pid is None:
         return None
     facts = _facts(pid)
     if has_died(pidfd):
-        return None  # it ended while we looked, so the facts may be another's; while it lives, its pid is its own
+        return None  # it ended meanwhile, so the facts may be those of another process with its pid
     if facts is None:
         return _hidden(pid, uid, known)
     found_parent, uids, group = facts
@@ -47,14 +47,14 @@ def verify(pidfd: int, *, parent_pid: int, uid: int, known: Container[int]) -> i
     if found_parent != parent_pid or uids != {uid}:
         raise Forged(f"process {pid} has parent {found_parent} and users {sorted(uids)}, not {parent_pid} and {uid}")
     if pid in known:
-        raise Forged(f"process {pid} is known already")
+        raise Forged(f"process {pid} is already known")
     return pid
 
 
 def _hidden(pid: int, uid: int, known: Container[int]) -> int:
-    """A live process that /proc does not show (hidepid, proc(5)). An ordinary user could signal only its own anyway."""
+    """Decide on a live process that /proc hides (hidepid, proc(5)). An ordinary user can signal only its own anyway."""
     if os.geteuid() != uid or pid in known:
-        raise Forged(f"process {pid} cannot be looked at: /proc is mounted with hidepid")
+        raise Forged(f"process {pid} cannot be verified: /proc is mounted with hidepid")
     return pid
 
 
@@ -63,11 +63,11 @@ def _pid_of(pidfd: int) -> int | None:
         if line.startswith(b"Pid:"):
             pid = int(line[4:])
             return pid if pid > 0 else None
-    raise Forged("the descriptor is no pidfd")
+    raise Forged("the descriptor is not a pidfd")
 
 
 def _facts(pid: int) -> tuple[int, set[int], int] | None:
-    """(parent pid, all user ids, thread group: its own pid unless it is a thread), or None if it is gone."""
+    """(parent pid, all user ids, thread group), or None if it is gone. The group of a process is its own pid."""
     try:
         text = read_proc(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError):
@@ -77,7 +77,7 @@ def _facts(pid: int) -> tuple[int, set[int], int] | None:
 
 
 def read_proc(path: str) -> bytes:
-    """What fits into one read, by three system calls; a file object would make twice as many."""
+    """The first 8 KiB, in three system calls; a file object would make twice as many."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 8192)
@@ -86,15 +86,15 @@ def read_proc(path: str) -> bytes:
 
 
 def _field(text: bytes, name: bytes) -> bytes:
-    """The rest of the line after `name`. The process's own name, in the first line, cannot hold a line break."""
+    """The rest of the line after `name`. The process's own name, in the first line, cannot contain a line break."""
     start = text.index(name) + len(name)
     return text[start : text.index(b"\n", start)]
 
 
 def memory_kb(pid: int) -> int | None:
-    """Resident memory in KiB, or None if the process is gone or we have no descriptor left to look with.
+    """Resident memory in KiB, or None if the process is gone or no descriptor is left to read it with.
 
-    Readable for every user, unlike smaps.
+    Every user can read statm, unlike smaps.
     """
     try:
         return int(read_proc(f"/proc/{pid}/statm").split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)

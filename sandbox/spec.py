@@ -1,4 +1,4 @@
-"""What the sandbox has to know of a runtime and of a function: frozen, complete, with every default filled in."""
+"""The description of a runtime and of a function that the sandbox needs: frozen, with every default filled in."""
 
 from pathlib import Path
 
@@ -8,44 +8,43 @@ MIB = 1024 * 1024
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
-    """An interpreter and what it preloads; one zygote each. `env` is in the zygote's environment from the start."""
+    """An interpreter and the modules it preloads; each runtime has one zygote. `env` is set before it starts."""
 
     name: str
     python: Path
     prefix: Path | None = None
-    """The `sys.prefix` it must report; another one means that it could not read its own libraries."""
+    """The `sys.prefix` that it must report. A different one means that it could not read its own libraries."""
     preload: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """Callables, each named `module:attribute`."""
+    """Callables, each as `module:attribute`."""
 
     init: str | None = None
     """Runs once in the template, after the import."""
     after_fork: str | None = None
-    """Runs in each new instance, before it is given an event."""
+    """Runs in each new instance, before its first event."""
     stop: str | None = None
     """Runs before an instance ends, for at most `grace`."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one instance (and, for `template_memory_bytes`, one template) may use."""
+    """Limits of one instance, and of its template where the name says so."""
 
     memory_bytes: int = 256 * MIB
-    """Of one instance and all that it starts, on top of what it shares with the template."""
+    """For one instance and every process it starts, on top of the memory shared with the template."""
     template_memory_bytes: int = 1024 * MIB
-    """Of the template."""
     open_files: int = 1024
-    """Of one process."""
+    """For each process."""
     max_result_bytes: int = 6 * MIB
-    """What a handler may return."""
+    """For the result and the outputs of an invocation together."""
     log_bytes: int = 1 * MIB
-    """Kept of the log of one invocation; each line counts 100 bytes on top of its text."""
+    """For the log of one invocation; each line counts 100 bytes on top of its text. The rest is dropped."""
 
 
 class FunctionSpec(Struct, frozen=True, kw_only=True):
-    """One version of one function. `code` is its read-only snapshot; `env` and `secrets` reach only its template."""
+    """One version of one function. `code` is its read-only snapshot; `env` and `secrets` never reach the zygote."""
 
     name: str
     version: str
@@ -57,7 +56,7 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     hooks: Hooks = Hooks()
     limits: Limits = Limits()
     log_level: str = "info"
-    """Of the root logger when the code is imported: one of LEVELS."""
+    """The level of the root logger when the code is imported: one of LEVELS."""
     timeout_s: float = 60.0
     grace_s: float = 0.5
     init_timeout_s: float = 30.0

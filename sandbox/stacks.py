@@ -1,12 +1,13 @@
-"""What faulthandler wrote, made readable: without the guest's own frames, or with the reason why there is nothing."""
+"""The stack that faulthandler wrote, without the guest's own frames, or the reason why there is none."""
 
-NOTHING = "(no Python stack: the process did not get to write one; it may have been stopped, or have closed the file)"
+NOTHING = "(no Python stack: the process could not write one; it may have been stopped, or have closed the file)"
 
 
 def readable(dump: str) -> str:
-    """The dump without the frames of the guest. Each thread's frames run from the most recent call down.
+    """The dump without the guest's frames.
 
-    The guest calls the function, so its frames are the last of a thread: from the first of them on, all are cut.
+    faulthandler lists the most recent call first, and the guest calls the function: a thread is cut at the first frame
+    of the guest.
     """
     lines, ours = [], False
     for line in dump.splitlines():

@@ -1,7 +1,7 @@
-"""One timer for everything that has a deadline or must be watched: no timer per call.
+"""One timer for all deadlines and memory checks of the process tree, instead of one per call.
 
-A warm call only compares two integers (`expect`): while anything is busy the timer is armed at most `WATCH_S` ahead,
-while there are instances that are idle, a few times further, and when nothing lives it is not armed at all.
+A warm call only compares two integers (`expect`). While an instance is busy, the timer is armed at most `WATCH_S`
+ahead; with idle instances only, up to 2 s ahead; with no process at all, it is not armed.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ import time
 from typing import Protocol
 
 WATCH_S = 0.25
-"""How often the memory of busy processes is looked at."""
+"""How often the memory of a busy process is measured."""
 
 
 class Watched(Protocol):
     """Something with deadlines."""
 
     def tick(self, now_ns: int) -> int | None:
-        """Do what is due, and say when to come again (CLOCK_MONOTONIC ns), or None: not before `expect` is called."""
+        """Do what is due. Returns when to be called next (CLOCK_MONOTONIC ns), or None: only after another `expect`."""
 
 
 class Sweep:
-    """Ticks everything that is watched, at the earliest time any of it asked for."""
+    """Ticks everything that is watched, at the earliest time that was asked for."""
 
     def __init__(self) -> None:
         self._watched: set[Watched] = set()
@@ -29,15 +29,15 @@ class Sweep:
         self._timer_ns = 0
 
     def add(self, watched: Watched) -> None:
-        """Tick it from now on."""
+        """Tick `watched` from now on."""
         self._watched.add(watched)
 
     def remove(self, watched: Watched) -> None:
-        """Forget it; forgetting twice does nothing."""
+        """Stop ticking `watched`. Idempotent."""
         self._watched.discard(watched)
 
     def expect(self, at_ns: int) -> None:
-        """Make sure of a tick at `at_ns` at the latest."""
+        """Ensure a tick at `at_ns` at the latest."""
         if self._timer is not None:
             if self._timer_ns <= at_ns:
                 return
@@ -46,7 +46,7 @@ class Sweep:
         self._timer = self._loop.call_later(max(0.0, (at_ns - time.monotonic_ns()) / 1e9), self._run)
 
     def close(self) -> None:
-        """No more ticks."""
+        """Stop all ticks."""
         self._watched.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -56,11 +56,11 @@ class Sweep:
         self._timer = None
         now_ns = time.monotonic_ns()
         for watched in tuple(self._watched):
-            if watched not in self._watched:  # the tick of another has removed it
+            if watched not in self._watched:  # removed by another one's tick
                 continue
             try:
                 at_ns = watched.tick(now_ns)
-            except Exception as error:  # one that fails must not take the deadlines of all others with it
+            except Exception as error:  # one failing tick must not stop the deadlines of all others
                 self._loop.call_exception_handler({"message": f"the tick of {watched!r} failed", "exception": error})
                 continue
             if at_ns is not None:

@@ -1,8 +1,8 @@
-"""The dispatcher's half of a template: it carries out what `lives.py` decides, and decides nothing.
+"""The server's half of a template. `lives.py` decides; this module carries out.
 
-A template is not trusted: it shares a user and a fate with the code it imported. Its pidfds are verified, its messages
-have exact types and time limits, and whatever it gets wrong kills it. Its instances do not die with it: they finish
-what they run, and the zygote, which adopts them, takes over their burial.
+A template is not trusted, because it runs the code that it imported. Its pidfds are verified, its messages have exact
+types and time limits, and any breach kills it. Its instances do not die with it: they finish their calls, and the
+zygote, which adopts them, buries them.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ from sandbox.sweep import WATCH_S
 from sandbox.zygote import REQUEST_LIMIT_S, Zygote
 
 FILE_BYTES = 1024 * 1024 * 1024
-"""RLIMIT_FSIZE: no single file of a function grows beyond this."""
+"""RLIMIT_FSIZE: the largest file that a function can write."""
 
 _TOO_MUCH_MEMORY = "it used too much memory"
 
 
 class _Kit(Struct, frozen=True):
-    """What a new instance is given."""
+    """What the server prepares for one new instance."""
 
     n: int
     identity: str
@@ -56,22 +56,22 @@ class Template:
         self.spec = spec
         self.zygote = zygote
         self.loaded = Message(t="loaded")
-        """What the template said of itself after the import: its memory, its threads, whether the handler is async."""
+        """The template's report after the import: its memory, its threads, whether the handler is async."""
         self.gone = anyio.Event()
-        """Set once the process is dead, the orphans it left are swept and its last instance is buried."""
+        """Set once the process is dead, its orphans are swept and its last instance is buried."""
         self.instances: dict[int, Instance] = {}
         self.n = commons.number()
         self.pid = 0
         self.rss_kb = 0
-        """Its memory after the import: what every instance shares with it."""
+        """Resident memory after the import, which every instance shares."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
         self._life = Life()
         self._kit: _Kit | None = None
-        """For the next instance, made when another is gone: at most one, and none once it forks no more."""
+        """Prepared for the next instance when another is gone; none once the template forks no more."""
         self._forking: dict[int, int | None] = {}
-        """Forks on their way, and the exit code of those that were dead before we heard of their birth."""
+        """Forks under way, each with its exit code if `exited` arrived before `forked`."""
         self._last_stack = ""
         self._exit_code: int | None = None
 
@@ -81,32 +81,32 @@ class Template:
 
     @property
     def ended(self) -> str | None:
-        """Why it forks no more, or None while it does or may yet."""
+        """Why it forks no more, or None while it forks or may yet."""
         return self._life.reason
 
     @property
     def is_dead(self) -> bool:
-        """Whether its process has ended; what it left behind may not be swept yet."""
+        """Whether the process has ended. What it left behind may not be swept yet."""
         return self._life.is_dead
 
     @property
     def must_become(self) -> bool:
-        """A fork would be unsafe: each instance is a template of its own."""
+        """Whether forking would be unsafe, so that each instance is a template of its own."""
         return self.why_become != ""
 
     @property
     def why_become(self) -> str:
-        """What the import left behind that forks must not share; empty if nothing."""
+        """What the import left behind that forbids forking; empty if nothing."""
         threads = [f"threads of {self.loaded.thread_owner}"] if self.loaded.threads > 1 else []
         return ", ".join([*threads, *self.loaded.unsafe])
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """What the import left behind that all instances share, as they may."""
+        """What the import left behind that all instances share."""
         return () if self.must_become else self.loaded.shared
 
     async def start(self, box: Box) -> None:
-        """Have the process forked, then the function loaded. Raises LoadFailed, StartFailed, Ended (zygote)."""
+        """Have the zygote fork the process, then load the function. Raises LoadFailed, StartFailed, Ended (zygote)."""
         try:
             await self._be_born(box)
         except BaseException:
@@ -131,10 +131,10 @@ class Template:
         self.pid = pid or 0
 
     async def _load(self) -> None:
-        """Wait for the import, at most `init_timeout`; then the grace, in which it writes the stack of where it was."""
+        """Wait for the import, for `init_timeout` and then for the grace, in which the process writes its stack."""
         spec = self.spec
         self._commons.sweep.add(self)
-        self._commons.sweep.expect(time.monotonic_ns() + int(WATCH_S * 1e9))  # not at once: all pools are ticked, too
+        self._commons.sweep.expect(time.monotonic_ns() + int(WATCH_S * 1e9))  # not at once: it ticks all pools, too
         overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
@@ -145,14 +145,14 @@ class Template:
             await self.gone.wait()
             raise self._load_error(str(error)) from None
         except BaseException:
-            self._control.close("nobody waits for it any more")
+            self._control.close("its start was cancelled")
             raise
         finally:
             overtime.cancel()
             self._commons.sweep.remove(self)
         close_all(fds)
         if answer.t != "loaded":
-            self._control.close("it could not load")
+            self._control.close("it failed to load")
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
         self.loaded = answer
         self.rss_kb = processes.memory_kb(self.pid) or 0
@@ -187,7 +187,7 @@ class Template:
         return load | {"log_level": spec.log_level}
 
     def _load_error(self, reason: str) -> LoadFailed:
-        """The template ended while it loaded: it took too long, too much memory, or crashed."""
+        """The error of a template that ended while it loaded: too slow, too large, or crashed."""
         if reason == _TOO_MUCH_MEMORY:
             limit_mib = self.spec.limits.template_memory_bytes // (1024 * 1024)
             message = f"loading {self.spec.name!r} used more than template_memory, {limit_mib} MiB"
@@ -200,9 +200,9 @@ class Template:
         return LoadFailed("InitFailed", message, stacks.readable(self._last_stack))
 
     async def fork(self) -> Instance:
-        """A new instance, with its `after_fork` hook behind it; it may be given its first event at once.
+        """Start an instance and wait for its `after_fork` hook; it can take an event at once.
 
-        Raises Ended (this template's), StartFailed, or LoadFailed for what the hook did.
+        Raises Ended if this template ends, StartFailed if there is no room, LoadFailed if the hook fails.
         """
         if self.must_become:
             self._on(Input.BECOME, "it became an instance")
@@ -213,7 +213,7 @@ class Template:
         except BaseException:
             self._on(Input.LET_GO)
             raise
-        if code is not None:  # soon, as whoever asked for it has to learn of the instance before its end
+        if code is not None:  # not now: the caller must get the instance before its end is reported
             asyncio.get_running_loop().call_soon(instance.buried, code)
         await instance.start()
         if self.ended is not None and not self.must_become:
@@ -222,7 +222,7 @@ class Template:
         return instance
 
     async def _make_instance(self) -> tuple[Instance, int | None]:
-        """An instance, and its exit code if the template reported its end before its birth."""
+        """A new instance, and its exit code if the template reported its end before its birth."""
         kit, self._kit = self._kit or self._make_kit(), None
         self._forking[kit.n] = None
         try:
@@ -244,9 +244,9 @@ class Template:
         return _Kit(n, identity, *self._commons.equip(SOCK_STREAM, identity))
 
     def _make_next_kit(self) -> None:
-        """Called when an instance is gone: what the next one is given, no event waits for then."""
+        """Prepare the kit for the next instance while no event waits for it."""
         if self._kit is None and self.ended is None and not self.must_become:
-            with contextlib.suppress(StartFailed):  # whoever needs one is told
+            with contextlib.suppress(StartFailed):  # the next fork tries again, and raises
                 self._kit = self._make_kit()
 
     def _drop_kit(self) -> None:
@@ -264,7 +264,7 @@ class Template:
         try:
             return self._commons.verified(fds, self.pid)
         except processes.Forged as error:
-            self._control.close(f"it answered with a process that is not its own: {error}")
+            self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None
 
     async def _ask_become(self, kit: _Kit) -> tuple[int | None, int]:
@@ -275,16 +275,16 @@ class Template:
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def _private(self, folder: Path) -> dict[str, str]:
-        """The variables that differ in each instance, unless the configuration sets them."""
+        """The variables that differ between instances, unless the configuration sets them."""
         configured = {*self.spec.env, *self.spec.secrets}
         return {name: str(folder) for name in ("HOME", "TMPDIR") if name not in configured}
 
     def retire(self) -> None:
-        """Fork no more; its instances finish and leave, and after the last one it ends."""
+        """Fork no more. The instances finish their calls and leave; the process ends after the last one."""
         self._on(Input.RETIRE, "it was retired")
 
     def kill(self, reason: str) -> None:
-        """SIGKILL it: hostile or stuck. Its instances finish what they run."""
+        """SIGKILL the process, which is hostile or stuck. Its instances finish their calls."""
         self._control.close(reason)
 
     def _on(self, what: Input, reason: str | None = None) -> None:
@@ -316,42 +316,42 @@ class Template:
                 self.on_gone(self)
 
     def bury(self, instance: Instance) -> None:
-        """A template that reaps its instances sweeps after them too, and says so with `exited`."""
+        """Called when an instance is dead. A template that still reaps buries it and reports `exited`."""
         if not self._life.reaps:
             self._commons.tasks.start_soon(self._bury_orphan, instance)
 
     def bury_overdue(self, instance: Instance) -> None:
-        """A template that does not reap is stuck: killed, and the zygote buries in its place."""
-        self.kill(f"it did not reap instance {instance.id}")
+        """Called when `exited` is overdue. The template is stuck: kill it, and the zygote buries in its place."""
+        self.kill(f"it did not reap instance {instance.id} in time")
 
     def forget(self, instance: Instance) -> None:
-        """The last one of a retired template ends it."""
+        """Called when an instance is buried. The last one of a retired template ends the template."""
         self.instances = {n: other for n, other in self.instances.items() if other is not instance}
         self._make_next_kit()
         self._on(Input.LET_GO)
 
     async def _bury_orphan(self, instance: Instance) -> None:
-        """The zygote adopted it, so the zygote reaps it and kills whatever it left behind."""
+        """The zygote has adopted the instance: it reaps it and kills everything that it left behind."""
         with anyio.CancelScope(shield=True):
             await self.zygote.sweep()
         instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
 
     def _on_message(self, message: Message) -> None:
         if message.t != "exited" or message.n is None or not isinstance(message.code, int):
-            return self.kill(f"it sent {message.t!r}, which nobody asked for")
+            return self.kill(f"it sent an unexpected message {message.t!r}")
         if message.n in self._forking:
             self._forking[message.n] = message.code
             return None
         instance = self.instances.get(message.n)
         if instance is None or not processes.has_died(instance.pidfd):
-            return self.kill("it reported the death of an instance that lives, or that it never had")
+            return self.kill("it reported the death of an instance that is alive or does not exist")
         return instance.buried(message.code)
 
     def _on_control_end(self, reason: str) -> None:
         self._on(Input.CUT_OFF, reason)
 
     def tick(self, now_ns: int) -> int:
-        """While it loads: its memory, as no rlimit counts all of it."""
+        """Check the memory while it loads, because no rlimit covers all of it."""
         used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
         if used_kb * 1024 > self.spec.limits.template_memory_bytes:
             self.kill(_TOO_MUCH_MEMORY)
@@ -367,10 +367,13 @@ class Template:
         self._on(Input.DIED)
 
     async def _settle_estate(self, unburied: list[Instance]) -> None:
-        """Have what it left behind killed; bury those of its instances that died before it could. Later ones `bury`."""
+        """Sweep what the process left behind, and bury the instances that died before it could do so itself.
+
+        Instances that die later go through `bury`.
+        """
         with anyio.CancelScope(shield=True):
             await self.zygote.sweep()
-        if not self.must_become:  # else the instance's burial asks for it
+        if not self.must_become:  # else the burial of the instance takes it
             self._exit_code = self.zygote.exit_codes.pop(self.pid, None)
         self._commons.remove_folder(self._folder)
         for instance in unburied:

@@ -1,10 +1,10 @@
-"""The process tree of one dispatcher: a zygote per runtime, a template per function version, instances forked from it.
+"""The process tree of one server: a zygote per runtime, a template per function version, and instances forked from it.
 
-Theory of operation. Everything is made when it is first needed, once, however many ask for it at the same time; what an
-event had to wait for is its start kind: `fork` if a template was there, `load` if it had to be made, `boot` if even the
-zygote was missing. What dies is replaced: at once when it had been healthy, with back-off when it keeps failing, and
-meanwhile every start fails at once with the stored reason. A version that is kept has its template restarted as soon as
-it dies; what no version needs any more ends. When the tree ends, everything below it has ended first.
+Theory of operation. The tree starts each process when it is first needed, once, however many callers ask for it at the
+same time. The start kind of an event says what it had to wait for: `fork` if the template existed, `load` if it had to
+be started, `boot` if even the zygote had to be. A process that dies is replaced: at once if it was healthy, with
+back-off if it keeps failing; during the back-off every start fails at once with the stored reason. The template of a
+version that is kept restarts as soon as it dies. A process that no version needs ends. The tree itself ends last.
 """
 
 import contextlib
@@ -39,24 +39,24 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CLOSE_LIMIT_S = 10.0
-"""How long the end of everything may take politely; then the zygotes kill what is left."""
+"""How long processes may take to end by themselves; then the zygotes kill the rest."""
 _SHUTDOWN = Verdict("crash", "InstanceKilled", "the server was shut down")
 BACKGROUND_LOADS = 2
-"""Templates that are loaded at a time before any event needs them, so that those which one needs get the processors."""
+"""How many templates load at a time before an event needs them. The processors stay free for those that one needs."""
 BOOT_LIMIT_S = 60.0
-"""How long a zygote may take to load what it preloads."""
+"""How long a zygote may take to preload."""
 
 
 class Tree:
-    """Makes and keeps zygotes and templates; starts instances. Use `open_tree`."""
+    """Starts zygotes, templates and instances, and keeps the first two. Use `open_tree`."""
 
     def __init__(self, commons: Commons) -> None:
         self._commons = commons
         self._roots: dict[str, Root] = {}
-        """By the whole of what a runtime is: the same name with other libraries is another zygote."""
+        """By the repr of the whole runtime: the same name with other libraries is another zygote."""
         self._branches: dict[Key, Branch] = {}
         self._templates: set[Template] = set()
-        """All that live, or whose instances do."""
+        """Templates that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
         self._background = anyio.CapacityLimiter(BACKGROUND_LOADS)
 
@@ -66,21 +66,21 @@ class Tree:
 
     @property
     def sweep(self) -> Sweep:
-        """The one timer; pools put their deadlines on it too."""
+        """The one timer. Pools use it for their deadlines, too."""
         return self._commons.sweep
 
     async def start(self, spec: FunctionSpec) -> tuple[Instance, StartKind]:
-        """A new instance of this version and what it had to wait for.
+        """Start an instance of this version; returns it with the kind of start.
 
-        Raises LoadFailed (with the stored reason while it backs off), also for its `after_fork` hook, or StartFailed if
-        the machine has no room.
+        Raises LoadFailed if the code or its `after_fork` hook fails (during the back-off with the stored reason), and
+        StartFailed if the machine has no room.
         """
         branch = self._branch(spec)
-        with self._telling(branch):
+        with self._reporting(branch):
             return await _again(branch, self._start)
 
     async def load(self, spec: FunctionSpec) -> Template:
-        """This version's live template, made now if there is none. Raises LoadFailed and StartFailed."""
+        """This version's live template, started now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
         await _again(branch, self._fill)
         if branch.made is None:
@@ -88,18 +88,18 @@ class Tree:
         return branch.made
 
     def has(self, spec: FunctionSpec) -> bool:
-        """Whether anything of this version was asked for, and not dropped since."""
+        """Whether this version was used and not dropped since."""
         return template_key(spec) in self._branches
 
     def keep(self, spec: FunctionSpec) -> None:
-        """Load this version's template now, in the background, and again whenever it ends, until `drop`."""
+        """Load this version's template in the background, now and whenever it ends, until `drop`."""
         branch = self._branch(spec)
         if branch.keeper is None:
             branch.keeper = anyio.CancelScope()
             self._commons.tasks.start_soon(self._keep, branch, branch.keeper)
 
     def drop(self, spec: FunctionSpec) -> None:
-        """This version is not current any more: its instances finish what they run, then all of it ends."""
+        """This version is no longer current: its instances finish their calls, then all its processes end."""
         branch = self._branches.pop(template_key(spec), None)
         if branch is None:
             return
@@ -113,19 +113,19 @@ class Tree:
             self._stop_if_idle(root.made)
 
     def template_of(self, spec: FunctionSpec) -> Template | LoadFailed | None:
-        """This version's live template, or why there is none, or None if it was not needed so far or is being made."""
+        """This version's live template, or why it failed, or None if it was not needed so far or is starting."""
         branch = self._branches.get(template_key(spec))
         if branch is None:
             return None
         return branch.births.current or branch.made or branch.current
 
     def problem_of(self, spec: FunctionSpec) -> str:
-        """Why the latest start of this version failed; empty if it went well."""
+        """Why the latest start of this version failed; empty if it succeeded."""
         branch = self._branches.get(template_key(spec))
         return "" if branch is None else branch.problem
 
     def cause_of(self, spec: FunctionSpec, kind: StartKind) -> Cause | None:
-        """Why this version's template had to be made (`load`), or the zygote of its runtime (`boot`), the last time."""
+        """Why this version's template (`load`), or the zygote of its runtime (`boot`), last had to be started."""
         branch, root = self._branches.get(template_key(spec)), self._roots.get(repr(spec.runtime))
         place = root if kind == "boot" else branch
         if kind == "load" and branch is not None and branch.why_become:
@@ -133,21 +133,21 @@ class Tree:
         return None if place is None else place.cause
 
     def leftovers_of(self, spec: FunctionSpec) -> tuple[str, tuple[str, ...]]:
-        """Of this version's latest template: why each instance is loaded by itself, and what all of them share."""
+        """What the import of the latest template left behind: what forbids forking, and what all instances share."""
         branch = self._branches.get(template_key(spec))
         return ("", ()) if branch is None else (branch.why_become, branch.shared)
 
     def templates(self) -> list[Template]:
-        """All live templates, for `ps` and for tests."""
+        """All live templates, oldest first."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
 
     def versions(self) -> set[str]:
-        """Those whose code may still be read: something of them lives, or will."""
+        """The versions whose code may still be read, by a process that lives or may be started."""
         specs = [*(one.spec for one in self._templates), *(branch.spec for branch in self._branches.values())]
         return {spec.version for spec in specs}
 
     def zygotes(self) -> list[Zygote]:
-        """All live zygotes, also those that still start."""
+        """All live zygotes, including those that are starting."""
         return sorted(self._zygotes, key=lambda zygote: zygote.pid)
 
     async def close(self) -> None:
@@ -163,7 +163,7 @@ class Tree:
         async with anyio.create_task_group() as stopping:
             for zygote in self.zygotes():
                 stopping.start_soon(zygote.stop)
-        await _all_gone(ending)  # of what did not go politely, the zygotes have made an end
+        await _all_gone(ending)  # the zygotes have killed the rest
         self._commons.sweep.close()
         self._commons.log_turns.finish()
 
@@ -174,13 +174,13 @@ class Tree:
         return branch
 
     @contextlib.contextmanager
-    def _telling(self, branch: Branch) -> Iterator[None]:
-        """Say in the function's log why a start fails, once for each reason; `problem_of` says it too."""
+    def _reporting(self, branch: Branch) -> Iterator[None]:
+        """Log why a start fails to the function's log, once for each reason, and remember it for `problem_of`."""
         try:
             yield
         except (LoadFailed, StartFailed) as error:
             if branch.problem != str(error):
-                self._commons.tell(branch.spec.name, f"it cannot be started: {error}")
+                self._commons.report(branch.spec.name, f"the function cannot be started: {error}")
             branch.problem = str(error)
             raise
         branch.problem = ""
@@ -191,14 +191,14 @@ class Tree:
             while True:
                 try:
                     async with self._background:
-                        with self._telling(branch):
+                        with self._reporting(branch):
                             await _again(branch, self._fill)
                 except (LoadFailed, StartFailed):
                     backoff = backoff.failed(time.monotonic_ns())
                     await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
                 else:
                     backoff = Backoff()
-                    self._tell_leftovers(branch)
+                    self._log_leftovers(branch)
                     await branch.vacant.wait()
 
     async def _start(self, branch: Branch) -> tuple[Instance, StartKind]:
@@ -208,8 +208,8 @@ class Tree:
         if template is None:
             raise Ended("it ended as soon as it was loaded")
         launch.require_descriptors()
-        self._tell_leftovers(branch)
-        if template.must_become:  # good for one instance only: whoever comes first has it
+        self._log_leftovers(branch)
+        if template.must_become:  # it becomes one instance only, for the first caller
             branch.vacate(template)
         try:
             instance = await template.fork()
@@ -220,28 +220,28 @@ class Tree:
         branch.births.succeeded()
         return instance, kind
 
-    def _tell_leftovers(self, branch: Branch) -> None:
-        """In the log, once for each version."""
+    def _log_leftovers(self, branch: Branch) -> None:
+        """Log what the import left behind, once for each version."""
         template = branch.made
-        if template is None or branch.is_told:
+        if template is None or branch.has_logged_leftovers:
             return
-        branch.is_told = True
-        told = []
+        branch.has_logged_leftovers = True
+        texts = []
         if template.why_become:
-            told.append(f"the import left {template.why_become}: each instance is loaded by itself, none is forked")
+            texts.append(f"the import left {template.why_become}: each instance loads the function, none is forked")
         if template.shared:
-            told.append(f"the import left {', '.join(template.shared)}: all instances share it")
-        for text in told:
-            line = f"[forklight] {text}; what the after_fork hook opens is each instance's own"
+            texts.append(f"the import left {', '.join(template.shared)}: all instances share it")
+        for text in texts:
+            line = f"[forklight] {text}; start or open it in the after_fork hook to give each instance its own"
             self._commons.log_turns.sink(LogLine(branch.spec.name, f"template-{template.n}", None, line, "warning"))
 
     async def _fill(self, branch: Branch) -> StartKind:
-        """Have the branch filled; what that had to wait for. Raises LoadFailed, StartFailed, Ended."""
+        """Ensure that the branch has a template; returns the kind of start. Raises LoadFailed, StartFailed, Ended."""
         if branch.made is not None:
             return "load" if branch.made.must_become else "fork"
         async with branch.lock:
             if branch.made is not None:
-                return branch.made_by  # somebody else made it, and this start waited for all of that
+                return branch.made_by  # another caller started it, and this one waited just as long
             branch.refuse_early()
             zygote, booted = await self._zygote(branch.spec.runtime)
             try:
@@ -283,7 +283,7 @@ class Tree:
         self._stop_if_idle(template.zygote)
 
     def _stop_if_idle(self, zygote: Zygote) -> None:
-        """A zygote of a runtime that no version needs any more ends after its last template."""
+        """Stop the zygote once its last template has ended, if no version needs its runtime."""
         if any(branch.spec.runtime == zygote.runtime for branch in self._branches.values()):
             return
         root = self._roots[repr(zygote.runtime)]
@@ -297,7 +297,7 @@ class Tree:
             await zygote.stop()
 
     async def _zygote(self, runtime: Runtime) -> tuple[Zygote, bool]:
-        """The runtime's zygote, and whether this call had to wait for its start."""
+        """The runtime's zygote, started if there is none, and whether this call waited for its start."""
         root = self._roots.setdefault(repr(runtime), Root())
         if root.made is not None:
             return root.made, False
@@ -320,7 +320,7 @@ class Tree:
             return zygote, True
 
     def _zygote_ended(self, root: Root, zygote: Zygote) -> None:
-        """Its templates can be swept after no more, so they start nothing new and stay only as sweepers themselves."""
+        """Retire its templates: with no zygote to sweep after them, they may only finish and sweep."""
         log.debug("runtime %s: %r ended: %s", zygote.runtime.name, zygote, zygote.ended)
         if root.vacate(zygote, Cause("ended", zygote.ended or "")):
             root.note_end()
@@ -330,7 +330,7 @@ class Tree:
 
 
 async def _again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
-    """What `make` gives; once more if a template or zygote died under its hands. Raises LoadFailed and StartFailed."""
+    """The result of `make`, tried again once if a process ended during it. Raises LoadFailed and StartFailed."""
     name = branch.spec.name
     try:
         try:
@@ -339,12 +339,12 @@ async def _again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
             return await make(branch)
     except Ended as error:
         raise LoadFailed("CrashLoop", f"the template of {name!r} keeps ending: {error}") from None
-    except OSError as error:  # any system call on the way: descriptors or memory of the machine have ended
+    except OSError as error:  # any system call on the way: the machine has run out of descriptors or memory
         raise StartFailed(f"no process of {name!r} could be started: {error.strerror}") from error
 
 
 async def _all_gone(templates: tuple[Template, ...]) -> None:
-    """Wait for their ends, but not longer than `CLOSE_LIMIT_S`."""
+    """Wait until all are gone, but no longer than `CLOSE_LIMIT_S`."""
     with anyio.move_on_after(CLOSE_LIMIT_S):
         for template in templates:
             await template.gone.wait()
@@ -354,12 +354,12 @@ async def _all_gone(templates: tuple[Template, ...]) -> None:
 async def open_tree(
     *, guest: Path, folders: Path, sink: LogSink, account: Account | None = None, shares_input: bool = False
 ) -> AsyncIterator[Tree]:
-    """A tree that lives as long as the block, and nothing of it longer.
+    """A tree that lives as long as the block; no process of it outlives the block.
 
-    `guest`: the directory with the guest's code; `folders`: where private folders of processes are made. Both must be
-    readable for `account`, the unprivileged user; None is the user we are, who must not be root.
-    With `shares_input` functions read our standard input; if that is a terminal, they write to it too, and not to their
-    logs, so that a debugger can be used.
+    `guest`: the directory with the guest's code; `folders`: where the private folders of processes are created. Both
+    must be readable for `account`, the unprivileged user; None is the server's own user, which must not be root.
+    With `shares_input`, functions read the server's standard input; if that is a terminal, they also write to it
+    instead of to their logs, so that a debugger works.
     """
     launch.seal_descriptors()
     async with anyio.create_task_group() as tasks:

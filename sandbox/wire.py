@@ -1,7 +1,8 @@
-"""Frames as the dispatcher writes and reads them. Pure; what a guest sent is checked before anything is kept of it.
+"""Frames as the server writes and reads them. Pure.
 
-Nothing is allocated from a length that a guest sent: a length over its limit is a breach at once, and below the limit
-memory grows only by bytes that have really arrived. A guest's JSON is decoded into exact types or is a breach.
+A guest's bytes are checked before they are used. No length that a guest sends leads to an allocation: a length over its
+limit is a breach at once, and below the limit memory grows only with the bytes that have arrived. A guest's JSON is
+decoded into exact types or is a breach.
 """
 
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_B
 
 
 class OutputHead(Struct, array_like=True, gc=False):
-    """An output without its body, `length` bytes long; what it does not need at the end is left out."""
+    """An output without its body, which has `length` bytes. Unused fields at the end are left out of the array."""
 
     kind: Literal["send", "publish", "spawn"]
     name: Text
@@ -31,7 +32,7 @@ class OutputHead(Struct, array_like=True, gc=False):
 
 
 class Breach(SandboxError):
-    """The guest broke the protocol; the message says how. Its instance is killed."""
+    """The guest broke the protocol; the message says how. The instance is killed."""
 
 
 class _Numbers(Struct, kw_only=True, gc=False):
@@ -44,7 +45,7 @@ class _Numbers(Struct, kw_only=True, gc=False):
 
 
 class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
-    """The handler returned. The body holds `length` bytes of result, then the outputs' bodies in order."""
+    """The handler returned. The body has `length` bytes of result, then the bodies of the outputs in order."""
 
     status: Status = 200
     type: MediaType | None = None
@@ -64,11 +65,11 @@ class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
 
 
 class ReadyFrame(Struct, tag_field="t", tag="ready"):
-    """The first frame of an instance with an `after_fork` hook: that has run."""
+    """The first frame of an instance with an `after_fork` hook, once the hook has run."""
 
 
 class UnfitFrame(Struct, tag_field="t", tag="unfit", kw_only=True):
-    """Instead of it: the hook failed, and the instance ends. `code` is a load code."""
+    """Sent instead of `ready`: the hook failed, and the instance ends. `code` is a load code."""
 
     code: Code
     message: Message
@@ -82,14 +83,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Frames:
-    """Cuts a guest's frames out of what arrives. `max_body_bytes` is the function's largest result."""
+    """Cuts the bytes of a guest into frames. `max_body_bytes` is the function's `max_result`."""
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[Frame, bytes]]:
-        """The frames that `data` completes. Raises Breach, after which the guest is not read any more."""
+        """The frames that `data` completes. Raises Breach, after which the guest must not be read any more."""
         if not self._buffer:
             frame, end = self._cut(data)
             if frame is not None and end == len(data):  # the warm case: one read, one frame, one copy of the body
@@ -126,17 +127,17 @@ def _checked(header: bytes | bytearray | memoryview, body_length: int) -> Frame:
     try:
         frame: Frame = _decode(header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Breach(f"a frame header that is not one of ours: {error}") from None
+        raise Breach(f"an invalid frame header: {error}") from None
     expected = 0
     if isinstance(frame, OkFrame):
         expected = frame.length + (sum(head.length for head in frame.out) if frame.out else 0)
     if expected != body_length:
-        raise Breach(f"a frame body of {body_length} bytes whose header speaks of {expected}")
+        raise Breach(f"a frame body of {body_length} bytes whose header announces {expected}")
     return frame
 
 
 def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
-    """What the handler sent, published and spawned, cut from the end of the frame's body."""
+    """The outputs of the handler, with their bodies cut from the end of the frame's body."""
     found, at = [], frame.length
     for head in frame.out:
         found.append(
@@ -157,7 +158,7 @@ def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
 
 
 def invoke(i: int, deadline_ns: int, attempt: int, start: str, event: Event) -> list[bytes]:
-    """The pieces of an `invoke` frame to write in order; a small one is a single piece."""
+    """The pieces of an `invoke` frame, in order; a small frame is a single piece."""
     head, body = _event_head(event) if event.items is None else _batch_head(event)
     header = {"t": "invoke", "i": i, "deadline_ns": deadline_ns, "attempt": attempt, "start": start, "event": head}
     return _pack(header, body)
@@ -177,12 +178,12 @@ def _pack(header: dict[str, Any], body: bytes) -> list[bytes]:
 
 
 def _event_head(event: Event) -> tuple[Any, bytes]:
-    """The event without its bytes (what is at its default is left out of the JSON), and the bytes."""
+    """The event without its body, and the body. Fields at their default are left out of the JSON."""
     return (replace(event, body=b"") if event.body else event), event.body
 
 
 def _batch_head(event: Event) -> tuple[Any, bytes]:
-    """A batch's bodies are joined, and each item's head says the `length` of its own."""
+    """The same for a batch: the bodies are joined, and the head of each item has the `length` of its own."""
     items = event.items or ()
     heads = [to_builtins(_event_head(item)[0]) | {"length": len(item.body)} for item in items]
     head = to_builtins(replace(event, items=None)) | {"items": heads}

@@ -1,4 +1,4 @@
-"""The dispatcher's half of a zygote: start it, have templates forked and orphans swept, notice its end."""
+"""The server's half of a zygote: start it, have it fork templates and sweep orphans, notice its end."""
 
 import asyncio
 import contextlib
@@ -23,30 +23,30 @@ from sandbox.logs import LogPipe
 from sandbox.spec import Runtime
 
 REQUEST_LIMIT_S = 5.0
-"""For what takes milliseconds: a zygote or template that needs longer is stuck, and is killed."""
+"""For requests that take milliseconds. A zygote or template that needs longer is stuck, and is killed."""
 SWEEP_LIMIT_S = 3.0
-"""What the kernel has not ended by then, is not waited for."""
+"""A sweep does not wait longer for processes that the kernel cannot end."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-"""What the machine or its administrator may give later."""
+"""Errors that may pass: the machine is short of descriptors, processes or memory."""
 MOST_EXIT_CODES = 1000
-"""Kept of processes that may have been nobody's: daemons that outlived their instance report here too."""
+"""How many exit codes to keep. Those of daemons that outlived their instance are never taken out."""
 
 
 class Zygote:
-    """One live zygote of one runtime. Killing it costs its templates, which then only finish what they have."""
+    """One live zygote of one runtime. When it dies, its templates retire."""
 
     def __init__(self, runtime: Runtime, commons: Commons) -> None:
         self.runtime = runtime
         self.rss_kb = 0
         self.ended: str | None = None
-        """Why it is of no use any more, or None while it is."""
+        """Why it can no longer be used, or None while it can."""
         self.gone = anyio.Event()
         """Set once the process is dead and reaped."""
         self.on_end: Callable[[Zygote], None] = lambda _zygote: None
         self.on_gone: Callable[[Zygote], None] = lambda _zygote: None
         self.exit_codes: dict[int, int] = {}
-        """pid → exit code, or minus signal, of what it reaped; whoever needs one takes it out."""
+        """pid → exit code, or minus the signal, of the processes it reaped; readers pop the entry."""
         self._commons = commons
         self._stopping = False
         try:
@@ -66,7 +66,7 @@ class Zygote:
         return f"<Zygote {self.runtime.name} {state} pid={self.pid}>"
 
     def _spawn(self) -> tuple[socket.socket, int]:
-        """Start the process; our ends of its control socket and log. Raises OSError, and leaves nothing open then."""
+        """Start the process; returns our ends of its control socket and log. On OSError nothing stays open."""
         with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             kept.callback(ours.close)
@@ -97,14 +97,14 @@ class Zygote:
         return ours, log
 
     async def preload(self, limit_s: float) -> None:
-        """Wait until its libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
+        """Wait until the libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
         request: dict[str, object] = {"t": "preload", "n": 0, "preload": self.runtime.preload}
         try:
             hello, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             raise LoadFailed("InitFailed", f"runtime {self.runtime.name!r} did not start: {error}") from None
         except BaseException:
-            self._control.close("nobody waits for it any more")
+            self._control.close("its start was cancelled")
             raise
         close_all(fds)
         wrong = _complaint(hello, self.runtime)
@@ -116,9 +116,9 @@ class Zygote:
         self.rss_kb = hello.rss_kb
 
     async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
-        """Fork a template that holds the other ends of `channels`: its (pid, or None if dead already; pidfd).
+        """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).
 
-        Raises Ended, or StartFailed if the machine has no room for one more process.
+        Raises Ended, or StartFailed if the machine has no room for another process.
         """
         fds = [*channels.guest_fds, *([] if box.pidfd is None else [box.pidfd])]
         answer, got = await self._control.request({"t": "template", "n": n}, fds, limit_s=REQUEST_LIMIT_S)
@@ -128,15 +128,15 @@ class Zygote:
         try:
             return self._commons.verified(got, self.pid)
         except processes.Forged as error:
-            self._control.close(f"it answered with a process that is not its own: {error}")
+            self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None
 
     async def sweep(self) -> None:
-        """Have all it adopted killed and reaped but the instances that still run; returns when they are gone.
+        """Have it kill and reap all that it adopted except live instances; returns when they are gone.
 
-        It names what it has, and we name what is to die: were it told what to keep, then an instance that was started
-        and orphaned since would die too. What ends leaves orphans in turn, so that this is repeated until none is left,
-        or for `SWEEP_LIMIT_S`. A zygote that is gone has no children: nothing is left to do then.
+        The zygote names what it has, and the server names what is to die: a list of what to keep would also kill an
+        instance that was started and orphaned in the meantime. Each process that ends may leave orphans in turn, so
+        this repeats until none is left, or for `SWEEP_LIMIT_S`. A dead zygote has no children, and needs no sweep.
         """
         unwanted: list[int] = []
         end = time.monotonic() + SWEEP_LIMIT_S
@@ -152,7 +152,7 @@ class Zygote:
                 return
 
     async def stop(self) -> None:
-        """Let it kill and reap everything below it and exit; killed itself if that takes too long."""
+        """Have it kill and reap everything below it, then exit; kill it if that takes too long."""
         self._stopping = True
         self._control.close("stopped")
         with anyio.move_on_after(REQUEST_LIMIT_S):
@@ -185,7 +185,7 @@ class Zygote:
 
 
 def _complaint(hello: Message, runtime: Runtime) -> str | None:
-    """What is wrong with a zygote's first words, or None."""
+    """What is wrong with the first message of a zygote, or None."""
     if hello.t == "failed":
         return hello.message
     if runtime.prefix is not None and Path(hello.prefix) != runtime.prefix:

@@ -79,7 +79,7 @@ async def test_that_no_process_may_be_forked_is_told(bench: Bench) -> None:
 
     reason = f"no instance of {spec.name!r} could be forked: Resource temporarily unavailable"
     assert failed.message.endswith(reason)
-    assert [line.text for line in bench.lines] == [f"[forklight] it cannot be started: {reason}"]
+    assert [line.text for line in bench.lines] == [f"[forklight] the function cannot be started: {reason}"]
 
 
 async def test_wherever_a_start_runs_out_of_descriptors_nothing_else_is_lost(

@@ -48,7 +48,7 @@ async def test_what_cannot_be_forked_has_each_instance_loaded(bench: Bench, fold
     assert [kind for _, kind in found] == ["boot", "load"]
     (told,) = bench.texts()
     assert said in told
-    assert "each instance is loaded by itself" in told
+    assert "each instance loads the function" in told
     assert "after_fork" in told
     cause = bench.tree.cause_of(spec, "load")
     assert cause is not None

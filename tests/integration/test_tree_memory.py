@@ -38,7 +38,9 @@ async def test_an_instance_that_grows_between_two_calls_is_ended_and_the_log_say
     pid = answer(await instance.invoke(event(b"300")))
 
     await until(lambda: is_gone(pid))
-    told = f"[forklight] {instance.id} was ended: the instance used more than its 64 MiB of memory while it ran no call"
+    told = (
+        f"[forklight] {instance.id} was killed: the instance used more than its 64 MiB of memory while it ran no call"
+    )
     assert told in bench.texts()
 
 

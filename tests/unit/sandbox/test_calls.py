@@ -151,7 +151,7 @@ def test_a_reply_to_a_call_that_is_not_open_is_a_breach() -> None:
         (3, Verdict("crash", "Exit", "the handler ended its process with exit code 3")),
         (-signal.SIGSEGV, Verdict("crash", "Signal", "the instance was ended by SIGSEGV")),
         (-40, Verdict("crash", "Signal", "the instance was ended by signal 40")),
-        (None, Verdict("crash", "Exit", "the instance is gone; nobody could tell how it ended")),
+        (None, Verdict("crash", "Exit", "the instance is gone; how it ended is unknown")),
     ],
 )
 def test_a_death_ends_the_call_with_how_the_process_ended(code: int | None, verdict: Verdict) -> None:

@@ -43,7 +43,7 @@ async def test_a_verified_process_is_known_from_then_on(tmp_path: Path) -> None:
             assert pid == process.pid
             assert commons.pids == {pid}
             before = open_fds()
-            with pytest.raises(Forged, match="known already"):
+            with pytest.raises(Forged, match="already known"):
                 commons.verified([os.pidfd_open(process.pid)], os.getpid())
             assert open_fds() == before
 

@@ -95,7 +95,7 @@ def test_another_user_s_process_is_refused() -> None:
 
 @pytest.mark.invariant("I17")
 def test_a_process_that_is_known_already_is_refused() -> None:
-    with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="known already"):
+    with child() as process, pidfd_of(process.pid) as pidfd, pytest.raises(Forged, match="already known"):
         verify(pidfd, known=(process.pid,))
 
 
@@ -104,7 +104,7 @@ def test_a_descriptor_that_is_no_pidfd_is_refused() -> None:
     read_end, write_end = os.pipe()
     with open("/proc/self/status", "rb") as file:
         for fd in (read_end, write_end, file.fileno()):
-            with pytest.raises(Forged, match="no pidfd"):
+            with pytest.raises(Forged, match="not a pidfd"):
                 verify(fd)
     os.close(read_end)
     os.close(write_end)

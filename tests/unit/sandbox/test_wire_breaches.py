@@ -141,12 +141,12 @@ def test_a_header_that_is_not_exactly_one_of_ours_is_a_breach(header: dict[str, 
     ids=lambda header: str(header[:80]),
 )
 def test_a_header_that_is_no_json_is_a_breach(header: bytes) -> None:
-    with pytest.raises(Breach, match="a frame header that is not one of ours"):
+    with pytest.raises(Breach, match="an invalid frame header"):
         wire.Frames(LIMIT).feed(framed(header))
 
 
 def test_a_body_without_a_place_in_the_header_is_a_breach() -> None:
-    with pytest.raises(Breach, match="a frame body of 3 bytes whose header speaks of 0"):
+    with pytest.raises(Breach, match="a frame body of 3 bytes whose header announces 0"):
         wire.Frames(LIMIT).feed(packed(FAIL, b"abc"))
 
 
