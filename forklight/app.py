@@ -46,7 +46,7 @@ from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
 from sandbox.tree import open_tree
-from triggers.http import HttpServer
+from triggers.http.server import HttpServer
 from triggers.http.socket.bind import parse_listen
 
 log = logging.getLogger(__name__)

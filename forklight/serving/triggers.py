@@ -11,7 +11,8 @@ import anyio.abc
 from bus.bus import Bus
 from bus.store import Facts, StoreError
 from forklight.config.configuration import Config
-from triggers.http import HttpServer, RouteTable
+from triggers.http import RouteTable
+from triggers.http.server import HttpServer
 from triggers.queue import QueueConsumer
 from triggers.queue.settings import QueueTrigger
 from triggers.timer import TimerRunner

@@ -46,7 +46,8 @@ from tests.kit.pools import Roomy
 from tests.kit.proxy import proxy_to
 from tests.kit.stores import take
 from tests.kit.support import until
-from triggers.http import HttpServer, HttpSettings, RouteTable
+from triggers.http import HttpSettings, RouteTable
+from triggers.http.server import HttpServer
 from triggers.queue import QueueConsumer, QueueTrigger
 from triggers.timer import Timer, TimerRunner, parse_cron
 

@@ -12,7 +12,8 @@ from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
 from tests.kit.http_server import LAST, Functions, Running, request
-from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
+from triggers.http import HttpSettings, Route, RouteTable, StaticRoute
+from triggers.http.server import HttpServer
 from triggers.http.socket.connection import Connection
 
 LARGE = 8 * 1024 * 1024

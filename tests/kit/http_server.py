@@ -13,7 +13,8 @@ from bus.event import Event
 from bus.invocation import HttpVerdict, Invocation
 from bus.outcome import Ok, Outcome
 from tests.kit.pools import Roomy
-from triggers.http import HttpServer, HttpSettings, Route, RouteTable, StaticRoute
+from triggers.http import HttpSettings, Route, RouteTable, StaticRoute
+from triggers.http.server import HttpServer
 
 Handle = Callable[[Event], Awaitable[Outcome]]
 

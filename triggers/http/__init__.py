@@ -13,16 +13,17 @@ In reading order:
 
 Below the server, beside one another: `socket` (connections and their bytes), `files` (static files) and `policy` (who
 may ask).
+
+The names below are those of the settings. `HttpServer` is imported from `server.py`, because it imports aiohttp, which
+takes longer than all that a command does to read a configuration.
 """
 
 from triggers.http.errors import HttpTriggerError, KeysError, ListenError, ParserError, RouteError
 from triggers.http.routes import RouteTable
-from triggers.http.server import HttpServer
 from triggers.http.settings import Cors, HttpSettings, Route, StaticRoute
 
 __all__ = [
     "Cors",
-    "HttpServer",
     "HttpSettings",
     "HttpTriggerError",
     "KeysError",

@@ -32,6 +32,15 @@ def test_no_server_is_imported(command: list[str], tmp_path: Path) -> None:
     assert ("no server runs on" in run.stderr) == (command != ["--version"])
 
 
+@pytest.mark.parametrize("command", [["check", "."], ["invoke", "f", "--state", "."], ["keys", "--state", "."]])
+def test_a_configuration_is_read_without_a_server(command: list[str], tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n{_RUN}"
+    run = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert not set(run.stderr.split("\n")[-2].split()) & {"aiohttp", "aio_pika", "uvloop", "prometheus_client"}
+
+
 def test_every_command_is_there_and_named_as_it_is_listed() -> None:
     context = click.Context(cli)
     commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
