@@ -73,7 +73,7 @@ class Writer:
         self._is_open = self._is_stopping = False
         self._is_ending = self._is_copying = False
         self._is_failing = False
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
         """Unreadable rows that have been logged."""
         self._fault = ""
         """Why the store accepts nothing more; empty while it does."""
@@ -280,8 +280,8 @@ class Writer:
     def _set_aside(self, unreadable: Sequence[Unreadable]) -> None:
         """Move unreadable rows to the dead letters. If that fails, they are skipped until the next operation."""
         for row in unreadable:
-            if row.id not in self._told:
-                self._told.add(row.id)
+            if row.id not in self._logged:
+                self._logged.add(row.id)
                 log.error(
                     "the store %s: row %d of queue %s is not a message and becomes a dead letter: %s",
                     *(self.path, row.id, row.intake.source.queue, row.why),
@@ -345,14 +345,16 @@ class Writer:
         """Return the error for callers. An error of the database decides whether the store is writable."""
         if isinstance(error, StoreError):
             return error
-        told = writing_fault(self.path, error)
+        message = writing_fault(self.path, error)
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_THEIRS):
             if is_damage(error) and not self._fault:
-                self._fault = told
+                self._fault = message
             if self.is_writable:
-                log.error("%s%s", told, "; it accepts nothing more" if self._fault else " (nothing can be stored now)")
+                log.error(
+                    "%s%s", message, "; it accepts nothing more" if self._fault else " (nothing can be stored now)"
+                )
             self.is_writable = False
-        return StoreError(told)
+        return StoreError(message)
 
     def _call_back(self, function: Callable[..., object], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits

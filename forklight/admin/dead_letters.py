@@ -18,7 +18,7 @@ from bus.store import Stored
 from forklight.errors import ForklightError
 from forklight.observe.queue_status import Place, written
 from triggers.queue.errors import UnreadableError
-from triggers.queue.headers import shown as shown_headers
+from triggers.queue.headers import visible as visible_headers
 
 PREVIEW_BYTES = 4096
 _LAST_S = 253_402_300_799.0
@@ -110,7 +110,7 @@ def shown(place: Place, stored: Stored) -> Shown:
 
 def _headers(headers: dict[str, Any]) -> dict[str, Any]:
     try:
-        return shown_headers(headers)
+        return visible_headers(headers)
     except UnreadableError as error:
         return {"": str(error)}
 

@@ -69,11 +69,11 @@ def private_warnings(function: Function, names: list[str]) -> list[Problem]:
     if not names:
         return []
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    told = (
+    what = (
         f"{', '.join(names[:_MOST_NAMES])}{more} may be secret and stay{'s' if len(names) == 1 else ''} out of the code"
     )
     advice = f"if the function reads it itself, add !{names[0]} to {files.IGNORE_FILE} next to the code"
-    return [function.node.at("code").problem(f"{told}, which every function can read: {advice}")]
+    return [function.node.at("code").problem(f"{what}, which every function can read: {advice}")]
 
 
 def entry_warnings(function: Function, names: list[str]) -> list[Problem]:

@@ -57,8 +57,8 @@ def _is_name(text: str) -> bool:
 def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
     """Return the event of an `identified` delivery. Raises UnreadableError."""
     message = delivery.message
-    shown = headers.shown(message.headers)
-    attributes = cloudevents.from_headers(shown)
+    visible = headers.visible(message.headers)
+    attributes = cloudevents.from_headers(visible)
     body, content_type = message.body, message.content_type
     packed = packing(delivery.envelope.content_encoding, message.headers, body)
     if cloudevents.is_structured(content_type):
@@ -78,7 +78,7 @@ def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
         decode=trigger.decode or ("bytes" if packed.is_opaque else None),
         coding=packed.coding,
         function=trigger.function,
-        queue=None if is_call else _section(delivery, trigger, shown),
+        queue=None if is_call else _section(delivery, trigger, visible),
         call=CallSection(caller=_text(message.headers.get(CALLER))) if is_call else None,
         attempt=delivery.attempt,
         traceparent=_traceparent(message.headers.get(TRACEPARENT), attributes.get("traceparent")),
@@ -138,14 +138,14 @@ def fit(items: Sequence[Event]) -> list[range]:
     return [*groups, range(start, len(items))]
 
 
-def _section(delivery: Delivery, trigger: QueueTrigger, shown: dict[str, Any]) -> QueueSection:
+def _section(delivery: Delivery, trigger: QueueTrigger, visible: dict[str, Any]) -> QueueSection:
     return QueueSection(
         name=delivery.queue,
         broker=trigger.broker,
         message_id=delivery.message.id,
         attempt=delivery.attempt,
         redelivered=delivery.redelivered,
-        headers=shown,
+        headers=visible,
         correlation_id=delivery.message.correlation_id,
         reply_to=delivery.message.reply_to,
         exchange=delivery.exchange,

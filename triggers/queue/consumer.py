@@ -80,6 +80,7 @@ class QueueConsumer:
         self._now_s = now_s
         self._draw = draw
         self._idle: set[anyio.CancelScope] = set()
+        """The scopes of workers that wait for a message: a drain cancels these, and no running message."""
         self._gathering: anyio.Lock
         self._left_over: Delivery | None = None
         """A message that was too large for the last batch, and starts the next one."""
@@ -184,7 +185,7 @@ class QueueConsumer:
                 self._running += len(deliveries)
                 try:
                     await self._handle(deliveries)
-                except Exception as error:
+                except Exception as error:  # otherwise it would come back uncounted, for ever
                     await self._give_up(deliveries, error)
                 finally:
                     self._running -= len(deliveries)
@@ -298,7 +299,7 @@ class QueueConsumer:
         """Settle the messages of one event. Raises RefusedError if an output can never be stored."""
         pauses_s = [decision.pause_s for decision in decisions if isinstance(decision, Release)]
         if pauses_s:
-            await self._pace.hold(max(pauses_s))
+            await self._pace.hold(max(pauses_s))  # before settling, or the released message would come back at once
         await self._bus.settle(self._trigger.broker, settlements(deliveries, decisions, outputs))
         self._settled.update(map(type, decisions))
         if log.isEnabledFor(logging.DEBUG):

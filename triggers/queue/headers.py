@@ -12,7 +12,7 @@ MAX_DEPTH = 32
 """Of nested tables and lists: deeper than anything useful, far below the limit of a recursive reader."""
 
 
-def shown(headers: dict[str, Any]) -> dict[str, Any]:
+def visible(headers: dict[str, Any]) -> dict[str, Any]:
     """Convert all headers but our own. Raises UnreadableError if they are nested too deeply.
 
     Bytes become text if they are UTF-8, else base64; times become RFC 3339; decimals and integers of more than 64 bits

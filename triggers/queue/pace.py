@@ -47,7 +47,7 @@ class Pace:
             self._held = anyio.Event()
             await self._wait_ready()
             async with self._changing:
-                if self._is_due():
+                if self._is_due():  # otherwise another hold came meanwhile
                     await self._consumer.resume()
                 else:
                     self._held.set()

@@ -3,11 +3,11 @@
 In reading order:
 
 - `runner.py`: one task keeps the time of all timers, each run is a task
-- `planner.py`: decides what a timer does now, given what is remembered
+- `planner.py`: decides what a timer does now, given its stored state
 - `schedule.py`: when a timer is due: arithmetic on three kinds of schedule
 - `events.py`: a run as an event; whether it gets another attempt
 - `work.py`: one timer at work
-- `ledger.py`: what is remembered, and how it is stored
+- `ledger.py`: how the state of timers is stored
 - `alarms.py`: which timer is next
 - `announcements.py`: announcing events to pools before they are due
 - `clock.py`: the wall clock, which may be set

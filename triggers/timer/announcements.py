@@ -16,28 +16,28 @@ ONCE = timedelta(milliseconds=250)
 
 
 class Announcements:
-    """Call `add` as soon as a time is known, and `tell` when `next` has come."""
+    """Call `add` as soon as a time is known, and `announce` when `next` has come."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._alarms: Alarms[tuple[str, datetime]] = Alarms()
-        self._told: dict[str, datetime] = {}
+        self._announced: dict[str, datetime] = {}
 
     def add(self, function: str, at: datetime) -> None:
         """Note that an event of the function is due at `at`."""
         self._alarms.set(at - AHEAD, (function, at))
 
-    def tell(self, now: datetime) -> None:
+    def announce(self, now: datetime) -> None:
         """Announce the events that are due soon."""
         for _, (function, at) in self._alarms.take(now):
-            told = self._told.get(function)
-            if at > now and (told is None or not told <= at < told + ONCE):
-                self._told[function] = at
+            announced = self._announced.get(function)
+            if at > now and (announced is None or not announced <= at < announced + ONCE):
+                self._announced[function] = at
                 with suppress(LookupError):  # the function may have been removed since
                     self._bus.pool(function).expect(time.monotonic_ns() + int((at - now).total_seconds() * 1e9))
 
     @property
     def next(self) -> datetime | None:
-        """The latest time for the next call of `tell`."""
+        """The latest time for the next call of `announce`."""
         at = self._alarms.next
         return None if at is None else at + SLACK

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from triggers.timer.expressions import keeps_the_hour
 from triggers.timer.local_times import change_between
-from triggers.timer.parse import shown
+from triggers.timer.parse import short_text
 from triggers.timer.schedule import At, Cron, Schedule, local, next_after
 from triggers.timer.zones import zone
 
@@ -42,7 +42,7 @@ def _moved(schedule: At) -> list[str]:
     runs = local(schedule, schedule.at).replace(tzinfo=None)
     if wanted.tzinfo is not None or wanted == runs:
         return []
-    return [f"on {shown(wanted)} does not exist in {schedule.timezone}: runs at {runs:%H:%M}"]
+    return [f"on {short_text(wanted)} does not exist in {schedule.timezone}: runs at {runs:%H:%M}"]
 
 
 def _surprise(cron: Cron, change: _Change) -> str | None:
@@ -54,12 +54,12 @@ def _surprise(cron: Cron, change: _Change) -> str | None:
     at = change.at
     if change.after > change.before:
         runs_then = next_after(cron, at - _SECOND) == at
-        told = f"runs at {change.after:%H:%M}" if runs_then else "does not run"
-        return f"on {shown(wanted)} does not exist in {cron.timezone}: {told}"
+        effect = f"runs at {change.after:%H:%M}" if runs_then else "does not run"
+        return f"on {short_text(wanted)} does not exist in {cron.timezone}: {effect}"
     second = wanted.replace(fold=1, tzinfo=zone(cron.timezone)).astimezone(UTC)
     if next_after(cron, second - _SECOND) != second:
         return None
-    return f"on {shown(wanted)} comes twice in {cron.timezone}: runs both times"
+    return f"on {short_text(wanted)} comes twice in {cron.timezone}: runs both times"
 
 
 def _changes(timezone: str, now: datetime) -> Iterator[_Change]:

@@ -23,7 +23,7 @@ def to_event_now(timer: Timer, now: datetime) -> Event:
     return _event(timer, Run(scheduled_at=now), str(uuid4()))
 
 
-def told(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     """Return `ok`, or kind/code."""
     return f"{outcome.kind}/{outcome.code}" if isinstance(outcome, Failed) else "ok"
 

@@ -29,8 +29,8 @@ def parse_schedule(
     """
     given = [key for key, value in (("schedule", schedule), ("every", every_s), ("at", at)) if value is not None]
     if len(given) != 1:
-        told = " and ".join(given) if given else "none of them"
-        raise ValueError(f"takes exactly one of schedule, every and at, but has {told}")
+        found = " and ".join(given) if given else "none of them"
+        raise ValueError(f"takes exactly one of schedule, every and at, but has {found}")
     place = zone(timezone)
     if schedule is not None:
         try:
@@ -49,7 +49,7 @@ def parse_cron(text: str, timezone: str = DEFAULT_TIMEZONE) -> Cron:
     return parsed
 
 
-def shown(at: datetime) -> str:
+def short_text(at: datetime) -> str:
     """Format a date and a time, without seconds if they are 0."""
     return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 

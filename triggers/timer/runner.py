@@ -36,7 +36,7 @@ from triggers.timer import planner
 from triggers.timer.alarms import Alarms
 from triggers.timer.announcements import Announcements
 from triggers.timer.clock import Clock, SystemClock
-from triggers.timer.events import again_after_s, to_event, to_event_now, told
+from triggers.timer.events import again_after_s, outcome_text, to_event, to_event_now
 from triggers.timer.ledger import Ledger
 from triggers.timer.planner import Remembered, Run, Step
 from triggers.timer.schedule import next_after
@@ -226,7 +226,7 @@ class TimerRunner:
                 self._apply(replacement, self._last)
             finally:
                 replacement.done.set()
-        self._announcements.tell(self._last)
+        self._announcements.announce(self._last)
         steps = [] if self._draining.is_set() else self._plan(self._last)
         if await self._store(steps):
             self._carry_out(steps)
@@ -338,7 +338,7 @@ class TimerRunner:
             run = replace(run, attempt=run.attempt + 1)
             self._remember(work, planner.tried_again(work.remembered, run))
             await self._ledger.wait_stored()
-        self._end(work, run, told(outcome))
+        self._end(work, run, outcome_text(outcome))
 
     def _end(self, work: TimerWork, run: Run, how: str) -> None:
         log.debug("timer %s: the run of %s ended: %s", work.timer.key, run.scheduled_at, how)
