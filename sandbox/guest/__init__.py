@@ -1,4 +1,4 @@
-"""The child half: runs in zygote, template and instance on the standard library of Python ≥ 3.10, nothing else.
+"""The code that runs in zygotes, templates and instances. It needs only the standard library of Python 3.10 or later.
 
-`__main__.py` starts a zygote. The rest is the package `_forklight`, which says what to read in it.
+`__main__.py` starts a zygote. The rest is the package `_forklight`; its docstring is the map.
 """

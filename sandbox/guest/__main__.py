@@ -1,8 +1,8 @@
-"""The zygote's entry: `PYTHON -I GUEST_DIRECTORY CONTROL_FD LIFELINE_FD`. Never imported by anything.
+"""The entry of a zygote: `PYTHON -I GUEST_DIRECTORY CONTROL_FD LIFELINE_FD`. Never imported.
 
-The guest's directory leaves `sys.path` before any other code runs, so that a function may have modules of any name;
-what the guest imports later it finds through its own package. `__main__` becomes an empty module: multiprocessing's
-`spawn` runs the main file again in its children, and that must not be this one.
+The guest's directory leaves `sys.path` before any other code runs, so that a function can have modules of any name; the
+guest finds its own modules through its package. `__main__` becomes an empty module, because multiprocessing's `spawn`
+runs the main file again in its children, and that must not be this file.
 """
 
 import sys

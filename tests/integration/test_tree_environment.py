@@ -156,7 +156,7 @@ async def test_an_import_of_what_the_standard_library_hides_is_refused(bench: Be
         await bench.tree.start(bench.spec("clashes"))
 
     assert refused.value.code == "BuiltInModuleConflict"
-    assert refused.value.message.startswith("function.py:7 imports 'queue': the function's code has that too")
+    assert refused.value.message.startswith("function.py:7 imports 'queue': the function's own module is hidden")
 
 
 @pytest.mark.parametrize("module", ["json", "_forklight", "sys", "os.path"])

@@ -1,25 +1,26 @@
-"""Private: the only name of ours in a function's `sys.modules`. Imports itself relatively, and the standard library.
+"""Private: the guest's only package in a function's `sys.modules`. Uses relative imports and the standard library.
 
-The processes, in the order in which they are made:
+The processes, in the order in which they start:
 
 - `zygote.py`: preloads, forks templates, sweeps; `warmup.py`: runs the warm path once, before the first fork
 - `template.py`: imports a function, forks instances, buries them
-- `instance.py`: serves a synchronous handler; `aio.py`: an asynchronous one; `coroutines.py`: one that hides that it is
+- `instance.py`: serves a sync handler; `aio.py`: an async handler; `coroutines.py`: a sync handler that returns a
+  coroutine
 - `invocation.py`: one call, from its frame to the reply
-- `wire.py`, `control.py`: frames, and messages of the server; `posix.py`: system calls that Python has no names for
+- `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks
 
-What a function sees:
+The interface to a function:
 
-- `handler.py`, `imports.py`, `names.py`, `signature.py`: finding, importing and calling it
-- `events.py`, `traces.py`: the event; `context.py`, `outputs.py`: the context, and what it sends
+- `handler.py`, `imports.py`, `names.py`, `signature.py`: find, import and call the handler
+- `events.py`, `traces.py`: the event; `context.py`, `outputs.py`: the context and the outputs
 - `decoding.py`, `codings.py`, `charsets.py`, `forms.py`, `mediatypes.py`, `jsons.py`: from a body to `data`
-- `results.py`, `headers.py`, `proxy_answers.py`, `encoding.py`: from what it returned to a body
-- `logs.py`, `loggers.py`, `records.py`, `tracebacks.py`: what it prints and raises
-- `environ.py`: its variables
+- `results.py`, `headers.py`, `proxy_answers.py`, `encoding.py`: from the returned value to a response
+- `logs.py`, `loggers.py`, `records.py`, `tracebacks.py`: printed lines, log records and exceptions
+- `environ.py`: environment variables
 
-What a fork must not share, and what must not be left behind:
+The care around forks:
 
 - `leftovers.py`, `sockets.py`, `threads.py`: what the import has left open or running
-- `chance.py`, `forked.py`, `orphans.py`: random numbers; a handler's own forks and their children
-- `box.py`: where namespaces would be entered
+- `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
+- `box.py`: the step where a template would enter namespaces
 """

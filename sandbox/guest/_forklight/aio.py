@@ -1,7 +1,7 @@
-"""The serve loop of an async handler. Imported only by instances that need asyncio; the loop never crosses a fork.
+"""The serve loop of an async handler. Only instances that need asyncio import it; an event loop never crosses a fork.
 
-The loop goes on reading while handlers run, so a deadline arrives as a `cancel` frame: the task is cancelled, its
-`finally` blocks run, and the process lives on for the next event.
+The loop keeps reading while a handler runs, so a deadline arrives as a `cancel` frame: the task is cancelled, its
+`finally` blocks run, and the process stays for the next event.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from . import handler, invocation, logs, wire
 from .orphans import REAP_EVERY_S, Orphans
 
 _STACK_BYTES = 64 * 1024
-"""The size of the file for stacks, which is sealed."""
+"""The size of the stack file, which is sealed."""
 
 
 def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
-    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stacks of overdue calls."""
+    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stack of an overdue call."""
     asyncio.run(_Async(function, connection, log, stack, orphans).serve())
 
 
 class _Async:
-    """Open calls as tasks; replies are written whole, one at a time."""
+    """Runs each call as a task; writes replies whole, one at a time."""
 
     def __init__(
         self, function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans
@@ -41,7 +41,7 @@ class _Async:
         self._writing = asyncio.Lock()
 
     async def serve(self) -> None:
-        """Read until the dispatcher closes its end; calls still open then are cancelled."""
+        """Read until the server closes its end; `asyncio.run` then cancels the open calls."""
         loop = asyncio.get_running_loop()
         self._connection.setblocking(False)
         ended: asyncio.Future[None] = loop.create_future()
@@ -72,12 +72,12 @@ class _Async:
             self._calls[i] = asyncio.get_running_loop().create_task(self._answer(i, head, body))
         elif head["t"] == "cancel" and i in self._calls:
             self._expired.add(i)
-            os.pwrite(self._stack, _stack_of(self._calls[i]), 0)  # for the case that it does not obey
+            os.pwrite(self._stack, _stack_of(self._calls[i]), 0)  # the server reads it if the task ignores this
             self._calls[i].cancel()
 
     async def _answer(self, i: int, head: "dict[str, Any]", body: bytes) -> None:
         reply = await invocation.arun(self._function, head, body, lambda: i in self._expired)
-        del self._calls[i]  # from here on a `cancel` comes too late, and must not cut a reply in two
+        del self._calls[i]  # a `cancel` comes too late from here on, and must not interrupt the reply
         self._expired.discard(i)
         reply.header["log"] = logs.has_unread(self._log)
         async with self._writing:
@@ -106,18 +106,18 @@ class _Async:
 
 
 def _part_from(loop: asyncio.AbstractEventLoop) -> None:
-    """In a child of the handler: the loop's epoll is its parent's too. An empty one takes its place in the child.
+    """In a child of the handler, replace the epoll of the loop, which it shares with its parent, by an empty one.
 
-    Otherwise the child, while it awaits something, would read what is sent to its parent.
+    Otherwise the child would read its parent's data while it awaits something.
     """
-    selector = getattr(loop, "_selector", None)  # other loops than asyncio's own have to see to it themselves
+    selector = getattr(loop, "_selector", None)  # loops other than asyncio's own have to handle forks themselves
     if selector is not None:
         with contextlib.suppress(OSError, ValueError), select.epoll() as own:
             os.dup2(own.fileno(), selector.fileno(), inheritable=False)
 
 
 def _stack_of(task: "asyncio.Task[None]") -> bytes:
-    """Where a task waits, as faulthandler would write it, which sees only that the thread is in the event loop."""
+    """The stack of a task in the format of faulthandler, which itself sees only the event loop of the thread."""
     lines = []
     awaited: Any = task.get_coro()
     while awaited is not None:

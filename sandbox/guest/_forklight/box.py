@@ -1,10 +1,10 @@
-"""The step where a template enters its box, before it drops anything and long before it imports.
+"""The step in which a template enters its box, long before it imports anything.
 
-At level `limits` a box is no namespaces at all: the session and the rlimits are the whole of it.
+Level `limits` has no namespaces: its box is the session and the rlimits, which the template sets itself.
 """
 
 
 def enter(pidfd: int | None) -> None:
-    """Enter the namespaces of the process behind `pidfd`; None is the box of level `limits`, which has none."""
+    """Enter the namespaces of the process behind `pidfd`; None is level `limits`, which has none."""
     if pidfd is not None:
-        raise RuntimeError("this guest has no boxes: the dispatcher must not ask for one")
+        raise RuntimeError("this guest cannot enter namespaces: the server must not ask for it")

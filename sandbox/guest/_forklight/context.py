@@ -1,4 +1,4 @@
-"""The second argument of a handler: which invocation this is, how long it may take, and what it can ask for."""
+"""The second argument of a handler: its invocation, its deadline, and its outputs."""
 
 import time
 from logging import Logger
@@ -9,7 +9,7 @@ from .traces import begin_trace
 
 
 class Retry(BaseException):
-    """`context.retry()`. Like SystemExit no Exception, so that the handler's own `except Exception` lets it through."""
+    """Raised by `context.retry()`. A BaseException, so that an `except Exception` in the handler does not catch it."""
 
     def __init__(self, retry_after_s: float | None) -> None:
         when = "" if retry_after_s is None else f" in {retry_after_s:g} s"
@@ -18,15 +18,15 @@ class Retry(BaseException):
 
 
 class Rejected(BaseException):
-    """`context.reject(reason)`, no Exception for the same reason."""
+    """Raised by `context.reject(reason)`. A BaseException for the same reason."""
 
 
 class Context:
-    """One per invocation. What it sends, publishes and spawns is stored with the invocation's success, or not at all.
+    """The context of one invocation. Its outputs are stored if the invocation succeeds, and dropped if it fails.
 
-    `deadline` is in seconds since the epoch, as `time.time()` gives them; `attempt` counts from 1; `invocation_id` is
-    the event's id, the same in every attempt; `start_kind` is `warm`, `fork`, `load` or `boot`. `traceparent` is for
-    what the handler asks others for (W3C Trace Context); what it sends has it already.
+    `deadline` is in seconds since the epoch, like `time.time()`; `attempt` counts from 1; `invocation_id` is the id of
+    the event, the same in every attempt; `start_kind` is `warm`, `fork`, `load` or `boot`. `traceparent` is for
+    requests to other services (W3C Trace Context); outputs have it already.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Context:
     )
 
     def __init__(self, function: str, version: str, log: Logger, head: dict[str, Any], outputs: Outputs) -> None:
-        """`head` is the header of an invoke frame."""
+        """`head`: the header of the invoke frame."""
         self.invocation_id: str = head["event"].get("id")
         self._traceparent: str | None = head["event"].get("traceparent")
         self.function = function
@@ -57,7 +57,7 @@ class Context:
 
     @property
     def traceparent(self) -> str:
-        """Of the trace that the event is part of, or begins."""
+        """The trace that the event belongs to, or begins."""
         return self._traceparent or begin_trace(self.invocation_id)
 
     def remaining_ms(self) -> int:
@@ -75,13 +75,13 @@ class Context:
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> None:
-        """A message to a queue. `delay` in seconds or a timedelta; `headers` are texts by name.
+        """Send a message to a queue. `delay`: seconds or a timedelta; `headers`: str by name.
 
-        `correlation_id` and `reply_to` are for requests and replies: an answer has the correlation id of what it
-        answers and goes to the queue that is its `reply_to`; None leaves them out.
+        `correlation_id` and `reply_to` are for requests and replies: a reply goes to the `reply_to` queue of the
+        request and has its correlation id. None leaves them out.
 
-        Like `publish` and `spawn`: `data` becomes a body as a result does (text, octets, JSON); raises Unencodable,
-        ResultTooLarge (outputs and result count together), and RuntimeError when the invocation has ended.
+        As in `publish` and `spawn`, `data` is encoded like a result (text, octets or JSON). Raises Unencodable,
+        ResultTooLarge (outputs and result count together), and RuntimeError if the invocation has ended.
         """
         self._outputs.add(
             "send",
@@ -95,17 +95,17 @@ class Context:
         )
 
     def publish(self, topic: str, data: Any, *, id: str | None = None) -> None:  # noqa: A002
-        """An event to every function subscribed to the topic."""
+        """Publish an event to every function that subscribes to the topic."""
         self._outputs.add("publish", topic, data, output_id=id)
 
     def spawn(self, function: str, data: Any, *, delay: Any = None, id: str | None = None) -> None:  # noqa: A002
-        """An invocation of another function that nobody waits for. `delay` as in `send`."""
+        """Invoke another function without waiting for it. `delay` as in `send`."""
         self._outputs.add("spawn", function, data, delay_s=seconds(delay), output_id=id)
 
     def retry(self, after: Any = None) -> NoReturn:
-        """Raises: ends this attempt and asks for another, `after` seconds (or a timedelta) from now if given."""
+        """Always raises: ends this attempt and asks for another, after `after` seconds (or a timedelta) if given."""
         raise Retry(None if after is None else seconds(after))
 
     def reject(self, reason: str) -> NoReturn:
-        """Raises: this event will never succeed; no other attempt is made."""
+        """Always raises: ends the invocation; the event can never succeed, and there is no other attempt."""
         raise Rejected(reason)

@@ -1,4 +1,4 @@
-"""From a Python value to a body and its content type, for results and outputs alike."""
+"""Encodes a Python value as a body with a content type, for results and outputs alike."""
 
 import contextlib
 import math
@@ -15,11 +15,11 @@ OCTETS = "application/octet-stream"
 
 
 class Unencodable(TypeError):
-    """A value that cannot become a body; the message names its type and where it is, `$` being the whole value."""
+    """The value cannot be encoded. The message names its type and its path, `$` being the whole value."""
 
 
 def encode_body(value: Any) -> tuple[str, bytes]:
-    """`(content type, body)`: str is text, bytes are octets, everything else is JSON. Raises Unencodable."""
+    """(content type, body): str becomes text, bytes become octets, everything else JSON. Raises Unencodable."""
     if isinstance(value, str):
         return TEXT, encode_text(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -28,7 +28,7 @@ def encode_body(value: Any) -> tuple[str, bytes]:
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8. Raises Unencodable for a lone surrogate, which no text on the wire can hold."""
+    """UTF-8. Raises Unencodable for a lone surrogate, which UTF-8 cannot represent."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -36,13 +36,13 @@ def encode_text(text: str) -> bytes:
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON in UTF-8 (RFC 8259), with the additions of `_simpler`; keys may also be enums. Raises Unencodable."""
+    """JSON in UTF-8 (RFC 8259), extended by the types of `_simpler`; keys may also be enums. Raises Unencodable."""
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError):
-        # The encoder does not say where it failed and knows no enum as key: walk slowly, which names the place.
+        # The encoder does not report where it failed, and takes no enum as a key: walk slowly to find the place.
         text = _encode_slowly(value)
-    return text.encode("utf-8", "backslashreplace")  # a lone surrogate, as \ud800: that is JSON, but not UTF-8
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \ud800, which is valid JSON
 
 
 def _encode_slowly(value: Any) -> str:
@@ -57,12 +57,12 @@ def _encode_slowly(value: Any) -> str:
 
 
 def _plain(value: Any, path: str, above: frozenset[int]) -> Any:
-    """`value` made of nothing but what JSON knows. `above` are the ids of the objects that contain it."""
+    """`value` converted to the types of JSON. `above` has the ids of the objects that contain it."""
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Unencodable(f"{path}: {value!r} is a number that JSON has not")
+            raise Unencodable(f"{path}: JSON has no number {value!r}")
         return value
     if id(value) in above:
         raise Unencodable(f"{path}: the {type(value).__name__} contains itself")
@@ -94,12 +94,12 @@ def _step(key: Any) -> str:
 
 
 def _simpler(value: Any) -> Any:
-    """One step towards JSON; raises Unencodable without a path.
+    """`value` converted one step towards JSON. Raises Unencodable, without a path.
 
-    datetime, date, time → RFC 3339 text (UTC as `Z`; one without a zone gets no offset) · timedelta → ISO 8601 text ·
-    UUID, path → text · Decimal → text, as a number would lose digits · bytes → base64 text (RFC 4648 §4) · an enum →
-    its value · numbers and arrays of numpy → numbers and lists · a set, deque, range or view → a list · a mapping, a
-    dataclass or what has `model_dump` (pydantic) → a dict.
+    datetime, date, time → RFC 3339 text (UTC as `Z`; a naive one without an offset) · timedelta → ISO 8601 text ·
+    UUID, path → text · Decimal → text, because a number would lose digits · bytes → base64 text (RFC 4648 §4) ·
+    an enum → its value · numbers and arrays of numpy → numbers and lists · a set, deque, range or view → a list ·
+    a mapping, a dataclass or an object with `model_dump` (pydantic) → a dict.
     """
     text = _as_text(value)
     if text is not None:
@@ -123,7 +123,7 @@ def _simpler(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> str | None:
-    """Of what is one piece; None for everything else."""
+    """The text of a scalar value; None for everything else."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b2a_base64(value, newline=False).decode("ascii")
     if any(_is_a(value, "datetime", name) for name in ("datetime", "date", "time")):
@@ -137,14 +137,14 @@ def _as_text(value: Any) -> str | None:
 
 
 def _duration(value: Any) -> str:
-    """`PT1.5S`: ISO 8601 without days, which are not always as long."""
+    """`PT1.5S`: ISO 8601 without days, whose length varies."""
     seconds, microseconds = divmod(abs(value) // type(value)(microseconds=1), 1_000_000)
     fraction = f".{microseconds:06}".rstrip("0") if microseconds else ""
     return f"{'-' if value.days < 0 else ''}PT{seconds}{fraction}S"
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """isinstance without the import: nobody has an instance of a class whose module is not loaded."""
+    """isinstance without an import: if the module is not loaded, no instance of its class exists."""
     return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 

@@ -1,7 +1,7 @@
 """The two encodings of HTML forms: x-www-form-urlencoded (WHATWG URL §5) and multipart/form-data (RFC 7578).
 
-Text is never refused, see `charsets.py`: there are clients that call everything a form (curl), pages in old code pages,
-and services that name their charset in a field.
+Text is never refused (see `charsets.py`): some clients label everything a form (curl), some pages use old code pages,
+and some services name their charset in a field.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,16 @@ _TEXTS = ("application/json", "application/xml", "application/x-www-form-urlenco
 
 
 def urlencoded(body: bytes, charset: str | None) -> dict[str, Any]:
-    """Name → value, both as text; a name that comes several times → the list of its values.
+    """Name → value, both text; a repeated name → the list of its values.
 
-    `charset` is the content type's. A field `_charset_` (HTML §4.10.21.5) goes before it; and if nothing is named and
-    the form is no UTF-8, a field `charset`, where PayPal says what it has used.
+    `charset` is that of the content type. A field `_charset_` (HTML §4.10.21.5) overrides it. If neither names one and
+    the form is not UTF-8, a field `charset` counts, in which PayPal names its charset.
     """
     charset = charset_of(charset)
-    if charset is not None and is_wide(charset):  # the whole form is in it, and not what is percent-encoded
+    if charset is not None and is_wide(charset):  # it applies to the form as a whole, not to percent-encoded bytes
         body, charset = decode_text(body, charset).encode("utf-8", "replace"), UTF_8
-    charset = _said_in(body, b"_charset_") or charset or (None if _is_utf8(body) else _said_in(body, b"charset"))
-    if charset is None:  # nearly always, and a form may have very many pairs
+    charset = _named_in(body, b"_charset_") or charset or (None if _is_utf8(body) else _named_in(body, b"charset"))
+    if charset is None:  # the usual case, kept fast for forms with very many pairs
         return _gathered(
             (name.decode(UTF_8, "replace"), value.decode(UTF_8, "replace")) for name, value in _pairs(body)
         )
@@ -34,22 +34,22 @@ def urlencoded(body: bytes, charset: str | None) -> dict[str, Any]:
 def multipart(body: bytes, boundary: str | None, charset: str | None = None) -> dict[str, Any]:
     """`{"fields": {name: text}, "files": [{name, filename, content_type, body}]}`.
 
-    A part with a filename is a file, and so is one without whose own type is no text: its `filename` is None. Fields
-    that come several times are lists. A part's own charset goes before a field `_charset_` (RFC 7578 §4.6), which goes
-    before that of the content type. Raises ValueError naming what is malformed.
+    A part is a file if it has a filename or if its type is not text (`filename` is None then). Repeated fields are
+    lists. A part's own charset overrides a field `_charset_` (RFC 7578 §4.6), which overrides that of the content type.
+    Raises ValueError naming what is malformed.
     """
     if not boundary:
         raise ValueError("the content type names no boundary")
     parts = list(_parts(body, b"--" + boundary.encode("utf-8", "surrogatepass")))
-    said = [charset_of(content.decode("ascii", "replace")) for head, content in parts if b"_charset_" in head]
-    charset = next(filter(None, said), None) or charset_of(charset)
+    named = [charset_of(content.decode("ascii", "replace")) for head, content in parts if b"_charset_" in head]
+    charset = next(filter(None, named), None) or charset_of(charset)
     fields: list[tuple[str, str]] = []
     files: list[dict[str, Any]] = []
     for head, content in parts:
         headers = _headers(head, charset)
         disposition, parameters = mediatypes.parse(headers.get("content-disposition", ""))
         if disposition != "form-data" or "name" not in parameters:
-            raise ValueError("a part has no Content-Disposition of form-data with a name")
+            raise ValueError("a part has no Content-Disposition header of the form form-data; name=...")
         content_type = headers.get("content-type")
         media_type, options = mediatypes.parse(content_type or "text/plain")
         filename = _filename(parameters)
@@ -66,24 +66,24 @@ def _is_text(media_type: str) -> bool:
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(headers, content) of what lies between the delimiter lines of RFC 2046 §5.1.1.
+    """(headers, content) of each part between the delimiter lines of RFC 2046 §5.1.1.
 
-    Text before the first and after the last is no part. Looks without copying: of a body, which may be most of what
-    an instance's memory can hold, there is one copy more at the end, that of the contents.
+    Text before the first and after the last delimiter is ignored. Only the contents are copied, because the body may
+    take much of the instance's memory.
     """
     line = b"\r\n" + delimiter
     at = len(delimiter) if body.startswith(delimiter) else _after(body, line, 0)
     while not body.startswith(b"--", at):
         line_end = _after(body, b"\r\n", at) - 2
         if body[at:line_end].strip(b" \t"):
-            raise ValueError("a line begins with the boundary and is no delimiter")
+            raise ValueError("a line begins with the boundary but is not a delimiter")
         next_at = _after(body, line, line_end)
         yield _part(body, line_end, next_at - len(line))
         at = next_at
 
 
 def _after(body: bytes, sought: bytes, start: int) -> int:
-    """Where what is sought has ended."""
+    """The index after the next occurrence."""
     found = body.find(sought, start)
     if found < 0:
         raise ValueError("the closing boundary is missing")
@@ -91,7 +91,7 @@ def _after(body: bytes, sought: bytes, start: int) -> int:
 
 
 def _part(body: bytes, start: int, end: int) -> tuple[bytes, bytes]:
-    """The part after the end of its delimiter's line, where one without headers has its empty line."""
+    """Split a part into headers and content. `start` is the end of the delimiter line, so that headers may be empty."""
     blank = body.find(b"\r\n\r\n", start, end)
     if blank < 0:
         raise ValueError("a part has no empty line after its headers")
@@ -101,7 +101,7 @@ def _part(body: bytes, start: int, end: int) -> tuple[bytes, bytes]:
 
 
 def _headers(head: bytes, charset: str | None) -> dict[str, str]:
-    """Names of fields and files are in the form's charset, and no escapes (RFC 7578 §5.1)."""
+    """Lower-case name → value. Names of fields and files are in the form's charset, without escapes (RFC 7578 §5.1)."""
     headers = {}
     for line in decode_text(head, charset).split("\r\n")[1:]:
         name, colon, value = line.partition(":")
@@ -112,7 +112,7 @@ def _headers(head: bytes, charset: str | None) -> dict[str, str]:
 
 
 def _filename(parameters: dict[str, str]) -> str | None:
-    # RFC 7578 §4.2 forbids `filename*`, yet some clients send nothing else for names beyond ASCII (RFC 8187).
+    # RFC 7578 §4.2 forbids `filename*`, but some clients send only that for non-ASCII names (RFC 8187).
     extended = parameters.get("filename*")
     if "filename" in parameters or extended is None:
         return parameters.get("filename")
@@ -121,7 +121,7 @@ def _filename(parameters: dict[str, str]) -> str | None:
 
 
 def _pairs(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and value, unescaped, one pair at a time: a body may be large, and is no form if `curl` has sent it."""
+    """Name and value, unescaped. One pair at a time, because the body may be large, and not a form if curl sent it."""
     at = 0
     while at < len(body):
         end = body.find(b"&", at)
@@ -144,8 +144,8 @@ def _unquoted(text: bytes) -> bytes:
     return unquote_to_bytes(text)
 
 
-def _said_in(body: bytes, field: bytes) -> str | None:
-    """The charset that a field of this name says, if there is one."""
+def _named_in(body: bytes, field: bytes) -> str | None:
+    """The charset that a field names, if the field exists and the charset is known."""
     if field not in body:
         return None
     return next((charset_of(value.decode("ascii", "replace")) for name, value in _pairs(body) if name == field), None)

@@ -1,4 +1,4 @@
-"""A function, loaded: its handler and its hooks, found by `module:attribute` in the user's code."""
+"""Loads a function: finds its handler and hooks by `module:attribute` in the user's code."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -15,21 +15,21 @@ _MAX_LISTED = 10
 
 
 class Function:
-    """What a template loads once and its instances call. `hooks` has those of init, after_fork and stop that exist."""
+    """A loaded function, which instances call. `hooks` has those of init, after_fork and stop that are configured."""
 
     def __init__(self, *, name: str, version: str, call: Callable[..., Any], max_result: int) -> None:
         self.name = name
         self.version = version
         self.call = call
         self.max_result = max_result
-        """bytes that a result and the outputs of an invocation may have together"""
+        """bytes, for the result and the outputs of an invocation together"""
         self.takes_context = takes_context(call)
         self.is_async = is_async(call)
         self.hooks: dict[str, Callable[[], Any]] = {}
         self.logger = never_disabled(name)
 
     def run_hook(self, name: str) -> None:
-        """Runs a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""
+        """Run a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""
         try:
             if name in self.hooks:
                 with forked.Guard():
@@ -38,7 +38,7 @@ class Function:
             raise init_failed(f"the hook {name!r}", error) from None
 
     async def arun_hook(self, name: str) -> None:
-        """The same inside an event loop, where a hook may be `async def`."""
+        """Like `run_hook`, inside an event loop, where a hook may be `async def`."""
         try:
             if name in self.hooks:
                 with forked.Guard():
@@ -52,9 +52,9 @@ class Function:
 def load(
     *, name: str, version: str, handler: str, runtime: str, hooks: dict[str, str | None], max_result: int
 ) -> Function:
-    """Imports the user's code and finds the handler and the hooks in it.
+    """Import the user's code and find the handler and the hooks in it.
 
-    The working directory is the code, and `sys.path` has it. Raises LoadError, whatever that code does.
+    The code must be the working directory and on `sys.path`. Raises LoadError, whatever the code does.
     """
     call = _find(handler, f"the handler {handler!r}", runtime)
     try:
@@ -79,7 +79,7 @@ def _find_hook(hook: str, target: str, runtime: str, *, may_be_async: bool) -> C
 
 
 def _find(target: str, what: str, runtime: str) -> Any:
-    """What `module:attribute` names; both sides may be dotted."""
+    """The object that `module:attribute` names; both sides may be dotted."""
     module_name, _, attribute = target.partition(":")
     if not all(part and part == part.strip() for part in (*module_name.split("."), *attribute.split("."))):
         raise LoadError("HandlerNotFound", f"{what} is not of the form module:attribute")
@@ -89,14 +89,14 @@ def _find(target: str, what: str, runtime: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise LoadError("HandlerNotFound", f"{what} does not exist: {_what_is_there(module, attribute)}") from None
+            raise LoadError("HandlerNotFound", f"{what} does not exist: {_alternatives(module, attribute)}") from None
         except BaseException as error:  # a module's __getattr__ is user code
             raise init_failed(f"looking up {what}", error) from None
     return found
 
 
-def _what_is_there(module: ModuleType, attribute: str) -> str:
-    """The functions that the module itself defines, for the message that the wanted one is not there."""
+def _alternatives(module: ModuleType, attribute: str) -> str:
+    """The functions that the module itself defines, for the error message."""
     names = [
         name
         for name, value in vars(module).items()

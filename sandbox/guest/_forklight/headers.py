@@ -1,4 +1,4 @@
-"""The headers of a response as handlers give them: a mapping, whose values may be lists, or a list of pairs."""
+"""The headers of a response as a handler returns them: a mapping, whose values may be lists, or a list of pairs."""
 
 import re
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RF
 
 
 def is_mapping(value: Any) -> bool:
-    """A dict, or what libraries have for headers, which looks like one (requests, httpx, werkzeug, multidict)."""
+    """Whether it is a dict or a dict-like headers object of a library (requests, httpx, werkzeug, multidict)."""
     kind = type(value)
     return isinstance(value, dict) or (callable(getattr(kind, "items", None)) and callable(getattr(kind, "get", None)))
 
 
 def split_headers(headers: Any) -> tuple[str | None, list[tuple[str, str]]]:
-    """The content type, if it is among them, and the others. Raises Unencodable."""
+    """The content type, if there is one, and the other headers. Raises Unencodable."""
     content_type = None
     others = []
     for name, value in pairs(headers):
@@ -37,7 +37,7 @@ def split_headers(headers: Any) -> tuple[str | None, list[tuple[str, str]]]:
 
 
 def pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
-    """Name and value of each, in order; they are not checked yet."""
+    """The name and value of each header, in order, unchecked."""
     if headers is None:
         return
     if not is_mapping(headers) and not isinstance(headers, (list, tuple)):
@@ -51,7 +51,7 @@ def pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _check_header(name: Any, value: Any) -> None:
-    """A line break in a value would let whoever chose the value write headers, or a response, of his own."""
+    """Raise Unencodable for an invalid header. A line break in a value could inject headers or a whole response."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise Unencodable(f"headers: {name!r:.40} is not the name of a header")
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):

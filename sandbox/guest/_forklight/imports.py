@@ -1,4 +1,4 @@
-"""The import of the user's code, and what to say when it fails. The working directory is the code's."""
+"""Imports the user's code and explains failures. The working directory is that of the code."""
 
 import os
 import sys
@@ -27,11 +27,11 @@ _PACKAGES = {
     "yaml": "PyYAML",
     "zmq": "pyzmq",
 }
-"""Packages that are not named like the module they bring, of those that functions often miss."""
+"""Module → package, for packages that functions often miss and that are not named like their module."""
 
 
 class LoadError(Exception):
-    """A function cannot be loaded. `code` is one of ARCHITECTURE.md §5, `message` names the remedy."""
+    """A function cannot be loaded. `code` is a load code of ARCHITECTURE.md §5; `message` names the remedy."""
 
     def __init__(self, code: str, message: str, traceback: str = "") -> None:
         super().__init__(f"{code}: {message}")
@@ -41,10 +41,10 @@ class LoadError(Exception):
 
 
 def import_module(name: str, runtime: str) -> ModuleType:
-    """The module, imported. Raises LoadError, whatever the user's code raises at its import."""
+    """Import a module. Raises LoadError, whatever the user's code raises."""
     _refuse_taken_names(name)
     try:
-        # The function, not importlib's: this one leaves the import system's own frames out of tracebacks.
+        # Not importlib.import_module: __import__ leaves the frames of the import system out of tracebacks.
         with forked.Guard():
             __import__(name)
         return sys.modules[name]
@@ -53,27 +53,27 @@ def import_module(name: str, runtime: str) -> ModuleType:
         raise LoadError("SyntaxError", message, format_traceback(error)) from None
     except ImportError as error:
         raise LoadError("ImportModuleError", _explain(error, name, runtime), format_traceback(error)) from None
-    except BaseException as error:  # a module may raise anything, SystemExit included; the template answers
+    except BaseException as error:  # a module may raise anything, even SystemExit; the template must answer
         raise init_failed(f"importing {name!r}", error) from None
 
 
 def init_failed(doing: str, error: BaseException) -> LoadError:
-    """InitFailed, with what was being done when `error` came."""
+    """An InitFailed error. `doing` is what failed, such as `importing 'shop'`."""
     message = f"{doing} failed: {type(error).__name__}: {message_of(error)}{_advice(error)}"
     return LoadError("InitFailed", message, format_traceback(error))
 
 
 def _advice(error: BaseException) -> str:
-    """What most likely is the matter, with what differs here from a program of one's own; or nothing."""
+    """The likely cause, where a function differs from an ordinary program; else empty."""
     if isinstance(error, KeyError) and _raised_in(error) == "os":
-        return ": no such variable, a function has only those of env, env_file and secrets in its configuration"
+        return ": the variable is not set; a function gets only the variables of its env, env_file and secrets"
     if isinstance(error, PermissionError) and error.filename and _is_own_file(os.fspath(error.filename)):
-        return ": the function's code is read-only, write to the folder os.environ['TMPDIR']"
+        return ": the function's code is read-only; write to the folder os.environ['TMPDIR']"
     return ""
 
 
 def _raised_in(error: BaseException) -> str:
-    """The module whose code raised it."""
+    """The name of the module that raised the error."""
     frame, module = error.__traceback__, ""
     while frame is not None:
         module = frame.tb_frame.f_globals.get("__name__", "")
@@ -82,7 +82,7 @@ def _raised_in(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: list[str], cutoff: float = 0.6) -> str:
-    """` (did you mean 'x'?)`, or nothing if no known name is near."""
+    """` (did you mean 'x'?)`, or empty if no known name is similar."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=1, cutoff=cutoff)
@@ -90,7 +90,7 @@ def did_you_mean(name: str, known: list[str], cutoff: float = 0.6) -> str:
 
 
 def _refuse_taken_names(name: str) -> None:
-    """The entry module cannot have a name that is taken before its directory is looked at."""
+    """Refuse a name that an import finds elsewhere before it searches the function's directory."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names or top == "_forklight":
         owner = "Forklight" if top == "_forklight" else "the standard library"
@@ -106,7 +106,7 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if not missing:
         is_relative = "no known parent package" in str(error)
-        advice = ": the folder of the code is no package, import the module by its name alone" if is_relative else ""
+        advice = ": the folder of the code is not a package; import the module by its name alone" if is_relative else ""
         return f"importing {module!r} failed: {message_of(error)}{advice}, in {where}"
     top = missing.partition(".")[0]
     own = _own_modules()
@@ -118,13 +118,13 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
     import pkgutil
 
     known = sorted(sys.stdlib_module_names | {found.name for found in pkgutil.iter_modules()})
-    near = did_you_mean(top, known, cutoff=0.8)  # there are hundreds: only what differs by a letter or two
+    near = did_you_mean(top, known, cutoff=0.8)  # among hundreds, only names that differ by a letter or two
     advice = how_to_add(top, runtime)
     return f"{message_of(error)}: it is neither in the function's code nor in {where}{near}. {advice}"
 
 
 def how_to_add(module: str, runtime: str) -> str:
-    """How the runtime gets the package of a module: by a line in its requirements, if it was made of such."""
+    """How to add the package of a module to the runtime: in its requirements file if it has one, else with pip."""
     package = _PACKAGES.get(module, module)
     try:
         with open(os.path.join(sys.prefix, wire.RUNTIME_MARK), encoding="utf-8") as mark:
@@ -139,7 +139,7 @@ def how_to_add(module: str, runtime: str) -> str:
 
 
 def _own_modules() -> list[str]:
-    """The top-level names that the function's code offers to an import."""
+    """The top-level module names of the function's code."""
     with os.scandir() as entries:
         files = sorted((entry.name, entry.is_dir()) for entry in entries)
     return [name if is_dir else name[: -len(".py")] for name, is_dir in files if _is_module(name, is_dir)]

@@ -1,12 +1,12 @@
-"""The instance: one process that runs one function for one event after another, until the dispatcher closes its end.
+"""The instance: a process that runs one function for one event after another, until the server closes its end.
 
-Theory of operation. A fork shares its template's memory until one of both writes to it; a reference count is enough to
-have a page copied, which takes microseconds, and hundreds of such pages are what a start by fork costs. So all that can
-be made before the fork is made there, once (`Prepared`), and what is left to the instance is a few straight lines.
+Theory of operation. A fork shares the memory of its template until either of them writes to it. Changing a reference
+count is enough to copy a page, which takes microseconds, and hundreds of copied pages are the cost of a start by fork.
+So everything possible is prepared once in the template (`Prepared`), and the instance runs only a few straight lines.
 
-A sync handler runs in the main thread between a blocking read and a write. At the deadline the dispatcher sends
-SIGTERM, which raises SystemExit in the handler so that its `finally` blocks run; a handler that does not answer within
-the grace is killed from outside. Async handlers live in `aio.py`.
+A sync handler runs in the main thread, between a blocking read and a write. At the deadline the server sends SIGTERM,
+which raises SystemExit in the handler so that its `finally` blocks run; the server kills a handler that does not answer
+within the grace. `aio.py` serves async handlers.
 """
 
 import atexit
@@ -28,7 +28,7 @@ _Limit = tuple[int, int]
 
 
 class Prepared:
-    """What every instance of a function begins with, made in its template after the import."""
+    """What every instance of a function starts with, prepared in its template after the import."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Prepared:
         files: _Limit,
         data: _Limit,
     ) -> None:
-        """`anew`: the descriptors that a fork opens anew, with flags; `stack`: the one that faulthandler writes to.
+        """`anew`: the descriptors that a fork opens anew, with flags; `stack`: the descriptor that faulthandler uses.
 
-        `files` and `data` are an instance's RLIMIT_NOFILE and RLIMIT_DATA.
+        `files` and `data` are the RLIMIT_NOFILE and RLIMIT_DATA of an instance.
         """
         self.function = function
         self.stack = stack
@@ -54,15 +54,15 @@ class Prepared:
         self.sync = None if function.is_async else _Sync(function, orphans)
         self.reseeds = chance.reseeders()
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
-        if "tempfile" in sys.modules:  # it may remember the template's own folder
+        if "tempfile" in sys.modules:  # it may have cached the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
 
 
 def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool) -> NoReturn:
-    """Take on what is this instance's own, then serve. `fds`: data socket, log, lifeline, stack. Never returns.
+    """Switch to this instance's own descriptors, variables and limits, then serve. Never returns.
 
-    `env`: the variables that siblings must not share. They are set here and not before the fork, as the C library keeps
-    every value that a variable has had (setenv), and a template would grow with each fork.
+    `fds`: data socket, log, lifeline, stack. `env`: the variables that differ between instances. They are set after the
+    fork, because the C library keeps every old value (setenv), and a template would grow with each fork.
     """
     data, log, lifeline, stack = fds
     if is_fork:
@@ -71,7 +71,7 @@ def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork
         for fd, flags in prepared.anew.items():
             leftovers.open_anew(fd, flags)
     os.environ.update(env)
-    if not prepared.has_terminal:  # else 1 and 2 are the terminal already
+    if not prepared.has_terminal:  # else 1 and 2 are the terminal
         os.dup2(log, 1)
         os.dup2(log, 2)
     os.dup2(stack, prepared.stack, False)
@@ -92,7 +92,7 @@ def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork
 
 
 def _serve(prepared: Prepared, data: int, log: int) -> int:
-    """Answer calls until end of file, then run the `stop` hook; the exit status."""
+    """Answer calls until end of file, then run the `stop` hook. Returns the exit status."""
     function, sync = prepared.function, prepared.sync
     if sync is not None:
         sync.is_instance = True
@@ -106,17 +106,17 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
         else:
             sync.serve(data, log)
             function.run_hook("stop")
-    except handler.LoadError as error:  # nobody waits for a `stop` hook: its failure is told in the log
+    except handler.LoadError as error:  # nobody waits for a `stop` hook, so its failure goes to the log
         sys.stderr.write(f"{error.message}\n{error.traceback}")
         return 1
     return 0
 
 
 def _run_exit_functions(inherited: "list[object]") -> None:
-    """What was registered with `atexit`, at import too: at an instance's orderly end, and only there.
+    """Run `atexit` functions, including those registered at import, at the orderly end of an instance.
 
-    `inherited` finalizers belong to what the template made: removing its temporary folder is not for a fork to do.
-    The dispatcher kills whoever takes longer than the grace.
+    `inherited` finalizers belong to objects of the template: a fork must not remove the template's temporary folder.
+    The server kills an instance that takes longer than the grace.
     """
     for finalizer in inherited:
         finalizer.atexit = False  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ def _run_exit_functions(inherited: "list[object]") -> None:
 
 
 def _run_after_fork(function: "handler.Function", data: int) -> bool:
-    """Whether the hook went well. The dispatcher gives no event to an instance that has not said so."""
+    """Run the hook and report its result, which the server awaits before the first event. Returns whether it ran."""
     try:
         function.run_hook("after_fork")
     except handler.LoadError as error:
@@ -141,22 +141,22 @@ class _Sync:
 
     def __init__(self, function: "handler.Function", orphans: Orphans) -> None:
         self.is_instance = False
-        """False in the template, which forks instances and has no handler to end."""
+        """False in the template, which runs no handler that SIGTERM could end."""
         self._function = function
         self._orphans = orphans
         self._frames = wire.Frames()
         self._deadline_ns = 0
         """of the call that runs; 0 between calls"""
         self._expired = False
-        self._heed_deadlines()  # already in a hook: the default action would leave no stack
+        self._handle_deadlines()  # in hooks, too: the default action would leave no stack
         os.register_at_fork(
             before=self._hold_sigterm, after_in_parent=self._release_sigterm, after_in_child=self._forget_deadlines
         )
 
     def serve(self, data: int, log: int) -> None:
-        """Read, run, write, until the dispatcher closes its end."""
-        if self._function.hooks:  # one may have set a handler of its own
-            self._heed_deadlines()
+        """Read an event, run the handler, write the reply, until the server closes its end."""
+        if self._function.hooks:  # a hook may have set a signal handler of its own
+            self._handle_deadlines()
         frames, has_expired, orphans = self._frames, self._has_expired, self._orphans
         while True:
             if orphans.may_exist:
@@ -165,12 +165,14 @@ class _Sync:
             if frame is None:
                 return
             head, body = frame
-            if head["t"] != "invoke":  # a `cancel` that SIGTERM has overtaken
+            if head["t"] != "invoke":  # a `cancel`: SIGTERM arrived first
                 continue
             self._deadline_ns = head["deadline_ns"]
             try:
                 reply = invocation.run(self._function, head, body, has_expired)
-            except SystemExit:  # the deadline struck in our own code, outside the handler: silence says it too
+            except (
+                SystemExit
+            ):  # the deadline passed in our own code, outside the handler: no reply means a timeout, too
                 return
             self._deadline_ns = 0
             reply.header["log"] = logs.has_unread(log)
@@ -179,17 +181,17 @@ class _Sync:
     def _has_expired(self) -> bool:
         return self._expired
 
-    def _heed_deadlines(self) -> None:
+    def _handle_deadlines(self) -> None:
         signal.signal(signal.SIGTERM, self._on_deadline)
 
     def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
-        """A SIGTERM that comes earlier is not the dispatcher's: somebody sent it to the whole group, or cgroup."""
+        """Ignore an earlier SIGTERM, which is not the server's: it was sent to the whole process group or cgroup."""
         if 0 < self._deadline_ns <= time.monotonic_ns():
             self._expired = True
             raise SystemExit("the deadline has passed")
 
     def _hold_sigterm(self) -> None:
-        """Python forgets a signal that reaches a child before it knows that it is one: hold it back until then."""
+        """Block SIGTERM during a fork, because Python drops a signal that arrives before the child is initialized."""
         if self.is_instance:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -198,7 +200,7 @@ class _Sync:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _forget_deadlines(self) -> None:
-        """In a child of the handler SIGTERM does what it does in every other process."""
+        """Restore the default action of SIGTERM in a child of the handler."""
         if self.is_instance:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._release_sigterm()

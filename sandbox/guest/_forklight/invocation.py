@@ -1,4 +1,4 @@
-"""One run of a function for one event, from an invoke frame to its reply; whatever the handler does, there is one."""
+"""One run of a function for one event, from the invoke frame to the reply, which is sent whatever the handler does."""
 
 import builtins
 import os
@@ -32,9 +32,9 @@ class Reply(NamedTuple):
 
 
 def run(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
-    """Runs a sync handler. `expired` is true once the deadline's signal has raised SystemExit in this thread.
+    """Run a sync handler. `expired` is true once the deadline's signal has raised SystemExit in this thread.
 
-    Each call has a copy of the context, as each task of asyncio does: no context variable reaches the next call.
+    Each call has a copy of the context, as an asyncio task has, so no context variable reaches the next call.
     """
     invocation = _Invocation(function, head, expired)
     try:
@@ -50,13 +50,13 @@ def _result(function: Function, arguments: tuple[Any, ...]) -> Any:
     value = function.call(*arguments)
     if type(value) is not CoroutineType:
         return value
-    from . import coroutines  # a decorator that is not async itself hides that its handler is
+    from . import coroutines  # a sync decorator around an async handler
 
     return coroutines.finish(value)
 
 
 async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
-    """Runs an async handler. `expired` is true once the deadline has passed and this task was cancelled for it."""
+    """Run an async handler. `expired` is true once the deadline has passed and this task was cancelled for it."""
     invocation = _Invocation(function, head, expired)
     try:
         return invocation.success(await function.call(*invocation.arguments(body)))
@@ -65,7 +65,7 @@ async def arun(function: Function, head: dict[str, Any], body: bytes, expired: C
 
 
 class _Invocation:
-    """The times and the outputs of one run, and the two ways it can end."""
+    """The times and outputs of one run, and the two ways in which it can end."""
 
     def __init__(self, function: Function, head: dict[str, Any], expired: Callable[[], bool]) -> None:
         self._function = function
@@ -77,7 +77,7 @@ class _Invocation:
         self._started_cpu_ns = time.process_time_ns()
 
     def arguments(self, body: bytes) -> tuple[Any, ...]:
-        """What the handler is called with. Raises Undecodable."""
+        """The arguments of the handler. Raises Undecodable."""
         event = make_event(self._head["event"], body)
         function = self._function
         if not function.takes_context:
@@ -86,7 +86,7 @@ class _Invocation:
         return event, Context(function.name, function.version, function.logger, self._head, outputs)
 
     def success(self, value: Any) -> Reply:
-        """The handler returned; still a failure if what it returned cannot be encoded or came too late. Raises then."""
+        """The reply to a handler that returned. Raises Unencodable or ResultTooLarge if its result cannot be sent."""
         if os.getpid() != self._pid:
             forked.end(None)
         status, content_type, headers, content = encode_result(value)
@@ -108,7 +108,7 @@ class _Invocation:
         return Reply(header, chunks)
 
     def failure(self, error: BaseException) -> Reply:
-        """The handler raised, did not get to run, or returned what cannot be sent. Its outputs are dropped."""
+        """The reply if the handler raised, did not run, or returned a result that cannot be sent. Drops its outputs."""
         if os.getpid() != self._pid:
             forked.end(error)
         if self._outputs is not None:
@@ -125,7 +125,7 @@ class _Invocation:
 
     def _fail(self, code: str, message: str, traceback: str = "", retry_after_s: float | None = None) -> Reply:
         kind = "error"
-        if self._expired():  # asked last, as the deadline may come while a failure is being described
+        if self._expired():  # checked last, because the deadline may pass while the failure is described
             limit_s = (self._head["deadline_ns"] - self._started_ns) / 1e9
             kind, code, message = "timeout", "Timeout", f"the handler had no result after {limit_s:.3g} s"
             retry_after_s = None
@@ -138,7 +138,7 @@ class _Invocation:
         return Reply(header, [])
 
     def _header(self, kind: str) -> dict[str, Any]:
-        """CPU time is the process's: it counts the handler's threads, and with `concurrency > 1` its neighbours."""
+        """The fields that both replies have. CPU time is that of the process, threads included."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu_ns = int((usage.ru_utime + usage.ru_stime) * 1e9) - self._started_cpu_ns
         return {
@@ -152,16 +152,16 @@ class _Invocation:
 
 
 def _hint(error: BaseException) -> str:
-    """What helps, where Python does not say what was short."""
+    """A remedy where Python's message does not name the limit."""
     if type(error) is RuntimeError and error.args == ("can't start new thread",):
         return ": the stacks of threads count towards what `memory` allows; raise it, or use threading.stack_size()"
     return ""
 
 
 def _code_of(error: BaseException) -> str:
-    """The type's name; with its module's if it would pass for a code of ours, some of which forbid another attempt.
+    """The name of the type, with its module if it equals a code of ours, some of which forbid another attempt.
 
-    What a type's name may be besides, is escaped and cut: a code is a label of a metric and a word in logs.
+    It is escaped and cut, because a code is a metric label and a word in logs.
     """
     kind = type(error)
     name = kind.__name__
@@ -173,7 +173,7 @@ def _code_of(error: BaseException) -> str:
 
 
 def _in_group_of_one(error: BaseException) -> BaseException:
-    """A task group wraps what one of its tasks raised; `retry` and `reject` are meant for us all the same."""
+    """Unwrap `retry` and `reject` from the exception groups of task groups; other exceptions stay as they are."""
     group = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
     inner: Any = error
     while isinstance(inner, group) and len(inner.exceptions) == 1:

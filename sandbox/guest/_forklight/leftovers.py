@@ -1,24 +1,24 @@
-"""What an import has left open in the kernel, which forks would share; and what is done about it.
+"""Kernel objects that an import has left open and that forks would share, and how instances deal with them.
 
-A fork copies memory, not what the kernel keeps: both sides go on with the same open file description (open(2)), the
-same epoll, the same connection. What is open after the import and was not before is one of these:
+A fork copies memory, but not the objects of the kernel: parent and child use the same open file description (open(2)),
+the same epoll, the same connection. Whatever is open after the import and was not before is one of these:
 
 | left open | in an instance |
 |---|---|
 | files and folders, read only | opened anew at the same place: a position of its own |
 | files, write only (logs, lock files) | opened anew to append: nothing is overwritten, flock(2) works between them |
 | files to read and write (SQLite, scratch files) | unsafe |
-| the same under a flock, or in /dev/shm | shared and told: loading them anew would meet the lock, or the name |
-| connections, pipes, socket pairs, raw sockets | unsafe: one reads what was meant for another |
-| listening sockets, UDP and unix datagrams | shared and told |
-| epoll, inotify, eventfd, timerfd, signalfd, pidfd and the like | unsafe: one takes the other's wake-up |
+| the same under a flock, or in /dev/shm | shared and reported: another load would meet the lock, or the name |
+| connections, pipes, socket pairs, raw sockets | unsafe: one instance would read what was meant for another |
+| listening sockets, UDP and unix datagrams | shared and reported |
+| epoll, inotify, eventfd, timerfd, signalfd, pidfd and the like | unsafe: one would take another's wake-up |
 | null, zero, random devices; terminals | shared |
 | other devices | unsafe |
-| children that were started and live | unsafe: nobody but their parent can wait for them |
-| locks of multiprocessing, shared memory | shared and told: who is killed never lets go of a lock |
+| child processes that are alive | unsafe: only their parent can wait for them |
+| locks of multiprocessing, shared memory | shared and reported: an instance that is killed never releases a lock |
 
-Whatever is unsafe makes each instance load the function for itself, as threads do. multiprocessing's own tracker of
-resources is made to be inherited, and does not count.
+If anything is unsafe, each instance loads the function itself, as it does if there are threads. The resource tracker of
+multiprocessing is designed to be inherited, and does not count.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from . import sockets
 
-_MAX_TOLD = 10
+_MAX_LISTED = 10
 _MAX_CHARS = 200
 _MADE_ONCE = os.O_CREAT | os.O_EXCL | os.O_TRUNC
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108  a place to recognise, not to write to
@@ -41,18 +41,18 @@ _KINDS = {"eventpoll": "epoll (a selector or an event loop)"}
 
 
 class Leftovers(NamedTuple):
-    """What an import left open. `unsafe` and `shared` are in words, at most ten each."""
+    """What an import left open. `unsafe` and `shared` are descriptions, at most ten each."""
 
     unsafe: list[str]
-    """Forks would disturb one another."""
+    """What forbids forking."""
     shared: list[str]
-    """Forks share it, and may."""
+    """What forks can share."""
     anew: dict[int, int]
     """Descriptor → the flags with which each fork opens it anew."""
 
 
 def open_now() -> dict[int, str]:
-    """Every descriptor of this process, and what the kernel calls it (proc(5))."""
+    """Every descriptor of this process, and the kernel's name for it (proc(5))."""
     found = {}
     for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):  # the descriptor of the listing itself
@@ -61,7 +61,7 @@ def open_now() -> dict[int, str]:
 
 
 def left_open(before: dict[int, str], children: Iterable[int]) -> Leftovers:
-    """What there is now and was not `before`. `children` are those that this process has started."""
+    """What is open now and was not `before`. `children`: the live processes that this process has started."""
     new = {fd: link for fd, link in open_now().items() if before.get(fd) != link}
     tracker = _tracker()
     new.pop(tracker.fd, None)
@@ -69,11 +69,11 @@ def left_open(before: dict[int, str], children: Iterable[int]) -> Leftovers:
     loops = _loops(new)
     owners = _owners() if new else {}
     for fd, link in sorted(new.items()):
-        with contextlib.suppress(OSError):  # it was closed meanwhile, by a thread
+        with contextlib.suppress(OSError):  # a thread has closed it meanwhile
             if fd not in loops:
                 _sort(fd, link, owners.get(fd, ""), found)
-    told = {owners.get(fd, "") for fd in loops.values()}
-    found.unsafe.extend(f"an event loop{owner}" for owner in sorted(told))
+    loop_owners = {owners.get(fd, "") for fd in loops.values()}
+    found.unsafe.extend(f"an event loop{owner}" for owner in sorted(loop_owners))
     found.unsafe.extend(f"the process {pid} ({_command(pid)})" for pid in sorted({*children} - {tracker.pid}))
     found.shared.extend(_shared_memory())
     if any(flags & os.O_ACCMODE == os.O_WRONLY for flags in found.anew.values()):
@@ -82,7 +82,7 @@ def left_open(before: dict[int, str], children: Iterable[int]) -> Leftovers:
 
 
 def open_anew(fd: int, flags: int) -> None:
-    """Give this process an open file description of its own, at the same place."""
+    """Give this process its own open file description, at the same position."""
     with contextlib.suppress(OSError):
         new = os.open(f"/proc/self/fd/{fd}", flags)
         try:
@@ -94,7 +94,7 @@ def open_anew(fd: int, flags: int) -> None:
 
 
 def _flush_files() -> None:
-    """What is still in a buffer now, each fork would write once more."""
+    """Flush buffered files: each fork would write the content of their buffers again."""
     for one in gc.get_objects():
         if type(one) in (io.TextIOWrapper, io.BufferedWriter):
             with contextlib.suppress(Exception):
@@ -137,7 +137,7 @@ def _description(fd: int) -> tuple[int, bool]:
 
 
 def _kind(link: str, mode: int) -> str:
-    """In words: `inotify` of `anon_inode:inotify`, `epoll` of `anon_inode:[eventpoll]`, `a pipe` of `pipe:[17]`."""
+    """`inotify` for `anon_inode:inotify`, `epoll` for `anon_inode:[eventpoll]`, `a pipe` for `pipe:[17]`."""
     if stat.S_ISFIFO(mode):
         return "a pipe" if link.startswith("pipe:") else f"the pipe {link}"
     name = link.partition("anon_inode:")[2].strip("[]") or link
@@ -145,7 +145,7 @@ def _kind(link: str, mode: int) -> str:
 
 
 def _loops(new: "dict[int, str]") -> "dict[int, int]":
-    """The descriptors of asyncio's event loops that are open: each, and the one of its selector."""
+    """The new descriptors of asyncio's event loops, each with that of the loop's selector."""
     base: Any = getattr(sys.modules.get("asyncio"), "BaseEventLoop", None)
     if base is None or not new:
         return {}
@@ -159,7 +159,7 @@ def _loops(new: "dict[int, str]") -> "dict[int, int]":
 
 
 def _owners() -> "dict[int, str]":
-    """Descriptor → the name by which a module has what it belongs to, as far as modules have it at their top level."""
+    """Descriptor → ` (module.name)` of the module-level variable that holds it, where there is one."""
     found: dict[int, str] = {}
     for module_name, module in tuple(sys.modules.items()):
         top = module_name.partition(".")[0]
@@ -172,7 +172,7 @@ def _owners() -> "dict[int, str]":
 
 
 def _descriptors_of(value: Any) -> Iterator[int]:
-    """By the attributes of its type: a proxy's own are code of the function's."""
+    """The descriptors of an object. Looks at its type first, because reading a proxy's attributes runs user code."""
     kind = type(value)
     with contextlib.suppress(Exception):
         if hasattr(kind, "run_until_complete"):
@@ -187,14 +187,14 @@ class _Tracker(NamedTuple):
 
 
 def _tracker() -> _Tracker:
-    """multiprocessing's resource tracker, if it runs: its children share it by design."""
+    """The resource tracker of multiprocessing, if it runs, else -1 for both."""
     module: Any = sys.modules.get("multiprocessing.resource_tracker")
     tracker = getattr(module, "_resource_tracker", None)
     return _Tracker(getattr(tracker, "_fd", None) or -1, getattr(tracker, "_pid", None) or -1)
 
 
 def _shared_memory() -> Iterator[str]:
-    """What is mapped to be written together with others (proc(5), maps)."""
+    """Writable shared mappings (proc(5), maps)."""
     with open("/proc/self/maps", errors="replace") as maps:
         for line in maps:
             _, rights, *_, path = line.split(maxsplit=5)
@@ -212,5 +212,5 @@ def _command(pid: int) -> str:
 
 
 def _listed(texts: "list[str]") -> "list[str]":
-    """Each once, the first ten, cut."""
-    return [text[:_MAX_CHARS] for text in dict.fromkeys(texts)][:_MAX_TOLD]
+    """The first ten without duplicates, each cut to its maximal length."""
+    return [text[:_MAX_CHARS] for text in dict.fromkeys(texts)][:_MAX_LISTED]

@@ -4,9 +4,9 @@ import logging
 
 
 def never_disabled(name: str) -> logging.Logger:
-    """The logger of that name. `dictConfig` and `fileConfig` disable every logger that they do not name, for good.
+    """The logger of that name, immune to `dictConfig` and `fileConfig`, which disable every logger they do not name.
 
-    Its own settings count: a level, handlers, `propagate`.
+    Its level, handlers and `propagate` can be configured as usual.
     """
     logger = logging.getLogger(name)
     kind = type(logger)

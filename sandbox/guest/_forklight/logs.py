@@ -1,11 +1,11 @@
-"""Where `print`, `logging` and `warnings` go: line by line to descriptors 1 and 2, which end in a function's log.
+"""Sends `print`, `logging` and `warnings` line by line to descriptors 1 and 2, which lead to the function's log.
 
-What is printed is lines. A record of `logging` stays one, whatever lines it has, whoever has formatted it and whichever
-of the two streams it goes to: see `records.py`.
+Printed text becomes lines. A record of `logging` stays one entry, however many lines it has and whichever formatter and
+standard stream it uses: see `records.py`.
 
-The root logger has a handler of ours, so that what libraries log is seen without any set-up. It makes way for what an
-author sets up, as if it were not there: `basicConfig` replaces it, and it keeps silent where the root logger has
-another handler that writes to a standard stream, or everything would be logged twice.
+The root logger has a default handler, so that records of libraries are visible without any set-up. It makes way for the
+author's own set-up: `basicConfig` replaces it, and it is silent while the root logger has another handler that writes
+to a standard stream, or each record would appear twice.
 """
 
 import fcntl
@@ -24,40 +24,39 @@ _NO_BYTES = bytes(4)
 
 
 def set_up(level: str = "info") -> None:
-    """Before the user's code is imported: new standard streams, the root logger and warnings.
+    """Set up the standard streams, the root logger and warnings, before the user's code is imported.
 
-    The descriptors 0 to 2 must be open; 0 is what the process side made empty. None of them is closed with its stream.
-    Whoever reads a terminal is spared what marks a record.
+    Descriptors 0 to 2 must be open, and stay open when their streams are closed. On a terminal, records have no marks.
     """
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stdout = sys.__stdout__ = line_stream(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = line_stream(2)  # type: ignore[misc]
     if not posix.is_terminal(2):
         logging.StreamHandler.emit = _emit  # type: ignore[assignment, method-assign]
-    handler = _Default(line_stream(2))  # of its own, for authors who close or replace sys.stderr
+    handler = _Default(line_stream(2))  # a stream of its own, because authors may close or replace sys.stderr
     handler.setFormatter(logging.Formatter(FORMAT))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
-    logging.lastResort = handler  # an author who removes it has still somewhere to log to
+    logging.lastResort = handler  # if an author removes it, records still reach the log
     logging.basicConfig = _basic_config
     logging.captureWarnings(True)
     never_disabled("py.warnings")
 
 
 def flush() -> None:
-    """What was written without an end of line belongs to the invocation that wrote it. Never raises."""
+    """Flush unfinished lines, which belong to the invocation that wrote them. Never raises."""
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105  suppress() would cost more than the flush, at each call
+        try:  # noqa: SIM105  in every call, suppress() would cost more than the flush
             stream.flush()
-        except Exception:  # noqa: S110  closed, None, or a replacement, which can raise anything
+        except Exception:  # noqa: S110  the stream may be closed, None, or a replacement that raises anything
             pass
 
 
 class LineStream(io.TextIOWrapper):
-    """Text that reaches a descriptor a line at a time, each in one write as far as 64 KiB go.
+    """Text that reaches a descriptor line by line, each line up to 64 KiB in one write.
 
-    Records go beside it, in a stream of their own: they are no part of a line that has been begun, and still get there
-    when the author has closed this one.
+    Records have a stream of their own, so that they never join an unfinished line, and still arrive after the author
+    has closed this stream.
     """
 
     records: "io.TextIOWrapper"
@@ -75,8 +74,8 @@ def _raw(descriptor: int) -> io.BufferedWriter:
     return io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False), _BUFFER_BYTES)
 
 
-class _Default(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 cannot say of what
-    """Ours. It is silent beside another one that writes to the same log."""
+class _Default(logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time before Python 3.11
+    """The default handler of the root logger. It is silent beside another one that writes to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for other in logging.root.handlers:
@@ -90,7 +89,7 @@ _configure = logging.basicConfig
 
 
 def _emit(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:
-    """StreamHandler.emit, but for our own streams: to them a record goes as one."""
+    """Replaces StreamHandler.emit: on our own streams, a record stays one entry."""
     stream = self.stream
     if not isinstance(stream, LineStream) or self.terminator != "\n":
         _emit_lines(self, record)
@@ -105,7 +104,7 @@ def _emit(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None
 
 
 def _basic_config(**options: Any) -> None:
-    """logging.basicConfig, which would do nothing if the root logger had a handler; ours does not count."""
+    """Replaces logging.basicConfig, which does nothing if the root logger has a handler: ours does not count."""
     root = logging.root
     own = [handler for handler in root.handlers if isinstance(handler, _Default)]
     if len(root.handlers) == len(own):
@@ -118,8 +117,8 @@ def _basic_config(**options: Any) -> None:
 
 
 def has_unread(log: int) -> int:
-    """1 if the log pipe holds bytes of this call: the dispatcher must read them before it ends the call.
+    """1 if the log pipe holds bytes of this call, which the server must read before it ends the call.
 
-    Asking the pipe (FIONREAD, ioctl_pipe) also covers what child processes and C code wrote.
+    Asking the pipe itself (FIONREAD, ioctl_pipe) covers the output of child processes and C code, too.
     """
     return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)

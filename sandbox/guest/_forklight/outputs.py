@@ -1,4 +1,4 @@
-"""What one invocation sends, publishes and spawns: part of its reply if it succeeds, dropped if it fails."""
+"""The outputs of one invocation (send, publish, spawn): part of its reply if it succeeds, dropped if it fails."""
 
 import json
 from typing import Any, NamedTuple
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 from .encoding import encode_body
 from .wire import MAX_SECONDS, MAX_TEXT_CHARS
 
-MAX_LISTING_BYTES = 620 * 1024  # the list rides in the reply's header: 1 MiB with 384 KiB of escaped HTTP headers
+MAX_LISTING_BYTES = 620 * 1024  # the list is in the reply's header: 1 MiB, of which 384 KiB for escaped HTTP headers
 
 
 class ResultTooLarge(ValueError):
-    """The result and the outputs of an invocation are together larger than `max_result`."""
+    """The result and the outputs of an invocation together are larger than `max_result`."""
 
 
 class Output(NamedTuple):
-    """One output as a reply lists it; its body follows the result's."""
+    """One output as listed in a reply. Its body follows the result's."""
 
     kind: str
     name: str
@@ -27,12 +27,12 @@ class Output(NamedTuple):
     reply_to: str | None = None
 
     def listed(self) -> "tuple[Any, ...]":
-        """Without the end that few outputs need: a reply's header has room for so many bytes."""
+        """The fields, without the last two if unused, to save room in the reply's header."""
         return self if self.correlation_id or self.reply_to else self[:7]
 
 
 class Outputs:
-    """The outputs of one invocation, in order. `max_result_bytes` is what they and the result may have together."""
+    """The outputs of one invocation, in order. `max_result_bytes` limits them and the result together."""
 
     def __init__(self, max_result_bytes: int) -> None:
         self._max_result_bytes = max_result_bytes
@@ -53,7 +53,7 @@ class Outputs:
         correlation_id: str | None = None,
         reply_to: str | None = None,
     ) -> None:
-        """Encodes at once, so what the handler does to `data` later changes nothing. Raises before anything is kept."""
+        """Add one output. `data` is encoded at once, so later changes to it have no effect. Raises before adding."""
         headers = {} if headers is None else headers
         _check(kind, name, headers, {"id": output_id, "correlation_id": correlation_id, "reply_to": reply_to})
         content_type, body = encode_body(data)
@@ -74,13 +74,13 @@ class Outputs:
         self._kept.append((output, body))
 
     def close(self) -> list[tuple[Output, bytes]]:
-        """The invocation has ended: what there is by now, unchanged by threads of the handler that still run."""
+        """End the invocation; returns its outputs. Threads of the handler that still run can add no more."""
         self._closed = True
         return self._kept.copy()
 
 
 def check_size(result_bytes: int, outputs_bytes: int, max_result_bytes: int) -> None:
-    """Raises ResultTooLarge if a result and outputs together exceed the limit."""
+    """Raise ResultTooLarge if the result and the outputs together exceed the limit."""
     if result_bytes + outputs_bytes > max_result_bytes:
         raise ResultTooLarge(
             f"a result of {result_bytes} bytes and outputs of {outputs_bytes} bytes, "
@@ -89,7 +89,7 @@ def check_size(result_bytes: int, outputs_bytes: int, max_result_bytes: int) -> 
 
 
 def seconds(duration: Any) -> float:
-    """A duration as the author gives it, seconds or a timedelta; None is none. Raises TypeError, ValueError."""
+    """A duration, given as seconds or a timedelta, in seconds; None is 0. Raises TypeError, ValueError."""
     if duration is None:
         return 0.0
     if hasattr(duration, "total_seconds"):
@@ -97,22 +97,22 @@ def seconds(duration: Any) -> float:
     if not isinstance(duration, (int, float)) or isinstance(duration, bool):
         raise TypeError(f"a duration is seconds or a timedelta, not an object of type {type(duration).__name__}")
     if not 0 <= duration <= MAX_SECONDS:
-        shown = f"{duration:g} s" if isinstance(duration, float) or abs(duration) < 2**53 else "an integer that large"
-        raise ValueError(f"a duration of {shown}: it must be finite and not negative, and 366 days at most")
+        text = f"{duration:g} s" if isinstance(duration, float) or abs(duration) < 2**53 else "an integer that large"
+        raise ValueError(f"a duration of {text}: it must be finite, not negative, and at most 366 days")
     return float(duration)
 
 
 def _check(kind: str, name: str, headers: dict[str, str], texts: "dict[str, str | None]") -> None:
     if not isinstance(name, str) or not name:
-        raise TypeError(f"{kind}: the name must be a text that is not empty, not {name!r:.40}")
+        raise TypeError(f"{kind}: the name must be a non-empty str, not {name!r:.40}")
     for what, text in texts.items():
         if text is not None and (not isinstance(text, str) or not text):
-            raise TypeError(f"{kind}: the {what} must be a text that is not empty, not {text!r:.40}")
+            raise TypeError(f"{kind}: the {what} must be a non-empty str, not {text!r:.40}")
     if not isinstance(headers, dict):
         raise TypeError(f"{kind}: headers must be a dict, not an object of type {type(headers).__name__}")
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"{kind}: headers must be texts by name, not {key!r:.40}: {value!r:.40}")
+            raise TypeError(f"{kind}: names and values of headers must be str, not {key!r:.40}: {value!r:.40}")
     _check_texts(kind, (name, *(text or "" for text in texts.values()), *headers), tuple(headers.values()))
 
 

@@ -1,4 +1,4 @@
-"""The system calls of the process tree that Python has no names for, and the care they need.
+"""System calls of the process tree, including those that Python does not offer.
 
 Sources: prctl(2), fcntl(2) on F_SETSIG and O_ASYNC, proc(5) on `task/TID/children`.
 """
@@ -28,48 +28,48 @@ def _prctl(option: int, value: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Orphans below this process become its children, so that none can hide from its sweep."""
+    """Have orphans below this process become its children, so that a sweep finds them all."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def forbid_new_privileges() -> None:
-    """No setuid program run from here gains anything; inherited for ever."""
+    """Prevent setuid programs started from here from gaining privileges. Every descendant inherits it."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_inspection() -> None:
-    """Processes of the same user can neither ptrace this one nor read its memory and environment; inherited by fork."""
+    """Prevent processes of the same user from tracing this one or reading its memory; inherited by fork."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def wake_without_preempting() -> None:
-    """Let who wakes this process run on until it sleeps (sched(7), SCHED_BATCH); inherited by fork.
+    """Do not preempt the process that wakes this one (sched(7), SCHED_BATCH); inherited by fork.
 
-    A dispatcher that is preempted by each instance it writes to loses its caches between every two events: at 16
-    connections that cost a sixth of a request. The share of the processor is the same as before.
+    A server preempted by each instance that it writes to loses its caches between events: at 16 connections that cost
+    a sixth of a request. The share of the processor stays the same.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    except OSError:  # some containers forbid it, and everything works without
+    except OSError:  # some containers forbid it; everything works without it
         return
 
 
 def arm_lifeline(pipe: int) -> None:
-    """Have the kernel SIGKILL this whole process group once the only writer of `pipe` (the dispatcher) is gone.
+    """Have the kernel SIGKILL this process group when the only writer of `pipe` (the server) is gone.
 
-    It works however busy or blocked the process is. Needs setsid (or a process group of one's own) before.
+    It works however busy or blocked the process is. Requires a process group of its own (setsid).
     """
     fcntl.fcntl(pipe, _F_SETOWN, -os.getpid())
     fcntl.fcntl(pipe, _F_SETSIG, _SIGKILL)
     fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-    if _has_hung_up(pipe):  # it died before we armed: no signal will come for that
+    if _has_hung_up(pipe):  # the server died before this was armed, so no signal will come
         os.killpg(0, signal.SIGKILL)
 
 
 def soften_lifeline(pipe: int) -> None:
-    """Have the kernel no longer kill but continue this process when the dispatcher is gone, in case it is stopped.
+    """Have the kernel send SIGCONT to this process instead of killing it when the server is gone.
 
-    It then lives by the end of file on its control socket.
+    The process then ends at the end of file on its control socket, even if it was stopped.
     """
     fcntl.fcntl(pipe, _F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, _F_SETSIG, int(signal.SIGCONT))
@@ -82,20 +82,20 @@ def _has_hung_up(pipe: int) -> bool:
 
 
 def is_readable(fd: int, limit_s: float) -> bool:
-    """Wait until there is something to read, or the end of file; False after `limit_s`."""
+    """Wait until there is data or end of file; False after `limit_s`."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(limit_s * 1000))
 
 
 def thread_count() -> int:
-    """The threads of this process, C's included."""
-    # One stat instead of a listing, as this may run for each of hundreds of imports: a link for each, `.` and `..`.
+    """The number of threads of this process, including those of C code."""
+    # One stat, because this may run for each of hundreds of imports: a link per thread, plus `.` and `..`.
     return os.stat("/proc/self/task").st_nlink - 2
 
 
 def is_terminal(fd: int) -> bool:
-    """Whether a person can be talked with through this descriptor, both ways."""
+    """Whether the descriptor is a terminal, open for reading and writing."""
     return os.isatty(fd) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 
@@ -115,9 +115,9 @@ def children() -> set[int]:
 
 
 def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[tuple[int, int]]:
-    """SIGKILL and reap every child not in `keep`, and the orphans that become children meanwhile, until none is left.
+    """SIGKILL and reap every child not in `keep`, including orphans that become children meanwhile.
 
-    Returns (pid, wait status) of what was reaped; gives up after `limit_s` on processes the kernel cannot end.
+    Returns (pid, wait status) of those reaped; gives up after `limit_s` on processes that the kernel cannot end.
     """
     kept = set(keep)
     reaped: list[tuple[int, int]] = []
@@ -128,7 +128,7 @@ def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[tuple[
 
 
 def kill_and_reap(pids: "set[int]", limit_s: float = 3.0) -> list[tuple[int, int]]:
-    """SIGKILL these children; returns (pid, wait status) of those that were dead and reaped within `limit_s`."""
+    """SIGKILL these children; returns (pid, wait status) of those that were reaped within `limit_s`."""
     end = time.monotonic() + limit_s
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -156,6 +156,6 @@ def memory_kb() -> int:
 
 
 def data_bytes() -> int:
-    """What RLIMIT_DATA counts of this process so far (VmData)."""
+    """How much this process uses of RLIMIT_DATA (VmData)."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""A record of `logging` as one line of the log's pipe: its level, and if it is more than a line of text, JSON."""
+"""Frames a record of `logging` as one line in the log pipe: its level, then text, or JSON if a line does not do."""
 
 import json
 import logging
@@ -9,16 +9,16 @@ from .tracebacks import cut
 from .wire import LEVEL_MARK, LEVELS
 
 _MAX_BYTES = 60 * 1024
-"""Of one record, below the longest line that is not cut."""
+"""The limit of one record, below the longest line that is not cut."""
 _PART_BYTES = (16 * 1024, 2 * 1024)
-"""Of its text, of its traceback and of its extra; less, if escapes make them too long."""
+"""The limit of each of text, traceback and extra; the second one if escapes make the record too long."""
 _VALUE_CHARS = 500
 
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def framed(record: logging.LogRecord, text: str) -> str:
-    """`text` is the record, formatted by whichever handler; what `extra` gave it comes along, unless that is JSON."""
+    """The line for a record. `text` is the formatted record; the record's `extra` is added unless `text` is JSON."""
     text = text.rstrip("\n")
     level = max(0, min(record.levelno // 10, len(LEVELS)) - 1)
     mark = f"{LEVEL_MARK}{level}"
@@ -40,7 +40,7 @@ def framed(record: logging.LogRecord, text: str) -> str:
 
 
 def _is_json(text: str) -> bool:
-    """Whether a formatter has made an object of the record, which has in it what the author wants of `extra`."""
+    """Whether the formatter has made a JSON object, which then has whatever the author wants of `extra`."""
     try:
         return text.startswith("{") and isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -57,19 +57,19 @@ def _whole(text: str, traceback: str, extra: "dict[str, Any]", part_bytes: int) 
 
 
 def _encoded(extra: "dict[str, Any]", most_bytes: int) -> str:
-    """As a result would be, and what cannot be encoded or is too long as `repr` shows it, shortened."""
+    """`extra` encoded like a result; if that is impossible or too long, each value as its shortened `repr`."""
     try:
         text = encode_json(extra).decode("utf-8")
-    except Exception:  # also of an object of the author's, which may raise anything
+    except Exception:  # the author's objects may raise anything
         text = ""
-    if not text or len(text) > most_bytes or "\\ud" in text:  # a lone surrogate, which is not UTF-8
-        text = json.dumps({name: _shown(value) for name, value in extra.items()})
+    if not text or len(text) > most_bytes or "\\ud" in text:  # \ud: a lone surrogate, which is not UTF-8
+        text = json.dumps({name: _short_repr(value) for name, value in extra.items()})
     return text if len(text) <= most_bytes else json.dumps({"left_out": len(extra)})
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     try:
-        shown = (value if isinstance(value, str) else repr(value))[:_VALUE_CHARS]
-        return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = (value if isinstance(value, str) else repr(value))[:_VALUE_CHARS]
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
     except Exception as error:
         return f"(its __repr__ raised {type(error).__name__})"

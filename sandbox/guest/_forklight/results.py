@@ -1,4 +1,4 @@
-"""What a handler returned, as a response: status, content type, headers and body."""
+"""Turns the value that a handler returned into a response: status, content type, headers and body."""
 
 import re
 import types
@@ -13,7 +13,7 @@ _A_TUPLE = "a tuple of two whose second is a dict is (body, headers): return a l
 
 
 class Result(NamedTuple):
-    """`headers` in order, a name may come several times; the content type is not among them."""
+    """A response. `headers` are in order, names may repeat, and the content type is not among them."""
 
     status: int
     type: str | None
@@ -22,13 +22,13 @@ class Result(NamedTuple):
 
 
 def encode_result(value: Any) -> Result:
-    """Every form a handler may return, except streams.
+    """The response for every form of value, except streams.
 
-    None is 204; `(body, status)`, `(body, headers)` and `(body, status, headers)` are whole responses, as Flask has
-    them, and so are a dict with `statusCode` and a response object of Flask or Starlette; anything else is the body of
-    a 200. Raises Unencodable.
+    None is 204. `(body, status)`, `(body, headers)` and `(body, status, headers)` are whole responses, as in Flask;
+    so are a dict with `statusCode` and a response object of Flask or Starlette. Anything else is the body of a 200.
+    Raises Unencodable.
     """
-    if type(value) is dict and "statusCode" not in value:  # most are
+    if type(value) is dict and "statusCode" not in value:  # the usual case
         return Result(200, JSON, [], encode_json(value))
     if type(value) is tuple:
         response = _of_tuple(value)
@@ -41,7 +41,7 @@ def encode_result(value: Any) -> Result:
 
 
 def _of_tuple(value: tuple[Any, ...]) -> Result | None:
-    """The response that it is; None for a tuple of anything else, which is JSON as a list is."""
+    """The response of a tuple; None for any other tuple, which becomes JSON like a list."""
     if len(value) == 2:
         body, second = value
         status = _status_of(second)
@@ -78,7 +78,7 @@ def _is_list_of_headers(value: Any) -> bool:
 
 
 def _response(body: Any, status: int | None, headers: Any) -> Result:
-    """`status` None: that of the body."""
+    """The response; with `status` None, the body decides."""
     _refuse_stream(body)
     if hasattr(body, "status_code") and hasattr(body, "headers"):
         body, own_status, own_headers = _of_object(body)
@@ -94,9 +94,9 @@ def _response(body: Any, status: int | None, headers: Any) -> Result:
 
 
 def _of_object(response: Any) -> tuple[Any, int | None, Any]:
-    """Body, status and headers of a response of Flask (werkzeug) or Starlette (FastAPI) that is there as a whole."""
+    """Body, status and headers of a complete response object of Flask (werkzeug) or Starlette (FastAPI)."""
     kind = type(response)
-    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):  # somebody's data, with such names
+    if hasattr(kind, "model_dump") or hasattr(kind, "__dataclass_fields__"):  # user data with fields of these names
         return response, None, None
     get_data = getattr(response, "get_data", None)
     body = get_data() if callable(get_data) else getattr(response, "body", None)
@@ -112,4 +112,4 @@ def _refuse_stream(body: Any) -> None:
         raise Unencodable("$: the handler returned a generator, and this version cannot stream: return the whole body")
     if isinstance(body, types.CoroutineType):
         body.close()
-        raise Unencodable("$: the handler returned a coroutine it has not awaited: make the handler `async def`")
+        raise Unencodable("$: the handler returned a coroutine that it did not await: make the handler `async def`")

@@ -1,11 +1,11 @@
-"""How a handler is to be called, from what it is: with or without a context, and awaited or not.
+"""Decides from a handler's signature how to call it: with or without a context, and awaited or not.
 
 A handler gets the context if its second positional parameter has no default or is named `context`, or if `*args` would
 catch it: `(event, context)`, `(event, context=None)` and `(*args)` do, `(event)` and `(event, retries=3)` do not.
 
-Of a decorated function its own parameters count, as it is they that Python will match, and not those of the function it
-wraps, which `functools.wraps` has it claim. Only where the decorator takes anything (`*args`) and hands it on does the
-wrapped function say what that should be.
+For a decorated function the parameters of the decorator's wrapper count, because Python matches the arguments against
+those, and not the parameters of the wrapped function, which `functools.wraps` advertises. Only if the wrapper takes
+`*args`, and so passes anything on, do the parameters of the wrapped function decide.
 """
 
 from types import CodeType, FunctionType, MethodType
@@ -20,23 +20,23 @@ _AS_CALLED = "but is called as (event) or (event, context)"
 
 
 class Unusable(Exception):
-    """Not a handler; the message completes a sentence that begins with its name."""
+    """Not a handler. The message completes a sentence that begins with the name."""
 
 
 class _Application(Unusable):
-    """A handler of another kind, whoever has wrapped it."""
+    """A WSGI or ASGI application, decorated or not."""
 
 
 class _Parameters(NamedTuple):
     positional: list[str]
     required: int
-    """how many of the positional ones have no default"""
+    """the number of positional parameters without a default"""
     catches_rest: bool
     required_keyword: str | None
 
 
 def takes_context(call: Any) -> bool:
-    """By the rule above. Raises Unusable for what is no handler: a class, a generator, a wrong number of parameters."""
+    """The rule above. Raises Unusable for a class, a generator function, or a wrong number of parameters."""
     if not callable(call):
         raise Unusable(f"is not callable, it is an object of type {type(call).__name__}")
     if isinstance(call, type):
@@ -60,17 +60,17 @@ def takes_context(call: Any) -> bool:
 
 
 def _wants_context(wrapped: Any) -> bool:
-    """Of the function that gets whatever its decorator gets; True if there is none, or it gets something else."""
+    """The rule for a function behind a `*args` wrapper; True if there is none, or its own signature does not fit."""
     try:
         return wrapped is None or takes_context(wrapped)
     except _Application:
         raise
-    except (Unusable, RecursionError):  # RecursionError: it wraps itself
+    except (Unusable, RecursionError):  # RecursionError: the function wraps itself
         return True
 
 
 def _wrapped_by(call: Any) -> Any:
-    """What a decorator has wrapped (`__wrapped__`), bound as the decorator is; None if it does not say."""
+    """The function that a decorator has wrapped (`__wrapped__`), bound like the decorator's; None if unknown."""
     if isinstance(call, MethodType):
         inner = getattr(call.__func__, "__wrapped__", None)
         return None if inner is None else MethodType(inner, call.__self__)
@@ -80,12 +80,12 @@ def _wrapped_by(call: Any) -> Any:
     inner = getattr(call, "__wrapped__", None)
     if inner is not None or isinstance(call, FunctionType):
         return inner
-    method = getattr(call, "__call__", None)  # noqa: B004 - not asked whether: an object with a decorated method
+    method = getattr(call, "__call__", None)  # noqa: B004 - not a test: an object whose method may be decorated
     return _wrapped_by(method) if isinstance(method, MethodType) else None
 
 
 def _refuse_application(call: Any, names: list[str]) -> None:
-    """Raises _Application for what is one, by the names that PEP 3333 and ASGI give its arguments."""
+    """Raise _Application for a WSGI or ASGI application, recognised by the argument names of PEP 3333 and ASGI."""
     if "start_response" in names[1:2]:
         dialect = "a WSGI"
     elif names[:3] == ["scope", "receive", "send"] or names == ["scope"]:
@@ -95,15 +95,15 @@ def _refuse_application(call: Any, names: list[str]) -> None:
     kind = type(call)
     what = "" if isinstance(call, (FunctionType, MethodType)) else f" of type {kind.__module__}.{kind.__qualname__}"
     raise _Application(
-        f"is {dialect} application{what}, and this version runs none: name a function that takes (event) or "
-        f"(event, context), such as one of its views, rewritten (docs/from-functions-framework.md tells how)"
+        f"is {dialect} application{what}, which this version does not support: name a function that takes (event) or "
+        f"(event, context), such as one of its views, rewritten (see docs/from-functions-framework.md)"
     )
 
 
 def is_async(call: Any) -> bool:
-    """`async def`, also inside functools.partial, a bound method or an object whose `__call__` is one."""
+    """Whether `call` is `async def`, also as a functools.partial, a bound method or an object with async `__call__`."""
     function = _function_in(call)
-    # inspect.markcoroutinefunction, since Python 3.12, says so of a function that is none by its code.
+    # inspect.markcoroutinefunction (Python 3.12) marks a function whose code is not a coroutine's.
     return bool(_code_flags(call) & _COROUTINE) or hasattr(function, "_is_coroutine_marker")
 
 
@@ -113,15 +113,15 @@ def _code_flags(call: Any) -> int:
 
 
 def _function_in(call: Any) -> Any:
-    """The Python function that runs in the end, if it is one."""
+    """The Python function behind partials, methods and `__call__`, or None."""
     while type(call).__name__ == "partial" and hasattr(call, "func"):
         call = call.func
     call = getattr(call, "__func__", call)
-    return call if isinstance(call, FunctionType) else getattr(type(call), "__call__", None)  # noqa: B004 - not asked whether
+    return call if isinstance(call, FunctionType) else getattr(type(call), "__call__", None)  # noqa: B004 - not a test
 
 
 def _parameters(call: Any) -> _Parameters | None:
-    """None if a callable written in C does not tell."""
+    """The parameters of `call`; None for a callable in C without a signature."""
     if isinstance(call, FunctionType) and not vars(call) and not call.__code__.co_kwonlyargcount:
         code = call.__code__
         names = list(code.co_varnames[: code.co_argcount])

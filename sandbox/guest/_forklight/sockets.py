@@ -1,4 +1,4 @@
-"""What a socket that an import has left open is, and whether instances may share it."""
+"""Describes a socket that an import has left open, and decides whether instances may share it."""
 
 import contextlib
 import os
@@ -8,18 +8,18 @@ _DATAGRAMS = {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}
 
 
 def described(fd: int) -> "tuple[str, bool]":
-    """For example `TCP to 10.0.0.5:5432`, and whether forks may share it.
+    """A description such as `TCP to 10.0.0.5:5432`, and whether forks may share the socket.
 
-    A listening socket gives each connection to one of those who accept, and a datagram is sent whole; but whoever reads
-    from a shared connection gets another's answer. Raises OSError if it is no socket.
+    A listening socket gives each connection to one process, and a datagram is sent whole. On a shared connection, one
+    process would read the answer to another. Raises OSError if `fd` is not a socket.
     """
     with socket.socket(fileno=os.dup(fd)) as found:
         listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         sends = found.type == socket.SOCK_DGRAM and found.family in _DATAGRAMS
-        return _told(found), bool(listens or sends)
+        return _description(found), bool(listens or sends)
 
 
-def _told(found: socket.socket) -> str:
+def _description(found: socket.socket) -> str:
     kind = _kind(found)
     peer = name = None
     with contextlib.suppress(OSError):

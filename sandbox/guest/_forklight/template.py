@@ -1,7 +1,7 @@
-"""The template: one version of one function, imported once, that then does nothing but fork instances.
+"""The template: a process that imports one version of one function, then does nothing but fork instances.
 
-The order of the first steps is the boundary: close what was inherited, enter the box, own session, no inspection, then
-the limits, and only then the function's code. What is applied after the import could be undone by it.
+The order of the first steps is a security boundary: close inherited descriptors, enter the box, start a session, forbid
+inspection, set the limits, and only then run the function's code, which could undo anything that came later.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
 _MAX_THREADS = 256
-"""That there is always room for. More start where a function uses little else, or with `threading.stack_size`."""
+"""RLIMIT_DATA leaves room for this many. More can start if a function uses little else or `threading.stack_size`."""
 _STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
 _fork = os.fork
-"""Itself: what the function's code calls by this name notes its children."""
+"""The original, which `orphans.py` replaces for the function's code."""
 
 
 def main(
@@ -37,9 +37,9 @@ def main(
     *,
     preloaded: frozenset[int] = frozenset(),
 ) -> NoReturn:
-    """Become a template (just forked from the zygote), load what the dispatcher says, fork instances. Never returns.
+    """Turn a fresh fork of the zygote into a template: load the function, then fork instances. Never returns.
 
-    `preloaded`: descriptors that belong to what the zygote has imported.
+    `preloaded`: the descriptors that the zygote's preloaded libraries have opened.
     """
     own = {connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])}
     posix.close_all_but(own | preloaded)
@@ -51,14 +51,14 @@ def main(
     posix.become_subreaper()
     posix.forbid_inspection()
     faulthandler.enable(stack)
-    faulthandler.register(wire.STACK_SIGNAL, stack)  # before any fork: a signal to a newborn instance must find it
+    faulthandler.register(wire.STACK_SIGNAL, stack)  # before any fork, so that a newborn instance can get the signal
     connection = socket.socket(fileno=connection_fd)
     connection.settimeout(None)  # a preloaded library may have called socket.setdefaulttimeout
     try:
         Template(connection, log, lifeline, stack, preloaded).run()
     except control.Ended:
         pass
-    finally:  # also after an error of ours: this process must not fall back into the zygote's loop
+    finally:  # also after a bug of ours: this process must not return to the zygote's loop
         with contextlib.suppress(Exception):
             traceback = sys.exc_info()[1]
             if traceback is not None:
@@ -68,9 +68,9 @@ def main(
 
 
 def _redirect(log: int) -> None:
-    """Descriptors 0 to 2 are the function's: the zygote's input, and twice its log, or the terminal that the input is.
+    """Set the function's standard output and error: its log, or the terminal if standard input is one.
 
-    The input is empty but for a tree that was started at a terminal or a pipe for this one purpose.
+    Standard input is empty, unless the tree was started to share the input of its starter (`shares_input`).
     """
     output = 0 if posix.is_terminal(0) else log
     for target in (1, 2):
@@ -78,7 +78,7 @@ def _redirect(log: int) -> None:
 
 
 class Template:
-    """Loads once, then forks on request and reports the ends of what it forked."""
+    """Loads a function once, then forks instances on request and reports their ends."""
 
     def __init__(
         self, connection: socket.socket, log: int, lifeline: int, stack: int, preloaded: frozenset[int]
@@ -89,12 +89,12 @@ class Template:
         self._preloaded = preloaded
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
-        """pidfd → (the number the dispatcher gave the instance, pid)"""
+        """pidfd → (the server's number of the instance, pid)"""
         self._older: set[int] = set()
-        """children that the function's import or its `init` hook started; they end with the template"""
+        """children that the import or the `init` hook started; they end with the template"""
 
     def run(self) -> NoReturn:
-        """Serve until the dispatcher closes the socket; raises control.Ended then."""
+        """Serve until the server closes the socket, then raise control.Ended."""
         message, _ = control.receive(self._connection)
         self._load(message)
         poll = select.poll()
@@ -110,12 +110,12 @@ class Template:
                         poll.register(pidfd, select.POLLIN)
 
     def _load(self, message: dict[str, Any]) -> None:
-        """Apply what must be in force before the first line of the function's code, then import it."""
+        """Set limits, logs, variables and `sys.path`, then import the function's code and report the result."""
         started = time.monotonic()
         _limit(message["limits"])
         os.chdir(message["code"])
         logs.set_up(message["log_level"])
-        environ.take_on(message["env"])  # on top of the zygote's, which has the runtime's own and nothing else
+        environ.take_on(message["env"])  # on top of the zygote's, which has only the runtime's variables
         place = _after_standard_library()
         sys.path[place:place] = [message["code"], *environ.extra_path()]
         sys.argv[:] = [message["function"]["handler"]]
@@ -147,7 +147,7 @@ class Template:
         control.send(self._connection, loaded)
 
     def _prepare(self, limits: dict[str, int], anew: dict[int, int]) -> None:
-        """Make what every instance begins with; what is garbage now, none of them has to copy."""
+        """Prepare what every instance starts with. Collect garbage first, so that no instance has to copy it."""
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
         gc.collect()
@@ -156,17 +156,17 @@ class Template:
         self._prepared = instance.Prepared(
             self._function, self._orphans, anew, self._stack, files=(files, files), data=(data, data)
         )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one for each instance
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
         gc.freeze()
-        gc.enable()  # for the instances: here nothing that could be collected is left, or comes
+        gc.enable()  # for the instances; the template itself creates no more garbage
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
         if message["t"] == "fork":
             return self._fork(message["n"], fds, message["env"])
-        if message["t"] == "become":  # threads are alive: forking would be unsafe, so this process is the instance
+        if message["t"] == "become":  # forking would be unsafe, so this process becomes the instance itself
             control.send(self._connection, {"t": "became", "n": message["n"]})
             self._become(fds, message["env"], is_fork=False)
-        raise control.Ended  # `stop`, and whatever this guest does not know
+        raise control.Ended  # `stop`, or a message that this guest does not know
 
     def _fork(self, n: int, fds: list[int], env: dict[str, str]) -> int | None:
         try:
@@ -177,14 +177,14 @@ class Template:
             return None
         if pid == 0:
             self._become(fds, env, is_fork=True)
-        control.close(tuple(fds))  # at once: a data end held here would hide the instance's end of file
+        control.close(tuple(fds))  # at once: a copy of the data socket here would hide the instance's end of file
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
         return pidfd
 
     def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool) -> NoReturn:
-        """Turn this process (a fresh fork, or the template itself) into the instance; never returns to the template."""
+        """Turn this process (a fresh fork, or the template itself) into an instance. Never returns."""
         for pidfd in self._instances:
             os.close(pidfd)
         os.close(self._connection.detach())
@@ -194,7 +194,7 @@ class Template:
         instance.main(self._prepared, fds, env, is_fork=is_fork)
 
     def _bury(self, pidfd: int) -> None:
-        """Reap a dead instance, kill all it left behind, then say how it ended: in this order, so that said is gone."""
+        """Reap a dead instance, kill everything it left behind, and only then report how it ended."""
         n, pid = self._instances.pop(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
@@ -203,7 +203,7 @@ class Template:
 
 
 def _load_function(message: dict[str, Any]) -> "handler.Function":
-    """Raises handler.LoadError, also if the code imports what the standard library hides from it."""
+    """Load the handler and the hooks. Raises handler.LoadError, also for an import that the standard library hides."""
     shared = names.own_names()
     if names.TESTS in shared:
         sys.meta_path.insert(0, names.OwnTests(message["code"]))
@@ -213,12 +213,12 @@ def _load_function(message: dict[str, Any]) -> "handler.Function":
     finally:
         where = names.hidden_import(hidden) if hidden else None
         if where is not None:
-            advice = "the function's code has that too, but the standard library's is imported instead: rename it"
+            advice = "the function's own module is hidden by that of the standard library: rename it"
             raise handler.LoadError("BuiltInModuleConflict", f"{where}: {advice}")
 
 
 def _failed(error: "handler.LoadError") -> dict[str, Any]:
-    """What could not be loaded, in one message: of a long traceback its end, which tells most, in JSON's escapes."""
+    """A `failed` message that fits into one packet. Of a long traceback the end is kept, which matters most."""
     failed: dict[str, Any] = {
         "t": "failed",
         "n": 0,
@@ -233,7 +233,7 @@ def _failed(error: "handler.LoadError") -> dict[str, Any]:
 
 
 def _limit(limits: dict[str, int]) -> None:
-    """Set what the kernel keeps per process; memory that it cannot count (memfd) is watched by the dispatcher."""
+    """Set the kernel's limits per process. The server watches memory that they do not count (memfd)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
@@ -243,8 +243,8 @@ def _limit(limits: dict[str, int]) -> None:
 
 
 def _room_for_stacks() -> int:
-    """What stacks of threads may take in RLIMIT_DATA, which counts them whole although most of it is never touched."""
-    size, _ = resource.getrlimit(resource.RLIMIT_STACK)  # what glibc gives each thread
+    """How much of RLIMIT_DATA to add for the stacks of threads, which count in full although most is never touched."""
+    size, _ = resource.getrlimit(resource.RLIMIT_STACK)  # the size that glibc gives each thread
     return _MAX_THREADS * (_STACK_BYTES if size == resource.RLIM_INFINITY else min(size, _STACK_BYTES))
 
 
@@ -253,7 +253,7 @@ def _at_most(limit: int, hard: int) -> int:
 
 
 def _after_standard_library() -> int:
-    """Where the function's code goes in `sys.path`: behind the standard library, before installed libraries."""
+    """The index of the function's code in `sys.path`: after the standard library, before installed libraries."""
     for index, entry in enumerate(sys.path):
         if entry.endswith(("site-packages", "dist-packages")):
             return index

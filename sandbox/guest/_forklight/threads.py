@@ -1,4 +1,4 @@
-"""Who started threads while the user's code was imported: a process with more than one thread must not be forked."""
+"""Finds the modules whose import started threads: a process with more than one thread must not be forked."""
 
 import sys
 import threading
@@ -14,11 +14,11 @@ _SETTLE_STEP_S = 0.001
 
 
 class ThreadWatch:
-    """`with watch_threads() as seen:` around an import; afterwards it says what threads there are, and whence.
+    """`with watch_threads() as seen:` around an import; afterwards `seen` describes the threads that are left.
 
-    `count` is the number of threads in the process. `modules` are those that most likely started them: for Python's own
-    threads the module of what they run, else the one whose import was the last to begin before the number rose.
-    `names` are those of Python's threads, but for the main one. Threads that have ended again are not told of.
+    `count` is the number of threads in the process. `modules` are those that most likely started them: for a Python
+    thread the module of its target, else the last import to begin before the number rose. `names` are the names of the
+    Python threads except the main one. Threads that have ended do not count.
     """
 
     def __init__(self) -> None:
@@ -34,28 +34,28 @@ class ThreadWatch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self in sys.meta_path:  # the code may have made a new list of finders
+        if self in sys.meta_path:  # the code may have replaced the list of finders
             sys.meta_path.remove(self)
         self._note_rise()
         started = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
         self.count = _count_when_settled(self._before + len(started))
         self.names = [thread.name for thread in started]
-        told = {module for module in map(_module_of, started) if not _is_standard(module)}
+        targets = {module for module in map(_module_of, started) if not _is_standard(module)}
         if self.count <= self._before:
             self.modules = []
-        elif told:
-            self.modules = sorted(told)
+        elif targets:
+            self.modules = sorted(targets)
 
     @property
     def owner(self) -> str:
-        """One line for a log: the modules, and the threads' names; empty if there is no thread to tell of."""
+        """One line for a log: the modules and the names of the threads; empty if no thread is left."""
         if self.count <= self._before:
             return ""
         modules = ", ".join(self.modules) or "an unknown module"
         return f"{modules} ({', '.join(self.names)})" if self.names else modules
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Python asks before each import; finds nothing, only looks whether the one before has started a thread."""
+        """Called by Python before each import. Finds nothing; checks whether the previous import started a thread."""
         self._note_rise()
         if not _is_standard(name):
             self._importing = name
@@ -69,7 +69,7 @@ class ThreadWatch:
 
 
 def watch_threads() -> ThreadWatch:
-    """A watch for one import."""
+    """A new watch, for one import."""
     return ThreadWatch()
 
 
@@ -83,7 +83,7 @@ def _module_of(thread: threading.Thread) -> str:
 
 
 def _count_when_settled(expected: int) -> int:
-    """Looks again for a moment if there are more than expected: `join` returns shortly before the kernel is done."""
+    """The number of threads, after a short wait if it is over `expected`: `join` returns before the kernel is done."""
     for _ in range(_SETTLE_TRIES):
         if thread_count() <= expected:
             break

@@ -1,6 +1,6 @@
-"""The trace that an event begins if it is part of none: what the dispatcher's side makes of its id, made here too.
+"""The trace that an event without one begins, derived from its id as the server derives it.
 
-So that no frame need carry what few handlers ask for.
+Computed here so that frames need not carry a value that few handlers read.
 """
 
 import re
@@ -9,7 +9,7 @@ _TRACE_ID = re.compile(r"[0-9a-f]{16}(?!0{16})[0-9a-f]{16}", re.ASCII)
 
 
 def begin_trace(event_id: str) -> str:
-    """As `bus.event.begin_trace`."""
+    """Same result as `bus.event.begin_trace`."""
     digits = event_id.replace("-", "").zfill(32)
     if not _TRACE_ID.fullmatch(digits):
         from hashlib import blake2b

@@ -1,9 +1,9 @@
-"""The zygote: an interpreter with the runtime's libraries loaded. It forks templates and is the last to sweep.
+"""The zygote: an interpreter with the runtime's libraries loaded. It forks templates and sweeps orphans.
 
-Theory of operation. One thread, one blocking poll over the control socket and a wake-up for SIGCHLD. It is a subreaper:
-whatever a template or an orphaned instance leaves behind becomes its child. It is told by the dispatcher which adopted
-children are not instances that still run (`sweep{kill}`), and kills and reaps those. When the control socket ends, so
-has the dispatcher, and the zygote kills and reaps all it has before it exits: nothing outlives the dispatcher.
+Theory of operation. One thread polls the control socket and a wake-up for SIGCHLD. The zygote is a subreaper: whatever
+a template or an orphaned instance leaves behind becomes its child. The server names the adopted children to kill
+(`sweep{kill}`), and the zygote kills and reaps them. The end of the control socket means that the server has ended: the
+zygote then kills and reaps all its children before it exits, so that nothing outlives the server.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from . import control, imports, leftovers, posix, template, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_LEFT = 1000
-"""Pids in one message, which they all must fit into."""
+"""How many pids fit into one message."""
 
 
 def main(control_fd: int, lifeline: int) -> NoReturn:
-    """Preload, say hello, then serve the dispatcher until it closes the control socket. Never returns."""
+    """Preload, send `hello`, then serve until the server closes the control socket. Never returns."""
     connection = socket.socket(fileno=control_fd)
     connection.set_inheritable(False)
     os.set_inheritable(lifeline, False)
@@ -40,13 +40,13 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
 
 
 def _preload(connection: socket.socket, lifeline: int) -> frozenset[int]:
-    """Import what the runtime names; the descriptors that this has left open.
+    """Import the modules that the runtime names; returns the descriptors that they left open.
 
-    Only here does the lifeline kill the zygote: later it must survive to sweep.
+    The lifeline kills the zygote only in here. Later the zygote must survive the server in order to sweep.
     """
     posix.arm_lifeline(lifeline)
     message, _ = control.receive(connection)
-    posix.forbid_inspection()  # not earlier: what the dispatcher writes into our /proc comes before its first message
+    posix.forbid_inspection()  # not earlier: the server first writes our oom_score_adj, then sends its first message
     before = leftovers.open_now()
     for name in message["preload"]:
         try:
@@ -87,12 +87,12 @@ class Zygote:
     def __init__(
         self, connection: socket.socket, handlers: "dict[signal.Signals, Any]", preloaded: frozenset[int]
     ) -> None:
-        """`handlers`: what templates do at the signals that are ignored here; `preloaded`: descriptors they keep."""
+        """`handlers`: the templates' handlers of signals that are ignored here; `preloaded`: descriptors they keep."""
         self._connection = connection
         self._handlers = handlers
         self._preloaded = preloaded
         self._templates: dict[int, int] = {}
-        """pid → the number the dispatcher gave it"""
+        """pid → the server's number of the template"""
         self._wake, wake_end = socket.socketpair()
         self._wake_end = wake_end
         for end in (self._wake, wake_end):
@@ -101,7 +101,7 @@ class Zygote:
         signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> NoReturn:
-        """Serve until the dispatcher ends; raises control.Ended then."""
+        """Serve until the server ends, then raise control.Ended."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -121,11 +121,11 @@ class Zygote:
             self._sweep(message["n"], set(message["kill"]))
 
     def _sweep(self, n: int, unwanted: set[int]) -> None:
-        """Kill what the dispatcher knows to be nobody's, and tell it what else was adopted: it alone can judge that."""
-        self._reap()  # what has died is told before `swept`, whose reader takes the rest for still alive
+        """Kill the orphans that the server names, and report the others, which only the server can judge."""
+        self._reap()  # reports the dead before `swept`, whose reader takes the rest to be alive
         for pid, status in posix.kill_and_reap(unwanted & self._adopted()):
             self._report(pid, status)
-        left = sorted(self._adopted())[:_MAX_LEFT]  # those that are not named now, are once these are gone
+        left = sorted(self._adopted())[:_MAX_LEFT]  # the rest is reported once these are gone
         control.send(self._connection, {"t": "swept", "n": n, "left": left})
 
     def _adopted(self) -> set[int]:
@@ -148,7 +148,7 @@ class Zygote:
         os.close(pidfd)
 
     def _leave_behind(self) -> None:
-        """In a new template: forget the zygote's own descriptors, whose numbers are about to be used again."""
+        """In a new template: detach from the zygote's descriptors, whose numbers are about to be reused."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, handler in self._handlers.items():

@@ -45,7 +45,7 @@ WRONG = [
     (b"{}", "gzip", "not gzip"),
     (b"\xff\xff", "deflate", "not deflate"),
     (GZIP[:-8] + bytes(8), "gzip", "not gzip"),
-    (TEXT, "br", "'?br'? cannot be undone"),
+    (TEXT, "br", "'?br'? is not supported"),
 ]
 
 

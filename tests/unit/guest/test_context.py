@@ -68,21 +68,21 @@ def test_outputs_are_dropped_on_failure() -> None:
 
 Send = Callable[[Context], None]
 WRONG: list[tuple[Send, type[Exception], str]] = [
-    (lambda context: context.send("", 1), TypeError, "send: the name must be a text that is not empty, not ''"),
+    (lambda context: context.send("", 1), TypeError, "send: the name must be a non-empty str, not ''"),
     (lambda context: context.publish(None, 1), TypeError, "publish: the name"),  # type: ignore[arg-type]
     (lambda context: context.spawn("f", 1, id=""), TypeError, "spawn: the id"),
-    (lambda context: context.send("q", 1, reply_to=""), TypeError, "send: the reply_to must be a text"),
+    (lambda context: context.send("q", 1, reply_to=""), TypeError, "send: the reply_to must be a non-empty str"),
     (lambda context: context.send("q", 1, correlation_id=7), TypeError, "the correlation_id"),  # type: ignore[arg-type]
     (lambda context: context.send("q", 1, correlation_id="\udc80"), ValueError, "has a lone surrogate"),
-    (lambda context: context.send("q", 1, headers={"a": 1}), TypeError, "headers must be texts"),  # type: ignore[dict-item]
+    (lambda context: context.send("q", 1, headers={"a": 1}), TypeError, "headers must be str"),  # type: ignore[dict-item]
     (lambda context: context.send("q\udc80", 1), ValueError, "send: 'q\\\\udc80' has a lone surrogate"),
     (lambda context: context.spawn("f", 1, id="\udc80"), ValueError, "has a lone surrogate"),
     (lambda context: context.send("q", 1, headers={"a": "\udc80"}), ValueError, "has a lone surrogate"),
     (lambda context: context.send("q", 1, headers={"\udc80": ""}), ValueError, "has a lone surrogate"),
     (lambda context: context.send("q", 1, headers=[1]), TypeError, "headers must be a dict"),  # type: ignore[arg-type]
-    (lambda context: context.send("q", 1, delay=-1), ValueError, "finite and not negative"),
-    (lambda context: context.send("q", 1, delay=float("nan")), ValueError, "finite and not negative"),
-    (lambda context: context.send("q", 1, delay=367 * 86400), ValueError, "366 days at most"),
+    (lambda context: context.send("q", 1, delay=-1), ValueError, "finite, not negative"),
+    (lambda context: context.send("q", 1, delay=float("nan")), ValueError, "finite, not negative"),
+    (lambda context: context.send("q", 1, delay=367 * 86400), ValueError, "at most 366 days"),
     (lambda context: context.spawn("f", 1, delay=10**400), ValueError, "an integer that large"),
     (lambda context: context.send("q" * 70_000, 1), ValueError, "has 70000 characters, over 65536"),
     (lambda context: context.send("q", 1, delay="10s"), TypeError, "seconds or a timedelta, not an object of type str"),

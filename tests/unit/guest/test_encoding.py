@@ -103,7 +103,7 @@ for _ in range(100_000):
 UNENCODABLE = [
     ({"items": [0, 1, 2, {"when": object()}]}, "$.items[3].when: an object of type object cannot be encoded"),
     ({"a b": Fraction(1, 2)}, "$['a b']: an object of type Fraction cannot be encoded"),
-    ({"x": math.nan}, "$.x: nan is a number that JSON has not"),
+    ({"x": math.nan}, "$.x: JSON has no number nan"),
     ([Decimal("NaN")], "$[0]: an object of type Decimal cannot be encoded"),
     ({"x": {(1, 2): 1}}, "$.x: a key of type tuple cannot be encoded, use str"),
     ({b"x": 1}, "$: a key of type bytes cannot be encoded, use str"),

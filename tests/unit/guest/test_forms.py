@@ -57,8 +57,8 @@ MALFORMED = [
     (b"--XX\r\n" + HEADERS + b"\r\n--XX--", "no empty line"),
     (b"--XXY\r\n" + HEADERS + b"\r\n\r\n1\r\n--XX--", "begins with the boundary"),
     (b"--XX\r\n\r\n1\r\n--XX--", "no Content-Disposition"),
-    (b"--XX\r\ncontent-disposition: form-data\r\n\r\n1\r\n--XX--", "with a name"),
-    (b'--XX\r\ncontent-disposition: form-data; name="a\r\n\r\n1\r\n--XX--', "with a name"),
+    (b"--XX\r\ncontent-disposition: form-data\r\n\r\n1\r\n--XX--", "of the form form-data; name="),
+    (b'--XX\r\ncontent-disposition: form-data; name="a\r\n\r\n1\r\n--XX--', "of the form form-data; name="),
     (b"--XX\r\nnonsense\r\n\r\n1\r\n--XX--", "without a colon"),
     (b"--XX\r\nx: " + b"y" * 20_000 + b"\r\n\r\n\r\n--XX--", "longer than 16384 bytes"),
 ]

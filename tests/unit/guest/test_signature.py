@@ -202,14 +202,14 @@ class Asgi2:
 
 
 NO_HANDLERS = [
-    (wsgi, r"is a WSGI application, and this version runs none: name a function that takes \(event\)"),
+    (wsgi, r"is a WSGI application, which this version does not support: name a function that takes \(event\)"),
     (wrapping_decorator(wsgi), "is a WSGI application"),
-    (asgi, "is an ASGI application, and this version runs none"),
-    (Wsgi(), f"is a WSGI application of type {__name__}.Wsgi, and"),
-    (Falcon(), f"is a WSGI application of type {__name__}.Falcon, and"),
-    (Asgi(), f"is an ASGI application of type {__name__}.Asgi, and"),
-    (Asgi2(), f"is an ASGI application of type {__name__}.Asgi2, and"),
-    (Wsgi().__call__, "is a WSGI application, and"),
+    (asgi, "is an ASGI application, which this version does not support"),
+    (Wsgi(), f"is a WSGI application of type {__name__}.Wsgi, which"),
+    (Falcon(), f"is a WSGI application of type {__name__}.Falcon, which"),
+    (Asgi(), f"is an ASGI application of type {__name__}.Asgi, which"),
+    (Asgi2(), f"is an ASGI application of type {__name__}.Asgi2, which"),
+    (Wsgi().__call__, "is a WSGI application, which"),
     (functools.partial(wsgi), "is a WSGI application"),
     (5, "is not callable, it is an object of type int"),
     (Shop, "is a class"),
