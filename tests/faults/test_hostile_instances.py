@@ -1,4 +1,4 @@
-"""Hostile handlers: whatever one does to its socket costs its own instance, and nobody else notices."""
+"""Hostile handlers: whatever one does to its socket, only its own instance suffers."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ WRONG = (
 
 @asynccontextmanager
 async def unharmed(bench: Bench, victim: Instance) -> AsyncIterator[None]:
-    """What happens inside costs one process at most: a neighbour works on and the dispatcher loses no descriptor."""
+    """The block costs at most one process: a neighbour keeps working, and the server loses no descriptor."""
     neighbour, _ = await bench.tree.start(bench.spec("plain"))
     before = answer(await neighbour.invoke(event()))
     await _end_a_sibling(bench, victim)
@@ -40,7 +40,7 @@ async def unharmed(bench: Bench, victim: Instance) -> AsyncIterator[None]:
 
 
 async def _end_a_sibling(bench: Bench, victim: Instance) -> None:
-    """From then on their template has what it will give to the next one; the victim's end adds nothing to that."""
+    """Their template has then prepared the kit for its next instance, so the end of the victim adds no descriptor."""
     sibling, _ = await bench.tree.start(victim.spec)
     buried = asyncio.Event()
     sibling.on_dead = lambda _instance: buried.set()

@@ -1,4 +1,4 @@
-"""Hostile imports: a template that lies is killed, and nothing it points at is ever touched."""
+"""Hostile imports: a template that lies is killed, and no process that it names is touched."""
 
 import json
 import os
@@ -42,7 +42,7 @@ async def test_a_lie_about_a_fork_kills_the_liar_alone(
     assert failed.value.code == "CrashLoop"
     assert answer(await victim.invoke(event()))["calls"] == 2
     await until(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
-    await until(lambda: len(list(bench.folders.iterdir())) == 2)  # the victim's, and its template's
+    await until(lambda: len(list(bench.folders.iterdir())) == 2)  # those of the victim and of its template
 
 
 @pytest.mark.parametrize("mode", ["reports_the_living", "twice"])
@@ -90,6 +90,6 @@ async def test_a_lie_about_the_load_is_the_liars_own_loss(bench: Bench, lie: obj
 
 
 async def _start_thrice(bench: Bench, spec: FunctionSpec) -> None:
-    """A lie that passes for a load ends the template with its second word, which may come after the first start."""
+    """A lie that passes as a load ends the template at its second message, possibly after the first start."""
     for _ in range(3):
         await bench.tree.start(spec)

@@ -1,4 +1,4 @@
-"""One event through the tree: handlers, start kinds, bodies, results, and what an instance is."""
+"""One event through the tree: handlers, start kinds, bodies, results, and the state of instances."""
 
 import asyncio
 import os

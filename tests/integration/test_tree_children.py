@@ -1,4 +1,4 @@
-"""Handlers that use processes and threads; functions that have a thread before their first event."""
+"""Handlers that start processes and threads; functions that have a thread before their first event."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How calls end that do not end well: deadlines, crashes, memory; and that nothing of them is left."""
+"""Calls that fail by deadlines, crashes and memory: their outcomes, and that no process of them is left."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What a function can see: its environment, its names, its limits; and what nobody else can see of it."""
+"""What a function can see (environment, modules, limits), and what other processes cannot see of it."""
 
 import asyncio
 import contextlib
@@ -107,7 +107,7 @@ async def test_secrets_are_in_nobody_elses_memory_or_environment(bench: Bench) -
 
 @pytest.mark.invariant("I18")
 async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
-    """Not dumpable (prctl(2)): what /proc has of it belongs to root, not to the user that all of them share."""
+    """Not dumpable (prctl(2)): its files in /proc belong to root, not to the user that all functions share."""
     instance, _ = await bench.tree.start(bench.spec("plain"))
     (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
 
@@ -117,7 +117,7 @@ async def test_no_process_of_the_tree_can_be_looked_into(bench: Bench) -> None:
 
 @pytest.fixture
 def _as_a_server_has_it() -> Iterator[None]:
-    """Not to be inspected, and with many descriptors: an exec that has to close them takes a millisecond or more."""
+    """A server that forbids inspection and has many descriptors, which an exec takes a millisecond or more to close."""
     with contextlib.ExitStack() as descriptors:
         for _ in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2):
             descriptors.enter_context(open(os.devnull))
@@ -128,7 +128,7 @@ def _as_a_server_has_it() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_as_a_server_has_it")
 async def test_the_kernel_kills_every_process_of_the_tree_before_the_server(bench: Bench) -> None:
-    """When memory ends; an instance cannot change that for itself."""
+    """When memory runs out. An instance cannot change that."""
     own = _oom_score("self")
     instance, _ = await bench.tree.start(bench.spec("limits", "oom_score"))
     refused = answer(await instance.invoke(event()))
@@ -197,7 +197,7 @@ async def test_the_code_is_read_only(bench: Bench) -> None:
 
 
 async def test_a_default_timeout_of_sockets_leaves_ours_alone(bench: Bench) -> None:
-    """The function sets one of 50 ms; its instance still waits for the next event for as long as it takes."""
+    """The function sets a default timeout of 50 ms; its instance still waits for the next event without a limit."""
     instance, _ = await bench.tree.start(bench.spec("limits", "default_timeout"))
     dead = asyncio.Event()
     instance.on_dead = lambda _instance: dead.set()
@@ -212,7 +212,7 @@ def _oom_score(pid: str) -> int:
 
 
 def _environ(pid: int) -> str:
-    """Empty where the user of the tests may not read it, and then nobody but root may."""
+    """Empty if the user of the tests cannot read it, as only root can then."""
     try:
         return Path(f"/proc/{pid}/environ").read_text(errors="replace")
     except PermissionError:

@@ -1,4 +1,4 @@
-"""What a fork shares and what it must not: answers, children, chance, contexts, the end of the process."""
+"""What forks must not share: replies, children, random numbers, contexts, the end of the process."""
 
 import asyncio
 from functools import partial
@@ -95,7 +95,7 @@ async def test_exit_functions_run_at_an_instances_end_once(bench: Bench) -> None
 
     await until(lambda: leaver.state == "dead" and is_gone(leaver.pid))
     assert bench.texts() == [f"exit in {leaver.pid}"]
-    assert answer(await stayer.invoke(event())) is True  # what the import has made is not the leaver's to remove
+    assert answer(await stayer.invoke(event())) is True  # an instance that leaves must not remove what the import made
 
 
 async def test_finalizers_of_an_instance_run_at_its_end(bench: Bench) -> None:
@@ -123,4 +123,4 @@ async def test_a_template_does_not_grow_with_its_forks(bench: Bench) -> None:
     spec = bench.spec("forks", "heap")
     heaps = [await bench.answer(spec) for _ in range(150)]
 
-    assert max(heaps[50:]) - heaps[20] < 2000  # of the heap in use: 186 bytes a fork would be more than 14,000
+    assert max(heaps[50:]) - heaps[20] < 2000  # growth of 186 bytes per fork would be more than 14,000

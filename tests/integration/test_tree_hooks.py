@@ -1,4 +1,4 @@
-"""`init` runs once in the template, `after_fork` in each instance, `stop` at an instance's end."""
+"""`init` runs once in the template, `after_fork` in each instance, `stop` at the end of an instance."""
 
 import asyncio
 from functools import partial
@@ -72,7 +72,7 @@ async def test_an_after_fork_that_fails_fails_the_start(bench: Bench) -> None:
     await until(lambda: not template.instances)
     with pytest.raises(
         LoadFailed, match="no database today"
-    ) as again:  # it backs off, as four failures at once are one
+    ) as again:  # it backs off: four failures at once count as one
         await bench.tree.start(spec)
     assert again.value.retry_at_ns == errors[-1].retry_at_ns
     assert bench.tree.template_of(spec) is not template

@@ -1,4 +1,4 @@
-"""What an import leaves open in the kernel: what is forked all the same, what is not, and what is told of it."""
+"""What an import leaves open: which functions are forked nevertheless, which are not, and what is logged."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.ordinary_user
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where functions may write."""
+    """A folder that functions can write to."""
     with readable_folder() as folder:
         folder.chmod(0o777)
         yield folder

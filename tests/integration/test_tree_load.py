@@ -1,4 +1,4 @@
-"""What can go wrong before the first event: each failure has its code, its message, and its back-off."""
+"""Failures before the first event: each has its code, its message and its back-off."""
 
 import asyncio
 import time
@@ -97,7 +97,7 @@ async def test_a_failed_load_leaves_nothing_behind(bench: Bench) -> None:
 
 
 def _children_of_the_tree(bench: Bench) -> set[int]:
-    """What has the zygote for a parent, be it a template or an orphan."""
+    """The children of the zygote: templates and orphans."""
     (zygote,) = bench.tree.zygotes()
     with open(f"/proc/{zygote.pid}/task/{zygote.pid}/children") as children:
         return set(map(int, children.read().split()))
@@ -139,7 +139,7 @@ async def test_an_abandoned_load_is_ended(bench: Bench) -> None:
 
 
 async def test_a_load_under_way_does_not_hold_up_the_end(bench: Bench) -> None:
-    """The fixture ends the tree while a function that would take 30 s to give up is still being imported."""
+    """The fixture ends the tree during an import that would take 30 s to give up."""
     starting = asyncio.create_task(bench.tree.start(bench.spec("broken", "hangs:handler")))
     await until(lambda: [one for one in bench.tree.templates() if one.pid])
     await asyncio.wait({starting, asyncio.create_task(bench.tree.close())})
@@ -160,7 +160,7 @@ async def test_a_version_dropped_while_it_loads_ends(bench: Bench) -> None:
 
 async def test_a_dropped_version_finishes_what_runs(bench: Bench) -> None:
     spec = bench.spec("plain")
-    await bench.tree.start(bench.spec("plain", "parent"))  # another one, for which the zygote stays
+    await bench.tree.start(bench.spec("plain", "parent"))  # another function, which keeps the zygote alive
     instance, _ = await bench.tree.start(spec)
     template = bench.tree.templates()[-1]
     call = instance.invoke(event())

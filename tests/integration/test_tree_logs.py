@@ -1,4 +1,4 @@
-"""Every line a function writes, by whatever means, is told apart by invocation and kept within its limit."""
+"""Every line that a function writes, by whatever means, belongs to an invocation and counts towards its limit."""
 
 import pytest
 

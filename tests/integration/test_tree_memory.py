@@ -1,4 +1,4 @@
-"""What counts towards `memory`: all that an instance uses and starts, also while it runs no call; and what does not."""
+"""What counts towards `memory`: everything that an instance uses and starts, even while it runs no call."""
 
 import os
 

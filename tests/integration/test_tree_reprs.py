@@ -1,4 +1,4 @@
-"""What is printed of a tree, its zygotes, templates and instances says which they are and where in their life."""
+"""The repr of a tree, zygote, template or instance has its name and its state."""
 
 import os
 import re

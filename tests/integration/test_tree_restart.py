@@ -1,4 +1,4 @@
-"""What dies is replaced: at once if it had been healthy, with back-off if it keeps failing."""
+"""A process that dies is replaced: at once if it was healthy, with back-off if it keeps failing."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ordinary_user
 
 
 async def started(bench: Bench, spec: FunctionSpec) -> tuple[Instance, StartKind]:
-    """A start that waits out the back-off of a second death in a row."""
+    """Start an instance, waiting out the back-off of a second death in a row."""
     while True:
         try:
             return await bench.tree.start(spec)
@@ -31,7 +31,7 @@ async def test_a_template_that_was_killed_is_made_again(bench: Bench) -> None:
     os.kill(template.pid, signal.SIGKILL)
     instance, kind = await bench.tree.start(spec)
 
-    assert kind in ("fork", "load")  # the tree may not have seen the death yet; then it starts once more by itself
+    assert kind in ("fork", "load")  # if the tree has not seen the death yet, it tries again by itself
     assert answer(await instance.invoke(event()))["calls"] == 1
     assert bench.tree.templates()[-1].pid != template.pid
 
@@ -180,7 +180,7 @@ def _retried(bench: Bench, spec: FunctionSpec, first: LoadFailed) -> bool:
 
 
 async def test_a_stopped_template_is_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not answer within its limit is killed, and the start made with another."""
+    """A template that does not answer in time is killed, and the start uses another one."""
     monkeypatch.setattr("sandbox.template.REQUEST_LIMIT_S", 0.2)
     spec = bench.spec("plain")
     await bench.tree.start(spec)

@@ -1,4 +1,4 @@
-"""Functions in other interpreters and environments, and with libraries that take long to import."""
+"""Functions in other interpreters and environments, and with libraries that are slow to import."""
 
 import os
 import signal
@@ -25,14 +25,14 @@ FASTAPI = (
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """For copies of interpreters and for environments; other users can read it."""
+    """A folder for copies of interpreters and for environments, which other users can read."""
     with readable_folder() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def shop_python(folder: Path) -> Path:
-    """The python of an environment that has the library `shopkit`."""
+    """The interpreter of an environment that has the library `shopkit`."""
     python = bare_environment(folder / "shop")
     (site_packages(python) / "shopkit.py").write_text('NAME = "corner shop"\n')
     (site_packages(python) / "opener.py").write_text("FILE = open(__file__)\n")
@@ -158,7 +158,7 @@ async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None
 
 
 async def test_numpy_is_imported_once_and_forked() -> None:
-    """Root alone: a library takes long to install and knows no users."""
+    """Only as root: the library takes long to install, and behaves the same for every user."""
     async with running_tree(environment_with(*NUMPY)) as bench:
         numbers: dict[str, set[object]] = {
             "shared": set(),
@@ -183,7 +183,7 @@ async def test_numpy_is_imported_once_and_forked() -> None:
 
 
 async def test_fastapi_is_imported_once_and_forked() -> None:
-    """Root alone, for the same reason."""
+    """Only as root, for the same reason."""
     async with running_tree(environment_with(*FASTAPI)) as bench:
         for expected in ("boot", "fork", "fork"):
             found = await _forked_with_its_library(bench, "with_fastapi", expected)

@@ -1,8 +1,8 @@
-"""Random numbers after a fork: what was made at import would give the same ones in every instance.
+"""Random numbers after a fork: a generator created at import would give the same numbers in every instance.
 
-`random` reseeds its own generator. Every other `random.Random` is found and seeded anew; whether its seed was given on
-purpose cannot be told, so that too: who wants a fixed sequence seeds in the `after_fork` hook. numpy tells it of its
-generators, mostly: entropy that it drew itself has 128 bits, a seed that somebody chose hardly more than 64.
+`random` reseeds its own generator. Every other `random.Random` is reseeded here, even if its seed was chosen, which
+cannot be detected; a function that needs a fixed sequence seeds in the `after_fork` hook. For generators of numpy it
+can be detected: numpy's own entropy has 128 bits, and a chosen seed hardly ever more than 64.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _MOST_CHOSEN = 2**64
 
 
 def reseeders() -> list[Reseed]:
-    """What each instance has to call. Looks at every object there is, if a library of random numbers is loaded."""
+    """The functions that each instance must call. Scans all objects if `random` or numpy is loaded."""
     if "random" not in sys.modules and "numpy.random" not in sys.modules:
         return []
     objects = gc.get_objects()
@@ -24,7 +24,7 @@ def reseeders() -> list[Reseed]:
 
 
 def run(reseeds: list[Reseed]) -> None:
-    """Call them all; a generator that cannot be seeded anew, as a subclass may have it, stays as it is."""
+    """Call them all. A generator that cannot be reseeded, such as that of a subclass, stays as it is."""
     for reseed in reseeds:
         with contextlib.suppress(Exception):
             reseed()
@@ -35,7 +35,7 @@ def _of_random(objects: list[Any]) -> list[Reseed]:
     if random is None:
         return []
     shared = getattr(random, "_inst", None)
-    # By type(), as isinstance() asks `__class__`, which is code of the function's in a proxy.
+    # type() and not isinstance(), which reads `__class__` and so runs user code in a proxy.
     return [one.seed for one in objects if issubclass(type(one), random.Random) and one is not shared]
 
 
@@ -50,7 +50,7 @@ def _of_numpy(objects: list[Any]) -> list[Reseed]:
 
 
 def _is_unseeded(source: Any, *, is_legacy: bool) -> bool:
-    """Whether numpy has chosen the seed. RandomState has one of its own, unlike the first state that numpy gave it."""
+    """Whether numpy chose the seed. A RandomState that was seeded later differs from the state of its seed sequence."""
     try:
         sequence = getattr(source, "seed_seq", None) or source._seed_seq
         entropy = sequence.entropy

@@ -1,6 +1,6 @@
-"""Text from bytes by the charset that a sender named, as the WHATWG Encoding Standard reads it: nothing is refused.
+"""Decodes text in the charset that its sender names, by the WHATWG Encoding Standard. No text is refused.
 
-A charset that nobody knows is UTF-8, and what is no character of it becomes U+FFFD: the handler has the bytes as well.
+An unknown charset counts as UTF-8, and invalid bytes become U+FFFD; the handler also has the bytes.
 """
 
 import codecs
@@ -12,7 +12,7 @@ from functools import lru_cache
 UTF_8 = "utf-8"
 
 _NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
-"""Codecs that no sender means; some of them are slow on purpose-made input."""
+"""Codecs that no sender means. Some of them are slow on crafted input."""
 
 _MEANT = {
     "shift_jis": "cp932",
@@ -22,11 +22,11 @@ _MEANT = {
     "iso8859-9": "cp1254",
     "iso8859-11": "cp874",
 }
-"""Encoding Standard §4.2: what senders mean who say so, a larger charset each."""
+"""Encoding Standard §4.2: a charset that senders name → the larger charset that they mean."""
 _WINDOWS_1252 = frozenset({"ascii", "iso8859-1", "cp1252"})
-"""Likewise: who says ASCII or Latin-1 means windows-1252."""
+"""Likewise, ASCII and Latin-1 mean windows-1252."""
 _C1 = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256))
-"""windows-1252 by byte; the five bytes it has no character for are control characters (§9.1)."""
+"""The characters of windows-1252 by byte. The five undefined bytes are control characters (§9.1)."""
 
 
 _LONGEST_NAME = 40
@@ -34,15 +34,15 @@ _LONGEST_NAME = 40
 
 @lru_cache(maxsize=1)
 def _modules() -> "frozenset[str]":
-    """Names of codecs that are no aliases.
+    """The names of codecs, without aliases.
 
-    Python remembers each name that it was asked for, also unknown ones, for ever: so it is asked for those it has.
+    Python caches every name that is looked up, even unknown ones, for ever, so only existing names are looked up.
     """
     return frozenset(name.removesuffix(".py") for name in os.listdir(os.path.dirname(encodings.__file__)))
 
 
 def charset_of(name: "str | None") -> "str | None":
-    """The codec of that name, or None if there is no such charset."""
+    """The name of the codec for a charset, or None if it is unknown."""
     normal = encodings.normalize_encoding((name or "").strip()[:_LONGEST_NAME]).lower()
     if normal not in encodings.aliases.aliases and normal not in _modules():
         return None
@@ -55,16 +55,16 @@ def charset_of(name: "str | None") -> "str | None":
 
 
 def is_wide(charset: str) -> bool:
-    """Whether ASCII is more than one byte a character in it."""
+    """Whether it encodes ASCII in more than one byte per character."""
     return charset.startswith(("utf-16", "utf-32"))
 
 
 def decode_text(body: bytes, charset: "str | None") -> str:
-    """UTF-8 if no charset, or none that is known, is named. A byte order mark is no part of the text."""
+    """The text of `body`, read as UTF-8 if `charset` is None or unknown, without a byte order mark."""
     codec = UTF_8 if charset is None else charset_of(charset) or UTF_8
     if codec in _WINDOWS_1252:
         return codecs.charmap_decode(body, "strict", _C1)[0]
     try:
         return body.decode(codec, "replace").removeprefix("\ufeff")
-    except UnicodeError:  # of a codec that cannot replace
+    except UnicodeError:  # the codec does not support "replace"
         return body.decode(UTF_8, "replace")

@@ -1,6 +1,6 @@
-"""Control messages as zygote and template see them: JSON over SOCK_SEQPACKET, descriptors by SCM_RIGHTS.
+"""Control messages in zygotes and templates: JSON over SOCK_SEQPACKET, descriptors by SCM_RIGHTS.
 
-A peer that died with unread data shows as EPIPE or ECONNRESET: both are end of file here.
+A peer that died with unread data causes EPIPE or ECONNRESET; both count as end of file.
 """
 
 import array
@@ -13,7 +13,7 @@ from .wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES
 
 
 class Ended(Exception):
-    """The dispatcher has closed its end, so it is gone or done with this process."""
+    """The server has closed its end: it is gone, or needs this process no more."""
 
 
 def receive(control: socket.socket) -> "tuple[dict[str, Any], list[int]]":
@@ -36,7 +36,7 @@ def receive(control: socket.socket) -> "tuple[dict[str, Any], list[int]]":
 
 
 def _receive_part(control: socket.socket) -> "tuple[bytes, list[int]]":
-    """As socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
+    """Like socket.recv_fds, which ignores its flags (CPython issue 107898): its descriptors would survive an exec."""
     fds = array.array("i")
     room = socket.CMSG_LEN(MAX_DESCRIPTORS * fds.itemsize)
     data, ancillary, _, _ = control.recvmsg(MAX_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
@@ -47,7 +47,7 @@ def _receive_part(control: socket.socket) -> "tuple[bytes, list[int]]":
 
 
 def send(control: socket.socket, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
-    """Send one message; copies of `fds` go with it. Raises Ended."""
+    """Send one message with copies of `fds`. Raises Ended."""
     try:
         socket.send_fds(control, [json.dumps(message).encode()], fds)
     except (ConnectionResetError, BrokenPipeError):
@@ -55,6 +55,6 @@ def send(control: socket.socket, message: "dict[str, Any]", fds: "tuple[int, ...
 
 
 def close(fds: "tuple[int, ...]") -> None:
-    """Close descriptors that were handed on."""
+    """Close descriptors that a child has inherited."""
     for fd in fds:
         os.close(fd)

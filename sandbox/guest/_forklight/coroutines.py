@@ -1,4 +1,4 @@
-"""Runs a coroutine that a handler returned although it is not an async function. Imports asyncio, so it comes late."""
+"""Runs the coroutine that a sync handler returned. Imports asyncio, so it is imported only when needed."""
 
 import asyncio
 import atexit
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def finish(coroutine: "Coroutine[Any, Any, Any]") -> Any:
-    """What the coroutine returns."""
+    """Run the coroutine to its end; returns its result."""
     return _loop().run_until_complete(coroutine)
 
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """One for all calls of a process, so that what a handler has bound to it can be used again."""
+    """One event loop for all calls of a process, so that objects bound to it stay usable."""
     loop = asyncio.new_event_loop()
     atexit.register(loop.close)
     return loop

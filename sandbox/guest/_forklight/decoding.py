@@ -1,4 +1,4 @@
-"""From the bytes of a body to what a handler finds in `event["data"]`. The content type decides, `decode` overrides."""
+"""Decodes a body to the value of `event["data"]`, by its content type or by the `decode` setting of its trigger."""
 
 import json
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from .charsets import charset_of, decode_text
 
 
 class Undecodable(Exception):
-    """The body is not what its content type says. The handler has not run, and another attempt would end the same."""
+    """The body does not match its content type. The handler has not run, and another attempt would fail, too."""
 
 
 class BodyTooLarge(Undecodable):
-    """The body is larger, once it is unpacked, than its trigger takes."""
+    """The unpacked body is larger than its trigger accepts."""
 
 
 def unpack_body(body: bytes, coding: str, limit_bytes: int) -> bytes:
@@ -27,10 +27,10 @@ def unpack_body(body: bytes, coding: str, limit_bytes: int) -> bytes:
 
 
 def decode_body(body: bytes, content_type: str | None, decode: str | None) -> Any:
-    """An empty body is None. `decode` is `json`, `text` or `bytes`; None asks the content type, see `_kind`.
+    """The value of a body; an empty body is None. `decode` is `json`, `text`, `bytes`, or None for the content type.
 
-    Only JSON and multipart can be wrong: text and forms are repaired, see `charsets.py`. Raises Undecodable, and
-    nothing else, whatever the bytes and the content type are.
+    Only JSON and multipart can be invalid: text and forms are repaired, see `charsets.py`. Raises only Undecodable,
+    whatever the bytes and the content type are.
     """
     if not body:
         return None
@@ -65,17 +65,17 @@ def _kind(media_type: str) -> str:
 
 
 def _json(body: bytes, charset: str | None) -> Any:
-    # RFC 8259 §8.1 wants UTF-8. Older senders use UTF-16 or 32, as the first bytes tell; byte order marks are ignored.
+    # RFC 8259 §8.1 demands UTF-8. Older senders use UTF-16 or -32, detected by the first bytes; a BOM is ignored.
     if charset is None and body[0] in b"{[" and b"\0" not in body[:4]:
         text = body.decode()
         try:
             value, end = _scan(text, 0)
             if end == len(text):
                 return value
-        except StopIteration:  # `decode` says where, and knows white space at the end
+        except StopIteration:  # `decode` reports the position, and accepts trailing white space
             pass
         return _JSON.decode(text)
-    # A charset that is known counts, though RFC 8259 has none. JSON is for programs: unlike a text, it is not repaired.
+    # A known charset counts, although RFC 8259 has no such parameter. Unlike text, invalid JSON is not repaired.
     text = body.decode(charset_of(charset) or json.detect_encoding(body))
     return _JSON.decode(text.removeprefix("\ufeff"))
 

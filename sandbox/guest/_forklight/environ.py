@@ -1,6 +1,6 @@
-"""The variables of a function, in an interpreter that has run for a while: what it read at its start is read again.
+"""Applies a function's environment variables in a running interpreter, including some that Python reads at its start.
 
-The rest of `PYTHON*` has no effect in this process, only in programs that it starts; `forklight check` warns of it.
+Other `PYTHON*` variables take effect only in programs that the function starts; `forklight check` warns of them.
 """
 
 import codecs
@@ -11,11 +11,11 @@ import time
 import warnings
 
 _DEFAULT_LOCALES = ("", "C", "POSIX", "C.UTF-8", "C.utf8")
-"""In the first three Python takes C.UTF-8 by itself (PEP 538), which is what the interpreter was started with."""
+"""Locales that need no change: the interpreter starts with C.UTF-8, which also replaces the first three (PEP 538)."""
 
 
 def take_on(env: dict[str, str]) -> None:
-    """Set these variables, and let the process follow them. The working directory is the code's."""
+    """Set these variables and apply them to this process. The working directory is that of the code."""
     os.environ.update(env)
     time.tzset()
     _set_locale()
@@ -26,19 +26,19 @@ def take_on(env: dict[str, str]) -> None:
 
 
 def extra_path() -> list[str]:
-    """The folders of PYTHONPATH; relative ones count from the code."""
+    """The folders of PYTHONPATH; relative ones are relative to the code."""
     return [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
 
 
 def _filter_warnings(options: list[str]) -> None:
     sys.warnoptions.extend(options)
     process = getattr(warnings, "_processoptions", None)
-    if process is not None:  # it says on standard error what it does not understand
+    if process is not None:  # it reports invalid options on standard error
         process(options)
 
 
 def _set_locale() -> None:
-    """How characters are classified, as at Python's start; the rest follows `locale.setlocale` as ever."""
+    """Set LC_CTYPE, as Python does at its start. The function itself can set other categories (`locale.setlocale`)."""
     name = next((name for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "LANG")
     value = os.environ.get(name, "")
     if value in _DEFAULT_LOCALES:
@@ -57,4 +57,4 @@ def _set_locale() -> None:
             return
     locale.setlocale(locale.LC_CTYPE, before)
     running = sys.getfilesystemencoding()
-    sys.stderr.write(f"[forklight] {name} = {value!r} has no effect here: the interpreter runs with {running}\n")
+    sys.stderr.write(f"[forklight] {name} = {value!r} has no effect in this process: it runs with {running}\n")

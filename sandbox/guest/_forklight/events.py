@@ -1,4 +1,4 @@
-"""The event as a handler sees it: a dict of CloudEvents 1.0 attributes, its trigger's section, `body` and `data`."""
+"""The event as a handler gets it: a dict of CloudEvents 1.0 attributes, its trigger's section, `body` and `data`."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ _SECTIONS = ("http", "queue", "timer", "topic", "call")
 
 
 def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
-    """`fields` is the event of an invoke frame, `body` the frame's body.
+    """Make an event from the `fields` and the `body` of an invoke frame. Raises Undecodable.
 
-    Attributes an event has not are None; of the sections only its own is there. A batch has an empty `body` and a list
-    of events as `data`; their bodies are consecutive in the frame's, each `length` bytes. Raises Undecodable.
+    Missing attributes are None; of the sections, the event has only its own. A batch has an empty `body` and a list of
+    events as `data`; their bodies are consecutive in the frame's body, each `length` bytes.
     """
     field = fields.get
     content_type = field("datacontenttype")
@@ -40,9 +40,9 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 
 def data_of(body: bytes, content_type: str | None, decode: str | None, coding: str | None, most_bytes: int = 0) -> Any:
-    """What is found as `data`: the body, first unpacked if its trigger says that it has a `coding`. Raises Undecodable.
+    """The value of `data`: the body, unpacked if it has a `coding`, then decoded. Raises Undecodable.
 
-    `decode = "bytes"` leaves the body alone. `most_bytes`: what it may have unpacked; 0 for what anything may have.
+    `decode = "bytes"` leaves the body as it is. `most_bytes`: the limit of the unpacked body; 0 for the default.
     """
     if coding and body and decode != "bytes":
         body = unpack_body(body, coding, most_bytes or DECODED_BYTES)

@@ -1,7 +1,7 @@
-"""Children of a function's own `os.fork()`: they run the function's code, but they never act as the process they left.
+"""Children of a function's own `os.fork()`: they run the function's code, but never act as an instance or template.
 
-A child that returns from a handler, a hook or an import, or raises there, would otherwise go on as a second instance
-(or template) on the same sockets: it would answer the call of its parent, and take the next one away from it.
+A child that returns from a handler, a hook or an import, or raises there, would otherwise continue as a second instance
+(or template) on the same sockets: it would answer its parent's call, and take the next one away from it.
 """
 
 import os
@@ -13,7 +13,7 @@ from .tracebacks import format_traceback
 
 
 class Guard:
-    """`with guard:` around the function's code. Whoever comes out of it as another process ends there."""
+    """`with Guard():` around the function's code. A process that leaves the block but did not enter it ends there."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -27,9 +27,9 @@ class Guard:
 
 
 def end(error: BaseException | None) -> NoReturn:
-    """End this child as the interpreter would at the end of a program: a traceback if it raised, flushed streams.
+    """End this child as the interpreter ends a program: with a traceback if it raised, and flushed streams.
 
-    `atexit` functions are left to the process that registered them, as in a child of `multiprocessing`.
+    `atexit` functions do not run, as in a child of `multiprocessing`: they belong to the process that registered them.
     """
     status = 0 if error is None else 1
     try:
@@ -43,7 +43,7 @@ def end(error: BaseException | None) -> NoReturn:
 
 
 def _exit_status(code: object) -> int:
-    """As `sys.exit` has it: nothing is 0, a number is itself, anything else is printed and is 1."""
+    """As for `sys.exit`: None is 0, a number is itself, anything else is printed and is 1."""
     if code is None:
         return 0
     if isinstance(code, int):

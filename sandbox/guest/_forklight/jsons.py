@@ -1,7 +1,7 @@
-"""JSON encoders and decoders that are made once.
+"""JSON encoders and decoders that are created once.
 
-`json.dumps` with separators, and even `JSONEncoder.encode`, build a new C encoder at every call, which takes longer
-than encoding a small reply does. What CPython builds there is built here once, where the interpreter has it.
+`json.dumps` with separators, and even `JSONEncoder.encode`, create a new C encoder in every call, which takes longer
+than encoding a small reply. This module creates CPython's C encoder once, where the interpreter has it.
 """
 
 import json
@@ -10,13 +10,13 @@ from json import encoder as _python
 from typing import Any
 
 scan: "Callable[[str, int], tuple[Any, int]]" = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-"""Decode the value that begins at an index; with where it ends. For JSON of ours, without white space around it."""
+"""Decode the value at an index; returns it and its end. For our own JSON: it accepts no surrounding white space."""
 
 
 def make_encoder(*, default: "Callable[[Any], Any] | None" = None, ascii_only: bool) -> "Callable[[Any], str]":
-    """A function from a value to compact JSON; `default` simplifies what JSON does not know. It refuses NaN.
+    """A function that encodes a value as compact JSON. `default` converts values of other types; NaN is refused.
 
-    It raises TypeError, ValueError or, of a structure that contains itself, RecursionError.
+    The function raises TypeError, ValueError or, if a structure contains itself, RecursionError.
     """
     make = getattr(_python, "c_make_encoder", None)
     if make is None:  # an interpreter without the accelerator

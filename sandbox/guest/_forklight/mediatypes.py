@@ -1,4 +1,4 @@
-"""Header values with parameters, `text/plain; charset=utf-8` (RFC 9110 §5.6.6): media types and dispositions."""
+"""Parses header values with parameters, such as `text/plain; charset=utf-8` (RFC 9110 §5.6.6)."""
 
 import re
 
@@ -7,7 +7,7 @@ _QUOTED_PAIR = re.compile(r'\\(["\\])')
 
 
 def parse(value: str) -> tuple[str, dict[str, str]]:
-    """The value and its parameters, the value and the names in lower case; of a repeated parameter the first counts."""
+    """The value and its parameters. The value and the names are lower-case; the first of repeated parameters counts."""
     if ";" not in value:
         return value.strip().lower(), {}
     parameters: dict[str, str] = {}

@@ -1,9 +1,9 @@
-"""Modules of the function's code that have a name of the standard library: which of the two an import gets.
+"""Decides which module an import gets if the function's code and the standard library have one of the same name.
 
-The standard library's, as its own modules need it: with an own `queue` in its place, `concurrent.futures` would break.
-So an import that means the function's own is an error of the load that says so. Only `test` is the function's: nothing
-imports Python's own tests. What every interpreter has loaded before it looks at any folder (`time`, `site`) is no such
-case: an import of it is the standard library's everywhere.
+It gets that of the standard library, whose other modules depend on it: a function's `queue` in its place would break
+`concurrent.futures`. So a function that imports its own `queue` fails to load, with a message that says why. Only
+`test` is the function's own, because nothing imports Python's tests. Modules that every interpreter loads at its start
+(`time`, `site`) do not count: everywhere an import of them gets the standard library's.
 """
 
 import ast
@@ -17,7 +17,7 @@ TESTS = "test"
 """A package of the standard library that is not in `sys.stdlib_module_names`."""
 
 _AT_START = ("abc", "codecs", "encodings", "genericpath", "io", "os", "posixpath", "site", "stat", "zipimport")
-"""Imported by Python's own start, besides what is built into it."""
+"""Modules that Python imports at its start, besides those that are built in."""
 
 
 class OwnTests:
@@ -29,19 +29,19 @@ class OwnTests:
     def find_spec(
         self, name: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
     ) -> ModuleSpec | None:
-        """As the import system asks for it."""
+        """Called by the import system."""
         return PathFinder.find_spec(name, [self._code], target) if name == TESTS and path is None else None
 
 
 def own_names() -> set[str]:
-    """The top-level names of the code, the working directory, that an import finds in the standard library first."""
+    """The top-level names of the code (the working directory) that an import finds in the standard library first."""
     with os.scandir() as entries:
         found = {_module_name(entry) for entry in entries}
     return found & ({*sys.stdlib_module_names, TESTS} - {*sys.builtin_module_names, *_AT_START})
 
 
 def hidden_import(names: set[str]) -> str | None:
-    """Where a loaded module of the function's imports one of these, as `main.py:3 imports 'queue'`; else None."""
+    """Where a loaded module of the function imports one of `names`, as `main.py:3 imports 'queue'`; else None."""
     here = os.path.realpath(os.curdir) + os.sep
     for module in tuple(sys.modules.values()):
         file = getattr(module, "__file__", None)
@@ -53,14 +53,14 @@ def hidden_import(names: set[str]) -> str | None:
 
 
 def _module_name(entry: "os.DirEntry[str]") -> str:
-    """Empty for what holds no code: a folder `html` or `locale` is mostly none."""
+    """The name of a module, or empty: a folder without code, such as `html` or `locale`, usually holds data."""
     if entry.is_dir():
         return entry.name if any(name.endswith(".py") for name in os.listdir(entry.path)) else ""
     return entry.name.removesuffix(".py") if entry.name.endswith(".py") else ""
 
 
 def _imports(file: str) -> Iterator[tuple[int, str]]:
-    """The line and the top-level name of each absolute import, wherever it stands."""
+    """The line and the top-level name of each absolute import in the file, nested ones included."""
     try:
         with open(file, "rb") as source:
             tree = ast.parse(source.read())

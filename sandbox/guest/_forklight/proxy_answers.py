@@ -1,4 +1,4 @@
-"""The dicts with `statusCode` that handlers on AWS Lambda return: to API Gateway (both formats), ALB, function URLs."""
+"""Responses as on AWS Lambda, dicts with `statusCode`: for API Gateway (both formats), ALB and function URLs."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ _KEYS = ("statusCode", "headers", "multiValueHeaders", "cookies", "body", "isBas
 
 
 class ProxyAnswer(NamedTuple):
-    """What such a dict says, `headers` as pairs that are not checked yet."""
+    """The content of such a dict. `headers` are pairs, unchecked."""
 
     body: Any
     status: int
@@ -17,7 +17,7 @@ class ProxyAnswer(NamedTuple):
 
 
 def read_proxy_answer(value: "dict[str, Any]") -> ProxyAnswer:
-    """Raises Unencodable for what none of them would take. `statusDescription` is the status' own text: left out."""
+    """Read such a dict. Raises Unencodable if it is invalid on AWS, too. `statusDescription` is ignored."""
     unknown = [key for key in value if key not in _KEYS]
     if unknown:
         raise Unencodable(f"$: a response with statusCode cannot have {unknown[0]!r}, only {', '.join(_KEYS)}")
@@ -29,7 +29,7 @@ def _status(status: Any) -> int:
     if isinstance(status, str) and status.isascii() and status.isdigit():
         status = int(status[:4])
     try:
-        whole = int(status)  # JSON of other makers, and DynamoDB, have numbers of other types
+        whole = int(status)  # other JSON libraries, and DynamoDB, return numbers of other types
     except (TypeError, ValueError, OverflowError):
         whole = 0
     if isinstance(status, bool) or whole != status or not 100 <= whole <= 599:
@@ -38,7 +38,7 @@ def _status(status: Any) -> int:
 
 
 def _merged(value: "dict[str, Any]") -> "list[tuple[Any, Any]]":
-    """A pair that is in `headers` and in `multiValueHeaders` is sent once."""
+    """Both kinds of headers; a pair that is in both is sent once."""
     several = list(pairs(value.get("multiValueHeaders")))
     known = {(str(name).lower(), str(text)) for name, text in several}
     alone = [pair for pair in pairs(value.get("headers")) if (str(pair[0]).lower(), str(pair[1])) not in known]
@@ -59,6 +59,6 @@ def _from_base64(body: Any) -> "bytes | None":
     if not isinstance(body, str):
         raise Unencodable(f"$.body: isBase64Encoded needs text, not an object of type {type(body).__name__}")
     try:
-        return b64decode("".join(body.split()), validate=True)  # encoders for mail make lines of it
+        return b64decode("".join(body.split()), validate=True)  # encoders for mail insert line breaks
     except ValueError as error:
         raise Unencodable(f"$.body: not base64, as isBase64Encoded says: {error}") from None

@@ -1,4 +1,4 @@
-"""An exception as text: a message and a traceback for the author to read, whatever the exception does to resist."""
+"""Formats an exception as a message and a traceback for the author, even if its own methods fail."""
 
 import os
 import traceback
@@ -11,7 +11,7 @@ _MAX_MESSAGE_BYTES = 4 * 1024
 
 
 def message_of(error: BaseException) -> str:
-    """`str(error)`, bounded; a `__str__` that fails is said instead."""
+    """`str(error)`, bounded, or a note that its `__str__` failed."""
     try:
         text = str(error)
     except BaseException as failure:  # user code runs here, and may raise anything
@@ -20,22 +20,22 @@ def message_of(error: BaseException) -> str:
 
 
 def format_traceback(error: BaseException) -> str:
-    """As Python prints it, chained exceptions and groups included, without the guest's own frames; bounded.
+    """The traceback as Python prints it, with chained exceptions and groups, without the guest's frames; bounded.
 
-    Empty if that leaves no frame at all: the author has no line to look at. Each exception has its last 200 frames.
+    Each exception has its last 200 frames. Empty if no frame is left, because the author then has no line to look at.
     """
     try:
         described = traceback.TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
         frames = _drop_guest_frames(described)
         return cut("".join(described.format()), _MAX_TRACEBACK_BYTES) if frames else ""
-    except Exception as failure:  # attributes of exceptions are the author's, and can be anything
+    except Exception as failure:  # the attributes of an exception are user code, and may be anything
         return f"(no traceback: formatting it raised {type(failure).__name__})"
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost line of the author's, in one line: for a MemoryError, which leaves no room for more.
+    """The innermost line of the author's code, for a MemoryError, which leaves no room for a whole traceback.
 
-    Lets go of what the frames hold, so that there is memory to reply with.
+    Clears the frames, so that there is memory for the reply.
     """
     place = ""
     link: TracebackType | None = error.__traceback__
@@ -49,7 +49,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _drop_guest_frames(described: traceback.TracebackException) -> int:
-    """How many frames are left in what will be printed. A loop, as a chain may be longer than the stack is deep."""
+    """Drop the guest's frames; returns how many are left. Not recursive, because chains may be very long."""
     left = 0
     todo = [described]
     while todo:
@@ -64,7 +64,7 @@ def _drop_guest_frames(described: traceback.TracebackException) -> int:
 
 
 def cut(text: str, limit_bytes: int) -> str:
-    """The beginning and the end of a text that is too long. What is not UTF-8 is written as an escape."""
+    """The text, or its beginning and end if it is too long. Lone surrogates become escapes."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit_bytes:
         return data.decode("utf-8")

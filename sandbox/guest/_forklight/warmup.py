@@ -1,7 +1,7 @@
-"""Run the warm path once in the zygote, before its memory is frozen, so that no instance has to be the first.
+"""Runs the warm path in the zygote before its memory is frozen, so that instances do not have to warm up.
 
-The interpreter specialises code as it runs and fills caches in its objects (PEP 659). After a fork every such write
-copies a page; done here, it is done for all. It only saves time: nothing depends on it.
+The interpreter specialises code as it runs and fills caches in its objects (PEP 659). After a fork each such write
+copies a page; done here, it serves all instances. This only saves time: nothing depends on it.
 """
 
 import socket
@@ -11,7 +11,7 @@ import time
 from . import control, handler, invocation, wire
 
 _ROUNDS = 20
-"""More than the number of runs after which the interpreter specialises code, 8 in Python 3.11."""
+"""More than the runs after which the interpreter specialises code: 8 in Python 3.11."""
 _EVENT = {
     "id": "warm-up",
     "source": "/forklight",
@@ -23,11 +23,11 @@ _EVENT = {
 
 
 def warm_up() -> None:
-    """Frames, events, replies and control messages there and back, on sockets of its own; what a fork runs first."""
+    """Send frames, events, replies and control messages to and fro on private sockets; run what a fork runs first."""
     function = handler.Function(name="warm-up", version="", call=_handler, max_result=1024)
     data, control_ends = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     frames = wire.Frames()
-    # Python calls it in each child of a fork; where there is one thread, it changes nothing.
+    # Python calls it in each forked child. With only one thread, it changes nothing.
     reset_threads = getattr(threading, "_after_fork", _nothing)
     try:
         for i in range(_ROUNDS):
@@ -51,4 +51,4 @@ def _handler(event: "dict[str, object]") -> object:
 
 
 def _nothing() -> None:
-    """In a Python that has no such function."""
+    """For a Python without that function."""

@@ -1,7 +1,7 @@
-"""The frames between dispatcher and instance, as the guest reads and writes them; constants of control messages.
+"""The frames between server and instance, as the guest reads and writes them; constants of both protocols.
 
-A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a raw body. The parents share the constants
-of this file and nothing else; they parse with limits of their own, because they trust no length that comes from here.
+A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a raw body. The server imports only the
+constants of this file; it has a parser of its own, because it trusts no length that comes from a guest.
 """
 
 import os
@@ -19,9 +19,9 @@ LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
 ONE_READ_BYTES = 64 * 1024
 _MAX_PIECES = 1024
-"""Of one writev (IOV_MAX)."""
+"""The most that one writev takes (IOV_MAX)."""
 ONE_WRITE_BYTES = 64 * 1024
-"""Up to this size header and body leave in one write; more is written as the socket takes it."""
+"""Up to this size, header and body are joined and leave in one write."""
 
 
 MAX_CODE_CHARS = 200
@@ -31,30 +31,30 @@ MAX_TRACEBACK_CHARS = 128 * 1024
 MAX_TEXT_CHARS = 64 * 1024
 MAX_HEADERS = 1000
 MAX_SECONDS = 366 * 86400.0
-"""What a frame says at most; `sandbox/bounds.py` says of what."""
+"""Limits of the fields of a frame; `sandbox/bounds.py` lists the fields."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 8
-"""Of one control message."""
+"""Per control message."""
 PART_CHARS = 12 * 1024
-"""A long control message travels as `part`s of this many characters of its JSON, each of at most four bytes."""
+"""A long control message travels in parts of this many characters of its JSON, each at most four bytes long."""
 STACK_SIGNAL = signal.SIGRTMAX - 1
-"""Asks any process of a function to write its Python stack (faulthandler), also one that is blocked in C."""
+"""Makes a function's process write its Python stack (faulthandler), even if it is blocked in C."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LEVEL_MARK = "\x1e"
-"""Before a line of a log: a digit follows, which of LEVELS it has."""
+"""Starts a log line that has a level; a digit follows, the index into LEVELS."""
 RUNTIME_MARK = "forklight-requirements"
-"""A file in the prefix of an environment that was made by `forklight install`: the path of its requirements."""
+"""A file in the prefix of an environment made by `forklight install`. It holds the path of the requirements."""
 
 
 class Frames:
-    """Cuts frames out of whatever pieces the socket gives."""
+    """Cuts the pieces that a socket delivers into frames."""
 
     def __init__(self) -> None:
         self._buffer: bytes | bytearray = b""
 
     def feed(self, data: bytes) -> None:
-        """Take what was just read."""
+        """Add the bytes just read."""
         if not self._buffer:  # the usual case: one read, one frame
             self._buffer = data
             return
@@ -63,7 +63,7 @@ class Frames:
         self._buffer += data
 
     def next(self) -> Frame | None:
-        """The next whole frame, or None if more must be read first."""
+        """The next whole frame, or None if more bytes are needed."""
         buffer = self._buffer
         if len(buffer) < LENGTHS.size:
             return None
@@ -83,7 +83,7 @@ class Frames:
 
 
 def read(data: int, frames: Frames) -> Frame | None:
-    """Block on the data socket until a whole frame is there; None once the dispatcher has closed its end."""
+    """Block on the data socket until there is a whole frame; None once the server has closed its end."""
     while True:
         frame = frames.next()
         if frame is not None:
@@ -98,7 +98,7 @@ def read(data: int, frames: Frames) -> Frame | None:
 
 
 def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
-    """Write a whole frame to the blocking data socket; a dispatcher that is gone is noticed by the next read."""
+    """Write a whole frame to the blocking data socket. If the server is gone, the next read notices."""
     try:
         pieces = pack(header, chunks)
         sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:_MAX_PIECES])
@@ -111,7 +111,7 @@ def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
 
 
 def pack(header: dict[str, Any], chunks: "list[bytes]") -> "list[bytes]":
-    """The pieces to write, in order; a small frame is a single piece."""
+    """The pieces of a frame, in order; a small frame is a single piece."""
     head = _encode(header).encode()
     length = sum(map(len, chunks))
     start = LENGTHS.pack(len(head), length) + head
