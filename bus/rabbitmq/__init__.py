@@ -2,26 +2,26 @@
 
 In reading order:
 
-- `store.py`: its face: `bus.store.Store` for one virtual host
-- `names.py`: what our queues and exchanges are called on the broker
-- `address.py`: the broker's URL, checked, and shown without its password
-- `link.py`: one connection, made again whenever it is lost
+- `store.py`: the entrance: `bus.store.Store` for one virtual host
+- `names.py`: names of Forklight's queues and exchanges on the broker
+- `address.py`: checks the broker's URL, and names it without its password
+- `link.py`: one connection, reopened whenever it is lost
 - `links.py`: the connections that consumers share
-- `topology.py`: queues and exchanges: used as they are, made where they may be
-- `rights.py`: what the broker's user must be allowed, tried at the start
-- `claim.py`: the application's name, held by its running nodes
+- `topology.py`: uses existing queues and exchanges as they are, and makes missing ones
+- `rights.py`: checks the permissions of the broker's user at start
+- `claim.py`: running nodes hold the application's name
 
 - `publisher.py`: confirmed publishing
-- `letters.py`: messages as AMQP has them, and their copies for retries and dead letters
+- `letters.py`: AMQP messages, and their copies for retries and dead letters
 - `fields.py`: header values of every AMQP type, without loss
 - `delays.py`: the ladder of queues that delays messages
-- `undelivered.py`: delayed messages whose queue has gone
+- `undelivered.py`: delayed messages whose queue is gone
 
 - `consumer.py`: a consumer that outlives connections, channels and queues
-- `session.py`: one channel of it, and what it holds
-- `lanes.py`: from which of its two queues it takes
-- `places.py`: how many messages it may hold
-- `expected.py`: which retries are due, and what was held for too long
+- `session.py`: one channel of a consumer, and the messages taken through it
+- `lanes.py`: from which of its two queues a consumer takes
+- `places.py`: how many messages a consumer may hold
+- `expected.py`: which retries are due, and which messages were held for too long
 
 - `looking.py`: reading queues without consuming them
 - `old.py`: queues of version 0.1

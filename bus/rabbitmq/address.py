@@ -1,4 +1,4 @@
-"""Where a broker is: its URL checked, completed, and named in messages without user and password. Pure."""
+"""The address of a broker: checks and completes its URL, and names it in messages without user and password. Pure."""
 
 from typing import NamedTuple
 
@@ -16,20 +16,20 @@ _GONE = (
     "Errno 113",
     "Errno 101",
 )
-"""Who hangs up is a broker that starts, or what stands before one; or there is no network yet."""
+"""Signs that waiting may help: the broker (or a proxy before it) is starting, or there is no network yet."""
 
 
 class Address(NamedTuple):
-    """`place` is what messages call it."""
+    """`place` is the broker's name in messages."""
 
     url: URL
     place: str
 
 
 def address(text: str) -> Address:
-    """`amqp://` or `amqps://`, user, host, virtual host. Raises StoreError for anything else.
+    """Parse `amqp://` or `amqps://`, user, host, virtual host. Raises StoreError for anything else.
 
-    The query may have what aio-pika knows: `heartbeat`, `cafile`, `certfile`, `keyfile`, `name` and others.
+    The query may have aio-pika's parameters: `heartbeat`, `cafile`, `certfile`, `keyfile`, `name` and others.
     """
     try:
         url = URL(text)
@@ -46,7 +46,7 @@ def address(text: str) -> Address:
 
 
 def refusal(place: str, error: BaseException) -> StoreError:
-    """One line: what was tried, why it failed, what to do. An UnreachableError if nobody was there to say why."""
+    """Describe a failed connection in one line, with cause and remedy. An UnreachableError means: waiting may help."""
     text = " ".join(str(error).split()) or type(error).__name__
     if absence := _absence(error, text):
         why, remedy = absence
@@ -59,14 +59,17 @@ def _absence(error: BaseException, text: str) -> tuple[str, str] | None:
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
         return None
     if isinstance(error, TimeoutError):
-        return "no answer in time", "is that host and port right, and does a firewall let us through?"
+        return "no answer in time", "are host and port right, and does a firewall block the connection?"
     if "Errno -2" in text or "Errno -3" in text or "Errno -5" in text:  # getaddrinfo(3): aiormq gives no more than text
-        return "the name of the host is unknown", "is it written right, and does its resolver answer?"
+        return "the name of the host is unknown", "is it spelled correctly, and does the resolver answer?"
     if "refused" in text.lower() or "Errno 111" in text or "Connect call failed" in text:
-        return "nothing listens there", "is RabbitMQ running, and the port the right one?"
+        return "nothing listens there", "is RabbitMQ running, and is the port right?"
     if isinstance(error, StopAsyncIteration) or any(mark in text for mark in _GONE):
         said = f" ({text})" if str(error) else ""  # with uvloop, aiormq's reader just ends
-        return f"it hung up{said}", "is RabbitMQ starting, is it an AMQP port, and amqp:// or amqps:// right for it?"
+        return (
+            f"it closed the connection{said}",
+            "is RabbitMQ starting, and is this an AMQP port for amqp:// or amqps://?",
+        )
     return None
 
 
@@ -74,15 +77,15 @@ def _diagnosis(error: BaseException, text: str) -> tuple[str, str]:
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
         return (
             f"it refuses this user or password ({text})",
-            "check both in the URL (guest may connect from the broker's host only)",
+            "check both in the URL (guest may connect only from the broker's host)",
         )
-    if "Connection.OpenOk" in text:  # all that aiormq tells of it
+    if "Connection.OpenOk" in text:  # aiormq reports no more than this
         return (
-            "it does not let us into the virtual host",
-            "make it and give the user permissions there, or name another one in the URL",
+            "it denies access to the virtual host",
+            "create it and give the user permissions there, or name another one in the URL",
         )
     if "certificate" in text.lower() or "ssl" in text.lower():
         return text, "check the certificates; ?cafile=FILE in the URL names the authority to trust"
     if isinstance(error, AMQPConnectionError):
-        return text, "is this an AMQP port, and is amqp:// or amqps:// the right one for it?"
+        return text, "is this an AMQP port, and is amqp:// or amqps:// right for it?"
     return text, "check the URL"

@@ -1,10 +1,10 @@
-"""An application's name on a broker, held by every node of it that runs, refused to any other application.
+"""An application's name on a broker: every running node of the application holds it, and no other application may.
 
-RabbitMQ has no locks, but it compares. The name is held by a queue that lasts for as long as somebody consumes it, and
-one of its arguments says where the application's configuration lies: whoever declares the queue with another argument
-is refused. That path stays the same through deployments, as a hash of the configuration would not. A node that serves
-the same code from another path is of the same application too: each also holds a queue that is named after its code.
-What is merely left over, from a broker's restart, is consumed by nobody, and goes.
+RabbitMQ has no locks, but it compares the arguments of queues. A queue that exists while it has consumers stands for
+the name. One of its arguments is the path of the application's configuration, so the broker refuses a declaration from
+another path. The path stays the same across deployments; a hash of the configuration would not. A node that serves the
+same code from another path belongs to the same application too, so each node also holds a queue named after its code.
+A queue left over from a broker's restart has no consumers, and is deleted.
 """
 
 import contextlib
@@ -24,25 +24,25 @@ from bus.store import RefusedError, StoreError
 log = logging.getLogger(__name__)
 
 _TRIES = 5
-"""Others may come and go while we ask."""
+"""Other nodes may start and stop in the meantime."""
 _AGAIN_S = 2.0
-"""Until the name is asked for again that another application took while we were not connected."""
+"""Pause between attempts, if another application took the name while this node was not connected."""
 
 
 class Application(Struct, frozen=True):
-    """Who uses the broker: a name, and by what its nodes are known to belong together."""
+    """An application that uses the broker. Nodes with the same `path` or the same `code` belong together."""
 
     name: str = "app"
     path: str = ""
-    """Of its configuration, absolute."""
+    """The absolute path of its configuration."""
     code: str = ""
     """A digest of its code."""
     adopts: bool = False
-    """Whether queues of version 0.1 that have its functions' names are its own."""
+    """Whether queues of version 0.1 with the names of its functions belong to it."""
 
 
 class Claim:
-    """Call `take` once, then `keep` in a task."""
+    """Holds the name. Call `take` once, then run `keep` in a task."""
 
     def __init__(self, link: Link, topology: Topology, application: Application) -> None:
         self._link = link
@@ -59,7 +59,7 @@ class Claim:
         raise StoreError(f"{self._link.place}: the queue {self._names.claim!r} comes and goes")
 
     async def keep(self) -> None:
-        """Hold it through lost connections, until cancelled."""
+        """Hold the name through lost connections, until cancelled."""
         await keep_doing(f"holding the application's name {self._names.application!r}", self._take_again)
 
     async def _take_again(self) -> None:
@@ -79,14 +79,12 @@ class Claim:
         self._channel = None
 
     async def _take(self) -> bool:
-        """False if it must be tried again."""
+        """Try to hold the name; return False to try again."""
         claim = self._names.claim
-        with store_errors(
-            f"{self._link.place} does not let us hold the application's name {self._names.application!r}"
-        ):
+        with store_errors(f"{self._link.place}: cannot hold the application's name {self._names.application!r}"):
             channel = await self._link.open_channel()
             try:
-                # the exchange is only a mark: nothing is ever in the queue
+                # the exchange only carries the path: the queue never has a message
                 mark: Arguments = {"x-dead-letter-exchange": bounded(f"{claim}:{self._application.path}")}
                 await channel.queue_declare(
                     claim, durable=True, auto_delete=True, arguments=mark, timeout=ANSWER_LIMIT_S
@@ -109,12 +107,15 @@ class Claim:
         return True
 
     async def _may_share(self, refusal: str) -> bool:
-        """Whether who holds the name runs our code. False if nobody does any more. Raises RefusedError."""
+        """Return whether the holder runs our code; False if nobody holds the name any more.
+
+        Raises RefusedError if the holder is another application.
+        """
         held = await self._topology.look_up(self._names.claim)
         if held is None:
             return False
         if not held.consumer_count:
-            with contextlib.suppress(ChannelPreconditionFailed):  # somebody has begun to consume it
+            with contextlib.suppress(ChannelPreconditionFailed):  # somebody has just begun to consume it
                 async with self._link.channel() as channel:
                     await channel.queue_delete(self._names.claim, if_unused=True, timeout=ANSWER_LIMIT_S)
             return False
@@ -122,9 +123,9 @@ class Claim:
         if same is not None and same.consumer_count:
             return True
         raise RefusedError(
-            f"{self._link.place}: another application named {self._names.application!r} runs there, and functions of "
-            f'the same name would run each other\'s calls: give this one a name of its own, [bus] name = "...". '
-            f"(A node of the same application serves its configuration from the same path, or the same code.) "
+            f"{self._link.place}: another application named {self._names.application!r} runs there, and functions with "
+            f'the same name would run each other\'s calls: give this one its own name with [bus] name = "...". '
+            f"(Nodes of one application serve their configuration from the same path, or the same code.) "
             f"The broker says: {refusal}"
         )
 
@@ -133,4 +134,4 @@ class Claim:
 
 
 async def _ignore(_: object) -> None:
-    """Nothing is sent to these queues."""
+    """Never called: nothing is sent to these queues."""

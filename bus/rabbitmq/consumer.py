@@ -1,15 +1,16 @@
-"""A consumer that goes on consuming: through lost connections, closed channels, deleted queues and cancelled consumers.
+"""A consumer that survives lost connections, closed channels, deleted queues and cancelled consumers.
 
-It consumes two queues through one channel: the source's own, and the one of ours in which messages wait for the
-function's next attempt; `lanes` says when it takes how many of which. What cannot be seen from here is asked: every few
-seconds the broker says how many consumers each queue has, and if it knows of none while we think we are one, the
-channel is given up for a new one.
+It consumes two queues through one channel: the source's own, and our retry queue, in which messages wait for the
+function's next attempt. `lanes` decides how many messages it takes from which. Some failures are invisible here, so the
+consumer asks the broker every few seconds how many consumers each queue has. If there are none although there should
+be, it opens a new channel.
 
-Queues of ours, inboxes and those of retries, are made when they are first needed, by whichever node that is: one that
-made a queue knows at once, the others look now and then. A queue of others that is gone is waited for, never made anew.
+Our own queues (inboxes and retry queues) are made when they are first needed, by any node. That node knows at once; the
+others look for the queue from time to time. If somebody else's queue is gone, the consumer waits for it and never makes
+it.
 
-What goes back unrun is not given back to a queue that counts (every quorum queue does, and drops or dead-letters a
-message that came back too often): it is stored again in the queue of retries, as the same attempt, and acknowledged.
+A message that did not run is not given back to a queue that counts returns: quorum queues do, and drop or dead-letter a
+message that was returned too often. It is stored in the retry queue, as the same attempt, and acknowledged.
 """
 
 import contextlib
@@ -34,16 +35,16 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 3.0
 _LOOK_S = 20.0
-"""How often a queue of ours that was not there is looked for."""
+"""How often to look for a queue of ours that did not exist."""
 _HOLD_S = 30.0
-"""How long a paused consumer that must not be cancelled keeps a message from everybody else."""
+"""How long a paused consumer holds a message, if the consumer must not be cancelled."""
 _TURN_S = 0.05
-"""How often it is looked whose turn it is while retries come."""
+"""How often to check for the end of a turn while retries come."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 
 
 class RabbitConsumer:
-    """Call `prepare` once, then `run` in a task. `put_aside` stores a message in the queue of retries."""
+    """Call `prepare` once, then run `run` in a task. `put_aside` stores a message in the retry queue."""
 
     def __init__(
         self,
@@ -63,20 +64,20 @@ class RabbitConsumer:
         names = topology.names
         self.queues = Queues(source, names.queue(source.queue), names.retry(source.function, source.queue))
         self._looked_s: dict[Lane, float] = {}
-        """When it was looked for queues that were not there; none: they are."""
+        """When a lane's queue was last found missing. Lanes whose queue exists are not in it."""
         self._is_others = False
-        """Whether the own queue was there before us."""
+        """Whether the own queue existed before us."""
         self._keep_one = False
         self._session: Session | None = None
         self._lost: list[Session] = []
-        """Sessions without a channel, whose messages still run."""
+        """Sessions whose channel is closed but whose messages still run."""
         self._overruns = Overruns()
         self._is_paused = False
         self._starting = anyio.Lock()
         self._changed = anyio.Event()
         self._delay_s = _FIRST_DELAY_S
         self._error: StoreError | None = None
-        """Why it does not consume, if it never has."""
+        """The first error while connected, for `wait_consuming`."""
 
     def __repr__(self) -> str:
         state = "paused" if self._is_paused else "consuming" if self.is_consuming else "waiting"
@@ -90,17 +91,17 @@ class RabbitConsumer:
         if self._is_paused or not self._link.is_up:
             return False
         if session is None:
-            return all(lane in self._looked_s for lane in (Lane.OWN, Lane.RETRY))  # nobody has needed it yet
+            return all(lane in self._looked_s for lane in (Lane.OWN, Lane.RETRY))  # no queue yet, as none is needed
         return not session.is_closed and bool(session.lanes.active(*Lane))
 
     @property
     def running(self) -> int:
-        """How many messages are here and not settled."""
+        """How many messages are held here and not settled."""
         return len(self._session.taken) + len(self._session.handed) if self._session else 0
 
     @property
     def has_retries(self) -> bool:
-        """Whether there may be a queue of retries."""
+        """Whether the retry queue may exist."""
         return Lane.RETRY not in self._looked_s
 
     async def next(self) -> Delivery:
@@ -127,12 +128,12 @@ class RabbitConsumer:
     async def resume(self) -> None:
         self._is_paused = False
         if self._session is not None:
-            with contextlib.suppress(StoreError):  # `run` finds it as well
+            with contextlib.suppress(StoreError):  # `run` handles it
                 await self._advance(self._session)
         self._wake()
 
     async def finish(self) -> None:
-        """Before `run` is cancelled: take nothing more, and let the broker carry out what was settled."""
+        """Take nothing more, and let the broker process all settlements. Call it before cancelling `run`."""
         self._is_paused = True
         async with self._starting:
             session = self._session
@@ -142,7 +143,7 @@ class RabbitConsumer:
                 await session.flush()
 
     async def prepare(self) -> None:
-        """Raises StoreError if it could not consume now."""
+        """Make or inspect the queues. Raises StoreError if they cannot be consumed now."""
         own, names = self.queues.own, self._topology.names
         dead_letter = names.queue(self.source.dead_letter)
         if not names.is_ours(own):
@@ -157,7 +158,7 @@ class RabbitConsumer:
             await self._topology.ensure_queue(dead_letter)
 
     async def wait_consuming(self) -> None:
-        """Until messages would come if there were any. Raises StoreError if the broker does not let us."""
+        """Wait until any messages would arrive. Raises StoreError if the broker refuses."""
         while not self.is_consuming:
             if self._error is not None:
                 raise self._error
@@ -172,7 +173,7 @@ class RabbitConsumer:
             self._topology.on_seen.discard(self._note_seen)
 
     async def _consume(self) -> None:
-        """Through one channel, until it is closed."""
+        """Consume through one channel until it is closed."""
         await self._link.wait_up()
         try:
             await self._wait_needed()
@@ -188,7 +189,7 @@ class RabbitConsumer:
                 self._wake()
 
     async def _wait_needed(self) -> None:
-        """An inbox that nobody has used has no queue, and so no channel."""
+        """Wait until a queue exists: an unused inbox has no queue, so it needs no channel."""
         while True:
             there = await self._look_for(Lane.OWN), await self._look_for(Lane.RETRY)
             if any(there):
@@ -199,17 +200,17 @@ class RabbitConsumer:
                     await self._changed.wait()
 
     async def _look_for(self, lane: Lane) -> bool:
-        """Whether it has a queue. Raises StoreError."""
+        """Return whether the lane has a queue. Raises StoreError."""
         queue = self.queues.of(lane)
         if not self._topology.names.is_ours(queue):
             if not self._is_others:
                 await self._topology.ensure_queue(queue, may_make=self.source.declare)
             elif await self._topology.look_up(queue) is None:
                 raise StoreError(
-                    f"{self._link.place}: the queue {queue!r} is gone; it was there before us, so it is not made anew"
+                    f"{self._link.place}: the queue {queue!r} is gone; Forklight did not create it and waits for it"
                 )
             return True
-        self._looked_s[lane] = monotonic()  # first: it may be made while we ask
+        self._looked_s[lane] = monotonic()  # set before asking: `_note_seen` removes it if the queue is made meanwhile
         if await self._topology.look_up(queue) is not None:
             self._looked_s.pop(lane, None)
         return lane not in self._looked_s
@@ -227,7 +228,7 @@ class RabbitConsumer:
                 self._note_lost(session)
 
     def _note_lost(self, session: Session) -> None:
-        """Its handlers still run; and the broker may have closed it because one of them takes so long."""
+        """Keep a session whose handlers still run. The broker may have closed it because one of them took too long."""
         self._lost = [one for one in (*self._lost, session) if one.handed]
         limit_s = session.consumer_timeout_s
         if limit_s is None:
@@ -238,8 +239,8 @@ class RabbitConsumer:
         for delivery in over:
             self._overruns.note(delivery)
         log.warning(
-            "%s took messages of %r away from function %s, which had not finished with %d of them after %g s: lower "
-            "its timeout, or raise the broker's consumer_timeout. Each counts as an attempt. The broker says: %s",
+            "%s took back messages of %r from function %s, which had not finished %d of them after %g s: lower its "
+            "timeout, or raise the broker's consumer_timeout. Each counts as an attempt. The broker says: %s",
             *(self._link.place, self.queues.own, self.source.function, len(over), limit_s, session.why_closed),
         )
 
@@ -247,7 +248,7 @@ class RabbitConsumer:
         return sum(len(session.handed) for session in self._lost) if self._lost else 0
 
     async def _stay(self, session: Session) -> None:
-        """Until the channel is closed, or there is reason to close it."""
+        """Return when the channel is closed or should be."""
         watch_s = monotonic() + WATCH_S
         while not session.is_closed:
             changed = self._changed
@@ -262,20 +263,20 @@ class RabbitConsumer:
             if now_s >= watch_s:
                 watch_s = now_s + WATCH_S
                 if not await self._is_known(session):
-                    log.warning("%s knows of no consumer of %r: consuming anew", self._link.place, self.queues.own)
+                    log.warning("%s has lost the consumer of %r: starting again", self._link.place, self.queues.own)
                     return
             with anyio.move_on_after(self._nap_s(session, watch_s - now_s)):
                 await changed.wait()
 
     def _nap_s(self, session: Session, most_s: float) -> float:
-        """Until something is due that nobody tells."""
+        """Return how long to wait, unless woken, until something is due."""
         lanes = session.lanes
         if lanes.retries_wait or (lanes.turn is Lane.RETRY and Lane.OWN not in self._looked_s):
             return min(most_s, _TURN_S)
         return self._retries.next_s(monotonic(), most_s)
 
     async def _advance(self, session: Session) -> None:
-        """Consume what there is to consume. Raises StoreError."""
+        """Begin and end consumers as `lanes` decides. Raises StoreError."""
         async with self._starting:
             await self._look_again(session)
             there = frozenset(lane for lane in Lane if self._place(lane) not in self._looked_s)
@@ -285,7 +286,7 @@ class RabbitConsumer:
                 self._wake()
 
     async def _look_again(self, session: Session) -> None:
-        """For queues that were deleted, and for queues of ours that others may have made meanwhile."""
+        """Look for queues that were deleted, and for queues of ours that other nodes may have made."""
         late_s = monotonic() - _LOOK_S
         gone = {self._place(lane) for lane in session.gone}
         session.gone.clear()
@@ -301,14 +302,14 @@ class RabbitConsumer:
         return Lane.OWN if lane is Lane.BASE else lane
 
     async def _keep_paused(self, session: Session) -> None:
-        """What comes all the same goes back, but not at once to where it would come from again."""
+        """Give back messages that arrive anyway; with `_keep_one` only after a while, or they would return at once."""
         async with self._starting:
             oldest_s = session.taken[0].lease.since_s if session.taken else 0.0
             if self._is_paused and session.taken and (not self._keep_one or monotonic() - oldest_s >= _HOLD_S):
                 await self._give_back(session)
 
     async def _give_back(self, session: Session) -> None:
-        """What was not handed out. What cannot be stored elsewhere now stays here."""
+        """Give back messages that were not handed out. Those that cannot be stored elsewhere stay here."""
         for _ in range(len(session.taken)):
             delivery = session.taken.popleft()
             lease: Lease = delivery.lease
@@ -325,12 +326,12 @@ class RabbitConsumer:
             await session.let_go(lease)
 
     async def _is_known(self, session: Session) -> bool:
-        """Whether the broker has a consumer for each queue that we think we consume; and whether retries wait."""
+        """Return whether the broker has a consumer for each queue we consume. Also notes whether retries wait."""
         asked = {self.queues.of(lane): lane for lane in (Lane.OWN, Lane.RETRY) if lane not in self._looked_s}
         for queue, lane in asked.items():
             try:
                 found = await self._topology.look_up(queue)
-            except StoreError:  # the link itself finds out whether the connection is alive
+            except StoreError:  # the link checks by itself whether the connection is alive
                 return True
             lanes = (Lane.RETRY,) if lane is Lane.RETRY else (Lane.BASE, Lane.OWN)
             if session.lanes.active(*lanes) and (found is None or not found.consumer_count):
@@ -340,7 +341,7 @@ class RabbitConsumer:
         return True
 
     async def _rest(self, error: StoreError) -> None:
-        """Wait a while, longer each time in a row."""
+        """Wait after an error, longer each time in a row."""
         if self._link.is_up:
             self._error = self._error or error
             self._wake()
@@ -355,4 +356,4 @@ class RabbitConsumer:
 
 
 def _stream(place: str, queue: str) -> str:
-    return f"{place}: {queue!r} is a stream, of which nothing can be acknowledged: consume a queue instead"
+    return f"{place}: {queue!r} is a stream, whose messages cannot be acknowledged: consume a queue instead"

@@ -1,18 +1,18 @@
 """Delays on RabbitMQ: a ladder of queues whose messages expire, one for each power of two. Pure.
 
-RabbitMQ expires messages at the head of a queue only, so that one queue can hold only one delay. A message climbs down
-the ladder instead: a delay of 5.12 s is the levels 12 and 10 (4096 ms + 1024 ms), and it lies first in
-`forklight.delay.12`, whose messages expire after 4096 ms, then in `forklight.delay.10`. Its routing key is the path,
-`12.10`. What expires on level 12 goes to the topic exchange `forklight.delay.12`, whose binding `#.12.10.#` leads to
-the next queue; the last one's binding `#.10` leads to the headers exchange `forklight.due`, which finds the queue that
-the message is for by its header `forklight-to`. RabbitMQ does all of it by itself: no node of ours need be alive. A
-path goes only downwards, so that none meets a queue twice, which RabbitMQ would take for a cycle and drop the message.
-(All these names carry the application's: `forklight.shop.delay.12`.)
+RabbitMQ expires messages only at the head of a queue, so all messages of a queue must have the same delay. A longer
+delay is a path down a ladder of queues. For 5.12 s it has the levels 12 and 10 (4096 ms + 1024 ms): the message waits
+first in `forklight.delay.12`, whose messages expire after 4096 ms, then in `forklight.delay.10`. Its routing key is the
+path, `12.10`. Messages that expire on level 12 go to the topic exchange `forklight.delay.12`, whose binding `#.12.10.#`
+leads to the next queue. The last exchange's binding `#.10` leads to the headers exchange `forklight.due`, which finds
+the target queue by the header `forklight-to`. RabbitMQ does all of this alone, even while no node of ours runs. A path
+only goes down, because RabbitMQ drops a message that returns to a queue, as a cycle. (All these names contain the
+application's: `forklight.shop.delay.12`.)
 
-Only the highest bits of a delay count, rounded up: few steps, few bindings, and at most 3 % (and 16 ms) too late. All
-queues dead-letter at least once, and RabbitMQ works on few (32) messages of a queue at a time until they are routed.
-Those that can never be would hold up all others; so every exchange has an alternate one, `forklight.lost`, which leads
-to a queue of what had nowhere to go.
+Only the highest bits of a delay count, rounded up: this takes few steps and few bindings, and is late by at most 3 %
+(and 16 ms). All queues dead-letter at least once, and RabbitMQ routes only a few (32) messages of a queue at a time.
+Unroutable messages would block all others, so every exchange has an alternate exchange, `forklight.lost`, which leads
+to a queue for them.
 """
 
 import math
@@ -32,14 +32,14 @@ _BITS = 6
 TO = "forklight-to"
 """The header of a delayed message that names the queue it is for."""
 AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-"""What keeps dead-lettering from losing messages. RabbitMQ has it for quorum queues, and only with both."""
+"""Dead-lettering without loss. RabbitMQ supports it for quorum queues only, and requires both arguments."""
 
 
 class Exchange(Struct, frozen=True):
     name: str
     kind: str
     alternate: str = ""
-    """The exchange that gets what this one cannot route."""
+    """The exchange that gets the messages this one cannot route."""
 
 
 class Queue(Struct, frozen=True):
@@ -47,10 +47,10 @@ class Queue(Struct, frozen=True):
 
     name: str
     level: int | None = None
-    """The level of the ladder that it is; else it is whoever's, and made only if it is missing."""
+    """Its level in the ladder; None for any other queue, which is made only if it is missing."""
 
     def arguments(self) -> dict[str, Any]:
-        """What it is declared with."""
+        """Return the arguments of its declaration."""
         found: dict[str, Any] = {"x-queue-type": "quorum"}
         if self.level is None:
             return found
@@ -62,16 +62,16 @@ class Binding(Struct, frozen=True):
     target: Exchange | Queue
     key: str = ""
     to: str = ""
-    """The value of `forklight-to` that it wants."""
+    """The value of `forklight-to` to match."""
 
 
 Piece = Exchange | Queue | Binding
 
 
 def steps(delay_s: float) -> tuple[int, ...]:
-    """The levels to climb down, highest first; none for no delay. Raises ValueError for one beyond `LONGEST_S`."""
+    """Return the levels to pass, highest first; none for no delay. Raises ValueError for one over `LONGEST_S`."""
     if delay_s > LONGEST_S:
-        raise ValueError(f"a delay of {delay_s:g} s: RabbitMQ holds a message back for at most {LONGEST_S:.0f} s")
+        raise ValueError(f"a delay of {delay_s:g} s is too long: RabbitMQ can delay for at most {LONGEST_S:.0f} s")
     milliseconds = math.ceil(delay_s * 1000)
     if milliseconds <= 0:
         return ()
@@ -81,12 +81,12 @@ def steps(delay_s: float) -> tuple[int, ...]:
 
 
 def routing_key(path: tuple[int, ...]) -> str:
-    """What a message is published with, to the entry of the ladder."""
+    """Return the routing key with which to publish to the entry of the ladder."""
     return ".".join(map(str, path))
 
 
 def ladder(names: Names, path: tuple[int, ...], to: str) -> list[Piece]:
-    """What must be there before a message takes this path to the queue `to`, in the order in which to make it."""
+    """Return what must exist before a message takes this path to the queue `to`, in the order of creation."""
     lost, due = Exchange(names.lost, "fanout"), Exchange(names.due, "headers", names.lost)
     entry = Exchange(names.entry, "topic", names.lost)
     levels = {number: f"{names.entry}.{number}" for number in path}

@@ -1,10 +1,10 @@
-"""AMQP field values without loss: whatever a header holds is read, and written again with its type and value.
+"""AMQP field values without loss: any header value can be read, and written again with its type and value.
 
-pamqp, which encodes and decodes for aio-pika, fails on some of it: strings that are not UTF-8, negative decimals, times
-beyond the year 9999, doubles (written in single precision), tables nested a thousand deep, names of queues that are not
-ASCII. An error there ends the connection, and the message that caused it is delivered again on the next one, for ever.
-Lists take it time in proportion to the square of their length. pamqp looks its codecs up in tables and offers no other
-place for them, so `install` puts ours there; it is called before the first connection is made.
+pamqp, which encodes and decodes for aio-pika, fails on some values: strings that are not UTF-8, negative decimals,
+times after the year 9999, doubles (written in single precision), tables nested a thousand deep, queue names that are
+not ASCII. Such an error ends the connection, and the next connection gets the same message again, forever. On lists,
+pamqp takes quadratic time. It looks up its codecs in tables and has no other hook, so `install` replaces them there,
+before the first connection.
 """
 
 import datetime
@@ -18,9 +18,9 @@ from typing import Any
 from pamqp import constants, decode, encode
 
 UNDECODABLE = "forklight-undecodable"
-"""The only header of a message whose headers cannot be decoded: the table's own bytes."""
+"""The only header of a message whose headers cannot be decoded: the raw bytes of the table."""
 DEEPEST = 64
-"""Tables and lists nested deeper than this are not decoded, so that nobody who walks through them comes to grief."""
+"""Tables and lists nested deeper than this are not decoded, because recursive readers would fail on them."""
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, where `datetime` ends."""
 _LONGEST_NAME = 255
@@ -28,19 +28,19 @@ _LONGEST_NAME = 255
 
 
 def install() -> None:
-    """Have pamqp use the codecs of this module, in the whole process. Calling it again changes nothing."""
+    """Make pamqp use the codecs of this module, in the whole process. Idempotent."""
     decode.METHODS.update(table=decode_table, shortstr=decode_text, timestamp=decode_timestamp)
     encode.METHODS.update(table=encode_table, shortstr=encode_text, timestamp=encode_timestamp)
-    for domain in constants.DOMAIN_REGEX:  # RabbitMQ takes any UTF-8 as a name, pamqp only some of ASCII
+    for domain in constants.DOMAIN_REGEX:  # RabbitMQ accepts any UTF-8 as a name, pamqp only some of ASCII
         constants.DOMAIN_REGEX[domain] = re.compile(r".*", re.DOTALL)
 
 
 class RawText(bytes):
-    """A long string that is not UTF-8. Bytes that are just bytes are what AMQP calls a byte array."""
+    """A long string that is not UTF-8. Plain `bytes` are AMQP's byte arrays."""
 
 
 class RawName(str):
-    """A short string that is not UTF-8: reads as text with escapes, of at most 255 bytes, and is written as it came."""
+    """A short string that is not UTF-8: text with escapes, of at most 255 bytes, that is encoded as it was received."""
 
     __slots__ = ("raw",)
     raw: bytes
@@ -55,11 +55,11 @@ class RawName(str):
 
 
 class Instant(int):
-    """A timestamp that `datetime` cannot hold, as the number it came as. Often it was milliseconds."""
+    """A timestamp that `datetime` cannot represent, as the number received, which is often in milliseconds."""
 
 
 def decode_table(data: bytes) -> tuple[int, dict[str, Any]]:
-    """The headers, and how many bytes they took. Takes time in proportion to their size, whatever they hold."""
+    """Return the number of bytes read, and the headers. Takes linear time, whatever they contain."""
     end = 4 + struct.unpack_from(">I", data)[0]
     try:
         return end, _table(data, 4, end, DEEPEST)
@@ -86,7 +86,7 @@ def _list(data: bytes, at: int, end: int, levels: int) -> list[Any]:
 
 
 def _value(data: bytes, at: int, limit: int, levels: int) -> tuple[Any, int]:
-    """The value whose type is at `at`, and where it ends. Raises ValueError beyond `limit` or `levels` of nesting."""
+    """Return the value whose type is at `at`, and its end. Raises ValueError over `limit` or `levels` of nesting."""
     kind, at = data[at : at + 1], at + 1
     if kind in _FIXED:
         layout, make = _FIXED[kind]
@@ -105,12 +105,12 @@ def _value(data: bytes, at: int, limit: int, levels: int) -> tuple[Any, int]:
 
 
 def _instant(seconds: int) -> datetime.datetime | Instant:
-    """pamqp takes large ones for milliseconds, and would not write them again as they came."""
+    """Unlike pamqp, never take a large number for milliseconds: it could not be written again as received."""
     return Instant(seconds) if seconds > LAST_SECOND else datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
 
 
 def _decimal(places: int, number: int) -> decimal.Decimal:
-    """Signed, as the errata to AMQP 0-9-1 have it."""
+    """Signed, as in RabbitMQ's errata to AMQP 0-9-1."""
     return decimal.Decimal(number).scaleb(-places)
 
 
@@ -136,23 +136,23 @@ def decode_text(data: bytes) -> tuple[int, str]:
 
 
 def encode_text(value: str) -> bytes:
-    """A short string, of at most 255 bytes. Raises TypeError if it is longer or no string, ValueError if not UTF-8."""
+    """Encode a short string. Raises TypeError over 255 bytes or for another type, ValueError if it is not UTF-8."""
     if not isinstance(value, str):
-        raise TypeError(f"a string is wanted here, not {value!r:.100}")
+        raise TypeError(f"expected a string, not {value!r:.100}")
     text = value.raw if isinstance(value, RawName) else value.encode()
     if len(text) > _LONGEST_NAME:
-        raise TypeError(f"a string of at most {_LONGEST_NAME} bytes is wanted here, not {value!r:.100}")
+        raise TypeError(f"expected a string of at most {_LONGEST_NAME} bytes, not {value!r:.100}")
     return bytes((len(text),)) + text
 
 
 def encode_table(value: dict[str, Any]) -> bytes:
-    """Raises TypeError for what AMQP has no type for."""
+    """Encode headers. Raises TypeError for a value without an AMQP type."""
     content = b"".join(encode_text(name) + encode_value(inner) for name, inner in (value or {}).items())
     return struct.pack(">I", len(content)) + content
 
 
 def encode_value(value: Any) -> bytes:
-    """A value with its type before it. Raises TypeError for what AMQP has no type for."""
+    """Encode a value, preceded by its type. Raises TypeError for a value without an AMQP type."""
     for kind, code, encoded in _ENCODERS:
         if isinstance(value, kind):
             return code + encoded(value)
@@ -160,11 +160,11 @@ def encode_value(value: Any) -> bytes:
 
 
 def encode_timestamp(value: datetime.datetime | Instant) -> bytes:
-    """Whole seconds; a time without a zone is UTC."""
+    """Encode in whole seconds; a time without a zone is UTC."""
     if isinstance(value, Instant):
         return struct.pack(">Q", value)
     if not isinstance(value, datetime.datetime):
-        raise TypeError(f"a time is wanted here, not {value!r}")
+        raise TypeError(f"expected a time, not {value!r}")
     return struct.pack(">Q", int(value.replace(tzinfo=value.tzinfo or datetime.UTC).timestamp()))
 
 
@@ -199,6 +199,6 @@ _FIXED: dict[bytes, tuple[struct.Struct, Callable[..., Any]]] = {
     b"V": (struct.Struct(""), lambda: None),
     b"\0": (struct.Struct(""), lambda: None),
 }
-"""Types of a fixed size (https://www.rabbitmq.com/amqp-0-9-1-errata.html; the last one pamqp has seen in the wild)."""
+"""Types of a fixed size (https://www.rabbitmq.com/amqp-0-9-1-errata.html; the last one is from pamqp)."""
 _SIZED: dict[bytes, Callable[[bytes], Any]] = {b"S": _long_text, b"x": bytes}
 _NESTED: dict[bytes, Callable[[bytes, int, int, int], Any]] = {b"F": _table, b"A": _list}

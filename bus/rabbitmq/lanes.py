@@ -1,16 +1,16 @@
 """From which of its two queues a session takes, and how many messages: never more than can run. Pure.
 
-Theory of operation. RabbitMQ limits what it delivers for each consumer alone, and counts the time that a message waits
-here against `consumer_timeout`. So the places for messages are dealt out to consumers, and a place is given to another
-one only after its message is settled. Part of them (`base`) always is the source's own queue. The other part (`shared`,
-half of all, and at least one) takes turns: it is the own queue's while no retries wait, else that of retries. A turn
-ends by cancelling its consumers, and the next begins with as many places as are empty by then.
+Theory of operation. RabbitMQ limits deliveries for each consumer separately, and counts the time that a message waits
+here towards `consumer_timeout`. So places for messages are dealt out to consumers, and a place moves to another
+consumer only after its message is settled. Some places (`base`) always belong to the source's own queue. The others
+(`shared`: half of all, and at least one) take turns: while retries wait, they belong to the queue of retries, otherwise
+to the own queue. A turn ends by cancelling its consumers; the next one begins with the places that are free by then.
 
-How many places there are depends on how large the messages are (`places`). If there are more, another consumer takes
-them; if there are fewer, all are cancelled and begin anew.
+The number of places depends on the size of messages (`places`). If it grows, another consumer takes the new places; if
+it shrinks, all consumers are cancelled and new ones begin.
 
-If the last consumer of an auto-delete queue is cancelled, the queue is deleted. Where that may be, one place always
-stays with the own queue; with one place in all, retries get one beside it, and a message may then wait for the other.
+Cancelling the last consumer of an auto-delete queue deletes the queue. If that may happen (`keep_one`), the own queue
+always keeps one place. If there is only one place, retries get a second one, and one of two messages may have to wait.
 """
 
 from enum import Enum
@@ -22,11 +22,11 @@ from bus.rabbitmq.expected import Retries
 from bus.rabbitmq.places import Places
 
 MOST = 65535
-"""Of one consumer: AMQP's prefetch count has 16 bits."""
+"""The most places of one consumer: AMQP's prefetch count has 16 bits."""
 _IDLE_S = 0.3
-"""Retries that do not come for so long are at an end: how long the ladder of delays may be late."""
+"""After this time without a retry there are no more: it is how late the ladder of delays may be."""
 _TURN_S = 0.5
-"""With one place in all, a turn lasts so long if both queues have messages."""
+"""The length of a turn if there is only one place and both queues have messages."""
 _OWN_IDLE_S = 0.05
 
 
@@ -49,7 +49,7 @@ Step = Consume | Cancel
 
 
 class Taker(Struct):
-    """One consumer, for as long as messages that came through it are not settled."""
+    """One consumer, kept until all messages that came through it are settled."""
 
     lane: Lane
     prefetch: int
@@ -58,7 +58,7 @@ class Taker(Struct):
 
 
 class Lanes:
-    """`keep_one`: the own queue may not be left without a consumer."""
+    """`keep_one`: the own queue must always have a consumer."""
 
     def __init__(self, places: Places, retries: Retries, *, keep_one: bool, now_s: float) -> None:
         self.retries = retries
@@ -79,19 +79,19 @@ class Lanes:
         self.base = 1 if self._only_retries else places - self.shared
 
     def add(self, tag: str, step: Consume, now_s: float) -> None:
-        """A consumer begins."""
+        """Note that a consumer begins."""
         self.takers[tag] = Taker(step.lane, step.prefetch)
         if step.lane is self.turn:
             self._last_s = now_s
 
     def end(self, tag: str) -> None:
-        """A consumer takes no more: it was cancelled, by us or by the broker."""
+        """Note that a consumer takes no more messages: it was cancelled, by us or by the broker."""
         if taker := self.takers.get(tag):
             taker.is_active = False
             self._drop(tag, taker)
 
     def took(self, tag: str, now_s: float, size_bytes: int = 0) -> Lane:
-        """A message came through this consumer, which may just have been cancelled."""
+        """Note that a message came through this consumer, which may just have been cancelled. Return its lane."""
         self._places.saw(size_bytes)
         taker = self.takers.setdefault(tag, Taker(lane_of(tag), 0, is_active=False))
         taker.unsettled += 1
@@ -101,7 +101,7 @@ class Lanes:
         return taker.lane
 
     def settled(self, tag: str, now_s: float) -> None:
-        """One that came through this consumer is settled."""
+        """Note that a message of this consumer is settled."""
         taker = self.takers[tag]
         taker.unsettled -= 1
         if taker.lane is self.turn:
@@ -113,17 +113,19 @@ class Lanes:
             del self.takers[tag]
 
     def active(self, *lanes: Lane) -> tuple[str, ...]:
-        """The consumers in these lanes that take messages."""
+        """Return the tags of the consumers in these lanes that take messages."""
         return tuple(tag for tag, taker in self.takers.items() if taker.is_active and taker.lane in lanes)
 
     def to_pause(self) -> Cancel:
-        """What to cancel so that as little as can be comes."""
+        """Return the consumers to cancel for a pause, so that as few messages as possible come."""
         lanes = (Lane.OWN, Lane.RETRY) if self._keep_one else (Lane.BASE, Lane.OWN, Lane.RETRY)
         return Cancel(self.active(*lanes))
 
     def step(self, now_s: float, there: frozenset[Lane], elsewhere: int) -> Step | None:
-        """What to do next, if anything. `there`: the lanes that have a queue, `elsewhere`: messages of lost sessions
-        whose handlers still run, in places of this one.
+        """Return what to do next, if anything.
+
+        `there`: the lanes whose queue exists. `elsewhere`: messages of lost sessions whose handlers still run; they
+        occupy places of this one.
         """
         if self.retries.are_due(now_s):
             self.retries_wait = True
@@ -147,7 +149,7 @@ class Lanes:
         return None
 
     def _deal_anew(self) -> Cancel | None:
-        """As the sizes of messages allow. If there are fewer places now, those who take have too many."""
+        """Adapt the number of places to the size of messages. Cancel the consumers if it shrinks."""
         before = self._dealt
         if (places := self._places.deal()) == before:
             return None
@@ -156,7 +158,7 @@ class Lanes:
         return cancel if places < before and cancel.tags else None
 
     def _held(self, *lanes: Lane) -> int:
-        """Places that are taken, or may be at any moment."""
+        """Return the number of places that have a message, or may get one at any moment."""
         return sum(
             taker.prefetch if taker.is_active else taker.unsettled
             for taker in self.takers.values()
@@ -174,21 +176,21 @@ class Lanes:
         return self.retries_wait and Lane.RETRY in there and is_free
 
     def _is_idle(self, now_s: float, limit_s: float) -> bool:
-        """Whether nothing came for so long to who takes turns now."""
+        """Return whether the lane of this turn is waiting and got no message for `limit_s`."""
         mine = [taker for taker in self.takers.values() if taker.lane is self.turn]
         is_waiting = any(taker.is_active for taker in mine) and not any(taker.unsettled for taker in mine)
         return is_waiting and now_s - self._last_s >= limit_s
 
     def _is_over(self, now_s: float) -> bool:
-        """Whether a turn has lasted long enough while the other queue waits: with more places, none has to."""
+        """Return whether a turn has lasted long enough. Only without `base` places does the own queue have to wait."""
         return self.base == 0 and self._served > 0 and now_s - self._turn_s >= _TURN_S
 
 
 def new_tag(lane: Lane) -> str:
-    """A consumer's."""
+    """Return a new consumer tag, which names its lane."""
     return f"{lane.value}-{uuid4().hex}"
 
 
 def lane_of(tag: str) -> Lane:
-    """Of a consumer with a tag that `new_tag` made."""
+    """Return the lane of a tag from `new_tag`."""
     return Lane(tag.partition("-")[0])

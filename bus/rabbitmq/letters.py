@@ -1,12 +1,12 @@
-"""Messages as AMQP has them: properties, headers, and the copies that retries and dead letters are. Pure.
+"""AMQP messages: properties, headers, and the copies for retries and dead letters. Pure.
 
-A copy keeps all that the original had, except what the broker wrote into it and what would act on the copy: an
-expiration, and the user, who must be the one who publishes. `x-death` goes too: RabbitMQ finds cycles by it, and drops
-a message that has been where the copy will go. `CC` and `BCC` would have the broker put the copy into other people's
-queues as well (sender-selected distribution): no message that is published here has them, they travel under names of
-ours and are shown by their own.
+A copy keeps everything in the original, except for what the broker added and what would affect the copy: an expiration,
+and the user, because RabbitMQ requires it to be the publisher. It has no `x-death`, by which RabbitMQ detects cycles: a
+copy could be dropped because the message has already been in its queue. With `CC` and `BCC` the broker would put the
+copy into other queues too (sender-selected distribution). So published messages carry these headers under names of
+ours, and readers see them under their own.
 
-Nothing here fails on what a stranger sent, and nothing takes longer than in proportion to its size.
+Nothing here fails on a stranger's message, and everything takes linear time.
 """
 
 import datetime
@@ -30,16 +30,16 @@ from bus.rabbitmq.fields import LAST_SECOND, Instant, RawName, encode_text, enco
 from bus.retry import Dead, Retry
 
 ERROR_BYTES = 4096
-"""How much of an error a header holds: all headers of a message travel in one frame."""
+"""The part of an error that a header holds: all headers of a message share one frame."""
 PROPERTIES = OURS + "properties"
-"""On a message that is looked at: the AMQP properties for which a `Message` has no field. Published, it has them."""
+"""The header of a browsed message for AMQP properties without a field in `Message`. `letter` restores them."""
 ANONYMOUS = OURS + "anonymous"
-"""On a message without an id: what it has is aiormq's, which needs one to tell what the broker returns."""
+"""The header of a message without an id. aiormq gives it one, to recognize messages that the broker returns."""
 COUNT = "x-delivery-count"
-"""How often it was given back: quorum queues write it, some versions from the second delivery on."""
+"""How often a message was given back. Quorum queues set it, in some versions only from the second delivery on."""
 _BROKERS = frozenset((COUNT, "x-acquired-count"))
 MOVED = OURS + "moved"
-"""On a message that was stored anew in its own queue: by which look into it."""
+"""The header of a message that was stored again in its own queue: the id of the look that did it."""
 _DEATHS = frozenset(
     (
         *("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"),
@@ -47,9 +47,9 @@ _DEATHS = frozenset(
     )
 )
 EXCHANGE, ROUTING_KEY = OURS + "exchange", OURS + "routing-key"
-"""On a message that waits for another attempt: how the first one found it."""
+"""On a message that waits for another attempt: the values of its first delivery."""
 USER_ID, EXPIRATION = OURS + "user-id", OURS + "expiration"
-"""Likewise: properties that would act on the copy."""
+"""Likewise, for properties that would affect the copy."""
 _BOOKKEEPING = frozenset((ATTEMPT, STORED_AT, FIRST_ERROR, EXCHANGE, ROUTING_KEY, USER_ID, EXPIRATION))
 _TRAVELS_AS = {"CC": OURS + "cc", "BCC": OURS + "bcc"}
 _SHOWN_AS = {ours: name for name, ours in _TRAVELS_AS.items()}
@@ -58,38 +58,38 @@ _MORE = ("content_encoding", "priority", "message_type", "app_id", "timestamp")
 _NAMES = ("content_type", "correlation_id", "reply_to", "message_id")
 
 UNENCODABLE = (TypeError, ValueError, ArithmeticError, RecursionError, struct.error)
-"""What encoding raises for a value that AMQP has no type or no room for."""
+"""Exceptions of the encoder for a value for which AMQP has no type or no room."""
 
 Headers = dict[str, Any]
 
 
 class Letter(Struct, frozen=True):
-    """What is published: the properties of a message and its body."""
+    """A message to publish: its properties and its body."""
 
     properties: Basic.Properties
     body: bytes
 
     @property
     def size_bytes(self) -> int:
-        """Of the frame that its properties go into: there is one, and if it is too long the broker ends the connection.
+        """The size of the one frame for the properties. If it is too long, the broker closes the connection.
 
-        Raises one of `UNENCODABLE` if AMQP cannot say them.
+        Raises one of `UNENCODABLE` if they cannot be encoded.
         """
         return len(ContentHeader(properties=self.properties, body_size=0).marshal()) + 8
 
 
 class Origin(Struct, frozen=True):
-    """Where a delivery came from, as the broker says it."""
+    """Where a delivery came from, according to the broker."""
 
     exchange: str
     routing_key: str
     redelivered: bool
     is_retry: bool
-    """From the retry queue of its function, not from the source's own."""
+    """Whether it came from the retry queue of its function, not from the source's own queue."""
 
 
 def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str] = frozenset()) -> Message:
-    """What others see of it: not what the broker or the ladder of delays wrote into it."""
+    """Return the message without the headers that the broker, or the ladder of delays, added."""
     headers: Headers = properties.headers or {}
     hidden = without | _BROKERS | {ANONYMOUS, MOVED} | (_DEATHS | {TO} if TO in headers else frozenset())
     return Message(
@@ -103,14 +103,14 @@ def message_of(properties: Basic.Properties, body: bytes, without: frozenset[str
 
 
 def delivery_of(queue: str, properties: Basic.Properties, body: bytes, origin: Origin, lease: Any) -> Delivery:
-    """A delivery of the source's `queue`. The bookkeeping of attempts is believed only in our own retry queue.
+    """Return a delivery of the source's `queue`. The headers about attempts count only in our own retry queue.
 
-    Nobody sees it as headers, wherever it stands: a stranger's would be believed once the message was put aside.
+    They are removed from every message: a stranger's would count once the message was put aside.
     """
     headers: Headers = properties.headers or {}
     kept = headers if origin.is_retry else {}
     stored_at_s = _number(kept.get(STORED_AT))
-    if TO in headers:  # it came down the ladder of delays, and lies here as if it had been published here
+    if TO in headers:  # it came through the ladder of delays, and should look as if it had been published here
         origin = Origin("", queue, origin.redelivered, origin.is_retry)
     return Delivery(
         queue=queue,
@@ -139,7 +139,7 @@ def _envelope(properties: Basic.Properties, kept: Headers) -> Envelope:
 
 
 def timestamp_s(properties: Basic.Properties) -> float | None:
-    """When its publisher says it was sent. What would be beyond the year 9999 is milliseconds, or nothing."""
+    """Return the publisher's timestamp. One after the year 9999 is read as milliseconds, or is None."""
     sent: Any = properties.timestamp
     if isinstance(sent, Instant):
         return int(sent) / 1000 if sent <= LAST_SECOND * 1000 else None
@@ -147,7 +147,7 @@ def timestamp_s(properties: Basic.Properties) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    """Plain text, also of a name that is not UTF-8."""
+    """Return plain text, even for a name that is not UTF-8."""
     return str(value) if value else None
 
 
@@ -160,7 +160,7 @@ def _number(value: Any) -> float | None:
 
 
 def letter(message: Message, delay_to: str = "") -> Letter:
-    """A message of ours, persistent, sent now; `delay_to` is the queue it is for if it takes the ladder of delays."""
+    """Return a persistent letter with the current time. `delay_to`: its queue, if it takes the ladder of delays."""
     added: Headers = ({TO: delay_to} if delay_to else {}) | ({} if message.id else {ANONYMOUS: True})
     properties = AmqpMessage(
         message.body,
@@ -180,7 +180,7 @@ def letter(message: Message, delay_to: str = "") -> Letter:
 
 
 def with_more_properties(message: Message, properties: Basic.Properties) -> Message:
-    """The message with the rest of its properties in a header, for who looks at it and may publish it again."""
+    """Return the message with its other properties in a header, so that a reader can publish it again."""
     more = {name: value for name in _MORE[:-1] if (value := getattr(properties, name))}
     more |= {name: value for name in _NAMES if isinstance(value := getattr(properties, name), RawName)}
     own = {name: value for name, value in message.headers.items() if name != PROPERTIES}
@@ -188,14 +188,14 @@ def with_more_properties(message: Message, properties: Basic.Properties) -> Mess
 
 
 def retry_copy(original: Basic.Properties, delivery: Delivery, decision: Retry, to: str) -> Letter:
-    """What waits for the next attempt, in the end in the retry queue `to`."""
+    """Return the copy that waits for the next attempt, eventually in the retry queue `to`."""
     error = shortened(decision.error) if decision.counts else ""
     added = _waiting(delivery, delivery.attempt + decision.counts, delivery.first_error or error)
     return _copy(original, delivery, delivery.message.headers | added | ({TO: to} if decision.delay_s > 0 else {}))
 
 
 def unrun_copy(original: Basic.Properties, delivery: Delivery) -> Letter:
-    """What waits for this same attempt, which was not made."""
+    """Return the copy that waits for this attempt, which was not made."""
     return _copy(
         original, delivery, delivery.message.headers | _waiting(delivery, delivery.attempt, delivery.first_error)
     )
@@ -217,14 +217,13 @@ def _waiting(delivery: Delivery, attempt: int, first_error: str) -> Headers:
 
 
 def dead_copy(original: Basic.Properties, delivery: Delivery, decision: Dead, function: str) -> Letter:
-    """A dead letter: the original headers, and what became of it."""
+    """Return the dead letter: the original headers, and the reason of its death."""
     dead = dead_message(delivery, function, decision.reason, shortened(decision.error), time.time())
     return _copy(original, delivery, dead.headers)
 
 
 def moved_copy(original: Basic.Properties, body: bytes, look: str) -> Letter:
-    """What takes a message's place in its own queue: all of it but the count of the broker, and the user, who must be
-    the one who publishes."""
+    """Return a copy to replace a message in its own queue, without the broker's counts and the user."""
     properties = duplicate(original)
     headers: Headers = original.headers or {}
     properties.user_id = None
@@ -237,7 +236,7 @@ def moved_copy(original: Basic.Properties, body: bytes, look: str) -> Letter:
 
 
 def arrived_copy(original: Basic.Properties, body: bytes) -> Letter:
-    """The same without what the ladder of delays left on it, for another queue of ours."""
+    """Return a copy for another queue of ours, without the headers of the ladder of delays."""
     moved = moved_copy(original, body, "")
     hidden = _DEATHS | {TO, MOVED}
     moved.properties.headers = {n: value for n, value in (moved.properties.headers or {}).items() if n not in hidden}
@@ -250,7 +249,7 @@ def _copy(original: Basic.Properties, delivery: Delivery, headers: Headers) -> L
         **{name: getattr(original, name) for name in (*_MORE, *_NAMES[:-1])},
         headers=_lasting(headers) | ({} if message_id else {ANONYMOUS: True}),
         delivery_mode=2,
-        message_id=original.message_id if original.message_id == message_id else message_id,  # as bytes, if it is none
+        message_id=original.message_id if original.message_id == message_id else message_id,  # keeps a RawName's bytes
     )
     return Letter(properties, delivery.message.body)
 
@@ -264,8 +263,10 @@ def _lasting(headers: Headers) -> Headers:
 
 
 def trimmed(copy: Letter, frame_bytes: int) -> tuple[Letter, list[str]]:
-    """The copy without the headers that AMQP has no type for, and without its largest foreign ones if all do not fit
-    into a frame; and the names of those dropped."""
+    """Drop headers without an AMQP type, and the largest foreign ones until the rest fits into a frame.
+
+    Returns the copy and the names of dropped headers.
+    """
     headers: Headers = copy.properties.headers or {}
     sizes = {name: _size_bytes(name, value) for name, value in headers.items()}
     dropped = [name for name, size_bytes in sizes.items() if size_bytes is None]
@@ -282,7 +283,7 @@ def trimmed(copy: Letter, frame_bytes: int) -> tuple[Letter, list[str]]:
 
 
 def _size_bytes(name: str, value: Any) -> int | None:
-    """What a header takes in a table; None if it cannot be in one."""
+    """Return the size of a header in a table; None if it cannot be encoded."""
     try:
         return len(encode_text(name)) + len(encode_value(value))
     except UNENCODABLE:
@@ -290,12 +291,12 @@ def _size_bytes(name: str, value: Any) -> int | None:
 
 
 def shortened(error: str) -> str:
-    """At most `ERROR_BYTES` of it."""
+    """Return at most `ERROR_BYTES` of an error."""
     return error.encode(errors="replace")[:ERROR_BYTES].decode(errors="ignore")
 
 
 def digest(properties: Basic.Properties, body: bytes) -> str:
-    """The same each time the message is looked at; what the broker counts in it is left out."""
+    """Return a digest that is the same at each look at the message: the broker's counts are left out."""
     hashed = blake2b(body, digest_size=9)
     headers: Headers = properties.headers or {}
     hidden = _BROKERS | {ANONYMOUS, MOVED}

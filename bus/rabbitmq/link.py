@@ -1,9 +1,9 @@
-"""One connection to the broker, made again for as long as it is wanted.
+"""One connection to the broker, reopened whenever it is lost.
 
-A connection may be dead and nobody has said so: the peer's packets are lost, or the machine behind it is gone. Besides
-the heartbeats, which take half a minute for that, each link asks the broker something every few seconds and gives the
-connection up if no answer comes. While the broker blocks the connection (memory or disk alarm) it answers nothing by
-design, and is not asked.
+A connection can die silently, when packets are lost or the other machine is gone. Heartbeats take half a minute to
+notice that, so each link also asks the broker something every few seconds, and gives up the connection if there is no
+answer. While the broker blocks the connection (memory or disk alarm), it answers nothing by design, so the link does
+not ask.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from bus.rabbitmq.address import Address, refusal
 from bus.store import RefusedError, StoreError
 
 log = logging.getLogger(__name__)
-# What these tell of every lost connection, with tracebacks, is told here in one line.
+# They log each lost connection with a traceback; this module logs it in one line.
 for _name in ("aiormq.connection", "aiormq.channel", "aio_pika"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 CONNECT_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 5.0
-"""How long the broker may take to answer what is not a publish."""
+"""How long the broker may take to answer anything but a publish."""
 PATIENCE_S = 2.0
-"""How long something that needs a connection waits for one before it fails."""
+"""How long an operation waits for a connection before it fails."""
 _LOOK_EVERY_S, _LOOKS_AN_ASK = 1.0, 5
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 _CLOSE_LIMIT_S = 3.0
@@ -41,7 +41,7 @@ _FRAME_BYTES = 131072
 """RabbitMQ's default."""
 
 _REFUSALS = (ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed)
-"""AMQP's 403, 405 and 406: the same question would get the same answer."""
+"""AMQP's 403, 405 and 406: the same request would get the same answer again."""
 ERRORS = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 Channel = aiormq.abc.AbstractChannel
@@ -49,10 +49,10 @@ Channel = aiormq.abc.AbstractChannel
 
 @contextlib.contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """Whatever aio-pika raises becomes a StoreError that begins with `what`; a RefusedError if the broker refuses it.
+    """Turn aio-pika's exceptions into a StoreError that begins with `what`; into a RefusedError if the broker refuses.
 
-    Some of it is CancelledError, in futures that end with their connection; taken for a cancellation of ours, a
-    message would count as stored that is not.
+    Futures that end with their connection raise CancelledError. If it were taken for a cancellation of our task, a
+    message could count as stored although it is not.
     """
     try:
         yield
@@ -69,16 +69,16 @@ def store_errors(what: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:
-        log.exception("%s: an error that nobody expected; please report this", what)
+        log.exception("%s: unexpected error; please report this", what)
         raise StoreError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 class UnopenedError(StoreError):
-    """There is no channel: nothing was sent that could have arrived."""
+    """There is no channel, so nothing was sent."""
 
 
 class Link:
-    """Call `connect` once, then `run` in a task."""
+    """Call `connect` once, then run `run` in a task. `role` goes into the connection's name on the broker."""
 
     def __init__(self, address: Address, role: str) -> None:
         self._address = address
@@ -88,28 +88,28 @@ class Link:
         self._down = anyio.Event()
         self._users: set[anyio.CancelScope] = set()
         self.is_blocked = False
-        """Whether the broker had stopped reading from us, for lack of memory or disk space, when last looked."""
+        """Whether the broker had stopped reading from us, for lack of memory or disk space, at the last check."""
 
     @property
     def place(self) -> str:
-        """What messages call the broker."""
+        """The broker's name in messages."""
         return self._address.place
 
     @property
     def is_up(self) -> bool:
-        """Whether it is connected; one that has just ended is not, though `run` is yet to notice."""
+        """Whether it is connected: False as soon as the connection has ended, even before `run` notices."""
         transport = self._connection.transport if self._connection else None
         return transport is not None and not transport.connection.is_closed
 
     async def look_blocked(self) -> bool:
-        """Whether `is_blocked` at this moment."""
+        """Update and return `is_blocked`."""
         connection = self._connection
         self.is_blocked = connection is not None and not await _is_ready(connection)
         return self.is_blocked
 
     @property
     def major_version(self) -> int:
-        """The broker's, of the last connection; 0 if it did not say."""
+        """The major version of the broker at the last connection; 0 if it is unknown."""
         transport = self._connection.transport if self._connection else None
         version: Any = transport.connection.server_properties.get("version") if transport else ""
         head = str(version or "").partition(".")[0]
@@ -117,18 +117,18 @@ class Link:
 
     @property
     def frame_bytes(self) -> int:
-        """The longest frame that the broker takes. Headers of a message travel in one."""
+        """The longest frame that the broker accepts. The headers of a message must fit into one."""
         transport = self._connection.transport if self._connection else None
         return (transport.connection.connection_tune.frame_max if transport else 0) or _FRAME_BYTES
 
     @property
     def most_channels(self) -> int:
-        """How many channels the broker lets a connection have."""
+        """How many channels the broker allows for a connection."""
         transport = self._connection.transport if self._connection else None
         return (transport.connection.connection_tune.channel_max if transport else 0) or _MOST_CHANNELS
 
     async def connect(self) -> None:
-        """Raises StoreError, in one line for a person."""
+        """Connect. Raises StoreError with a one-line explanation."""
         fields.install()
         self._connection = await self._connected()
         self._down = anyio.Event()
@@ -141,14 +141,14 @@ class Link:
             await connection.connect(timeout=CONNECT_LIMIT_S)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await connection.close()  # or it closes itself when it is collected, in a task that nobody knows
+                await connection.close()  # otherwise the garbage collector closes it, in a task that nothing owns
             if isinstance(error, ERRORS):
                 raise refusal(self.place, error) from error
             raise
         return connection
 
     async def run(self) -> None:
-        """Keep it connected until cancelled, then close it."""
+        """Stay connected until cancelled, then close the connection."""
         try:
             await keep_doing(f"the connection to {self.place}", self._keep_up)
         finally:
@@ -175,7 +175,7 @@ class Link:
         await self.close()
 
     def _note_end(self, connection: aio_pika.abc.AbstractConnection) -> None:
-        """Whoever waits for another one waits from here on, and is woken by `_reconnect`."""
+        """Make `wait_up` wait from now on, until `_reconnect` sets the new event."""
         if self._connection is connection:
             self._down.set()
             self._up = anyio.Event()
@@ -196,7 +196,7 @@ class Link:
             except StoreError as error:
                 await anyio.sleep(delay_s)
                 if delay_s < _LONGEST_DELAY_S <= delay_s * 2:
-                    log.warning("%s; trying on", error)
+                    log.warning("%s; trying again", error)
                 delay_s = min(_LONGEST_DELAY_S, delay_s * 2)
             else:
                 self._connection, self._down = connection, anyio.Event()
@@ -205,9 +205,9 @@ class Link:
                 return
 
     async def close(self) -> None:
-        """Close the connection that it has, if any."""
+        """Close the connection, if any."""
         connection, self._connection, self.is_blocked = self._connection, None, False
-        if self._up.is_set():  # else somebody may wait for it already
+        if self._up.is_set():  # otherwise a task may already be waiting for this event
             self._up = anyio.Event()
         for user in self._users:
             user.cancel()
@@ -216,12 +216,12 @@ class Link:
                 await connection.close()
 
     async def wait_up(self) -> None:
-        """Until it is connected, however long."""
+        """Wait until it is connected, without a limit."""
         while not self.is_up:
             await self._up.wait()
 
     async def wait_up_soon(self) -> None:
-        """For who can do without: raises StoreError if it is not connected within a short while."""
+        """Wait until it is connected. Raises StoreError after `PATIENCE_S`."""
         with anyio.move_on_after(PATIENCE_S):
             await self.wait_up()
         if not self.is_up:
@@ -229,10 +229,10 @@ class Link:
 
     @contextlib.asynccontextmanager
     async def turn(self, lock: anyio.Lock) -> AsyncIterator[None]:
-        """Hold the lock while connected. Raises StoreError as `wait_up_soon`.
+        """Hold the lock while connected. Raises StoreError like `wait_up_soon`.
 
-        All wait for the connection at once, also if it is lost while they wait for the lock: behind the lock they
-        would wait one after the other.
+        All callers wait for the connection at the same time, even if it is lost while they wait for the lock. With the
+        lock held, they would wait one after the other.
         """
         while True:
             await self.wait_up_soon()
@@ -242,15 +242,15 @@ class Link:
                     return
 
     def has(self, channel: Channel) -> bool:
-        """Whether the channel is one of the present connection. Those of a lost one do not always know their end."""
+        """Return whether the channel is open and on this connection: channels of a lost one may still seem open."""
         transport = self._connection.transport if self._connection else None
         return transport is not None and channel.connection is transport.connection and not channel.is_closed
 
     @contextlib.contextmanager
     def while_up(self) -> Iterator[None]:
-        """Cancels the block if the connection is lost meanwhile, and raises StoreError instead.
+        """Cancel the block if the connection is lost, and raise StoreError.
 
-        Not all that waits for an answer in aiormq ends with the connection.
+        In aiormq, some waits for an answer do not end with the connection.
         """
         with anyio.CancelScope() as scope:
             self._users.add(scope)
@@ -263,7 +263,7 @@ class Link:
 
     @contextlib.asynccontextmanager
     async def channel(self, *, confirms: bool = False) -> AsyncIterator[Channel]:
-        """A channel of its own for the block; what was taken through it and not settled goes back when it ends."""
+        """Open a channel for the block. When it closes, the broker requeues unsettled messages taken through it."""
         channel = await self.open_channel(confirms=confirms)
         with self.while_up():
             try:
@@ -272,9 +272,9 @@ class Link:
                 await self._close_channel(channel)
 
     async def open_channel(self, *, confirms: bool = False) -> Channel:
-        """Raises UnopenedError, also if there is no connection within a short while."""
+        """Open a channel. Raises UnopenedError if that fails, or there is no connection within `PATIENCE_S`."""
         try:
-            with store_errors(f"{self.place} does not open a channel"):
+            with store_errors(f"{self.place}: cannot open a channel"):
                 await self.wait_up_soon()
                 assert self._connection is not None
                 assert self._connection.transport is not None
@@ -290,7 +290,7 @@ class Link:
 
 
 async def _is_ready(connection: aio_pika.abc.AbstractConnection) -> bool:
-    """aiormq shows that a connection is blocked only by how `ready()` waits; if it is not, that returns at once."""
+    """Return whether the broker reads from us. The only sign in aiormq is that `ready()` returns at once."""
     assert connection.transport is not None
     with anyio.move_on_after(0):
         await connection.transport.connection.ready()

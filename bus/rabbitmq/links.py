@@ -1,4 +1,4 @@
-"""The connections that consumers have channels on: one, and more where the broker allows few channels for each."""
+"""The connections for consumers' channels: one, and more where the broker allows only a few channels for each."""
 
 import contextlib
 from collections import Counter
@@ -10,13 +10,13 @@ from bus.rabbitmq.address import Address
 from bus.rabbitmq.link import Link
 
 _FOR_QUESTIONS = 6
-"""Channels of the first connection that are not for consumers: the name, questions, looking, what is undelivered."""
+"""Channels of the first connection for other uses: the claim, lookups, browsing, undelivered messages."""
 _FOR_ITSELF = 1
-"""Of any other one: to see whether it is alive."""
+"""A channel of each other connection, to check whether the connection is alive."""
 
 
 class Links:
-    """`first` is connected, and run by somebody else."""
+    """The caller connects `first` and runs it."""
 
     def __init__(self, address: Address, first: Link, tasks: TaskGroup) -> None:
         self.first = first
@@ -31,8 +31,9 @@ class Links:
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[Link]:
-        """A connection with room for a channel, for as long as the block lasts. Raises StoreError if it needs another
-        one, and the broker refuses it.
+        """Reserve room for a channel on a connection during the block.
+
+        Raises StoreError if this needs another connection and the broker refuses it.
         """
         link = next(filter(self._has_room, self._links), None) or await self._another()
         self._consumers[link] += 1

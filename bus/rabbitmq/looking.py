@@ -1,16 +1,16 @@
-"""Looking into queues: RabbitMQ shows a message only to who takes it, so it is taken, and given back in its place.
+"""Looking into queues. RabbitMQ shows a message only to its consumer, so it is taken and given back in its place.
 
-Meanwhile nobody else sees the message, and afterwards it counts as redelivered.
+In the meantime nobody else sees the message, and afterwards it counts as redelivered.
 
-The broker answers neither an ack nor a nack. To a quorum queue, a channel sends only 32 of them before the queue has
-carried them out (each message taken by a `get` counts); the rest it gathers in no certain order, and forgets when it is
-closed (RabbitMQ's `rabbit_fifo_client`). So there are never as many: each removal is followed by the next `get`, which
-the queue answers after it, and what goes back goes in small groups, each of which is seen again before the next.
+The broker confirms neither an ack nor a nack. A channel sends at most 32 of them (and of messages taken by a `get`) to
+a quorum queue before the queue has processed them. It collects the rest in no certain order, and forgets them when it
+is closed (RabbitMQ's `rabbit_fifo_client`). So there are never that many: the next `get` follows each removal, and the
+queue answers it after the removal. Messages are given back in small groups, and each group must be visible again before
+the next.
 
-A quorum queue counts how often a message is given back, and drops it at a limit that an argument or a policy sets, and
-that we cannot ask for. So a message that was given back before, or that lies in a queue of others, is stored anew
-behind the rest, and acknowledged; and then all the others of its queue are too, so that their order stays. A crash in
-between leaves both.
+A quorum queue counts how often a message is given back, and drops it at a limit set by an argument or a policy, which a
+client cannot read. So a message that was given back before, or that is in somebody else's queue, is stored again behind
+the others and acknowledged. To keep their order, so are all others of its queue. A crash in between leaves both copies.
 """
 
 import time
@@ -28,26 +28,26 @@ from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.store import Stored
 
 _AT_LEAST = 200
-"""A quorum queue puts what it gets back behind what it got back before, and all of it before the rest. Who takes fewer
-than were looked at last time changes their order; so a few are always taken."""
+"""A quorum queue puts returned messages behind those returned before, and all of these before the rest. So a look that
+takes fewer messages than the last one changes their order; to avoid that, every look takes at least these."""
 _GROUP = 16
-"""How many are given back, or acknowledged, at a time."""
+"""How many messages are given back, or acknowledged, at a time."""
 _STORED_TOGETHER, _STORED_BYTES = 100, 16 * 1024 * 1024
-"""Of those that are stored elsewhere before they are removed, how many are here at a time."""
+"""How many messages are held at a time that must be stored elsewhere before their removal."""
 _HELD_BYTES = 32 * 1024 * 1024
-"""Bodies of messages that are to be stored anew, at most."""
+"""The most bytes of bodies held of messages that will be stored again."""
 _VISIBLE_LIMIT_S = 2.0
-"""How long what was given back may take to be in its queue again; if others take it first, it never is."""
+"""How long to wait for returned messages to be visible again: they never are if others take them first."""
 _ASK_EVERY_S = 0.002
 
 StoreFirst = Callable[[Mapping[str, bytes]], Awaitable[None]]
-"""Stores messages elsewhere, by their keys and with these bodies, if they are to be."""
+"""Stores those of these messages elsewhere that must be stored: bodies by key."""
 
 
 async def browse(link: Link, queue: str, limit: int, skip: int = 0, *, is_ours: bool) -> list[Stored]:
-    """The oldest `limit` ready messages behind the first `skip`, without their bodies. Raises StoreError."""
+    """Return the oldest `limit` ready messages after the first `skip`, without their bodies. Raises StoreError."""
     found: list[Stored] = []
-    with store_errors(f"{link.place} does not show the queue {queue!r}"):
+    with store_errors(f"{link.place}: cannot look into the queue {queue!r}"):
         async with link.channel(confirms=True) as channel:
             look = _Look(channel, queue, is_ours=is_ours)
             while look.kept < max(skip + limit, _AT_LEAST) and (taken := await look.next()):
@@ -59,9 +59,9 @@ async def browse(link: Link, queue: str, limit: int, skip: int = 0, *, is_ours: 
 
 
 async def fetch(link: Link, queue: str, key: str, *, is_ours: bool) -> Stored | None:
-    """The one with this key, with its body. Raises StoreError."""
+    """Return the message with this key, with its body. Raises StoreError."""
     found: Stored | None = None
-    with store_errors(f"{link.place} does not show the queue {queue!r}"):
+    with store_errors(f"{link.place}: cannot look into the queue {queue!r}"):
         async with link.channel(confirms=True) as channel:
             look = _Look(channel, queue, is_ours=is_ours)
             while (found is None or look.kept < _AT_LEAST) and (taken := await look.next()):
@@ -73,11 +73,11 @@ async def fetch(link: Link, queue: str, key: str, *, is_ours: bool) -> Stored | 
 
 
 async def remove(link: Link, queue: str, keys: Collection[str] | None, store: StoreFirst, *, is_ours: bool) -> int:
-    """Remove the messages with these keys, or all that are ready; those that `store` knows after it has stored them.
+    """Remove the messages with these keys after calling `store` with them, or (None) all that are ready.
 
-    Returns how many there were. Raises StoreError.
+    Returns the number of removed messages. Raises StoreError.
     """
-    with store_errors(f"{link.place} does not remove messages from the queue {queue!r}"):
+    with store_errors(f"{link.place}: cannot remove messages from the queue {queue!r}"):
         async with link.channel(confirms=True) as channel:
             if keys is None:
                 return await _purge(channel, queue)
@@ -85,7 +85,7 @@ async def remove(link: Link, queue: str, keys: Collection[str] | None, store: St
 
 
 async def _remove(look: "_Look", keys: Set[str], store: StoreFirst) -> int:
-    """Reads no further than to the last of them, unless all are stored anew."""
+    """Read no further than the last of them, unless all messages are stored again."""
     removed = 0
     group: list[tuple[str, DeliveredMessage]] = []
     group_bytes = 0
@@ -105,7 +105,7 @@ async def _remove(look: "_Look", keys: Set[str], store: StoreFirst) -> int:
 
 
 async def _finish(look: "_Look", group: list[tuple[str, DeliveredMessage]], store: StoreFirst) -> int:
-    """Acknowledge them once they are stored elsewhere. Empties the group, and returns how many they were."""
+    """Store the messages elsewhere, then acknowledge them. Empties the group; returns its size."""
     await store({key: taken.body for key, taken in group})
     for number, (_, taken) in enumerate(group, start=1):
         await look.channel.basic_ack(_tag(taken))
@@ -117,7 +117,7 @@ async def _finish(look: "_Look", group: list[tuple[str, DeliveredMessage]], stor
 
 
 async def _give_back(channel: Channel, queue: str, taken: Sequence[int]) -> None:
-    """In this order. Returns when all can be seen again, or when that takes so long that others must have them."""
+    """Give messages back in this order. Return when all are visible again, or others must have taken them."""
     if not taken:
         return
     ready, end_s = await _count(channel, queue), time.monotonic() + _VISIBLE_LIMIT_S
@@ -154,28 +154,28 @@ async def _purge(channel: Channel, queue: str) -> int:
 
 
 class _Look:
-    """Takes ready messages, oldest first; those that are alike in everything are told apart by a number."""
+    """Takes ready messages, oldest first. A number in the key distinguishes identical messages."""
 
     def __init__(self, channel: Channel, queue: str, *, is_ours: bool) -> None:
         self.channel = channel
         self.queue = queue
         self.key = ""
-        """Of the message that was taken last."""
+        """The key of the message taken last."""
         self.kept = 0
-        """How many are left in the queue."""
+        """How many messages stay in the queue."""
         self._is_ours = is_ours
         self._seen: Counter[str] = Counter()
         self._tags: list[int] = []
         self._id = uuid4().hex
         self._is_over = False
         self._moves = False
-        """Whether what is kept is stored anew behind the rest."""
+        """Whether messages that stay are stored again behind the others."""
         self._held: list[DeliveredMessage] = []
-        """What will be, once all are here: so that no copy is met."""
+        """Messages to store again once all are taken, so that no copy is taken too."""
         self._held_bytes = 0
 
     async def next(self) -> DeliveredMessage | None:
-        """None if there is none, or no such queue; what was stored anew is not met again."""
+        """Take the next message; None if there are no more (or no queue). Never one that this look has stored again."""
         try:
             if self._is_over:
                 return None
@@ -194,7 +194,7 @@ class _Look:
         return found
 
     async def keep(self, taken: DeliveredMessage) -> None:
-        """It stays in the queue."""
+        """Note that this message stays in the queue."""
         self.kept += 1
         count = (taken.header.properties.headers or {}).get(COUNT)
         if isinstance(count, int) and (count > 0 or not self._is_ours):
@@ -204,7 +204,7 @@ class _Look:
             return
         self._held.append(taken)
         self._held_bytes += len(taken.body)
-        if self._held_bytes > _HELD_BYTES:  # from here on the copies are met at the end
+        if self._held_bytes > _HELD_BYTES:  # the copies now lie in the queue: `next` stops at the first of them
             await self._flush()
 
     async def finish(self) -> None:
@@ -225,7 +225,7 @@ class _Look:
             await self.channel.basic_publish(
                 copy.body, routing_key=self.queue, properties=copy.properties, mandatory=True, timeout=ANSWER_LIMIT_S
             )
-        except DeliveryError:  # the queue takes no more
+        except DeliveryError:  # the queue is full
             self._tags.append(_tag(taken))
         else:
             await self.channel.basic_ack(_tag(taken))

@@ -1,8 +1,8 @@
-"""What our queues and exchanges are called on a broker. Pure.
+"""The names of Forklight's queues and exchanges on a broker. Pure.
 
-In the house the inbox of `ship` is `forklight.inbox.ship`, whatever store it lies in. Applications may share a virtual
-host, and have functions of the same name; so on a broker the name carries that of the application:
-`forklight.shop.inbox.ship`. Queues of others keep their names.
+Everywhere else, the inbox of `ship` is called `forklight.inbox.ship`, whatever the store. Applications that share a
+virtual host may have functions with the same name, so on a broker the name contains the application's:
+`forklight.shop.inbox.ship`. Other queues keep their names.
 """
 
 import re
@@ -15,44 +15,43 @@ from bus.message import UNDELIVERED
 
 PREFIX = "forklight."
 MAX_BYTES = 255
-"""The short strings of AMQP 0-9-1 (§4.2.5.3)."""
+"""The limit of AMQP 0-9-1's short strings (§4.2.5.3)."""
 _OURS = re.compile(r"forklight\.((?:inbox|dead)\.[^.]+|undelivered)", re.DOTALL)
 _KINDS = frozenset(("inbox", "dead", "retry", "delay", "due", "undelivered"))
-"""An application of such a name would have queues that look like those of version 0.1, which carry no name."""
+"""Applications may not have these names: their queues would look like those of version 0.1."""
 _HASH_DIGITS = 16
 _LINE_ENDS = {ord("\r"): None, ord("\n"): None}
 
 
 class Names(Struct, frozen=True):
-    """Those of one application, whose name is `safe`."""
+    """The names of one application, whose own name is `safe`."""
 
     application: str
 
     def queue(self, name: str) -> str:
-        """The broker's name of a queue that the house calls `name`.
+        """Return the broker's name of a queue that is `name` everywhere else.
 
-        RabbitMQ drops ends of lines from the names of queues, but not from the keys by which messages find them.
+        RabbitMQ drops line ends from names of queues, but not from routing keys.
         """
         name = name.translate(_LINE_ENDS)
         ours = _OURS.fullmatch(name)
         return self._of(ours[1]) if ours else name
 
     def house(self, queue: str) -> str:
-        """What the house calls a queue of the broker."""
+        """Return the name that the broker's queue has everywhere else."""
         name = PREFIX + queue.removeprefix(self.prefix)
         return name if self.queue(name) == queue else queue
 
     def is_ours(self, queue: str) -> bool:
-        """Whether the broker's queue is one of this application's, made when it is first needed."""
+        """Return whether the broker's queue belongs to this application: then it is made when it is first needed."""
         return queue.startswith(self.prefix)
 
     def retry(self, function: str, queue: str) -> str:
-        """Where messages of `queue` wait for the function's next attempt, never in a queue that others share."""
+        """Return the queue where messages of `queue` wait for the function's next attempt, shared with no one."""
         return self._of(f"retry.{function}.{queue}")
 
     def retried(self, queue: str) -> tuple[str, str] | None:
-        """The function and the queue whose retries the broker's `queue` is for; None: it is no such queue, or too long
-        to tell."""
+        """Return the function and the queue of a retry queue; None if it is not one, or its name was shortened."""
         start = self._of("retry.")
         if not queue.startswith(start) or len(queue.encode()) >= MAX_BYTES:
             return None
@@ -61,12 +60,12 @@ class Names(Struct, frozen=True):
 
     @property
     def entry(self) -> str:
-        """The exchange at the top of the ladder of delays; its levels are called after it."""
+        """The exchange at the top of the ladder of delays; the names of the levels begin with it."""
         return self._of("delay")
 
     @property
     def due(self) -> str:
-        """The exchange at its foot."""
+        """The exchange at the foot of the ladder."""
         return self._of("due")
 
     @property
@@ -76,7 +75,7 @@ class Names(Struct, frozen=True):
 
     @property
     def undelivered(self) -> str:
-        """The dead letter queue of those."""
+        """The dead letter queue for messages in `lost`."""
         return self.queue(UNDELIVERED)
 
     @property
@@ -86,12 +85,12 @@ class Names(Struct, frozen=True):
 
     @property
     def nobody(self) -> str:
-        """A queue that nobody makes."""
+        """A queue that never exists."""
         return self._of("nobody")
 
     @property
     def prefix(self) -> str:
-        """What all of them begin with."""
+        """The beginning of all these names."""
         return self._of("")
 
     def _of(self, name: str) -> str:
@@ -99,9 +98,9 @@ class Names(Struct, frozen=True):
 
 
 def safe(name: str) -> str:
-    """`name` as a part of queues' names: small letters, digits, `_` and `-`, at most 63 bytes.
+    """Return `name` as a part of queues' names: lowercase letters, digits, `_` and `-`, at most 63 bytes.
 
-    What had to be left out to get there is told apart by a hash.
+    If characters had to be dropped, a hash keeps different names different.
     """
     found = slug(name)
     if not found or not name.isascii() or len(found) > 63:
@@ -110,7 +109,7 @@ def safe(name: str) -> str:
 
 
 def bounded(name: str) -> str:
-    """The name itself if AMQP can hold it, else its beginning and a hash of all of it."""
+    """Return the name itself if it fits into AMQP, else its beginning and a hash of the whole."""
     encoded = name.encode(errors="replace")
     if len(encoded) <= MAX_BYTES:
         return name

@@ -1,8 +1,8 @@
-"""Queues of version 0.1, whose names did not carry an application: told, and taken over if the configuration says so.
+"""Queues of version 0.1, whose names did not contain the application's: reported, and adopted if configured so.
 
-An old inbox may belong to any application of the virtual host that has a function of this name. So nothing is moved
-unless `[bus] adopt` says that they are this one's. The old ladder of delays still leads its messages to the old queues:
-they are moved for as long as the server runs.
+An old inbox may belong to any application on the virtual host with a function of this name. So messages are moved only
+if `[bus] adopt` says that they are this application's. The old ladder of delays still leads to the old queues, so
+messages are moved as long as the server runs.
 """
 
 import logging
@@ -23,30 +23,30 @@ _AGAIN_S = 15.0
 
 
 class OldQueues:
-    """Call `attend` in a task for each source that is consumed."""
+    """Run `attend` in a task for each consumed source."""
 
     def __init__(self, link: Link, topology: Topology, publisher: Publisher, *, adopts: bool) -> None:
         self._link = link
         self._topology = topology
         self._publisher = publisher
         self._adopts = adopts
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._attended: set[Source] = set()
 
     async def attend(self, source: Source) -> None:
-        """Tell of the old queues of this function; take them over until cancelled, if that is wanted."""
+        """Log the old queues of this function; or, if configured, move their messages until cancelled."""
         moves = {} if source in self._attended else self._moves(source)
         self._attended.add(source)
         while moves:
             try:
                 moves = {old: new for old, new in moves.items() if await self._look(old, new)}
             except StoreError as error:
-                log.debug("queues of version 0.1 are looked at later: %s", error)
+                log.debug("queues of version 0.1 will be checked later: %s", error)
             if moves:
                 await anyio.sleep(_AGAIN_S)
 
     def _moves(self, source: Source) -> dict[str, str]:
-        """Where the messages of which old queue belong now."""
+        """Return the new queue of each old one."""
         names, function = self._topology.names, source.function
         found = {f"forklight.retry.{function}.{source.queue}": names.retry(function, source.queue)}
         for name in (source.queue, dead_queue(function)):
@@ -55,7 +55,7 @@ class OldQueues:
         return found
 
     async def _look(self, old: str, new: str) -> bool:
-        """Whether to look again. Raises StoreError."""
+        """Report or empty an old queue. Return whether to look again. Raises StoreError."""
         found = await self._topology.look_up(old)
         if found is None:
             return False
@@ -65,19 +65,19 @@ class OldQueues:
                     "%s: moved %d messages from %r to %r", self._link.place, await self._move(old, new), old, new
                 )
             return True
-        if old not in self._told:
-            self._told.add(old)
+        if old not in self._reported:
+            self._reported.add(old)
             log.warning(
-                "%s: the queue %r was made by Forklight 0.1, and nobody consumes it any more; it has %d messages. If "
-                "they are this application's, [bus] adopt = true moves them to %r; if not, leave them to theirs. "
-                "Delete the queue once it is of no use",
+                "%s: the queue %r was made by Forklight 0.1, and nothing consumes it any more; it has %d messages. If "
+                "they belong to this application, set [bus] adopt = true, which moves them to %r; otherwise leave them "
+                "to their owner. Delete the queue when it is no longer needed",
                 *(self._link.place, old, found.message_count or 0, new),
             )
         return False
 
     async def _move(self, old: str, new: str) -> int:
         moved = 0
-        with store_errors(f"{self._link.place} does not let us empty the queue {old!r}"):
+        with store_errors(f"{self._link.place}: cannot empty the queue {old!r}"):
             async with self._link.channel() as channel:
                 while True:
                     taken = await channel.basic_get(old, timeout=ANSWER_LIMIT_S)

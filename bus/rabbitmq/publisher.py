@@ -1,9 +1,9 @@
-"""Publishing: what returns without an error is on the disks of a majority of the broker's nodes that have the queue.
+"""Publishing: a message published without an error is on the disks of a majority of the nodes that have the queue.
 
-Every message is persistent, mandatory and confirmed. One whose queue is missing comes back; only then is the queue
-looked up and made, and the message published once more: a queue that can be published to may not be one that we may
-look at, as the exclusive one of a client that waits for a reply. What is not confirmed in time may have been stored:
-the error says that it is unknown.
+Every message is persistent, mandatory and confirmed. The broker returns a message whose queue is missing. Only then is
+the queue looked up and made, and the message published again: there are queues that we may publish to but not look at,
+such as the exclusive queue of a client that waits for a reply. A message that is not confirmed in time may have been
+stored, and the error says so.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ from bus.store import RefusedError, StoreError
 log = logging.getLogger(__name__)
 
 _IN_FLIGHT = 200
-"""Messages at a time that wait for the broker's confirmation."""
+"""The most messages that wait for confirmation at a time."""
 _REPLY_TO = "amq.rabbitmq.reply-to"
-"""What RabbitMQ's direct reply-to addresses begin with."""
+"""The beginning of RabbitMQ's direct reply-to addresses."""
 
 
 class Parcel(Struct, frozen=True):
-    """A letter on its way to a queue, `path` levels of the ladder down if it is to arrive later."""
+    """A letter on its way to a queue. `path`: the levels of the ladder that delay it."""
 
     queue: str
     letter: Letter
@@ -42,16 +42,16 @@ class Parcel(Struct, frozen=True):
 
 
 def parcel(outgoing: Outgoing) -> Parcel:
-    """Raises RefusedError for a name that is too long or a delay that RabbitMQ cannot do."""
+    """Make a parcel. Raises RefusedError for a name that is too long or a delay that RabbitMQ cannot provide."""
     check(outgoing)
     path = path_of(outgoing.delay_s)
     if path and outgoing.queue.startswith(_REPLY_TO):
-        raise RefusedError(f"a message to {outgoing.queue!r} cannot be delayed: it is no queue that could be bound")
+        raise RefusedError(f"a message to {outgoing.queue!r} cannot be delayed: a reply address cannot be bound")
     return Parcel(outgoing.queue, letter(outgoing.message, outgoing.queue if path else ""), path)
 
 
 def path_of(delay_s: float) -> tuple[int, ...]:
-    """As `steps`, with the error that a store raises."""
+    """Like `steps`, but raises RefusedError."""
     try:
         return steps(delay_s)
     except ValueError as error:
@@ -59,22 +59,22 @@ def path_of(delay_s: float) -> tuple[int, ...]:
 
 
 class Publisher:
-    """`limit_s` is how long a confirmation may take."""
+    """`limit_s`: how long a confirmation may take."""
 
     def __init__(self, link: Link, topology: Topology, limit_s: float) -> None:
         self._link = link
         self._topology = topology
         self._limit_s = limit_s
         self._channels: dict[bool, Channel] = {}
-        """One for the ladder of delays, one for the rest: a queue without a leader holds up all of its channel."""
+        """One for the ladder of delays, one for the rest: a queue without a leader blocks its whole channel."""
         self._opening = anyio.Lock()
         self._slots = anyio.Semaphore(_IN_FLIGHT)
         self._ids: dict[str, anyio.Event] = {}
         self._meetings: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
-        """For each queue that a message is sent to for the first time."""
+        """A lock for each queue that gets its first message."""
 
     async def publish(self, parcels: Sequence[Parcel]) -> list[StoreError | None]:
-        """What became of each: None if it is stored."""
+        """Publish all, and return an error for each, or None if it is stored."""
         if len(parcels) == 1:
             return [await self._attempt(parcels[0])]
         results: list[StoreError | None] = [StoreError("it was not published") for _ in parcels]
@@ -95,7 +95,7 @@ class Publisher:
             self._topology.forget()
             return error
         except Exception as error:
-            log.exception("a message to %r: an error that nobody expected; please report this", parcel.queue)
+            log.exception("a message to %r: unexpected error; please report this", parcel.queue)
             return StoreError(f"a message to {parcel.queue!r}: {type(error).__name__}: {error}")
         return None
 
@@ -110,7 +110,7 @@ class Publisher:
             await self._deliver(parcel)
             return
         meeting = self._meetings.setdefault(parcel.queue, anyio.Lock())
-        async with meeting:  # or what is sent while the queue is made would overtake what waits for it
+        async with meeting:  # otherwise a later message could overtake those that wait until the queue is made
             if not self._topology.has_seen(parcel.queue):
                 await self._deliver(parcel)
                 self._topology.note_seen(parcel.queue)
@@ -126,17 +126,17 @@ class Publisher:
             raise StoreError(f"{self._link.place} cannot route a message to the queue {parcel.queue!r}")
 
     async def _reply(self, parcel: Parcel) -> None:
-        """To who waits at a direct reply-to address: no queue, so that the broker returns as lost what it delivers."""
+        """Send to a direct reply-to address. It is not a queue: the broker returns even a reply that it delivers."""
         if await self._topology.look_up(parcel.queue) is None:
             raise RefusedError(f"nobody waits for a reply at {parcel.queue!r} any more")
         await self._confirmed(parcel)
 
     async def _confirmed(self, parcel: Parcel) -> bool:
-        """Whether the broker could route it; it has it then.
+        """Publish; return whether the broker could route it, and so has stored it.
 
-        A refusal closes the channel and does not say which of the messages on their way it is for: so each of them
-        goes once more, through a channel of its own. What aiormq had yet to send on the closed one may have the broker
-        close the connection as well, and then there is another soon.
+        A refusal closes the channel without saying which of the unconfirmed messages it concerns. So each of them is
+        sent again, through a channel of its own. If aiormq still sends on the closed channel, the broker may close the
+        connection too; then the second attempt uses the next connection.
         """
         with contextlib.suppress(RefusedError):
             return await self._sent(await self._channel(delayed=bool(parcel.path)), parcel)
@@ -177,7 +177,7 @@ class Publisher:
 
     @contextlib.asynccontextmanager
     async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
-        """No two messages with one id at a time: aiormq finds by its id the message that the broker returns."""
+        """Never send two messages with one id at a time: aiormq identifies returned messages by their id."""
         if not message_id:
             yield
             return
@@ -193,7 +193,7 @@ class Publisher:
     async def _channel(self, *, delayed: bool) -> Channel:
         async with self._link.turn(self._opening):
             if await self._link.look_blocked():
-                raise StoreError(f"{self._link.place} takes no messages: it has too little memory or disk space left")
+                raise StoreError(f"{self._link.place} accepts no messages: it is short of memory or disk space")
             channel = self._channels.get(delayed)
             if channel is None or not self._link.has(channel):
                 channel = self._channels[delayed] = await self._link.open_channel(confirms=True)
@@ -201,11 +201,11 @@ class Publisher:
 
 
 def _check(parcel: Parcel, frame_bytes: int) -> None:
-    """Raises RefusedError for what AMQP cannot say, or not in one frame: nothing that is sent fails in the library."""
+    """Raise RefusedError for anything AMQP cannot encode, or not in one frame, so that nothing fails in the library."""
     try:
         encode_text(parcel.queue)
         if parcel.letter.size_bytes <= frame_bytes:
             return
     except UNENCODABLE as error:
-        raise RefusedError(f"a message to {parcel.queue!r} is none for AMQP: {error}") from None
+        raise RefusedError(f"a message to {parcel.queue!r} cannot be encoded for AMQP: {error}") from None
     raise RefusedError(f"the headers of a message to {parcel.queue!r} are too large for AMQP")

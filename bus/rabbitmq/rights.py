@@ -1,4 +1,4 @@
-"""What a user of the broker must be allowed: tried at the start, so that nothing fails for it later."""
+"""The permissions that the broker's user needs: checked at start, so that nothing fails for lack of them later."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from bus.store import RefusedError
 
 
 @contextlib.contextmanager
-def told_rights(names: Names) -> Iterator[None]:
-    """Adds to a refusal which rights are needed."""
+def explained_rights(names: Names) -> Iterator[None]:
+    """Add the required permissions to a RefusedError for lack of one."""
     try:
         yield
     except RefusedError as error:
@@ -27,8 +27,8 @@ def told_rights(names: Names) -> Iterator[None]:
 
 
 async def rehearse_publishing(link: Link, names: Names) -> None:
-    """Publish to a queue that nobody has. Raises RefusedError if that is forbidden."""
-    with store_errors(f"{link.place} does not let us publish"):
+    """Publish to a queue that does not exist. Raises RefusedError if the user may not publish."""
+    with store_errors(f"{link.place}: cannot publish"):
         async with link.channel(confirms=True) as channel:
-            with contextlib.suppress(PublishError):  # it comes back: there is no such queue
+            with contextlib.suppress(PublishError):  # the expected answer, because the queue does not exist
                 await channel.basic_publish(b"", routing_key=names.nobody, mandatory=True, timeout=ANSWER_LIMIT_S)

@@ -1,8 +1,8 @@
-"""One channel of a consumer, and what was taken through it: a delivery is leased for as long as its channel is open.
+"""One channel of a consumer, and the messages taken through it. A lease on a delivery ends with its channel.
 
-The broker numbers deliveries within their channel. A lease holds its session, so that it can be settled nowhere else:
-after the channel is gone it is lost, and the message is delivered again. aiormq runs a callback for each message and
-cancels those that still run when the channel closes, so ours only puts the message aside.
+The broker numbers deliveries within their channel. So a lease refers to its session and can be settled nowhere else.
+After the channel has closed, the lease is lost and the message is delivered again. aiormq runs a callback for each
+message and cancels running callbacks when the channel closes, so ours only stores the message in `taken`.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _OFFSET = "x-stream-offset"
 
 
 class Queues(Struct, frozen=True):
-    """What the broker calls the queues of a source: its own, and that of its retries."""
+    """The names on the broker of a source's own queue and of its retry queue."""
 
     source: Source
     own: str
@@ -42,21 +42,21 @@ class Queues(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True, eq=False):
-    """What a delivery is settled with."""
+    """Everything needed to settle a delivery."""
 
     session: "Session"
     tag: int
     consumer: str
-    """The tag of the consumer that it came through."""
+    """The tag of its consumer."""
     properties: Basic.Properties
     since_s: float
-    """When it came (CLOCK_MONOTONIC)."""
+    """When it arrived (CLOCK_MONOTONIC)."""
     counts: bool
     """Whether the broker may count how often the message is given back."""
 
 
 class Session:
-    """`on_change` is called, in the event loop, when there is something new: a message, a free place, an end."""
+    """`on_change` is called, in the event loop, on every change: a message, a free place, the end of a consumer."""
 
     def __init__(
         self, link: Link, channel: Channel, queues: Queues, lanes: Lanes, on_change: Callable[[], None]
@@ -65,11 +65,11 @@ class Session:
         self.queues = queues
         self.lanes = lanes
         self.taken: deque[Delivery] = deque()
-        """Here, and not handed out."""
+        """Deliveries received and not handed out."""
         self.handed: dict[int, Delivery] = {}
-        """Those handed out and not settled, by their tags."""
+        """Deliveries handed out and not settled, by tag."""
         self.gone: set[Lane] = set()
-        """Whose consumers the broker has cancelled: their queue was deleted, or moves."""
+        """Lanes with a consumer that the broker has cancelled, because the queue was deleted or moves."""
         self.is_stream = False
         self._link = link
         self._channel = channel
@@ -84,7 +84,7 @@ class Session:
 
     @property
     def why_closed(self) -> str:
-        """The broker's words, if it closed the channel."""
+        """The broker's reason, if it closed the channel."""
         closing = self._channel.closing
         error = closing.exception() if closing.done() and not closing.cancelled() else None
         return " ".join(str(error).split()) if error else ""
@@ -96,7 +96,7 @@ class Session:
         return int(found[1]) / 1000 if found else None
 
     async def carry_out(self, step: Step) -> None:
-        """Begin to take messages, or end it. Raises StoreError."""
+        """Begin or cancel consumers. Raises StoreError."""
         if isinstance(step, Cancel):
             for tag in step.tags:
                 self.lanes.end(tag)
@@ -107,10 +107,10 @@ class Session:
 
     async def _consume(self, step: Consume) -> None:
         queue = self.queues.of(step.lane)
-        with store_errors(f"{self._link.place} does not let us consume the queue {queue!r}"):
+        with store_errors(f"{self._link.place}: cannot consume the queue {queue!r}"):
             await self._channel.basic_qos(prefetch_count=step.prefetch, timeout=ANSWER_LIMIT_S)
             tag = new_tag(step.lane)
-            self.lanes.add(tag, step, monotonic())  # before the first message comes
+            self.lanes.add(tag, step, monotonic())  # before the first message arrives
             try:
                 await self._channel.basic_consume(queue, self._on_message, consumer_tag=tag, timeout=ANSWER_LIMIT_S)
             except BaseException:
@@ -118,17 +118,17 @@ class Session:
                 raise
 
     async def flush(self) -> None:
-        """After consumers were cancelled, before the channel is closed: let their queues carry out what was settled.
+        """Let the queues process all settlements, after cancelling the consumers and before closing the channel.
 
-        A channel holds back acknowledgements when 32 are on their way, and forgets them at its end; the messages would
-        be delivered again. A quorum queue answers a cancel after all that was sent to it before; then the channel sends
-        the rest, and asking it anything more gives it the time.
+        A channel holds back acknowledgements while 32 are in flight, and forgets them when it closes; the messages
+        would be delivered again. A quorum queue answers a cancel after everything sent before it. Then the channel
+        sends the rest, and one more request gives it the time to do so.
         """
         with contextlib.suppress(StoreError), store_errors("finish"):
             await self._channel.exchange_declare("amq.direct", passive=True, timeout=ANSWER_LIMIT_S)
 
     def hand_out(self, limit: int) -> Delivery | None:
-        """The next one, if one is here and fewer than `limit` are handed out."""
+        """Return the next delivery, if there is one and fewer than `limit` are handed out."""
         if not self.taken or len(self.handed) >= limit or self.is_closed:
             return None
         delivery = self.taken.popleft()
@@ -136,13 +136,13 @@ class Session:
         return delivery
 
     async def settle(self, lease: Lease, *, requeue: bool = False) -> None:
-        """Acknowledge what was handed out, or give it back. A lease that is lost is no error."""
+        """Acknowledge a delivery that was handed out, or give it back. Does nothing if its lease is lost."""
         if self.handed.pop(lease.tag, None) is None:
             return
         await self.let_go(lease, requeue=requeue)
 
     async def let_go(self, lease: Lease, *, requeue: bool = False) -> None:
-        """The same of one that is neither taken nor handed out any more."""
+        """Acknowledge or give back a delivery that is in neither `taken` nor `handed` any more."""
         self.lanes.settled(lease.consumer, monotonic())
         self._on_change()
         if self.is_closed:
@@ -169,8 +169,8 @@ class Session:
         origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)
         try:
             self.taken.append(delivery_of(self.source.queue, properties, delivered.body, origin, lease))
-        except Exception:  # given back, it would come again at once
-            log.exception("a message of %r cannot be read, and is left alone; please report this", self.source.queue)
+        except Exception:  # if given back, it would be delivered again at once
+            log.exception("a message of %r cannot be read and stays unsettled; please report this", self.source.queue)
         self._on_change()
 
     def _on_cancel(self, frame: Basic.CancelOk | Basic.Cancel) -> None:

@@ -1,9 +1,9 @@
 """The store over RabbitMQ: `bus.store.Store` for one virtual host of one broker.
 
-Theory of operation. Two connections, so that a broker that blocks whoever publishes does not keep us from consuming
-and acknowledging; each is made again when it is lost. Queues that we make are durable quorum queues; those that exist
-are used as they are. What a settlement stores is confirmed before its delivery is acknowledged, so that a crash at any
-moment leaves the message, or its copy, or both: at least once, never less.
+Theory of operation. There are two connections, because a broker that blocks publishers must not keep us from consuming
+and acknowledging. Each is reopened when it is lost. Queues that we make are durable quorum queues; existing ones are
+used as they are. Everything that a settlement stores is confirmed before its delivery is acknowledged. So a crash at
+any moment leaves the message, or its copy, or both: delivery at least once.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from bus.rabbitmq.looking import browse, fetch, remove
 from bus.rabbitmq.names import Names
 from bus.rabbitmq.old import OldQueues
 from bus.rabbitmq.publisher import Parcel, Publisher, parcel, path_of
-from bus.rabbitmq.rights import rehearse_publishing, told_rights
+from bus.rabbitmq.rights import explained_rights, rehearse_publishing
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
 from bus.rabbitmq.undelivered import Undelivered
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 CONFIRM_LIMIT_S = 10.0
 NOBODY = Application()
 _FINISH_LIMIT_S = 2.0
-"""How long a consumer that is left may take to have the broker carry out what it settled."""
+"""How long a consumer may take at its end until the broker has processed its settlements."""
 
 
 class RabbitStore:
@@ -64,15 +64,15 @@ class RabbitStore:
         self._publisher = publisher
         self._old = OldQueues(links.first, topology, publisher, adopts=adopts)
         self._latest: dict[tuple[str, str], RabbitConsumer] = {}
-        """By queue and function, also of consumers that have ended: their retries still wait."""
+        """By queue and function. Includes consumers that have ended: their retries may still wait."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether it could store a message now."""
+        """Whether it can store a message now."""
         return self._publishing.is_up and self._links.are_up and not self._publishing.is_blocked
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Confirmed by the broker, all of them. Raises StoreError; some of them may be stored then."""
+        """Store messages; the broker has confirmed all on return. After a StoreError, some of them may be stored."""
         _raise_first(await self._publisher.publish(list(map(self._parcel, messages))))
 
     @contextlib.asynccontextmanager
@@ -103,10 +103,10 @@ class RabbitStore:
                 await ended.wait()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Confirm all outputs, then carry out the decisions, each for itself.
+        """Store all outputs, then carry out each decision.
 
-        Raises RefusedError if one of the outputs is refused, before anything is settled; StoreError if something could
-        not be stored.
+        Raises RefusedError if an output is refused, before anything is settled; StoreError if anything could not be
+        stored.
         """
         for lost in filterfalse(_is_leased, settlements):
             await lost.delivery.lease.session.settle(lost.delivery.lease)
@@ -121,7 +121,7 @@ class RabbitStore:
         _raise_first(errors)
 
     async def _stored(self, settlements: list[Settlement], errors: list[StoreError]) -> list[Settlement]:
-        """Those whose outputs are all stored; the errors of the others. Raises RefusedError."""
+        """Return the settlements whose outputs are stored; append the others' errors. Raises RefusedError."""
         parcels = [self._parcel(output) for settlement in settlements for output in settlement.outputs]
         if not parcels:
             return settlements
@@ -144,14 +144,14 @@ class RabbitStore:
             return
         failed = [error for error in await self._publisher.publish([copy]) if error] if copy else []
         if failed:
-            errors.append(StoreError(str(failed[0])))  # also of a copy that is refused: only outputs may be given up
+            errors.append(StoreError(str(failed[0])))  # never a RefusedError: only outputs may be given up, not copies
             return
         if isinstance(settlement.decision, Retry | Release) and copy:
             lease.session.lanes.retries.add(monotonic() + sum(1 << level for level in copy.path) / 1000)
         await lease.session.settle(lease, requeue=copy is None and isinstance(settlement.decision, Release))
 
     async def _put_aside(self, delivery: Delivery) -> None:
-        """Into the queue of retries, as the same attempt. Raises StoreError."""
+        """Store a message in the queue of retries, as the same attempt. Raises StoreError."""
         _raise_first(await self._publisher.publish([self._aside(delivery)]))
         delivery.lease.session.lanes.retries.add(monotonic())
 
@@ -160,7 +160,7 @@ class RabbitStore:
         return Parcel(lease.session.queues.retry, self._fitting(unrun_copy(lease.properties, delivery)))
 
     def _copy(self, settlement: Settlement, lease: Lease) -> Parcel | None:
-        """What must be stored before the delivery may be acknowledged: the retry, or the dead letter."""
+        """Return what must be stored before the delivery may be acknowledged: the retry or the dead letter."""
         delivery, decision, source = settlement.delivery, settlement.decision, lease.session.source
         if isinstance(decision, Retry):
             to, path = lease.session.queues.retry, path_of(decision.delay_s)
@@ -175,18 +175,20 @@ class RabbitStore:
         return None
 
     def _parcel(self, outgoing: Outgoing) -> Parcel:
-        """Raises RefusedError."""
+        """Make a parcel with the broker's name of the queue. Raises RefusedError."""
         return parcel(replace(outgoing, queue=self._names.queue(outgoing.queue)))
 
     def _fitting(self, copy: Letter) -> Letter:
         copy, dropped = trimmed(copy, self._publishing.frame_bytes)
         if dropped:
-            log.warning("a copy of message %s has no room for its headers %s", copy.properties.message_id, dropped)
+            log.warning("a copy of message %s lacks headers that do not fit: %s", copy.properties.message_id, dropped)
         return copy
 
     async def statistics(self, queue: str) -> QueueStatistics:
-        """What the broker has ready, retries too, and what is in hand here: it tells neither of other nodes nor of
-        delayed ones."""
+        """Return the messages ready on the broker, including retries, and those held here.
+
+        Delayed messages and those held by other nodes are unknown.
+        """
         mine = [consumer for (name, _), consumer in self._latest.items() if name == queue]
         asked = {self._names.queue(queue), *(consumer.queues.retry for consumer in mine if consumer.has_retries)}
         found = [await self._topology.look_up(name) for name in asked]
@@ -195,21 +197,21 @@ class RabbitStore:
         )
 
     def retry_queue(self, function: str, queue: str) -> str:
-        """What the broker calls the queue in which messages of `queue` wait for the function's next attempt."""
+        """Return the broker's name of the queue in which messages of `queue` wait for the function's next attempt."""
         return self._names.retry(function, queue)
 
     async def browse(self, queue: str, limit: int, skip: int = 0) -> list[Stored]:
-        """The oldest ready messages; for a moment nobody else sees them. Raises StoreError."""
+        """Return the oldest ready messages. For a moment, nobody else sees them. Raises StoreError."""
         name = self._names.queue(queue)
         return await browse(self._consuming, name, limit, skip, is_ours=self._names.is_ours(name))
 
     async def fetch(self, queue: str, key: str) -> Stored | None:
-        """One of them with its body. Raises StoreError."""
+        """Return one of them with its body. Raises StoreError."""
         name = self._names.queue(queue)
         return await fetch(self._consuming, name, key, is_ours=self._names.is_ours(name))
 
     async def take_out(self, queue: str, keys: Collection[str] | None, into: Mapping[str, Outgoing] = NOTHING) -> int:
-        """Remove messages after those of `into` are confirmed: in between a crash leaves both. Raises StoreError."""
+        """Remove messages after those of `into` are confirmed. A crash in between leaves both. Raises StoreError."""
 
         async def store(bodies: Mapping[str, bytes]) -> None:
             found = [(into[key], body) for key, body in bodies.items() if key in into]
@@ -241,7 +243,7 @@ def _raise_first(errors: Sequence[StoreError | None]) -> None:
 
 
 async def reach(url: str) -> None:
-    """Connect once. Raises UnreachableError if nobody answers, StoreError if we are not let in."""
+    """Connect once. Raises UnreachableError if nothing answers, StoreError if the broker denies access."""
     link = Link(address(url), "looks")
     await link.connect()
     await link.close()
@@ -251,10 +253,10 @@ async def reach(url: str) -> None:
 async def open_rabbitmq(
     url: str, application: Application = NOBODY, *, confirm_limit_s: float = CONFIRM_LIMIT_S
 ) -> AsyncIterator[RabbitStore]:
-    """A store that is connected for as long as the block lasts, and connects again whenever it is not.
+    """Open a store that stays connected during the block, and reconnects whenever the connection is lost.
 
-    Our queues there carry the name of `application`. `confirm_limit_s`: how long the broker may take to confirm a
-    message. Raises StoreError if it cannot connect at the start, within about ten seconds, or refuses the name.
+    The names of our queues contain that of `application`. `confirm_limit_s`: how long the broker may take to confirm a
+    message. Raises StoreError if the store cannot connect at start, within about ten seconds, or the name is refused.
     """
     where = address(url)
     consuming, publishing = Link(where, "consumes"), Link(where, "publishes")
@@ -264,7 +266,7 @@ async def open_rabbitmq(
         for link in (consuming, publishing):
             await link.connect()
             stack.push_async_callback(link.close)
-        with told_rights(topology.names):
+        with explained_rights(topology.names):
             await claim.take()
             await rehearse_publishing(publishing, topology.names)
         async with anyio.create_task_group() as tasks:

@@ -1,7 +1,7 @@
-"""Queues and exchanges: what exists is used as it is, what is missing is made if it may be, and is then ours.
+"""Queues and exchanges: existing ones are used as they are; missing ones are made, if allowed, and are then ours.
 
-Each question has a channel of its own, for the broker answers "there is none" by closing it. What was made is
-remembered for as long as the connection: another client could delete it, but nobody else would make it again.
+Each lookup has its own channel, because the broker answers "not found" by closing the channel. Things that were made
+are remembered, and made again after an error or after a while, because another client could delete them.
 """
 
 import time
@@ -20,15 +20,15 @@ from bus.rabbitmq.names import Names
 from bus.store import RefusedError, StoreError
 
 _REMEMBERED = 10_000
-"""Names of queues that are remembered."""
+"""The most names of queues that are remembered."""
 _ASKED_AT_ONCE = 2
-"""Questions, each of which has a channel: a connection may have few."""
+"""The most lookups at a time: each needs a channel, and a connection may have few."""
 _BELIEVED_S = 10.0
-"""How long what was made is taken to be there still."""
+"""How long a piece of the ladder is assumed to exist after it was made."""
 
 
 class Kind(Struct, frozen=True):
-    """What a queue of others is."""
+    """The kind of a queue that is not ours."""
 
     may_vanish: bool = False
     """Whether it may be deleted with its last consumer."""
@@ -38,7 +38,7 @@ class Kind(Struct, frozen=True):
 
 
 def _kind(refusal: str, *, durable: bool) -> Kind:
-    """Of a queue that was declared as a lasting one, and if it is durable as a quorum queue."""
+    """Read the kind from the refusal of a declaration: without auto-delete and, if `durable`, as a quorum queue."""
     may_vanish = "arg 'auto_delete'" in refusal
     is_classic = may_vanish or not durable
     if "arg 'x-queue-type'" in refusal:
@@ -47,12 +47,12 @@ def _kind(refusal: str, *, durable: bool) -> Kind:
 
 
 class Topology:
-    """What the broker has, as far as we made it or asked."""
+    """The broker's queues and exchanges, as far as this process has made or looked them up."""
 
     def __init__(self, link: Link, names: Names) -> None:
         self.names = names
         self.on_seen: set[Callable[[str], None]] = set()
-        """Called, in the event loop, with each queue that was found or made because somebody needs it."""
+        """Callbacks, called in the event loop with the name of each queue that was found or made on demand."""
         self._link = link
         self._made_at: dict[Piece, float] = {}
         self._lock = anyio.Lock()
@@ -63,8 +63,8 @@ class Topology:
         self._asking = anyio.Semaphore(_ASKED_AT_ONCE)
 
     async def look_up(self, queue: str) -> QueueCommand.DeclareOk | None:
-        """The broker's counts of ready messages and of consumers; None if there is no such queue. Raises StoreError."""
-        with store_errors(f"{self._link.place} tells nothing of the queue {queue!r}"):
+        """Return the counts of ready messages and consumers; None if the queue does not exist. Raises StoreError."""
+        with store_errors(f"{self._link.place}: cannot look up the queue {queue!r}"):
             async with self._asking, self._link.channel() as channel:
                 try:
                     return await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)
@@ -72,21 +72,21 @@ class Topology:
                     return None
 
     def has_seen(self, queue: str) -> bool:
-        """Whether it was there once: it is believed to be there still."""
+        """Return whether the queue existed when last seen."""
         return queue in self._seen_at
 
     def note_seen(self, queue: str) -> None:
-        """It has just been there. Consumers hear of it too: whoever made it may have failed before it could say so."""
+        """Note that the queue exists now, and call `on_seen`: its maker may have failed before it could do so."""
         if len(self._seen_at) >= _REMEMBERED:
             self._seen_at.clear()
         self._seen_at[queue] = time.monotonic()
-        for told in tuple(self.on_seen):
-            told(queue)
+        for notify in tuple(self.on_seen):
+            notify(queue)
 
     async def ensure_since(self, queue: str, since_s: float) -> None:
-        """As `ensure_queue`, unless it was there after `since_s` (monotonic): many may have missed it together.
+        """Like `ensure_queue`, unless the queue was seen after `since_s` (monotonic): many may miss it at once.
 
-        One that only the client that made it may use is there, and nobody else can say more of it.
+        An exclusive queue of another client counts as existing; only that client can look it up.
         """
         async with self._link.turn(self._making):
             if self._seen_at.get(queue, 0.0) > since_s:
@@ -98,9 +98,9 @@ class Topology:
                     raise
 
     async def ensure_queue(self, queue: str, *, may_make: bool = True) -> bool:
-        """The queue is there afterwards, and whether this process made it, now or earlier.
+        """Make the queue if it is missing. Return whether this process made it, now or earlier.
 
-        Raises StoreError if it is missing and may not be made, or cannot be.
+        Raises StoreError if it is missing and may not or cannot be made.
         """
         async with self._link.turn(self._making):
             await self._ensure(queue, may_make=may_make)
@@ -109,29 +109,29 @@ class Topology:
     async def _ensure(self, queue: str, *, may_make: bool) -> None:
         if await self.look_up(queue) is None:
             if not may_make:
-                raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids to make it")
+                raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids creating it")
             await self._make_queue(queue)
         self.note_seen(queue)
 
     async def _make_queue(self, queue: str) -> None:
-        with store_errors(f"{self._link.place} does not make the queue {queue!r}"):
+        with store_errors(f"{self._link.place}: cannot create the queue {queue!r}"):
             async with self._link.channel() as channel:
                 try:
                     await self._make(channel, Queue(queue))
-                except ChannelPreconditionFailed:  # made by another client since we looked: it is consumed as it is
+                except ChannelPreconditionFailed:  # another client made it meanwhile: it is used as it is
                     if await self.look_up(queue) is None:
                         raise
         self._made.add(queue)
 
     async def kind(self, queue: str) -> Kind:
-        """What can be found out of a queue that exists: RabbitMQ tells it only to who declares it otherwise.
+        """Find out the kind of an existing queue: RabbitMQ only reveals it by refusing a different declaration.
 
-        The user may lack the right to declare it. Raises StoreError.
+        If the user may not declare the queue, it is assumed to vanish and to count. Raises StoreError.
         """
         durable = True
         while True:
             arguments: Arguments = {"x-queue-type": "quorum"} if durable else None
-            with store_errors(f"{self._link.place} does not tell what kind of queue {queue!r} is"):
+            with store_errors(f"{self._link.place}: cannot find out the kind of the queue {queue!r}"):
                 try:
                     async with self._asking, self._link.channel() as channel:
                         await channel.queue_declare(queue, durable=durable, arguments=arguments, timeout=ANSWER_LIMIT_S)
@@ -145,7 +145,7 @@ class Topology:
                     return _kind(str(error), durable=durable)
 
     async def ensure_ladder(self, pieces: Iterable[Piece]) -> None:
-        """All pieces of a ladder are there afterwards. Raises StoreError."""
+        """Make the missing pieces of a ladder. Raises StoreError."""
         pieces = tuple(pieces)
         if not self._missing(pieces):
             return
@@ -153,7 +153,7 @@ class Topology:
             missing = self._missing(pieces)
             if len(self._made_at) >= _REMEMBERED:
                 self._made_at.clear()
-            with store_errors(f"{self._link.place} does not make the queues that hold messages back"):
+            with store_errors(f"{self._link.place}: cannot create the queues that delay messages"):
                 async with self._link.channel() as channel:
                     for piece in missing:
                         if isinstance(piece, Queue) and piece.level is None:
@@ -167,7 +167,7 @@ class Topology:
         return [piece for piece in pieces if self._made_at.get(piece, 0.0) < oldest]
 
     def forget(self) -> None:
-        """Something failed that what was made should have made possible: make it again."""
+        """Forget everything seen or made, after an operation failed that relied on it."""
         self._made_at.clear()
         self._seen_at.clear()
 
@@ -179,7 +179,7 @@ class Topology:
             )
         elif isinstance(piece, Queue):
             arguments = piece.arguments()
-            if self._link.major_version >= 4:  # whose default of 20 would count what we give back unrun
+            if self._link.major_version >= 4:  # its default of 20 would count messages that we give back unrun
                 arguments["x-delivery-limit"] = -1
             await channel.queue_declare(piece.name, durable=True, arguments=arguments, timeout=ANSWER_LIMIT_S)
         else:

@@ -1,7 +1,7 @@
-"""Delayed messages whose queue was gone when they were due: made dead letters that say so, and told.
+"""Delayed messages whose queue was gone when they were due: they become dead letters, and are logged.
 
-The ladder of delays leads what it cannot route into a queue of its own (see `delays`), in which messages are as they
-were on their way. Any node of the application takes them out.
+The ladder of delays puts unroutable messages, unchanged, into a queue of its own (see `delays`). Any node of the
+application takes them out.
 """
 
 import logging
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 _PREFETCH = 32
 _LOOK_S = 20.0
-"""How often the queue is looked for, which another node may have made."""
+"""How often to look for the queue, which another node may have made."""
 _AGAIN_S = 1.0
 
 
 class Undelivered:
-    """Call `run` in a task."""
+    """Run `run` in a task."""
 
     def __init__(self, link: Link, topology: Topology, publisher: Publisher) -> None:
         self._link = link
@@ -39,7 +39,7 @@ class Undelivered:
         self._taken: list[DeliveredMessage] = []
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Turn undelivered messages into dead letters until cancelled."""
         self._topology.on_seen.add(self._note_seen)
         try:
             while True:
@@ -47,7 +47,7 @@ class Undelivered:
                 try:
                     await self._take_all()
                 except StoreError as error:
-                    log.debug("messages without a queue are looked at later: %s", error)
+                    log.debug("messages without a queue will be checked later: %s", error)
                     await anyio.sleep(_AGAIN_S)
         finally:
             self._topology.on_seen.discard(self._note_seen)
@@ -61,13 +61,13 @@ class Undelivered:
         self._changed = anyio.Event()
 
     async def _take_all(self) -> None:
-        """For as long as the channel lasts. Raises StoreError."""
+        """Consume the queue while the channel is open. Raises StoreError."""
         changed = self._changed
         if await self._topology.look_up(self._names.lost) is None:
             with anyio.move_on_after(_LOOK_S):
                 await changed.wait()
             return
-        with store_errors(f"{self._link.place} does not let us consume the queue {self._names.lost!r}"):
+        with store_errors(f"{self._link.place}: cannot consume the queue {self._names.lost!r}"):
             async with self._link.channel() as channel:
                 self._taken.clear()
                 channel.closing.add_done_callback(lambda _: self._wake())
@@ -86,8 +86,8 @@ class Undelivered:
         self._wake()
 
     async def _move(self, channel: Channel) -> None:
-        """Each that is here into the dead letters, confirmed before it is acknowledged."""
-        told: Counter[str] = Counter()
+        """Store each message as a dead letter, confirmed before it is acknowledged."""
+        moved: Counter[str] = Counter()
         while self._taken:
             delivered = self._taken[0]
             to = str((delivered.header.properties.headers or {}).get(TO, ""))
@@ -95,15 +95,15 @@ class Undelivered:
             if errors[0] is not None:
                 raise errors[0]
             self._taken.pop(0)
-            told[to] += 1
+            moved[to] += 1
             frame = delivered.delivery
             assert isinstance(frame, Basic.Deliver)
             assert frame.delivery_tag is not None
             await channel.basic_ack(frame.delivery_tag, wait=False)
-        for to, count in told.items():
+        for to, count in moved.items():
             log.warning(
-                "%s: %d delayed messages had nowhere to go, as the queue %r was gone when they were due: "
-                "they are dead letters now, which `forklight dlq list` shows",
+                "%s: %d delayed messages could not be delivered because the queue %r was gone when they were due: "
+                "they are dead letters now, see `forklight dlq list`",
                 *(self._link.place, count, to),
             )
 

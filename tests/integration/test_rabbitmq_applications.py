@@ -1,4 +1,4 @@
-"""Applications that share a virtual host: they do not get each other's calls, and none takes another's name."""
+"""Applications that share a virtual host do not get each other's calls, and cannot take each other's names."""
 
 import asyncio
 import contextlib
@@ -109,7 +109,7 @@ async def test_queues_of_ours_are_made_when_they_are_needed(rabbitmq: Node) -> N
         await settle(store, [again])
 
 
-async def test_what_waits_in_a_retry_queue_is_found_at_the_start(rabbitmq: Node) -> None:
+async def test_waiting_retries_are_found_at_start(rabbitmq: Node) -> None:
     url = rabbitmq.fresh_url()
     async with open_rabbitmq(url, SHOP) as store:
         sent = await fill(store, inbox("f"), 1)
@@ -121,7 +121,7 @@ async def test_what_waits_in_a_retry_queue_is_found_at_the_start(rabbitmq: Node)
         assert ids(await take(consumer)) == sent
 
 
-async def test_queues_of_version_0_1_are_told(rabbitmq: Node, caplog: pytest.LogCaptureFixture) -> None:
+async def test_queues_of_version_0_1_are_reported(rabbitmq: Node, caplog: pytest.LogCaptureFixture) -> None:
     url = rabbitmq.fresh_url()
     async with foreign(url) as other, open_rabbitmq(url, SHOP) as store:
         await other.declare_queue(inbox("f"), durable=True)

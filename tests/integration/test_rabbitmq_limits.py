@@ -1,4 +1,4 @@
-"""What a broker grants: rights are tried at the start, and few channels for a connection are enough."""
+"""Limits of a broker: permissions are checked at start, and few channels for each connection are enough."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ SHOP = Application("shop")
 
 @contextlib.asynccontextmanager
 async def least(node: Node, url: str, configure: str, write: str, read: str) -> AsyncIterator[str]:
-    """The URL of a user with these rights."""
+    """Return the URL of a user with these permissions."""
     vhost, name = url.rpartition("/")[2], fresh("user")
     await node.wait_ctl("add_user", name, "secret")
     await node.wait_ctl("set_permissions", "--vhost", vhost, name, configure, write, read)
@@ -26,7 +26,7 @@ async def least(node: Node, url: str, configure: str, write: str, read: str) -> 
     await node.wait_ctl("delete_user", name)
 
 
-async def test_the_rights_that_are_documented_are_enough(rabbitmq: Node) -> None:
+async def test_the_documented_permissions_are_enough(rabbitmq: Node) -> None:
     url = rabbitmq.fresh_url()
     async with open_rabbitmq(url, SHOP) as store:
         sent = await fill(store, "orders", 2)
@@ -51,7 +51,7 @@ async def test_the_rights_that_are_documented_are_enough(rabbitmq: Node) -> None
     ],
     ids=["configure", "write", "read"],
 )
-async def test_rights_that_are_missing_are_told_at_the_start(
+async def test_missing_permissions_are_reported_at_start(
     rabbitmq: Node, rights: tuple[str, str, str], said: str
 ) -> None:
     async with least(rabbitmq, rabbitmq.fresh_url(), *rights) as url:
@@ -61,7 +61,7 @@ async def test_rights_that_are_missing_are_told_at_the_start(
     assert "must be allowed to configure, write and read ^forklight" in str(raised.value)
 
 
-async def test_a_queue_that_may_not_be_read_is_told_at_the_start(rabbitmq: Node) -> None:
+async def test_a_queue_that_may_not_be_read_is_reported_at_start(rabbitmq: Node) -> None:
     async with least(rabbitmq, rabbitmq.fresh_url(), ".*", ".*", OURS) as url, open_rabbitmq(url, SHOP) as store:
         with pytest.raises(StoreError, match="access to queue 'orders'"):
             await store.consume(source("orders"), prefetch=1).__aenter__()

@@ -1,4 +1,4 @@
-"""Queues that others made, with arguments and policies of their own: what is not run is not lost, nor taken ahead."""
+"""Queues made by others, with any arguments and policies: messages that do not run are neither lost nor taken early."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from tests.kit.support import until
 
 @contextlib.asynccontextmanager
 async def foreign(url: str) -> AsyncIterator[AbstractChannel]:
-    """A channel of another client's."""
+    """Open a channel of another client."""
     async with await aio_pika.connect(url) as connection, connection.channel() as channel:
         yield channel
 
 
 async def take_and_settle(store: Store, consumer: Consumer, count: int) -> list[Delivery]:
-    """One after the other, all done."""
+    """Run one after the other until all are done."""
     got: list[Delivery] = []
     while len(got) < count:
         deliveries = await take(consumer)
@@ -40,7 +40,7 @@ KINDS: list[dict[str, Any]] = [*LIMITS, {"x-queue-type": "classic"}]
 
 
 @pytest.mark.parametrize("arguments", KINDS, ids=["limit 0", "limit 2", "classic"])
-async def test_what_goes_back_unrun_stays_however_often(rabbitmq: Node, arguments: dict[str, Any]) -> None:
+async def test_messages_given_back_unrun_stay_however_often(rabbitmq: Node, arguments: dict[str, Any]) -> None:
     url, origin = rabbitmq.fresh_url(), source(fresh())
     async with foreign(url) as other:
         await other.declare_queue(origin.queue, durable=True, arguments=arguments)
@@ -95,7 +95,7 @@ async def test_pausing_leaves_an_auto_delete_queue_alone(rabbitmq: Node, prefetc
             assert ids(await take(consumer)) == ["bound"]
 
 
-async def test_a_queue_that_was_there_before_us_is_waited_for_and_not_made_anew(rabbitmq: Node) -> None:
+async def test_a_deleted_queue_of_others_is_awaited_and_not_recreated(rabbitmq: Node) -> None:
     url, origin = rabbitmq.fresh_url(), source(fresh())
     async with foreign(url) as other, open_rabbitmq(url) as store:
         await other.declare_queue(origin.queue, auto_delete=True)
@@ -108,7 +108,7 @@ async def test_a_queue_that_was_there_before_us_is_waited_for_and_not_made_anew(
             assert ids(await take(consumer)) == sent
 
 
-async def test_what_cannot_be_consumed_is_told_at_the_start(rabbitmq: Node) -> None:
+async def test_queues_that_cannot_be_consumed_are_reported_at_start(rabbitmq: Node) -> None:
     url, stream, locked = rabbitmq.fresh_url(), fresh("stream"), fresh("locked")
     async with foreign(url) as other, open_rabbitmq(url) as store:
         await other.declare_queue(stream, durable=True, arguments={"x-queue-type": "stream"})
@@ -120,7 +120,7 @@ async def test_what_cannot_be_consumed_is_told_at_the_start(rabbitmq: Node) -> N
 
 @pytest.fixture
 async def impatient(rabbitmq: Node) -> AsyncIterator[Node]:
-    """The node with a `consumer_timeout` of one second, for channels that are opened now."""
+    """Yield the node with a `consumer_timeout` of one second, which applies to channels opened now."""
     await rabbitmq.wait_ctl("eval", _SET.format(timeout=1000, tick=100))
     yield rabbitmq
     await rabbitmq.wait_ctl("eval", _SET.format(timeout=1_800_000, tick=60_000))
@@ -148,7 +148,7 @@ async def test_a_retry_is_not_taken_before_it_can_run(impatient: Node) -> None:
         assert not any(each.redelivered for each in runs)
 
 
-async def test_what_takes_longer_than_the_broker_allows_counts_as_an_attempt(
+async def test_a_call_longer_than_the_broker_allows_counts_as_an_attempt(
     impatient: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     origin = source(fresh())

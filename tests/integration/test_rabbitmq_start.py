@@ -1,4 +1,4 @@
-"""A store over RabbitMQ that cannot start says in one line why, and one over TLS checks whom it talks to."""
+"""A RabbitMQ store that cannot start says why in one line, and one over TLS checks the certificate."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ async def test_nothing_listens() -> None:
         assert f"127.0.0.1:{port} (vhost /): nothing listens" in await refusal(f"amqp://guest:secret@127.0.0.1:{port}/")
 
 
-async def test_what_listens_is_no_broker() -> None:
+async def test_the_listener_is_not_a_broker() -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
@@ -45,12 +45,12 @@ async def test_a_wrong_password(rabbitmq: Node) -> None:
 
 
 async def test_no_such_virtual_host(rabbitmq: Node) -> None:
-    assert "into the virtual host; make it" in await refusal(rabbitmq.url("nowhere"))
+    assert "denies access to the virtual host; create it" in await refusal(rabbitmq.url("nowhere"))
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Of the host `localhost`, signed by itself, with its key in the same file."""
+    """Make a self-signed certificate of the host `localhost`, with its key in the same file."""
     file = tmp_path / "localhost.pem"
     subprocess.run(
         (
@@ -64,7 +64,7 @@ def certificate(tmp_path: Path) -> Path:
     return file
 
 
-async def test_tls_to_who_can_prove_it(rabbitmq: Node, certificate: Path) -> None:
+async def test_tls_needs_a_valid_certificate(rabbitmq: Node, certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     queue, plain = fresh(), rabbitmq.fresh_url()

@@ -1,4 +1,4 @@
-"""Messages and queues of other programs on RabbitMQ, whatever they look like to it."""
+"""Messages and queues of other programs on RabbitMQ, whatever their form."""
 
 import asyncio
 import gzip
@@ -24,7 +24,7 @@ from triggers.queue.codec import identified
 
 @pytest.fixture
 async def stranger(amqp_url: str) -> AsyncIterator[AbstractChannel]:
-    """A channel of another program."""
+    """Open a channel of another program."""
     connection = await aiormq.connect(amqp_url)
     yield await connection.channel()
     await connection.close()
@@ -56,7 +56,7 @@ async def test_a_header_called_cc_is_a_header(amqp_url: str, delay_s: float) -> 
         assert delivery.message.headers == {"CC": "a@b.example", "BCC": "c"}
 
 
-async def test_a_reply_reaches_the_exclusive_queue_of_who_asks(amqp_url: str, stranger: AbstractChannel) -> None:
+async def test_a_reply_reaches_the_exclusive_queue_of_the_asker(amqp_url: str, stranger: AbstractChannel) -> None:
     replies: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
     declared = await stranger.queue_declare(exclusive=True)
     assert declared.queue is not None
@@ -100,7 +100,7 @@ async def test_more_messages_than_amqp_can_count_may_be_wanted(amqp_url: str) ->
         assert len(await take(consumer, 3)) == 3
 
 
-async def test_names_that_are_no_text_are_kept_through_retries_and_death(
+async def test_names_that_are_not_text_are_kept_through_retries_and_death(
     amqp_url: str, stranger: AbstractChannel
 ) -> None:
     origin, raw = source(fresh()), RawName(b"\xff" * 100)
@@ -122,10 +122,10 @@ async def test_names_that_are_no_text_are_kept_through_retries_and_death(
         assert isinstance(replayed.lease.properties.message_id, RawName), "the bytes that came"
 
 
-async def test_a_handler_answers_who_asked_and_sees_what_amqp_says(
+async def test_a_handler_replies_to_the_asker_and_sees_the_amqp_properties(
     bench: Bench, amqp_url: str, stranger: AbstractChannel
 ) -> None:
-    """RabbitMQ's tutorial on remote procedure calls, its client on the other side; the body is compressed."""
+    """RabbitMQ's tutorial on remote procedure calls, with its client as the caller; the body is compressed."""
     replies: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
     queue, answers = fresh(), await stranger.queue_declare(exclusive=True)
     await stranger.basic_consume(answers.queue or "", replies.put, no_ack=True)

@@ -1,4 +1,4 @@
-"""A delayed message whose queue is gone when it is due holds up nobody, and is a dead letter that says why."""
+"""A delayed message whose queue is gone when it is due delays no other, and becomes a dead letter that says why."""
 
 import asyncio
 
@@ -13,18 +13,18 @@ from tests.kit.broker import Node
 from tests.kit.stores import LIMIT_S, browsed, drain, fill, fresh, ids, message, settle, source, take, to
 
 GONE = 40
-"""RabbitMQ works on 32 of a queue's dead-lettered messages at a time."""
+"""RabbitMQ handles 32 of a queue's dead-lettered messages at a time."""
 
 
 async def undelivered(store: Store, count: int) -> list[Message]:
-    """So many dead letters. A quorum queue that is just being made cannot be looked into yet."""
+    """Return the dead letters once there are this many. A quorum queue in creation cannot be looked into yet."""
     async with asyncio.timeout(LIMIT_S):
         while (await store.statistics(UNDELIVERED)).ready < count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return await browsed(store, UNDELIVERED, count)
 
 
-async def test_messages_without_a_queue_hold_up_nobody(rabbitmq: Node, caplog: pytest.LogCaptureFixture) -> None:
+async def test_messages_without_a_queue_delay_no_others(rabbitmq: Node, caplog: pytest.LogCaptureFixture) -> None:
     url, gone, mine, origin = rabbitmq.fresh_url(), fresh("gone"), fresh("mine"), source(fresh())
     async with open_rabbitmq(url) as store, await aio_pika.connect(url) as connection:
         lost = [message(headers={"own": "kept"}) for _ in range(GONE)]

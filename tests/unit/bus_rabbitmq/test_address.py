@@ -32,7 +32,10 @@ def test_no_url_of_a_broker(text: str) -> None:
         (AMQPConnectionError("[Errno -2] Name or service not known"), "the name of the host is unknown"),
         (AMQPConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "cafile"),
         (ProbableAuthenticationError("ACCESS_REFUSED\nsee the log"), "user or password"),
-        (InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"), "into the virtual host; make it"),
+        (
+            InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"),
+            "access to the virtual host; create it",
+        ),
         (AMQPConnectionError("Server connection unexpectedly closed"), "AMQP port"),
         (RuntimeError("odd"), "odd"),
     ],
@@ -58,5 +61,5 @@ def test_a_refusal_is_one_line_that_says_what_to_do(error: Exception, said: str)
         (InvalidFrameError("Expected one of ['Connection.OpenOk'], got something"), False),
     ],
 )
-def test_only_who_is_not_there_may_be_waited_for(error: Exception, is_absent: bool) -> None:
+def test_only_an_unreachable_broker_is_worth_waiting_for(error: Exception, is_absent: bool) -> None:
     assert isinstance(refusal("RabbitMQ", error), UnreachableError) == is_absent

@@ -1,4 +1,4 @@
-"""The ladder of delays leads every message to its queue, neither early nor much too late."""
+"""The ladder of delays delivers every message to its queue, never early and only a little late."""
 
 import pytest
 from hypothesis import given
@@ -38,7 +38,7 @@ def test_too_long_a_delay_is_refused() -> None:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Whether a topic exchange routes this key by this binding."""
+    """Return whether a topic exchange routes this key by this binding."""
 
     def match(words: list[str], keys: list[str]) -> bool:
         if not words:

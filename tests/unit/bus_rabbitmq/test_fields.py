@@ -1,4 +1,4 @@
-"""Whatever a header may hold survives being read and written again."""
+"""Any header value survives being read and written again."""
 
 import datetime
 import struct
@@ -51,7 +51,7 @@ VALUES = st.recursive(
 
 
 def typed(value: Any) -> Any:
-    """The value with the types in it, which `==` alone does not tell apart."""
+    """Return the value together with its types, which `==` does not compare."""
     if isinstance(value, dict):
         return {name: typed(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -76,13 +76,13 @@ def test_no_bytes_make_decoding_fail(content: bytes) -> None:
     assert decode_table(encode_table(headers))[1] == headers
 
 
-def test_what_cannot_be_decoded_is_kept_as_it_is() -> None:
+def test_undecodable_headers_are_kept_as_they_are() -> None:
     content = b"\x01\xffV"  # a name that is not UTF-8
     assert decode_table(struct.pack(">I", 3) + content) == (7, {UNDECODABLE: content})
 
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 5000])
-def test_what_is_nested_too_deep_is_not_decoded(levels: int) -> None:
+def test_headers_nested_too_deep_are_not_decoded(levels: int) -> None:
     data = struct.pack(">I", 0)
     for _ in range(levels):
         content = b"\x01xF" + data
@@ -131,6 +131,6 @@ def test_properties_are_read_with_these_codecs() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), 2**63, {"n" * 256: 1}, Decimal("NaN")])
-def test_what_amqp_has_no_type_for_is_refused(value: Any) -> None:
+def test_values_without_an_amqp_type_are_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         encode_table({"header": value})

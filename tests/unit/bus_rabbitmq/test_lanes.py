@@ -1,4 +1,4 @@
-"""However messages come and are settled, a session never holds more than can run, and neither queue is forgotten."""
+"""Whatever the order of messages and settlements, a session holds no more than can run and starves neither queue."""
 
 from collections import deque
 
@@ -15,7 +15,7 @@ ALL = frozenset(Lane)
 
 
 class World:
-    """A broker with two queues that delivers whatever a consumer has room for, and handlers that take their time."""
+    """A broker with two queues that fills the room of each consumer, and handlers of any duration."""
 
     def __init__(self, prefetch: int, own: int, retries: int, *, keep_one: bool = False, size_bytes: int = 0) -> None:
         self.now_s = 0.0

@@ -1,4 +1,4 @@
-"""What messages become on AMQP and back, and what their copies keep."""
+"""Messages to AMQP and back, and what their copies keep."""
 
 import datetime
 import struct
@@ -125,7 +125,7 @@ def test_a_delayed_message_shows_nothing_of_its_way() -> None:
     assert (got.exchange, got.routing_key) == ("", "work")
 
 
-def test_what_is_looked_at_can_be_published_again_with_all_its_properties() -> None:
+def test_a_browsed_message_can_be_published_again_with_all_its_properties() -> None:
     seen = with_more_properties(message_of(original(), b"body"), original())
     again = letter(seen).properties
     assert (again.content_encoding, again.message_type) == ("gzip", "order")
@@ -135,7 +135,7 @@ def test_what_is_looked_at_can_be_published_again_with_all_its_properties() -> N
     assert with_more_properties(plain, Basic.Properties()) == plain
 
 
-def test_a_digest_leaves_out_what_the_broker_counts() -> None:
+def test_a_digest_leaves_out_the_counts_of_the_broker() -> None:
     assert digest(original(), b"") == digest(original(headers=FOREIGN | DEATHS | {"x-delivery-count": 3}), b"")
     assert digest(original(), b"") != digest(original(message_id="1"), b"")
     assert digest(original(), b"") != digest(original(), b"1")
@@ -164,7 +164,7 @@ def test_copies_of_a_message_with_a_thousand_small_headers_are_trimmed_at_once()
     assert 99_000 < copy.size_bytes <= 100_000
 
 
-def test_what_amqp_cannot_say_is_dropped_from_a_copy() -> None:
+def test_headers_without_an_amqp_type_are_dropped_from_a_copy() -> None:
     headers: dict[str, Any] = {"good": 1, "huge": 2**64, "n" * 256: 1, "\ud800": 1, "odd": object()}
     copy, dropped = trimmed(_dead(headers), 131072)
     assert set(dropped) == headers.keys() - {"good"}
@@ -193,7 +193,7 @@ def test_nothing_published_here_is_distributed_to_others(name: str) -> None:
     assert name not in (replayed.properties.headers or {})
 
 
-def test_what_amqp_says_of_a_message_is_kept_for_its_retries() -> None:
+def test_amqp_properties_are_kept_for_retries() -> None:
     source = original(priority=7, app_id="shop")
     said = Envelope(
         content_encoding="gzip",

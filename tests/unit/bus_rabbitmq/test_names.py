@@ -1,4 +1,4 @@
-"""Our queues on a broker carry the application's name, whatever it and theirs are; nobody else's are touched."""
+"""The names of our queues on a broker contain the application's, whatever both are; other queues keep their names."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_others_keep_their_names(name: str) -> None:
 
 @pytest.mark.invariant("I24")
 @given(TEXTS, FUNCTIONS)
-def test_what_the_house_calls_a_queue_comes_back(application: str, function: str) -> None:
+def test_the_house_name_of_a_queue_comes_back(application: str, function: str) -> None:
     names = Names(safe(application))
     for name in (inbox(function), dead_queue(function), UNDELIVERED):
         queue = names.queue(name)
