@@ -1,4 +1,4 @@
-"""What a sender packed is unpacked, whole and within a bound, or it is said what is wrong."""
+"""A packed body is unpacked completely, up to a limit; an error says what is wrong."""
 
 import contextlib
 import gzip
@@ -76,7 +76,7 @@ def test_a_bomb_is_never_blown_up() -> None:
 
 
 def test_many_empty_members_take_no_more_than_their_size() -> None:
-    """Linear: the rest is not copied for each of them."""
+    """The time is linear: the rest of the body is not copied for each member."""
     assert unpack(gzip.compress(b"") * 50_000, "gzip", 10) == b""
 
 

@@ -1,4 +1,4 @@
-"""What the context tells, what it sends, and how it ends an invocation."""
+"""The attributes of the context, its outputs, and how it ends an invocation."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ def test_outputs_are_kept_in_order_with_their_bodies() -> None:
     def handler(event: Any, context: Context) -> None:
         data = {"n": 1}
         context.send("orders", data, delay=1.5, id="m1", headers={"kind": "new"})
-        data["n"] = 2  # too late to change what was sent
+        data["n"] = 2  # too late to change the output
         context.publish("news", "hot", id="n1")
         context.spawn("thumbnail", b"\x89", delay=timedelta(minutes=1))
         context.send("orders", None, correlation_id="c", reply_to="answers")

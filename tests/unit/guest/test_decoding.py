@@ -1,4 +1,4 @@
-"""`event["data"]`: what every content type becomes, and that hostile bytes end as Undecodable and nothing else."""
+"""`event["data"]`: the value for every content type; hostile bytes lead to Undecodable and to no other error."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Values to bodies: JSON with its additions, and errors that name the type and the place."""
+"""Values become bodies: JSON with additional types, and errors that name the type and the path."""
 
 import enum
 import json
@@ -48,7 +48,7 @@ class Model:
 
 
 class Scalar:
-    """As numpy has them: neither int nor float, with `tolist`."""
+    """A number as in numpy: neither int nor float, with `tolist`."""
 
     __module__ = "numpy"
 

@@ -1,4 +1,4 @@
-"""multipart/form-data as browsers and clients send it, and what is malformed in it."""
+"""Forms as browsers and other clients send them, and errors in malformed ones."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Loading a function: what is found, and the stable code and message of everything that cannot be."""
+"""Loading a function: finding its handler and hooks, and the code and message of every failure."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ Load = Callable[..., Function]
 
 @pytest.fixture
 def load_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Loads a handler from files of the given sources, as a template does: they are the working directory."""
+    """Load a handler from files with the given sources in the working directory, as a template does."""
     known = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -244,7 +244,7 @@ def test_sample_functions_in_a_process_like_a_template(folder: str, handler: str
 
 
 def test_what_the_guest_imports_for_everyone_stays_light(tmp_path: Path) -> None:
-    """asyncio and the like cost more than the start of an instance, and most functions need none of them."""
+    """Importing asyncio and the like costs more than the start of an instance, and most functions need none of them."""
     done = run_guest(
         "from _forklight import invocation, logs, threads\n"
         "heavy = {'asyncio', 'email', 'dataclasses', 'inspect', 'decimal', 'urllib', 'uuid', 'base64', 'difflib'}\n"

@@ -1,4 +1,4 @@
-"""The guest runs inside whatever interpreter a runtime names, from Python 3.10 on: try each that this machine has."""
+"""The guest runs in any interpreter from Python 3.10 on: tries each that this machine has."""
 
 import glob
 import os
@@ -15,7 +15,7 @@ SELF_CHECK = Path(__file__).parents[2] / "kit" / "guest_selfcheck.py"
 
 
 def _works(python: str) -> bool:
-    """A version manager leaves commands behind that only say that no version is chosen."""
+    """Whether it runs: a version manager leaves commands behind that only report that no version is selected."""
     if not os.access(python, os.X_OK):
         return False
     done = subprocess.run([python, "-I", "-c", ""], capture_output=True, timeout=PROCESS_TIMEOUT_S, check=False)
@@ -27,7 +27,7 @@ def _interpreters() -> list[str]:
     pyenv = os.path.expanduser(os.environ.get("PYENV_ROOT", "~/.pyenv"))
     managed = glob.glob(
         f"{pyenv}/versions/3.1[0-9].*/bin/python"
-    )  # unlike pathlib's, silent on folders it may not read
+    )  # unlike pathlib's, it skips folders that it cannot read
     others = {os.path.realpath(path) for path in (*on_path, *managed) if path and _works(path)}
     return [sys.executable, *sorted(others - {os.path.realpath(sys.executable)})]
 

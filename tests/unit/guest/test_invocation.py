@@ -1,4 +1,4 @@
-"""From an invoke frame to its reply, for every way a handler can end."""
+"""The reply to an invoke frame, for every way in which a handler can end."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from sandbox.guest._forklight.invocation import Reply, arun, run
 from tests.kit.guest import call, make_function, make_head, never
 
 OK_KEYS = {"t", "i", "status", "type", "length"}
-"""Of a result without headers and outputs, which the dispatcher takes for empty."""
+"""The keys of a result without headers and outputs, which the server takes to be empty."""
 FAIL_KEYS = {"t", "i", "kind", "code", "message", "traceback", "retry_after_s"}
 FIGURES = {"started_ns", "finished_ns", "cpu_ns", "peak_rss_kb"}
 
@@ -66,7 +66,7 @@ class Unusual(BaseException):
 
 
 class Rejected(Exception):
-    """An author's own exception that would pass for one of ours."""
+    """An author's own exception with the name of one of ours."""
 
 
 class ArrayMemoryError(MemoryError):
@@ -148,7 +148,7 @@ def test_result_and_outputs_share_one_limit() -> None:
 
 
 class Deadline:
-    """The dispatcher's SIGTERM, as the serve loop of a sync handler takes it; the handlers below strike themselves."""
+    """The server's SIGTERM, handled as in the serve loop of a sync handler. The handlers below send it themselves."""
 
     def __init__(self) -> None:
         self.passed = False
@@ -234,7 +234,7 @@ class LateModel:
 
 
 class LateStream:
-    """A standard output that is slow to flush: the deadline comes in our own code."""
+    """A standard output that is slow to flush, so that the deadline passes in our own code."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -281,7 +281,7 @@ async def test_an_async_handler_never_sees_what_cannot_be_decoded() -> None:
 
 
 async def cancelled_at_the_deadline(handler: Callable[..., Any], waiting: asyncio.Event) -> Reply:
-    """Cancels the handler's task as the serve loop does, once it says that it waits."""
+    """Cancel the handler's task as the serve loop does, once the handler is waiting."""
     deadline = Deadline()
     task = asyncio.create_task(arun(make_function(handler), make_head(timeout_s=10.0), b"", deadline.expired))
     await waiting.wait()

@@ -1,4 +1,4 @@
-"""Standard streams, logging and warnings of a template, in a process whose descriptors are what the test made them."""
+"""Standard streams, logging and warnings of a template, in a process with descriptors from the test."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def test_print_and_logging_reach_the_descriptors(tmp_path: Path) -> None:
 
 
 def _records(stderr: str) -> list[Any]:
-    """(level, text or the JSON's dict) of each line; None as level of what has no mark."""
+    """(level, text or the dict of the JSON) of each line; the level of a line without a mark is None."""
     found: list[Any] = []
     for line in stderr.split("\n")[:-1]:
         marked = line.startswith("\x1e")
@@ -112,7 +112,7 @@ def test_a_record_is_never_cut_in_two(tmp_path: Path) -> None:
 
 CONSOLE = {"h": {"class": "logging.StreamHandler"}}
 CONFIGURED = [
-    # what an author does, and what is logged of an info and a warning of his own, and an info of context.log then
+    # the author's set-up, and then the lines of an info and a warning of the author's logger and an info of context.log
     ("", ["INFO own: i", "WARNING own: w", "INFO fn: c"]),
     ("logging.basicConfig(format='mine %(message)s')", ["mine i", "mine w", "mine c"]),
     ("logging.basicConfig(level=logging.WARNING)", ["WARNING:own:w"]),
@@ -223,7 +223,7 @@ def test_standard_input_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_line_is_written_at_once_and_whole() -> None:
-    """So that lines of several threads and processes do not mix; this kind of socket keeps writes apart."""
+    """Otherwise lines of several threads and processes could mix. A SEQPACKET socket keeps single writes apart."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     line = "x" * 50_000
     script = f"import sys; sys.path.insert(0, {str(GUEST)!r})\n{SET_UP}"

@@ -1,4 +1,4 @@
-"""Every form a handler may return, and what is refused."""
+"""Every form of result that a handler can return, and those that are refused."""
 
 import asyncio
 import math
@@ -31,7 +31,7 @@ COOKIES = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
 
 
 class Headers:
-    """As werkzeug and Starlette have them: `items` gives each of several."""
+    """Headers as in werkzeug and Starlette: `items` has every one of repeated headers."""
 
     def __init__(self, *pairs: tuple[str, str]) -> None:
         self._pairs = pairs

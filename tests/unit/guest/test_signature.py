@@ -1,4 +1,4 @@
-"""Which callables are handlers, which of them get the context, and which are awaited."""
+"""Decides which callables are handlers, which get the context, and which are awaited."""
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,7 +34,7 @@ def wrapping_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def adapting_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Takes what a handler takes, whatever the function takes."""
+    """A decorator whose wrapper has the parameters of a handler, whatever the function takes."""
 
     @functools.wraps(function)
     def wrapper(event: Any, context: Any) -> Any:
@@ -182,7 +182,7 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class Wsgi:
-    """As Flask, Django, Bottle and Pyramid write it."""
+    """A WSGI application as in Flask, Django, Bottle and Pyramid."""
 
     def __call__(self, environ: Any, start_response: Any) -> Any: ...
 
@@ -192,7 +192,7 @@ class Falcon:
 
 
 class Asgi:
-    """As Starlette, FastAPI, Quart, Litestar and Django write it."""
+    """An ASGI application as in Starlette, FastAPI, Quart, Litestar and Django."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 

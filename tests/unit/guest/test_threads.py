@@ -1,4 +1,4 @@
-"""The watch over an import that starts threads, each in a process of its own."""
+"""Watching an import that starts threads, each in a process of its own."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_python_thread_tells_its_module_by_what_it_runs(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("last", ["", "import json"])
 def test_a_thread_python_does_not_know(tmp_path: Path, last: str) -> None:
-    """As libraries written in C start them; here through the one C function at hand that starts any."""
+    """Started as by a library in C, here with the one C function at hand that starts threads."""
     source = (
         "import _thread\n"
         "lock = _thread.allocate_lock(); lock.acquire(); ready = _thread.allocate_lock(); ready.acquire()\n"

@@ -1,4 +1,4 @@
-"""Exceptions as text: the author's frames only, bounded, whatever the exception does."""
+"""Exceptions as text: only the author's frames, bounded, even if the exception's own methods fail."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tests.kit.guest import call
 
 
 def caught(function: Callable[[], Any]) -> BaseException:
-    """What a function raises, with the frames of this file and the function's."""
+    """The exception that a function raises, with the frames of this file and of the function."""
     try:
         function()
     except BaseException as error:

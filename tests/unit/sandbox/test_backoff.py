@@ -1,4 +1,4 @@
-"""What keeps failing is tried again ever later, up to a minute; what was healthy for a while, at once."""
+"""A start that keeps failing is tried again ever later, up to a minute; after a healthy period, at once."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The rules of a call's end, one example each (ARCHITECTURE.md §7). Interleavings: `test_calls_machine.py`."""
+"""The rules for the end of a call, one example each (ARCHITECTURE.md §7). Interleavings: `test_calls_machine.py`."""
 
 import signal
 
@@ -30,7 +30,7 @@ def fail(i: int, kind: str = "error", code: str = "ValueError") -> FailFrame:
 
 
 def codes(actions: list[Action]) -> dict[int, str]:
-    """The code with which each call ended that ended by a verdict."""
+    """Call id → code, for the calls that ended with a verdict."""
     return {end.i: end.ending.code for end in actions if isinstance(end, End) and isinstance(end.ending, Verdict)}
 
 

@@ -1,4 +1,4 @@
-"""Every interleaving of what can happen to an instance: each call ends exactly once, whatever raced with whatever."""
+"""Every interleaving of events in the life of an instance: each call ends exactly once, whatever races."""
 
 import signal
 
@@ -14,11 +14,11 @@ GRACE = 5
 TIMEOUTS = st.integers(0, 12)
 FOR_ALL = Verdict("crash", "MemoryExceeded", "all of it")
 NOBODY = -1
-"""Stands for a culprit whose call has already ended: whoever is still open is innocent."""
+"""A culprit whose call has already ended, so that no open call is to blame."""
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Drives one instance, and keeps beside it what must be true of it by the rules alone."""
+    """Drives one instance, next to a model of the rules."""
 
     @initialize(
         slots=st.integers(1, 4),
@@ -37,12 +37,12 @@ class Interleavings(RuleBasedStateMachine):
         self.ended: dict[int, Answered | Verdict] = {}
         self.leaving = self.left = self.closed = self.killed = self.dead = False
         self.blame: tuple[str, int | None] = ("", None)
-        """The code that the kill gives, and whom; None is everybody."""
+        """The code of the kill, and the call at fault; None blames every open call."""
         for timeout in timeouts[: 0 if starting else slots]:
             self.begin_call(timeout)
 
     def carry_out(self, actions: list[Action], code: str = "", culprit: int | None = None) -> None:
-        """What each action needs; `code` and `culprit` are the blame if the instance is killed by this."""
+        """Check the precondition of each action; `code` and `culprit` are the blame if one kills the instance."""
         for action in actions:
             match action:
                 case Ready():
@@ -68,7 +68,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(unfit=st.booleans())
     def first_frame(self, unfit: bool) -> None:
-        """Only once, and only of use while it starts."""
+        """May come once, and has an effect only while the instance starts."""
         counts = self.starting and not (self.leaving or self.closed)
         frame = UnfitFrame(code="InitFailed", message="no") if unfit else ReadyFrame()
         actions = self.calls.frame(frame, b"", self.now)
@@ -179,7 +179,7 @@ class Interleavings(RuleBasedStateMachine):
         self.tick(max(0, at - self.now))
 
     def carry_out_tick(self) -> list[Action]:
-        """What kills is a call that has used up its grace, innocent of all others; else closing without a death."""
+        """A tick kills because one call has used up its grace, or because a closed instance does not die."""
         timed_out = any(self.deadlines[i] + GRACE <= self.now for i in self.overdue & self.open)
         actions = self.calls.tick(self.now)
         self.carry_out(actions, "Exit", NOBODY if timed_out else None)
@@ -214,7 +214,7 @@ class Interleavings(RuleBasedStateMachine):
         assert (self.calls.next_tick_ns is not None) == (may_tick and bool(self.open or self.left or self.closed))
 
     def teardown(self) -> None:
-        """Whatever has happened: each tick at the time asked for does something, and a death ends all that is open."""
+        """In any state, each tick at its due time does something, and a death ends all open calls."""
         while (at := self.calls.next_tick_ns) is not None:
             self.now = max(self.now, at)
             assert self.carry_out_tick(), "a tick that was asked for has something to do"

@@ -1,4 +1,4 @@
-"""The descriptors of one guest: what it holds cannot grow, and ours all go when it does."""
+"""The descriptors of one guest: its stack file cannot grow, and all our ends are closed with it."""
 
 import fcntl
 import mmap

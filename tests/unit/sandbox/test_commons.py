@@ -1,4 +1,4 @@
-"""What all processes of a tree share: which of them are known, and their private folders, gone after them."""
+"""What the processes of a tree share: the set of known pids, and private folders, which are removed after them."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ OWN = Account(os.getuid(), os.getgid(), switch=False)
 
 @contextlib.asynccontextmanager
 async def open_commons(folders: Path, account: Account = OWN) -> AsyncIterator[Commons]:
-    """Commons whose tasks have ended at the end of the block."""
+    """Commons whose tasks end with the block."""
     async with anyio.create_task_group() as tasks:
         yield Commons(account, Path("/"), folders, lambda _line: None, tasks)
 
@@ -123,7 +123,7 @@ def test_permissions_taken_away_hold_nothing_up(tmp_path: Path) -> None:
 
 
 def test_neither_is_nesting_without_end_an_obstacle(tmp_path: Path) -> None:
-    """Deeper than Python recurses and than a path may be long."""
+    """Deeper than Python can recurse and longer than a path can be."""
     folder = tmp_path / "shop-1"
     folder.mkdir()
     dig = "import os\nname = 'a' * 50\nfor _ in range(1100): os.mkdir(name); os.chdir(name)\nopen('file', 'w').close()"

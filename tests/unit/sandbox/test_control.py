@@ -1,4 +1,4 @@
-"""A real control socket between the dispatcher's end and the guest's: nothing is lost, forged, waited for or leaked."""
+"""A real control socket between server and guest: nothing is lost or leaked, no forgery passes, and nothing blocks."""
 
 import asyncio
 import contextlib
@@ -27,36 +27,36 @@ Received = tuple[dict[str, Any], list[int]]
 
 
 class Line:
-    """A channel, the guest's end of it, and what the channel has told its owner."""
+    """A channel, the guest's end of it, and everything that the channel has reported."""
 
     def __init__(self, connection: socket.socket, peer: socket.socket) -> None:
         self.ours = connection
         self.peer = peer
         self.messages: list[Message] = []
         self.reasons: list[str] = []
-        self.told = asyncio.Event()
+        self.reported = asyncio.Event()
         self.control = Control(connection, self._on_message, self._on_end)
 
     def _on_message(self, message: Message) -> None:
         self.messages.append(message)
-        self.told.set()
+        self.reported.set()
 
     def _on_end(self, reason: str) -> None:
         self.reasons.append(reason)
-        self.told.set()
+        self.reported.set()
 
     async def receive(self) -> Received:
-        """What the guest receives; it blocks, as it does in a guest."""
+        """The next message at the guest's end, read with the guest's blocking call."""
         return await anyio.to_thread.run_sync(guest.receive, self.peer)
 
     def request(self, t: str = "fork", n: int = 1, fds: tuple[int, ...] = (), limit_s: float = LONG_S) -> Any:
-        """A request that runs on its own, once it has been sent."""
+        """Start a request as a task."""
         return asyncio.ensure_future(self.control.request({"t": t, "n": n}, fds, limit_s=limit_s))
 
 
 @contextlib.asynccontextmanager
 async def open_line() -> AsyncIterator[Line]:
-    """Both ends, closed at the end of the block; then no descriptor may be left of what the block did."""
+    """Both ends, closed at the end of the block, which must leave no descriptor open."""
     await anyio.to_thread.run_sync(int)  # the first use of a thread opens descriptors of its own
     before = open_fds()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -73,7 +73,7 @@ def make_pipe() -> tuple[int, int]:
 
 
 def is_closed_elsewhere(read_end: int) -> bool:
-    """Whether no copy of the write end is left. Closes the read end."""
+    """Whether no copy of the write end is left open. Closes the read end."""
     os.set_blocking(read_end, False)
     try:
         return os.read(read_end, 1) == b""
@@ -99,7 +99,7 @@ async def test_a_request_gets_the_answer_with_its_number() -> None:
 async def test_what_nobody_asked_for_is_handed_to_the_owner() -> None:
     async with open_line() as line:
         guest.send(line.peer, {"t": "exited", "n": 7, "code": -9, "pid": 1})
-        await line.told.wait()
+        await line.reported.wait()
         assert line.messages == [Message(t="exited", n=7, code=-9, pid=1)]
 
 
@@ -144,7 +144,7 @@ async def test_descriptors_go_with_a_message_of_any_length(filling: str) -> None
 
 
 async def test_descriptors_that_wait_for_the_guest_may_be_closed_meanwhile() -> None:
-    """Else their numbers could name something else by the time the message is sent."""
+    """Otherwise their numbers could name something else when the message is sent."""
     async with open_line() as line:
         line.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         for n in range(100):
@@ -187,7 +187,7 @@ async def test_descriptors_nobody_asked_for_are_closed() -> None:
         read_end, write_end = make_pipe()
         guest.send(line.peer, {"t": "exited", "n": 1}, (write_end, write_end))
         os.close(write_end)
-        await line.told.wait()
+        await line.reported.wait()
         assert is_closed_elsewhere(read_end)
 
 
@@ -215,7 +215,7 @@ async def test_more_descriptors_than_a_message_may_have_end_the_channel() -> Non
         read_end, write_end = make_pipe()
         guest.send(line.peer, {"t": "exited"}, (write_end,) * (MAX_DESCRIPTORS + 1))
         os.close(write_end)
-        await line.told.wait()
+        await line.reported.wait()
         assert len(line.reasons) == 1
         assert is_closed_elsewhere(read_end)
 
@@ -225,7 +225,7 @@ async def test_an_empty_message_is_an_end_of_file_and_its_descriptors_are_closed
         read_end, write_end = make_pipe()
         socket.send_fds(line.peer, [b""], [write_end])
         os.close(write_end)
-        await line.told.wait()
+        await line.reported.wait()
         assert line.reasons == ["the process closed its control socket"]
         assert is_closed_elsewhere(read_end)
 
@@ -248,7 +248,7 @@ def close_peer(line: Line) -> None:
 
 
 def close_peer_unread(line: Line) -> None:
-    """The peer dies before it has read everything: the kernel reports that differently."""
+    """The peer dies with unread data, which the kernel reports differently."""
     line.control.post({"t": "unread"})
     line.peer.close()
 
@@ -280,7 +280,7 @@ async def test_a_message_to_a_guest_that_is_gone_ends_the_channel() -> None:
 
 @pytest.mark.parametrize("answer_first", [True, False])
 async def test_a_request_cancelled_as_its_answer_comes_leaks_no_descriptor(answer_first: bool) -> None:
-    """Answer and cancellation arrive in one turn of the loop, in either order."""
+    """The answer and the cancellation arrive in one turn of the loop, in either order."""
     async with open_line() as line:
         request = line.request()
         await line.receive()

@@ -1,4 +1,4 @@
-"""Every exception of the package has one base."""
+"""All exceptions of the package have one base."""
 
 import importlib
 import pkgutil

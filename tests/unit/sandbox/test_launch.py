@@ -1,4 +1,4 @@
-"""Whether there are descriptors left for a start."""
+"""A start is refused if too few descriptors are free."""
 
 import resource
 

@@ -1,6 +1,6 @@
-"""Every interleaving of what can happen to a template: it ends once, and only after all that it started.
+"""Every interleaving of events in the life of a template: it ends once, and only after everything that it started.
 
-The machine knows processes, sockets and time limits, and nothing of the table's states.
+The machine models processes, sockets and time limits, and does not know the states of the table.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_every_state_is_reached() -> None:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Drives one template as the kernel, its zygote, its control socket and the tree could."""
+    """Drives one template as the kernel, the zygote, the control socket and the tree can."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,18 +50,18 @@ class Interleavings(RuleBasedStateMachine):
         self.unborn = True
         self.alive = self.connected = self.killed = False
         self.loads = False
-        """Somebody waits for the answer to the load."""
+        """a load awaits its answer"""
         self.offered = self.single = self.becomes = self.became = False
-        """The tree has it; it must not fork; it has been asked to become its one instance; it has answered."""
+        """the tree has it; it must not fork; it was asked to become its one instance; it has answered"""
         self.retired = self.withdrawn = self.limited = False
         self.sweeping = self.swept = self.released = self.finished = False
         self.forks = self.instances = 0
         self.pairs: set[tuple[State, Input]] = set()
-        """That have occurred."""
+        """those that have occurred"""
 
     @initialize(far=st.integers(0, 5), single=st.booleans(), then=st.sampled_from(["", "retire", "cut_off", "death"]))
     def start(self, far: int, single: bool, then: str) -> None:
-        """Somewhere in its life, as most random walks end early."""
+        """Start anywhere in the life of a template, because most random walks end early."""
         if far > 0:
             self.birth(True)
         if far > 1:
@@ -74,7 +74,7 @@ class Interleavings(RuleBasedStateMachine):
             getattr(self, then)()
 
     def happens(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
-        """Carry out the actions, each of which is legal only now."""
+        """Carry out the actions, and check that each is legal now."""
         self.pairs.add((self.life.state, what))
         actions = self.life.on(what, reason)
         for action in actions:
@@ -130,7 +130,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.loads)
     @rule(single=st.booleans())
     def loaded(self, single: bool) -> None:
-        """The answer had come; since then the template may have ended."""
+        """The load is answered; the template may have ended since."""
         self.loads, self.single = False, single
         assert self.happens(Input.LOADED) == ()
         self.offered = True
@@ -226,7 +226,7 @@ class Interleavings(RuleBasedStateMachine):
         assert not self.life.is_dead or not self.alive
 
     def teardown(self) -> None:
-        """However far it came: once its process and all that it started are gone, so is it."""
+        """From any state, the template is gone once its process and everything it started are gone."""
         if self.unborn:
             self.birth(True)
         if self.alive:
@@ -244,7 +244,7 @@ class Interleavings(RuleBasedStateMachine):
         self.comes_too_late()
 
     def comes_too_late(self) -> None:
-        """What was under way when the process died."""
+        """Deliver the inputs that were under way when the process died."""
         if self.loads:
             self.loaded(False)
         if self.limited:
@@ -270,7 +270,7 @@ MOVES: dict[str, Callable[[Interleavings], bool]] = {
     "death": lambda one: one.alive,
     "sweep": lambda one: one.sweeping,
 }
-"""The rules of the machine with their arguments, and when they may occur; with at most two instances at a time."""
+"""The rules of the machine with their arguments, and when they can occur; with at most two instances at a time."""
 
 
 def after(moves: tuple[str, ...]) -> Interleavings:
@@ -286,7 +286,7 @@ def after(moves: tuple[str, ...]) -> Interleavings:
 
 
 def test_the_table_holds_exactly_the_pairs_that_occur() -> None:
-    """All ways through the life of a template, each as far as it leads somewhere new."""
+    """Explore all paths through the life of a template, each until it reaches a known place."""
     seen: set[str] = set()
     pairs: set[tuple[State, Input]] = set()
     paths: list[tuple[str, ...]] = [()]

@@ -1,4 +1,4 @@
-"""Bytes become lines: whole, a bounded number at a time, each counted with its overhead against its owner's limit."""
+"""Bytes are cut into whole lines, a bounded number at a time, which count with an overhead towards a limit."""
 
 import sys
 

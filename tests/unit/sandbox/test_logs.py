@@ -1,4 +1,4 @@
-"""A real pipe becomes log lines: whole, attributed to an invocation, capped, and never waited for."""
+"""The lines of a real pipe are whole, attributed to an invocation and limited, and reading them never blocks."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ PIPE_BYTES = 1024 * 1024
 
 
 class Log:
-    """A pipe with its reader, our hand on its write end, and the lines so far."""
+    """A pipe with its reader, its write end, and the lines so far."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.read_end, self.write_end = os.pipe()
@@ -33,7 +33,7 @@ class Log:
         self.arrived.set()
 
     def write(self, data: bytes) -> None:
-        """Write and have it read, in portions that the pipe can hold."""
+        """Write data and have it read, in portions that the pipe can hold."""
         for at in range(0, len(data), 64 * 1024):
             os.write(self.write_end, data[at : at + 64 * 1024])
             self.pipe.drain()
@@ -239,7 +239,7 @@ async def test_after_the_last_writer_nothing_is_read_any_more() -> None:
 
 
 async def _turn_s_lines(logs: list[Log]) -> list[int]:
-    """How many lines of all of them each turn of the loop has brought, until a turn brings none."""
+    """The number of lines that each turn of the loop brings, until a turn brings none."""
     counts = [sum(len(log.lines) for log in logs)]
     while not counts[1:] or counts[-1] > counts[-2]:
         await asyncio.sleep(0)

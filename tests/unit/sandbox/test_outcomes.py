@@ -1,4 +1,4 @@
-"""The outcome of a call tells what the dispatcher knows of it, and of the guest's own figures only what can be true."""
+"""The outcome of a call has what the server knows of it, and the guest's figures only as far as they can be true."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a place remembers: what stands there, why the one before it went, and until when nobody tries again."""
+"""A place remembers its process, why the previous one ended, and when to try again."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ENDED = Cause("ended", "SIGKILL")
 
 
 def refusal(place: Place[str]) -> tuple[str, int | None] | None:
-    """What it raises now: code, and when to try again."""
+    """The code and the time of the next try of what `refuse_early` raises, or None."""
     try:
         place.refuse_early()
     except LoadFailed as error:
@@ -39,7 +39,7 @@ async def test_what_cannot_be_made_is_refused_until_its_back_off_ends() -> None:
     assert refusal(place) is None
     first, meanwhile = LoadFailed("InitFailed", "no"), LoadFailed("InitTimeout", "slow")
     place.failed(first)
-    place.failed(meanwhile)  # it was tried at the same time, which counts once
+    place.failed(meanwhile)  # a concurrent try, which counts as the same failure
     assert place.current is meanwhile
     assert first.retry_at_ns == meanwhile.retry_at_ns
     assert refusal(place) == ("InitTimeout", first.retry_at_ns)

@@ -1,4 +1,4 @@
-"""The guest's system calls, in processes of their own: no child survives its sweep, no descriptor its list."""
+"""The guest's system calls, each in a process of its own: no child survives a sweep, no descriptor `close_all_but`."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def fork(child):
         os._exit(0)
     return pid
 
-alive, held = os.pipe()  # every process below holds `held`, so `alive` ends when the last of them has
+alive, held = os.pipe()  # every process below holds `held`, so `alive` gets end of file after the last of them
 
 def nobody_is_left():
     os.close(held)
@@ -38,7 +38,7 @@ def nobody_is_left():
 
 
 def run(script: str, *, pass_fds: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run the script in a process that has the guest to import; nothing of it may go wrong."""
+    """Run the script in a process that can import the guest. It must succeed."""
     return subprocess.run(
         [sys.executable, "-I", "-B", "-c", PRELUDE + script],
         stdin=subprocess.DEVNULL,
@@ -124,7 +124,7 @@ print(len(posix.kill_children()), posix.children(), nobody_is_left())
 def test_chains_that_fork_and_exit_without_pause_are_caught() -> None:
     script = """
 posix.become_subreaper()
-end = time.monotonic() + 20  # should they not be caught, they end by themselves
+end = time.monotonic() + 20  # if they are not killed, they end by themselves
 def chain():
     for generation in itertools.count():
         if os.fork() or time.monotonic() > end:
@@ -179,7 +179,7 @@ def test_the_end_of_the_lifeline_s_writer_kills_the_whole_group_however_busy(for
             assert process.stdout.readline() == b"armed\n"
         os.close(writer)
         assert process.wait(LIMIT_S) == -signal.SIGKILL
-        assert process.stdout.read() == b""  # end of file: the forked one is dead as well
+        assert process.stdout.read() == b""  # end of file: the forked process is dead, too
     os.close(lifeline)
 
 
@@ -205,7 +205,7 @@ print("lives")
 
 @pytest.mark.parametrize("settled", [True, False], ids=["stopped", "about to stop"])
 def test_a_softened_lifeline_continues_what_is_stopped(settled: bool) -> None:
-    """In a session of its own, where the kernel itself continues nobody whose parent has gone."""
+    """In a session of its own, where the kernel does not continue an orphan by itself."""
     lifeline, writer = os.pipe2(os.O_CLOEXEC)
     script = f"""
 os.setsid()

@@ -1,4 +1,4 @@
-"""Which pidfds are believed: those of real, live children of the right parent and user, and no others."""
+"""Only pidfds of real, live children of the right parent and user pass verification."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ for uid in (os.getuid(), os.getuid() + 1):
         print(error)
 os.kill(pid, signal.SIGKILL)
 """
-"""Behind the module itself: a child that cannot be inspected, where /proc hides what one may not inspect."""
+"""Runs after the module's own code: a child that cannot be inspected, with a /proc that hides such processes."""
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def pidfd_of(pid: int) -> Iterator[int]:
 
 
 def verify(pidfd: int, *, uid: int | None = None, known: tuple[int, ...] = ()) -> int | None:
-    """As if this process were the template that sent the pidfd."""
+    """Verify a pidfd as if this process were the template that sent it."""
     return processes.verify(pidfd, parent_pid=os.getpid(), uid=os.getuid() if uid is None else uid, known=known)
 
 
@@ -149,11 +149,13 @@ def test_memory_is_known_of_the_living_only() -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc")
 def test_a_live_process_that_proc_hides_is_not_taken_for_a_dead_one() -> None:
-    """hidepid (proc(5)), as by systemd's ProtectProc=: an ordinary user believes its child, root nothing unseen."""
+    """With hidepid (proc(5), systemd's ProtectProc=), an ordinary user accepts its child, and root accepts nothing."""
     mounted = 'mount -t proc -o hidepid=invisible proc /proc && exec "$@"'
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
     program = Path(processes.__file__).read_text() + HIDDEN
-    program = program.replace("from sandbox.errors import SandboxError", "SandboxError = Exception")  # out of its reach
+    program = program.replace(
+        "from sandbox.errors import SandboxError", "SandboxError = Exception"
+    )  # not importable there
     python = [sys.executable, "-I", "-c", program]
     done = subprocess.run(
         ["unshare", "--mount", "--propagation=private", "sh", "-c", mounted, "sh", *nobody, *python],

@@ -1,4 +1,4 @@
-"""faulthandler's dumps, made by real processes, without the guest's own frames."""
+"""Stacks that faulthandler writes in real processes, without the guest's own frames."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def handler_with_a_thread():
 
 
 def dump(folder: Path, call: str) -> str:
-    """What faulthandler writes when a file of a guest calls the function."""
+    """The dump of faulthandler when a file of the guest calls the function."""
     guest = folder / "_forklight" / "main.py"
     guest.parent.mkdir()
     (folder / "function.py").write_text(FUNCTION)

@@ -1,4 +1,4 @@
-"""One timer ticks everything at the earliest time that any of it asked for."""
+"""One timer ticks everything that is watched, at the earliest time that was asked for."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ HOUR_NS = 3600 * 1_000_000_000
 
 
 class Alarm:
-    """Says when it was ticked, and each time asks for the next of `later_ns` from then on."""
+    """Records its ticks; each asks for the next one after the next of `later_ns`."""
 
     def __init__(self, *later_ns: int | None) -> None:
         self.ticks: asyncio.Queue[int] = asyncio.Queue()
@@ -22,7 +22,7 @@ class Alarm:
 
 
 class Remover(Alarm):
-    """Removes something else when it is ticked."""
+    """Removes another one when it is ticked."""
 
     def __init__(self, sweep: Sweep) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ async def test_closed_it_ticks_no_more() -> None:
 
 
 class Broken(Alarm):
-    """Has a bug."""
+    """Fails in its tick."""
 
     def tick(self, now_ns: int) -> int | None:
         super().tick(now_ns)

@@ -1,4 +1,4 @@
-"""Frames between dispatcher and guest: what one side writes the other reads, however the stream is cut in pieces."""
+"""Frames between server and guest: what one side writes the other reads, however the stream is cut into pieces."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ OK = {"t": "ok", "i": 1, "length": 0}
 
 
 def cut(stream: bytes, places: list[int]) -> Pieces:
-    """The stream in pieces, as a socket may give it."""
+    """A stream in pieces, as a socket may deliver it."""
     ends = sorted(place % (len(stream) + 1) for place in places)
     return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
 
@@ -81,7 +81,7 @@ REPLIES = ok_replies() | fail_replies() | FIRST
 
 
 def as_sent(frame: Frame) -> dict[str, Any]:
-    """The header that a guest would have to send for this frame, all fields written out."""
+    """The header that a guest would send for this frame, with all fields written out."""
     header = json.loads(msgspec.json.encode(frame))
     assert isinstance(header, dict)
     return header
@@ -132,7 +132,7 @@ def item(body: bytes) -> Event:
 
 
 def read_all(stream: bytes, places: list[int]) -> list[guest.Frame]:
-    """What a guest finds in the stream when it looks after each piece."""
+    """The frames that a guest finds in the stream if it looks after each piece."""
     frames, found = guest.Frames(), []
     for piece in cut(stream, places):
         frames.feed(piece)

@@ -1,4 +1,4 @@
-"""Extreme values in every field that a guest fills: a frame is a breach, or an outcome that every reader can take."""
+"""Extreme values in every field of a guest's frame: it is a breach, or becomes an outcome that all readers can take."""
 
 import json
 import string
@@ -62,7 +62,7 @@ def frame(header: dict[str, Any]) -> bytes:
 
 
 def outcome_of(data: bytes) -> Outcome | None:
-    """None: it was a breach, or of no call. Anything else that is raised fails the test."""
+    """The outcome of a frame; None for a breach or a frame that ends no call. Any other exception fails the test."""
     try:
         [(found, body)] = wire.Frames(1000).feed(data)
     except wire.Breach:
@@ -73,7 +73,7 @@ def outcome_of(data: bytes) -> Outcome | None:
 
 
 def take(outcome: Outcome) -> None:
-    """All that is done with an outcome in the server."""
+    """Pass the outcome to everything in the server that reads it."""
     record, journal = Record(), Journal(as_json, -1)
     record.add(outcome)
     assert record.cpu_ns < 10**9
@@ -147,7 +147,7 @@ def test_the_time_on_processors_is_no_more_than_there_was() -> None:
 def test_a_control_message_of_extremes_is_one_of_ours_or_refused(changes: dict[str, Any]) -> None:
     try:
         found = _decode(json.dumps({"t": "exited"} | changes).encode())
-    except (ValueError, RecursionError):  # what Control._readable takes for the end of the channel
+    except (ValueError, RecursionError):  # those at which Control._readable ends the channel
         return
     assert 0 <= found.pid <= 2**22
     assert all(0 <= pid <= 2**22 for pid in found.left)

@@ -1,4 +1,4 @@
-"""What a guest may send instead of frames: it is a frame or a breach, never another error, and never memory of ours."""
+"""Whatever a guest sends is a frame or a breach, never another error, and never costs the server memory."""
 
 import json
 import tracemalloc
@@ -30,7 +30,7 @@ VALID = packed(OK | {"length": 1, "out": [OUTPUT]}, b"abc") + packed(FAIL)
 
 
 def feed(pieces: list[bytes]) -> str:
-    """`breach` or `fine`; whatever else is raised fails the test, and so does a frame that is none."""
+    """`breach` or `fine`. Any other exception fails the test, and so does an illegal frame."""
     frames = wire.Frames(LIMIT)
     try:
         for piece in pieces:
