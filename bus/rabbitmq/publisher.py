@@ -193,7 +193,7 @@ class Publisher:
     async def _channel(self, *, delayed: bool) -> Channel:
         async with self._link.turn(self._opening):
             if await self._link.look_blocked():
-                raise StoreError(f"{self._link.place} accepts no messages: it is short of memory or disk space")
+                raise StoreError(f"{self._link.place} accepts no messages: it has too little memory or disk space left")
             channel = self._channels.get(delayed)
             if channel is None or not self._link.has(channel):
                 channel = self._channels[delayed] = await self._link.open_channel(confirms=True)
