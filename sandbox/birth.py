@@ -53,7 +53,7 @@ class Birth:
         overtime = asyncio.get_running_loop().call_later(self._limit_s, newborn.ask_for_stack)
         try:
             async with asyncio.timeout(self._limit_s + self._grace_s):
-                failed = await asyncio.shield(self._ended)
+                failed = await asyncio.shield(self._ended)  # the instance sets it later, even after a time-out
         except TimeoutError:
             message = f"{_HOOK} took longer than init_timeout, {self._limit_s:g} s"
             failed = LoadFailed("InitTimeout", message, newborn.last_stack())

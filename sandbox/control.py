@@ -166,6 +166,7 @@ class Control:
         self._hand_on(message, fds)
 
     def _hand_on(self, message: Message, fds: list[int]) -> None:
+        # The `n` of `exited` is the number of a process, not of a request.
         answer = None if message.n is None or message.t == "exited" else self._waiting.pop(message.n, None)
         if answer is not None and not answer.done():
             answer.set_result((message, fds))

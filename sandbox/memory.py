@@ -89,6 +89,7 @@ def _below(pid: int) -> dict[int, int]:
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
+        # Three links: `.`, `..` and the only thread, which saves listing them.
         tasks = [str(pid)] if os.stat(f"/proc/{pid}/task").st_nlink <= 3 else os.listdir(f"/proc/{pid}/task")
         for task in tasks:
             with contextlib.suppress(OSError):
@@ -126,7 +127,7 @@ def _files_in_memory(pid: int) -> dict[tuple[int, int], int]:
             with contextlib.suppress(OSError):
                 status = os.stat(f"/proc/{pid}/fd/{fd}")
                 if status.st_dev in devices:
-                    found[status.st_dev, status.st_ino] = status.st_blocks // 2
+                    found[status.st_dev, status.st_ino] = status.st_blocks // 2  # blocks of 512 bytes
     return found
 
 

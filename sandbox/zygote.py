@@ -93,7 +93,7 @@ class Zygote:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 raise
-            kept.pop_all()
+            kept.pop_all()  # success: our ends stay open
         return ours, log
 
     async def preload(self, limit_s: float) -> None:

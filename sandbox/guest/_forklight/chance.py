@@ -34,7 +34,7 @@ def _of_random(objects: list[Any]) -> list[Reseed]:
     random: Any = sys.modules.get("random")
     if random is None:
         return []
-    shared = getattr(random, "_inst", None)
+    shared = getattr(random, "_inst", None)  # it reseeds itself after a fork
     # type() and not isinstance(), which reads `__class__` and so runs user code in a proxy.
     return [one.seed for one in objects if issubclass(type(one), random.Random) and one is not shared]
 

@@ -34,7 +34,7 @@ def unpack(body: bytes, header: str, limit_bytes: int) -> bytes:
 def _gunzip(body: bytes, limit_bytes: int) -> bytes:
     """All members (RFC 1952 §2.2), one after another; zeros after the last one are padding."""
     out = _Bounded(limit_bytes)
-    member = zlib.decompressobj(31)
+    member = zlib.decompressobj(31)  # wbits 31: the gzip format
     for start in range(0, len(body), _PIECE_BYTES):
         piece = body[start : start + _PIECE_BYTES]
         while piece:
@@ -52,6 +52,7 @@ def _gunzip(body: bytes, limit_bytes: int) -> bytes:
 
 def _inflate(body: bytes, limit_bytes: int) -> bytes:
     """The zlib format (RFC 1950), or raw deflate (RFC 1951), which some senders call `deflate` (RFC 9110 §8.4.1.2)."""
+    # The check of a zlib header, RFC 1950 §2.2.
     has_header = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     stream = zlib.decompressobj(15 if has_header else -15)
     out = _Bounded(limit_bytes)

@@ -74,7 +74,7 @@ def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork
     if not prepared.has_terminal:  # else 1 and 2 are the terminal
         os.dup2(log, 1)
         os.dup2(log, 2)
-    os.dup2(stack, prepared.stack, False)
+    os.dup2(stack, prepared.stack, False)  # faulthandler keeps writing to the number that the template gave it
     os.close(stack)
     posix.arm_lifeline(lifeline)
     posix.become_subreaper()

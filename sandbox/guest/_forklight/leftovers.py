@@ -132,7 +132,8 @@ def _description(fd: int) -> tuple[int, bool]:
     """The flags it was opened with, and whether it holds a flock (proc(5), fdinfo)."""
     with open(f"/proc/self/fdinfo/{fd}") as info:
         lines = info.read().splitlines()
-    flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
+    flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))  # in octal
+    # POSIX locks belong to the process, so a fork does not share them.
     return flags, any(line.startswith("lock:") and " POSIX " not in line for line in lines)
 
 

@@ -85,7 +85,7 @@ class Orphans:
 
 def _state(pid: int) -> Literal["none", "lives", "ended"]:
     """The state of a child, whichever thread started it; `none` if it is not a child or was already waited for."""
-    try:
+    try:  # WNOWAIT leaves the status for the code that started the child
         return "ended" if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) else "lives"
     except OSError:
         return "none"
