@@ -55,7 +55,7 @@ def member_problem(name: str) -> str | None:
         return "is written with a backslash: make the zip with slashes"
     if ".." in parts:
         return "leads out of the zip"
-    return "is no name of a file" if "" in parts or "." in parts else None
+    return "is not a file name" if "" in parts or "." in parts else None
 
 
 def _unpack(code: Path, folder: Path) -> None:
@@ -68,7 +68,7 @@ def _unpack(code: Path, folder: Path) -> None:
                 if _is_link(member):
                     _link(archive, member, folder, code)
     except BadZipFile as error:
-        raise CodeError(f"{code} is no zip, or a damaged one: {error}") from None
+        raise CodeError(f"{code} is not a zip file, or is damaged: {error}") from None
     except OSError as error:
         raise CodeError(f"{code} cannot be unpacked: {error.filename or code}: {error.strerror}") from error
 

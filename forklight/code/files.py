@@ -58,7 +58,7 @@ def _collect(code: Path, apart: Set[Path]) -> tuple[list[CodeFile], list[str]]:
         walk = _walk(root, apart | own_logs())
         found = sorted(walk.files(root.resolve(), "", is_wanted=_is_module if root != code else None))
     except UnicodeDecodeError as error:
-        raise CodeError(f"{ignore} is no UTF-8") from error
+        raise CodeError(f"{ignore} is not valid UTF-8") from error
     except ValueError as error:
         raise CodeError(f"{ignore}: {error}") from error
     except OSError as error:

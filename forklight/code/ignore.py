@@ -33,7 +33,7 @@ def decided_by(text: str) -> Callable[[str, bool], bool | None]:
             try:
                 rules.append(_rule(line))
             except re.error as error:
-                raise ValueError(f"line {number} is no pattern: {error}") from error
+                raise ValueError(f"line {number} is not a valid pattern: {error}") from error
 
     def decision(path: str, is_folder: bool) -> bool | None:
         out = None

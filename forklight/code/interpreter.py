@@ -109,7 +109,7 @@ def _ask(python: Path, user: User | None) -> Interpreter:
     except msgspec.MsgspecError:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise InterpreterError(
-            f"{python} is no Python 3.10 or later: exit status {done.returncode}, {said[-1] if said else 'no message'}"
+            f"{python} is not Python 3.10 or later: exit status {done.returncode}, {said[-1] if said else 'no message'}"
         ) from None
 
 

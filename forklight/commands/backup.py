@@ -57,7 +57,7 @@ def backup(*, file: Path | None, path: Path, state: Path | None) -> int:
 def _new(target: Path) -> Iterator[Path]:
     """A file to fill, which is `target` when the block ends well, and gone if it does not. Raises OSError."""
     if target.exists():
-        raise click.ClickException(f"{target} is there already: name another file, or remove it")
+        raise click.ClickException(f"{target} already exists: name another file, or remove it")
     part = target.with_name(f"{target.name}.part")
     os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     try:

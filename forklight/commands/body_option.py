@@ -29,5 +29,5 @@ def read_body(data: str | None, file: str | None) -> tuple[bytes, str | None]:
     try:
         json.loads(body)
     except ValueError as error:
-        raise click.UsageError(f"the data is no JSON: {error}") from error
+        raise click.UsageError(f"the data is not valid JSON: {error}") from error
     return body, "application/json"

@@ -53,7 +53,7 @@ def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
       forklight keys create ci --json | jq -r .key
     """
     if not _NAME.fullmatch(name):
-        raise click.UsageError(f"{name!r} is no name: up to 63 letters, digits, and . _ @ - after the first")
+        raise click.UsageError(f"{name!r} is not a valid name: up to 63 letters, digits, and . _ @ - after the first")
     key = new_key()
     with _changing(state_of(path, state)) as known:
         if name in known:

@@ -57,7 +57,7 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
 
 def _checked(name: str) -> str:
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise click.UsageError(f"{name!r} is no name of a unit: letters, digits, - and _")
+        raise click.UsageError(f"{name!r} is not a unit name: letters, digits, - and _")
     return name
 
 

@@ -142,7 +142,7 @@ def _locate(path: Path) -> Path:
     if not path.exists():
         raise ConfigError([Problem(str(path), 0, "", f"does not exist: name a directory with a {FILE_NAME}")])
     if path.suffix not in (".toml", ".py"):
-        message = f"is no configuration: name a directory with a {FILE_NAME}, a .toml file or a .py file"
+        message = f"is not a configuration: name a directory with a {FILE_NAME}, a .toml file or a .py file"
         raise ConfigError([Problem(str(path), 0, "", message)])
     return path
 

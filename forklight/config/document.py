@@ -17,7 +17,7 @@ _ADVICE = {
     "Invalid value": "if it is a string, it needs quotes",
     "Expected newline or end of document after a statement": "if it is a string, it needs quotes",
     "Illegal character '\\n'": "a string ends on its line",
-    "Cannot overwrite a value": "the key stands there twice",
+    "Cannot overwrite a value": "the key is defined twice",
 }
 """What most likely is meant, by the beginning of what tomllib says."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -42,7 +42,7 @@ class Node(Struct, frozen=True):
 
 
 def read_document(path: Path) -> Node:
-    """Return the root of the tree; raises ConfigError if the file cannot be read or is no TOML."""
+    """Return the root of the tree; raises ConfigError if the file cannot be read or is not valid TOML."""
     file = str(path)
     try:
         data = path.read_bytes()
@@ -55,7 +55,7 @@ def read_document(path: Path) -> Node:
         return _node(tomllib.loads(text), Node({}, file), (), lines.key_lines(text))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(file, line, "", f"is no UTF-8: byte 0x{data[error.start]:02x}")]) from error
+        raise ConfigError([Problem(file, line, "", f"is not valid UTF-8: byte 0x{data[error.start]:02x}")]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(str(error), file, text)]) from error
 
@@ -95,5 +95,5 @@ def _syntax_problem(message: str, file: str, text: str) -> Problem:
     what = _PLACE.sub("", message)
     advice = next((f": {advice}" for said, advice in _ADVICE.items() if what.startswith(said)), "")
     if place is None or place[1] is None:
-        return Problem(file, len(text.splitlines()), "", f"is no TOML: {what} at the end of the file")
-    return Problem(file, int(place[1]), "", f"is no TOML: {what} in column {place[2]}{advice}")
+        return Problem(file, len(text.splitlines()), "", f"is not valid TOML: {what} at the end of the file")
+    return Problem(file, int(place[1]), "", f"is not valid TOML: {what} in column {place[2]}{advice}")

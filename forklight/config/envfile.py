@@ -30,7 +30,7 @@ def parse_env_file(text: str, file: str) -> tuple[dict[str, str], list[Problem]]
         match = _LINE.fullmatch(stripped)
         if match is None or not NAME.fullmatch(match[1]):
             problems.append(
-                Problem(file, number, "", "is no variable: write NAME=value, NAME in letters, digits and _")
+                Problem(file, number, "", "is not a variable: write NAME=value, NAME in letters, digits and _")
             )
             continue
         try:

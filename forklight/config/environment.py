@@ -77,7 +77,7 @@ def check_variables(node: Node, values: Mapping[str, str], problems: list[Proble
     """Append a problem for each name or value that no environment can hold."""
     for name, value in values.items():
         if not NAME.fullmatch(name):
-            problems.append(node.at(name).problem(f"is no name of a variable: {_VARIABLE_FORM}{_likely(name)}"))
+            problems.append(node.at(name).problem(f"is not a variable name: {_VARIABLE_FORM}{_likely(name)}"))
         if "\0" in value:
             problems.append(node.at(name).problem("holds a zero byte, which no environment can"))
 
@@ -119,4 +119,4 @@ def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
 
 
 def _cause(error: OSError | UnicodeDecodeError) -> str:
-    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is no UTF-8"
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not valid UTF-8"

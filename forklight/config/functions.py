@@ -33,7 +33,7 @@ class Name(str):
         if not _NAME.fullmatch(text):
             likely = slug(text)
             hint = f': write "{likely}"' if _NAME.fullmatch(likely) else ""
-            raise ValueError(f"is no name: a small letter, then up to 62 small letters, digits, _ and -{hint}")
+            raise ValueError(f"is not a valid name: a small letter, then up to 62 small letters, digits, _ and -{hint}")
         return cls(text)
 
 
@@ -47,7 +47,7 @@ class ModuleName(str):
     def parse(cls, text: str) -> "ModuleName":
         """Raises ValueError."""
         if not _is_dotted(text):
-            raise ValueError(f'is no module: write a dotted name, such as "{cls.example}"')
+            raise ValueError(f'is not a module: write a dotted name, such as "{cls.example}"')
         return cls(text)
 
 

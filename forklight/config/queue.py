@@ -49,7 +49,7 @@ class BrokerUrl(str):
                 raise ValueError(_UNESCAPED) from None
             usable = False
         if not usable:
-            raise ValueError(f'is no URL of a broker: write "{cls.example}", or amqps:// for TLS')
+            raise ValueError(f'is not a broker URL: write "{cls.example}", or amqps:// for TLS')
         return cls(text)
 
 

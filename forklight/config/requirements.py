@@ -45,4 +45,4 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise RequirementsError(f"{path} cannot be read: {error.strerror}{near_file(path)}") from error
     except UnicodeDecodeError as error:
-        raise RequirementsError(f"{path} is no UTF-8") from error
+        raise RequirementsError(f"{path} is not valid UTF-8") from error

@@ -22,7 +22,7 @@ def parse_duration(text: str) -> float:
     """Return the seconds in `text`: units from large to small, each at most once. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f"is no duration: {DURATION_FORM}")
+        raise ValueError(f"is not a duration: {DURATION_FORM}")
     counts = zip(match.groups(), _UNITS_MS.values(), strict=True)
     seconds = float(sum(Decimal(count) * unit_ms for count, unit_ms in counts if count) / 1000)
     if seconds > LONGEST_S:
@@ -34,7 +34,7 @@ def parse_size(text: str) -> int:
     """Return the bytes in `text`: MB is 1000 x 1000 bytes, MiB is 1024 x 1024. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"is no size: {SIZE_FORM}")
+        raise ValueError(f"is not a size: {SIZE_FORM}")
     number, unit = match.groups()
     base = 1024 if "i" in unit else 1000
     size = Decimal(number) * base ** "BKMGT".index(unit[0].upper())

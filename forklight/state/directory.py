@@ -243,7 +243,7 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or path
-        why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+        why = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
         raise StateError(
             f"the state directory {path} cannot be used: {place}: {why}; name another with --state"
         ) from error

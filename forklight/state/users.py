@@ -27,7 +27,7 @@ def unprivileged_user(name: str | None = None) -> User | None:
     try:
         entry = pwd.getpwnam(name) if name else _default_entry()
     except KeyError:
-        raise ValueError(f'"{name}" is no user of this machine: create it, for example with useradd --system') from None
+        raise ValueError(f'"{name}" is not a user of this machine: create it, for example with useradd --system') from None
     if entry.pw_uid == 0:
         raise ValueError(f'"{entry.pw_name}" is root (uid 0): functions never run as root, name another user')
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid)

@@ -58,7 +58,7 @@ def test_what_cannot_be_saved_is_told_and_leaves_nothing(tmp_path: Path) -> None
     there = tmp_path / "there.db"
     there.write_text("mine")
     for file, told in (
-        (there, "is there already: name another file, or remove it"),
+        (there, "already exists: name another file, or remove it"),
         (tmp_path / "nowhere/saved.db", "cannot be written: No such file or directory"),
         (tmp_path / "saved.db", "no server runs on"),
     ):

@@ -33,7 +33,7 @@ async def test_without_a_terminal_it_is_printed() -> None:
     assert titles == ["FUNCTION", "CALLS/S", "FAIL/S", "COLD", "QUEUE", "RUN", "CPU", "IDLE", "BUSY", "WAIT", "MEMORY"]
     assert (first[0], second[:3]) == ("pid", ["fail", "0.0", "0.0"])
     assert float(first[1].replace(",", "")) > 0
-    assert (wrong.status, "is no duration" in wrong.stderr) == (2, True)
+    assert (wrong.status, "is not a duration" in wrong.stderr) == (2, True)
 
 
 async def test_a_terminal_is_drawn_on_and_given_back() -> None:

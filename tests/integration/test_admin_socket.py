@@ -244,7 +244,7 @@ async def test_a_timer_is_fired_by_hand(tmp_path: Path) -> None:
         ("/send?queue=a%0Ab", 400, "'a\\nb' is not a queue name: names have 1 to 255 printable bytes"),
         (f"/send?queue={'x' * 256}", 400, f"'{'x' * 256}' is not a queue name: names have 1 to 255 printable bytes"),
         ("/send?queue=orders@shpo", 404, "there is no broker 'shpo' here (did you mean 'shop'?)"),
-        ("/send?queue=orders&delay=soon", 400, "the delay 'soon' is no duration: "),
+        ("/send?queue=orders&delay=soon", 400, "the delay 'soon' is not a duration: "),
         ("/send?queue=orders&header=x", 400, "the header 'x' is not of the form name=value"),
         ("/send?queue=orders&header=Forklight-Hops=1", 400, "the header 'Forklight-Hops' cannot be set: "),
         ("/send?queue=forklight.dead.greet", 400, "cannot send to 'forklight.dead.greet': "),

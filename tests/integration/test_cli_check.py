@@ -14,7 +14,7 @@ IS_ROOT = os.geteuid() == 0
 
 DURATION = 'write a number and a unit (ms, s, m, h, d), such as "500ms", "10s" or "1h30m"'
 SIZE = 'write a number and a unit (B, KB, MB, GB or KiB, MiB, GiB), such as "512MiB" or "10MB"'
-NAME = "is no name: a small letter, then up to 62 small letters, digits, _ and -: write"
+NAME = "is not a valid name: a small letter, then up to 62 small letters, digits, _ and -: write"
 RENAME = (
     "cannot be a function's file: rename it, in small letters, digits and _, unlike any module of the standard library"
 )
@@ -89,10 +89,10 @@ BROKEN = {
         OK + 'timeout = 10\ngrace = "1 second"\ninit_timeout = "0s"\nmemory = 512\nmax_result = "6M"\nopen_files = 0\n',
         [
             f"forklight.toml:3 functions.f.timeout: must be a string with a unit, not an integer: {DURATION}",
-            f'forklight.toml:4 functions.f.grace: "1 second" is no duration: {DURATION}',
+            f'forklight.toml:4 functions.f.grace: "1 second" is not a duration: {DURATION}',
             "forklight.toml:5 functions.f.init_timeout: must be more than zero",
             f"forklight.toml:6 functions.f.memory: must be a string with a unit, not an integer: {SIZE}",
-            f'forklight.toml:7 functions.f.max_result: "6M" is no size: {SIZE}',
+            f'forklight.toml:7 functions.f.max_result: "6M" is not a size: {SIZE}',
             "forklight.toml:8 functions.f.open_files: must be more than zero",
         ],
     ),
@@ -135,7 +135,7 @@ BROKEN = {
     "a problem of the defaults is reported once, where it is": (
         '[defaults]\ntimeout = "x"\nhandler = "f:h"\nmemry = "1MB"\n' + OK + '[functions.g]\nhandler = "f:h"\n',
         [
-            f'forklight.toml:2 defaults.timeout: "x" is no duration: {DURATION}',
+            f'forklight.toml:2 defaults.timeout: "x" is not a duration: {DURATION}',
             "forklight.toml:3 defaults.handler: has no default: each function needs its own",
             "forklight.toml:4 defaults.memry: unknown key (did you mean 'memory'?)",
         ],
@@ -178,7 +178,7 @@ BROKEN = {
                 "install it, or write its path"
             ),
             (
-                'forklight.toml:6 runtimes.imaging.preload[0]: "a-b" is no module: '
+                'forklight.toml:6 runtimes.imaging.preload[0]: "a-b" is not a module: '
                 'write a dotted name, such as "PIL.Image"'
             ),
             (
@@ -199,7 +199,7 @@ BROKEN = {
         OK + "timeout = 10s\n",
         [
             (
-                "forklight.toml:3: is no TOML: Expected newline or end of document after a statement in column 13: "
+                "forklight.toml:3: is not valid TOML: Expected newline or end of document after a statement in column 13: "
                 "if it is a string, it needs quotes"
             ),
         ],
@@ -234,7 +234,7 @@ def test_problems_as_json(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         (b"\xef\xbb\xbf[functions.f]", "forklight.toml:1: begins with a byte order mark: save it as UTF-8 without one"),
-        (b"# \n# \xfcber", "forklight.toml:2: is no UTF-8: byte 0xfc"),
+        (b"# \n# \xfcber", "forklight.toml:2: is not valid UTF-8: byte 0xfc"),
     ],
 )
 def test_bytes_that_are_no_text(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -248,7 +248,7 @@ def test_bytes_that_are_no_text(tmp_path: Path, content: bytes, problem: str) ->
     [
         (".", ".: there is no forklight.toml in this directory; name another, or a single file such as hello.py"),
         ("none", "none: does not exist: name a directory with a forklight.toml"),
-        ("notes.txt", f"notes.txt: is no configuration: {NAMEABLE}"),
+        ("notes.txt", f"notes.txt: is not a configuration: {NAMEABLE}"),
         ("queue.py", f"queue.py: {RENAME}"),
         ("Hello.py", f"Hello.py: {RENAME}"),
     ],
@@ -284,7 +284,7 @@ def test_an_env_file_is_reported_by_its_own_lines(tmp_path: Path) -> None:
     done = _run(tmp_path, "check", "app")
     assert done.stderr.splitlines() == [
         "app/.env:2 B: has a quote that does not close the value on this line",
-        "app/.env:3: is no variable: write NAME=value, NAME in letters, digits and _",
+        "app/.env:3: is not a variable: write NAME=value, NAME in letters, digits and _",
     ]
     assert done.returncode == 2
 
@@ -339,8 +339,8 @@ def test_users(tmp_path: Path) -> None:
     [
         (["ff", "--here"], "", "there is no function 'ff' in FOLDER/forklight.toml (did you mean 'f'?)"),
         (["f", "--here", "-d", "1", "-f", "-"], "", "give -d or -f, not both"),
-        (["f", "--here", "-d", "{"], "", "the data is no JSON: Expecting property name enclosed in double quotes"),
-        (["f", "--here", "-f", "-"], "x", "the data is no JSON: Expecting value"),
+        (["f", "--here", "-d", "{"], "", "the data is not valid JSON: Expecting property name enclosed in double quotes"),
+        (["f", "--here", "-f", "-"], "x", "the data is not valid JSON: Expecting value"),
         (["f", "--here", "-f", "none"], "", "none cannot be read: No such file or directory"),
         (["f", "--her"], "", "No such option"),
     ],

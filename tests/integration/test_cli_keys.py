@@ -45,7 +45,7 @@ def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
     [
         (("create", "bob"), 1, "Error: there is a key 'bob' already: revoke it first, or choose another name\n"),
         (("revoke", "bop"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
-        (("create", "a b"), 2, "Error: 'a b' is no name: up to 63 letters, digits, and . _ @ - after the first\n"),
+        (("create", "a b"), 2, "Error: 'a b' is not a valid name: up to 63 letters, digits, and . _ @ - after the first\n"),
     ],
 )
 def test_what_goes_wrong_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
@@ -74,7 +74,7 @@ def test_units_of_an_application(tmp_path: Path) -> None:
     assert f" serve {tmp_path}/forklight.toml --log-format json\n" in service.stdout
     assert "ListenStream=/run/shop.sock\n" in run(tmp_path, "systemd", "--socket").stdout
     (tmp_path / "forklight.toml").write_text(TOML + '[http]\nlisten = "localhost:80"\n')
-    for arguments, word in ((("--socket",), "'localhost' is a name"), (("--name", "a/b"), "no name of a unit")):
+    for arguments, word in ((("--socket",), "'localhost' is a name"), (("--name", "a/b"), "is not a unit name")):
         done = run(tmp_path, "systemd", *arguments)
         assert done.returncode == 2
         assert word in done.stderr

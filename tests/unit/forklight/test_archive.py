@@ -72,8 +72,8 @@ def test_its_version_is_what_it_holds_and_it_is_unpacked_in_the_snapshot(open_pa
         ("a/../../x.py", "leads out of the zip"),
         ("a/..", "leads out of the zip"),
         ("a\\b.py", "is written with a backslash: make the zip with slashes"),
-        ("a//b.py", "is no name of a file"),
-        ("./b.py", "is no name of a file"),
+        ("a//b.py", "is not a file name"),
+        ("./b.py", "is not a file name"),
     ],
 )
 def test_a_member_with_a_name_that_is_not_safe(tmp_path: Path, name: str, problem: str) -> None:
@@ -122,7 +122,7 @@ def test_two_members_in_one_place(tmp_path: Path) -> None:
 def test_what_is_no_good_zip(tmp_path: Path) -> None:
     code = tmp_path / "app.zip"
     code.write_bytes(b"PK")
-    assert _refusal(code) == "app.zip is no zip, or a damaged one: File is not a zip file"
+    assert _refusal(code) == "app.zip is not a zip file, or is damaged: File is not a zip file"
     content = _zip(code, ("f.py", "x" * 1000, 0o644)).read_bytes()
     damaged = bytearray(content)
     damaged[40] ^= 0xFF

@@ -68,11 +68,11 @@ D = { env = "X" }
             "forklight.toml:6 functions.f.secrets.A: must be a table, not a string: "
             'write { file = "secrets/key" } or { env = "API_KEY" }'
         ),
-        "forklight.toml:7 functions.f.secrets.B: key is no UTF-8",
+        "forklight.toml:7 functions.f.secrets.B: key is not valid UTF-8",
         "forklight.toml:8 functions.f.secrets.C: holds a zero byte, which no environment can",
         "forklight.toml:9 functions.f.secrets.D: stands in env too: keep one of them",
         (
-            'forklight.toml:10 functions.f.secrets."E F": is no name of a variable: '
+            'forklight.toml:10 functions.f.secrets."E F": is not a variable name: '
             "letters, digits and _, no digit first: write E_F"
         ),
     ]

@@ -150,10 +150,10 @@ def test_more_than_250_mb_is_refused_with_the_biggest_folders(tmp_path: Path) ->
 
 def test_an_ignore_file_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / ".forklightignore").write_text("\n[z-a]")
-    with pytest.raises(CodeError, match=r"\.forklightignore: line 2 is no pattern"):
+    with pytest.raises(CodeError, match=r"\.forklightignore: line 2 is not a valid pattern"):
         collect(tmp_path)
     (tmp_path / ".forklightignore").write_bytes(b"\xff")
-    with pytest.raises(CodeError, match=r"\.forklightignore is no UTF-8"):
+    with pytest.raises(CodeError, match=r"\.forklightignore is not valid UTF-8"):
         collect(tmp_path)
 
 

@@ -15,7 +15,7 @@ def test_a_name(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "A", "1a", "-a", "a b", "a.b", "a/b", "ä", "a" * 64, "a\n"])
 def test_no_name(text: str) -> None:
-    with pytest.raises(ValueError, match="is no name: a small letter"):
+    with pytest.raises(ValueError, match="is not a valid name: a small letter"):
         Name.parse(text)
 
 
@@ -51,5 +51,5 @@ def test_an_entry_module_named_like_the_standard_librarys_is_refused(text: str) 
 
 def test_module_names() -> None:
     assert ModuleName.parse("PIL.Image") == "PIL.Image"
-    with pytest.raises(ValueError, match="is no module"):
+    with pytest.raises(ValueError, match="is not a module"):
         ModuleName.parse("PIL-Image")

@@ -53,7 +53,7 @@ def test_patterns(text: str, path: str, is_folder: bool, is_ignored: bool) -> No
 
 
 def test_a_pattern_that_is_none() -> None:
-    with pytest.raises(ValueError, match="line 2 is no pattern: bad character range z-a"):
+    with pytest.raises(ValueError, match="line 2 is not a valid pattern: bad character range z-a"):
         ignored_by("a\n[z-a]")
 
 

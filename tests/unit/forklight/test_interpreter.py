@@ -47,8 +47,8 @@ def test_our_own_interpreter_says_of_itself_what_we_know_of_it(open_path: Path) 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("echo 'Unknown option: -I' >&2; exit 2", "no Python 3.10 or later: exit status 2, Unknown option: -I"),
-        ("exit 0", "is no Python 3.10 or later: exit status 0, no message"),
+        ("echo 'Unknown option: -I' >&2; exit 2", "not Python 3.10 or later: exit status 2, Unknown option: -I"),
+        ("exit 0", "is not Python 3.10 or later: exit status 0, no message"),
         (
             """echo '{"python": "/p", "version": "3.9.18", "prefix": "/", "base_prefix": "/", "cache_tag": "x"}'""",
             "is Python 3.9.18: functions need 3.10 or later",
@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_run(open_path: Path) -> None:
     file = open_path / "python"
     file.write_text("x")
     file.chmod(0o644)
-    with pytest.raises(InterpreterError, match=r"python (cannot be run: Permission denied|is no Python)"):
+    with pytest.raises(InterpreterError, match=r"python (cannot be run: Permission denied|is not Python)"):
         ask_interpreter(file, unprivileged_user())
 
 

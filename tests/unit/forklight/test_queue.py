@@ -105,9 +105,9 @@ def test_every_function_has_an_inbox_and_the_bus_is_embedded_by_default(tmp_path
             "5 functions.f.queue[0].broker: there is no [brokers.shap] (did you mean 'shop'?)",
         ),
         ('queue = ["a", "a"]\n', "3 functions.f.queue[1]: the function consumes 'a' twice"),
-        ('[brokers.shop]\nurl = "http://h/"\n', '4 brokers.shop.url: "http://h/" is no URL of a broker'),
+        ('[brokers.shop]\nurl = "http://h/"\n', '4 brokers.shop.url: "http://h/" is not a broker URL'),
         ('[bus]\nurl = "sqlite:///x"\n', '4 bus.url: "sqlite:///x" has a path'),
-        ('[bus]\nurl = "postgres://h"\n', '4 bus.url: "postgres://h" is no URL of a broker: write "amqp://guest'),
+        ('[bus]\nurl = "postgres://h"\n', '4 bus.url: "postgres://h" is not a broker URL: write "amqp://guest'),
         ('queue = "a"\ntimeout = "31m"\n[bus]\nurl = "amqp://h/"\n', "3 functions.f.queue: the function's timeout is"),
     ],
 )

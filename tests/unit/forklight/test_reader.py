@@ -116,7 +116,7 @@ a = 1979-05-27
         "a.toml:9 pairs[0]: write a or b, not both",
         "a.toml:9 pairs[1]: must be a table, not an integer",
         (
-            'a.toml:10 room: "1" is no size: '
+            'a.toml:10 room: "1" is not a size: '
             'write a number and a unit (B, KB, MB, GB or KiB, MiB, GiB), such as "512MiB" or "10MB"'
         ),
         "a.toml:11 hidden: unknown key",
@@ -124,7 +124,7 @@ a = 1979-05-27
         'a.toml:13 rest: "templat" is not "none" or "template" (did you mean \'template\'?)',
         "a.toml:14 reserved: must be at least 0",
         (
-            'a.toml:15 by_name.UP: "UP" is no name: a small letter, then up to 62 small letters, digits, _ and -: '
+            'a.toml:15 by_name.UP: "UP" is not a valid name: a small letter, then up to 62 small letters, digits, _ and -: '
             'write "up"'
         ),
         "a.toml:16 by_name.UP.a: must be a string, not a date or time",

@@ -33,7 +33,7 @@ def test_files_that_name_each_other_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "no.txt cannot be read: No such file"), (b"\xff", "no.txt is no UTF-8")]
+    ("content", "message"), [(None, "no.txt cannot be read: No such file"), (b"\xff", "no.txt is not valid UTF-8")]
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     (tmp_path / "a.txt").write_text("-r no.txt\n")

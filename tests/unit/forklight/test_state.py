@@ -136,7 +136,7 @@ def test_a_directory_that_cannot_be_made_or_passed_is_named(open_path: Path) -> 
         open_state(open_path / "file/state", unprivileged_user()),
     ):
         pass
-    message = "file cannot be used: .*/file: it is no directory; name another with --state"
+    message = "file cannot be used: .*/file: it is not a directory; name another with --state"
     with pytest.raises(StateError, match=message), open_state(open_path / "file", unprivileged_user()):
         pass
     closed = open_path / "closed"

@@ -29,7 +29,7 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1 s", "30m1h", "1s1s", "1S", "1e3s", ".5s", "\u0661s", "1s\n"])
 def test_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration: write a number and a unit"):
+    with pytest.raises(ValueError, match="is not a duration: write a number and a unit"):
         parse_duration(text)
 
 
@@ -57,7 +57,7 @@ def test_a_size(text: str, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "512", "512M", "MiB", "-1MB", "1mb", "1e3B", "1MiB ", "1 PB"])
 def test_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size: write a number and a unit"):
+    with pytest.raises(ValueError, match="is not a size: write a number and a unit"):
         parse_size(text)
 
 

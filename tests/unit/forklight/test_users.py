@@ -27,7 +27,7 @@ def test_root_is_refused_and_so_is_a_user_who_does_not_exist() -> None:
     if IS_ROOT:
         with pytest.raises(ValueError, match=r'"root" is root \(uid 0\): functions never run as root'):
             unprivileged_user("root")
-        with pytest.raises(ValueError, match='"no-such-user" is no user of this machine: create it'):
+        with pytest.raises(ValueError, match='"no-such-user" is not a user of this machine: create it'):
             unprivileged_user("no-such-user")
     assert is_this_process("root") is IS_ROOT
     assert not is_this_process("no-such-user")
