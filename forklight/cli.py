@@ -18,7 +18,7 @@ _COMMANDS = (
     *("ps", "reload", "send", "serve", "systemd", "timers", "top", "why"),
 )
 _MODULES = {"dev": "serve"}
-"""Where in `forklight.commands` a command is that does not have a module of its own name."""
+"""The modules in `forklight.commands` of commands that are not named like their module."""
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -52,10 +52,10 @@ def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> Non
 
 
 class _Commands(click.Group):
-    """Imports a command when it is named: most only ask a server, and need nothing that a server needs."""
+    """Imports a command's module when the command is used: most only ask a server and need none of its modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of `--help`."""
+        """Return all names, in the order of `--help`."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -69,7 +69,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but the message of an unknown command has the one that is closest."""
+        """Resolve as click does, but suggest the closest name for an unknown command."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)

@@ -1,4 +1,4 @@
-"""What the commands that ask a running server share: how they find it, what they tell when it refuses."""
+"""Shared by the commands that ask a running server: how they find it, and what they report when it refuses."""
 
 import contextlib
 import os
@@ -18,26 +18,26 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     default=Path(),
     metavar="DIR|FILE",
-    help="Whose server: a directory, or the file it serves.",
+    help="The server of this directory or file.",
 )
 state_option = click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 
-_WRONGLY = (400, 404)
-"""Statuses for what the user got wrong; any other refusal is a failure."""
+_USAGE_ERRORS = (400, 404)
+"""Statuses that mean a mistake of the user. Any other refusal is a failure."""
 
 
 def state_of(path: Path, state: Path | None) -> Path:
-    """The state directory of the server of this configuration, which need not be readable or right for this."""
+    """Return the state directory of a configuration's server. The configuration itself is not read."""
     source = path / FILE_NAME if path.is_dir() else path
     return state_path(state, os.environ, source)
 
 
 @contextlib.contextmanager
 def asked(without: str = "") -> Iterator[None]:
-    """Nothing asked inside ends in a traceback; `without` is what can be done if there is no server."""
+    """Turn refusals into errors of click. `without` is appended if no server runs: what the user can do instead."""
     try:
         yield
     except NoServer as error:
         raise click.ClickException(f"{error}{without}") from None
     except Refused as error:
-        raise (click.UsageError if error.status in _WRONGLY else click.ClickException)(str(error)) from None
+        raise (click.UsageError if error.status in _USAGE_ERRORS else click.ClickException)(str(error)) from None

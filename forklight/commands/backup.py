@@ -1,4 +1,4 @@
-"""`forklight backup`: a copy of the embedded store, whether its server runs or not."""
+"""`forklight backup`: copies the embedded store, with or without a running server."""
 
 import contextlib
 import os
@@ -20,15 +20,15 @@ from forklight.serving.stores import FILE
 from forklight.state.directory import without_server
 
 
-@click.command(short_help="Save the embedded store: messages, dead letters, what timers remember.")
+@click.command(short_help="Save the embedded store: messages, dead letters, the state of timers.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
 @state_option
 def backup(*, file: Path | None, path: Path, state: Path | None) -> int:
     """Save the embedded store to FILE, which must not exist; by default forklight-TIME.db here.
 
-    The copy is consistent, and a running server goes on meanwhile. To restore it, stop the server, put the file in the
-    place of store.db in the state directory, and remove store.db-wal there.
+    The copy is consistent, and a running server keeps serving. To restore it, stop the server, replace store.db in the
+    state directory with the file, and remove store.db-wal there.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def backup(*, file: Path | None, path: Path, state: Path | None) -> int:
 
 @contextlib.contextmanager
 def _new(target: Path) -> Iterator[Path]:
-    """A file to fill, which is `target` when the block ends well, and gone if it does not. Raises OSError."""
+    """Yield a temporary file that becomes `target` if the block succeeds and is removed if not. Raises OSError."""
     if target.exists():
         raise click.ClickException(f"{target} already exists: name another file, or remove it")
     part = target.with_name(f"{target.name}.part")

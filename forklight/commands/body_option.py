@@ -10,12 +10,12 @@ import click
 
 data_option = click.option("-d", "--data", metavar="JSON", help="The body: a JSON value.")
 file_option = click.option(
-    "-f", "--file", metavar="FILE|-", help="The body: a file, its type by its name, or standard input, JSON."
+    "-f", "--file", metavar="FILE|-", help="The body: a file, whose name says its type, or JSON from standard input."
 )
 
 
 def read_body(data: str | None, file: str | None) -> tuple[bytes, str | None]:
-    """Return the body and its content type; without -d and -f an empty one of no type. Raises UsageError."""
+    """Return the body and its content type: empty and None without -d and -f. Raises UsageError."""
     if data is not None and file is not None:
         raise click.UsageError("give -d or -f, not both")
     if file is not None and file != "-":

@@ -1,4 +1,4 @@
-"""`forklight check`: what is wrong with a configuration and its code, and with --load, whether each function loads."""
+"""`forklight check`: reports problems of a configuration and its code, and with --load, whether each function loads."""
 
 import os
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ from forklight.state.directory import state_path
 _REMEDY = "what the after_fork hook opens is each instance's own"
 
 
-@click.command(short_help="Find all that is wrong with a configuration and its code.")
+@click.command(short_help="Find the problems of a configuration and its code.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
-@click.option("--load", "with_load", is_flag=True, help="Import every function too, as a server would.")
+@click.option("--load", "with_load", is_flag=True, help="Also import every function, as a server would.")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: ok, functions, problems, warnings, loads."
 )
 def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int:
-    """Check a configuration and the code of its functions, without running any of it unless --load says so.
+    """Check a configuration and the code of its functions, without running any of it unless --load is given.
 
-    With --load, each function is imported in a process of its own, and its init hook is run; told are the time it takes
-    and what the import leaves behind: threads, open files and sockets. One that cannot be loaded fails the check.
+    With --load, each function is imported in a process of its own and its init hook runs. The output shows how long
+    that takes and what the import leaves behind: threads, open files and sockets. The check fails if one does not load.
 
     \b
     Examples:
       forklight check                  the forklight.toml of this directory
-      forklight check app/             the one of another
+      forklight check app/             that of another directory
       forklight check hello.py         a single file needs no configuration
-      forklight check --load           import every function too
+      forklight check --load           also import every function
       forklight check --json | jq .problems
     """
     try:
@@ -73,7 +73,7 @@ def _print(functions: list[str], warnings: Sequence[Problem], loads: list[Load])
 
 
 def told(load: Load) -> str:
-    """How a function loaded, for a human: one line, and of a failure the traceback below it."""
+    """Return one line that says how a function loaded, followed by the traceback if it failed."""
     if not load.ok:
         return "\n  ".join([f"failed: {load.code}: {load.message}", *load.traceback.splitlines()])
     parts = [f"loaded in {load.ms:.0f} ms, {'async def' if load.asynchronous else 'def'}"]

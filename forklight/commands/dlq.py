@@ -1,4 +1,4 @@
-"""`forklight dlq`: the messages that were given up: listed, looked at, sent back, removed."""
+"""`forklight dlq`: lists dead letters, shows them, sends them back, removes them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -20,14 +20,14 @@ _HEADINGS = ("ID", "QUEUE", "FUNCTION", "DIED", "ATTEMPTS", "REASON", "ERROR")
 _ERROR_WIDTH = 60
 
 _queue = click.option(
-    "--queue", metavar="QUEUE", help="Only those that came from this queue (orders, orders@shop), or lie in it."
+    "--queue", metavar="QUEUE", help="Only those that came from this queue (orders, orders@shop) or are in it."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(short_help="Look after dead letters: show, send back, remove.")
+@click.group(short_help="List, show, replay or remove dead letters.")
 def dlq() -> None:
-    """Look after dead letters: messages that failed too often, or could never succeed.
+    """Manage dead letters: messages that failed too often, or could never succeed.
 
     \b
     Examples:
@@ -40,8 +40,8 @@ def dlq() -> None:
 
 @dlq.command("list")
 @_queue
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
-@click.option("--skip", type=click.IntRange(0, 100_000), default=0, help="Begin behind the first so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many at most.")
+@click.option("--skip", type=click.IntRange(0, 100_000), default=0, help="How many to leave out first.")
 @config_option
 @state_option
 @_json
@@ -95,7 +95,7 @@ def show(letter: str, queue: str | None, path: Path, state: Path | None, as_json
 
 
 def _selecting(command: Callable[..., int]) -> Callable[..., int]:
-    """The arguments of a command that acts on some letters, or on all."""
+    """Add the arguments of a command that acts on some letters, or on all."""
     everything = click.option("--all", "everything", is_flag=True, help="All dead letters of all queues.")
     ids = click.argument("ids", nargs=-1, metavar="[ID]...")
     for option in (_json, state_option, config_option, everything, _queue, ids):
@@ -106,7 +106,7 @@ def _selecting(command: Callable[..., int]) -> Callable[..., int]:
 @dlq.command()
 @_selecting
 def replay(**options: Any) -> int:
-    """Send dead letters back to the queues they came from; their attempts count anew.
+    """Send dead letters back to the queues they came from. Their attempts start at 1 again.
 
     \b
     Examples:
@@ -120,7 +120,7 @@ def replay(**options: Any) -> int:
 @dlq.command()
 @_selecting
 def purge(**options: Any) -> int:
-    """Remove dead letters for good. It does not ask.
+    """Remove dead letters for good, without asking.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Why an invocation went as it did, in words: where its time went, and which decision was behind each part. Pure."""
+"""Explains an invocation in words: where its time went, and which decision was behind each part. Pure."""
 
 import time
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from forklight.observe.explanation import Explanation, Limits, total_ms
 
 _WORTH_ADVICE_MS = 1.0
 _WORTH_JUDGING_MS = 5.0
-"""A shorter run says little about the processor: it takes time to be woken up."""
+"""A shorter run says little about processor use: waking up takes time too."""
 _AT_ONCE_MS = 0.1
-"""What the server takes to hand an event over, when it is busy too."""
+"""How long the server takes to hand an event over, also when it is busy."""
 _LITTLE = 0.2
 _STARTS = {
     "warm": "an instance was ready, so it was handed over",
@@ -38,14 +38,14 @@ _REMEDIES = {
 
 
 def tell(found: Explanation) -> list[str]:
-    """Lines of text: what happened, each part of its time, what it came to, what would help."""
+    """Return lines of text: what happened, each part of its time, how it ended, what would help."""
     entry = found.entry
     parts = [
         ("queue", entry.queue_ms, _queue(found)),
         ("start", entry.start_ms, _STARTS.get(entry.start, "it reached no instance") + _cause(found.reason)),
         ("run", entry.run_ms, _run(found)),
     ]
-    if not entry.start:  # nobody ran it: only the line was decided about
+    if not entry.start:  # it never ran: there is only its wait to explain
         parts = [part for part in parts[:1] if part[2]]
     width = max((len(f"{ms:,.1f}") for _, ms, _ in parts), default=0)
     told = [f"  {name:5}  {ms:{width},.1f} ms  {text}" for name, ms, text in parts]
@@ -63,7 +63,7 @@ def _heading(entry: Entry) -> str:
 
 
 def _most(entry: Entry) -> str:
-    """Which part took most of it."""
+    """Return which part took most of the time."""
     whole_ms = total_ms(entry)
     parts = {"queue": entry.queue_ms, "start": entry.start_ms, "run": entry.run_ms}
     name = max(parts, key=lambda part: parts[part])
@@ -81,7 +81,7 @@ def _origin(entry: Entry) -> Iterator[str]:
 
 
 def _since(moment: str, entry: Entry) -> str:
-    """How long after that it began; nothing if somebody's message says no time we can read."""
+    """Return how long after `moment` it began; empty if a publisher sent a time that cannot be read."""
     try:
         return _duration(entry.time - total_ms(entry) / 1000 - datetime.fromisoformat(moment).timestamp())
     except ValueError:

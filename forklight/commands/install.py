@@ -1,4 +1,4 @@
-"""`forklight install`: makes the environments that the runtimes of a configuration ask for."""
+"""`forklight install`: makes the environments of the runtimes of a configuration."""
 
 import os
 import time
@@ -21,7 +21,7 @@ from forklight.state.users import User, unprivileged_user
 
 
 class _Settings(Struct, frozen=True, kw_only=True):
-    """The tables that decide what is made: the others may name what is not there yet, such as secrets."""
+    """The tables that decide what is installed. Others may name files that do not exist yet, such as secrets."""
 
     runtimes: dict[Name, RuntimeSettings] = {}
     machine: MachineSettings = MachineSettings()
@@ -37,9 +37,9 @@ class _Wanted(Struct, frozen=True):
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="The state directory.")
 def install(path: Path, state: Path | None) -> int:
-    """Make the environments of all [runtimes.x] that have requirements: with uv if it is there, else venv and pip.
+    """Make the environments of all [runtimes.x] that have requirements: with uv if it is installed, else venv and pip.
 
-    What is installed already stays as it is. What the installer says goes to standard error.
+    Environments that exist are left alone. The installer's output goes to standard error.
 
     \b
     Examples:
@@ -55,13 +55,13 @@ def install(path: Path, state: Path | None) -> int:
         for environment in wanted.environments:
             _install(environment, wanted.user, lock)
     with without_server(wanted.state) as is_free:
-        if is_free:  # else the next start of a server does it
+        if is_free:  # otherwise the next start of a server does this
             installing.remove_unused(wanted.state, {environment.path for environment in wanted.environments})
     return 0
 
 
 def _wanted(path: Path, environ: Mapping[str, str], state: Path | None) -> _Wanted:
-    """Raises ConfigError for what is wrong with the runtimes."""
+    """Raises ConfigError for problems of the runtimes."""
     file = locate(path)
     reader = Reader(file.parent, environ)
     root = read_document(file) if file.suffix != ".py" else Node({}, str(file))

@@ -1,4 +1,4 @@
-"""`forklight invoke`: one event for one function, on the running server or in processes of its own."""
+"""`forklight invoke`: runs a function once, on the running server or in processes of its own."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from forklight.serving.invoking import cli_event, outcome_as_json, outcome_from_
 from forklight.state.directory import state_path
 
 _SECTIONS = ("'http'", "'queue'", "'timer'")
-"""What a handler finds missing that was written for another trigger, as KeyError says it."""
+"""The KeyErrors of a handler that was written for another trigger."""
 
 
 @click.command(short_help="Run a function once and print what it returns.")
@@ -72,7 +72,7 @@ def invoke(
 
 
 class _Printer:
-    """Prints the outcome of the one event, and remembers whether it was ok."""
+    """Prints the outcome of the event, and records whether it was ok."""
 
     def __init__(self, name: str, *, as_json: bool) -> None:
         self.is_ok = False

@@ -1,4 +1,4 @@
-"""`forklight keys`: who may use the routes with `auth = "key"`.
+"""`forklight keys`: manages the keys of routes with `auth = "key"`.
 
 The keys lie in the state directory, with or without a server; one that runs follows within a second.
 """
@@ -45,7 +45,7 @@ def keys() -> None:
 @state_option
 @json_option
 def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
-    """Make a key and print it, this once: only its hash is kept.
+    """Make a key and print it. It cannot be shown again: only its hash is stored.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
 @state_option
 @json_option
 def list_(path: Path, state: Path | None, as_json: bool) -> int:
-    """Show the names of the keys; what they are nobody knows any more.
+    """Show the names of the keys. The keys themselves are not stored.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def list_(path: Path, state: Path | None, as_json: bool) -> int:
 @state_option
 @json_option
 def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
-    """Remove a key: within a second no request gets in with it.
+    """Remove a key. Within a second, requests with it are refused.
 
     \b
     Examples:
@@ -116,7 +116,7 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
 
 @contextlib.contextmanager
 def _changing(state: Path) -> Iterator[dict[str, Key]]:
-    """The keys, to be changed inside the block; written as a whole, one process at a time."""
+    """Yield the keys to be changed. They are written as a whole at the end, by one process at a time."""
     path = keys_path(state)
     with _errors():
         make_state(state)
@@ -132,7 +132,7 @@ def _changing(state: Path) -> Iterator[dict[str, Key]]:
 
 
 def _write(path: Path, text: bytes, *, owner: os.stat_result) -> None:
-    """In the place of what was there; it belongs to whom the directory does, who need not be root."""
+    """Replace the file. It gets the owner of the directory, who need not be root."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,4 +1,4 @@
-"""`forklight logs`: the latest lines of a running server's functions, over its control socket."""
+"""`forklight logs`: shows the latest lines of a running server's functions, over its control socket."""
 
 import sys
 from pathlib import Path
@@ -16,10 +16,14 @@ from sandbox.guest._forklight.wire import LEVELS
 
 @click.command(short_help="Show the latest lines of functions, and follow them.")
 @click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-n", "--lines", "last", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the last N so far.")
-@click.option("--id", "invocation", default="", metavar="ID", help="Of one invocation: its id, or the end of it.")
-@click.option("--level", type=click.Choice(LEVELS), help="At least; what is printed is info, what failed is error.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("-n", "--lines", "last", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the last N.")
+@click.option("--id", "invocation", default="", metavar="ID", help="Of one invocation: its id or the id's end.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    help="The lowest. Printed lines are info, failures error.",
+)
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
@@ -34,7 +38,7 @@ def logs(
     state: Path | None,
     as_json: bool,
 ) -> int:
-    """Show the latest lines of the functions of a running server, or of the function NAME alone.
+    """Show the latest lines of a running server's functions, or only those of the function NAME.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`forklight ps`: what a running server does, over its control socket."""
+"""`forklight ps`: shows what a running server does, over its control socket."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ _place = click.argument("path", type=click.Path(path_type=Path), default=Path(),
 @click.command(short_help="Show the functions, queues and timers of a running server.")
 @_place
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="Print everything the server tells, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything the server reports, as JSON.")
 def ps(path: Path, state: Path | None, as_json: bool) -> int:
     """Show a running server: its functions (instances, starts so far, failures with reason, memory), queues, timers.
 
-    What a broker cannot tell is unknown. Queues of ours, named forklight., are left out while they are empty.
+    Figures that a broker cannot report are shown as unknown. Forklight's own queues are left out while they are empty.
 
     \b
     Examples:

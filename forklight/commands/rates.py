@@ -1,4 +1,4 @@
-"""What the functions of a server did between two looks at it: rates and means, as rows of a table. Pure."""
+"""What functions did between two samples of a server's status: rates and means, as rows of a table. Pure."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,22 +11,22 @@ HEADINGS = ("FUNCTION", "CALLS/S", "FAIL/S", "COLD", "QUEUE", "RUN", "CPU", "IDL
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """One function in the time between. A mean or share is None if nothing was called."""
+    """One function between the samples. A mean or share is None if nothing was called."""
 
     calls_per_s: float
     failed_per_s: float
     cold: float | None
-    """share of the calls that had to have something started"""
+    """the share of calls for which something had to be started"""
     wait_ms: float | None
     """from acceptance to an instance, on average"""
     run_ms: float | None
     cpu: float
-    """processors in use by calls that ended: 1.0 is all of one"""
+    """processors used by calls that ended; 1.0 is one processor"""
 
 
 def rates(before: FunctionStatus | None, now: FunctionStatus, elapsed_s: float) -> Rates:
-    """`before` is None for a function that has come since."""
-    if before is None or sum(before.outcomes.values()) > sum(now.outcomes.values()):  # it is new, or begins anew
+    """`before` is None for a function that was added in between."""
+    if before is None or sum(before.outcomes.values()) > sum(now.outcomes.values()):  # new, or its counters were reset
         before = replace(now, starts={}, outcomes={}, cpu_s=0.0, ran_s=0.0, waited_s=0.0)
     calls = sum(now.outcomes.values()) - sum(before.outcomes.values())
     started = sum(now.starts.values()) - sum(before.starts.values())
@@ -42,13 +42,13 @@ def rates(before: FunctionStatus | None, now: FunctionStatus, elapsed_s: float) 
 
 
 def rows(before: Status, now: Status) -> list[Row]:
-    """Under HEADINGS; who is called most, first."""
+    """Return the rows for HEADINGS, sorted by calls per second."""
     found = sorted(_looks(before, now), key=lambda one: (-one[0].calls_per_s, one[1].name))
     return [_row(rate, function) for rate, function in found]
 
 
 def total_per_s(before: Status, now: Status) -> float:
-    """Calls of all functions."""
+    """Return the calls per second of all functions."""
     return sum(rate.calls_per_s for rate, _ in _looks(before, now))
 
 

@@ -1,4 +1,4 @@
-"""`forklight reload`: the running server takes its configuration and code anew, and drops nothing for it."""
+"""`forklight reload`: has the running server read its configuration and code again, without dropping anything."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from forklight.observe.terminal import say, say_json
 from forklight.serving.change import ReloadResult, lines
 
 
-@click.command(short_help="Have the running server read configuration and code again.")
+@click.command(short_help="Make the running server read configuration and code again.")
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reload(path: Path, state: Path | None, as_json: bool) -> int:
-    """Have the running server read its configuration and code again; so does SIGHUP.
+    """Make the running server read its configuration and code again, as SIGHUP does.
 
-    Either all of it is switched, or nothing: if a function does not load or a key is wrong, what was served goes on.
+    Either everything is switched or nothing: if a function does not load or a key is wrong, nothing changes.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""A screen of tables that is drawn again and again on a terminal, or printed one after the other elsewhere."""
+"""Draws tables over and over on a terminal, or prints them one after the other elsewhere."""
 
 import shutil
 import sys
@@ -19,14 +19,14 @@ Section = tuple[Row, Sequence[Row]]
 
 
 class Screen:
-    """Use `opened`: what was on the terminal before comes back."""
+    """Use it inside `opened`, which restores the terminal at the end."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """The terminal is ours inside."""
+        """Switch to the terminal's alternate screen for the block."""
         if not self._is_terminal:
             yield
             return
@@ -37,7 +37,7 @@ class Screen:
             click.echo(_LEAVE, nl=False)
 
     def show(self, title: str, sections: Iterable[Section], notes: Sequence[str]) -> None:
-        """Draw a line, tables, and notes; on a terminal, what does not fit on it is cut off."""
+        """Draw a line, tables, and notes. On a terminal, what does not fit is cut off."""
         size = shutil.get_terminal_size() if self._is_terminal else None
         width = size.columns if size else None
         lines = [click.style(plain(title)[:width], bold=True)]

@@ -1,4 +1,4 @@
-"""`forklight send`: a message into a queue, stored before the command ends."""
+"""`forklight send`: sends a message to a queue; it is stored when the command ends."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from forklight.observe.terminal import say, say_json
 @click.argument("queue")
 @data_option
 @file_option
-@click.option("--delay", metavar="DURATION", help="Not to be delivered before: 10s, 1h30m.")
-@click.option("--id", "message_id", metavar="ID", help="The message's id, by which receivers tell duplicates.")
-@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header; any number of them.")
+@click.option("--delay", metavar="DURATION", help="Deliver it no sooner than this: 10s, 1h30m.")
+@click.option("--id", "message_id", metavar="ID", help="The message's id, by which receivers recognize duplicates.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header. May be given several times.")
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was stored as one JSON object.")
@@ -33,7 +33,7 @@ def send(
     state: Path | None,
     as_json: bool,
 ) -> int:
-    """Send a message to QUEUE, or to QUEUE@BROKER for a queue of [brokers.BROKER]. It is stored when this returns.
+    """Send a message to QUEUE, or to QUEUE@BROKER for a queue of [brokers.BROKER]. It is stored when the command ends.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`forklight serve`: from a configuration to a running server, and what it says when it is ready."""
+"""`forklight serve`: starts a server from a configuration, and prints where it can be reached."""
 
 import os
 import sys
@@ -69,14 +69,14 @@ def serve(
     return _serve(path, listen, state, text=text, quiet=quiet, dev=False, debug=debug)
 
 
-@click.command(short_help="Serve while you write: what is saved answers at once.")
+@click.command(short_help="Serve while you write: reload each time a file is saved.")
 @_path
 @_listen
 @_state
 def dev(path: Path, listen: str | None, state: Path | None) -> int:
-    """Serve while you write: what is saved answers at once, and what fails says why, on the terminal and to clients.
+    """Serve while you write: each saved file is served at once, and failures are shown on the terminal and to clients.
 
-    A version that does not load leaves the one before it serving.
+    If a version does not load, the one before it keeps serving.
 
     \b
     Examples:
@@ -122,7 +122,7 @@ def _serve(
 
 
 def _tell(told: ReloadResult) -> None:
-    """What became of a reload, on standard error; in red what is wrong, on a terminal."""
+    """Print the result of a reload on standard error, problems in red on a terminal."""
     for line in lines(told):
         say(line, err=True, colour=None if told.ok else "red")
 
@@ -142,7 +142,7 @@ def _given() -> socket | None:
 
 
 def _reason(error: Exception) -> str:
-    """What kept the server from running, in one line; raises what was not foreseen."""
+    """Return in one line why the server did not run. Raises the error again if it is none that is expected."""
     if isinstance(error, ExceptionGroup):
         return "; ".join(_reason(one) for one in error.exceptions)
     if isinstance(error, HttpTriggerError | StoreError):
@@ -153,7 +153,7 @@ def _reason(error: Exception) -> str:
 
 
 def _with_listen(config: Config, flag: str | None) -> Config:
-    """`--listen`, else FORKLIGHT_LISTEN, else PORT (which means all interfaces, as platforms that set it expect)."""
+    """Apply `--listen`, else FORKLIGHT_LISTEN, else PORT (on all interfaces, as platforms that set it expect)."""
     port = os.environ.get("PORT")
     listen = flag or os.environ.get("FORKLIGHT_LISTEN") or (f"0.0.0.0:{port}" if port else None)
     if listen is None:
@@ -163,7 +163,7 @@ def _with_listen(config: Config, flag: str | None) -> Config:
 
 
 def _with_bus(config: Config) -> Config:
-    """FORKLIGHT_BUS_URL instead of `[bus] url`: the same file on a laptop and beside a broker."""
+    """Apply FORKLIGHT_BUS_URL, so that one file serves on a laptop and beside a broker."""
     written = os.environ.get("FORKLIGHT_BUS_URL")
     if not written:
         return config
@@ -175,7 +175,7 @@ def _with_bus(config: Config) -> Config:
 
 
 def _announce(config: Config, given: socket | None, port: int, admin_port: int | None) -> None:
-    """Routes and a curl to paste, on standard error: standard output is the record of what functions write."""
+    """Print routes and a curl command on standard error: standard output is for what functions write."""
     say(f"Forklight serves {config.path}", err=True)
     served = _served(config)
     width = max((len(what) for what, _ in served), default=0)
@@ -191,7 +191,7 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
 
 
 def _base(listen: str, port: int) -> str:
-    """What stands between `curl` and the path."""
+    """Return what comes between `curl` and the path."""
     path = unix_path(listen)
     if path is not None:
         return f"--unix-socket {path} http://localhost"
@@ -201,7 +201,7 @@ def _base(listen: str, port: int) -> str:
 
 
 def _served(config: Config) -> list[tuple[str, str]]:
-    """What makes events of which function: routes, queues, timers; and folders of files."""
+    """Return pairs of a trigger (or a folder of files) and its function."""
     own = [trigger for trigger in config.queues if trigger.queue != inbox(trigger.function)]
     return [
         *((told(route), route.function) for route in config.routes),
@@ -212,7 +212,7 @@ def _served(config: Config) -> list[tuple[str, str]]:
 
 
 def _curl(config: Config, base: str) -> str:
-    """A command that reaches the first route, with something in the place of each parameter."""
+    """Return a command that calls the first route, with an example for each parameter."""
     route = config.routes[0]
     path = PARAMETER.sub(lambda found: _EXAMPLES.get(found[2] or "str", "world"), route.path)
     if "GET" in route.methods:

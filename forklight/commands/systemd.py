@@ -1,4 +1,4 @@
-"""`forklight systemd`: the units with which systemd runs a server for good."""
+"""`forklight systemd`: prints the systemd units of a server."""
 
 import os
 import sys
@@ -18,9 +18,14 @@ from triggers.http.socket.bind import parse_listen, unix_path
 
 @click.command(short_help="Print hardened systemd units of a server.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
-@click.option("--name", default="forklight", show_default=True, help="Of the unit, its state and its folder in /run.")
-@click.option("--user", default="forklight", show_default=True, help="Whom it runs as: an ordinary user.")
-@click.option("--socket", "as_socket", is_flag=True, help="Print the socket unit that belongs to it instead.")
+@click.option(
+    "--name",
+    default="forklight",
+    show_default=True,
+    help="The unit's name, also of its folders.",
+)
+@click.option("--user", default="forklight", show_default=True, help="The ordinary user that it runs as.")
+@click.option("--socket", "as_socket", is_flag=True, help="Print the matching socket unit instead.")
 def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
     """Print a hardened systemd unit that serves a directory or a single file.
 
@@ -62,7 +67,7 @@ def _checked(name: str) -> str:
 
 
 def _check_listen(listen: str) -> None:
-    """systemd.socket(5): no names and no port 0."""
+    """Return the address for systemd.socket(5), which takes neither host names nor port 0."""
     if unix_path(listen) is not None:
         return
     host, port = parse_listen(listen)
@@ -75,6 +80,6 @@ def _check_listen(listen: str) -> None:
 
 
 def _forklight() -> tuple[str, ...]:
-    """How to start this very installation."""
+    """Return the command that starts this installation."""
     script = Path(sysconfig.get_path("scripts")) / "forklight"
     return (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "forklight")

@@ -1,4 +1,4 @@
-"""Tables on a terminal: aligned columns, and a tone for what should catch the eye, or should not."""
+"""Tables on a terminal: aligned columns, and a tone for cells that should stand out or recede."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ class Cell(str):
     tone: str
 
     def __new__(cls, text: str, tone: str = "") -> "Cell":
-        """A cell that reads `text`."""
+        """Return a cell with this text."""
         cell = super().__new__(cls, text)
         cell.tone = tone
         return cell
 
 
 def count(number: int, tone: str = "") -> Cell:
-    """A number: 0 is dim, anything else has the tone."""
+    """Return a cell with a number: 0 is dim, anything else has the tone."""
     return Cell(str(number), tone if number else "dim")
 
 
 def tone_of(cell: str) -> str:
-    """Its tone, if it has one."""
+    """Return the tone of a cell, or an empty string."""
     return cell.tone if isinstance(cell, Cell) else ""
 
 
@@ -38,7 +38,7 @@ def print_table(headings: Row, rows: Sequence[Row]) -> None:
 
 
 def table(headings: Row, rows: Sequence[Row], width: int | None = None) -> list[str]:
-    """Lines of aligned columns, with tones; none is wider than `width`."""
+    """Return lines of aligned columns with tones, cut at `width` characters."""
     shown = [[Cell(plain(cell), tone_of(cell)) for cell in row] for row in rows]
     lines = [[Cell(heading, "dim") for heading in headings], *shown]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)] + [0]

@@ -1,4 +1,4 @@
-"""`forklight timers`: when the timers of a running server last fired, what came of it, and when they fire next."""
+"""`forklight timers`: shows when the timers of a running server last fired, how that ended, and when they fire next."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ HEADINGS = ("FUNCTION", "TIMER", "SCHEDULE", "ZONE", "LAST", "OUTCOME", "NEXT")
 
 
 @click.command()
-@click.option("--next", "count", type=click.IntRange(1, 1000), default=1, metavar="N", help="How many times to come.")
+@click.option("--next", "count", type=click.IntRange(1, 1000), default=1, metavar="N", help="How many next times.")
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print them as a JSON array.")
@@ -42,7 +42,7 @@ def timers(count: int, path: Path, state: Path | None, as_json: bool) -> int:
 
 
 def _lines(timer: TimerStatus) -> list[tuple[str, ...]]:
-    """One, and one more for each further time."""
+    """Return a line for a timer, and one more for each further time."""
     first, *further = timer.next or ("never",)
     head = (timer.function, timer.name, timer.schedule, timer.timezone, timer.last or "-", told_outcome(timer), first)
     return [head, *(("",) * (len(HEADINGS) - 1) + (at,) for at in further)]

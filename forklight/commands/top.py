@@ -1,4 +1,4 @@
-"""`forklight top`: a running server at work, looked at every second."""
+"""`forklight top`: shows a running server at work, every second."""
 
 import itertools
 import time
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.command(short_help="Watch a running server at work.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 @state_option
-@click.option("--interval", default="1s", show_default=True, metavar="DURATION", help="How often to look.")
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after so many looks.")
+@click.option("--interval", default="1s", show_default=True, metavar="DURATION", help="How often to update.")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after so many updates.")
 def top(path: Path, state: Path | None, interval: str, count: int | None) -> int:
     """Show what a running server does, function by function, until Ctrl-C: rates, waits, cold starts, processors.
 

@@ -1,4 +1,4 @@
-"""What stands in the systemd units of a server. Pure.
+"""The texts of a server's systemd units. Pure.
 
 The unit keeps from the server, and so from its functions, what neither needs: other users' files, devices, the kernel's
 settings, every privilege. What they do need is left open, and says so beside it.
@@ -10,10 +10,10 @@ from pathlib import Path
 from msgspec import Struct
 
 _STARTED_AFTER_S = 90
-"""Beyond waiting for brokers: systemd's default for a start."""
+"""Added to the wait for brokers: systemd's default limit for a start."""
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 _KILLED_AFTER_S = 10
-"""Beyond what a drain may take: the triggers', and then the dispatcher's."""
+"""Added to what a drain may take, first that of the triggers and then that of the dispatcher."""
 
 _SERVICE = """\
 [Unit]
@@ -83,7 +83,7 @@ WantedBy=sockets.target
 
 
 class Unit(Struct, frozen=True, kw_only=True):
-    """One server. `reads` are the folders and files that it must see, `listen` is as in `[http]`."""
+    """One server. `reads` are the folders and files it must be able to read; `listen` is that of `[http]`."""
 
     name: str
     user: str
@@ -92,7 +92,7 @@ class Unit(Struct, frozen=True, kw_only=True):
     listen: str
     drain_s: float
     wait_s: float = 0.0
-    """How long its start may wait for brokers."""
+    """How long the start may wait for brokers."""
     brokers: tuple[str, ...] = ()
     """Their hosts."""
 

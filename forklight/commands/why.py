@@ -1,4 +1,4 @@
-"""`forklight why`: where the time of one invocation went, and why."""
+"""`forklight why`: explains where the time of one invocation went."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from forklight.observe.terminal import plain_lines, say, say_json
 
 @click.command(short_help="Explain where the time of one invocation went.")
 @click.argument("invocation", required=False, metavar="[ID]")
-@click.option("--function", metavar="NAME", help="Without an ID: the slowest of this function.")
+@click.option("--function", metavar="NAME", help="Without an ID: the slowest one of this function.")
 @config_option
 @state_option
-@click.option("--json", "as_json", is_flag=True, help="Print what is remembered as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record of the invocation as JSON.")
 def why(invocation: str | None, function: str | None, path: Path, state: Path | None, *, as_json: bool) -> int:
     """Explain one invocation of a running server: what it waited for, and the decision behind each part of its time.
 
-    ID is an invocation's id, or its end, as each line of the log shows it. Without one, the slowest that is remembered.
+    ID is an invocation's id, or its end, as each line of the log shows it. The default is the slowest.
 
     \b
     Examples:

@@ -2,5 +2,5 @@
 
 - `directory.py`: where everything that Forklight writes lies, and the lock that gives it one owner
 - `control_socket.py`: where its control socket is
-- `users.py`: whom functions run as when a server starts as root
+- `users.py`: the user that functions run as when a server starts as root
 """

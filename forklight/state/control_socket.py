@@ -1,15 +1,15 @@
-"""Where the control socket of a state directory lies."""
+"""The path of a state directory's control socket."""
 
 import os
 from hashlib import sha256
 from pathlib import Path
 
 _LONGEST_PATH = 100
-"""A unix socket's path has at most 107 bytes (unix(7))."""
+"""Shorter than the 107 bytes that unix(7) allows."""
 
 
 def socket_path(state: Path) -> Path:
-    """Where the control socket of this state directory lies: in it, or in the runtime directory if that is too long."""
+    """Return the path of the control socket: in the state directory, or in the runtime directory if too long."""
     path = state / "control.sock"
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         return path

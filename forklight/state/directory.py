@@ -1,4 +1,4 @@
-"""The state directory: everything Forklight writes. One process owns it, by an exclusive lock.
+"""The state directory, which holds everything that Forklight writes. One process owns it, by an exclusive lock.
 
     <state>/.gitignore  lock        the lock holds the pid of its owner
     <state>/key                     the random key of version hashes, readable by the owner only
@@ -7,10 +7,10 @@
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/tmp/                    private folders of instances, emptied at start
-    <state>/here/<pid>/             throw-away states of one-shot trees, each with its lock beside it
+    <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
 
-As root, the group is that of the unprivileged user: it passes and reads all but the key, passes through `tmp` to the
-folders that it is given there, and others are kept out. Values of secrets never lie here.
+Started as root, the group is that of the unprivileged user, who can read everything but the key and can pass through
+`tmp` to the folders given to it. Others have no access. Values of secrets are never stored here.
 """
 
 import errno
@@ -59,12 +59,12 @@ class State(Struct, frozen=True):
 
 
 def keys_path(state: Path) -> Path:
-    """Where the keys of a state directory are; there may be none."""
+    """Return the path of the file with the keys of routes. It may not exist."""
     return state / "keys"
 
 
 def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> Path:
-    """Return where the state of the configuration `source` lies: an absolute path that need not exist.
+    """Return the state directory of the configuration `source`: an absolute path that need not exist.
 
     `flag` (--state), else FORKLIGHT_STATE, else the first of systemd's STATE_DIRECTORY (systemd.exec(5)), else as root
     /var/lib/forklight/<hash of the path>, else .forklight beside the file.
@@ -79,9 +79,9 @@ def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> P
 
 @contextmanager
 def open_state(path: Path, user: User | None) -> Iterator[State]:
-    """Make `path` a state directory if it is none, and own it until the end of the block. Raises StateError.
+    """Create the state directory `path` if needed, and own it until the end of the block. Raises StateError.
 
-    `user` is whom functions run as, None for the user of this process. Blocks.
+    Functions run as `user`; None is the user of this process. Blocks.
     """
     with ExitStack() as stack:
         with _errors_of(path):
@@ -93,9 +93,9 @@ def open_state(path: Path, user: User | None) -> Iterator[State]:
 
 @contextmanager
 def open_here(path: Path, user: User | None) -> Iterator[State]:
-    """Make a throw-away state inside the state directory `path`, whose own lock is left alone; remove it at the end.
+    """Make a temporary state inside the state directory `path` without taking its lock, and remove it at the end.
 
-    What a killed predecessor left (nobody holds its lock) is removed first. Raises StateError. Blocks.
+    First removes those of killed processes, whose locks are free. Raises StateError. Blocks.
     """
     folder = path / "here"
     mine = folder / str(os.getpid())
@@ -113,7 +113,7 @@ def open_here(path: Path, user: User | None) -> Iterator[State]:
 
 
 def open_runtimes(path: Path, user: User | None) -> Path:
-    """Make the folder of runtimes in the state directory `path`, whose lock is left alone. Raises StateError."""
+    """Make the folder of runtimes in the state directory `path` without taking its lock. Raises StateError."""
     with _errors_of(path):
         _make_base(path, user)
         _make(path / "runtimes", 0o750, user)
@@ -121,14 +121,14 @@ def open_runtimes(path: Path, user: User | None) -> Path:
 
 
 def make_state(path: Path) -> None:
-    """Make `path` a state directory that no server has used yet, if there is none. Raises OSError. Blocks."""
+    """Make `path` an empty state directory if it does not exist. Raises OSError. Blocks."""
     if not path.exists():
         _make_base(path, None)
 
 
 @contextmanager
 def without_server(path: Path) -> Iterator[bool]:
-    """Whether no server runs on the state directory `path`; if so, none starts inside the block either."""
+    """Yield whether no server runs on the state directory `path`. If so, none can start inside the block."""
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(path / "lock"))
@@ -139,14 +139,14 @@ def without_server(path: Path) -> Iterator[bool]:
 
 
 def has_one_shots(path: Path) -> bool:
-    """Whether a one-shot tree runs in the state directory `path`."""
+    """Return whether a one-shot tree runs in the state directory `path`."""
     folder = path / "here"
     _remove_stale(folder)
     return any(folder.glob("*.lock"))
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory, read-only folders in it included, if it is there."""
+    """Remove a directory, including read-only folders in it, if it exists."""
     folders.remove_tree(directory)
     if directory.exists():
         raise OSError(errno.ENOTEMPTY, "it cannot be removed", str(directory))
@@ -183,7 +183,7 @@ def _prepare(path: Path, user: User | None) -> State:
 
 
 def _make(path: Path, mode: int, user: User | None) -> None:
-    """Make one directory with this mode; an ordinary user's belongs to that user alone."""
+    """Make one directory with this mode, or 0700 if there is no unprivileged user."""
     path.mkdir(exist_ok=True)
     if user:
         os.chown(path, 0, user.gid)
@@ -202,7 +202,7 @@ def _remove_stale(folder: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[Path]:
-    """Hold the exclusive lock at `path`, which names its holder's pid; the kernel lets go of it when a process ends."""
+    """Hold the exclusive lock at `path`, a file with the holder's pid. The kernel releases it when the process ends."""
     descriptor = _lock(path)
     try:
         os.ftruncate(descriptor, 0)
@@ -230,7 +230,7 @@ def _lock(path: Path) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether the locked file is still the one at `path`: its last holder may have removed it meanwhile."""
+    """Return whether the locked file is still the one at `path`. Its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

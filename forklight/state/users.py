@@ -1,4 +1,4 @@
-"""Whom functions run as when Forklight is started as root, and what that user can reach."""
+"""The user that functions run as when Forklight is started as root, and what that user can reach."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ class User(Struct, frozen=True):
 
 
 def unprivileged_user(name: str | None = None) -> User | None:
-    """Return whom functions run as, or None if that is who runs this process, because it is not root.
+    """Return the user that functions run as, or None if this process is not root: then it is the same user.
 
     As root with no `name`: `forklight` if there is such a user, else `nobody`. Raises ValueError if the user does not
     exist or is root.
@@ -27,7 +27,7 @@ def unprivileged_user(name: str | None = None) -> User | None:
     try:
         entry = pwd.getpwnam(name) if name else _default_entry()
     except KeyError:
-        raise ValueError(f'"{name}" is not a user of this machine: create it, for example with useradd --system') from None
+        raise ValueError(f'"{name}" is not a user of this machine: create it with useradd --system') from None
     if entry.pw_uid == 0:
         raise ValueError(f'"{entry.pw_name}" is root (uid 0): functions never run as root, name another user')
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
@@ -42,7 +42,7 @@ def is_this_process(name: str) -> bool:
 
 
 def as_user(user: User | None) -> list[str]:
-    """Return what to put before a command so that it runs as `user` without any privilege; nothing for None."""
+    """Return the prefix that makes a command run as `user` without privileges; empty for None."""
     if user is None:
         return []
     ids = [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
@@ -52,7 +52,7 @@ def as_user(user: User | None) -> list[str]:
 def blocking(path: Path, user: User | None) -> Path | None:
     """Return the first directory on the way to `path` that `user` may not pass, or the file if it may not be read.
 
-    None: nothing blocks. Symbolic links are followed. It goes by the permission bits, not by access control lists.
+    Returns None if nothing blocks. Follows symbolic links. Looks at the permission bits, not at access control lists.
     """
     real = path.resolve()
     for folder in (*reversed(path.absolute().parents), *reversed(real.parents)):
@@ -62,7 +62,7 @@ def blocking(path: Path, user: User | None) -> Path | None:
 
 
 def _bits(status: os.stat_result, user: User | None) -> int:
-    """Return the three permission bits that count for `user` (None: for this process)."""
+    """Return the three permission bits that apply to `user`, or to this process if it is None."""
     uid, groups = (user.uid, {user.gid}) if user else (os.geteuid(), {os.getegid(), *os.getgroups()})
     if uid == 0:
         return 0o7

@@ -45,7 +45,11 @@ def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
     [
         (("create", "bob"), 1, "Error: there is a key 'bob' already: revoke it first, or choose another name\n"),
         (("revoke", "bop"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
-        (("create", "a b"), 2, "Error: 'a b' is not a valid name: up to 63 letters, digits, and . _ @ - after the first\n"),
+        (
+            ("create", "a b"),
+            2,
+            "Error: 'a b' is not a valid name: up to 63 letters, digits, and . _ @ - after the first\n",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_line(tmp_path: Path, arguments: tuple[str, ...], status: int, said: str) -> None:

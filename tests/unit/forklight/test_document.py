@@ -36,7 +36,10 @@ def test_a_node_knows_its_line_and_its_whole_key(tmp_path: Path) -> None:
             b"a = 10s\n",
             f"a.toml:1: is not valid TOML: {NO_QUOTES} in column 7: if it is a string, it needs quotes",
         ),
-        (b"a = 1\n\na = 2\n", "a.toml:3: is not valid TOML: Cannot overwrite a value in column 6: the key is defined twice"),
+        (
+            b"a = 1\n\na = 2\n",
+            "a.toml:3: is not valid TOML: Cannot overwrite a value in column 6: the key is defined twice",
+        ),
         (b"a = 1\nb = [1,\n", "a.toml:2: is not valid TOML: Invalid value at the end of the file"),
         (b"\xef\xbb\xbfa = 1\n", "a.toml:1: begins with a byte order mark: save it as UTF-8 without one"),
         (b"a = 1\nb = '\xe4'\n", "a.toml:2: is not valid UTF-8: byte 0xe4"),

@@ -124,8 +124,8 @@ a = 1979-05-27
         'a.toml:13 rest: "templat" is not "none" or "template" (did you mean \'template\'?)',
         "a.toml:14 reserved: must be at least 0",
         (
-            'a.toml:15 by_name.UP: "UP" is not a valid name: a small letter, then up to 62 small letters, digits, _ and -: '
-            'write "up"'
+            'a.toml:15 by_name.UP: "UP" is not a valid name: '
+            'a small letter, then up to 62 small letters, digits, _ and -: write "up"'
         ),
         "a.toml:16 by_name.UP.a: must be a string, not a date or time",
         'a.toml: name is missing: write name = "greet"',
