@@ -35,6 +35,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     memory_bytes: int = 256 * MIB
     """For one instance and every process it starts, on top of the memory shared with the template."""
     template_memory_bytes: int = 1024 * MIB
+    """The memory limit of the template."""
     open_files: int = 1024
     """For each process."""
     max_result_bytes: int = 6 * MIB

@@ -1,6 +1,6 @@
-"""Code in a zip: unpacked into a folder of its own for as long as it is read. Nothing is written outside that folder.
+"""Code in a zip: unpacked into a folder of its own while it is read. Nothing is written outside that folder.
 
-What a member is called is not trusted: absolute names, `..`, and two members for one place are refused, never mended.
+The names of members are not trusted: absolute names, `..`, and two members with one place are refused, not repaired.
 Links are made last, so that nothing is written through one; where they lead is looked at like in any directory.
 """
 
@@ -23,13 +23,13 @@ _ENCRYPTED = 0x1
 
 
 def is_archive(code: Path) -> bool:
-    """Whether `code` names a zip rather than a directory or a module."""
+    """Return whether `code` names a zip rather than a directory or a module."""
     return code.suffix == SUFFIX and os.path.isfile(code)
 
 
 @contextmanager
 def opened(code: Path, parent: Path | None = None) -> Iterator[Path]:
-    """Give `code` as it is, or if it is a zip, a folder in `parent` with what it holds, removed at the end.
+    """Yield `code`, or if it is a zip, a folder in `parent` with its content, removed at the end.
 
     Raises CodeError naming the member; one that the block raises about a file in the folder names the member too.
     """
@@ -47,7 +47,7 @@ def opened(code: Path, parent: Path | None = None) -> Iterator[Path]:
 
 
 def member_problem(name: str) -> str | None:
-    """Return what is wrong with the name of a member, or None. Pure."""
+    """Return the problem of a member's name, or None. Pure."""
     parts = name.removesuffix("/").split("/")
     if name.startswith("/"):
         return "is absolute"
@@ -74,7 +74,7 @@ def _unpack(code: Path, folder: Path) -> None:
 
 
 def _members(archive: ZipFile, code: Path) -> list[ZipInfo]:
-    """Return all members, once nothing speaks against any of them."""
+    """Return all members, after checking each of them."""
     seen: set[str] = set()
     for member in archive.infolist():
         name = member.filename
@@ -99,7 +99,7 @@ def _members(archive: ZipFile, code: Path) -> list[ZipInfo]:
 
 
 def _write(archive: ZipFile, member: ZipInfo, folder: Path, code: Path) -> None:
-    """Write one member, but for a link; zipfile gives no more bytes of it than it said there are."""
+    """Write one member that is not a link. zipfile returns no more bytes than its header says."""
     target = folder / member.filename
     try:
         if member.is_dir():

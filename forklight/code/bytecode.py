@@ -13,12 +13,12 @@ import struct
 import sys
 import warnings
 
-# PEP 552: a hash-based .pyc whose source is never looked at again. A snapshot does not change.
+# PEP 552: a hash-based .pyc whose source is never checked again. A snapshot does not change.
 _UNCHECKED_HASH = struct.pack("<I", 0b01)
 
 
 def pyc(source: bytes, name: str) -> bytes:
-    """Return the content of the .pyc of `source`, or nothing if it does not compile: the import will say why."""
+    """Return the content of the .pyc of `source`, or nothing if it does not compile: the import will report why."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

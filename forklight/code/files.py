@@ -1,4 +1,4 @@
-"""The files that make up a function's code: which they are, and a faithful copy of them. Both block."""
+"""The files that make up a function's code: finds and copies them. Both block."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from forklight.errors import ForklightError
 
 IGNORE_FILE = ".forklightignore"
 MOST_BYTES = 250 * 1000 * 1000
-"""Of the code of one function."""
+"""The limit of one function's code."""
 
 _NEVER = frozenset({".git", "__pycache__", ".forklight"})
 _ENVIRONMENT_MARK = "pyvenv.cfg"
@@ -23,11 +23,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class CodeError(ForklightError):
-    """The code cannot be taken: what is wrong, with which file."""
+    """The code cannot be read or copied. The message names the file and the reason."""
 
 
 class CodeFile(Struct, frozen=True, order=True):
-    """One file of the code: `name` from the root of the code, with slashes; `path` what it is now, behind any link."""
+    """One file of the code. `name` is its path from the root of the code, `path` its real path, with links resolved."""
 
     name: str
     path: Path
@@ -38,10 +38,10 @@ class CodeFile(Struct, frozen=True, order=True):
 def collect(code: Path, apart: Set[Path] = frozenset()) -> list[CodeFile]:
     """Return the files of `code`, sorted by name: a directory, or a single file and the modules and packages beside it.
 
-    Left out: `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` says, private files
-    that it does not take back in, what is no file (sockets, pipes, devices), what this process logs to (`own_logs`),
-    and `apart`: absolute paths of what is no code, such as secrets and the state directory.
-    Raises CodeError on a link that leads outside or nowhere, and on more than 250 MB.
+    Leaves out `.git`, `__pycache__`, `.forklight`, virtual environments, what `.forklightignore` names, private files
+    that it does not take back in, sockets, pipes and devices, the files this process logs to (`own_logs`), and the
+    absolute paths `apart`, such as secrets and the state directory.
+    Raises CodeError if a link leads outside or nowhere, or if there are more than 250 MB.
     """
     return _collect(code, apart)[0]
 
@@ -73,9 +73,7 @@ def _collect(code: Path, apart: Set[Path]) -> tuple[list[CodeFile], list[str]]:
 
 
 def own_logs() -> frozenset[Path]:
-    """The files that this process's standard output and error go to: beside the code they are no code, else each of
-    its lines would be a change of it.
-    """
+    """Return the files that standard output and error go to. If they counted as code, each line would be a change."""
     targets = []
     for descriptor in (1, 2):
         with suppress(OSError):
@@ -84,12 +82,12 @@ def own_logs() -> frozenset[Path]:
 
 
 def folders(code: Path, apart: Set[Path] = frozenset()) -> set[Path]:
-    """The folders that `collect` looks into, empty ones too; what cannot be looked at now is left out."""
+    """Return the folders that `collect` enters, including empty ones, without those that cannot be read now."""
     root = (code if code.is_dir() else code.parent).resolve()
     found, ahead = {root}, [root]
     try:
         walk = _walk(root, apart)
-    except (OSError, ValueError):  # of the ignore file; `collect` says what is wrong with it
+    except (OSError, ValueError):  # of the ignore file; `collect` reports it
         return found
     while ahead:
         with suppress(OSError):
@@ -101,7 +99,7 @@ def folders(code: Path, apart: Set[Path] = frozenset()) -> set[Path]:
 
 
 def _walk(root: Path, apart: Set[Path]) -> "_Walk":
-    """Raises OSError and ValueError for an ignore file that cannot be used."""
+    """Raises OSError or ValueError if the ignore file cannot be used."""
     ignore = root / IGNORE_FILE
     decided = decided_by(ignore.read_text("utf-8") if ignore.is_file() else "")
     return _Walk(root.resolve(), {path.resolve() for path in apart}, decided)
@@ -132,7 +130,7 @@ class _Walk:
         self.apart = apart
         self.decided = decided
         self.private: list[str] = []
-        """What was left out without anybody having said so."""
+        """The private files that were left out by default."""
 
     def files(
         self, folder: Path, prefix: str, is_wanted: Callable[[Path], bool] | None = None, above: tuple[Path, ...] = ()
@@ -160,7 +158,7 @@ class _Walk:
                 yield CodeFile(name, path, status.st_size, bool(status.st_mode & stat.S_IXUSR))
 
     def enters(self, folder: Path, *, is_top_of_file: bool) -> bool:
-        """Whether the files of a folder below the root may be code; beside a single file only a package's are."""
+        """Return whether the files of a folder may be code. Beside a single file, only those of packages are."""
         name = str(folder.relative_to(self.root))
         if is_top_of_file and folder.parent == self.root and not _is_module(folder):
             return False
@@ -170,7 +168,7 @@ class _Walk:
         return not (decision or self._stays_out(folder) or folder in self.apart)
 
     def _is_private(self, name: str, path: Path, is_folder: bool) -> bool:
-        """By its own name, or by that of what it is a link to."""
+        """Judge by its own name and by that of its target if it is a link."""
         target = str(path.relative_to(self.root)) if path.is_relative_to(self.root) else path.name
         return any(is_private(one, path, is_folder=is_folder) for one in {name, target})
 
@@ -201,7 +199,7 @@ def _link_same(file: CodeFile, earlier: Path, target: Path, root: Path) -> str |
             if content != hashlib.file_digest(then, "sha256").hexdigest():
                 return None
         os.link(earlier, target)
-    except OSError:  # it is not there, or its disk allows no more links
+    except OSError:  # it does not exist, or the disk allows no more links
         return None
     return content
 
@@ -223,9 +221,9 @@ def _copy_steady(path: Path, target: Path, root: Path, attempts: int) -> str:
 
 @contextmanager
 def _opened(path: Path, root: Path) -> Iterator[int]:
-    """Open a file of the code for reading, and make sure that it is one still.
+    """Open a file of the code for reading, and check that it still is one.
 
-    We may be root, and who may write the code may swap a folder for a link while we read: what is really open counts.
+    We may be root, and whoever can write the code may replace a folder by a link meanwhile: what is really open counts.
     """
     try:
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

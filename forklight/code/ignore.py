@@ -2,7 +2,7 @@
 
 Not `pathspec`: in 1.1.1 `[!a]` also matches a slash, and `d/**/` the folder `d` itself. A test compares this with git.
 
-- one pattern a line; blank lines and lines that begin with # are nothing; a later line overrules an earlier one;
+- one pattern a line; blank lines and lines that begin with # are ignored; a later line overrides an earlier one;
 - a pattern without a slash, or with one only at its end, matches a name in any folder; any other counts from the root;
 - a slash at the end matches folders only; what lies in a folder that is left out is left out too;
 - `*` and `?` stop at a slash, `**/` is any number of folders, `[a-z]` and `[!a-z]` (or `[^a-z]`) are one character;
@@ -25,7 +25,7 @@ def ignored_by(text: str) -> Callable[[str, bool], bool]:
 
 
 def decided_by(text: str) -> Callable[[str, bool], bool | None]:
-    """As `ignored_by`; None of what `text` says nothing about."""
+    """As `ignored_by`, but the predicate returns None for a path that no line matches."""
     rules = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.rstrip()
@@ -46,7 +46,7 @@ def decided_by(text: str) -> Callable[[str, bool], bool | None]:
 
 
 def _rule(line: str) -> tuple[re.Pattern[str], bool, bool]:
-    """Return (pattern of the whole path, does it match folders only, does it leave out)."""
+    """Return (pattern of the whole path, whether it matches folders only, whether it leaves out)."""
     leaves_out = not line.startswith("!")
     pattern = line if leaves_out else line[1:]
     folders_only = pattern.endswith("/")

@@ -1,4 +1,4 @@
-"""Finding an interpreter, and asking it who it is: run once, as the user that functions will run as."""
+"""Finds an interpreter and runs it once to ask for its version and paths, as the user that functions will run as."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ OLDEST = (3, 10)
 """The guest needs at least this version of Python."""
 
 ANSWER_WITHIN_S = 30.0
-"""An interpreter answers in some 30 ms; a loaded machine or a cold disk may take a thousand times that."""
+"""An interpreter answers in about 30 ms; on a loaded machine or a cold disk it may take a thousand times as long."""
 
 _QUESTION = """
 import json, platform, sys
@@ -28,7 +28,7 @@ print(json.dumps({"python": sys.executable, "version": platform.python_version()
 
 
 class Interpreter(Struct, frozen=True):
-    """What an interpreter says of itself; `cache_tag` is the middle of the names of its byte-compiled files."""
+    """What an interpreter reports. `cache_tag` is part of the names of its byte-compiled files."""
 
     python: Path
     version: str
@@ -38,7 +38,7 @@ class Interpreter(Struct, frozen=True):
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process runs on it."""
+        """Whether this process runs on this interpreter."""
         return self == own_interpreter()
 
 

@@ -1,6 +1,6 @@
-"""Files beside the code that are meant for one reader: they stay out of snapshots, which every function can read.
+"""Files that may hold keys or passwords. They are left out of snapshots, which every function can read.
 
-A `.forklightignore` decides otherwise for each: `!tls/server.key` takes one back in.
+A `.forklightignore` can take each of them back in: `!tls/server.key` takes one back in.
 """
 
 from collections.abc import Callable
@@ -34,18 +34,18 @@ id_ed25519
 .kube/
 .ssh/
 """
-"""Of environments, keys and passwords; docs/configuration.md has the same list."""
+"""Names of files with variables, keys or passwords. docs/configuration.md has the same list."""
 
 _MOST_BYTES = 1024 * 1024
-"""A bundle of the certificates of all authorities has a quarter of this."""
+"""Four times the size of a bundle with the certificates of all authorities."""
 
 _matches: Callable[[str, bool], bool] = ignored_by(PATTERNS)
 
 
 def is_private(name: str, path: Path, *, is_folder: bool) -> bool:
-    """Whether the file `name` (from the root of the code, with slashes) at `path` is one. Reads it if it is a .pem.
+    """Whether the file `name` (from the root of the code, with slashes) at `path` is private. Reads it if it is a .pem.
 
-    One that holds certificates and no key is public: libraries bring such files along.
+    A .pem with certificates and no key is public: libraries contain such files.
     """
     if not _matches(name, is_folder):
         return False

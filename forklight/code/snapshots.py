@@ -17,7 +17,7 @@ from forklight.state.directory import remove_tree
 from forklight.state.users import User, as_user
 
 COMPILED_WITHIN_S = 120.0
-"""Compiling 250 MB of Python takes about this long."""
+"""About how long compiling 250 MB of Python takes."""
 
 
 class Staged:
@@ -32,7 +32,7 @@ class Staged:
         self._earlier = earlier
 
     def compile(self, interpreter: Interpreter, user: User | None) -> None:
-        """Lay the .pyc of each module beside it, made by `interpreter`, as `user` unless it is our own."""
+        """Store a .pyc beside each module, compiled by `interpreter`, as `user` unless it is our own."""
         every = sorted(path for path in self.path.rglob("*.py") if path.is_file())
         sources = [source for source in every if not self._link_compiled(source, interpreter)]
         names = [(str(path), str(path.relative_to(self.path))) for path in sources]
@@ -47,7 +47,7 @@ class Staged:
                 target.write_bytes(content)
 
     def _link_compiled(self, source: Path, interpreter: Interpreter) -> bool:
-        """Whether `source` is a link to the earlier snapshot, whose .pyc is linked too."""
+        """Return whether `source` is a link to the earlier snapshot, whose .pyc is linked too."""
         if self._earlier is None:
             return False
         before = self._earlier / source.relative_to(self.path)
@@ -62,7 +62,7 @@ class Staged:
         return True
 
     def publish(self, final: Path) -> None:
-        """Make a read-only copy at `final`, all of it at once; its files are links to the staged ones."""
+        """Make a read-only copy at `final` in one step. Its files are links to the staged ones."""
         with _temporary_folder(final.parent) as new:
             shutil.copytree(self.path, new, copy_function=os.link, dirs_exist_ok=True)
             _seal(new)
@@ -89,7 +89,7 @@ def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = No
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-    folder.chmod(0o755)  # what it lies in keeps others out, and the compiling user must pass
+    folder.chmod(0o755)  # the folder around it keeps others out, and the compiling user must pass
     try:
         yield folder
     finally:

@@ -1,8 +1,8 @@
-"""The configuration: what stands in `forklight.toml`, checked as a whole and with everything it names looked up.
+"""The configuration: `forklight.toml`, checked as a whole, with everything it names looked up.
 
 Every package declares the frozen struct of its own settings; `function.py` puts them together, `reader.py` reads them.
-Here is what needs more than one key: defaults, environments, interpreters, the user. All problems are found before
-any is reported.
+This module does what needs more than one key: defaults, environments, interpreters, the user. It finds all problems
+before it reports any.
 """
 
 import os
@@ -36,7 +36,7 @@ from triggers.timer import Timer
 
 DEFAULT_RUNTIME = "default"
 PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
-"""Keys that `[defaults]` has not."""
+"""Keys that `[defaults]` does not have."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Function(Struct, frozen=True, kw_only=True):
     secrets: Secrets
     pool: PoolSettings
     node: Node
-    """Where it is configured, for the place of later problems."""
+    """The place of later problems."""
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -57,16 +57,16 @@ class Config(Struct, frozen=True, kw_only=True):
 
     path: Path
     origin: Path
-    """The same as it was named, with symbolic links as they are: it stays the same through deployments."""
+    """The path as given, with symbolic links kept: it stays the same through deployments."""
     settings: Settings
     functions: dict[str, Function]
     runtimes: dict[str, Runtime]
     interpreters: dict[str, Interpreter]
-    """What each runtime's interpreter said of itself, under the runtime's name."""
+    """What each runtime's interpreter reported, by the name of the runtime."""
     environments: dict[str, Environment] = {}
-    """Those that `forklight install` has made, under the names of their runtimes."""
+    """Those that `forklight install` has made, by the names of their runtimes."""
     user: User | None
-    """Whom functions run as; None: who runs this process."""
+    """The user that functions run as; None is the user of this process."""
     routes: tuple[Route, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()
     """Every queue that a function consumes, its inbox included."""
@@ -75,8 +75,8 @@ class Config(Struct, frozen=True, kw_only=True):
 
     @property
     def no_code(self) -> frozenset[Path]:
-        """The files that never enter a snapshot: the configuration, env files and files of secrets."""
-        every = list(self.settings.functions.values())  # also of functions that this process does not run
+        """The files that are never copied into a snapshot: the configuration, env files and files of secrets."""
+        every = list(self.settings.functions.values())  # also those of functions that this process does not run
         named = [settings.env_file for settings in every]
         named += [secret.file for settings in every for secret in settings.secrets.values()]
         own = [self.path] if self.path.suffix != ".py" else []
@@ -86,8 +86,8 @@ class Config(Struct, frozen=True, kw_only=True):
 def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Config:
     """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
 
-    `environ` is what `${VAR}` and `secrets` see; `state` is the value of --state, if there is one: installed runtimes
-    lie there. Blocks: it reads files and runs the interpreters. Raises ConfigError.
+    `${VAR}` and `secrets` read from `environ`; `state` is the value of --state, where installed runtimes are. Blocks:
+    it reads files and runs the interpreters. Raises ConfigError.
     """
     file = locate(path)
     reader = Reader(file.parent, environ)
@@ -125,7 +125,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
 
 
 def locate(path: Path) -> Path:
-    """Return the file of a configuration: of a directory its forklight.toml. Raises ConfigError."""
+    """Return the file of a configuration, which for a directory is its forklight.toml. Raises ConfigError."""
     try:
         return _locate(path)
     except OSError as error:
@@ -174,7 +174,7 @@ def _completed(root: Node, reader: Reader) -> Node:
 
 
 def _with_defaults(root: Node, reader: Reader) -> Node:
-    """Return the tree with `[defaults]` merged into each function; a problem keeps the place it was written at."""
+    """Return the tree with `[defaults]` merged into each function; problems keep the place of the value."""
     tables = dict(root.value)
     defaults = tables.pop("defaults", None)
     if defaults is not None and not isinstance(defaults.value, dict):
@@ -212,7 +212,7 @@ def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | Non
 
 
 def _wanted_runtimes(settings: Settings) -> dict[str, RuntimeSettings]:
-    """Every configured one, and our own interpreter if a function uses it."""
+    """Return every configured runtime, and our own interpreter if a function uses it."""
     wanted = {str(name): runtime for name, runtime in settings.runtimes.items()}
     if any(function.runtime == DEFAULT_RUNTIME for function in settings.functions.values()):
         wanted.setdefault(DEFAULT_RUNTIME, RuntimeSettings())
@@ -224,7 +224,7 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
     is_single_file = root.file.endswith(".py")
     function = settings.functions[name]
     code = function.code or reader.base
-    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False where none may look
+    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False without permission
         reader.problems.append(node.at("code").problem(_no_code(code)))
     if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
         hint = did_you_mean(function.runtime, settings.runtimes)
@@ -239,9 +239,9 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
 
 def _no_code(code: Path) -> str:
     if os.path.isfile(code):
-        return f"{code} is neither a directory nor a {SUFFIX}: name the directory it lies in"
+        return f"{code} is neither a directory nor a {SUFFIX}: name its directory"
     kind = "file" if code.suffix == SUFFIX else "directory"
-    hint = near_file(code) or "; leave it out if the modules lie beside this file" * (kind == "directory")
+    hint = near_file(code) or "; leave it out if the modules are beside this file" * (kind == "directory")
     return f"there is no {kind} {code}{hint}"
 
 

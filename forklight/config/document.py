@@ -1,4 +1,4 @@
-"""A TOML file as a tree of nodes, each of which knows the line it stands on and its whole key."""
+"""A TOML file as a tree of nodes, each of which knows its line and its full key."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ _ADVICE = {
     "Illegal character '\\n'": "a string ends on its line",
     "Cannot overwrite a value": "the key is defined twice",
 }
-"""What most likely is meant, by the beginning of what tomllib says."""
+"""The likely remedy, by the beginning of tomllib's message."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 

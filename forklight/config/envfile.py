@@ -1,9 +1,9 @@
-"""An `env_file`: KEY=value lines. Pure; no error repeats a value, which may be a password.
+"""An `env_file`: KEY=value lines. Pure. No error repeats a value, which may be a password.
 
-- a line that begins with #, or nothing, is nothing; `export` in front is allowed;
-- without quotes a value ends at ` #`; in single quotes nothing is special; in double quotes `\\n`, `\\t` and `\\r` are
-  control characters, and any other character after a backslash is itself;
-- there are no values of several lines, and no references to other variables.
+- Empty lines and lines that begin with # are ignored; `export` before a name is allowed.
+- An unquoted value ends at ` #`. In single quotes nothing is special. In double quotes `\\n`, `\\t` and `\\r` are
+  control characters, and any other character after a backslash stands for itself.
+- A value cannot span lines or refer to other variables.
 """
 
 import re
@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 def parse_env_file(text: str, file: str) -> tuple[dict[str, str], list[Problem]]:
-    """Return the variables (of a name given twice, the last value) and what is wrong, each problem with its line."""
+    """Return the variables and the problems, each with its line. If a name is given twice, the last value counts."""
     values: dict[str, str] = {}
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), start=1):

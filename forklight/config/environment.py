@@ -21,9 +21,9 @@ _ACT_LATER = {
     "PYTHONUNBUFFERED",
     "PYTHONFAULTHANDLER",
 }
-"""What a template obeys all the same, or does without being told."""
+"""Those that a template applies itself, or that change nothing in it."""
 _POSIX_ZONE = re.compile(r"(<[^>]+>|[A-Za-z]{3,})[+-]?\d.*")
-"""As `EST5EDT`: tzset(3)."""
+"""Such as `EST5EDT`: see tzset(3)."""
 
 
 class Secrets(dict[str, str]):
@@ -36,14 +36,14 @@ class Secrets(dict[str, str]):
 def read_environment(
     settings: FunctionSettings, node: Node, environ: Mapping[str, str], problems: list[Problem]
 ) -> tuple[dict[str, str], Secrets]:
-    """Return the variables and the secrets of a function; files are read here. What is wrong goes to `problems`."""
+    """Return the variables and the secrets of a function; reads their files. Appends mistakes to `problems`."""
     env = _env_file(settings.env_file, node.at("env_file"), problems) if settings.env_file else {}
     env |= settings.env
     secrets = Secrets()
     for name, secret in settings.secrets.items():
         place = node.at("secrets").at(name)
         if name in settings.env:
-            problems.append(place.problem("stands in env too: keep one of them"))
+            problems.append(place.problem("is also in env: keep one of them"))
         try:
             secrets[name] = _secret(secret, environ)
         except ValueError as error:
@@ -114,7 +114,7 @@ def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
     try:
         return secret.file.read_bytes().decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        # From None: a decoding error holds the bytes of the secret.
+        # `from None`: a decoding error holds the bytes of the secret.
         raise ValueError(f"{secret.file} {_cause(error)}{near_file(secret.file)}") from None
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""What the name of an environment variable looks like."""
+"""The form of an environment variable's name."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 
@@ -12,7 +12,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """Return `text` with its references replaced; `$${` stands for a plain `${`.
 
-    A default also stands in for an empty variable, as in a shell. Raises ValueError, which names every variable that is
+    A default also replaces an empty variable, as in a shell. Raises ValueError, which names every variable that is
     not set.
     """
     missing: list[str] = []

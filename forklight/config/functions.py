@@ -1,4 +1,4 @@
-"""What can be said about functions, runtimes and the machine in `forklight.toml`, as frozen structs for `reader`."""
+"""The keys of functions, runtimes and the machine in `forklight.toml`, as frozen structs for `reader`."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class Name(str):
-    """The name of a function or runtime: it must serve as a part of a queue's name, of a path and of a log line."""
+    """The name of a function or runtime: it becomes part of a queue's name, of a path and of a log line."""
 
     __slots__ = ()
     example: ClassVar[str] = "greet"
@@ -59,7 +59,7 @@ class Handler(str):
 
     @classmethod
     def parse(cls, text: str) -> "Handler":
-        """Raises ValueError, also for an entry module the standard library's would always be imported instead of."""
+        """Raises ValueError, also for an entry module that a module of the standard library would hide."""
         module, colon, attribute = text.partition(":")
         if not (colon and _is_dotted(module) and _is_dotted(attribute)):
             raise ValueError(f'is not of the form module:attribute: write "{_likely_handler(text)}"')
@@ -90,7 +90,7 @@ class Listen(str):
 
 
 class Secret(Struct, frozen=True, kw_only=True):
-    """Where a secret is found; the value itself never stands in a configuration."""
+    """Where a secret is read from; its value is never in a configuration."""
 
     example: ClassVar[str] = '{ file = "secrets/key" } or { env = "API_KEY" }'
     file: Path | None = None
@@ -123,22 +123,22 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     runtime: str = "default"
     """The name of a `[runtimes.NAME]`. Default: the environment of Forklight."""
     env: dict[str, str] = {}
-    """Variables of the function; nothing else of the server's environment reaches it."""
+    """Variables of the function. It gets nothing of the server's environment."""
     env_file: Path | None = None
-    """A file of lines `NAME=value`; `env` goes before it."""
+    """A file of lines `NAME=value`; `env` takes precedence."""
     secrets: dict[str, Secret] = {}
-    """Variables whose values stand elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
+    """Variables whose values are elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
     hooks: HookNames = HookNames()
-    """What else runs in its processes."""
+    """Code that runs in its processes besides the handler."""
     timeout_s: float = 60.0
     """How long one call may take."""
     grace_s: Annotated[float, Meta(ge=0)] = 0.5
-    """After the timeout, for the handler to clean up, before it is killed."""
+    """Time after the timeout for the handler to clean up, before it is killed."""
     init_timeout_s: float = 30.0
-    """For the import and the `init` hook, and for the `after_fork` hook in each instance."""
+    """Limit of the import and the `init` hook, and of the `after_fork` hook in each instance."""
     limits: Annotated[Limits, flat()] = Limits()
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    """What `logging` lets through from the start: the level of the root logger."""
+    """The initial level of the root logger of `logging`."""
     pool: Annotated[PoolSettings, flat()] = PoolSettings()
     http: tuple[RouteSettings, ...] = ()
     """Routes; also `"GET /orders"`, or a list of such."""
@@ -154,7 +154,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     python: str | None = None
     """An interpreter's path, an environment's folder, or a version such as `"3.12"`. Default: that of Forklight."""
     requirements: Path | None = None
-    """A requirements file: `forklight install` makes an environment of it, with that interpreter."""
+    """A requirements file, of which `forklight install` makes an environment with that interpreter."""
     preload: tuple[ModuleName, ...] = ()
     """Modules that every function of this runtime shares."""
     env: dict[str, str] = {}
@@ -165,18 +165,18 @@ class MachineSettings(Struct, frozen=True, kw_only=True):
     """`[machine]`."""
 
     user: str | None = None
-    """Started as root, whom functions run as. Default: `forklight`, else `nobody`."""
+    """The user that functions run as if the server is started as root. Default: `forklight`, else `nobody`."""
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):
     """`[admin]`."""
 
     listen: Listen | None = None
-    """Where health, readiness and metrics answer over TCP too: `"127.0.0.1:9090"`."""
+    """The address where health, readiness and metrics are also served over TCP: `"127.0.0.1:9090"`."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """A whole `forklight.toml`, but for `[defaults]`, which is merged into each function before it is read."""
+    """A whole `forklight.toml` without `[defaults]`, which is merged into each function first."""
 
     functions: dict[Name, FunctionSettings] = {}
     """What runs, and on which events. Default: required."""
@@ -185,7 +185,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     bus: BusSettings = BusSettings()
     """Where messages are stored."""
     brokers: dict[Name, BrokerSettings] = {}
-    """Somebody else's brokers, to consume from and send to."""
+    """Other brokers, to consume from and send to."""
     admin: AdminSettings = AdminSettings()
     """Health and metrics."""
     runtimes: dict[Name, RuntimeSettings] = {}

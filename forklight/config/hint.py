@@ -9,12 +9,12 @@ from bus import hint
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """As `bus.hint.did_you_mean`; our names are in small letters, so a wrong one is taken to be."""
+    """Return what `bus.hint.did_you_mean` does for `name` in small letters, which all our names have."""
     return hint.did_you_mean(name.lower(), known)
 
 
 def near_file(path: Path) -> str:
-    """Return the same for the name of a file or directory that is not there, among those beside it. Blocks."""
+    """Return the same for a file or directory that does not exist, among those beside it. Blocks."""
     try:
         return "" if path.exists() else did_you_mean(path.name, sorted(os.listdir(path.parent)))
     except OSError:

@@ -17,18 +17,18 @@ from triggers.http.templates import check_methods, parse_template
 class RouteSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.http]]` table."""
 
-    path: str = ""  # the default lets its absence be told once
+    path: str = ""  # with a default, its absence is reported only once
     """Such as `"/orders/{id:int}"`. Default: required."""
     methods: tuple[str, ...] = DEFAULT_METHODS
     """Such as `["GET", "POST"]`. Default: all but OPTIONS."""
     max_body_bytes: Annotated[int, Meta(ge=0)] = MIB
     """A larger body is refused (413)."""
     decode: Literal["json", "text", "bytes"] | None = None
-    """What the body is made into. Default: as its content type says."""
+    """How the body is decoded. Default: by its content type."""
     timeout_s: float | None = None
     """How long the client waits at most (504). Default: the function's."""
     cors: Cors | None = None
-    """Also `"*"` or a list of origins alone: pages of which other origins may see the answers."""
+    """Also `"*"` or a list of origins alone: the origins whose pages may read the answers."""
     auth: Literal["key"] | None = None
     """Requests must bring a key."""
 
@@ -45,7 +45,7 @@ class RouteSettings(Struct, frozen=True, kw_only=True):
 def routes_of(
     functions: dict[str, tuple[RouteSettings, ...]], root: Node, problems: list[Problem]
 ) -> tuple[Route, ...]:
-    """All functions' routes; each one that takes requests of an earlier one is a problem at its place."""
+    """Return all functions' routes. A route that takes requests of an earlier one is a problem."""
     places = {
         (name, index): Route(function=name, **asdict(one))
         for name, settings in functions.items()
@@ -53,7 +53,7 @@ def routes_of(
     }
     try:
         RouteTable(list(places.values()))
-    except RouteError:  # which of them: tried one by one, which takes long for hundreds
+    except RouteError:  # find which by adding one at a time, which is slow for hundreds
         return _accepted(places, root, problems)
     return tuple(places.values())
 
@@ -76,7 +76,7 @@ def _place(root: Node, function: str, index: int) -> Node:
 
 
 def check_listen(settings: HttpSettings, root: Node, problems: list[Problem]) -> None:
-    """`[http] listen` must be an address, or the path of a unix socket."""
+    """Check that `[http] listen` is an address or the path of a unix socket."""
     try:
         if unix_path(settings.listen) is None:
             parse_listen(settings.listen)
@@ -85,7 +85,7 @@ def check_listen(settings: HttpSettings, root: Node, problems: list[Problem]) ->
 
 
 def check_static(settings: HttpSettings, root: Node, problems: list[Problem]) -> None:
-    """Each `[[http.static]]` must have a path of its own and a folder that is there."""
+    """Check that each `[[http.static]]` has a path of its own and a folder that exists."""
     accepted: list[StaticRoute] = []
     for index, one in enumerate(settings.static):
         table = _static_place(root, index)
@@ -110,5 +110,5 @@ def _static_place(root: Node, index: int) -> Node:
 
 
 def told(route: Route) -> str:
-    """`GET,POST /greet/{name}`, or the path alone if it takes every method."""
+    """Return `GET,POST /greet/{name}`, or only the path if it takes every method."""
     return route.path if route.methods == DEFAULT_METHODS else f"{','.join(route.methods)} {route.path}"

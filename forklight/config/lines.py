@@ -1,7 +1,7 @@
-"""On which line of a TOML file each key stands, which `tomllib` does not tell.
+"""The line of each key in a TOML file, which `tomllib` does not report.
 
-A text that `tomllib` has accepted is scanned once more, for nothing but headers, keys and the ends of values. What
-stands inside an inline table or an array has no line of its own: ask for the nearest key around it.
+A text that `tomllib` has accepted is scanned again for headers, keys and the ends of values. Values inside an inline
+table or an array have no line of their own: use that of the nearest key around them.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A problem of a configuration or of a function's code: where it is, what it is, what to do about it."""
+"""A problem of a configuration or of a function's code: where it is, what it is, and what to do about it."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ class Problem(Struct, frozen=True, order=True):
 
 
 class ConfigError(ForklightError):
-    """Everything that is wrong, sorted by file and line; each problem stands on a line of its own in `str(error)`."""
+    """All problems, sorted by file and line. `str(error)` has each on a line of its own."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))

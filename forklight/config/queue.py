@@ -20,7 +20,7 @@ CONSUMER_TIMEOUT_S = 1800.0
 _OPTIONS = frozenset(
     ("heartbeat", "timeout", "name", "auth", "cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
 )
-"""What a broker's URL may have as its query."""
+"""The parameters that a broker's URL may have."""
 _UNESCAPED = (
     'has a "/", "?", "#" or "@" where none can be: in a user, a password or a virtual host write %2F, %3F, %23 and %40'
 )
@@ -64,7 +64,7 @@ class BusUrl(BrokerUrl):
         if text == EMBEDDED:
             return cls(text)
         if text.startswith(EMBEDDED):
-            raise ValueError(f'has a path: write "{EMBEDDED}" alone, the store lies in the state directory')
+            raise ValueError(f'has a path: write "{EMBEDDED}" alone, the store is in the state directory')
         try:
             return cls(super().parse(text))
         except ValueError as error:
@@ -81,11 +81,11 @@ class BusSettings(Struct, frozen=True, kw_only=True):
     url: BusUrl = BusUrl(EMBEDDED)
     """Where messages are stored: in the embedded store, or on a broker, `"amqp://user:password@host/vhost"`."""
     name: str | None = None
-    """The application's, which its queues on a broker carry; no other one there may have it. Default: the folder's."""
+    """The application's name, part of its queues' names on a broker and unique there. Default: the folder's."""
     adopt: bool = False
     """Whether messages in a broker's queues of version 0.1, which named no application, are moved into our own."""
     wait_s: Annotated[float, Meta(ge=0)] = 300.0
-    """How long the start waits for brokers that are not there yet."""
+    """How long the start waits for brokers that are not reachable yet."""
     max_hops: int = 16
     """So many handlers in a row may send; the next message is a dead letter.
 
@@ -98,14 +98,14 @@ class BusSettings(Struct, frozen=True, kw_only=True):
 
 
 class BrokerSettings(Struct, frozen=True, kw_only=True):
-    """One `[brokers.NAME]` table: somebody else's broker."""
+    """One `[brokers.NAME]` table: a broker besides the bus."""
 
     url: BrokerUrl
     """`"amqp://user:password@host/vhost"`, or `amqps://` for TLS."""
 
 
 class Consuming(Struct, frozen=True):
-    """What else the triggers of a function depend on."""
+    """Other settings that the triggers of a function depend on."""
 
     slots: int
     timeout_s: float
@@ -120,7 +120,7 @@ def triggers_of(
     root: Node,
     problems: list[Problem],
 ) -> tuple[QueueTrigger, ...]:
-    """The queues of all functions, and each function's inbox; mistakes become problems at their place."""
+    """Return the queues of all functions and each function's inbox. Appends mistakes to `problems`."""
     triggers = []
     for function, queues in functions.items():
         seen: set[tuple[str, str]] = set()
@@ -165,10 +165,10 @@ def _place(root: Node, function: str, index: int) -> Node:
 
 
 def told(trigger: QueueTrigger) -> str:
-    """`orders`, or `orders@shop` on another broker."""
+    """Return `orders`, or `orders@shop` on another broker."""
     return join_place(trigger.queue, trigger.broker)
 
 
 def own_names(triggers: Iterable[QueueTrigger]) -> frozenset[str]:
-    """The queues of the bus's own that these consume."""
+    """Return the queues of the bus's own store that these consume."""
     return frozenset(trigger.queue for trigger in triggers if not trigger.broker)

@@ -8,7 +8,7 @@ How a package declares its settings:
 - a `Path` is relative to the configuration's directory;
 - a class with a class method `parse(text)`, which raises ValueError, is written as a string;
 - a field without a default is required, and its type is a string or has an `example`, a string that shows how;
-- a struct may have a class variable `example`, the TOML of one, for who wrote something else;
+- a struct may have a class variable `example`, the TOML of one, for messages about anything else;
 - structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings;
 - `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table; a package
   that cannot import this one writes `Meta(extra={"flat": True})`;
@@ -44,7 +44,7 @@ class Key(NamedTuple):
 
 
 def keys(cls: type[Struct]) -> dict[str, Key]:
-    """Return what may stand in the table of `cls`, the keys of flat structs included."""
+    """Return the keys that the table of `cls` may have, including those of flat structs."""
     found: dict[str, Key] = {}
     for field in _fields(cls):
         extra = _flat_mark(field)
@@ -66,14 +66,14 @@ def without_marks(type_: inspect.Type) -> tuple[inspect.Type, float | None]:
 
 
 def flat(*without: str) -> Meta:
-    """Return the mark of a struct whose keys stand in the table around it, all but those in `without`."""
+    """Return the mark of a struct whose keys are in the table around it, except those in `without`."""
     return Meta(extra={"flat": True, "without": without})
 
 
 class Reader:
-    """Reads nodes and gathers `problems`. `base` is the directory paths are relative to, `environ` what `${VAR}` sees.
+    """Reads nodes and gathers `problems`. Paths are relative to `base`, and `${VAR}` reads `environ`.
 
-    What has a problem is left out, or at its default or example, for reading goes on: look at `problems` at the end.
+    A value with a problem is left out or replaced by its default or example, so that reading continues.
     """
 
     def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ class Reader:
         self.problems: list[Problem] = []
 
     def struct(self, node: Node, cls: type[T], without: tuple[str, ...] = ()) -> T | None:
-        """Return an instance of `cls`, or None if `node` is no table or its keys do not go together."""
+        """Return an instance of `cls`, or None if `node` is not a table or its keys do not go together."""
         if not isinstance(node.value, dict):
             self._wrong(node, dict, example=getattr(cls, "example", ""))
             return None

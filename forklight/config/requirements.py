@@ -1,4 +1,4 @@
-"""What a requirements file asks for, as far as it decides whether an environment is made anew. Blocks."""
+"""The texts of a requirements file, which decide whether an environment has to be made again. Blocks."""
 
 import posixpath
 import re
@@ -35,7 +35,7 @@ def read_requirements(file: Path) -> dict[str, str]:
 
 
 def has_hashes(texts: dict[str, str]) -> bool:
-    """Whether it is a hashed lock: pip then demands a hash of every requirement."""
+    """Return whether it is a lock with hashes: pip then requires a hash of every requirement."""
     return any("--hash=" in text or "--require-hashes" in text for text in texts.values())
 
 

@@ -1,8 +1,8 @@
 """The runtimes of a configuration: which interpreter each has, and the environments that `forklight install` makes.
 
 A runtime with `requirements` lives in an environment under the state directory, `runtimes/<name>-<key>`. The key is a
-hash of the interpreter it is made with and of the text of its requirements, so a change of either is another
-environment: what runs keeps its own. A mark is written into it last; without the mark it is half made and never used.
+hash of its interpreter and of the text of its requirements, so a change of either makes another environment, and
+running functions keep theirs. A mark is written last: an environment without it is incomplete and never used.
 """
 
 import re
@@ -48,14 +48,14 @@ class Environment(Struct, frozen=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether it is not there, but one of this runtime for other requirements or another interpreter is."""
+        """Whether it does not exist, but one of this runtime for other requirements or another interpreter does."""
         of_this_runtime = re.compile(rf"{re.escape(self.runtime)}-[0-9a-f]{{12}}")
         found = self.path.parent.glob(f"*/{RUNTIME_MARK}")
         return not self.is_ready and any(of_this_runtime.fullmatch(mark.parent.name) for mark in found)
 
 
 class Runtimes(Struct, frozen=True):
-    """By the names of the runtimes; `environments` has those that are made by `forklight install`."""
+    """Runtimes by name. `environments` has those that `forklight install` makes."""
 
     runtimes: dict[str, Runtime] = {}
     interpreters: dict[str, Interpreter] = {}
@@ -63,7 +63,7 @@ class Runtimes(Struct, frozen=True):
 
 
 class Finder(Struct, frozen=True):
-    """Finds interpreters. What is wrong goes to the problems of `reader`, in its place below `root`."""
+    """Finds interpreters. Appends mistakes to the problems of `reader`, with their place below `root`."""
 
     root: Node
     reader: Reader
@@ -72,7 +72,7 @@ class Finder(Struct, frozen=True):
     """The state directory, which need not exist."""
 
     def runtimes(self, wanted: dict[str, RuntimeSettings]) -> Runtimes:
-        """Return all that can be used. An environment that is missing or stale is a problem. Blocks."""
+        """Return all usable runtimes. A missing or stale environment is a problem. Blocks."""
         found = Runtimes()
         for name, settings in wanted.items():
             node = self._node(name)

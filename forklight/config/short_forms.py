@@ -1,4 +1,4 @@
-"""Triggers written as one string, or a list of strings, made into the tables they stand for."""
+"""Triggers written as one string, or a list of strings, expanded into the tables that they mean."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ _LONG_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
     "queue": lambda text: {"queue": text},
     "timer": lambda text: {"schedule": text},
 }
-"""By the key of a function. Raises ValueError for a string that stands for nothing."""
+"""By the key of a function. Each raises ValueError for a string that it cannot read."""
 
 
 def with_long_forms(function: Node, problems: list[Problem]) -> Node:
@@ -64,7 +64,7 @@ def _at(place: Node, value: Any) -> Node:
 
 
 def _node(value: Any, place: Node) -> Node:
-    """Every part of a long form stands where its short form was written."""
+    """Return the long form. Each part of it has the place of the short form."""
     if isinstance(value, dict):
         value = {name: _node(one, place) for name, one in value.items()}
     elif isinstance(value, list):

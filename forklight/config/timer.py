@@ -11,7 +11,7 @@ from triggers.timer import Timer, TimerSettings, timers_of, warnings
 def all_timers(
     functions: dict[str, tuple[TimerSettings, ...]], root: Node, problems: list[Problem]
 ) -> tuple[Timer, ...]:
-    """The timers of all functions; two of the same name are a problem at their function's place."""
+    """Return the timers of all functions. Two of the same name are a problem."""
     timers: list[Timer] = []
     for function, settings in functions.items():
         try:
@@ -22,7 +22,7 @@ def all_timers(
 
 
 def timer_warnings(timers: tuple[Timer, ...], root: Node, now: datetime, *, shared: bool) -> Iterator[Problem]:
-    """Timers that never fire, that summer time surprises, or that run more than once.
+    """Yield a warning for each timer that never fires, that summer time affects, or that runs more than once.
 
     `shared`: the queues lie on a broker, so that several nodes may serve the file, and each fires its timers.
     """

@@ -1,6 +1,6 @@
-"""Durations and sizes as people write them: strings with units, so that nobody has to guess what a bare 10 means.
+"""Durations and sizes as strings with units, so that the meaning of a bare 10 is never a guess.
 
-An error says what is wrong with the text but does not repeat it: the caller knows the text, and where it stands.
+An error says what is wrong with the text but does not repeat it: the caller knows the text and its place.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""For the tests of applications: events as handlers get them, handlers run in process, whole applications served.
+"""Tools for tests of applications: events as handlers get them, handlers run in process, whole applications served.
 
     from forklight.testing import http, run, serving
 

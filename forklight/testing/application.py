@@ -31,9 +31,9 @@ from forklight.testing.options import RequestOptions
 from forklight.testing.results import Ended, Response, ended_of, response_of
 
 START_S = 60.0
-"""How long a server may take to be ready: it imports no function for that."""
+"""How long a server may take to be ready. It does not wait for functions to load."""
 STOP_S = 60.0
-"""How long it may take to end: it finishes what runs, for 30 s unless the configuration says more."""
+"""How long it may take to end. It finishes running calls, for 30 s unless the configuration allows more."""
 _FAILED_STOP_S = 5.0
 ANSWER_S = 60.0
 POLL_S = 0.01
@@ -41,11 +41,11 @@ SHOWN_ENTRIES = 20
 
 
 class ServeError(ForklightError):
-    """The server did not start, or did not end as it should; the message is its own."""
+    """The server did not start or did not end properly. The message is the server's own."""
 
 
 class Application:
-    """A running application. `url` is where it serves HTTP; `state` its state directory, for the command line."""
+    """A running application. `url` is its HTTP address, `state` its state directory for the command line."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", folder: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -55,11 +55,11 @@ class Application:
         self._port = port
 
     def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
-        """`request("GET", …)`."""
+        """Return `request("GET", …)`."""
         return self.request("GET", path, **options)
 
     def post(self, path: str, **options: Unpack[RequestOptions]) -> Response:
-        """`request("POST", …)`."""
+        """Return `request("POST", …)`."""
         return self.request("POST", path, **options)
 
     def request(
@@ -75,7 +75,7 @@ class Application:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_S,
     ) -> Response:
-        """An HTTP request; `path` as it is on the wire. Raises OSError if nobody answers."""
+        """Send an HTTP request with `path` as it is on the wire. Raises OSError if there is no answer."""
         body, content_type = bodies.encode(json=json, data=data, text=text, form=form)
         given = {} if content_type is None else {"Content-Type": content_type}
         target = f"{path}?{urlencode(query, doseq=True)}" if query else path
@@ -95,7 +95,7 @@ class Application:
         delay_s: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> str:
-        """A message into a queue, stored when this returns; its id. Raises forklight.testing.Refused."""
+        """Send a message to a queue, store it, and return its id. Raises forklight.testing.Refused."""
         query = [("queue", queue), *(("header", f"{name}={value}") for name, value in (headers or {}).items())]
         query += [("id", message_id)] if message_id is not None else []
         query += [("delay", f"{delay_s:.3f}s")] if delay_s else []
@@ -111,7 +111,7 @@ class Application:
         text: str | None = None,
         timer: str | None = None,
     ) -> Ended:
-        """Run a function once and wait for how it ends; with `timer`, fire that timer of it (empty: its only one)."""
+        """Run a function once and return the result. With `timer`, fire that timer of it (empty: its only one)."""
         resource = f"/invoke/{quote(function, safe='')}"
         query = [] if timer is None else [("timer", timer)]
         body, content_type = bodies.encode(json=json, data=data, text=text)
@@ -119,7 +119,7 @@ class Application:
         return ended_of(outcome_from_json(answer), "")
 
     def logs(self, function: str | None = None) -> list[Entry]:
-        """All lines so far: what functions wrote (`text`), and one for each invocation that has ended (`outcome`)."""
+        """Return all lines so far: what functions wrote (`text`), and one per invocation that ended (`outcome`)."""
         written = (self._folder / "log").read_bytes()
         whole = written[: written.rfind(b"\n") + 1].splitlines()
         entries = [msgspec.json.decode(line, type=Entry) for line in whole]
@@ -128,7 +128,7 @@ class Application:
     def wait_for(
         self, matches: Callable[[Entry], bool] | None = None, *, timeout_s: float = 10.0, **fields: object
     ) -> Entry:
-        """The first line of the log, so far or to come, that `matches` accepts and that has these fields.
+        """Return the first line of the log, past or future, that `matches` accepts and that has these fields.
 
         `app.wait_for(function="thumbnail", outcome="ok")`. Raises TimeoutError with the last lines.
         """
@@ -142,14 +142,14 @@ class Application:
         return found[0]
 
     def wait_until(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
-        """Ask until it is so. Raises TimeoutError with the last lines of the log."""
+        """Wait until the condition is true. Raises TimeoutError with the last lines of the log."""
         end_s = time.monotonic() + timeout_s
         while not condition():
             self.check(end_s, timeout_s)
             time.sleep(POLL_S)
 
     def matching(self, matches: Callable[[Entry], bool] | None, fields: Mapping[str, object]) -> list[Entry]:
-        """The lines so far that `wait_for` would take. Raises TypeError for a field that no line has."""
+        """Return the lines so far that `wait_for` would return. Raises TypeError for a field that no line has."""
         unknown = [name for name in fields if name not in Entry.__struct_fields__]
         if unknown:
             raise TypeError(f"no line of a log has {unknown[0]!r}, only {', '.join(Entry.__struct_fields__)}")
@@ -161,7 +161,7 @@ class Application:
         ]
 
     def check(self, end_s: float, timeout_s: float) -> None:
-        """Raises ServeError if the server has ended, TimeoutError if the time has come (`time.monotonic()`)."""
+        """Raise ServeError if the server has ended, TimeoutError after the deadline (`time.monotonic()`)."""
         if self._process.poll() is not None:
             raise ServeError(f"forklight serve has ended with status {self._process.returncode}:\n{self.said}")
         if time.monotonic() > end_s:
@@ -170,11 +170,11 @@ class Application:
 
     @property
     def said(self) -> str:
-        """What the server wrote to its standard error."""
+        """Return what the server wrote to its standard error."""
         return (self._folder / "said").read_text(errors="replace").strip()
 
     def is_ready(self) -> bool:
-        """Whether it serves. Raises ServeError if it has ended."""
+        """Return whether it serves. Raises ServeError if it has ended."""
         if self._process.poll() is not None:
             raise ServeError(f"forklight serve ended with status {self._process.returncode}:\n{self.said}")
         try:
@@ -183,7 +183,7 @@ class Application:
             return False
 
     def wait_ready(self) -> None:
-        """Until it serves. Raises ServeError with the server's own words."""
+        """Wait until it serves. Raises ServeError with the server's own message."""
         end_s = time.monotonic() + START_S
         while not self.is_ready():
             if time.monotonic() > end_s:
@@ -191,7 +191,7 @@ class Application:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """As SIGTERM does: what runs is finished. Raises ServeError if it does not end by itself, or with an error."""
+        """Send SIGTERM and wait until running calls end. Raises ServeError if it does not end, or fails."""
         self._process.terminate()
         try:
             status = self._process.wait(STOP_S)
@@ -205,7 +205,7 @@ class Application:
 
 @contextmanager
 def serving(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> Iterator[Application]:
-    """`forklight serve PATH` from its readiness to its end. Raises ServeError with the server's own words.
+    """Run `forklight serve PATH` for the block, once it is ready. Raises ServeError with the server's own message.
 
     Its messages are in the embedded store, whatever the configuration says, unless `env` has FORKLIGHT_BUS_URL. `env`
     is added to the environment of the test, of which the FORKLIGHT_ variables and PORT do not count.
@@ -218,7 +218,7 @@ def serving(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> 
 
 @contextmanager
 def started(path: str | Path, env: Mapping[str, str]) -> Iterator[Application]:
-    """The same without waiting for its readiness; at the end of the block it is ended, if it still runs."""
+    """Do the same without waiting until it is ready. At the end of the block it is stopped if it still runs."""
     folder = Path(tempfile.mkdtemp(prefix="forklight-test-"))
     folder.chmod(0o755)  # as root, functions run as another user
     try:
@@ -238,7 +238,7 @@ def started(path: str | Path, env: Mapping[str, str]) -> Iterator[Application]:
 
 
 def _lend_runtimes(path: Path, environ: Mapping[str, str], state: Path) -> None:
-    """What `forklight install` made for the application, its tests use too, from where it lies."""
+    """Link the environments that `forklight install` made for the application, so that its tests use them."""
     source = path / FILE_NAME if path.is_dir() else path
     installed = state_path(None, environ, source) / "runtimes"
     if installed.is_dir():
@@ -248,7 +248,7 @@ def _lend_runtimes(path: Path, environ: Mapping[str, str], state: Path) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """A test that has failed waits less long for what still runs. The processes of functions end with the server."""
+    """Stop the server of a test that failed, with less patience. The processes of functions end with it."""
     process.terminate()
     try:
         process.wait(_FAILED_STOP_S)

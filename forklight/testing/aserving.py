@@ -1,4 +1,4 @@
-"""`Application` for tests that are `async def`: what blocks, blocks a thread."""
+"""`Application` for tests that are `async def`: blocking calls run in a thread."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class AsyncApplication:
-    """A running application; `wrapped` is the one that blocks, and its methods have the same parameters and errors."""
+    """A running application. `wrapped` is the blocking one, whose methods have the same parameters and errors."""
 
     def __init__(self, wrapped: Application) -> None:
         self.wrapped = wrapped
@@ -27,19 +27,19 @@ class AsyncApplication:
         self.state = wrapped.state
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
-        """`request("GET", …)`."""
+        """Return `request("GET", …)`."""
         return await self.request("GET", path, **options)
 
     async def post(self, path: str, **options: Unpack[RequestOptions]) -> Response:
-        """`request("POST", …)`."""
+        """Return `request("POST", …)`."""
         return await self.request("POST", path, **options)
 
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
-        """An HTTP request, with the options of `Application.request`."""
+        """Send an HTTP request, with the options of `Application.request`."""
         return await _abandonable(partial(self.wrapped.request, method, path, **options))
 
     async def send(self, queue: str, **options: Unpack[SendOptions]) -> str:
-        """A message into a queue, with the options of `Application.send`; its id."""
+        """Send a message to a queue, with the options of `Application.send`, and return its id."""
         return await _abandonable(partial(self.wrapped.send, queue, **options))
 
     async def invoke(self, function: str, **options: Unpack[InvokeOptions]) -> Ended:
@@ -47,20 +47,20 @@ class AsyncApplication:
         return await _abandonable(partial(self.wrapped.invoke, function, **options))
 
     def logs(self, function: str | None = None) -> list[Entry]:
-        """All lines so far."""
+        """Return all lines so far."""
         return self.wrapped.logs(function)
 
     async def wait_for(
         self, matches: Callable[[Entry], bool] | None = None, *, timeout_s: float = 10.0, **fields: object
     ) -> Entry:
-        """The first line of the log, so far or to come, that `matches` accepts and that has these fields."""
+        """Return the first line of the log, past or future, that `matches` accepts and that has these fields."""
         await self.wait_until(lambda: bool(self.wrapped.matching(matches, fields)), timeout_s=timeout_s)
         return self.wrapped.matching(matches, fields)[0]
 
     async def wait_until(
         self, condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, timeout_s: float = 10.0
     ) -> None:
-        """Ask until it is so; the condition may be `async def`. Raises TimeoutError with the last lines of the log."""
+        """Wait for the condition, which may be `async def`. Raises TimeoutError with the last lines of the log."""
         end_s = time.monotonic() + timeout_s
         while True:
             found = condition()
@@ -71,13 +71,13 @@ class AsyncApplication:
 
 
 async def _abandonable(ask: Callable[[], _T]) -> _T:
-    """A test that is cancelled does not wait for the answer; the thread has it at the latest when the server ends."""
+    """Run a blocking call in a thread. A cancelled test does not wait for it: it ends at the latest with the server."""
     return await run_sync(ask, abandon_on_cancel=True)
 
 
 @asynccontextmanager
 async def serve(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> AsyncIterator[AsyncApplication]:
-    """`serving` for tests that are `async def`. The server is ended whether the block ends, fails or is cancelled."""
+    """`serving` for tests that are `async def`. The server is stopped whether the block ends, fails or is cancelled."""
     with started(path, env or {}) as application:
         await run_sync(application.wait_ready, abandon_on_cancel=True)
         yield AsyncApplication(application)

@@ -1,4 +1,4 @@
-"""What a body is made of: one of `json`, `data`, `text` and `form`, and the content type that goes with it. Pure."""
+"""Bodies from one of `json`, `data`, `text` and `form`, with the matching content type. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from sandbox.guest._forklight.encoding import JSON, TEXT, encode_json, encode_text
 
 NOTHING: Any = object()
-"""Not given: None is a value of its own, the JSON null."""
+"""The mark of an argument that is not given: None is a value, the JSON null."""
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -33,7 +33,7 @@ from triggers.timer.events import to_event as timer_event
 from triggers.timer.planner import Run
 
 _IN_PATHS = "/%:@!$&'()*+,;=-._~"
-"""What a path may hold as it is (RFC 3986 §3.3), and the percent sign of what is encoded already."""
+"""Characters that a path may contain (RFC 3986 §3.3), and the percent sign of what is already encoded."""
 _WITH_BODIES = ("POST", "PUT", "PATCH")
 _stamps = Stamps()
 
@@ -54,7 +54,7 @@ def http(
     decode: Decode | None = None,
     remote: str = "127.0.0.1",
 ) -> HttpEvent:
-    """The event of a request, as the http trigger makes it; its Host is `localhost` unless `headers` say another.
+    """Return the event of a request, as the http trigger makes it. Its Host is `localhost` unless given.
 
     `route` is the function's `path` in the configuration: `http("GET", "/users/7", route="/users/{id:int}")` has the
     parameter 7. The same without repetition: `http("GET", "/users/{id:int}", params={"id": 7})`. Without a route,
@@ -85,7 +85,7 @@ def http(
 
 
 class Said(TypedDict, total=False):
-    """What a publisher on a broker may say of its message besides; `event["queue"]` has it."""
+    """Other properties that a publisher on a broker may set; they are in `event["queue"]`."""
 
     content_encoding: str
     type: str
@@ -113,7 +113,7 @@ def queue(
     decode: Decode | None = None,
     **said: Unpack[Said],
 ) -> QueueEvent:
-    """The event of a message, as `forklight send` puts it into the queue and the queue trigger takes it out.
+    """Return the event of a message, as `forklight send` stores it and the queue trigger reads it.
 
     `said` is what only a broker says of a message; see `Said`.
     """
@@ -148,7 +148,7 @@ def _envelope(said: Said) -> Envelope:
 
 
 def batch(events: Sequence[QueueEvent]) -> BatchEvent:
-    """One event of several messages of one queue, as a queue with `batch` makes it of what `queue` builds."""
+    """Return one event of several messages of one queue, as a queue with `batch` makes it of results of `queue`."""
     items = [event_of(event) for event in events]
     sections = [item.queue for item in items if item.queue is not None]
     if not items or len(sections) != len(items):
@@ -169,7 +169,7 @@ def timer(
     past_due: bool | None = None,
     function: str = "function",
 ) -> TimerEvent:
-    """The event of a timer's run. `schedule`, `every` and `at` are as in the configuration; without any, hourly.
+    """Return the event of a timer's run. `schedule`, `every` and `at` are as in the configuration. Default: hourly.
 
     `scheduled_at` is a time with its offset (text: RFC 3339), or else the next of the schedule. `past_due` follows
     from `missed` unless it is given. Raises ValueError for a schedule that is none.
@@ -192,13 +192,13 @@ def timer(
 def call(
     *, json: object = NOTHING, data: bytes | None = None, text: str | None = None, caller: str = "cli"
 ) -> CallEvent:
-    """The event of a direct invocation: by `forklight invoke`, or by the function `caller` that spawned it."""
+    """Return the event of a direct invocation: by `forklight invoke`, or by the function `caller` that spawned it."""
     event = cli_event("function", *bodies.encode(json=json, data=data, text=text))
     return cast("CallEvent", seen(replace(event, source=f"/forklight/{caller}", call=CallSection(caller=caller))))
 
 
 def _filled(template: str, params: Mapping[str, object]) -> str:
-    """The path that has these parameters. Raises ValueError if there is one too many or too few."""
+    """Return the path with these parameters. Raises ValueError if there is one too many or too few."""
     names = [found[1] for found in PARAMETER.finditer(template)]
     if sorted(names) != sorted(params):
         raise ValueError(f"{template} takes the parameters {', '.join(names)}, not {', '.join(params) or 'none'}")
@@ -219,7 +219,7 @@ def _target(path: str, query: Mapping[str, object] | None) -> str:
 def _headers(
     method: str, body: bytes, content_type: str | None, *, headers: Mapping[str, str], cookies: Mapping[str, str]
 ) -> dict[str, str]:
-    """Those that every client sends, then the given ones."""
+    """Return the headers that every client sends, then the given ones."""
     found = {"host": "localhost"}
     if content_type is not None:
         found["content-type"] = content_type

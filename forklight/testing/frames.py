@@ -1,4 +1,4 @@
-"""An event on its way to a handler and back to what it was made of: the dict a handler sees, the bus's own event.
+"""Conversion between the dict that a handler gets and the bus's own event.
 
 The way is the real one: what the dispatcher would write is read as an instance reads it. So what a test hands to a
 handler is what JSON has made of it, and no object of the test's own.
@@ -26,7 +26,7 @@ _MISSING = object()
 
 
 def frame(event: Event, *, deadline_ns: int = 0, attempt: int = 1, start: str = "warm") -> tuple[dict[str, Any], bytes]:
-    """The header and the body of the frame that an instance would get."""
+    """Return the header and the body of the frame that an instance would get."""
     frames = Frames()
     frames.feed(b"".join(invoke(1, deadline_ns, attempt, start, event)))
     found = frames.next()
@@ -35,7 +35,7 @@ def frame(event: Event, *, deadline_ns: int = 0, attempt: int = 1, start: str = 
 
 
 def seen(event: Event) -> dict[str, Any]:
-    """The dict that a handler gets. Raises ValueError if the body cannot be decoded: then no handler runs."""
+    """Return the dict that a handler gets. Raises ValueError if the body cannot be decoded: then no handler runs."""
     head, body = frame(event)
     try:
         return make_event(head["event"], body)
@@ -44,7 +44,7 @@ def seen(event: Event) -> dict[str, Any]:
 
 
 def event_of(given: Mapping[str, object]) -> Event:
-    """The event that a handler would see as `given`: one of `seen`, or one written by hand.
+    """Return the event that a handler would see as `given`: a result of `seen`, or a dict written by hand.
 
     Of the latter only what matters must be there: `{"data": …}` is a call. Raises ValueError naming what is wrong: a
     key that no event has, a section that is not whole, `data` that is not what `body` holds.
@@ -83,7 +83,7 @@ def _is_batch(given: Mapping[str, object]) -> bool:
 
 
 def _coding_of(given: Mapping[str, object]) -> str | None:
-    """The Content-Encoding of a request, or what a message says of itself."""
+    """Return the Content-Encoding of a request or of a message."""
     http, queue = given.get("http"), given.get("queue")
     if isinstance(queue, Mapping):
         encoding, body = queue.get("content_encoding"), cast("bytes", given.get("body") or b"")
@@ -93,7 +93,7 @@ def _coding_of(given: Mapping[str, object]) -> str | None:
 
 
 def _decode_that_gives(data: object, fields: Mapping[str, object]) -> Decode | None:
-    """What the trigger must have said for the body to be seen so: an event does not tell."""
+    """Return the `decode` of the trigger that gives this data. An event does not have it."""
     body, content_type = cast("bytes", fields.get("body", b"")), cast("str | None", fields.get("datacontenttype"))
     for decode in _DECODES:
         try:

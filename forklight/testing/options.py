@@ -1,11 +1,11 @@
-"""What can be said about a request, a message and an invocation of a running application, for mypy and editors."""
+"""The options of a request, a message and an invocation of a running application, for mypy and editors."""
 
 from collections.abc import Mapping
 from typing import TypedDict
 
 
 class RequestOptions(TypedDict, total=False):
-    """Of `request`, `get` and `post`: at most one body."""
+    """Options of `request`, `get` and `post`. At most one body."""
 
     json: object
     data: bytes | None
@@ -18,19 +18,19 @@ class RequestOptions(TypedDict, total=False):
 
 
 class SendOptions(TypedDict, total=False):
-    """Of `send`."""
+    """Options of `send`."""
 
     json: object
     data: bytes | None
     text: str | None
     message_id: str | None
     delay_s: float
-    """Not to be delivered before."""
+    """It is delivered no sooner than this."""
     headers: Mapping[str, str] | None
 
 
 class InvokeOptions(TypedDict, total=False):
-    """Of `invoke`. With `timer`, that timer of the function is fired, its only one if the name is empty."""
+    """Options of `invoke`. With `timer`, that timer of the function is fired, its only one if the name is empty."""
 
     json: object
     data: bytes | None

@@ -1,4 +1,4 @@
-"""What a handler prints and logs, line by line, as its function's log would have it."""
+"""The lines that a handler prints and logs, as its function's log would have them."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ def gathered() -> Iterator[list[str]]:
 
 
 class _Tee(io.TextIOBase):
-    """A line is kept once it has ended, whenever it is flushed: so the server reads a log."""
+    """A line is kept once it has ended, whenever it is flushed, as when the server reads a log."""
 
     def __init__(self, original: TextIO, lines: list[str]) -> None:
         self._original = original
@@ -54,7 +54,7 @@ class _Tee(io.TextIOBase):
         self._original.flush()
 
     def end(self) -> None:
-        """The invocation is over, and with it its last line."""
+        """End the invocation, and with it its last line."""
         if self._begun:
             self._lines.append(self._begun)
             self._begun = ""

@@ -1,4 +1,4 @@
-"""How an invocation ended, as a test asks for it: from the outcome to a response, outputs, and what would follow. Pure.
+"""Results of invocations: from the outcome to a response, outputs, and what would follow. Pure.
 
 Everything is made by those who make it in a server: the http trigger's codec, the bus's router, the settle tables.
 """
@@ -19,12 +19,12 @@ from triggers.http.codec import to_answer
 from triggers.queue.settling import OneByOne, Tried, decide_batch
 
 Settled = Literal["ack", "retry", "release", "dead", "alone"]
-"""What becomes of a message. `release`: back into its queue, no attempt counted; `alone`: it is run again without the
-others of its batch, as one of them is bad."""
+"""What happens to a message. `release` returns it to its queue without counting an attempt; `alone` runs it again
+without the others of its batch, one of which is bad."""
 
 
 class Response(Struct, frozen=True, kw_only=True):
-    """What an HTTP client gets. `headers` has small letters, several of a name joined; `all_headers` has each."""
+    """What an HTTP client gets. `headers` has names in small letters and joined values, `all_headers` each header."""
 
     status: int
     body: bytes
@@ -37,16 +37,16 @@ class Response(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The body, which has to be UTF-8."""
+        """The body, which must be UTF-8."""
         return self.body.decode()
 
     def json(self) -> Any:
-        """The body, decoded."""
+        """Return the decoded body."""
         return json.loads(self.body)
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """Why there is no result: `kind` and `code` are stable, as logs and metrics have them."""
+    """Why there is no result. `kind` and `code` are stable and the same as in logs and metrics."""
 
     kind: FailureKind
     code: str
@@ -56,7 +56,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Sent(Struct, frozen=True, kw_only=True):
-    """A message of `context.send`. `data` as its receiver will find it; `id` the handler's, or the one it is given."""
+    """A message of `context.send`. `data` is what its receiver gets, `id` the handler's id or a generated one."""
 
     queue: str
     data: Any
@@ -77,7 +77,7 @@ class Spawned(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How it ended. `response` is what an HTTP client would get, of a failure as well."""
+    """How an invocation ended. `response` is what an HTTP client would get, also for a failure."""
 
     response: Response
     _failure: Failure | None
@@ -88,24 +88,24 @@ class Ended(Struct, frozen=True, kw_only=True):
 
     @property
     def failure(self) -> Failure:
-        """Why. Raises ValueError if it has not failed, so that a test can ask without looking first."""
+        """Why it failed. Raises ValueError if it did not, so that a test need not check first."""
         if self._failure is None:
             raise ValueError(f"it did not fail, it answered {self.response.status}: {self.response.body!r:.200}")
         return self._failure
 
 
 class Result(Ended, frozen=True, kw_only=True):
-    """The same of a `run`: what it sent and spawned (nothing, if it failed), and the lines of its log."""
+    """The result of `run`: also what it sent and spawned (nothing if it failed), and the lines of its log."""
 
     sent: tuple[Sent, ...]
     spawned: tuple[Spawned, ...]
     logs: tuple[str, ...]
     settled_each: dict[str, Settled]
-    """What would become of each message of a batch, by its id; of one message, of that one."""
+    """What would happen to each message of a batch, by its id, or to the one message."""
 
     @property
     def settled(self) -> Settled:
-        """What would become of the message. Raises ValueError for a batch whose messages fare differently."""
+        """What would happen to the message. Raises ValueError for a batch whose messages differ in that."""
         [first, *others] = set(self.settled_each.values())
         if others:
             raise ValueError("the messages of the batch are settled differently: look at settled_each")
@@ -113,7 +113,7 @@ class Result(Ended, frozen=True, kw_only=True):
 
 
 def routed(outcome: Outcome, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
-    """The outcome once the bus has looked at its outputs, and the messages they become.
+    """Return the outcome after the bus has checked the outputs, and the messages that they become.
 
     Which functions and brokers there are is the application's: any can be named here.
     """
@@ -127,7 +127,7 @@ def routed(outcome: Outcome, event: Event) -> tuple[Outcome, tuple[Outgoing, ...
 
 
 def result_of(event: Event, outcome: Outcome, logs: Sequence[str], policy: RetryPolicy) -> Result:
-    """What `run` returns. `policy` is the queue's."""
+    """Return the result of `run`. `policy` is the queue's."""
     outcome, messages = routed(outcome, event)
     outputs = outcome.outputs if isinstance(outcome, Ok) else ()
     pairs = list(zip(outputs, messages, strict=True))
@@ -143,7 +143,7 @@ def result_of(event: Event, outcome: Outcome, logs: Sequence[str], policy: Retry
 
 
 def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
-    """What an invocation on a running server returns."""
+    """Return the result of an invocation on a running server."""
     answer = to_answer(outcome, invocation_id)
     response = response_of(answer.status, answer.headers, answer.body)
     if isinstance(outcome, Ok):
@@ -159,7 +159,7 @@ def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
 
 
 def response_of(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Response:
-    """A response from what is on the wire."""
+    """Return a response from what is on the wire."""
     joined: dict[str, str] = {}
     for name, value in headers:
         key = name.lower()
@@ -189,7 +189,7 @@ def _spawned(output: Output, outgoing: Outgoing) -> Spawned:
 
 
 def _settled(event: Event, outcome: Outcome, policy: RetryPolicy) -> dict[str, Settled]:
-    """As the queue trigger decides, of messages that have just been sent."""
+    """Return what the queue trigger decides for messages that have just been sent."""
     if event.items is None:
         return {event.id: _word(decide(outcome, event.attempt, 0.0, policy, 0.0))}
     tried = [Tried(item.id, item.attempt, 0.0, 0.0) for item in event.items]

@@ -1,4 +1,4 @@
-"""A handler run in this process, by the code that runs it in an instance: the guest's own invocation.
+"""Runs a handler in this process with the guest's own code, which runs it in an instance.
 
 Theory of operation. The event is made into a frame and read as an instance reads it; the guest calls the handler and
 makes the frame of its reply; that goes through the state machine of a call and becomes an outcome, as in a server.
@@ -30,7 +30,7 @@ from sandbox.spec import Limits
 from sandbox.wire import Frames
 
 Handler = Callable[..., Any] | str
-"""A callable, or `module:attribute` as the configuration has it."""
+"""A callable, or `module:attribute` as in the configuration."""
 
 _VERSION = "test"
 _TIMEOUT_S = 60.0
@@ -50,7 +50,7 @@ def run(
     attempts: int = RetryPolicy().attempts,
     max_result_bytes: int = _MAX_RESULT_BYTES,
 ) -> Result:
-    """Run a handler, sync or async, for one event; however it ends, that is the result.
+    """Run a sync or async handler for one event and return how it ended, whatever happens.
 
     `event` is built by `http`, `queue`, … or written by hand: `{"data": {"numbers": [1, 2]}}`. `function` is its name
     in `context` and log, else that of the handler's module; `attempt` counts instead of the event's own; `attempts` is
@@ -86,7 +86,7 @@ async def arun(
 
 
 class _Call:
-    """One call, from the frame that asks for it to the outcome of the frame that answers."""
+    """One call, from the frame that starts it to the outcome of the frame that answers."""
 
     def __init__(self, function: Function, event: Event, timeout_s: float, start: StartKind) -> None:
         self.event = event
@@ -100,11 +100,11 @@ class _Call:
         self._asked = frame(event, deadline_ns=self._deadline_ns, attempt=event.attempt, start=start)
 
     def run(self) -> Outcome:
-        """Of a sync handler."""
+        """Return the outcome of a sync handler."""
         return self._outcome(invocation.run(self._function, *self._asked, self._is_overdue))
 
     async def arun(self) -> Outcome:
-        """Of an async handler, in the current task."""
+        """Return the outcome of an async handler, run in the current task."""
         task = asyncio.current_task()
         assert task is not None
         left_s = (self._deadline_ns - time.monotonic_ns()) / 1e9
@@ -152,7 +152,7 @@ def _event(given: Mapping[str, object], function: str, attempt: int | None) -> E
 
 
 def _load(handler: Handler, name: str | None, max_result_bytes: int) -> Function:
-    """As a template does it. Raises LoadError."""
+    """Load the function as a template does. Raises LoadError."""
     if isinstance(handler, str):
         name = name or handler.partition(":")[0].rpartition(".")[2]
         return load(

@@ -70,7 +70,7 @@ D = { env = "X" }
         ),
         "forklight.toml:7 functions.f.secrets.B: key is not valid UTF-8",
         "forklight.toml:8 functions.f.secrets.C: holds a zero byte, which no environment can",
-        "forklight.toml:9 functions.f.secrets.D: stands in env too: keep one of them",
+        "forklight.toml:9 functions.f.secrets.D: is also in env: keep one of them",
         (
             'forklight.toml:10 functions.f.secrets."E F": is not a variable name: '
             "letters, digits and _, no digit first: write E_F"
