@@ -19,7 +19,7 @@ RENAME = (
     "cannot be a function's file: rename it, in small letters, digits and _, unlike any module of the standard library"
 )
 NAMEABLE = "name a directory with a forklight.toml, a .toml file or a .py file"
-BESIDE = "; leave it out if the modules lie beside this file"
+BESIDE = "; leave it out if the modules are beside this file"
 TABLE = 'write handler = "greet:handler" below [functions.greet]'
 SECRET = 'write { file = "secrets/key" } or { env = "API_KEY" }'
 OK = '[functions.f]\nhandler = "f:handler"\n'
@@ -162,7 +162,7 @@ BROKEN = {
     ),
     "code that is a file": (
         OK + 'code = "f.py"\n',
-        ["forklight.toml:3 functions.f.code: f.py is neither a directory nor a .zip: name the directory it lies in"],
+        ["forklight.toml:3 functions.f.code: f.py is neither a directory nor a .zip: name its directory"],
     ),
     "runtimes": (
         OK
