@@ -14,11 +14,10 @@ from tests.kit import installed
 from tests.kit.application import application, function, open_folder
 from tests.kit.served import ENVIRON, run, serving, started
 
-pytestmark = pytest.mark.ordinary_user
-
 MYPY = ("-m", "mypy", "--strict", "--config-file", "", "--cache-dir", os.devnull)
 
 
+@pytest.mark.ordinary_user
 async def test_from_init_to_the_end() -> None:
     with open_folder() as folder:
         written = await run("init", "app", cwd=folder)
@@ -50,6 +49,7 @@ async def test_from_init_to_the_end() -> None:
             assert await server.end() == 0
 
 
+@pytest.mark.any_user
 async def test_what_one_tries_first_is_answered() -> None:
     with open_folder() as folder:
         version = await run("--version", cwd=folder)
@@ -63,6 +63,7 @@ async def test_what_one_tries_first_is_answered() -> None:
         assert "there is no command 'serv' (did you mean 'serve'?)" in misspelt.stderr
 
 
+@pytest.mark.any_user
 @pytest.mark.parametrize(
     "runner", [("unittest",), ("pytest", "-c", os.devnull, "--rootdir", ".")], ids=lambda words: words[0]
 )
@@ -75,6 +76,7 @@ async def test_the_starter_has_tests_that_pass(runner: tuple[str, ...]) -> None:
         assert (await run("init", cwd=folder)).status == 2, "a folder that has something in it is left alone"
 
 
+@pytest.mark.any_user
 async def test_mypy_knows_the_types_of_an_installed_forklight() -> None:
     code = "from forklight.types import Http\ndef path(http: Http) -> str:\n    return http['{}']\n"
     with open_folder() as folder:
@@ -96,6 +98,7 @@ async def _python(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[st
     return await asyncio.to_thread(run_it)
 
 
+@pytest.mark.any_user
 async def test_a_single_file_needs_no_configuration() -> None:
     with application("") as folder:
         (folder / "solo.py").write_text("def handler(event):\n    return event['http']['method']\n")
@@ -105,12 +108,14 @@ async def test_a_single_file_needs_no_configuration() -> None:
             assert (await server.get("/other")).status == 404
 
 
+@pytest.mark.any_user
 async def test_control_c_ends_it_like_a_signal() -> None:
     with application(function("echo")) as folder:
         async with serving(folder) as server:
             assert await server.end(signal.SIGINT) == 0
 
 
+@pytest.mark.any_user
 async def test_logs_follow_until_the_server_ends() -> None:
     with application(function("echo") + function("talk")) as folder:
         async with serving(folder) as server, started("logs", "-f", "talk", "--json", cwd=folder) as follower:
@@ -128,6 +133,7 @@ async def test_logs_follow_until_the_server_ends() -> None:
             assert await asyncio.wait_for(follower.wait(), 30) == 0
 
 
+@pytest.mark.any_user
 async def test_a_function_that_idles_has_no_instances_but_the_reserved() -> None:
     with application(function("pid", keep_alive="100ms") + function("echo", keep_alive="100ms", reserved=1)) as folder:
         async with serving(folder) as server:

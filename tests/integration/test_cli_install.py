@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 CODE = "import tiny\n\ndef handler(event):\n    return [tiny.VERSION, tiny.__file__, tiny.__cached__]\n"
 
-pytestmark = [pytest.mark.ordinary_user, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 
 def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -60,6 +60,7 @@ def _environments(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "state/runtimes").iterdir() if path.is_dir())
 
 
+@pytest.mark.ordinary_user
 def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
     _application(folder, old="1.0", new="2.0")
     stdout, stderr, status = _run(folder, "install")
@@ -86,6 +87,7 @@ def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
     assert (stderr, status) == ("", 0)
 
 
+@pytest.mark.ordinary_user
 @pytest.mark.parametrize("command", [["check"], ["serve"], ["invoke", "app", "--here"]])
 def test_every_command_says_that_a_runtime_is_missing(folder: Path, command: list[str]) -> None:
     _application(folder, app="1.0")
@@ -94,6 +96,7 @@ def test_every_command_says_that_a_runtime_is_missing(folder: Path, command: lis
     assert not (folder / "state/runtimes").exists()
 
 
+@pytest.mark.any_user
 def test_a_change_of_the_requirements_makes_it_stale_and_what_is_old_goes(folder: Path) -> None:
     _application(folder, app="1.0")
     assert _run(folder, "install")[2] == 0
@@ -109,6 +112,7 @@ def test_a_change_of_the_requirements_makes_it_stale_and_what_is_old_goes(folder
     assert after not in before
 
 
+@pytest.mark.any_user
 def test_an_environment_that_failed_or_is_half_made_is_never_used(folder: Path) -> None:
     _application(folder, app="1.0")
     (folder / "app.txt").write_text(f"--no-index\n--find-links wheels\ntiny==1.0 --hash=sha256:{'0' * 64}\n")
@@ -121,6 +125,7 @@ def test_an_environment_that_failed_or_is_half_made_is_never_used(folder: Path) 
     assert "the runtime 'app' is not installed" in _run(folder, "check")[1]
 
 
+@pytest.mark.any_user
 def test_two_installs_at_once_make_it_once(folder: Path) -> None:
     _application(folder, app="1.0")
     with _start(folder, "install") as first, _start(folder, "install") as second:
@@ -133,6 +138,7 @@ def test_two_installs_at_once_make_it_once(folder: Path) -> None:
     assert len(_environments(folder)) == 1
 
 
+@pytest.mark.any_user
 def test_only_what_is_wrong_with_the_runtimes_keeps_from_installing(folder: Path) -> None:
     (folder / "forklight.toml").write_text('[functions.f]\nhandler = "f:h"\nsecrets = { K = { env = "NO_K" } }\n')
     nothing = 'nothing to install: no [runtimes.x] has requirements = "requirements.txt"\n'
@@ -142,6 +148,7 @@ def test_only_what_is_wrong_with_the_runtimes_keeps_from_installing(folder: Path
     assert _run(folder, "install") == ("", problem, 2)
 
 
+@pytest.mark.any_user
 def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _application(folder, app="1.0")
     toml = (folder / "forklight.toml").read_text()
@@ -155,6 +162,7 @@ def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: p
         assert environment.is_dir(), "it was lent"
 
 
+@pytest.mark.any_user
 def test_requirements_are_watched_while_one_writes(folder: Path) -> None:
     _application(folder, app="1.0")
     (folder / "more.txt").write_text("")
@@ -167,6 +175,7 @@ def test_requirements_are_watched_while_one_writes(folder: Path) -> None:
     assert folder / "forklight.toml" in watched(config, folder / "state").files
 
 
+@pytest.mark.any_user
 def test_what_a_one_shot_tree_may_use_stays(folder: Path) -> None:
     state, user = folder / "state", unprivileged_user()
     (state / "runtimes/old-000000000000").mkdir(parents=True)
