@@ -12,6 +12,8 @@ from tests.kit.stores import fill, fresh, message, source, to
 from tests.kit.support import until
 from tests.kit.traffic import traffic
 
+pytestmark = pytest.mark.any_user
+
 
 async def test_the_broker_is_killed(rabbitmq: Node) -> None:
     """After a restart, which writes the broker's own list of its queues to the disk.

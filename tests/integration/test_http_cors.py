@@ -10,6 +10,8 @@ from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from tests.kit.http_server import Reply, Running, request, running
 from triggers.http import Cors, Route
 
+pytestmark = pytest.mark.any_user
+
 APP, OTHER = "https://app.example", "https://other.example"
 
 

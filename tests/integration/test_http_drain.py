@@ -10,6 +10,8 @@ from bus.event import Event
 from bus.outcome import Ok, Outcome
 from tests.kit.http_server import request, running
 
+pytestmark = pytest.mark.any_user
+
 
 async def test_a_running_call_finishes_and_its_answer_is_the_last() -> None:
     release = asyncio.Event()

@@ -16,6 +16,8 @@ from triggers.http import HttpSettings, Route, RouteTable, StaticRoute
 from triggers.http.server import HttpServer
 from triggers.http.socket.connection import Connection
 
+pytestmark = pytest.mark.any_user
+
 LARGE = 8 * 1024 * 1024
 
 

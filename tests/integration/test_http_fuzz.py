@@ -18,6 +18,8 @@ from tests.integration.test_http_malformed import CHUNKED, REFUSED
 from tests.kit.http_process import HttpProcess, http_process
 from tests.kit.http_server import LAST, request
 
+pytestmark = pytest.mark.any_user
+
 RESET = pack("ii", 1, 0)
 ENDINGS = ("close", "reset", "half-close", "stay")
 GROWTH_BYTES = 64 * 1024 * 1024

@@ -22,6 +22,8 @@ from tests.kit.http_wire import Wire, settle
 from triggers.http import HttpSettings, Route
 from triggers.http.socket.connections import Connections
 
+pytestmark = pytest.mark.any_user
+
 LARGE = 100_000
 """More than a transport buffers before it pauses writing."""
 

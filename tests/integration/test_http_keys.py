@@ -11,6 +11,8 @@ from triggers.http.errors import RefusedError
 from triggers.http.head import Head
 from triggers.http.policy.keys import Key, Keys, digest, new_key, read_keys, sent_key
 
+pytestmark = pytest.mark.any_user
+
 ROUTES = (
     Route(function="f", path="/x", auth="key", cors=Cors(origins=("*",))),
     Route(function="f", path="/open"),

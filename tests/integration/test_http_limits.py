@@ -12,6 +12,8 @@ from bus.outcome import Ok, Outcome
 from tests.kit.http_server import LAST, request, running
 from triggers.http import HttpSettings
 
+pytestmark = pytest.mark.any_user
+
 EXPECT = "Expect: 100-continue\r\n"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 

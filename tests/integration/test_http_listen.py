@@ -16,6 +16,8 @@ from tests.kit.http_server import LAST, Client, request, running
 from triggers.http import HttpSettings, ListenError
 from triggers.http.settings import Network
 
+pytestmark = pytest.mark.any_user
+
 
 @asynccontextmanager
 async def connected(path: Path) -> AsyncIterator[Client]:

@@ -17,6 +17,8 @@ from tests.kit.http_server import Client, running
 from triggers.http import Cors, HttpSettings, Route
 from triggers.http.settings import Network
 
+pytestmark = pytest.mark.any_user
+
 ROUTES = (
     Route(function="f", path="/f/{name}", cors=Cors(origins=("https://app.example",))),
     Route(function="f", path="/key", auth="key"),

@@ -14,6 +14,8 @@ from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from tests.kit.http_server import Client, Running, request, running
 from triggers.http import Cors, HttpSettings, Route, StaticRoute
 
+pytestmark = pytest.mark.any_user
+
 OURS = ("x-forklight-id", "x-forklight-start", "server-timing")
 PREFLIGHT = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n"
 CLOUD_EVENT = "ce-specversion: 1.0\r\nce-source: /s\r\nce-type: t\r\nce-id: a%1b[31m%0Ab\r\n"

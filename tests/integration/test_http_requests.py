@@ -14,6 +14,8 @@ from bus.outcome import ExceptionName, Failed, Ok, Outcome, Timings
 from tests.kit.http_server import LAST, Client, echo, request, running
 from triggers.http import HttpSettings, ListenError, ParserError, Route, RouteTable
 
+pytestmark = pytest.mark.any_user
+
 
 async def test_a_request_and_its_answer() -> None:
     async def greet(event: Event) -> Outcome:

@@ -13,6 +13,8 @@ from triggers.http import HttpSettings, Route, RouteError, RouteTable, StaticRou
 from triggers.http.files.static import SMALL_BYTES
 from triggers.http.routes import Match, StaticMatch
 
+pytestmark = pytest.mark.any_user
+
 LARGE = random.Random(7).randbytes(3 * SMALL_BYTES + 17)
 
 

@@ -16,6 +16,8 @@ from tests.kit.http_process import http_process
 from tests.kit.http_server import LAST, Client, Running, request, running
 from triggers.http import HttpSettings, Route
 
+pytestmark = pytest.mark.any_user
+
 MIB = 1024 * 1024
 LARGE = (Route(function="f", path="/f", max_body_bytes=64 * MIB),)
 UPLOAD = "Content-Length: 10000\r\n"

@@ -22,6 +22,8 @@ from bus.sqlite.store import SqliteConsumer
 from bus.store import Settlement, Source
 from tests.kit.stores import HandClock
 
+pytestmark = pytest.mark.any_user
+
 QUEUES = ("a", "b")
 PREFETCH = 3
 DELAYS = (0.0, 0.0, 1.0, 5.0)
