@@ -146,7 +146,7 @@ class Reloader:
         change.switch()
         triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
         running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
-        self.running = replace(running, config=config)
+        self.running = replace(self.running, config=config)  # a drain may have begun meanwhile
         await triggers.keep_only(config.queues, config.settings.http.drain_s)
         change.remove()
 
