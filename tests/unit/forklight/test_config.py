@@ -131,4 +131,5 @@ def test_reading_takes_time_in_proportion_to_the_number_of_functions(tmp_path: P
         return time.process_time() - begin
 
     took_s(10)
-    assert took_s(800) / took_s(200) < 9
+    # The best of three: a collection of garbage costs more than reading does.
+    assert min(took_s(800) for _ in range(3)) / min(took_s(200) for _ in range(3)) < 9
