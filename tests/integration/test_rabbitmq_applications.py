@@ -86,7 +86,7 @@ async def test_the_name_is_held_through_a_restart_of_the_broker(rabbitmq: Node) 
                 return True
 
         async with asyncio.timeout(20):
-            while not await refused():
+            while not await refused():  # noqa: ASYNC110
                 await asyncio.sleep(0.5)  # or the other application would hold the name nearly all the time
 
 
