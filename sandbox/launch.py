@@ -32,6 +32,7 @@ _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 KILLED_EARLIER = 500
 """Added to the server's own oom_score_adj for every process below it; 500 is half of all memory (proc(5))."""
 _EXEC_ENDS_S = 0.1
+"""How long the exec of a new process may take: it has to close the descriptors of the server."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Numeric libraries start a thread per core at import, and a process with threads cannot be forked safely."""
 
@@ -162,7 +163,7 @@ def _offer_to_the_kernel(pid: int) -> None:
                 # Until its exec has finished (closing descriptors takes a while), it is as protected as the server.
                 if time.monotonic() > until_s:
                     raise
-            time.sleep(0.001)
+            time.sleep(0.001)  # blocks the event loop for about as long as starting the process did, once per zygote
 
 
 def _become(account: Account) -> list[str]:

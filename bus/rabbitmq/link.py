@@ -36,6 +36,7 @@ PATIENCE_S = 2.0
 """How long an operation waits for a connection before it fails."""
 _LOOK_EVERY_S, _LOOKS_AN_ASK = 1.0, 5
 _BELIEVED_S = 0.05
+"""How long the answer to whether the broker reads is reused."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 2.0
 _CLOSE_LIMIT_S = 3.0
 _MOST_CHANNELS = 65535
