@@ -190,7 +190,9 @@ async def _serve(running: Running, options: Options, signals: AsyncIterator[sign
 
 def _report(options: Options, http: HttpServer, result: ReloadResult) -> None:
     """Report the result of a reload. In `dev`, every answer mentions a failed one, and a quiet one is not reported."""
-    was_stale, http.stale = http.stale, one_line(result) if options.dev and not result.ok else ""
+    problem = "" if result.ok else one_line(result)
+    options.notifier.reloaded(problem)
+    was_stale, http.stale = http.stale, problem if options.dev else ""
     if was_stale or not (options.dev and result.is_quiet):
         options.report(result)
 

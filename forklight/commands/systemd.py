@@ -45,6 +45,7 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
         name=_checked(name),
         user=user,
         command=(*_forklight(), "serve", str(config.path), "--log-format", "json"),
+        reload=(*_forklight(), "reload", "-c", str(config.path)),
         reads=(
             config.path,
             Path(sys.prefix),

@@ -27,7 +27,8 @@ StartLimitIntervalSec=0
 Type=notify
 TimeoutStartSec={start_s}
 ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
+# Not a signal, and not Type=notify-reload: neither can report that a reload failed.
+ExecReload={reload}
 User={user}
 StateDirectory={name}
 StateDirectoryMode=0700
@@ -88,6 +89,8 @@ class Unit(Struct, frozen=True, kw_only=True):
     name: str
     user: str
     command: tuple[str, ...]
+    reload: tuple[str, ...]
+    """The command that reloads the running server, and fails if the reload does."""
     reads: tuple[Path, ...]
     listen: str
     drain_s: float
@@ -102,6 +105,7 @@ def service_unit(unit: Unit) -> str:
     return _SERVICE.format(
         what=_literal(str(unit.reads[0])),
         command=" ".join(map(_word, unit.command)),
+        reload=" ".join(map(_word, unit.reload)),
         user=unit.user,
         name=unit.name,
         after=" ".join(("network-online.target", *_local_brokers(unit))),

@@ -68,6 +68,10 @@ class Notifier:
         self._has_waited = True
         self._tell(f"STATUS={what}\nEXTEND_TIMEOUT_USEC={_EXTENDED_US}")
 
+    def reloaded(self, problem: str) -> None:
+        """Notify, for `systemctl status`, why the last reload failed, in one line; an empty line if it did not."""
+        self._tell(f"STATUS=the last reload failed: {problem}" if problem else "STATUS=")
+
     def stopping(self) -> None:
         """Notify that a drain has begun."""
         self._tell("STOPPING=1")

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.kit import installed
 from tests.kit.application import application
 from tests.kit.broker import Node
 from tests.kit.proxy import proxy_to
-from tests.kit.served import LIMIT_S, environ
+from tests.kit.served import ENVIRON, LIMIT_S, environ, run
 
 TOML = '[functions.pid]\nhandler = "f:pid"\nhttp = "GET /"\n'
 
@@ -105,6 +106,35 @@ async def test_a_server_that_a_manager_starts_and_replaces() -> None:
                 assert await asyncio.wait_for(second.wait(), LIMIT_S) == 0
                 assert second.stderr is not None
                 assert f"http://127.0.0.1:{port}/" in (await second.stderr.read()).decode()
+
+
+@pytest.mark.ordinary_user
+async def test_the_unit_reloads_by_a_command_that_fails_if_the_reload_does() -> None:
+    """It finds the server as systemd runs it: without --state, by the folder of `StateDirectory=`."""
+    with application(TOML) as folder:
+        unit = (await run("systemd", cwd=folder)).stdout
+        [command] = [line.removeprefix("ExecReload=") for line in unit.splitlines() if line.startswith("ExecReload=")]
+        variables = {"PATH": ENVIRON["PATH"], "STATE_DIRECTORY": str(folder / "state")}
+
+        async def reload() -> tuple[int | None, str]:
+            process = await asyncio.create_subprocess_exec(
+                *shlex.split(command), cwd="/", env=variables, stdout=DEVNULL, stderr=PIPE
+            )
+            _, stderr = await asyncio.wait_for(process.communicate(), LIMIT_S)
+            process._transport.close()  # type: ignore[attr-defined]  # asyncio leaves it to the garbage collector
+            return process.returncode, stderr.decode()
+
+        async with Manager(folder) as manager, manager.started(None) as server:
+            await manager.wait_told("READY=1")
+            (folder / "forklight.toml").write_text(TOML + 'timeuot = "1s"\n')
+            status, stderr = await reload()
+            assert (status, "forklight.toml:4 functions.pid.timeuot: " in stderr) == (2, True)
+            assert "functions.pid.timeuot: " in await manager.wait_told_of("STATUS=the last reload failed: ")
+            (folder / "forklight.toml").write_text(TOML)
+            assert await reload() == (0, "")
+            assert await manager.wait_told_of("STATUS=") == "STATUS="
+            server.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(server.wait(), LIMIT_S) == 0
 
 
 @pytest.mark.parametrize(

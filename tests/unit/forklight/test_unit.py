@@ -13,6 +13,7 @@ UNIT = Unit(
     name="shop",
     user="shopkeeper",
     command=(sys.executable, "-m", "forklight", "serve", "/srv/a shop/100%$/forklight.toml"),
+    reload=(sys.executable, "-m", "forklight", "reload", "-c", "/srv/a shop/100%$/forklight.toml"),
     reads=(Path("/srv/a shop/100%$/forklight.toml"), Path("/opt/forklight")),
     listen="127.0.0.1:8080",
     drain_s=12.5,
@@ -27,6 +28,7 @@ def settings(text: str) -> dict[str, str]:
 def test_what_a_service_says() -> None:
     said = settings(service_unit(UNIT))
     assert said["ExecStart"] == f'{sys.executable} -m forklight serve "/srv/a shop/100%%$$/forklight.toml"'
+    assert said["ExecReload"] == f'{sys.executable} -m forklight reload -c "/srv/a shop/100%%$$/forklight.toml"'
     expected = {
         "Type": "notify",
         "User": "shopkeeper",
