@@ -47,7 +47,11 @@ def trace_id(event_id: str, traceparent: str | None) -> str:
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
-    """An HTTP request. Header names are in lower case; `params` have the types that the route declares."""
+    """An HTTP request. Header names are in lower case; `params` have the types that the route declares.
+
+    `key` is the name of the key that the request brought, and `scopes` are those of the key; None and empty on a route
+    that requires no key.
+    """
 
     method: str
     path: str
@@ -60,6 +64,8 @@ class HttpSection(Struct, frozen=True, kw_only=True, gc=False):
     host: str = ""
     scheme: str = "http"
     remote: str = ""
+    key: str | None = None
+    scopes: list[str] = []
 
 
 class QueueSection(Struct, frozen=True, kw_only=True):

@@ -35,6 +35,8 @@ class HttpVerdict(Struct, frozen=True, gc=False):
     """the explanation sent to the client, if no function ran"""
     began_ns: int
     """CLOCK_MONOTONIC, when the request's headers were complete"""
+    key: str = ""
+    """the name of the key that the request brought, on a route that requires one"""
 
 
 class QueueVerdict(Struct, frozen=True, gc=False):

@@ -20,7 +20,10 @@ Delay = float | timedelta
 
 
 class Http(TypedDict):
-    """`event["http"]`. Names of headers are in small letters; `params` are typed as the route says."""
+    """`event["http"]`. Names of headers are in small letters; `params` are typed as the route says.
+
+    `key` is the name of the caller's key, None on a route without `auth`; `scopes` are those of the key.
+    """
 
     method: str
     path: str
@@ -33,6 +36,8 @@ class Http(TypedDict):
     host: str
     scheme: str
     remote: str
+    key: str | None
+    scopes: list[str]
 
 
 class Queue(TypedDict):

@@ -1,67 +1,66 @@
-"""`forklight keys`: manages the keys of routes with `auth = "key"`.
-
-The keys lie in the state directory, with or without a server; one that runs follows within a second.
-"""
+"""`forklight keys`: manages the keys of routes with `auth = "key"`, with or without a running server."""
 
 import contextlib
-import fcntl
-import os
-import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
-from bus.times import rfc3339_second
 from forklight.commands.asking import config_option, state_of, state_option
 from forklight.commands.tables import print_table
 from forklight.config.hint import did_you_mean
 from forklight.observe.terminal import say, say_json
-from forklight.state.directory import keys_path, make_state
+from forklight.state.directory import keys_path
+from forklight.state.keys import changing_keys, make_key
 from triggers.http import KeysError
-from triggers.http.policy.keys import Key, digest, new_key, read_keys
+from triggers.http.policy.keys import Key, read_keys
+from triggers.http.policy.scopes import check_scopes
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+scope_option = click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE", help='A scope of the key; repeatable. "*" is every scope.'
+)
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys of routes with auth = "key".
+    """Make, list, update and revoke the keys of routes with auth = "key".
 
     \b
     Examples:
       forklight keys create alice
+      forklight keys create ci --scope orders:read --scope orders:write
       forklight keys list
+      forklight keys update ci --scope orders:read
       forklight keys revoke alice
     """
 
 
 @keys.command()
 @click.argument("name")
+@scope_option
 @config_option
 @state_option
 @json_option
-def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
+def create(name: str, scopes: tuple[str, ...], path: Path, state: Path | None, as_json: bool) -> int:
     """Make a key and print it. It cannot be shown again: only its hash is stored.
 
     \b
     Examples:
       forklight keys create alice
+      forklight keys create ci --scope orders:read
       forklight keys create ci --json | jq -r .key
     """
-    if not _NAME.fullmatch(name):
-        raise click.UsageError(f"{name!r} is not a valid name: up to 63 letters, digits, and . _ @ - after the first")
-    key = new_key()
+    with _errors():
+        key, entry = make_key(name, scopes)
     with _changing(state_of(path, state)) as known:
         if name in known:
             raise click.ClickException(f"there is a key {name!r} already: revoke it first, or choose another name")
-        created = rfc3339_second(int(time.time())) + "Z"
-        known[name] = Key(sha256=digest(key), created=created)
+        known[name] = entry
     if as_json:
-        say_json(msgspec.json.encode({"name": name, "key": key}))
+        say_json(msgspec.json.encode({"name": name, "key": key, "scopes": entry.scopes}))
     else:
         say(key)
         say("It is not shown again. Send it as  Authorization: Bearer KEY", err=True)
@@ -73,7 +72,7 @@ def create(name: str, path: Path, state: Path | None, as_json: bool) -> int:
 @state_option
 @json_option
 def list_(path: Path, state: Path | None, as_json: bool) -> int:
-    """Show the names of the keys. The keys themselves are not stored.
+    """Show the names of the keys and their scopes. The keys themselves are not stored.
 
     \b
     Examples:
@@ -81,13 +80,46 @@ def list_(path: Path, state: Path | None, as_json: bool) -> int:
       forklight keys list --json | jq -r '.[].name'
     """
     with _errors():
-        known = read_keys(keys_path(state_of(path, state)))
+        known = sorted(read_keys(keys_path(state_of(path, state))).items())
     if as_json:
-        say_json(msgspec.json.encode([{"name": name, "created": key.created} for name, key in sorted(known.items())]))
+        rows = [{"name": name, "created": key.created, "scopes": key.scopes} for name, key in known]
+        say_json(msgspec.json.encode(rows))
         return 0
-    print_table(("NAME", "CREATED"), [(name, key.created) for name, key in sorted(known.items())])
+    print_table(
+        ("NAME", "CREATED", "SCOPES"), [(name, key.created, " ".join(key.scopes) or "-") for name, key in known]
+    )
     if not known:
         say("there is no key: make one with forklight keys create NAME", err=True)
+    return 0
+
+
+@keys.command()
+@click.argument("name")
+@scope_option
+@click.option("--no-scopes", is_flag=True, help="Remove all scopes.")
+@config_option
+@state_option
+@json_option
+def update(
+    name: str, path: Path, state: Path | None, *, scopes: tuple[str, ...], no_scopes: bool, as_json: bool
+) -> int:
+    """Replace the scopes of a key. A running server accepts new scopes at once, and old ones for up to a second.
+
+    \b
+    Examples:
+      forklight keys update ci --scope orders:read --scope orders:write
+      forklight keys update ci --no-scopes
+    """
+    if bool(scopes) == no_scopes:  # neither or both
+        raise click.UsageError("say which scopes the key shall have: --scope SCOPE, repeatable, or --no-scopes")
+    with _errors():
+        check_scopes(scopes, of_key=True)
+    with _changing(state_of(path, state)) as known:
+        new = known[name] = replace(_entry(name, known), scopes=tuple(dict.fromkeys(scopes)))
+    if as_json:
+        say_json(msgspec.json.encode({"name": name, "scopes": new.scopes}))
+    else:
+        say(f"updated {name}: {' '.join(new.scopes) or 'no scopes'}")
     return 0
 
 
@@ -104,8 +136,7 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
       forklight keys revoke alice
     """
     with _changing(state_of(path, state)) as known:
-        if name not in known:
-            raise click.ClickException(f"there is no key {name!r}{did_you_mean(name, known)}")
+        _entry(name, known)
         del known[name]
     if as_json:
         say_json(msgspec.json.encode({"name": name}))
@@ -114,40 +145,25 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
     return 0
 
 
+def _entry(name: str, known: dict[str, Key]) -> Key:
+    if name not in known:
+        raise click.ClickException(f"there is no key {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
 @contextlib.contextmanager
 def _changing(state: Path) -> Iterator[dict[str, Key]]:
-    """Yield the keys to be changed. They are written as a whole at the end, by one process at a time."""
-    path = keys_path(state)
-    with _errors():
-        make_state(state)
-        directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
-            known = read_keys(path)
-            yield known
-            _write(path, msgspec.json.format(msgspec.json.encode(known)) + b"\n", owner=os.fstat(directory))
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _write(path: Path, text: bytes, *, owner: os.stat_result) -> None:
-    """Replace the file. It gets the owner of the directory, who need not be root."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), owner.st_uid, -1)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    """`changing_keys`, with errors of click."""
+    with _errors(), changing_keys(state) as known:
+        yield known
 
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
     try:
         yield
+    except ValueError as error:  # a malformed name or scope
+        raise click.UsageError(str(error)) from None
     except KeysError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

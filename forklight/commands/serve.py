@@ -28,6 +28,7 @@ from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_state, state_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
+from triggers.http.policy.scopes import missing
 from triggers.http.socket.bind import unix_path
 from triggers.http.templates import PARAMETER
 
@@ -129,9 +130,14 @@ def _tell(told: ReloadResult) -> None:
 
 def _warn_of_no_key(config: Config, state: State) -> None:
     """Raises KeysError."""
-    guarded = [told(route) for route in config.routes if route.auth is not None]
-    if guarded and not read_keys(keys_path(state.path)):
-        say(f"warning: there is no key yet for {guarded[0]}: forklight keys create NAME makes one", err=True)
+    guarded = [route for route in config.routes if route.auth is not None]
+    known = read_keys(keys_path(state.path)).values() if guarded else ()
+    for route in guarded:
+        if all(missing(key.scopes, route.scopes) for key in known):
+            options = "".join(f" --scope {scope}" for scope in route.scopes)
+            line = f"there is no key yet for {told(route)}: forklight keys create NAME{options} makes one"
+            say(f"warning: {line}", err=True)
+            return
 
 
 def _given() -> socket | None:

@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 from forklight.config.document import Node
 from forklight.config.problem import Problem
 from triggers.http import Cors, HttpSettings, ListenError, Route, RouteError, RouteTable, StaticRoute
+from triggers.http.policy.scopes import check_scopes
 from triggers.http.settings import DEFAULT_METHODS, MIB
 from triggers.http.socket.bind import parse_listen, unix_path
 from triggers.http.templates import check_methods, parse_template
@@ -31,6 +32,8 @@ class RouteSettings(Struct, frozen=True, kw_only=True):
     """Also `"*"` or a list of origins alone: the origins whose pages may read the answers."""
     auth: Literal["key"] | None = None
     """Requests must bring a key."""
+    scopes: tuple[str, ...] = ()
+    """The key must have all of these scopes (403), such as `["orders:read"]`; needs `auth`."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -40,6 +43,9 @@ class RouteSettings(Struct, frozen=True, kw_only=True):
             check_methods(self.methods)
         except RouteError as error:
             raise ValueError(str(error)) from None
+        if self.scopes and self.auth is None:
+            raise ValueError('scopes are those of a key, which only auth = "key" requires: write both, or neither')
+        check_scopes(self.scopes)
 
 
 def routes_of(

@@ -48,6 +48,7 @@ def _add_request(fields: Fields, verdict: HttpVerdict, now_ns: int) -> None:
     fields["method"] = verdict.method[:_LONGEST_METHOD]
     fields["path"] = path if path.isascii() else path.encode(errors="backslashreplace").decode()
     fields["client"] = verdict.client or "unix"
+    fields["key"] = verdict.key
     fields["ms"] = (now_ns - verdict.began_ns) // 1000 / 1000  # three decimals, without rounding a float
 
 

@@ -46,6 +46,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """as received, without the query"""
     client: str = ""
     """its address, or `unix`"""
+    key: str = ""
+    """the name of the key that it brought"""
     ms: float = 0.0
     """from the end of the request's headers to its answer"""
     reason: str = ""

@@ -55,7 +55,8 @@ def _what(entry: Entry, colour: bool) -> str:
             + ("," if entry.client else "")
         )
     if entry.client:
-        request = f"{entry.method or '-'} {entry.path or '-'} from {entry.client} in {entry.ms:g} ms"
+        key = f" with key {entry.key}" if entry.key else ""
+        request = f"{entry.method or '-'} {entry.path or '-'} from {entry.client}{key} in {entry.ms:g} ms"
         parts.append(plain(request) + (":" if entry.text else ""))
     text = "\n".join([entry.text, *([entry.traceback.rstrip("\n")] if entry.traceback else [])])
     return " ".join([*parts, plain_lines(text, _MARGIN)]).rstrip(" ")

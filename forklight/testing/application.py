@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,6 +25,7 @@ from forklight.errors import ForklightError
 from forklight.observe.entry import Entry
 from forklight.serving.invoking import outcome_from_json
 from forklight.state.directory import remove_tree, state_path
+from forklight.state.keys import changing_keys, make_key
 from forklight.testing import bodies
 from forklight.testing.bodies import NOTHING
 from forklight.testing.options import RequestOptions
@@ -117,6 +118,15 @@ class Application:
         body, content_type = bodies.encode(json=json, data=data, text=text)
         answer = client.post(self.state, resource, body, content_type, query=query, timeout_s=None)
         return ended_of(outcome_from_json(answer), "")
+
+    def create_key(self, name: str, scopes: Sequence[str] = ()) -> str:
+        """Make a key for routes with `auth`, as `forklight keys create` does, and return it. It is valid at once.
+
+        A key of the same name is replaced. Raises ValueError for a malformed name or scope.
+        """
+        with changing_keys(self.state) as known:
+            key, known[name] = make_key(name, scopes)
+        return key
 
     def logs(self, function: str | None = None) -> list[Entry]:
         """Return all lines so far: what functions wrote (`text`), and one per invocation that ended (`outcome`)."""

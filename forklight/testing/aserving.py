@@ -1,7 +1,7 @@
 """`Application` for tests that are `async def`: blocking calls run in a thread."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,10 @@ class AsyncApplication:
     async def invoke(self, function: str, **options: Unpack[InvokeOptions]) -> Ended:
         """Run a function once, with the options of `Application.invoke`."""
         return await _abandonable(partial(self.wrapped.invoke, function, **options))
+
+    async def create_key(self, name: str, scopes: Sequence[str] = ()) -> str:
+        """Make a key for routes with `auth`, and return it."""
+        return await run_sync(self.wrapped.create_key, name, scopes)
 
     def logs(self, function: str | None = None) -> list[Entry]:
         """Return all lines so far."""

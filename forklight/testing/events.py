@@ -22,6 +22,7 @@ from triggers.http import HttpTriggerError, Route, RouteTable
 from triggers.http.codec import to_event as http_event
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head, parse_head
+from triggers.http.policy.keys import Holder
 from triggers.http.routes import Match, decode_segments
 from triggers.http.stamps import Stamps
 from triggers.http.templates import PARAMETER, check_methods
@@ -53,14 +54,19 @@ def http(
     route: str | None = None,
     decode: Decode | None = None,
     remote: str = "127.0.0.1",
+    key: str | None = None,
+    scopes: Sequence[str] = (),
 ) -> HttpEvent:
     """Return the event of a request, as the http trigger makes it. Its Host is `localhost` unless given.
 
     `route` is the function's `path` in the configuration: `http("GET", "/users/7", route="/users/{id:int}")` has the
     parameter 7. The same without repetition: `http("GET", "/users/{id:int}", params={"id": 7})`. Without a route,
-    `params` are given to the handler as they are. Values of `query` may be lists. `decode` is the route's.
+    `params` are given to the handler as they are. Values of `query` may be lists. `decode` is the route's. `key` is
+    the name of the caller's key, for a route with `auth`, and `scopes` are those of the key.
     Raises ValueError for what a server would have refused.
     """
+    if scopes and key is None:
+        raise ValueError("scopes are those of a key: give the key's name too")
     body, content_type = bodies.encode(json=json, data=data, text=text, form=form)
     if params is not None and route is None and "{" in path:
         route, path, params = path, _filled(path, params), None
@@ -78,6 +84,7 @@ def http(
             remote=remote,
             invocation_id=_stamps.invocation_id(),
             time=_stamps.time(),
+            holder=None if key is None else Holder(key, tuple(scopes)),
         )
     except (RefusedError, HttpTriggerError) as error:
         raise ValueError(f"a server refuses this request: {error}") from None

@@ -40,11 +40,41 @@ def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
     assert list(read_keys(file)) == ["bob"]
 
 
+def test_the_scopes_of_a_key(tmp_path: Path) -> None:
+    def listed() -> list[str]:
+        return run(tmp_path, "keys", "list").stdout.splitlines()[1].split(maxsplit=2)[2:]
+
+    made = run(tmp_path, "keys", "create", "ci", "--scope", "orders:write", "--scope", "a", "--scope", "a", "--json")
+    assert json.loads(made.stdout)["scopes"] == ["orders:write", "a"]
+    assert listed() == ["orders:write a"]
+    assert run(tmp_path, "keys", "update", "ci", "--scope", "*").stdout == "updated ci: *\n"
+    key = read_keys(tmp_path / "state" / "keys")["ci"]
+    assert (key.sha256, key.scopes) == (digest(json.loads(made.stdout)["key"]), ("*",))
+    assert run(tmp_path, "keys", "update", "ci", "--no-scopes").stdout == "updated ci: no scopes\n"
+    assert listed() == ["-"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (("create", "bob"), 1, "Error: there is a key 'bob' already: revoke it first, or choose another name\n"),
         (("revoke", "bop"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
+        (("update", "bop", "--scope", "a"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
+        (
+            ("update", "bob"),
+            2,
+            "Error: say which scopes the key shall have: --scope SCOPE, repeatable, or --no-scopes\n",
+        ),
+        (
+            ("create", "eve", "--scope", "a b"),
+            2,
+            "such as orders:read, of up to 100 ASCII characters without quotes and backslashes\n",
+        ),
+        (
+            ("update", "bob", "--scope", "orders:*"),
+            2,
+            "Error: 'orders:*' is not a scope: the only wildcard is \"*\" alone, as the scope of a key\n",
+        ),
         (
             ("create", "a b"),
             2,
@@ -85,7 +115,9 @@ def test_units_of_an_application(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["systemd"]], ids=" ".join
+    "command",
+    [["keys"], ["keys", "create"], ["keys", "list"], ["keys", "update"], ["keys", "revoke"], ["systemd"]],
+    ids=" ".join,
 )
 def test_every_help_has_examples(tmp_path: Path, command: list[str]) -> None:
     assert "Examples:\n    forklight " in run(tmp_path, *command, "--help").stdout

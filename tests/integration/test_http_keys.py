@@ -1,5 +1,6 @@
 """Routes that require a key: who gets in, that the function never sees the key, and that revoking takes effect."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -8,8 +9,8 @@ import pytest
 from tests.kit.http_server import Reply, Running, request, running
 from triggers.http import Cors, KeysError, Route
 from triggers.http.errors import RefusedError
-from triggers.http.head import Head
-from triggers.http.policy.keys import Key, Keys, digest, new_key, read_keys, sent_key
+from triggers.http.policy.keys import Holder, Key, Keys, digest, new_key, read_keys, sent_key
+from triggers.http.policy.scopes import require
 
 pytestmark = pytest.mark.any_user
 
@@ -91,15 +92,12 @@ async def test_a_preflight_needs_no_key(tmp_path: Path) -> None:
         assert (await client.reply()).status == 204
 
 
-def bring(key: str) -> Head:
-    return Head("GET", "/", "", "here", {"x-api-key": key})
-
-
-def admits(keys: Keys, key: str) -> bool:
+def admits(keys: Keys, key: str, *scopes: str) -> bool:
     try:
-        return keys.admit(bring(key)).headers == {}
+        require(keys.holder({"x-api-key": key}, scopes).scopes, scopes)
     except RefusedError:
         return False
+    return True
 
 
 def test_a_change_takes_effect_within_a_second(tmp_path: Path) -> None:
@@ -115,6 +113,71 @@ def test_a_change_takes_effect_within_a_second(tmp_path: Path) -> None:
         write(path, **known)
         now_s[0] += 1.0
         assert (admits(keys, old), admits(keys, new)) == admitted
+
+
+def test_a_new_key_and_a_new_scope_count_at_once_and_what_is_taken_away_after_a_second(tmp_path: Path) -> None:
+    path, now_s, key = tmp_path / "keys", [0.0], new_key()
+    keys = Keys(path, lambda: now_s[0])
+    assert not admits(keys, key)
+    write(path, a=key)
+    assert admits(keys, key)
+    assert not admits(keys, key, "read")
+    write_scopes(path, key, "read", "write")
+    assert admits(keys, key, "read", "write")
+    write_scopes(path, key, "write")
+    assert admits(keys, key, "read")
+    now_s[0] += 1.0
+    assert not admits(keys, key, "read")
+    assert admits(keys, key, "write")
+
+
+def write_scopes(path: Path, key: str, *scopes: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode({"a": Key(sha256=digest(key), created="", scopes=scopes)}))
+    new.rename(path)
+
+
+async def test_a_key_that_lacks_a_scope_gets_403_and_the_name_of_the_scope(tmp_path: Path) -> None:
+    key, path = new_key(), tmp_path / "keys"
+    routes = (Route(function="f", path="/x", auth="key", scopes=("a:read", "a:write"), cors=Cors(origins=("*",))),)
+    write_scopes(path, key, "a:read", "b")
+    async with running(routes=routes, keys=path) as house:
+        for header in (f"Authorization: Bearer {key}\r\n", f"X-Api-Key: {key}\r\n"):
+            reply = await ask(house, header)
+            assert (reply.status, reply["content-type"]) == (403, "application/problem+json")
+            assert reply["www-authenticate"] == (
+                'Bearer realm="forklight", error="insufficient_scope", scope="a:read a:write"'
+            )
+            assert reply["access-control-allow-origin"] == "*"
+            assert json.loads(reply.body)["detail"] == "the key lacks the scope a:write, which this path requires"
+        assert [(one.status, one.reason, one.key) for one in house.record] == [(403, "scope", "a")] * 2
+        assert house.functions.events == []
+        assert (await ask(house)).status == 401
+
+
+@pytest.mark.parametrize("scopes", [("a:read", "a:write"), ("x", "a:write", "a:read"), ("*",)])
+async def test_the_event_says_whose_key_it_is_and_its_scopes(tmp_path: Path, scopes: tuple[str, ...]) -> None:
+    key, path = new_key(), tmp_path / "keys"
+    routes = (
+        Route(function="f", path="/x", auth="key", scopes=("a:read", "a:write")),
+        Route(function="f", path="/open"),
+    )
+    write_scopes(path, key, *scopes)
+    async with running(routes=routes, keys=path) as house:
+        assert (await ask(house, f"X-Api-Key: {key}\r\n")).status == 200
+        assert (await ask(house, f"X-Api-Key: {key}\r\n", "/open")).status == 200
+        sections = [event.http for event in house.functions.events]
+        assert [(one.key, one.scopes) for one in sections if one is not None] == [("a", [*scopes]), (None, [])]
+        assert [one.key for one in house.record] == ["a", ""]
+
+
+def test_a_key_of_a_file_from_before_scopes_has_none(tmp_path: Path) -> None:
+    path, key = tmp_path / "keys", new_key()
+    path.write_text(f'{{"alice": {{"sha256": "{digest(key)}", "created": "2026-01-01T00:00:00Z"}}}}')
+    keys = Keys(path)
+    assert keys.holder({"x-api-key": key}) == Holder("alice")
+    assert not admits(keys, key, "read")
+    assert b"scopes" not in msgspec.json.encode(read_keys(path))
 
 
 def test_a_missing_or_invalid_file_accepts_no_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

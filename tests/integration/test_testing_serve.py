@@ -20,6 +20,9 @@ import os, time
 def echo(event):
     return event["data"]
 
+def whose(event):
+    return [event["http"]["key"], event["http"]["scopes"]]
+
 def variable(event):
     return os.environ.get("GREETING")
 
@@ -39,6 +42,9 @@ drain = "100ms"
 [functions.echo]
 handler = "f:echo"
 http = "/echo"
+[functions.whose]
+handler = "f:whose"
+http = [{ path = "/whose", auth = "key", scopes = ["a"] }]
 [functions.variable]
 handler = "f:variable"
 http = "/variable"
@@ -68,6 +74,11 @@ async def test_an_application(folder: Path) -> None:
         assert (await app.get("/variable")).text == "hello"
         assert (await app.post("/echo", json={"a": 1}, headers={"X-A": "b"})).json() == {"a": 1}
         assert (await app.request("PUT", "/nowhere")).status == 404
+        for name, scopes, status in (("ada", ["a", "b"], 200), ("eve", ["b"], 403), ("eve", ["*"], 200)):
+            answer = await app.get("/whose", headers={"X-Api-Key": await app.create_key(name, scopes)})
+            assert answer.status == status
+            assert status != 200 or answer.json() == [name, scopes]
+        assert (await app.wait_for(status=403)).key == "eve"
         assert (await app.post("/forward", json=[7])).status == 204
         entry: Entry = await app.wait_for(function="take", outcome="ok")
         assert (entry.queue, entry.decision, entry.attempt) == ("later", "ack", 1)

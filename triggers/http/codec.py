@@ -14,6 +14,7 @@ from bus.times import has_offset
 from triggers.http.answers import Answer, HeaderLines, InvalidHeaderError, announced_length, safe_headers
 from triggers.http.errors import RefusedError
 from triggers.http.head import Head
+from triggers.http.policy.keys import Holder
 from triggers.http.problems import id_header, problem
 from triggers.http.routes import Match
 
@@ -51,9 +52,19 @@ _ACCEPTED = "gzip, deflate"
 
 
 def to_event(
-    head: Head, match: Match, body: bytes, *, remote: str, invocation_id: str, time: str, scheme: str = "http"
+    head: Head,
+    match: Match,
+    body: bytes,
+    *,
+    remote: str,
+    invocation_id: str,
+    time: str,
+    scheme: str = "http",
+    holder: Holder | None = None,
 ) -> Event:
     """Make the event that the handler gets. A CloudEvent in binary mode keeps its attributes.
+
+    `holder`: whose key the request brought, if the route requires one.
 
     Raises RefusedError: 400 for an invalid CloudEvent, 415 for an unknown Content-Encoding.
     """
@@ -71,6 +82,8 @@ def to_event(
         host=head.host,
         scheme=scheme,
         remote=remote,
+        key=None if holder is None else holder.name,
+        scopes=[] if holder is None else [*holder.scopes],
     )
     event = Event(
         id=invocation_id,

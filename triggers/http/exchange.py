@@ -15,10 +15,13 @@ class Exchange(Struct, gc=False):
     id: str = ""
     method: str = ""
     path: str = ""
+    key: str = ""
     event: Event | None = None
     outcome: Outcome | None = None
 
     def ended(self, status: int, reason: str, detail: str = "") -> Invocation:
         """The record of the request, once its answer is known."""
-        verdict = HttpVerdict(self.client, self.id, self.method, self.path, status, reason, detail, self.began_ns)
+        verdict = HttpVerdict(
+            self.client, self.id, self.method, self.path, status, reason, detail, self.began_ns, self.key
+        )
         return Invocation(self.event, self.outcome, verdict)

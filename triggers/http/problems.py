@@ -17,6 +17,7 @@ from triggers.http.settings import HttpSettings
 REASONS = {
     400: "malformed",
     401: "key",
+    403: "scope",
     404: "no_route",
     405: "method",
     408: "slow",

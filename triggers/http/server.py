@@ -25,8 +25,9 @@ from triggers.http.exchange import Exchange
 from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.policy.cors import preflight, requested_method, with_cors
-from triggers.http.policy.keys import Keys
+from triggers.http.policy.keys import Keys, without_key
 from triggers.http.policy.proxies import Proxies
+from triggers.http.policy.scopes import require
 from triggers.http.problems import BROKEN, NOTHING, STOPPING, identified, no_route, refusal
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import Cors, HttpSettings, Route
@@ -150,8 +151,12 @@ class HttpServer:
             # So that pages can also read a 503 that the connection writes itself.
             connection.request_headers = with_cors(NOTHING, head, route.cors).headers
         try:
+            holder = None
             if route.auth is not None:
-                head = self._keys.admit(head)
+                holder = self._keys.holder(head.headers, route.scopes)
+                exchange.key = holder.name
+                require(holder.scopes, route.scopes)
+                head = without_key(head)
             body = b""
             if request.length != 0:
                 check_announced(request.length, route.max_body_bytes)
@@ -164,6 +169,7 @@ class HttpServer:
                 scheme=scheme,
                 invocation_id=exchange.id,
                 time=self._stamps.time(),
+                holder=holder,
             )
             connection.request_id = event.id  # a CloudEvent brings its own
             answer = await self._call(event, route, exchange)

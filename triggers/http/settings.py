@@ -144,3 +144,5 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cors: Cors | None = None
     auth: Literal["key"] | None = None
     """`key`: only requests with a valid key (`policy/keys.py`) become events."""
+    scopes: tuple[str, ...] = ()
+    """The key must have all of these (`policy/scopes.py`)."""

@@ -11,6 +11,7 @@ from triggers.http import Cors, Route
 from triggers.http.settings import DEFAULT_METHODS, MIB
 
 HANDLER = 'handler = "f:h"\n'
+_SCOPES = '[[functions.f.http]]\npath = "/x"\nauth = "key"\nscopes = [%s]'
 
 
 def _routes(folder: Path, toml: str) -> tuple[Route, ...]:
@@ -60,6 +61,7 @@ def test_cors_is_said_in_three_ways(tmp_path: Path) -> None:
 {one}cors = "*"
 {two}cors = ["https://a.example", "https://b.example:8443"]
 auth = "key"
+scopes = ["orders:read", "orders:write"]
 {three}[functions.f.http.cors]
 origins = ["https://a.example"]
 methods = ["GET"]
@@ -68,9 +70,9 @@ expose = ["x-total"]
 credentials = true
 max_age = "1h"
 """
-    assert [(route.cors, route.auth) for route in _routes(tmp_path, toml)] == [
-        (Cors(origins=("*",)), None),
-        (Cors(origins=("https://a.example", "https://b.example:8443")), "key"),
+    assert [(route.cors, route.auth, route.scopes) for route in _routes(tmp_path, toml)] == [
+        (Cors(origins=("*",)), None, ()),
+        (Cors(origins=("https://a.example", "https://b.example:8443")), "key", ("orders:read", "orders:write")),
         (
             Cors(
                 origins=("https://a.example",),
@@ -81,6 +83,7 @@ max_age = "1h"
                 max_age_s=3600.0,
             ),
             None,
+            (),
         ),
     ]
 
@@ -111,6 +114,15 @@ def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
         ('[http]\nlisten = "unix:/' + "x" * 108 + '"', "4 http.listen", "107 bytes"),
         ('[http]\nlistn = "127.0.0.1:80"', "4 http.listn", "did you mean 'listen'?"),
         ('[[functions.f.http]]\npath = "/x"\nauth = "basic"', "5 functions.f.http[0].auth", '"key"'),
+        ('[[functions.f.http]]\npath = "/x"\nscopes = ["a"]', "3 functions.f.http[0]", 'only auth = "key" requires'),
+        (_SCOPES % '"a b"', "3 functions.f.http[0]", "'a b' is not a scope"),
+        (_SCOPES % "'a\"'", "3 functions.f.http[0]", "is not a scope"),
+        (_SCOPES % '""', "3 functions.f.http[0]", "'' is not a scope"),
+        (_SCOPES % '"é"', "3 functions.f.http[0]", "'é' is not a scope"),
+        (_SCOPES % f'"{"a" * 101}"', "3 functions.f.http[0]", "is not a scope"),
+        (_SCOPES % '"*"', "3 functions.f.http[0]", "'*' is not a scope: the only wildcard"),
+        (_SCOPES % '"orders:*"', "3 functions.f.http[0]", "'orders:*' is not a scope: the only wildcard"),
+        (_SCOPES % ", ".join(f'"{n}"' for n in range(65)), "3 functions.f.http[0]", "65 scopes are too many"),
         ('[[functions.f.http]]\npath = "/x"\ncors = true', "5 functions.f.http[0].cors", "must be a table"),
         ('[[functions.f.http]]\npath = "/x"\ncors = []', "5 functions.f.http[0].cors", "origins is missing"),
         ('[[functions.f.http]]\npath = "/x"\ncors = "app.example"', "5 functions.f.http[0].cors", "is not an origin"),

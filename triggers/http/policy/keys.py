@@ -1,14 +1,16 @@
 """Keys that requests must carry. The file has only their hashes. A key is 256 random bits and cannot be guessed, so one
 SHA-256 is as good as the slow hash that a password needs.
 
-    <file>: {"NAME": {"sha256": "<hexadecimal>", "created": "<RFC 3339>"}, ...}
+    <file>: {"NAME": {"sha256": "<hexadecimal>", "created": "<RFC 3339>", "scopes": ["<scope>", ...]}, ...}
+
+A key without scopes has no `scopes`.
 """
 
 import hmac
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
@@ -20,6 +22,7 @@ from msgspec.structs import replace
 from bus.event import Headers
 from triggers.http.errors import KeysError, RefusedError
 from triggers.http.head import Head
+from triggers.http.policy.scopes import missing
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +30,23 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _HEADERS = ("authorization", "x-api-key")
 _CHALLENGE = (("www-authenticate", 'Bearer realm="forklight"'),)
 _CHECK_S = 1.0
-"""How long a change of the file may go unnoticed."""
+"""How long a revoked key or scope may still be accepted. A new one is accepted at once."""
+_INDEX_DIGITS = 16
 
 
-class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the file has of a key."""
 
     sha256: str
     created: str
+    scopes: tuple[str, ...] = ()
+
+
+class Holder(Struct, frozen=True, gc=False):
+    """Whose key a request has, and what the key may be used for."""
+
+    name: str
+    scopes: tuple[str, ...] = ()
 
 
 def new_key() -> str:
@@ -66,26 +78,35 @@ class Keys:
         self._now_s = now_s
         self._checked_s = float("-inf")
         self._seen: object = None
-        self._digests: tuple[bytes, ...] = ()
+        self._known: dict[str, tuple[bytes, Holder]] = {}
+        """By the first digits of the digest: whole digests are compared in constant time."""
 
-    def admit(self, head: Head) -> Head:
-        """Remove the key from the head, as no function needs it. Raises RefusedError (401) without a known key."""
-        key = sent_key(head.headers)
+    def holder(self, headers: Headers, required: Sequence[str] = ()) -> Holder:
+        """Whose key it is. Raises RefusedError (401) without a known key.
+
+        It may lack `required` scopes, but not those that were given to it before this call.
+        """
+        key = sent_key(headers)
         if key is None:
             raise _unauthorized("this path requires a key: send it as Authorization: Bearer KEY, or as X-Api-Key: KEY")
-        if not self._knows(digest(key)):
+        sent, now_s = digest(key), self._now_s()
+        if now_s - self._checked_s >= _CHECK_S:
+            self._refresh(now_s)
+        found = self._find(sent)
+        if found is None or missing(found.scopes, required):
+            self._refresh(now_s)
+            found = self._find(sent)
+        if found is None:
             raise _unauthorized("the key is not valid")
-        return replace(head, headers={name: text for name, text in head.headers.items() if name not in _HEADERS})
+        return found
 
-    def _knows(self, sent: str) -> bool:
-        """Compare all keys to their end, so that the time taken reveals nothing."""
-        self._refresh()
-        return sum(hmac.compare_digest(sent.encode(), known) for known in self._digests) > 0
+    def _find(self, sent: str) -> Holder | None:
+        known, holder = self._known.get(sent[:_INDEX_DIGITS], (b"", None))
+        return holder if hmac.compare_digest(sent.encode(), known) else None
 
-    def _refresh(self) -> None:
+    def _refresh(self, now_s: float) -> None:
         """Read the file if it has changed. An unreadable file admits nobody, as it may have revoked any key."""
-        now_s = self._now_s()
-        if self._path is None or now_s - self._checked_s < _CHECK_S:
+        if self._path is None:
             return
         self._checked_s = now_s
         try:
@@ -97,10 +118,19 @@ class Keys:
             return
         self._seen = seen
         try:
-            self._digests = tuple(key.sha256.encode() for key in read_keys(self._path).values())
+            known = read_keys(self._path)
+            self._known = {
+                key.sha256[:_INDEX_DIGITS]: (key.sha256.encode(), Holder(name, key.scopes))
+                for name, key in known.items()
+            }
         except KeysError as error:
-            self._digests = ()
+            self._known = {}
             log.error("no key is accepted: %s", error)
+
+
+def without_key(head: Head) -> Head:
+    """Remove the key, which no function needs."""
+    return replace(head, headers={name: text for name, text in head.headers.items() if name not in _HEADERS})
 
 
 def sent_key(headers: Headers) -> str | None:

@@ -18,6 +18,14 @@ def test_a_request_has_what_the_route_says() -> None:
     assert event["http"]["cookies"] == {"s": "x"}
 
 
+def test_a_request_has_a_key_and_its_scopes() -> None:
+    event = http("GET", "/", key="alice", scopes=["a", "b"])
+    assert (event["http"]["key"], event["http"]["scopes"]) == ("alice", ["a", "b"])
+    assert (http("GET", "/")["http"]["key"], http("GET", "/")["http"]["scopes"]) == (None, [])
+    with pytest.raises(ValueError, match="scopes are those of a key"):
+        http("GET", "/", scopes=["a"])
+
+
 @pytest.mark.parametrize("name", ["Ada", "Ada Lovelace", "a/b", "ä", "50%"])
 def test_parameters_fill_the_path(name: str) -> None:
     event = http("GET", "/greet/{name}", params={"name": name})
