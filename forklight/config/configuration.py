@@ -17,7 +17,7 @@ from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.interpreter import Interpreter
 from forklight.config.document import FILE_NAME, Node, merge, read_document
-from forklight.config.environment import Secrets, exec_only_warnings, read_environment, zone_warnings
+from forklight.config.environment import Secrets, data_variable, exec_only_warnings, read_environment, zone_warnings
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
@@ -27,6 +27,7 @@ from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder
 from forklight.config.short_forms import with_long_forms
 from forklight.config.timer import all_timers, timer_warnings
+from forklight.state.data import data_path
 from forklight.state.directory import state_path
 from forklight.state.users import User, is_this_process, unprivileged_user
 from sandbox.spec import Runtime
@@ -67,6 +68,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """Those that `forklight install` has made, by the names of their runtimes."""
     user: User | None
     """The user that functions run as; None is the user of this process."""
+    data: Path
+    """The folder of functions with `data = true`. It may not exist."""
     routes: tuple[Route, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()
     """Every queue that a function consumes, its inbox included."""
@@ -97,9 +100,10 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     if root.at("functions").value == {} or not ("functions" in root.value or misspelt):
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
-    finder = Finder(root, reader, user, state_path(state, environ, file))
+    place = state_path(state, environ, file)
+    finder = Finder(root, reader, user, place)
     found = finder.runtimes(_wanted_runtimes(settings))
-    functions = {str(name): _function(name, settings, root, reader) for name in settings.functions}
+    functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in settings.functions}
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
     check_listen(settings.http, root, reader.problems)
@@ -117,6 +121,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
         interpreters=found.interpreters,
         environments=found.environments,
         user=user,
+        data=data_path(place),
         routes=routes,
         queues=queues,
         timers=timers,
@@ -219,7 +224,7 @@ def _wanted_runtimes(settings: Settings) -> dict[str, RuntimeSettings]:
     return wanted
 
 
-def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Function:
+def _function(name: Name, settings: Settings, root: Node, reader: Reader, data: Path) -> Function:
     node = root.at("functions").at(name)
     is_single_file = root.file.endswith(".py")
     function = settings.functions[name]
@@ -231,6 +236,8 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader) -> Fun
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
     env, secrets = read_environment(function, node, reader.environ, reader.problems)
+    if function.data:
+        env |= data_variable(data, env.keys(), secrets.keys(), node, reader.problems)
     pool = _pool(function, node)
     return Function(
         name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, pool=pool, node=node

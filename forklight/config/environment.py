@@ -1,7 +1,7 @@
-"""The environment of a function: `env_file`, `env` over it, and the values of its secrets."""
+"""The environment of a function: `env_file`, `env` over it, the values of its secrets, and its data folder."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -11,6 +11,9 @@ from forklight.config.expand import NAME
 from forklight.config.functions import FunctionSettings, Secret
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.problem import Problem
+
+DATA = "FORKLIGHT_DATA"
+"""The variable with the path of the data folder."""
 
 _VARIABLE_FORM = "letters, digits and _, no digit first"
 _ACTS_AT_EXEC = re.compile(r"LD_.*|PYTHON.*")
@@ -51,6 +54,16 @@ def read_environment(
     for key, values in (("env", env), ("secrets", secrets)):
         check_variables(node.at(key), values, problems)
     return env, secrets
+
+
+def data_variable(
+    folder: Path, env: Set[str], secrets: Set[str], node: Node, problems: list[Problem]
+) -> dict[str, str]:
+    """Return the variable of a function with `data = true`. Appends a problem if the function sets it itself."""
+    if DATA in env | secrets:
+        place = node.at("secrets").at(DATA) if DATA in secrets else _place(node, DATA)
+        problems.append(place.problem(f"sets {DATA}, as data = true does: keep one of them"))
+    return {DATA: str(folder)}
 
 
 def exec_only_warnings(node: Node, env: Mapping[str, str]) -> list[Problem]:

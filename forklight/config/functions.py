@@ -128,6 +128,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     """A file of lines `NAME=value`; `env` takes precedence."""
     secrets: dict[str, Secret] = {}
     """Variables whose values are elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
+    data: bool = False
+    """Give it `$FORKLIGHT_DATA`, the application's folder for files that must last: [data.md](data.md)."""
     hooks: HookNames = HookNames()
     """Code that runs in its processes besides the handler."""
     timeout_s: float = 60.0

@@ -15,6 +15,7 @@ from forklight.code.interpreter import Interpreter
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem
+from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
 from sandbox.spec import FunctionSpec, Hooks, Runtime
 
@@ -25,13 +26,14 @@ def make_versions(
     """Return the current version of each function by name, and take the missing snapshots.
 
     Functions with the same code and runtime are copied and compiled together. `earlier` are snapshots of earlier
-    versions for the same interpreters: only what differs from them is compiled. Raises ConfigError.
+    versions for the same interpreters: only what differs from them is compiled. Makes the data folder, too, if one of
+    them asks for it. Raises ConfigError.
     """
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
     specs: dict[str, FunctionSpec] = {}
-    problems: list[Problem] = []
+    problems = _data_problems(config)
     for functions in together.values():
         try:
             specs |= _snapshot(functions, config, state, earlier.get(functions[0].name))
@@ -40,6 +42,17 @@ def make_versions(
     if problems:
         raise ConfigError(problems)
     return specs
+
+
+def _data_problems(config: Config) -> list[Problem]:
+    """Make the data folder if a function asks for it. Return the problem that the first of them has with it."""
+    asking = [function for function in config.functions.values() if function.settings.data]
+    if asking:
+        try:
+            make_data_folder(config.data, config.user)
+        except DataError as error:
+            return [asking[0].node.at("data").problem(str(error))]
+    return []
 
 
 def make_guest(config: Config, state: State) -> Path:

@@ -6,6 +6,7 @@
     <state>/versions/<version>/     snapshots of code, read-only
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
+    <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
     <state>/tmp/                    private folders of instances, emptied at start
     <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
 

@@ -61,6 +61,14 @@ def blocking(path: Path, user: User | None) -> Path | None:
     return None if _bits(real.stat(), user) & stat.S_IROTH else real
 
 
+def may_write(folder: Path, user: User | None) -> bool:
+    """Return whether `user` may list and change a folder that it can reach, by the permission bits.
+
+    For the user of this process (None) the kernel answers.
+    """
+    return _bits(folder.stat(), user) & 0o7 == 0o7 if user else os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+
+
 def _bits(status: os.stat_result, user: User | None) -> int:
     """Return the three permission bits that apply to `user`, or to this process if it is None."""
     uid, groups = (user.uid, {user.gid}) if user else (os.geteuid(), {os.getegid(), *os.getgroups()})

@@ -24,6 +24,7 @@ from forklight.config.document import FILE_NAME
 from forklight.errors import ForklightError
 from forklight.observe.entry import Entry
 from forklight.serving.invoking import outcome_from_json
+from forklight.state.data import data_path
 from forklight.state.directory import remove_tree, state_path
 from forklight.state.keys import changing_keys, make_key
 from forklight.testing import bodies
@@ -54,6 +55,11 @@ class Application:
         self._process = process
         self._folder = folder
         self._port = port
+
+    @property
+    def data(self) -> Path:
+        """The folder of functions with `data = true`, made as the server starts."""
+        return data_path(self.state)
 
     def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """Return `request("GET", …)`."""
@@ -214,25 +220,31 @@ class Application:
 
 
 @contextmanager
-def serving(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> Iterator[Application]:
+def serving(
+    path: str | Path = ".", *, env: Mapping[str, str] | None = None, data: str | Path | None = None
+) -> Iterator[Application]:
     """Run `forklight serve PATH` for the block, once it is ready. Raises ServeError with the server's own message.
 
     Its messages are in the embedded store, whatever the configuration says, unless `env` has FORKLIGHT_BUS_URL. `env`
-    is added to the environment of the test, of which the FORKLIGHT_ variables and PORT do not count.
+    is added to the environment of the test, of which the FORKLIGHT_ variables and PORT do not count. The data folder is
+    new and empty, and gone at the end; or it is the existing folder `data`, which stays.
     """
-    with started(path, env or {}) as application:
+    with started(path, env or {}, data) as application:
         application.wait_ready()
         yield application
         application.stop()
 
 
 @contextmanager
-def started(path: str | Path, env: Mapping[str, str]) -> Iterator[Application]:
+def started(path: str | Path, env: Mapping[str, str], data: str | Path | None) -> Iterator[Application]:
     """Do the same without waiting until it is ready. At the end of the block it is stopped if it still runs."""
     folder = Path(tempfile.mkdtemp(prefix="forklight-test-"))
     folder.chmod(0o755)  # as root, functions run as another user
     try:
         _lend_runtimes(Path(path), os.environ | env, folder / "state")
+        if data is not None:
+            (folder / "state").mkdir(exist_ok=True)
+            data_path(folder / "state").symlink_to(Path(data).absolute())
         port = _free_port()
         command = [sys.executable, "-m", "forklight", "serve", str(path), "--listen", f"127.0.0.1:{port}"]
         command += ["--state", str(folder / "state"), "--log-format", "json"]

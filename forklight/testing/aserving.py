@@ -25,6 +25,7 @@ class AsyncApplication:
         self.wrapped = wrapped
         self.url = wrapped.url
         self.state = wrapped.state
+        self.data = wrapped.data
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """Return `request("GET", …)`."""
@@ -80,9 +81,11 @@ async def _abandonable(ask: Callable[[], _T]) -> _T:
 
 
 @asynccontextmanager
-async def serve(path: str | Path = ".", *, env: Mapping[str, str] | None = None) -> AsyncIterator[AsyncApplication]:
+async def serve(
+    path: str | Path = ".", *, env: Mapping[str, str] | None = None, data: str | Path | None = None
+) -> AsyncIterator[AsyncApplication]:
     """`serving` for tests that are `async def`. The server is stopped whether the block ends, fails or is cancelled."""
-    with started(path, env or {}) as application:
+    with started(path, env or {}, data) as application:
         await run_sync(application.wait_ready, abandon_on_cancel=True)
         yield AsyncApplication(application)
         with anyio.CancelScope(shield=True):

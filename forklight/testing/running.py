@@ -10,6 +10,7 @@ cancelled at the deadline, as in an instance.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from bus.event import Event
 from bus.outcome import Outcome, StartKind
 from bus.retry import RetryPolicy
+from forklight.testing.data import data_folder
 from forklight.testing.frames import event_of, frame
 from forklight.testing.output import gathered
 from forklight.testing.results import Result, result_of
@@ -49,20 +51,23 @@ def run(
     start_kind: StartKind = "warm",
     attempts: int = RetryPolicy().attempts,
     max_result_bytes: int = _MAX_RESULT_BYTES,
+    data: str | Path | None = None,
 ) -> Result:
     """Run a sync or async handler for one event and return how it ended, whatever happens.
 
     `event` is built by `http`, `queue`, … or written by hand: `{"data": {"numbers": [1, 2]}}`. `function` is its name
     in `context` and log, else that of the handler's module; `attempt` counts instead of the event's own; `attempts` is
-    the queue's, for `settled`. Raises ValueError for an event that is none, LoadError for a handler that no server
-    would take, RuntimeError for an async one inside an event loop: there, `await arun(…)`.
+    the queue's, for `settled`. `data` is the folder in `$FORKLIGHT_DATA`, if it is not that of the test. Raises
+    ValueError for an event that is none, LoadError for a handler that no server would take, RuntimeError for an async
+    one inside an event loop: there, `await arun(…)`.
     """
-    loaded = _load(handler, function, max_result_bytes)
-    call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
-    if loaded.is_async:
-        _refuse_loop()
-    with gathered() as lines:
-        outcome = asyncio.run(call.arun()) if loaded.is_async else call.run()
+    with data_folder(data):
+        loaded = _load(handler, function, max_result_bytes)
+        call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
+        if loaded.is_async:
+            _refuse_loop()
+        with gathered() as lines:
+            outcome = asyncio.run(call.arun()) if loaded.is_async else call.run()
     return result_of(call.event, outcome, lines, RetryPolicy(attempts=attempts))
 
 
@@ -76,12 +81,14 @@ async def arun(
     start_kind: StartKind = "warm",
     attempts: int = RetryPolicy().attempts,
     max_result_bytes: int = _MAX_RESULT_BYTES,
+    data: str | Path | None = None,
 ) -> Result:
     """`run` inside an event loop of asyncio, for tests that are `async def`. A sync handler blocks it."""
-    loaded = _load(handler, function, max_result_bytes)
-    call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
-    with gathered() as lines:
-        outcome = await call.arun() if loaded.is_async else call.run()
+    with data_folder(data):
+        loaded = _load(handler, function, max_result_bytes)
+        call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
+        with gathered() as lines:
+            outcome = await call.arun() if loaded.is_async else call.run()
     return result_of(call.event, outcome, lines, RetryPolicy(attempts=attempts))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from forklight.state.users import unprivileged_user
 from forklight.testing import Application, AsyncApplication, Entry, Refused, ServeError, serve, serving
-from tests.kit.support import processes_with, until
+from tests.kit.support import processes_with, readable_folder, until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PYTHONPATH": str(ROOT)}
@@ -211,3 +212,18 @@ def test_a_server_that_dies_is_noticed(folder: Path) -> None:
 
 def _is_serve(pid: int) -> bool:
     return b"\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_the_data_folder_is_empty_or_the_one_that_is_given(folder: Path) -> None:
+    keep = '\ndef keep(event):\n    path = os.environ["FORKLIGHT_DATA"]\n    os.mkdir(f"{path}/kept")\n'
+    (folder / "f.py").write_text(CODE + keep)
+    (folder / "forklight.toml").write_text('[functions.keep]\nhandler = "f:keep"\ndata = true\n')
+    with readable_folder() as given:
+        if user := unprivileged_user():
+            os.chown(given, user.uid, user.gid)
+        for data in (None, given):
+            with serving(folder, env=ENV, data=data) as app:
+                assert not app.invoke("keep").failed
+                assert [entry.name for entry in app.data.iterdir()] == ["kept"]
+            assert not app.data.exists()
+        assert (given / "kept").is_dir()

@@ -130,6 +130,7 @@ class Template:
             control.send(self._connection, _failed(error))
             raise control.Ended from None
         logs.flush()
+        gc.collect()  # no instance has to copy the garbage, and a database connection is one until it is collected
         left = leftovers.left_open(before, self._orphans.living())
         self._prepare(message["limits"], left.anew)
         self._older = posix.children()
@@ -147,10 +148,9 @@ class Template:
         control.send(self._connection, loaded)
 
     def _prepare(self, limits: dict[str, int], anew: dict[int, int]) -> None:
-        """Prepare what every instance starts with. Collect garbage first, so that no instance has to copy it."""
+        """Prepare what every instance starts with."""
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
-        gc.collect()
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(

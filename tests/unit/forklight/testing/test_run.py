@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +266,33 @@ def test_a_handler_by_its_name(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -
 def test_what_no_server_would_take_for_a_handler(handler: Any, why: str) -> None:
     with pytest.raises(LoadError, match=why):
         run(handler, call())
+
+
+def keeping(event: dict[str, Any]) -> list[str]:
+    folder = Path(os.environ["FORKLIGHT_DATA"])
+    (folder / str(event["data"])).touch()
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("test", [1, 2])
+def test_a_test_has_a_data_folder_of_its_own(test: int) -> None:
+    run(keeping, call(json=1))
+    assert run(keeping, call(json=2)).response.json() == ["1", "2"]
+    assert (Path(os.environ["FORKLIGHT_DATA"]) / "2").exists()
+
+
+async def test_calls_at_the_same_time_share_the_data_folder() -> None:
+    async def keeping_async(event: dict[str, Any]) -> list[str]:
+        await asyncio.sleep(0)
+        return keeping(event)
+
+    results = await asyncio.gather(*(arun(keeping_async, call(json=number)) for number in range(3)))
+    assert results[-1].response.json() == ["0", "1", "2"]
+
+
+def test_the_data_folder_is_the_one_that_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORKLIGHT_DATA", str(tmp_path))
+    assert run(keeping, call(json=1)).response.json() == ["1"]
+    (tmp_path / "given").mkdir()
+    assert run(keeping, call(json=2), data=tmp_path / "given").response.json() == ["2"]
+    assert run(keeping, call(json=3)).response.json() == ["1", "3", "given"]
