@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def right_form(value: Any, expected: type) -> str:
     """Return `: write ...` if a TOML value of the wrong type shows what was meant, or nothing."""
     if expected is str and isinstance(value, bool):
         return f': write "{str(value).lower()}"'
+    if expected is str and isinstance(value, date | time):
+        return f': write "{value.isoformat()}"'
     if expected is str and isinstance(value, int | float):
         return f': write "{value}"'
     if expected is int and isinstance(value, str) and value.isdecimal():

@@ -14,7 +14,8 @@ In reading order:
 - `settings.py`: the settings of one timer
 
 - `parse.py`: the schedule that a configuration means
-- `expressions.py`: cron expressions, checked
+- `expressions.py`: cron expressions, checked; `fields.py`: their fields
+- `dialects.py`: what the schedules of other schedulers mean here, for messages
 - `local_times.py`: cron in a time zone with summer time
 - `zones.py`: time zones by name
 - `audit.py`: schedules that deserve a warning

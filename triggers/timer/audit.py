@@ -1,4 +1,4 @@
-"""Warnings about schedules: those that never fire, and those that summer time affects. Pure."""
+"""Warnings about schedules: those that never fire, uneven steps, and those that summer time affects. Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from cronsim import CronSim
 from msgspec import Struct
 
-from triggers.timer.expressions import keeps_the_hour
+from triggers.timer.expressions import keeps_the_hour, uneven_steps
 from triggers.timer.local_times import change_between
 from triggers.timer.parse import short_text
 from triggers.timer.schedule import At, Cron, Schedule, local, next_after
@@ -30,10 +30,13 @@ def warnings(schedule: Schedule, now: datetime) -> list[str]:
         return ["never fires again: its time is over" if isinstance(schedule, At) else "never fires"]
     if isinstance(schedule, At):
         return _moved(schedule)
-    if isinstance(schedule, Cron) and keeps_the_hour(schedule.expression):
+    if not isinstance(schedule, Cron):
+        return []
+    uneven = uneven_steps(schedule.expression)
+    if keeps_the_hour(schedule.expression):
         found = (_surprise(schedule, change) for change in _changes(schedule.timezone, now))
-        return [each for each in found if each]
-    return []
+        return [*uneven, *(each for each in found if each)]
+    return uneven
 
 
 def _moved(schedule: At) -> list[str]:

@@ -127,7 +127,7 @@ a = 1979-05-27
             'a.toml:15 by_name.UP: "UP" is not a valid name: '
             'a small letter, then up to 62 small letters, digits, _ and -: write "up"'
         ),
-        "a.toml:16 by_name.UP.a: must be a string, not a date or time",
+        'a.toml:16 by_name.UP.a: must be a string, not a date or time: write "1979-05-27"',
         'a.toml: name is missing: write name = "greet"',
     ]
 
