@@ -94,7 +94,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     """
     file = locate(path)
     reader = Reader(file.parent, environ)
-    root = _single_file(file) if file.suffix == ".py" else _completed(read_document(file), reader)
+    root = _single_file(file) if file.suffix == ".py" else completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
     misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
     if root.at("functions").value == {} or not ("functions" in root.value or misspelt):
@@ -168,7 +168,7 @@ def _single_file(file: Path) -> Node:
     return node({"functions": node({str(name): node(function, "")}, "")}, "")
 
 
-def _completed(root: Node, reader: Reader) -> Node:
+def completed(root: Node, reader: Reader) -> Node:
     """Return the tree with every function's triggers in their long form and `[defaults]` merged in."""
     functions = root.value.get("functions")
     if functions is not None and isinstance(functions.value, dict):

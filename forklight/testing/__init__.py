@@ -15,7 +15,7 @@ from forklight.observe.entry import Entry
 from forklight.testing.application import Application, ServeError, serving
 from forklight.testing.aserving import AsyncApplication, serve
 from forklight.testing.events import batch, call, http, queue, timer
-from forklight.testing.results import Ended, Failure, Response, Result, Sent, Settled, Spawned
+from forklight.testing.results import Ended, Failure, Headers, Response, Result, Sent, Settled, Spawned
 from forklight.testing.running import arun, run
 from sandbox.guest._forklight.handler import LoadError
 
@@ -25,6 +25,7 @@ __all__ = [
     "Ended",
     "Entry",
     "Failure",
+    "Headers",
     "LoadError",
     "NoServer",
     "Refused",

@@ -28,7 +28,7 @@ from forklight.state.data import data_path
 from forklight.state.directory import remove_tree, state_path
 from forklight.state.keys import changing_keys, make_key
 from forklight.testing import bodies
-from forklight.testing.bodies import NOTHING
+from forklight.testing.bodies import NOTHING, Files
 from forklight.testing.options import RequestOptions
 from forklight.testing.results import Ended, Response, ended_of, response_of
 
@@ -78,13 +78,19 @@ class Application:
         data: bytes | None = None,
         text: str | None = None,
         form: Mapping[str, object] | None = None,
+        files: Files | None = None,
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_S,
     ) -> Response:
-        """Send an HTTP request with `path` as it is on the wire. Raises OSError if there is no answer."""
-        body, content_type = bodies.encode(json=json, data=data, text=text, form=form)
+        """Send an HTTP request with `path` as it is on the wire. Raises OSError if there is no answer.
+
+        Redirects are not followed, and cookies of earlier answers are not sent.
+        """
+        body, content_type = bodies.encode(json=json, data=data, text=text, form=form, files=files)
         given = {} if content_type is None else {"Content-Type": content_type}
+        given |= {"Cookie": bodies.cookie(cookies)} if cookies else {}
         target = f"{path}?{urlencode(query, doseq=True)}" if query else path
         with closing(HTTPConnection("127.0.0.1", self._port, timeout=timeout_s)) as connection:
             connection.request(method, target, body or None, given | dict(headers or {}))

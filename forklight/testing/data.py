@@ -4,9 +4,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from forklight.config.environment import DATA
 
@@ -17,26 +14,19 @@ _folders: dict[str, str] = {}
 """By test. They are removed when the process ends: a module may have kept the path of the one it was imported in."""
 
 
-@contextmanager
-def data_folder(given: str | Path | None) -> Iterator[None]:
-    """Set the variable to the folder `given` for the block.
+def offer_data_folder() -> None:
+    """Set the variable to an empty folder of the current test, unless the test has set it itself.
 
-    With None it stays as the test has set it, and otherwise becomes an empty folder of the current test, also after
-    the block: then the test can look into it, and calls that run at the same time share it.
+    It stays set: then the test can look into the folder, and calls that run at the same time share it.
     """
     before = os.environ.get(DATA)
-    if given is None:
-        if before is None or before in _folders.values():
-            os.environ[DATA] = _folder_of_test()
-        yield
-        return
-    os.environ[DATA] = str(Path(given).absolute())
-    try:
-        yield
-    finally:
-        os.environ.pop(DATA)
-        if before is not None:
-            os.environ[DATA] = before
+    if before is None or is_offered(before):
+        os.environ[DATA] = _folder_of_test()
+
+
+def is_offered(folder: str) -> bool:
+    """Return whether the folder is ours, not one that the test has chosen."""
+    return folder in _folders.values()
 
 
 def _folder_of_test() -> str:

@@ -15,7 +15,7 @@ from bus.message import Delivery, Envelope, event_message
 from forklight.config.units import parse_duration
 from forklight.serving.invoking import cli_event
 from forklight.testing import bodies
-from forklight.testing.bodies import NOTHING
+from forklight.testing.bodies import NOTHING, Files
 from forklight.testing.frames import Decode, event_of, seen
 from forklight.types import BatchEvent, CallEvent, HttpEvent, QueueEvent, TimerEvent
 from triggers.http import HttpTriggerError, Route, RouteTable
@@ -47,6 +47,7 @@ def http(
     data: bytes | None = None,
     text: str | None = None,
     form: Mapping[str, object] | None = None,
+    files: Files | None = None,
     query: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
     cookies: Mapping[str, str] | None = None,
@@ -61,22 +62,18 @@ def http(
 
     `route` is the function's `path` in the configuration: `http("GET", "/users/7", route="/users/{id:int}")` has the
     parameter 7. The same without repetition: `http("GET", "/users/{id:int}", params={"id": 7})`. Without a route,
-    `params` are given to the handler as they are. Values of `query` may be lists. `decode` is the route's. `key` is
-    the name of the caller's key, for a route with `auth`, and `scopes` are those of the key.
-    Raises ValueError for what a server would have refused.
+    `params` are given to the handler as they are. Values of `query` may be lists. With `files`, the form is
+    multipart/form-data; see `bodies.Files`. `decode` is the route's. `key` is the name of the caller's key, for a route
+    with `auth`, and `scopes` are those of the key. Raises ValueError for what a server would have refused.
     """
     if scopes and key is None:
         raise ValueError("scopes are those of a key: give the key's name too")
-    body, content_type = bodies.encode(json=json, data=data, text=text, form=form)
+    body, content_type = bodies.encode(json=json, data=data, text=text, form=form, files=files)
     if params is not None and route is None and "{" in path:
         route, path, params = path, _filled(path, params), None
+    sent = _headers(method, body, content_type, headers=headers or {}, cookies=cookies or {})
     try:
-        head = parse_head(
-            method,
-            _target(path, query),
-            (1, 1),
-            _headers(method, body, content_type, headers=headers or {}, cookies=cookies or {}).items(),
-        )
+        head = parse_head(method, _target(path, query), (1, 1), sent.items())
         event = http_event(
             head,
             _match(head, route, params, decode),
@@ -233,7 +230,7 @@ def _headers(
     if body or method in _WITH_BODIES:
         found["content-length"] = str(len(body))
     if cookies:
-        found["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        found["cookie"] = bodies.cookie(cookies)
     return found | {name.lower(): value for name, value in headers.items()}
 
 

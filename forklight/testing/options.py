@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
+from forklight.testing.bodies import Files
+
 
 class RequestOptions(TypedDict, total=False):
     """Options of `request`, `get` and `post`. At most one body."""
@@ -11,9 +13,12 @@ class RequestOptions(TypedDict, total=False):
     data: bytes | None
     text: str | None
     form: Mapping[str, object] | None
+    files: Files | None
+    """With these, the form is multipart/form-data."""
     query: Mapping[str, object] | None
     """Values may be lists."""
     headers: Mapping[str, str] | None
+    cookies: Mapping[str, str] | None
     timeout_s: float
 
 

@@ -4,8 +4,9 @@ Everything is made by those who make it in a server: the http trigger's codec, t
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from http.cookies import SimpleCookie
+from typing import Any, Literal, TypeVar, overload
 
 from msgspec import Struct
 
@@ -18,17 +19,52 @@ from sandbox.guest._forklight.decoding import decode_body
 from triggers.http.codec import to_answer
 from triggers.queue.settling import OneByOne, Tried, decide_batch
 
+_T = TypeVar("_T")
+
 Settled = Literal["ack", "retry", "release", "dead", "alone"]
 """What happens to a message. `release` returns it to its queue without counting an attempt; `alone` runs it again
 without the others of its batch, one of which is bad."""
 
 
+class Headers(dict[str, str]):
+    """The headers of an answer, whose names are found in any case: `headers["Content-Type"]`.
+
+    The keys are in small letters. The values of a repeated header are joined by commas; `get_all` has each.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._each: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._each.setdefault(name.lower(), []).append(value)
+        super().__init__({name: ", ".join(values) for name, values in self._each.items()})
+
+    def __missing__(self, name: str) -> str:
+        if name.lower() == name:
+            raise KeyError(name)
+        return self[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: _T) -> str | _T: ...
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value, or `default` if there is no such header."""
+        return super().get(name.lower(), default)
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the value of each header with this name, in order."""
+        return list(self._each.get(name.lower(), ()))
+
+
 class Response(Struct, frozen=True, kw_only=True):
-    """What an HTTP client gets. `headers` has names in small letters and joined values, `all_headers` each header."""
+    """What an HTTP client gets. Names in `headers` are found in any case; `all_headers` is what is on the wire."""
 
     status: int
     body: bytes
-    headers: dict[str, str]
+    headers: Headers
     all_headers: tuple[tuple[str, str], ...]
 
     @property
@@ -43,6 +79,12 @@ class Response(Struct, frozen=True, kw_only=True):
     def json(self) -> Any:
         """Return the decoded body."""
         return json.loads(self.body)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that it sets, by name; of one that is set twice, the last value counts."""
+        every = [SimpleCookie(header) for header in self.headers.get_all("set-cookie")]
+        return {name: cookie.value for found in every for name, cookie in found.items()}
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -160,11 +202,7 @@ def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
 
 def response_of(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Response:
     """Return a response from what is on the wire."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        joined[key] = f"{joined[key]}, {value}" if key in joined else value
-    return Response(status=status, body=body, headers=joined, all_headers=headers)
+    return Response(status=status, body=body, headers=Headers(headers), all_headers=headers)
 
 
 def _sent(output: Output, outgoing: Outgoing) -> Sent:

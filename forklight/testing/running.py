@@ -4,7 +4,7 @@ Theory of operation. The event is made into a frame and read as an instance read
 makes the frame of its reply; that goes through the state machine of a call and becomes an outcome, as in a server.
 What is missing is the process: a handler that ends it ends the test, and what it leaves in its modules stays. Nothing
 interrupts a sync handler at its deadline: one that returns too late has timed out all the same. An async one is
-cancelled at the deadline, as in an instance.
+cancelled at the deadline, as in an instance. `environment.py` gives it the variables of its function meanwhile.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from bus.event import Event
 from bus.outcome import Outcome, StartKind
 from bus.retry import RetryPolicy
-from forklight.testing.data import data_folder
+from forklight.config.environment import DATA
+from forklight.testing.data import offer_data_folder
+from forklight.testing.environment import environment
 from forklight.testing.frames import event_of, frame
 from forklight.testing.output import gathered
 from forklight.testing.results import Result, result_of
@@ -51,17 +53,20 @@ def run(
     start_kind: StartKind = "warm",
     attempts: int = RetryPolicy().attempts,
     max_result_bytes: int = _MAX_RESULT_BYTES,
+    env: Mapping[str, str] | None = None,
     data: str | Path | None = None,
 ) -> Result:
     """Run a sync or async handler for one event and return how it ended, whatever happens.
 
     `event` is built by `http`, `queue`, … or written by hand: `{"data": {"numbers": [1, 2]}}`. `function` is its name
     in `context` and log, else that of the handler's module; `attempt` counts instead of the event's own; `attempts` is
-    the queue's, for `settled`. `data` is the folder in `$FORKLIGHT_DATA`, if it is not that of the test. Raises
-    ValueError for an event that is none, LoadError for a handler that no server would take, RuntimeError for an async
-    one inside an event loop: there, `await arun(…)`.
+    the queue's, for `settled`. The handler of a function in `forklight.toml` is imported and run with the environment
+    of that function (see `environment.py`), which `env` adds to. `data` is the folder in `$FORKLIGHT_DATA`, if it is
+    not that of the test. Raises ValueError for an event that is none, LoadError for a handler that no server would
+    take, ConfigError for an environment that no server would take, RuntimeError for an async handler inside an event
+    loop: there, `await arun(…)`.
     """
-    with data_folder(data):
+    with environment(handler, function, _variables(env, data), _VERSION):
         loaded = _load(handler, function, max_result_bytes)
         call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
         if loaded.is_async:
@@ -81,10 +86,11 @@ async def arun(
     start_kind: StartKind = "warm",
     attempts: int = RetryPolicy().attempts,
     max_result_bytes: int = _MAX_RESULT_BYTES,
+    env: Mapping[str, str] | None = None,
     data: str | Path | None = None,
 ) -> Result:
     """`run` inside an event loop of asyncio, for tests that are `async def`. A sync handler blocks it."""
-    with data_folder(data):
+    with environment(handler, function, _variables(env, data), _VERSION):
         loaded = _load(handler, function, max_result_bytes)
         call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
         with gathered() as lines:
@@ -148,6 +154,14 @@ class _Call:
             attempt=self.event.attempt,
         )
         return outcomes.of(end.ending, end.traceback, run, now_ns)
+
+
+def _variables(env: Mapping[str, str] | None, data: str | Path | None) -> dict[str, str]:
+    """Return the variables that this run adds to those of its function."""
+    if data is None:
+        offer_data_folder()
+        return dict(env or {})
+    return {DATA: str(Path(data).absolute()), **(env or {})}
 
 
 def _event(given: Mapping[str, object], function: str, attempt: int | None) -> Event:

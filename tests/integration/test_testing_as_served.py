@@ -126,6 +126,7 @@ def steady(event: Any, same: Any) -> Any:
         ("PATCH", "/show/4", {"form": {"a": "1", "b": [1, 2]}, "query": {"q": ["x y", "ä"], "e": ""}}),
         ("DELETE", "/show/%2D5?a=1&a=2", {"headers": {"Cookie": 'a=1; b="2"', "traceparent": "broken"}}),
         ("POST", "/show/6", {"json": 1, "headers": CLOUD_EVENT}),
+        ("POST", "/show/7", {"form": {"a": [1, "ä"]}, "files": {"f": ("ä.png", b"\x00\r\n--")}, "cookies": {"c": "1"}}),
     ],
 )
 def test_a_request(app: Application, method: str, path: str, options: dict[str, Any]) -> None:

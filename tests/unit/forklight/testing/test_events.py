@@ -2,11 +2,15 @@
 
 import gzip
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forklight.testing import batch, call, http, queue, run, timer
+from forklight.testing.bodies import Files
 from forklight.testing.frames import event_of, seen
 
 
@@ -62,6 +66,42 @@ def test_a_header_says_the_type_of_bytes() -> None:
     event = http("POST", "/", data=b"[1]", headers={"Content-Type": "application/json"})
     assert event["data"] == [1]
     assert http("POST", "/", data=b"[1]", headers=event["http"]["headers"], decode="text")["data"] == "[1]"
+
+
+def test_files_make_a_multipart_form(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    files: Files = {
+        "photo": ("Größe 1.png", b"\x89PNG\r\n--"),
+        "rows": [("a.dat", b"1", "text/csv"), b"2"],
+        "notes": tmp_path / "notes.txt",
+    }
+    event = http("POST", "/", form={"titel": "Äpfel", "tags": ["a", 'b"']}, files=files)
+    assert event["data"] == {
+        "fields": {"titel": "Äpfel", "tags": ["a", 'b"']},
+        "files": [
+            {"name": "photo", "filename": "Größe 1.png", "content_type": "image/png", "body": b"\x89PNG\r\n--"},
+            {"name": "rows", "filename": "a.dat", "content_type": "text/csv", "body": b"1"},
+            {"name": "rows", "filename": "rows", "content_type": "application/octet-stream", "body": b"2"},
+            {"name": "notes", "filename": "notes.txt", "content_type": "text/plain", "body": b"x"},
+        ],
+    }
+
+
+def test_a_form_without_files_can_be_multipart() -> None:
+    event = http("POST", "/", form={"a": 1}, files={})
+    assert event["data"] == {"fields": {"a": "1"}, "files": []}
+    assert http("POST", "/", files={})["data"] == {"fields": {}, "files": []}
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.text(), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.tuples(st.text(max_size=5), st.binary()), max_size=3),
+)
+@pytest.mark.invariant("I15")
+def test_any_form_arrives(form: dict[str, str], files: dict[str, tuple[str, bytes]]) -> None:
+    found = http("POST", "/", form=form, files=cast("Files", files))["data"]
+    assert list(found["fields"].values()) == list(form.values())
+    assert [file["body"] for file in found["files"]] == [body for _, body in files.values()]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,21 @@ def test_a_result_is_the_response() -> None:
     assert [value for name, value in response.all_headers if name == "Set-Cookie"] == ["a=1", "b=2"]
 
 
+def test_names_of_headers_are_found_in_any_case() -> None:
+    response = run(lambda _event: ("", 200, {"X-Tenant": "a", "Set-Cookie": ["a=1; Path=/", "b=2"]}), call()).response
+    headers = response.headers
+    assert headers["X-Tenant"] == headers["x-tenant"] == headers.get("X-TENANT") == "a"
+    assert "X-TENANT" in headers
+    assert "X-Other" not in headers
+    assert (headers.get("X-Other"), headers.get("X-Other", "none")) == (None, "none")
+    with pytest.raises(KeyError, match="x-other"):
+        headers["X-Other"]
+    assert headers.get_all("Set-Cookie") == ["a=1; Path=/", "b=2"]
+    assert headers.get_all("X-Other") == []
+    assert response.cookies == {"a": "1", "b": "2"}
+    assert {"x-tenant", "set-cookie"} < set(headers)
+
+
 def test_a_handler_gets_no_object_of_the_test() -> None:
     event = call(json={"a": []})
 
