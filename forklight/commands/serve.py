@@ -218,9 +218,10 @@ def _served(config: Config) -> list[tuple[str, str]]:
 
 
 def _curl(config: Config, base: str) -> str:
-    """Return a command that calls the first route, with an example for each parameter."""
+    """Return a command that calls the first route, with an example for each parameter and the place of a key."""
     route = config.routes[0]
     path = PARAMETER.sub(lambda found: _EXAMPLES.get(found[2] or "str", "world"), route.path)
+    key = "" if route.auth is None else ' -H "Authorization: Bearer $KEY"'
     if "GET" in route.methods:
-        return f"curl {base}{path}"
-    return f"curl -X {route.methods[0]} {base}{path} -H 'Content-Type: application/json' -d '{{}}'"
+        return f"curl {base}{path}{key}"
+    return f"curl -X {route.methods[0]} {base}{path}{key} -H 'Content-Type: application/json' -d '{{}}'"

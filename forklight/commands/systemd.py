@@ -41,11 +41,12 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
     config = load(path, os.environ)
     if as_socket:
         _check_listen(config.settings.http.listen)
+    started = str(config.origin)  # not where a link such as /srv/app/current leads now
     unit = Unit(
         name=_checked(name),
         user=user,
-        command=(*_forklight(), "serve", str(config.path), "--log-format", "json"),
-        reload=(*_forklight(), "reload", "-c", str(config.path)),
+        command=(*_forklight(), "serve", started, "--log-format", "json"),
+        reload=(*_forklight(), "reload", "-c", started),
         reads=(
             config.path,
             Path(sys.prefix),

@@ -106,6 +106,8 @@ def test_units_of_an_application(tmp_path: Path) -> None:
     assert service.returncode == 0
     assert "User=keeper\nStateDirectory=shop\n" in service.stdout
     assert f" serve {tmp_path}/forklight.toml --log-format json\n" in service.stdout
+    (tmp_path / "current").symlink_to(tmp_path)
+    assert f" serve {tmp_path}/current/forklight.toml " in run(tmp_path, "systemd", "current").stdout
     assert "ListenStream=/run/shop.sock\n" in run(tmp_path, "systemd", "--socket").stdout
     (tmp_path / "forklight.toml").write_text(TOML + '[http]\nlisten = "localhost:80"\n')
     for arguments, word in ((("--socket",), "'localhost' is a name"), (("--name", "a/b"), "is not a unit name")):
