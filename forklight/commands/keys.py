@@ -24,7 +24,7 @@ scope_option = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Manage the keys of routes that require one.")
 def keys() -> None:
     """Make, list, update and revoke the keys of routes with auth = "key".
 
