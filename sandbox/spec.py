@@ -38,6 +38,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """The memory limit of the template."""
     open_files: int = 1024
     """For each process."""
+    max_file_bytes: int = 1024 * MIB
+    """For each file that it writes, such as a database. Nothing limits how many there are."""
     max_result_bytes: int = 6 * MIB
     """For the result and the outputs of an invocation together."""
     log_bytes: int = 1 * MIB

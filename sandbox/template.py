@@ -34,9 +34,6 @@ from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.zygote import REQUEST_LIMIT_S, Zygote
 
-FILE_BYTES = 1024 * 1024 * 1024
-"""RLIMIT_FSIZE: the largest file that a function can write."""
-
 _TOO_MUCH_MEMORY = "it used too much memory"
 
 
@@ -180,7 +177,7 @@ class Template:
             "memory_bytes": spec.limits.memory_bytes,
             "template_memory_bytes": spec.limits.template_memory_bytes,
             "open_files": spec.limits.open_files,
-            "file_bytes": FILE_BYTES,
+            "max_file_bytes": spec.limits.max_file_bytes,
         }
         env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
         load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}

@@ -1,12 +1,18 @@
 """`data = true`: files outlive versions, reloads and restarts, under every command that runs functions."""
 
+import contextlib
 import json
+import os
+import pwd
+import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.kit.application import application
+from tests.kit.application import application, function
 from tests.kit.served import run, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -84,3 +90,111 @@ async def test_a_folder_that_cannot_be_used_is_told_at_start_and_at_a_reload() -
             (folder / "state/data").unlink()
             assert (await server.run("reload")).status == 0
             assert (await server.post("/keep", "later")).status == 204
+
+
+FAILS = """
+import os, sqlite3
+
+def relative(event):
+    open("out.txt", "w")
+
+def renamed(event):
+    part = os.path.join(os.environ["TMPDIR"], "part")
+    open(part, "w").close()
+    os.replace(part, "out.txt")
+
+def wrapped(event):
+    try:
+        open("out.txt", "w")
+    except OSError as error:
+        raise RuntimeError("not saved") from error
+
+def connect(event):
+    sqlite3.connect("shop.db").execute("CREATE TABLE t (word)")
+
+def write(event):
+    sqlite3.connect("beside.db").execute("INSERT INTO t VALUES (1)")
+
+def elsewhere(event):
+    open("/etc/shadow")
+
+def large(event):
+    with open(os.path.join(os.environ["FORKLIGHT_DATA"], "large"), "wb") as file:
+        file.write(bytes(3 * 1024 * 1024))
+
+def grown(event):
+    with sqlite3.connect(os.path.join(os.environ["FORKLIGHT_DATA"], "grown.db")) as database:
+        database.execute("CREATE TABLE t (word)")
+        database.execute("INSERT INTO t VALUES (?)", [bytes(3 * 1024 * 1024)])
+
+def of_root(event):
+    path = os.path.join(os.environ["FORKLIGHT_DATA"], "of_root.db")
+    sqlite3.connect(path).execute("INSERT INTO t VALUES (1)")
+
+def unset(event):
+    os.environ["FORKLIGHT_DATA"]
+
+def other(event):
+    os.environ["API_URL"]
+
+def own(event):
+    {}["FORKLIGHT_DATA"]
+
+def case(event):
+    globals()[event["data"]](event)
+
+async def case_async(event):
+    globals()[event["data"]](event)
+"""
+KEEP = 'keep files in os.environ["FORKLIGHT_DATA"], scratch in os.environ["TMPDIR"]'
+ASK = KEEP.replace("],", "] (write data = true in the function's table of forklight.toml),", 1)
+SNAPSHOT = "the code is a read-only snapshot of its folder"
+RELATIVE = "a relative path is in the code, which is a read-only snapshot of its folder"
+DENIED = "[Errno 13] Permission denied: "
+TOO_LARGE = "a file that the function writes has at most max_file, 2 MiB"
+
+
+async def test_a_write_that_cannot_work_is_told_what_helps() -> None:
+    user = pwd.getpwuid(os.geteuid() or pwd.getpwnam("nobody").pw_uid).pw_name
+    expected = {
+        ("case", "relative"): f"{DENIED}'out.txt': {SNAPSHOT}; {KEEP}",
+        ("bare", "relative"): f"{DENIED}'out.txt': {SNAPSHOT}; {ASK}",
+        ("case", "renamed"): f"{DENIED}'TMPDIR/part' -> 'out.txt': {SNAPSHOT}; {KEEP}",
+        ("case", "wrapped"): f"not saved: {SNAPSHOT}; {KEEP}",
+        ("case", "connect"): f"unable to open database file: {RELATIVE}; {KEEP}",
+        ("bare", "connect"): f"unable to open database file: {RELATIVE}; {ASK}",
+        ("case", "write"): f"attempt to write a readonly database: {RELATIVE}; {KEEP}",
+        ("case", "elsewhere"): f"{DENIED}'/etc/shadow': the function runs as the user '{user}'",
+        ("case", "large"): f"[Errno 27] File too large: {TOO_LARGE}",
+        ("case", "grown"): f"disk I/O error: {TOO_LARGE}",
+        ("bare", "unset"): "'FORKLIGHT_DATA': write data = true in the function's table of forklight.toml",
+        ("case", "other"): "'API_URL': the variable is not set; "
+        "a function gets only the variables of its env, env_file and secrets",
+        ("bare", "own"): "'FORKLIGHT_DATA'",
+    }
+    toml = function("case", data=True, max_file="2MiB") + function("case_async", data=True)
+    toml += '[functions.bare]\nhandler = "f:case"\nhttp = "/bare"\n'
+    with application(toml, f=FAILS) as folder:
+        with contextlib.closing(sqlite3.connect(folder / "beside.db")) as database:
+            database.execute("CREATE TABLE t (word)")
+        async with serving(folder) as server:
+
+            async def told(name: str, case: str) -> str:
+                identity = (await server.post(f"/{name}", case)).headers["X-Forklight-Id"]
+                entry = (await until(lambda: server.entries(invocation=identity)))[-1]
+                assert f"in {case}\n" in entry["traceback"]
+                return re.sub(r"'\S+/part'", "'TMPDIR/part'", entry["text"])
+
+            assert {case: await told(*case) for case in expected} == expected
+            assert (await told("case_async", "relative")) == expected["case", "relative"]
+            if os.geteuid() == 0:
+                data = folder / "state/data"
+                (data / "grown.db").unlink()
+                with contextlib.closing(sqlite3.connect(data / "of_root.db")) as database:
+                    database.execute("CREATE TABLE t (word)")
+                    database.commit()
+                found = await told("case", "of_root")
+                path = f"{data}/of_root.db"
+                assert found.endswith(
+                    f": {path} belongs to 'root', and functions run as 'nobody': chown nobody: {path}"
+                )

@@ -59,26 +59,10 @@ def import_module(name: str, runtime: str) -> ModuleType:
 
 def init_failed(doing: str, error: BaseException) -> LoadError:
     """An InitFailed error. `doing` is what failed, such as `importing 'shop'`."""
-    message = f"{doing} failed: {type(error).__name__}: {message_of(error)}{_advice(error)}"
+    from . import hints
+
+    message = f"{doing} failed: {type(error).__name__}: {message_of(error)}{hints.hint_of(error)}"
     return LoadError("InitFailed", message, format_traceback(error))
-
-
-def _advice(error: BaseException) -> str:
-    """The likely cause, where a function differs from an ordinary program; else empty."""
-    if isinstance(error, KeyError) and _raised_in(error) == "os":
-        return ": the variable is not set; a function gets only the variables of its env, env_file and secrets"
-    if isinstance(error, PermissionError) and error.filename and _is_own_file(os.fspath(error.filename)):
-        return ": the function's code is read-only; write to the folder os.environ['TMPDIR']"
-    return ""
-
-
-def _raised_in(error: BaseException) -> str:
-    """The name of the module that raised the error."""
-    frame, module = error.__traceback__, ""
-    while frame is not None:
-        module = frame.tb_frame.f_globals.get("__name__", "")
-        frame = frame.tb_next
-    return module
 
 
 def did_you_mean(name: str, known: list[str], cutoff: float = 0.6) -> str:

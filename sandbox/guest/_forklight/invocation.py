@@ -121,7 +121,9 @@ class _Invocation:
             return self._fail("Retry", message_of(error), retry_after_s=error.retry_after_s)
         if isinstance(error, Rejected):
             return self._fail("Rejected", message_of(error))
-        return self._fail(_code_of(error), message_of(error) + _hint(error), format_traceback(error))
+        from . import hints
+
+        return self._fail(_code_of(error), message_of(error) + hints.hint_of(error), format_traceback(error))
 
     def _fail(self, code: str, message: str, traceback: str = "", retry_after_s: float | None = None) -> Reply:
         kind = "error"
@@ -149,13 +151,6 @@ class _Invocation:
             "cpu_ns": max(0, cpu_ns),  # the two clocks differ by less than a microsecond
             "peak_rss_kb": usage.ru_maxrss,
         }
-
-
-def _hint(error: BaseException) -> str:
-    """A remedy where Python's message does not name the limit."""
-    if type(error) is RuntimeError and error.args == ("can't start new thread",):
-        return ": the stacks of threads count towards what `memory` allows; raise it, or use threading.stack_size()"
-    return ""
 
 
 def _code_of(error: BaseException) -> str:

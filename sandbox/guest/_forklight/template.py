@@ -237,7 +237,9 @@ def _limit(limits: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"], limits["file_bytes"]))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    most = _at_most(limits["max_file_bytes"], hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     backstop = 4 * limits["template_memory_bytes"]
     resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))
 

@@ -1,0 +1,131 @@
+"""What helps where a function differs from an ordinary program: it follows the message of an exception.
+
+Imported once something has failed. Most hints are for the working directory of a function, which it cannot write to;
+in the process of a test, the working directory is the author's own.
+"""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from .tracebacks import cut
+
+_MAX_LINKS = 20
+_MAX_HINT_BYTES = 1024
+_MAX_ENTRIES = 1000
+_DATA = "FORKLIGHT_DATA"
+_SCRATCH = 'scratch in os.environ["TMPDIR"]'
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MAX_PAGE_BYTES = 65536
+"""The most that SQLite writes at once."""
+_NOT_WRITABLE = ("unable to open database file", "attempt to write a readonly database")
+
+
+def hint_of(error: BaseException) -> str:
+    """`: …` for the first error in the chain that a hint is known for, or empty. Never raises an Exception."""
+    try:
+        return next((cut(f": {hint}", _MAX_HINT_BYTES) for one in _chain(error) if (hint := _hint(one))), "")
+    except Exception:  # the attributes of an exception are user code; a hint is not worth losing the error
+        return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what led to it, and what its groups hold, as its traceback shows them."""
+    todo: list[Any] = [error]
+    for _ in range(_MAX_LINKS):
+        if not todo:
+            return
+        one = todo.pop()
+        yield one
+        cause = one.__cause__ if one.__suppress_context__ else one.__cause__ or one.__context__
+        todo += [] if cause is None else [cause]
+        todo += getattr(one, "exceptions", ())  # groups: Python 3.11 and later
+
+
+def _hint(error: BaseException) -> str:
+    if type(error) is RuntimeError and error.args == ("can't start new thread",):
+        return "the stacks of threads count towards what `memory` allows; raise it, or use threading.stack_size()"
+    if os.access(os.curdir, os.W_OK):
+        return ""
+    if isinstance(error, KeyError) and _raised_in(error) == "os":
+        return _of_variable(error)
+    if isinstance(error, OSError):
+        return _of_file(error)
+    return _of_database(str(error)) if type(error).__module__.endswith("sqlite3") else ""
+
+
+def _of_variable(error: KeyError) -> str:
+    if error.args == (_DATA,):
+        return "write data = true in the function's table of forklight.toml"
+    return "the variable is not set; a function gets only the variables of its env, env_file and secrets"
+
+
+def _of_file(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return _too_big()
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    if error.errno not in _DENIED or not names:
+        return ""
+    if any(_is_in(name, os.curdir) for name in names):
+        return f"the code is a read-only snapshot of its folder; {_keep()}"
+    if error.errno == errno.EROFS:
+        return f"that is read-only for the whole server, as ProtectSystem= in its unit makes it; {_keep()}"
+    return f"the function runs as the user {_user(os.geteuid())!r}"
+
+
+def _of_database(message: str) -> str:
+    """A hint for an error of SQLite, which does not name the file."""
+    if message == "disk I/O error":
+        limit_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        is_full = any(entry.stat().st_size + _MAX_PAGE_BYTES > limit_bytes for entry in _data())
+        return _too_big() if is_full else ""
+    if message not in _NOT_WRITABLE:
+        return ""
+    for entry in _data():
+        if not os.access(entry.path, os.W_OK) and entry.stat().st_uid != os.geteuid():
+            owner, user = _user(entry.stat().st_uid), _user(os.geteuid())
+            return f"{entry.path} belongs to {owner!r}, and functions run as {user!r}: chown {user}: {entry.path}"
+    return f"a relative path is in the code, which is a read-only snapshot of its folder; {_keep()}"
+
+
+def _data() -> "list[os.DirEntry[str]]":
+    """What lies in the data folder, without that of its folders."""
+    if _DATA not in os.environ:
+        return []
+    with os.scandir(os.environ[_DATA]) as entries:
+        return list(islice(entries, _MAX_ENTRIES))
+
+
+def _too_big() -> str:
+    limit_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return f"a file that the function writes has at most max_file, {limit_bytes / 1024**2:g} MiB"
+
+
+def _keep() -> str:
+    how = "" if _DATA in os.environ else " (write data = true in the function's table of forklight.toml)"
+    return f'keep files in os.environ["{_DATA}"]{how}, {_SCRATCH}'
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
+
+
+def _raised_in(error: BaseException) -> str:
+    """The name of the module that raised the error."""
+    frame, module = error.__traceback__, ""
+    while frame is not None:
+        module = frame.tb_frame.f_globals.get("__name__", "")
+        frame = frame.tb_next
+    return module

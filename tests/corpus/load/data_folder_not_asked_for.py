@@ -1,0 +1,3 @@
+import os
+
+DATABASE = os.path.join(os.environ["FORKLIGHT_DATA"], "shop.db")
