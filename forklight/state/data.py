@@ -5,13 +5,12 @@ another disk, other users may be let in, and no owner or mode of it is ever chan
 """
 
 import os
-import pwd
 import stat
 import tempfile
 from pathlib import Path
 
 from forklight.errors import ForklightError
-from forklight.state.users import User, blocking, may_write
+from forklight.state.users import User, blocking, may_write, name_of
 
 
 class DataError(ForklightError):
@@ -59,20 +58,13 @@ def _problem(path: Path, user: User | None) -> str | None:
         return "is not a folder: move it away"
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return "is on a read-only file system: remount it, or name another state directory with --state"
-    name = user.name if user else _name(os.geteuid())
+    name = user.name if user else name_of(os.geteuid())
     status = path.stat()
     if may_write(path, user):
         place = blocking(path, user) if user else None
         way = f"is out of reach for the user {name!r}, who runs the functions: {place} blocks the way"
         return f"{way}; open it (chmod a+x {place})" if place else None
-    owner, mode = _name(status.st_uid), stat.S_IMODE(status.st_mode)
+    owner, mode = name_of(status.st_uid), stat.S_IMODE(status.st_mode)
     is_own = status.st_uid == (user.uid if user else os.geteuid())
     remedy = f"chmod u+rwx {path}" if is_own else f"as root, chown -R {name}: {path}"
     return f"is closed to the user {name!r}, who runs the functions (owner {owner}, mode {mode:04o}): {remedy}"
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

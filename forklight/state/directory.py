@@ -19,14 +19,14 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 from msgspec import Struct
 
 from forklight.errors import ForklightError
-from forklight.state.users import User, blocking
+from forklight.state.users import User, blocking, name_of
 from sandbox import folders
 
 SYSTEM_STATES = Path("/var/lib/forklight")
@@ -245,6 +245,13 @@ def _errors_of(path: Path) -> Iterator[None]:
     except OSError as error:
         place = error.filename or path
         why = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
-        raise StateError(
-            f"the state directory {path} cannot be used: {place}: {why}; name another with --state"
-        ) from error
+        remedy = f"{_handed_over(path, error)}name another with --state"
+        raise StateError(f"the state directory {path} cannot be used: {place}: {why}; {remedy}") from error
+
+
+def _handed_over(path: Path, error: OSError) -> str:
+    """Return how to take over a state directory that another user has made, as root does in a start with sudo."""
+    with suppress(OSError):
+        if isinstance(error, PermissionError) and (owner := path.stat().st_uid) != os.geteuid():
+            return f"it belongs to the user {name_of(owner)!r}: as root, chown -R {name_of(os.geteuid())}: {path}, or "
+    return ""

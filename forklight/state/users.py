@@ -41,6 +41,14 @@ def is_this_process(name: str) -> bool:
         return False
 
 
+def name_of(uid: int) -> str:
+    """Return the name of a user, or the number if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def as_user(user: User | None) -> list[str]:
     """Return the prefix that makes a command run as `user` without privileges; empty for None."""
     if user is None:

@@ -124,6 +124,23 @@ def test_what_a_killed_one_left_is_removed_and_what_another_uses_is_not(open_pat
         alive.kill()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can start it as root first")
+def test_one_of_root_is_told_how_to_take_over(open_path: Path) -> None:
+    path = open_path / "state"
+    with open_state(path, unprivileged_user()):
+        pass
+    program = HOLD.format(open="open_state").replace("unprivileged_user())", "None)")
+    done = subprocess.run(
+        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", sys.executable, "-c", program, path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    advice = f"it belongs to the user 'root': as root, chown -R nobody: {path}, or name another with --state\n"
+    assert done.stderr.endswith(f": Operation not permitted; {advice}")
+
+
 def test_an_error_in_the_block_is_not_taken_for_one_of_the_state(open_path: Path) -> None:
     with pytest.raises(FileNotFoundError), open_state(open_path / "state", unprivileged_user()):
         raise FileNotFoundError
