@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from forklight.code.files import MOST_BYTES, CodeError
+from forklight.code.files import MOST_BYTES
+from forklight.code.selection import CodeError
 from forklight.state.directory import remove_tree
 
 SUFFIX = ".zip"

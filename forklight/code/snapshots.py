@@ -7,17 +7,19 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from forklight.code import archive, bytecode, files
-from forklight.code.files import CodeError
 from forklight.code.interpreter import Interpreter
+from forklight.code.selection import CodeError
 from forklight.state.directory import remove_tree
 from forklight.state.users import User, as_user
 
 COMPILED_WITHIN_S = 120.0
 """About how long compiling 250 MB of Python takes."""
+ATTEMPTS = 5
+"""How often code is listed anew because files vanish while it is copied."""
 
 
 class Staged:
@@ -79,11 +81,22 @@ def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = No
 
     `earlier` is a snapshot of what the code was, made for the same interpreter, on the same disk. Raises CodeError.
     """
-    with _temporary_folder(parent) as folder:
+    with ExitStack() as stack:
         with archive.opened(code, parent) as unpacked:
-            root = unpacked if unpacked.is_dir() else unpacked.parent
-            digest = files.copy(files.collect(unpacked, apart), folder, root, earlier=earlier)
+            for attempt in range(1, ATTEMPTS + 1):
+                folder = stack.enter_context(_temporary_folder(parent))
+                try:
+                    digest = _copied(unpacked, apart, folder, earlier)
+                    break
+                except files.Vanished:
+                    if attempt == ATTEMPTS:
+                        raise
         yield Staged(folder, digest, earlier)
+
+
+def _copied(code: Path, apart: Set[Path], folder: Path, earlier: Path | None) -> str:
+    root = code if code.is_dir() else code.parent
+    return files.copy(files.collect(code, apart), folder, root, earlier=earlier)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from forklight.admin.dead_letter_queues import Moved, Selection
 from forklight.admin.dead_letters import DeadLetter, Shown
 from forklight.commands.asking import asked, config_option, state_of, state_option
 from forklight.commands.tables import print_table
-from forklight.observe.terminal import plain, plain_lines, say, say_json
+from forklight.observe.terminal import plain_lines, say, say_json
+from forklight.plain import plain
 
 _HEADINGS = ("ID", "QUEUE", "FUNCTION", "DIED", "ATTEMPTS", "REASON", "ERROR")
 _ERROR_WIDTH = 60

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import click
 
 from forklight.commands.tables import Row, table
-from forklight.observe.terminal import plain, plain_lines, say_lines
+from forklight.observe.terminal import plain_lines, say_lines
+from forklight.plain import plain
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """To the alternate screen with the cursor hidden, and back to what was there before (xterm's control sequences)."""

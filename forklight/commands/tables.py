@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import click
 
-from forklight.observe.terminal import plain, say_lines
+from forklight.observe.terminal import say_lines
+from forklight.plain import plain
 
 Row = Sequence[str]
 

@@ -3,17 +3,26 @@
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from forklight.errors import ForklightError
+from forklight.plain import plain
 
 
 class Problem(Struct, frozen=True, order=True):
-    """One line for a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole."""
+    """One line for a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole.
+
+    What cannot stand in a line, or in JSON, is escaped: names of files may hold anything.
+    """
 
     file: str
     line: int
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        for field in ("file", "key", "message"):
+            force_setattr(self, field, plain(getattr(self, field)))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

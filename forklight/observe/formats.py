@@ -6,7 +6,8 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from forklight.observe.entry import Entry, has_failed, level_of
-from forklight.observe.terminal import coloured, plain, plain_json, plain_lines
+from forklight.observe.terminal import coloured, plain_json, plain_lines
+from forklight.plain import plain
 from sandbox.log_lines import whole
 
 _encode = msgspec.json.Encoder().encode

@@ -1,9 +1,7 @@
 """Output to a terminal, which no other module writes to.
 
-Clients and functions choose ids, paths, messages, names and bodies. Characters in them that could move the cursor, set
-a title, type for the operator or reorder a line are escaped as in Python (`\\x1b`, `\\u202e`): the control characters
-C0, DEL and C1, line and paragraph separators, characters that control the direction of text (Unicode TR 36, §2.1.1
-"bidirectional text spoofing"), and lone surrogates. In JSON they get JSON's escapes, so the value stays the same.
+Clients and functions choose ids, paths, messages, names and bodies. What `forklight/plain.py` lists is escaped in them;
+in JSON it gets JSON's escapes, so the value stays the same.
 
 The only exceptions are the colours of a function's own log lines on a terminal: see `coloured`.
 """
@@ -15,25 +13,20 @@ import sys
 
 import click
 
-_UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_IN_A_LINE = re.compile(rf"[\t\n{_UNSAFE}]")
-_IN_LINES = re.compile(rf"[{_UNSAFE}]")
+from forklight.plain import UNSAFE, escape
+
+_IN_LINES = re.compile(rf"[{UNSAFE}]")
 _IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,32}m)")
 """Select Graphic Rendition (ECMA-48 §8.3.117): it colours what follows, and does nothing else."""
 _COLOUR_OFF = "\x1b[0m"
 
 
-def plain(text: str) -> str:
-    """Escape one line, including its tabs and line ends."""
-    return text if text.isprintable() else _IN_A_LINE.sub(_escape, text)
-
-
 def plain_lines(text: str, margin: str = "") -> str:
     """Escape several lines, keeping tabs. Each line except the first begins with `margin`."""
     if text.isprintable():
         return text
-    shown = _IN_LINES.sub(_escape, text)
+    shown = _IN_LINES.sub(escape, text)
     return shown.replace("\n", f"\n{margin}") if margin else shown
 
 
@@ -100,10 +93,6 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format the message and its traceback; further lines begin with a space."""
         return plain_lines(super().format(record), margin=" ")
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
 
 
 def _escape_in_json(match: re.Match[str]) -> str:

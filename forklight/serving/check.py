@@ -1,11 +1,13 @@
 """`forklight check`: what it finds without running any code. Blocks."""
 
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
 from forklight.code import archive, files
+from forklight.code.files import LeftOut
+from forklight.code.selection import IGNORE_FILE, CodeError
 from forklight.config.configuration import Config, Function, load
 from forklight.config.hint import did_you_mean
 from forklight.config.problem import ConfigError, Problem
@@ -28,14 +30,14 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
         if function.code not in names_of:
             try:
                 with archive.opened(function.code) as code:
-                    names_of[function.code] = [file.name for file in files.collect(code, apart)]
-                    left_out = files.left_out(code, apart)
-            except files.CodeError as error:
+                    found, left_out = files.collect_all(code, apart)
+            except CodeError as error:
                 names_of[function.code] = []
                 problems.append(function.node.at("code").problem(str(error)))
                 continue
+            names_of[function.code] = [file.name for file in found]
             warnings += shadow_warnings(function, names_of[function.code])
-            warnings += private_warnings(function, left_out)
+            warnings += left_out_warnings(function, left_out)
         warnings += entry_warnings(function, names_of[function.code])
     if problems:
         raise ConfigError(problems)
@@ -54,26 +56,38 @@ def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
     return found
 
 
-def left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
-    """Return `private_warnings` about the code of all functions. Unreadable code is reported elsewhere."""
+def all_left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
+    """Return `left_out_warnings` about the code of all functions. Unreadable code is reported elsewhere."""
     first = {function.code: function for function in reversed(config.functions.values())}
     found: list[Problem] = []
     for code, function in first.items():
-        with suppress(files.CodeError), archive.opened(code) as opened:
-            found += private_warnings(function, files.left_out(opened, apart))
+        with suppress(CodeError), archive.opened(code) as opened:
+            found += left_out_warnings(function, files.collect_all(opened, apart)[1])
     return sorted(found)
 
 
-def private_warnings(function: Function, names: list[str]) -> list[Problem]:
-    """Return a warning if files were left out of the code because of their names."""
-    if not names:
-        return []
+def left_out_warnings(function: Function, left_out: LeftOut) -> list[Problem]:
+    """Return warnings if files that the function may need were left out of the code."""
+    found = []
+    place = function.node.at("code")
+    if names := left_out.private:
+        verb = "may be secret and stays" if len(names) == 1 else "may be secret and stay"
+        what = f"{_several(names)} {verb} out of the code, which every function can read"
+        found.append(place.problem(f"{what}: if the function reads it itself, {_take_in(names[0])}"))
+    if names := left_out.caches:
+        verb = "is marked as a cache (CACHEDIR.TAG) and stays" if len(names) == 1 else "are marked as caches and stay"
+        what = f"{_several(names)} {verb} out of the code"
+        found.append(place.problem(f"{what}: if the function reads it, {_take_in(names[0])}"))
+    return found
+
+
+def _several(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    what = (
-        f"{', '.join(names[:_MOST_NAMES])}{more} may be secret and stay{'s' if len(names) == 1 else ''} out of the code"
-    )
-    advice = f"if the function reads it itself, add !{names[0]} to {files.IGNORE_FILE} next to the code"
-    return [function.node.at("code").problem(f"{what}, which every function can read: {advice}")]
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def _take_in(name: str) -> str:
+    return f"add !{name} to {IGNORE_FILE} next to the code"
 
 
 def entry_warnings(function: Function, names: list[str]) -> list[Problem]:

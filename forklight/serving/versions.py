@@ -10,8 +10,8 @@ from types import MappingProxyType
 import msgspec
 
 import sandbox
-from forklight.code.files import CodeError
 from forklight.code.interpreter import Interpreter
+from forklight.code.selection import CodeError
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem

@@ -1,106 +1,204 @@
 """`dev`: watch files, and reload when one is saved.
 
-It watches the folders of the code, and the single files of configuration, variables, secrets and requirements. After
-each change it determines the folders again. When the set changes there is another reload, because a file may have been
-saved in a new folder before it was watched.
+Theory of operation. The watcher reports changes directly in the folders of the code, and of the single files of
+configuration, variables, secrets and requirements. A change that concerns what is served is a reason to reload.
+Wherever the watcher may have missed one, a look decides instead: it compares what the next reload would read with what
+the last one found. That is so when a watch begins, and when it breaks: because a folder is removed, because a file has
+a name that the watcher cannot report, or because the system allows no more watches. Then `dev` looks every second.
+After each reload the folders are determined again, and if they have changed the watch begins anew.
 """
 
-from collections.abc import AsyncGenerator
+import logging
+import os
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from msgspec import Struct
-from watchfiles import Change, DefaultFilter, awatch
+from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 from watchfiles.main import FileChange
 
-from forklight.code import files
+from forklight.code import archive, files
+from forklight.code.selection import IGNORE_FILE, CodeError, Selection, select
 from forklight.config.configuration import Config
 from forklight.config.requirements import RequirementsError, read_requirements
 from forklight.serving.reload import Reloader
+
+log = logging.getLogger(__name__)
 
 SETTLE_MS = 15
 """A reload waits until nothing has changed for this long: editors write a file in several steps."""
 LONGEST_MS = 200
 """The longest such wait."""
 FIRST_LOOK_MS = 500
-"""After the folders change, there is a reload after this time, or at the next change of any file."""
-
-_of_editors = DefaultFilter(ignore_dirs=())
-"""Returns False for temporary files of editors."""
+"""The first look after a watch begins is after this time, or at the first change of any file."""
+POLL_S = 1.0
+"""How often `dev` looks where it cannot watch."""
+LIMITS = {
+    "OS file watch limit reached": "fs.inotify.max_user_watches",
+    "os error 24": "fs.inotify.max_user_instances",
+}
+"""The limit that a message of the watcher is about: inotify(7)."""
 
 
 class Watched(Struct, frozen=True):
-    """What to watch: everything directly in `folders`, and `files`, but not `apart`."""
+    """What to watch: everything directly in `folders` that is code by `selections`, and `files`."""
 
     folders: frozenset[Path]
     files: frozenset[Path]
-    apart: frozenset[Path] = frozenset()
+    selections: tuple[Selection, ...] = ()
 
     @property
     def places(self) -> list[Path]:
-        """The folders to watch."""
-        return sorted(folder for folder in {*self.folders, *(file.parent for file in self.files)} if folder.is_dir())
+        """The folders to watch: those that exist, can be read, and have a name that the watcher can take."""
+        every = {*self.folders, *(file.parent for file in self.files)}
+        return sorted(place for place in every if _is_utf8(place) and place.is_dir() and os.access(place, os.R_OK))
 
-    def concerns(self, change: Change, path: str) -> bool:
-        """Whether a change of this file may affect what is served."""
-        file = Path(path)
-        if file in self.apart:
-            return False
-        return file in self.files or (file.parent in self.folders and _of_editors(change, path))
+    @property
+    def is_partial(self) -> bool:
+        """Whether the watcher cannot take some folder."""
+        return not all(_is_utf8(folder) for folder in self.folders)
+
+    def concerns(self, changes: set[FileChange]) -> bool:
+        """Whether one of the changes may affect what is served. Blocks."""
+        return any(self._concerns(Path(path)) for _, path in changes)
+
+    def _concerns(self, path: Path) -> bool:
+        if path in self.files:
+            return True
+        return path.parent in self.folders and any(selection.concerns(path) for selection in self.selections)
 
 
-def watched(config: Config, state: Path) -> Watched:
-    """What to watch. Blocks."""
-    apart = config.no_code | {state}
-    folders = [files.folders(function.code, apart) for function in config.functions.values()]
+class Look(Struct, frozen=True):
+    """What a reload would read. `marks` has (path, time, inode, size, mode) of each file: another one if it changes."""
+
+    watched: Watched
+    marks: frozenset[tuple[Path, int, int, int, int]]
+
+
+def look(config: Config, state: Path) -> Look:
+    """Look at everything that is served. Blocks."""
+    apart = config.no_code | {state} | files.own_logs()
     single = config.no_code | {config.path} | _requirements(config)
-    return Watched(frozenset().union(*folders), single, files.own_logs())
+    selections = []
+    for code in sorted({function.code for function in config.functions.values()}):
+        if not code.is_dir():
+            single |= {code}
+        try:
+            if not archive.is_archive(code):
+                selections.append(select(code, apart))
+        except CodeError:  # the reload reports it
+            single |= {code / IGNORE_FILE}
+    places = [selection.places() for selection in selections]
+    folders = frozenset(folder for found, _ in places for folder in found)
+    every = single.union(*(found for _, found in places))
+    return Look(Watched(folders, single, tuple(selections)), frozenset(map(_mark, every)))
 
 
-def _requirements(config: Config) -> set[Path]:
+def _mark(path: Path) -> tuple[Path, int, int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return path, 0, 0, 0, 0
+    return path, status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode
+
+
+def _requirements(config: Config) -> frozenset[Path]:
     """The requirements files of environments: after a change, a reload says what to install."""
     found = set()
     for environment in config.environments.values():
         with suppress(RequirementsError):  # the reload reports it
             names = read_requirements(environment.requirements)
             found |= {(environment.requirements.parent / name).resolve() for name in names}
-    return found
+    return frozenset(found)
 
 
 async def keep_reloading(reloader: Reloader, state: Path) -> None:
     """Report functions that do not load, then reload on each change, until cancelled."""
     await reloader.probe()
+    watching = _Watching(reloader, state)
     while True:
-        now = await anyio.to_thread.run_sync(watched, reloader.running.config, state)
-        changes = awatch(
-            *now.places,
-            watch_filter=None,  # a filter would also drop the first, empty batch
-            step=SETTLE_MS,
-            debounce=LONGEST_MS,
-            rust_timeout=FIRST_LOOK_MS,
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        with suppress(FileNotFoundError):  # a folder was removed meanwhile
-            await _reload_until_moved(reloader, state, now, changes)
+        try:
+            await watching.watch()
+        except* (OSError, WatchfilesRustInternalError) as errors:
+            pause_s = watching.pause_s(errors)
+            await watching.look()
+            await anyio.sleep(pause_s)
 
 
-async def _reload_until_moved(
-    reloader: Reloader, state: Path, now: Watched, changes: AsyncGenerator[set[FileChange], None]
-) -> None:
-    """Reload at the first of `changes`, whatever it contains, then at those that concern `now`, until the folders to
-    watch change.
+class _Watching:
+    def __init__(self, reloader: Reloader, state: Path) -> None:
+        self._reloader = reloader
+        self._state = state
+        self._seen: Look | None = None
+        """What the last look found before its reload; None if something has changed since."""
+        self._has_told = False
 
-    The first reload finds what was saved before the watch began. It must not wait for a quiet moment, because there is
-    none while the server's own log grows in a watched folder.
-    """
-    async with aclosing(changes):
-        is_first = True
-        async for changed in changes:
-            if not (is_first or any(now.concerns(*change) for change in changed)):
-                continue
-            is_first = False
-            await reloader.reload()
-            if await anyio.to_thread.run_sync(watched, reloader.running.config, state) != now:
-                return
+    async def watch(self) -> None:
+        """Reload on changes until the folders to watch change. Raises what the watcher raises."""
+        watched = (await self._look()).watched
+        is_certain = False
+        async with aclosing(_changes(watched.places)) as changes:
+            async for changed in changes:
+                if len(changed) > 0 and await anyio.to_thread.run_sync(watched.concerns, changed):
+                    self._seen = None
+                    await self._reloader.reload()
+                elif is_certain and not (watched.is_partial and not changed):
+                    continue
+                elif not await self.look():
+                    is_certain = True
+                    continue
+                is_certain = True
+                if (await self._look()).watched != watched:
+                    return
+
+    async def look(self) -> bool:
+        """Reload if a look finds something else than the last one. Return whether it did."""
+        now = await self._look()
+        if now == self._seen:
+            return False
+        self._seen = now
+        await self._reloader.reload()
+        return True
+
+    def pause_s(self, errors: ExceptionGroup[Exception]) -> float:
+        """Return how long to wait before the next watch, after saying once if there can be none."""
+        limit = next((limit for text, limit in LIMITS.items() if text in repr(errors)), None)
+        if limit is None:
+            return LONGEST_MS / 1000
+        if not self._has_told:
+            self._has_told = True
+            log.warning(
+                "cannot watch the code: the limit %s is reached; dev looks every second instead. "
+                "Raise it with sysctl, or list folders without code in %s",
+                limit,
+                IGNORE_FILE,
+            )
+        return POLL_S
+
+    async def _look(self) -> Look:
+        return await anyio.to_thread.run_sync(look, self._reloader.running.config, self._state)
+
+
+def _changes(places: Iterable[Path]) -> AsyncGenerator[set[FileChange], None]:
+    """Yield changes directly in these folders; an empty set for each half second without."""
+    return awatch(
+        *places,
+        watch_filter=None,  # a filter would also drop the first, empty batch
+        step=SETTLE_MS,
+        debounce=LONGEST_MS,
+        rust_timeout=FIRST_LOOK_MS,
+        yield_on_timeout=True,
+        recursive=False,
+    )
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """`forklight dev`: what is saved answers, and what is wrong is said where one looks."""
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -159,6 +160,11 @@ async def test_what_snapshots_ignore_is_not_reloaded_for() -> None:
     async with developing(function("say")) as server:
         await answers(server, b"one")
         save(server.folder / "notes.txt", "nothing of the code\n")
+        for name in (".pytest_cache/v", ".idea", "env/lib"):
+            (server.folder / name).mkdir(parents=True)
+        for name in (".pytest_cache/v/nodeids", ".idea/workspace.xml", "env/pyvenv.cfg", ".coverage", "#f.py#", "4913"):
+            (server.folder / name).write_text("of a tool\n")
+        (server.folder / ".#f.py").symlink_to("user@host.1234:1700000000")
         save_word(server.folder, "two")
         await answers(server, b"two")
         save_word(server.folder, "three")
@@ -167,6 +173,22 @@ async def test_what_snapshots_ignore_is_not_reloaded_for() -> None:
         assert server.process.stderr is not None
         said = (await server.process.stderr.read()).decode().splitlines()
         assert [line for line in said if line.startswith("reloaded")] == ["reloaded: say changed"] * 2
+
+
+async def test_a_name_that_is_not_utf8_is_code_like_any_other() -> None:
+    name, folder = os.fsdecode(b"caf\xe9.py"), os.fsdecode(b"d\xe9j\xe0")
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        for path in (server.folder / name, server.folder / folder / name):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("")
+        for word in ("two", "three"):
+            save_word(server.folder, word)
+            await answers(server, word.encode())
+        save(server.folder / "f.py", f"def say(event):\n    return open({f'{folder}/{name}'!a}).read()\n")
+        await answers(server, b"")
+        (server.folder / folder / name).write_text("four")
+        await answers(server, b"four")
 
 
 async def test_a_single_file_needs_no_configuration() -> None:

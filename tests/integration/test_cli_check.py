@@ -64,6 +64,19 @@ def test_what_is_left_out_of_the_code_is_told(tmp_path: Path) -> None:
     assert _run(folder, "check").stderr == ""
 
 
+def test_names_of_files_cannot_spoil_messages(tmp_path: Path) -> None:
+    folder = _project(tmp_path, OK)
+    (folder / os.fsdecode(b"caf\xe9\n\x1b[2J.key")).write_text("")
+    shown = "caf\\udce9\\n\\x1b[2J.key"
+    assert f"functions.f: {shown} may be secret" in _run(folder, "check").stderr
+    assert f"{shown} may be secret" in json.loads(_run(folder, "check", "--json").stdout)["warnings"][0]["message"]
+    (folder / os.fsdecode(b"caf\xe9\nlink")).symlink_to("nowhere")
+    done = _run(folder, "check", "--json")
+    assert (
+        f"{folder}/caf\\udce9\\nlink is a link that leads nowhere" in json.loads(done.stdout)["problems"][0]["message"]
+    )
+
+
 BROKEN = {
     "unknown keys": (
         (

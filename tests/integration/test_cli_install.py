@@ -11,7 +11,7 @@ import pytest
 
 from forklight.config.configuration import load
 from forklight.serving.installing import remove_unused
-from forklight.serving.watching import watched
+from forklight.serving.watching import look
 from forklight.state.directory import open_here, open_state
 from forklight.state.users import unprivileged_user
 from forklight.testing import serving
@@ -170,9 +170,11 @@ def test_requirements_are_watched_while_one_writes(folder: Path) -> None:
     requirements.write_text(f"-r more.txt\n{requirements.read_text()}")
     assert _run(folder, "install")[2] == 0
     config = load(folder, {}, folder / "state")
-    assert {requirements, folder / "more.txt", folder / "forklight.toml"} <= watched(config, folder / "state").files
+    assert {requirements, folder / "more.txt", folder / "forklight.toml"} <= look(
+        config, folder / "state"
+    ).watched.files
     requirements.unlink()
-    assert folder / "forklight.toml" in watched(config, folder / "state").files
+    assert folder / "forklight.toml" in look(config, folder / "state").watched.files
 
 
 @pytest.mark.any_user

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from forklight.code.archive import member_problem, opened
-from forklight.code.files import MOST_BYTES, CodeError, collect, copy
+from forklight.code.files import MOST_BYTES, collect, copy
+from forklight.code.selection import CodeError
 from forklight.config.configuration import load
 from forklight.serving.versions import make_versions
 from forklight.state.directory import open_state

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from forklight.code.files import CodeError, collect, copy, folders, left_out
+from forklight.code.files import collect, collect_all, copy
+from forklight.code.selection import CodeError, select
+from forklight.code.snapshots import staged
 
 
 def _write(root: Path, *names: str) -> None:
@@ -21,6 +23,10 @@ def _write(root: Path, *names: str) -> None:
 
 def _names(code: Path, apart: frozenset[Path] = frozenset()) -> list[str]:
     return [file.name for file in collect(code, apart)]
+
+
+def _folders(code: Path, apart: frozenset[Path] = frozenset()) -> set[Path]:
+    return select(code, apart).places()[0]
 
 
 def test_what_stays_out(tmp_path: Path) -> None:
@@ -62,16 +68,16 @@ def test_what_may_be_secret_stays_out_unless_it_is_taken_back_in(tmp_path: Path)
     (tmp_path / "settings.txt").symlink_to(".env")
     assert _names(tmp_path) == sorted(PUBLIC)
     folded = {name.partition("/")[0] + "/" if name.startswith((".ssh", ".aws")) else name for name in PRIVATE}
-    assert left_out(tmp_path) == sorted({*folded, "settings.txt"})
+    assert collect_all(tmp_path)[1].private == tuple(sorted({*folded, "settings.txt"}))
 
     (tmp_path / ".forklightignore").write_text("!tls/*.key\n!.aws\nid_rsa\n.forklightignore\n")
     assert set(_names(tmp_path)) - set(PUBLIC) == {"tls/server.key", ".aws/credentials"}
-    assert {"id_rsa", "tls/server.key", ".aws/"}.isdisjoint(left_out(tmp_path))
+    assert {"id_rsa", "tls/server.key", ".aws/"}.isdisjoint(collect_all(tmp_path)[1].private)
 
 
 def test_a_folder_that_stays_out_is_not_watched(tmp_path: Path) -> None:
     _write(tmp_path, "a.py", ".ssh/config", "tls/server.key")
-    assert folders(tmp_path) == {tmp_path, tmp_path / "tls"}
+    assert _folders(tmp_path) == {tmp_path, tmp_path / "tls"}
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -94,13 +100,13 @@ def test_the_folders_that_code_may_lie_in(tmp_path: Path) -> None:
     _write(tmp_path, "big/y.py", "state/versions/a.py")
     (tmp_path / "empty/inner").mkdir(parents=True)
     (tmp_path / ".forklightignore").write_text("big/\n")
-    found = folders(tmp_path, frozenset({tmp_path / "state"}))
+    found = _folders(tmp_path, frozenset({tmp_path / "state"}))
     assert {str(folder.relative_to(tmp_path)) for folder in found} == {".", "pkg", "empty", "empty/inner"}
 
 
 def test_beside_a_single_file_only_packages_are_code(tmp_path: Path) -> None:
     _write(tmp_path, "hello.py", "pkg/__init__.py", "pkg/sub/data.txt", "folder/x.py")
-    found = folders(tmp_path / "hello.py")
+    found = _folders(tmp_path / "hello.py")
     assert {str(folder.relative_to(tmp_path)) for folder in found} == {".", "pkg", "pkg/sub"}
 
 
@@ -213,3 +219,21 @@ def test_a_folder_swapped_for_a_link_after_the_listing_is_noticed(tmp_path: Path
     (code / "pkg").unlink()
     with pytest.raises(CodeError, match="vanished while the code was read"):
         copy(files, tmp_path / "copy", code)
+
+
+def test_a_file_that_vanishes_while_the_code_is_copied_was_a_temporary_one(tmp_path: Path) -> None:
+    code, snapshots = tmp_path / "code", tmp_path / "snapshots"
+    _write(code, *(f"a{number:03}.txt" for number in range(400)), "z.txt.X1Y2Z3")
+    snapshots.mkdir()
+
+    def remove_once_copying_has_begun() -> None:
+        while not list(snapshots.glob("*/a000.txt")):
+            pass
+        (code / "z.txt.X1Y2Z3").unlink()
+
+    remover = threading.Thread(target=remove_once_copying_has_begun)
+    remover.start()
+    with staged(code, frozenset(), snapshots) as stage:
+        remover.join()
+        assert len(list(stage.path.iterdir())) == 400
+    assert not list(snapshots.iterdir())

@@ -17,7 +17,8 @@ from forklight.admin.dead_letters import preview
 from forklight.commands.tables import print_table
 from forklight.observe.entry import Entry
 from forklight.observe.formats import as_json, as_text
-from forklight.observe.terminal import coloured, log_to_stderr, plain, plain_json, plain_lines, say, say_json
+from forklight.observe.terminal import coloured, log_to_stderr, plain_json, plain_lines, say, say_json
+from forklight.plain import plain
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\r\x08\x85\u2028\ud800" + BIDI

@@ -1,0 +1,67 @@
+"""Files of tools beside the code: caches, environments, version control, temporary files of editors.
+
+They stay out of snapshots, so a test run or an unsaved buffer neither reloads `dev` nor makes a new version. Three
+rules need no list: an environment has `pyvenv.cfg` or `conda-meta` in it, a cache has a `CACHEDIR.TAG`, and what a
+`.forklightignore` takes back in is code, except for `NEVER` and environments. docs/configuration.md describes them.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+NEVER = (".git", ".hg", ".svn", ".bzr", ".jj", "__pycache__", ".forklight", ".#*")
+"""What not even `!*` takes back in. `.#a.py` is a lock of Emacs: a link that leads nowhere."""
+
+PATTERNS = (
+    # caches, environments and reports of Python tools
+    *(".benchmarks", ".cache", ".coverage", ".coverage.*", "coverage.lcov", "coverage.xml", "htmlcov", ".direnv"),
+    *(".dmypy.json", ".eggs", ".hypothesis", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pyre", ".pytest_cache"),
+    *(".pytype", ".ruff_cache", ".testmondata*", ".tox"),
+    # and of others
+    *(".devenv", ".eslintcache", "node_modules", ".parcel-cache", ".sass-cache", ".terraform", ".turbo", ".vagrant"),
+    # editors: projects and local histories
+    *(".fleet", ".history", ".idea", ".ropeproject", ".spyproject", "*.sublime-workspace", ".vs", ".vscode", ".zed"),
+    # editors: swap files, backups, locks, and what they write before a rename. With `4913` vim tries a folder
+    *("*.sw[opx]", ".*.sw[a-n]", "4913", "*~", "#*#", ".*.kate-swp", ".~lock.*#", ".goutputstream-*"),
+    *("*___jb_tmp___", "*___jb_old___", "flycheck_*.py", "*_flymake.py"),
+    # file systems, desktops and programs that copy
+    *("._*", ".DS_Store", "__MACOSX", ".Trash-*", ".directory", "Thumbs.db", "desktop.ini", "lost+found"),
+    *(".fuse_hidden*", ".nfs*", ".stfolder", ".syncthing.*"),
+)
+"""Names, as in a shell."""
+
+_ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
+_CACHE_MARK = "CACHEDIR.TAG"
+_CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+"""The first bytes of the mark, https://bford.info/cachedir/."""
+
+
+def _any_of(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
+
+
+_is_never = _any_of(NEVER)
+_is_a_tools = _any_of(PATTERNS)
+
+
+def is_never_code(path: Path, *, is_folder: bool) -> bool:
+    """Whether a file or folder can never be code. False for a folder that cannot be read."""
+    if _is_never(path.name):
+        return True
+    return is_folder and any(os.path.exists(path / mark) for mark in _ENVIRONMENT_MARKS)
+
+
+def is_of_a_tool(name: str) -> bool:
+    """Whether a file or folder has a name that only tools give."""
+    return _is_a_tools(name) is not None
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a tool has marked `folder` as a cache. False if that cannot be read."""
+    try:
+        with (folder / _CACHE_MARK).open("rb") as file:
+            return file.read(len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
+    except OSError:
+        return False
