@@ -12,6 +12,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,9 +80,12 @@ def commands(text: str) -> Iterator[Command]:
         yield Command(typed, shown)
 
 
-async def try_page(page: str) -> None:
-    """Try all of its blocks. Raises Wrong for the first that fails."""
+async def try_page(page: str, folder: Path | None = None) -> None:
+    """Try all of its blocks, in a copy of `folder` if it is about one. Raises Wrong for the first that fails."""
     async with open_terminal() as terminal:
+        if folder is not None:
+            leave_out = shutil.ignore_patterns("__pycache__", ".env", ".forklight")
+            shutil.copytree(folder, terminal.folder, ignore=leave_out, dirs_exist_ok=True)
         for block in blocks(page):
             try:
                 if block.why is None:
