@@ -62,6 +62,9 @@ SHARED_WITH_TESTING = {
     for module in ("decoding", "encoding", "events", "handler", "invocation", "signature", "wire")
 }
 """What makes an event, runs a handler and encodes its reply: in a test of an application as in an instance."""
+CHECK = "forklight.code.handlers"
+SHARED_WITH_CHECK = {f"{GUEST}._forklight.signature"}
+"""How a handler is called: `forklight check` judges by the rules of the guest."""
 
 
 class Import(NamedTuple):
@@ -164,6 +167,8 @@ def why_not_of_guest(module: str, imported: Import) -> str | None:
     if origin in SHARED_CONSTANTS and name.isupper():
         return None
     if inside(module, TESTING) and inside_any(imported.name, SHARED_WITH_TESTING):
+        return None
+    if module == CHECK and inside_any(imported.name, SHARED_WITH_CHECK):
         return None
     return f"of the guest, parents import only constants from {' and '.join(sorted(SHARED_CONSTANTS))}"
 

@@ -5,4 +5,5 @@
 - `archive.py`: code in a zip file
 - `snapshots.py`: a read-only copy, byte-compiled by `bytecode.py` and published by one rename
 - `interpreter.py`: the interpreter that will run the code
+- `syntax.py`, `modules.py`, `handlers.py`: what reading the code tells, without running it
 """

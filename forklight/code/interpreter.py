@@ -89,6 +89,28 @@ def ask_interpreter(python: Path, user: User | None) -> Interpreter:
     return answer
 
 
+def installed(python: Path, module: str, user: User | None) -> bool:
+    """Return whether `python` finds a top-level module; nothing of it is imported. True if that cannot be told. Blocks.
+
+    It asks the finders, as an import does: an editable install may have one of its own.
+    """
+    question = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None and 3)"
+    command = [*as_user(user), str(python), "-I", "-c", question]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+            timeout=ANSWER_WITHIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return True
+    return done.returncode != 3
+
+
 def _ask(python: Path, user: User | None) -> Interpreter:
     try:
         done = subprocess.run(

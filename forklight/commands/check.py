@@ -28,6 +28,9 @@ _REMEDY = "what the after_fork hook opens is each instance's own"
 def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int:
     """Check a configuration and the code of its functions, without running any of it unless --load is given.
 
+    The code is read: modules with syntax errors, and handlers and hooks that do not exist or cannot be called as
+    Forklight calls them, are problems. The exit status is 2 if there is any problem, and 1 if a function does not load.
+
     With --load, each function is imported in a process of its own and its init hook runs. The output shows how long
     that takes and what the import leaves behind: threads, open files and sockets. The check fails if one does not load.
 
@@ -40,19 +43,39 @@ def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int
       forklight check --json | jq .problems
     """
     try:
-        config, warnings = checks.check(path, os.environ, state)
-        loads = _loads(config, state) if with_load else []
+        checked = checks.check(path, os.environ, state)
+        loads = _loads(checked.config, state) if with_load else []
     except ConfigError as error:
         if not as_json:
             raise
         _print_json(False, [], error.problems, [], [])
         return 2
-    ok = all(load.ok for load in loads)
+    problems, warnings = _apart(checked, loads)
+    is_loaded = all(load.ok for load in loads)
     if as_json:
-        _print_json(ok, sorted(config.functions), [], warnings, loads)
+        functions = [] if problems and not loads else sorted(checked.config.functions)
+        _print_json(is_loaded and not problems, functions, problems, warnings, loads)
     else:
-        _print(sorted(config.functions), warnings, loads)
-    return 0 if ok else 1
+        _print(sorted(checked.config.functions), warnings, problems, loads)
+    if not is_loaded:
+        return 1
+    return 2 if problems else 0
+
+
+def _apart(checked: checks.Checked, loads: list[Load]) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems of the code and the warnings.
+
+    A load knows better whether a handler exists, but not that a module is broken which a handler imports as it runs.
+    Where the module is may help if it was not found.
+    """
+    failed = {load.function for load in loads if not load.ok}
+    problems, warnings = set[Problem](), set(checked.warnings)
+    for fault in checked.faults:
+        if not loads or (fault.kind == "syntax" and not fault.functions & failed):
+            problems.add(fault.problem)
+        elif fault.kind == "module" and fault.functions & failed:
+            warnings.add(fault.problem)
+    return sorted(problems), sorted(warnings)
 
 
 def _loads(config: Config, state: Path | None) -> list[Load]:
@@ -60,13 +83,17 @@ def _loads(config: Config, state: Path | None) -> list[Load]:
     return anyio.run(load_all, config, place, backend_options={"use_uvloop": True})
 
 
-def _print(functions: list[str], warnings: Sequence[Problem], loads: list[Load]) -> None:
+def _print(functions: list[str], warnings: Sequence[Problem], problems: Sequence[Problem], loads: list[Load]) -> None:
     for warning in warnings:
         say(f"warning: {warning}", err=True)
+    for problem in problems:
+        say(str(problem), err=True)
     width = max((len(load.function) for load in loads), default=0)
     for load in loads:
         say(f"{load.function:{width}}  {told(load)}")
     failed = [load.function for load in loads if not load.ok]
+    if problems and not failed:
+        return
     shown = failed or functions
     what = f"{len(shown)} function{'s' * (len(shown) != 1)} ({', '.join(shown)})"
     say(f"failed to load: {what}" if failed else f"ok: {what}")

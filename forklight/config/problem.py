@@ -9,8 +9,8 @@ from forklight.errors import ForklightError
 from forklight.plain import plain
 
 
-class Problem(Struct, frozen=True, order=True):
-    """One line for a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole.
+class Problem(Struct, frozen=True, order=True, omit_defaults=True):
+    """For a human: `file:line key: message`. `line` counts from 1; 0 is the file as a whole.
 
     What cannot stand in a line, or in JSON, is escaped: names of files may hold anything.
     """
@@ -19,18 +19,24 @@ class Problem(Struct, frozen=True, order=True):
     line: int
     key: str
     message: str
+    column: int = 0
+    """From 1; 0 is the whole line."""
+    text: str = ""
+    """The line of code, and below it a mark at the column."""
 
     def __post_init__(self) -> None:
         for field in ("file", "key", "message"):
             force_setattr(self, field, plain(getattr(self, field)))
+        force_setattr(self, "text", "\n".join(map(plain, self.text.splitlines())))
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        place = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+        told = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return "\n    ".join([told, *self.text.splitlines()])
 
 
 class ConfigError(ForklightError):
-    """All problems, sorted by file and line. `str(error)` has each on a line of its own."""
+    """All problems, sorted by file and line. `str(error)` has each on lines of its own."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))

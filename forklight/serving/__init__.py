@@ -5,7 +5,7 @@
 - `triggers.py`: everything that makes events; `stores.py`: the stores of messages
 - `reload.py`: from one configuration to the next, completely or not at all; `change.py`: what may change
 - `watching.py`: `dev` reloads when a file is saved
-- `check.py`: what `forklight check` finds without running any code
+- `check.py`: what `forklight check` finds without running any code; `faults.py`: what is wrong with the code itself
 - `once.py`: a process tree without a server, for `invoke --here` and `check --load`
 - `installing.py`: environments of runtimes
 - `application.py`, `strays.py`, `waiting.py`: sharing brokers, unused queues on them, waiting for them

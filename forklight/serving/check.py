@@ -5,43 +5,53 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import Struct
+
 from forklight.code import archive, files
 from forklight.code.files import LeftOut
 from forklight.code.selection import IGNORE_FILE, CodeError
 from forklight.config.configuration import Config, Function, load
-from forklight.config.hint import did_you_mean
 from forklight.config.problem import ConfigError, Problem
+from forklight.serving.faults import CodeFault, code_faults
 from forklight.state.directory import state_path
 
 _MOST_NAMES = 5
 
 
-def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> tuple[Config, tuple[Problem, ...]]:
-    """Return the configuration and all warnings about it and the code. Raises ConfigError.
+class Checked(Struct, frozen=True):
+    """A configuration without problems, warnings about it and the code, and what is wrong with the code."""
 
-    `state` is the value of --state, if it was given.
+    config: Config
+    warnings: tuple[Problem, ...]
+    faults: tuple[CodeFault, ...]
+
+
+def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Checked:
+    """Check the configuration and the code. `state` is the value of --state, if it was given.
+
+    Raises ConfigError for problems of the configuration, and for code that cannot be taken.
     """
     config = load(path, environ, state)
     apart = config.no_code | {state_path(state, environ, config.path)}
-    names_of: dict[Path, list[str]] = {}
+    together: dict[Path, list[Function]] = {}
+    for function in config.functions.values():
+        together.setdefault(function.code, []).append(function)
     problems: list[Problem] = []
     warnings = list(config.warnings)
-    for function in config.functions.values():
-        if function.code not in names_of:
-            try:
-                with archive.opened(function.code) as code:
-                    found, left_out = files.collect_all(code, apart)
-            except CodeError as error:
-                names_of[function.code] = []
-                problems.append(function.node.at("code").problem(str(error)))
-                continue
-            names_of[function.code] = [file.name for file in found]
-            warnings += shadow_warnings(function, names_of[function.code])
-            warnings += left_out_warnings(function, left_out)
-        warnings += entry_warnings(function, names_of[function.code])
+    faults: list[CodeFault] = []
+    for folder, functions in together.items():
+        try:
+            with archive.opened(folder) as code:
+                found, left_out = files.collect_all(code, apart)
+                warnings += shadow_warnings(functions[0], [file.name for file in found])
+                warnings += left_out_warnings(functions[0], left_out)
+                faults += code_faults(config, functions, found)
+        except CodeError as error:
+            problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
         raise ConfigError(problems)
-    return config, tuple(sorted(set(warnings)))
+    warnings += [fault.problem for fault in faults if not fault.functions]
+    return Checked(config, tuple(sorted(set(warnings))), tuple(fault for fault in faults if fault.functions))
 
 
 def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
@@ -88,31 +98,6 @@ def _several(names: Sequence[str]) -> str:
 
 def _take_in(name: str) -> str:
     return f"add !{name} to {IGNORE_FILE} next to the code"
-
-
-def entry_warnings(function: Function, names: list[str]) -> list[Problem]:
-    """Return a warning if the handler's module is not in the code: it may be in the runtime, or misspelt."""
-    here = modules(names)
-    top = function.settings.handler.module.partition(".")[0]
-    if not here or top in here:
-        return []
-    folders = sorted(name.removesuffix(f"/{top}.py") for name in names if name.endswith(f"/{top}.py"))
-    if folders:
-        return [
-            function.node.at("handler").problem(
-                f"there is no module {top!r} in {function.code}: {_nested(function, folders[0])}"
-            )
-        ]
-    advice = f"{did_you_mean(top, here)}: it must be installed in the runtime"
-    return [function.node.at("handler").problem(f"there is no module {top!r} in {function.code}{advice}")]
-
-
-def _nested(function: Function, folder: str) -> str:
-    if archive.is_archive(function.code):
-        return f"it is in {folder}/: zip the contents of that folder, not the folder"
-    code = function.settings.code
-    written = folder if code is None else f"{code.name}/{folder}"
-    return f'it is in {folder}/: write code = "{written}"'
 
 
 def modules(names: list[str]) -> set[str]:
