@@ -1,5 +1,6 @@
 """The environment of a function: `env_file`, `env` over it, the values of its secrets, and its data folder."""
 
+import codecs
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -25,6 +26,8 @@ _ACT_LATER = {
     "PYTHONFAULTHANDLER",
 }
 """Those that a template applies itself, or that change nothing in it."""
+_MOST_BYTES = 1024 * 1024
+"""The limit of an env file, and of a file with a secret. (Linux gives a program at most 128 KiB in one variable.)"""
 _POSIX_ZONE = re.compile(r"(<[^>]+>|[A-Za-z]{3,})[+-]?\d.*")
 """Such as `EST5EDT`: see tzset(3)."""
 
@@ -109,27 +112,40 @@ def _place(node: Node, name: str) -> Node:
 
 def _env_file(path: Path, node: Node, problems: list[Problem]) -> dict[str, str]:
     try:
-        values, wrong = parse_env_file(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(node.problem(f"{path} {_cause(error)}{near_file(path)}"))
+        values, wrong = parse_env_file(_text(path), str(path))
+    except _UnreadableError as error:
+        problems.append(node.problem(str(error)))
         return {}
     problems.extend(wrong)
     return values
 
 
 def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
-    """Return the value; of a file, without the newline at its end."""
+    """Return the value; of a file, without the line end (LF or CRLF) at its end."""
     if secret.env is not None:
         if secret.env not in environ:
             raise ValueError(f"needs the environment variable {secret.env}, which is not set")
         return environ[secret.env]
     assert secret.file is not None
+    text = _text(secret.file)
+    return text.removesuffix("\r\n" if text.endswith("\r\n") else "\n")
+
+
+class _UnreadableError(ValueError):
+    """The message names the file and the cause, and nothing of what is in it."""
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file without its byte order mark. Raises _UnreadableError."""
     try:
-        return secret.file.read_bytes().decode().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        # `from None`: a decoding error holds the bytes of the secret.
-        raise ValueError(f"{secret.file} {_cause(error)}{near_file(secret.file)}") from None
-
-
-def _cause(error: OSError | UnicodeDecodeError) -> str:
-    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not valid UTF-8"
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise _UnreadableError(f"{path} is larger than 1 MiB: let the function read it itself")
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise _UnreadableError(f"{path} cannot be read: {error.strerror}{near_file(path)}") from None
+    except UnicodeDecodeError:  # `from None`: the error holds the bytes of a secret
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        cause = "is UTF-16: save it as UTF-8" if is_utf16 else "is not valid UTF-8"
+        raise _UnreadableError(f"{path} {cause}") from None

@@ -297,7 +297,7 @@ def test_an_env_file_is_reported_by_its_own_lines(tmp_path: Path) -> None:
     _project(tmp_path / "app", OK + 'env_file = ".env"\n')
     done = _run(tmp_path, "check", "app")
     assert done.stderr.splitlines() == [
-        "app/.env:2 B: has a quote that does not close the value on this line",
+        "app/.env:2 B: has a quote that is never closed",
         "app/.env:3: is not a variable: write NAME=value, NAME in letters, digits and _",
     ]
     assert done.returncode == 2

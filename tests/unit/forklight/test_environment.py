@@ -40,6 +40,54 @@ L = { env = "X" }
     assert function.secrets == {"K": "hunter2\r\n", "L": "x"}
 
 
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"abc", "abc"),
+        (b"abc\n", "abc"),
+        (b"abc\r\n", "abc"),
+        (b"abc\n\n", "abc\n"),
+        (b"abc\r", "abc\r"),
+        (b"\xef\xbb\xbfabc", "abc"),
+        (b" a\r\nb \r\n", " a\r\nb "),
+        (b"", ""),
+    ],
+)
+def test_a_secret_is_the_file_without_one_line_end_and_byte_order_mark(
+    tmp_path: Path, content: bytes, value: str
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+    text = '[functions.f]\nhandler = "f:h"\nsecrets = { K = { file = "key" } }'
+    assert _load(tmp_path, text).functions["f"].secrets == {"K": value}
+
+
+def test_a_file_of_variables_that_is_not_what_it_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "utf16").write_bytes("A=hunter2".encode("utf-16"))
+    (tmp_path / "latin1").write_bytes(b"A=hunter2\xe9")
+    (tmp_path / "big").write_bytes(b"#" * (1024 * 1024 + 1))
+    (tmp_path / "folder").mkdir()
+    text = '[functions.%s]\nhandler = "f:h"\nenv_file = "%s"\nsecrets = { K = { file = "%s" } }\n'
+    names = ("utf16", "latin1", "big", "folder", "/dev/zero")
+    toml = "".join(text % (f"f{number}", name, name) for number, name in enumerate(names))
+    causes = [
+        "utf16 is UTF-16: save it as UTF-8",
+        "latin1 is not valid UTF-8",
+        "big is larger than 1 MiB: let the function read it itself",
+        "folder cannot be read: Is a directory",
+        "/dev/zero is larger than 1 MiB: let the function read it itself",
+    ]
+    assert _problems(tmp_path, toml) == [
+        f"forklight.toml:{4 * number + line} functions.f{number}.{key}: {cause}"
+        for number, cause in enumerate(causes)
+        for line, key in ((3, "env_file"), (4, "secrets.K"))
+    ]
+
+
+def test_an_env_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"\xef\xbb\xbfA=1\r\n")
+    assert _load(tmp_path, '[functions.f]\nhandler = "f:h"\nenv_file = "env"').functions["f"].env == {"A": "1"}
+
+
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(HIDDEN)
     text = '[functions.f]\nhandler = "f:h"\nsecrets = { A = { file = "key" }, B = { env = "X" } }'
