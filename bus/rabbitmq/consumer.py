@@ -148,7 +148,7 @@ class RabbitConsumer:
         dead_letter = names.queue(self.source.dead_letter)
         if not names.is_ours(own):
             self._is_others = not await self._topology.ensure_queue(own, may_make=self.source.declare)
-        if self._is_others:
+        if self._is_others or self._topology.declaration(own).type != "quorum":
             kind = await self._topology.kind(own)
             self._keep_one = kind.may_vanish
             self.queues = replace(self.queues, counts=kind.counts)

@@ -21,6 +21,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from bus.declaration import PLAIN, Declaration
 from bus.rabbitmq.names import Names
 
 LOWEST = 4
@@ -43,18 +44,18 @@ class Exchange(Struct, frozen=True):
 
 
 class Queue(Struct, frozen=True):
-    """A quorum queue."""
+    """A queue of the ladder is a quorum queue, whatever the declaration of other queues says."""
 
     name: str
     level: int | None = None
     """Its level in the ladder; None for any other queue, which is made only if it is missing."""
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of its declaration."""
-        found: dict[str, Any] = {"x-queue-type": "quorum"}
+    def arguments(self, declaration: Declaration = PLAIN, major_version: int = 0) -> dict[str, Any]:
+        """Return the arguments of its declaration on a broker of this version."""
         if self.level is None:
-            return found
-        return found | AT_LEAST_ONCE | {"x-message-ttl": 1 << self.level, "x-dead-letter-exchange": self.name}
+            return declaration.whole(major_version)
+        own = {"x-message-ttl": 1 << self.level, "x-dead-letter-exchange": self.name}
+        return PLAIN.whole(major_version) | AT_LEAST_ONCE | own
 
 
 class Binding(Struct, frozen=True):

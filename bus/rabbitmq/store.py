@@ -1,9 +1,9 @@
 """The store over RabbitMQ: `bus.store.Store` for one virtual host of one broker.
 
 Theory of operation. There are two connections, because a broker that blocks publishers must not keep us from consuming
-and acknowledging. Each is reopened when it is lost. Queues that we make are durable quorum queues; existing ones are
-used as they are. Everything that a settlement stores is confirmed before its delivery is acknowledged. So a crash at
-any moment leaves the message, or its copy, or both: delivery at least once.
+and acknowledging. Each is reopened when it is lost. Queues that we make are durable, and quorum queues unless a
+declaration says otherwise; existing ones are used as they are. Everything that a settlement stores is confirmed before
+its delivery is acknowledged. So a crash at any moment leaves the message, or its copy, or both: delivery at least once.
 """
 
 import contextlib
@@ -11,11 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import filterfalse, islice
 from time import monotonic
+from types import MappingProxyType
 
 import anyio
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
+from bus.declaration import Declaration
 from bus.message import Delivery, Outgoing
 from bus.rabbitmq.address import address
 from bus.rabbitmq.claim import Application, Claim
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 CONFIRM_LIMIT_S = 10.0
 NOBODY = Application()
+UNDECLARED: Mapping[str, Declaration] = MappingProxyType({})
 _FINISH_LIMIT_S = 2.0
 """How long a consumer may take at its end until the broker has processed its settlements."""
 
@@ -251,16 +254,21 @@ async def reach(url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def open_rabbitmq(
-    url: str, application: Application = NOBODY, *, confirm_limit_s: float = CONFIRM_LIMIT_S
+    url: str,
+    application: Application = NOBODY,
+    *,
+    declarations: Mapping[str, Declaration] = UNDECLARED,
+    confirm_limit_s: float = CONFIRM_LIMIT_S,
 ) -> AsyncIterator[RabbitStore]:
     """Open a store that stays connected during the block, and reconnects whenever the connection is lost.
 
-    The names of our queues contain that of `application`. `confirm_limit_s`: how long the broker may take to confirm a
-    message. Raises StoreError if the store cannot connect at start, within about ten seconds, or the name is refused.
+    The names of our queues contain that of `application`. `declarations`: how to make queues that are not ours, by
+    their names; a difference to those that exist is logged. `confirm_limit_s`: how long the broker may take to confirm
+    a message. Raises StoreError if the store cannot connect at start, within about ten seconds, or the name is refused.
     """
     where = address(url)
     consuming, publishing = Link(where, "consumes"), Link(where, "publishes")
-    topology = Topology(consuming, Names(application.name))
+    topology = Topology(consuming, Names(application.name), declarations)
     claim = Claim(consuming, topology, application)
     async with contextlib.AsyncExitStack() as stack:
         for link in (consuming, publishing):
@@ -269,6 +277,7 @@ async def open_rabbitmq(
         with explained_rights(topology.names):
             await claim.take()
             await rehearse_publishing(publishing, topology.names)
+        await topology.report_differences()
         async with anyio.create_task_group() as tasks:
             publisher = Publisher(publishing, topology, confirm_limit_s)
             undelivered = Undelivered(consuming, topology, publisher)

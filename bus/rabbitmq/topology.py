@@ -4,8 +4,9 @@ Each lookup has its own channel, because the broker answers "not found" by closi
 are remembered, and made again after an error or after a while, because another client could delete them.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
@@ -14,10 +15,13 @@ from msgspec import Struct
 from pamqp.commands import Queue as QueueCommand
 from pamqp.common import Arguments
 
+from bus.declaration import PLAIN, Declaration
 from bus.rabbitmq.delays import TO, Binding, Exchange, Piece, Queue
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.rabbitmq.names import Names
 from bus.store import RefusedError, StoreError
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 """The most names of queues that are remembered."""
@@ -47,10 +51,14 @@ def _kind(refusal: str, *, durable: bool) -> Kind:
 
 
 class Topology:
-    """The broker's queues and exchanges, as far as this process has made or looked them up."""
+    """The broker's queues and exchanges, as far as this process has made or looked them up.
 
-    def __init__(self, link: Link, names: Names) -> None:
+    `declarations`: how to make the queues that have these names on the broker.
+    """
+
+    def __init__(self, link: Link, names: Names, declarations: Mapping[str, Declaration] | None = None) -> None:
         self.names = names
+        self._declarations = declarations or {}
         self.on_seen: set[Callable[[str], None]] = set()
         """Callbacks, called in the event loop with the name of each queue that was found or made on demand."""
         self._link = link
@@ -70,6 +78,36 @@ class Topology:
                     return await channel.queue_declare(queue, passive=True, timeout=ANSWER_LIMIT_S)
                 except ChannelNotFoundEntity:
                     return None
+
+    def declaration(self, queue: str) -> Declaration:
+        """Return how the queue is to be made."""
+        return self._declarations.get(queue, PLAIN)
+
+    async def report_differences(self) -> None:
+        """Log each queue that exists otherwise than its declaration says. Raises StoreError."""
+        for queue, declaration in self._declarations.items():
+            if await self.look_up(queue) is not None and (refusal := await self._refusal(queue, declaration)):
+                log.warning(
+                    "%s: the queue %r exists, and is not what [queues] says of it; it is used as it is. To change a "
+                    "queue, delete it once it is empty. The broker says: %s",
+                    *(self._link.place, queue, refusal),
+                )
+
+    async def _refusal(self, queue: str, declaration: Declaration) -> str:
+        """Return why the broker refuses to declare an existing queue like this; "" if it does not, or will not say."""
+        refusal = ""
+        for version in dict.fromkeys((self._link.major_version, 0)):  # other clients do not set our delivery limit
+            with store_errors(f"{self._link.place}: cannot compare the queue {queue!r}"):
+                try:
+                    async with self._asking, self._link.channel() as channel:
+                        arguments = declaration.whole(version)
+                        await channel.queue_declare(queue, durable=True, arguments=arguments, timeout=ANSWER_LIMIT_S)
+                    return ""
+                except (ChannelAccessRefused, ChannelLockedResource):
+                    return ""
+                except ChannelPreconditionFailed as error:
+                    refusal = refusal or " ".join(str(error).split())
+        return refusal
 
     def has_seen(self, queue: str) -> bool:
         """Return whether the queue existed when last seen."""
@@ -108,7 +146,7 @@ class Topology:
 
     async def _ensure(self, queue: str, *, may_make: bool) -> None:
         if await self.look_up(queue) is None:
-            if not may_make:
+            if not (may_make and self.declaration(queue).declare):
                 raise StoreError(f"{self._link.place} has no queue {queue!r}, and declare = false forbids creating it")
             await self._make_queue(queue)
         self.note_seen(queue)
@@ -178,9 +216,7 @@ class Topology:
                 piece.name, exchange_type=piece.kind, durable=True, arguments=options, timeout=ANSWER_LIMIT_S
             )
         elif isinstance(piece, Queue):
-            arguments = piece.arguments()
-            if self._link.major_version >= 4:  # its default of 20 would count messages that we give back unrun
-                arguments["x-delivery-limit"] = -1
+            arguments = piece.arguments(self.declaration(piece.name), self._link.major_version)
             await channel.queue_declare(piece.name, durable=True, arguments=arguments, timeout=ANSWER_LIMIT_S)
         else:
             await self._bind(channel, piece)

@@ -22,7 +22,7 @@ from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeS
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.problem import ConfigError, Problem
-from forklight.config.queue import Consuming, triggers_of
+from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder
 from forklight.config.short_forms import with_long_forms
@@ -109,6 +109,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     check_listen(settings.http, root, reader.problems)
     check_static(settings.http, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
+    check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if reader.problems:
         raise ConfigError(reader.problems)
@@ -125,7 +126,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
         routes=routes,
         queues=queues,
         timers=timers,
-        warnings=tuple(_warnings(functions, settings, timers, root)),
+        warnings=tuple(_warnings(functions, settings, timers, root, reader)),
     )
 
 
@@ -260,7 +261,7 @@ def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
 
 
 def _warnings(
-    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
+    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node, reader: Reader
 ) -> list[Problem]:
     found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
     found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
@@ -273,5 +274,7 @@ def _warnings(
         ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
         found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
     shared = bool(settings.brokers) or not settings.bus.url.is_embedded
+    bus = reader.environ.get("FORKLIGHT_BUS_URL") or settings.bus.url
+    found += embedded_warnings(settings.queues, settings.brokers, bus, root)
     found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)
     return sorted(set(found))

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.http import RouteSettings
-from forklight.config.queue import BrokerSettings, BusSettings
+from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings, ListenError
@@ -188,6 +189,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where messages are stored."""
     brokers: dict[Name, BrokerSettings] = {}
     """Other brokers, to consume from and send to."""
+    queues: dict[QueueName, Declaration] = {}
+    """How queues on a broker are made, by their names: `orders` of the bus, `"orders@shop"` of `[brokers.shop]`."""
     admin: AdminSettings = AdminSettings()
     """Health and metrics."""
     runtimes: dict[Name, RuntimeSettings] = {}

@@ -1,12 +1,14 @@
 """The queue keys of a function, `[bus]` and `[brokers.NAME]`: where messages come from and where they are stored."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
-from bus.places import join_place
+from bus.declaration import Declaration, problems_of
+from bus.limits import MAX_NAME_BYTES
+from bus.places import join_place, split_place
 from forklight.config.document import Node
 from forklight.config.hint import did_you_mean
 from forklight.config.problem import Problem
@@ -104,6 +106,22 @@ class BrokerSettings(Struct, frozen=True, kw_only=True):
     """`"amqp://user:password@host/vhost"`, or `amqps://` for TLS."""
 
 
+class QueueName(str):
+    """The name of a queue: `orders` of the bus, `orders@shop` of a broker."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "orders"
+
+    @classmethod
+    def parse(cls, text: str) -> "QueueName":
+        """Raises ValueError."""
+        if text.startswith(("forklight.", "amq.")):
+            raise ValueError("cannot be declared: names that begin with forklight. or amq. are reserved")
+        if not 0 < len(text.encode()) <= MAX_NAME_BYTES:
+            raise ValueError(f"is not the name of a queue: it has 1 to {MAX_NAME_BYTES} bytes")
+        return cls(text)
+
+
 class Consuming(Struct, frozen=True):
     """Other settings that the triggers of a function depend on."""
 
@@ -152,6 +170,45 @@ def _problems(
             "the function's timeout is over 30m, and RabbitMQ takes a message away that is held for so long "
             "(its consumer_timeout): lower the timeout"
         )
+
+
+def declarations_of(
+    queues: Mapping[QueueName, Declaration], brokers: Collection[str]
+) -> dict[str, dict[str, Declaration]]:
+    """Return the declarations by the broker's name ("" is the bus), and by the queue's name there."""
+    found: dict[str, dict[str, Declaration]] = {"": {}, **{str(broker): {} for broker in brokers}}
+    for name, one in queues.items():
+        queue, broker = split_place(name, brokers)
+        found[broker][queue] = one
+    return found
+
+
+def check_queues(
+    queues: Mapping[QueueName, Declaration],
+    triggers: Collection[QueueTrigger],
+    brokers: Collection[str],
+    root: Node,
+    problems: list[Problem],
+) -> None:
+    """Append the mistakes of `[queues.NAME]`. What loses messages cannot be of a queue that a function consumes."""
+    consumed = {(one.queue, one.broker) for one in triggers} | {(one.dead_letter, one.broker) for one in triggers}
+    for name, one in queues.items():
+        place = root.at("queues").at(name)
+        queue, broker = split_place(name, brokers)
+        if "@" in queue and not broker and (queue, "") not in consumed:
+            hint = did_you_mean(queue.rpartition("@")[2], brokers)
+            problems.append(place.problem(f"there is no [brokers.{queue.rpartition('@')[2]}]{hint}"))
+        for argument, message in problems_of(one, is_consumed=(queue, broker) in consumed):
+            problems.append(place.at("arguments").at(argument).problem(message))
+
+
+def embedded_warnings(
+    queues: Mapping[QueueName, Declaration], brokers: Collection[str], bus: str, root: Node
+) -> list[Problem]:
+    """Return a warning for each queue that is declared although it is in the embedded store."""
+    own = [name for name in queues if bus == EMBEDDED and not split_place(name, brokers)[1]]
+    message = "has no effect here: it is for brokers, and the bus is the embedded store, whose queues are all alike"
+    return [root.at("queues").at(name).problem(message) for name in own]
 
 
 def _holds_too_long(one: QueueSettings, consuming: Consuming, bus: BusSettings) -> bool:

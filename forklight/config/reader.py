@@ -8,8 +8,10 @@ How a package declares its settings:
 - a `Path` is relative to the configuration's directory;
 - a class with a class method `parse(text)`, which raises ValueError, is written as a string;
 - a field without a default is required, and its type is a string or has an `example`, a string that shows how;
-- a struct may have a class variable `example`, the TOML of one, for messages about anything else;
-- structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings;
+- a struct may have a class variable `example`, the TOML of one, for messages about anything else, and one `elsewhere`:
+  what to say of a key that belongs to another table;
+- structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings; `int | str | bool` is
+  any of these;
 - `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table; a package
   that cannot import this one writes `Meta(extra={"flat": True})`;
 - `__post_init__` may raise ValueError for keys that do not go together.
@@ -90,7 +92,9 @@ class Reader:
         values: dict[str, Any] = {}
         for key, child in node.value.items():
             if key in without or key not in known:
-                self.problems.append(child.problem(_unknown(key, known, without)))
+                elsewhere = getattr(cls, "elsewhere", {}).get(key)
+                unknown = f"unknown key: {elsewhere}" if elsewhere else _unknown(key, known, without)
+                self.problems.append(child.problem(unknown))
             elif (value := self._field(child, known[key])) is not _NOTHING:
                 values[key] = value
         for key, field in known.items():
@@ -148,6 +152,8 @@ class Reader:
                 return self._parsed(node, _parser(type_), "")
             case inspect.StrType():
                 return _or_nothing(self.text(node))
+            case inspect.UnionType():
+                return self._any(node)
             case inspect.LiteralType(values=choices):
                 return self._choice(node, list(map(str, choices)))
         return self._plain(node, type_)
@@ -189,6 +195,15 @@ class Reader:
         if type(node.value) is expected or (expected is float and type(node.value) is int):
             return node.value
         return self._wrong(node, expected)
+
+    def _any(self, node: Node) -> Any:
+        """Return a string, an integer, or true or false."""
+        if isinstance(node.value, str):
+            return _or_nothing(self.text(node))
+        if isinstance(node.value, int):  # a bool is one, too
+            return node.value
+        self.problems.append(node.problem(f"must be a string, an integer, or true or false, not {_name(node.value)}"))
+        return _NOTHING
 
     def _parsed(self, node: Node, parse: Callable[[str], Any], form: str) -> Any:
         if form and not isinstance(node.value, str):

@@ -9,6 +9,7 @@ from bus.rabbitmq import Application, open_rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Store
 from forklight.config.functions import Settings
+from forklight.config.queue import declarations_of
 from forklight.state.directory import State
 
 FILE = "store.db"
@@ -25,12 +26,15 @@ class Stores(Struct, frozen=True):
 @contextlib.asynccontextmanager
 async def open_stores(settings: Settings, state: State, application: Application) -> AsyncIterator[Stores]:
     """Open the stores for the time of the block. Raises StoreError, which names the store and the remedy."""
+    declared = declarations_of(settings.queues, settings.brokers)
     async with contextlib.AsyncExitStack() as stack:
         embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
         own: Store = embedded
         if not settings.bus.url.is_embedded:
-            own = await stack.enter_async_context(open_rabbitmq(settings.bus.url, application))
+            opened = open_rabbitmq(settings.bus.url, application, declarations=declared[""])
+            own = await stack.enter_async_context(opened)
         brokers: dict[str, Store] = {}
         for name, broker in settings.brokers.items():
-            brokers[str(name)] = await stack.enter_async_context(open_rabbitmq(broker.url, application))
+            opened = open_rabbitmq(broker.url, application, declarations=declared[str(name)])
+            brokers[str(name)] = await stack.enter_async_context(opened)
         yield Stores(own, brokers, embedded)

@@ -1,14 +1,10 @@
 """Queues and consumers that the broker takes away, or has no room for; and messages that nobody should send."""
 
 import asyncio
-import contextlib
 import struct
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from bus.message import LAST_ERROR, REASON, Outgoing
@@ -16,7 +12,7 @@ from bus.rabbitmq import open_rabbitmq
 from bus.rabbitmq.fields import UNDECODABLE
 from bus.retry import Ack, Dead, Retry, RetryPolicy, retry_or_dead
 from bus.store import Settlement, Source, StoreError
-from tests.kit.broker import Node
+from tests.kit.broker import Node, foreign
 from tests.kit.stores import browsed, drain, fill, fresh, ids, message, settle, source, take, to
 from tests.kit.support import until
 from tests.kit.traffic import traffic
@@ -26,13 +22,6 @@ _CANCEL_SILENTLY = """
 [gen_server2:call(amqqueue:get_pid(Queue), {{basic_cancel, element(1, Each), element(2, Each), undefined, <<"x">>}})
  || Each <- rabbit_amqqueue:consumers(Queue)].
 """
-
-
-@contextlib.asynccontextmanager
-async def foreign(url: str) -> AsyncIterator[AbstractChannel]:
-    """A channel of another client's."""
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        yield channel
 
 
 async def test_the_queue_is_deleted_under_the_consumer(rabbitmq: Node) -> None:

@@ -2,27 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel
 
 from bus.message import dead_queue, inbox
 from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Retry
 from bus.store import RefusedError, Source, Store
-from tests.kit.broker import Node
+from tests.kit.broker import Node, foreign
 from tests.kit.stores import browsed, drain, fill, ids, settle, take
 from tests.kit.support import until
 
 SHOP = Application("shop", "/srv/shop/forklight.toml", "1")
-
-
-@contextlib.asynccontextmanager
-async def foreign(url: str) -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        yield channel
 
 
 def of(function: str) -> Source:

@@ -1,10 +1,14 @@
 """Limits of a broker: permissions are checked at start, and few channels for each connection are enough."""
 
 import contextlib
+import re
+import shlex
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from bus.declaration import Declaration
 from bus.message import dead_queue, inbox
 from bus.rabbitmq import Application, open_rabbitmq
 from bus.retry import Dead, Retry
@@ -14,6 +18,8 @@ from tests.kit.stores import browsed, fill, fresh, ids, message, settle, source,
 
 OURS = r"^forklight\.shop\..*"
 SHOP = Application("shop")
+PAGE = Path(__file__).resolve().parents[2] / "docs/rabbitmq.md"
+COMMANDS = re.findall(r"^# rabbitmqctl ((?:.*\\\n)*.*)", PAGE.read_text(), re.MULTILINE)
 
 
 @contextlib.asynccontextmanager
@@ -40,6 +46,27 @@ async def test_the_documented_permissions_are_enough(rabbitmq: Node) -> None:
                 await settle(store, await take(consumer), Dead("Rejected", "no"))
             assert len(await browsed(store, dead_queue("f"), 2)) == len(sent)
             await store.publish(to(inbox("f"), message(), delay_s=0.1))
+
+
+async def test_the_commands_of_the_page_give_enough(rabbitmq: Node) -> None:
+    for command in COMMANDS:
+        words = shlex.split(command.replace("\\\n", " "))
+        await rabbitmq.wait_ctl(*words, *(["secret"] if words[0] == "add_user" else []))
+    assert len(COMMANDS) == 3
+    url = rabbitmq.url("shop").replace("guest:guest", "forklight-shop:secret")
+    origin = Source(queue="orders", function="f", dead_letter=dead_queue("f"))
+    declarations = {"bills": Declaration(type="classic")}
+    async with (
+        open_rabbitmq(url, SHOP, declarations=declarations) as store,
+        store.consume(origin, prefetch=1) as consumer,
+    ):
+        await fill(store, "orders", 1)
+        await settle(store, await take(consumer), Retry(0.1, "again"))
+        await settle(store, await take(consumer), Dead("Rejected", "no"))
+        await store.publish([*to("bills", message()), *to("bills", message(), delay_s=0.1)])
+    await rabbitmq.wait_ctl("set_permissions", "-p", "shop", "guest", ".*", ".*", ".*")
+    async with open_rabbitmq(rabbitmq.url("shop"), SHOP) as store:  # whose user may read what it only sends to
+        await browsed(store, "bills", 2)
 
 
 @pytest.mark.parametrize(

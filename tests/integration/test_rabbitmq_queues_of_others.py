@@ -1,28 +1,19 @@
 """Queues made by others, with any arguments and policies: messages that do not run are neither lost nor taken early."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel
 
 from bus.message import Delivery, dead_queue
 from bus.rabbitmq import open_rabbitmq
 from bus.retry import Release, Retry
 from bus.store import Consumer, Source, Store, StoreError
-from tests.kit.broker import Node
+from tests.kit.broker import Node, foreign
 from tests.kit.stores import drain, fill, fresh, ids, settle, source, take
 from tests.kit.support import until
-
-
-@contextlib.asynccontextmanager
-async def foreign(url: str) -> AsyncIterator[AbstractChannel]:
-    """Open a channel of another client."""
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
-        yield channel
 
 
 async def take_and_settle(store: Store, consumer: Consumer, count: int) -> list[Delivery]:

@@ -14,10 +14,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aio_pika
 import pytest
+from aio_pika.abc import AbstractChannel
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +171,13 @@ class Node:
     async def wait_queue_deleted(self, vhost: str, queue: str) -> None:
         """With all that is in it, consumers or not."""
         await self.wait_ctl("delete_queue", "--vhost", vhost, queue)
+
+
+@contextlib.asynccontextmanager
+async def foreign(url: str) -> AsyncIterator[AbstractChannel]:
+    """Open a channel of another client."""
+    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+        yield channel
 
 
 @contextlib.contextmanager

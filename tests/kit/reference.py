@@ -58,6 +58,7 @@ _EXPLAINED = {
     "[[http.static]]": "http.md#static-files",
     "[bus]": "queues.md#the-bus",
     "[brokers.NAME]": "queues.md",
+    "[queues.NAME]": "rabbitmq.md#queues-of-other-programs",
     "[admin]": "operating.md#health-and-metrics",
     "[runtimes.NAME]": "runtimes.md",
     "[machine]": "operating.md#start-and-end",
@@ -157,8 +158,10 @@ def _type(path: str, key: Key) -> str:
 
 def _plain_type(type_: Type) -> str:
     match type_:
-        case DictType():
+        case DictType(value_type=StrType()):
             return "table of strings"
+        case DictType():
+            return "table"
         case VarTupleType():
             return "list"
         case LiteralType(values=values):

@@ -1,6 +1,6 @@
 """The settings of one queue that a function consumes: as configured, and with every default filled in."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
@@ -17,6 +17,10 @@ _RESERVED = "forklight."
 class QueueSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.queue]]` table."""
 
+    elsewhere: ClassVar[dict[str, str]] = {
+        key: f"it belongs to the queue, not to the function: write {key} below [queues.NAME]"
+        for key in ("type", "arguments")
+    }
     queue: str = ""  # with a default, so that a missing key is reported once
     """The name. Names that begin with `forklight.` are reserved. Default: required."""
     broker: str = ""

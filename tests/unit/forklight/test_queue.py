@@ -1,14 +1,16 @@
 """The queue keys, `[bus]` and `[brokers.NAME]`: what they become, and every mistake in its place."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from bus.declaration import Declaration
 from bus.retry import RetryPolicy
 from forklight.config.configuration import Config, load
 from forklight.config.problem import ConfigError
-from forklight.config.queue import BusUrl, told
+from forklight.config.queue import BusUrl, declarations_of, told
 from triggers.queue.settings import QueueTrigger
 
 HANDLER = 'handler = "f:h"\n'
@@ -141,3 +143,95 @@ def test_options_of_a_url(url: str) -> None:
 def test_an_unknown_option_of_a_url_is_no_option() -> None:
     with pytest.raises(ValueError, match="where none can be"):
         BusUrl.parse("amqp://mq/shop?hartbeat=5")
+
+
+ON_A_BROKER = f'[bus]\nurl = "amqp://localhost/"\n[brokers.shop]\nurl = "amqp://shop/"\n[functions.f]\n{HANDLER}'
+
+
+def test_queues_are_declared_as_their_tables_say(tmp_path: Path) -> None:
+    toml = f"""{ON_A_BROKER}queue = "orders"
+[queues.orders]
+type = "classic"
+arguments = {{ x-max-priority = 3, x-queue-mode = "lazy" }}
+[queues."bills@shop"]
+declare = false
+arguments = {{ x-single-active-consumer = true }}
+[queues."a.b"]
+"""
+    config = _load(tmp_path, toml)
+    orders = Declaration(type="classic", arguments={"x-max-priority": 3, "x-queue-mode": "lazy"})
+    bills = Declaration(declare=False, arguments={"x-single-active-consumer": True})
+    assert declarations_of(config.settings.queues, config.settings.brokers) == {
+        "": {"orders": orders, "a.b": Declaration()},
+        "shop": {"bills": bills},
+    }
+    assert config.warnings == ()
+    assert orders.whole(4) == {"x-max-priority": 3, "x-queue-mode": "lazy"}
+    assert bills.whole(3) == {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    assert Declaration().whole(4) == {"x-queue-type": "quorum", "x-delivery-limit": -1}
+    assert Declaration(arguments={"x-delivery-limit": 3}).whole(4) == {"x-queue-type": "quorum", "x-delivery-limit": 3}
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("arguments = { x-max-lenght = 1 }", "is not an argument that Forklight knows: .*x-max-length"),
+        ('arguments = { x-queue-type = "classic" }', "is the key `type` of this table"),
+        ('arguments = { x-max-length = "9" }', "must be an integer from 0$"),
+        ("arguments = { x-max-length = true }", "must be an integer from 0$"),
+        ("arguments = { x-max-length = [1] }", "must be a string, an integer, or true or false, not a list$"),
+        ('arguments = { x-overflow = "drop" }', 'must be "reject-publish" or "drop-head" or "reject-publish-dlx"$'),
+        ("arguments = { x-max-priority = 3 }", 'is for classic queues: add type = "classic"$'),
+        ('type = "classic"\narguments = { x-max-priority = 256 }', "must be an integer from 1 to 255$"),
+        ('type = "classic"\narguments = { x-delivery-limit = 3 }', "is for quorum queues$"),
+        ('arguments = { x-overflow = "reject-publish-dlx" }', "in classic queues only$"),
+        ('type = "stream"', '"stream" is not "classic" or "quorum"$'),
+        ("types = 1", "did you mean 'type'"),
+    ],
+)
+def test_what_no_queue_can_have(tmp_path: Path, written: str, why: str) -> None:
+    [problem] = _problems(tmp_path, f"{ON_A_BROKER}\n[queues.orders]\n{written}")
+    assert problem.startswith(("8 queues.orders", "9 queues.orders", "10 queues.orders"))
+    assert re.search(why, problem), problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("x-message-ttl = 60000", "drop messages that wait for longer: use max_age"),
+        ("x-expires = 60000", "delete the queue with its messages"),
+        ('x-dead-letter-exchange = ""', "the queue that its dead_letter names"),
+        ('x-dead-letter-routing-key = "a"', "the queue that its dead_letter names"),
+        ('x-dead-letter-strategy = "at-least-once"', "the queue that its dead_letter names"),
+        ("x-delivery-limit = 20", "attempts in the function's queue table"),
+        ("x-single-active-consumer = true", "through several consumers"),
+        ('x-overflow = "drop-head"', 'must be "reject-publish"'),
+        ("x-max-length = 10", 'needs x-overflow = "reject-publish"'),
+        ("x-max-length-bytes = 10", 'needs x-overflow = "reject-publish"'),
+    ],
+)
+def test_what_breaks_a_promise_is_for_queues_of_other_programs(tmp_path: Path, arguments: str, why: str) -> None:
+    consumes = '[[functions.f.queue]]\nqueue = "orders"\nbroker = "shop"\ndead_letter = "dead"\n'
+    for name in ("orders", "dead"):
+        toml = f'{ON_A_BROKER}{consumes}[queues."{name}@shop"]\narguments = {{ {arguments} }}\n'
+        [problem] = _problems(tmp_path, toml)
+        assert problem.startswith("12 ")
+        assert why in problem
+        _load(tmp_path, toml.replace(f'"{name}@shop"', f'"{name}"'))  # another queue
+
+
+def test_queues_that_cannot_be_declared(tmp_path: Path) -> None:
+    [reserved, unknown] = _problems(tmp_path, f'{ON_A_BROKER}\n[queues."forklight.inbox.f"]\n[queues."a@shp"]\n')
+    assert reserved.endswith("names that begin with forklight. or amq. are reserved")
+    assert unknown.endswith("there is no [brokers.shp] (did you mean 'shop'?)")
+    [type_] = _problems(tmp_path, f'{ON_A_BROKER}[[functions.f.queue]]\nqueue = "a"\ntype = "classic"\n')
+    assert type_.endswith("unknown key: it belongs to the queue, not to the function: write type below [queues.NAME]")
+
+
+@pytest.mark.parametrize(("variable", "count"), [("", 1), ("sqlite:", 1), ("amqp://localhost/", 0)])
+def test_the_embedded_store_declares_nothing_and_says_so(tmp_path: Path, variable: str, count: int) -> None:
+    toml = f'[functions.f]\n{HANDLER}[queues.a]\ntype = "classic"\n[queues."b@shop"]\n[brokers.shop]\nurl = "amqp://a/"'
+    (tmp_path / "forklight.toml").write_text(toml)
+    warnings = [str(one) for one in load(tmp_path, {"FORKLIGHT_BUS_URL": variable}).warnings]
+    assert len(warnings) == count
+    assert all("3 queues.a: has no effect here: it is for brokers" in one for one in warnings)
