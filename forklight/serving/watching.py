@@ -33,6 +33,10 @@ SETTLE_MS = 15
 """A reload waits until nothing has changed for this long: editors write a file in several steps."""
 LONGEST_MS = 200
 """The longest such wait."""
+MANY = 10
+"""So many changes at once are a burst."""
+LONGEST_BURST_S = 5.0
+"""In a burst that does not end, there is a reload after this time."""
 FIRST_LOOK_MS = 500
 """The first look after a watch begins is after this time, or at the first change of any file."""
 POLL_S = 1.0
@@ -70,6 +74,11 @@ class Watched(Struct, frozen=True):
         if path in self.files:
             return True
         return path.parent in self.folders and any(selection.concerns(path) for selection in self.selections)
+
+    def loses(self, changes: set[FileChange]) -> bool:
+        """Whether a watched folder itself has changed: one that was removed and made anew is watched no more."""
+        folders = self.folders.union(file.parent for file in self.files)
+        return any(Path(path) in folders for _, path in changes)
 
 
 class Look(Struct, frozen=True):
@@ -129,6 +138,24 @@ async def keep_reloading(reloader: Reloader, state: Path) -> None:
             await anyio.sleep(pause_s)
 
 
+class _Burst:
+    """A program that writes many files, such as git: a reload before its end would find half of them."""
+
+    def __init__(self) -> None:
+        self._end_s: float | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self._end_s is not None
+
+    def goes_on(self, changes: int) -> bool:
+        """Whether to wait for the next changes, or for half a second without any."""
+        now_s = anyio.current_time()
+        if self._end_s is None and changes >= MANY:
+            self._end_s = now_s + LONGEST_BURST_S
+        return self._end_s is not None and changes >= MANY and now_s < self._end_s
+
+
 class _Watching:
     def __init__(self, reloader: Reloader, state: Path) -> None:
         self._reloader = reloader
@@ -140,19 +167,19 @@ class _Watching:
     async def watch(self) -> None:
         """Reload on changes until the folders to watch change. Raises what the watcher raises."""
         watched = (await self._look()).watched
-        is_certain = False
+        burst, is_certain, is_lost = _Burst(), False, False
         async with aclosing(_changes(watched.places)) as changes:
             async for changed in changes:
+                is_lost = is_lost or watched.loses(changed)
                 if len(changed) > 0 and await anyio.to_thread.run_sync(watched.concerns, changed):
                     self._seen = None
-                    await self._reloader.reload()
-                elif is_certain and not (watched.is_partial and not changed):
+                    if burst.goes_on(len(changed)):
+                        continue
+                elif is_certain and not (burst.is_on or is_lost or (watched.is_partial and not changed)):
                     continue
-                elif not await self.look():
-                    is_certain = True
-                    continue
-                is_certain = True
-                if (await self._look()).watched != watched:
+                burst, is_certain = _Burst(), True
+                has_reloaded = await self.look()
+                if is_lost or (has_reloaded and (await self._look()).watched != watched):
                     return
 
     async def look(self) -> bool:

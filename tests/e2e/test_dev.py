@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.kit.application import application, function, open_folder
@@ -14,6 +16,7 @@ pytestmark = pytest.mark.any_user
 
 SAYS = """
 import os
+import shutil
 def say(event):
     return "WORD"
 def tell(event):
@@ -154,6 +157,43 @@ async def test_a_module_in_a_new_folder_is_seen() -> None:
         await answers(server, b"two")
         save(server.folder / "words/word.py", "word = 'three'\n")
         await answers(server, b"three")
+
+
+async def test_a_folder_made_anew_is_watched_again() -> None:
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        (server.folder / "words").mkdir()
+        (server.folder / "words/word.py").write_text("word = 'two'\n")
+        save(server.folder / "f.py", "from words.word import word\ndef say(event):\n    return word\n")
+        await answers(server, b"two")
+        shutil.rmtree(server.folder / "words")
+        (server.folder / "words").mkdir()
+        (server.folder / "words/word.py").write_text("word = 'three'\n")
+        await answers(server, b"three")
+        save(server.folder / "words/word.py", "word = 'four'\n")
+        await answers(server, b"four")
+
+
+async def test_a_branch_of_many_files_is_one_reload() -> None:
+    names = [f"m{number}" for number in range(100)]
+    async with developing(function("say")) as server:
+        await answers(server, b"one")
+        for name in names:
+            (server.folder / f"{name}.py").write_text("word = 'two'\n")
+        lines = [*(f"import {name}" for name in names), "def say(event):", "    return m99.word", ""]
+        save(server.folder / "f.py", "\n".join(lines))
+        await answers(server, b"two")
+        for name in names:
+            (server.folder / f"{name}.py").unlink()
+            await anyio.sleep(0.001)  # as a program that takes its time
+        for name in names:
+            (server.folder / f"{name}.py").write_text("word = 'three'\n")
+        await answers(server, b"three")
+        await server.end()
+        assert server.process.stderr is not None
+        said = (await server.process.stderr.read()).decode()
+        assert said.count("reloaded: ") == 2, "and nothing that does not load"
+        assert "load/" not in said
 
 
 async def test_what_snapshots_ignore_is_not_reloaded_for() -> None:
