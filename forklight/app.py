@@ -24,7 +24,6 @@ from msgspec import Struct
 
 from bus.bus import Bus
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.runner import Function
 from forklight.admin.server import Admin
 from forklight.config.configuration import Config
 from forklight.config.queue import own_names
@@ -34,13 +33,13 @@ from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.once import account_of
 from forklight.serving.picture import printing_on_signal
-from forklight.serving.reload import Reloader, make_functions
+from forklight.serving.reload import Reloader, functions_of
 from forklight.serving.running import Running
 from forklight.serving.stores import open_stores
 from forklight.serving.strays import Strays
 from forklight.serving.systemd import Notifier
 from forklight.serving.triggers import Triggers, run_triggers
-from forklight.serving.versions import make_guest, remove_unused
+from forklight.serving.versions import Versions, make_guest, make_versions, remove_unused
 from forklight.serving.waiting import broker_urls, unless_ended, wait_for_brokers
 from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
@@ -77,9 +76,9 @@ class Options(Struct, frozen=True, kw_only=True):
 async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        functions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
+        versions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         if await _brokers_are_there(config, options, signals):
-            async with _open(config, state, options, functions, guest) as running:
+            async with _open(config, state, options, versions, guest) as running:
                 await _serve(running, options, signals)
 
 
@@ -100,12 +99,12 @@ async def _brokers_are_there(config: Config, options: Options, signals: AsyncIte
     return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, report), ended)
 
 
-def _prepare(config: Config, state: State) -> tuple[dict[str, Function], Path]:
+def _prepare(config: Config, state: State) -> tuple[Versions, Path]:
     """Take the snapshots, and remove old ones, which nothing can use yet."""
-    functions = make_functions(config, state)
+    versions = make_versions(config, state)
     guest = make_guest(config, state)
-    remove_unused(state, {guest.name, *(function.spec.version for function in functions.values())})
-    return functions, guest
+    remove_unused(state, {guest.name, *(spec.version for spec in versions.specs.values())})
+    return versions, guest
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +112,7 @@ async def _open(
     config: Config,
     state: State,
     options: Options,
-    functions: dict[str, Function],
+    versions: Versions,
     guest: Path,
 ) -> AsyncIterator[Running]:
     """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
@@ -128,7 +127,7 @@ async def _open(
             open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
             anyio.create_task_group() as work,
         ):
-            dispatcher = Dispatcher(functions, tree, work)
+            dispatcher = Dispatcher(functions_of(config, versions), tree, work)
             bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
             bus.queues = own_names(config.queues)
             bus.attach(dispatcher)
@@ -142,6 +141,7 @@ async def _open(
                     yield Running(
                         config=config,
                         state=state,
+                        versions=versions,
                         guest=guest,
                         stores=stores,
                         tree=tree,

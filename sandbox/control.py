@@ -40,6 +40,7 @@ class Message(Struct, kw_only=True):
     asynchronous: bool = False
     unsafe: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    files: tuple[str, ...] | None = None
     left: tuple[Pid, ...] = ()
     message: str = ""
     traceback: str = ""

@@ -4,6 +4,7 @@ The task that fills a place holds its lock. A failure is stored, so that other s
 """
 
 import time
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import anyio
@@ -100,6 +101,9 @@ class Branch(Place[Template]):
     """What the import left behind that forbids forking: the template becomes its one instance."""
     shared: tuple[str, ...] = ()
     """What the import left behind that all instances share."""
+    files: frozenset[str] | None = None
+    """The files of the code that its templates have loaded so far; None if one could not say, or none has loaded."""
+    _has_loaded = False
     has_logged_leftovers = False
     """Whether both were logged."""
     keeper: anyio.CancelScope | None = None
@@ -112,6 +116,12 @@ class Branch(Place[Template]):
         self.spec = spec
         self.births = Failures()
         """The failures of the `after_fork` hook, which backs off as a load does."""
+
+    def note_files(self, files: Iterable[str] | None) -> None:
+        """A template has loaded these files of the code, None if it cannot say which."""
+        so_far = self.files if self._has_loaded else frozenset()
+        self._has_loaded = True
+        self.files = None if files is None or so_far is None else so_far | frozenset(files)
 
 
 Key = tuple[str, str, Limits, str, float, float, float]

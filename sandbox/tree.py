@@ -137,6 +137,11 @@ class Tree:
         branch = self._branches.get(template_key(spec))
         return ("", ()) if branch is None else (branch.why_become, branch.shared)
 
+    def files_of(self, spec: FunctionSpec) -> frozenset[str] | None:
+        """The files of its code that this version has loaded, as it says itself; None if they are unknown."""
+        branch = self._branches.get(template_key(spec))
+        return None if branch is None else branch.files
+
     def templates(self) -> list[Template]:
         """All live templates, oldest first."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
@@ -268,6 +273,7 @@ class Tree:
         branch.fill(template)
         branch.why_become = template.why_become
         branch.shared = template.shared
+        branch.note_files(template.loaded.files)
         if branch.dropped:  # while it was loaded
             template.retire()
 

@@ -8,8 +8,9 @@ otherwise any page in a browser on the same machine could ask (DNS rebinding).
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -35,10 +36,16 @@ _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """Largest body of `invoke` and `send`: four times RabbitMQ's default for a message."""
 
 
+class Reload(Protocol):
+    """Reloads the server."""
+
+    async def __call__(self, *, renew_all: bool) -> ReloadResult: ...
+
+
 class Admin:
     """Answers from the running server as it is at each request; a reload replaces it."""
 
-    def __init__(self, current: Current, reload: Callable[[], Awaitable[ReloadResult]]) -> None:
+    def __init__(self, current: Current, reload: Reload) -> None:
         self._current = current
         self._reload = reload
         self._journal = current().observer.journal
@@ -119,9 +126,12 @@ class Admin:
         """List the timers, each with up to `?next=` times to come."""
         return as_json(self._current().timer_statuses(number(request, "next", 1, most=MOST_UPCOMING)))
 
-    async def _reloaded(self, _request: web.Request) -> web.Response:
-        """Answer with what was switched, or why nothing was. The reload continues if the client leaves."""
-        return as_json(await self._reload())
+    async def _reloaded(self, request: web.Request) -> web.Response:
+        """Answer with what was switched, or why nothing was. The reload continues if the client leaves.
+
+        `?all=1` also renews functions that do not use what has changed.
+        """
+        return as_json(await self._reload(renew_all=request.query.get("all") == "1"))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         """Answer with JSON lines: the entries in the rings, and with `?follow=1` new ones too.

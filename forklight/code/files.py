@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,10 @@ MOST_BYTES = 250 * 1000 * 1000
 """The limit of one function's code."""
 
 _CHUNK_BYTES = 1 << 20
+
+
+Contents = Mapping[str, str]
+"""Files of the code by name, each with a hash of its mode and content."""
 
 
 class Vanished(CodeError):
@@ -76,13 +80,15 @@ def own_logs() -> frozenset[Path]:
     return frozenset(targets)
 
 
-def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5, earlier: Path | None = None) -> str:
-    """Copy `files` of the code directory `root` below `destination`; return a hash of names, modes and contents.
+def copy(
+    files: list[CodeFile], destination: Path, root: Path, attempts: int = 5, earlier: Path | None = None
+) -> Contents:
+    """Copy `files` of the code directory `root` below `destination`, and return their contents.
 
     A file that changes meanwhile is copied again, up to `attempts` times. One that is the same in the `earlier`
     snapshot becomes a link to that: making files is what a snapshot costs. Raises CodeError.
     """
-    digest = hashlib.sha256()
+    contents = {}
     for file in files:
         target = destination / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +96,14 @@ def copy(files: list[CodeFile], destination: Path, root: Path, attempts: int = 5
         if content is None:
             content = _copy_steady(file.path, target, root, attempts)
             target.chmod(0o755 if file.is_executable else 0o644)
-        digest.update(f"{file.name}\0{file.is_executable:d}\0{content}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+        contents[file.name] = f"{file.is_executable:d}{content}"
+    return contents
+
+
+def digest_of(contents: Contents) -> str:
+    """Return a hash of the names, modes and contents of files."""
+    lines = (f"{name}\0{content}\n" for name, content in sorted(contents.items()))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _raise(problem: CodeError) -> None:

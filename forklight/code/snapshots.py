@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from forklight.code import archive, bytecode, files
+from forklight.code.files import Contents
 from forklight.code.interpreter import Interpreter
 from forklight.code.selection import CodeError
 from forklight.state.directory import remove_tree
@@ -23,14 +24,15 @@ ATTEMPTS = 5
 
 
 class Staged:
-    """A private, writable copy of some code. `digest` is the hash of what was copied.
+    """A private, writable copy of some code. `digest` is the hash of its `contents`.
 
     What is the same in the snapshot `earlier` is a link to that, and must not be written to.
     """
 
-    def __init__(self, path: Path, digest: str, earlier: Path | None = None) -> None:
+    def __init__(self, path: Path, contents: Contents, earlier: Path | None = None) -> None:
         self.path = path
-        self.digest = digest
+        self.contents = contents
+        self.digest = files.digest_of(contents)
         self._earlier = earlier
 
     def compile(self, interpreter: Interpreter, user: User | None) -> None:
@@ -86,15 +88,15 @@ def staged(code: Path, apart: Set[Path], parent: Path, earlier: Path | None = No
             for attempt in range(1, ATTEMPTS + 1):
                 folder = stack.enter_context(_temporary_folder(parent))
                 try:
-                    digest = _copied(unpacked, apart, folder, earlier)
+                    contents = _copied(unpacked, apart, folder, earlier)
                     break
                 except files.Vanished:
                     if attempt == ATTEMPTS:
                         raise
-        yield Staged(folder, digest, earlier)
+        yield Staged(folder, contents, earlier)
 
 
-def _copied(code: Path, apart: Set[Path], folder: Path, earlier: Path | None) -> str:
+def _copied(code: Path, apart: Set[Path], folder: Path, earlier: Path | None) -> Contents:
     root = code if code.is_dir() else code.parent
     return files.copy(files.collect(code, apart), folder, root, earlier=earlier)
 

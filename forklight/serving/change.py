@@ -15,6 +15,9 @@ FIXED = ("http", "bus", "brokers", "queues", "admin", "machine")
 """Tables that are only read at the start: listeners, stores and the user."""
 
 
+_MOST_NAMES = 5
+
+
 class Failure(Struct, frozen=True, kw_only=True):
     """A function whose new version does not load."""
 
@@ -31,6 +34,10 @@ class ReloadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """Functions that were not renewed although their code has changed: they do not use what has."""
+    because: dict[str, str] = {}
+    """Why functions were renewed."""
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     """Mistakes in the configuration or the code."""
@@ -39,8 +46,8 @@ class ReloadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no function changed and there is no warning."""
-        return self.ok and not (self.changed or self.added or self.removed or self.warnings)
+        """Whether no function's code or configuration changed, and there is no warning."""
+        return self.ok and not (self.changed or self.added or self.removed or self.kept or self.warnings)
 
 
 def require_no_restart(old: Config, new: Config) -> None:
@@ -101,10 +108,18 @@ def lines(result: ReloadResult) -> list[str]:
         for names, what in ((result.changed, "changed"), (result.added, "added"), (result.removed, "removed"))
         if names
     ]
+    if result.kept:
+        parts.append(f"{_kept(result.kept) if parts else 'no function uses'} what changed")
     return [
         *(f"warning: {warning}" for warning in result.warnings),
         f"reloaded: {'; '.join(parts) or 'no function changed'}",
     ]
+
+
+def _kept(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} does not use"
+    return f"{', '.join(names) if len(names) <= _MOST_NAMES else f'{len(names)} others'} do not use"
 
 
 def one_line(result: ReloadResult) -> str:

@@ -115,7 +115,7 @@ async def _open_once(
 ) -> AsyncIterator[tuple[Tree, dict[str, FunctionSpec]]]:
     """A tree for the functions of `config`, and their specs by name."""
     with open_here(state_path, config.user) as state:
-        specs, guest = make_versions(config, state), make_guest(config, state)
+        specs, guest = make_versions(config, state).specs, make_guest(config, state)
         account = account_of(config.user)
         async with open_tree(
             guest=guest, folders=state.tmp, sink=sink, account=account, shares_input=shares_input

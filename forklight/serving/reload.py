@@ -7,9 +7,8 @@ functions finish what they accepted. Reloads run one after the other. A reload c
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -23,9 +22,9 @@ from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
 from forklight.serving.change import ReloadResult, failed, require_no_restart
+from forklight.serving.renewal import Readings, Served
 from forklight.serving.running import Running
-from forklight.serving.versions import make_versions, remove_unused
-from forklight.state.directory import State
+from forklight.serving.versions import Versions, make_versions, remove_unused
 from triggers.http import RouteTable
 
 log = logging.getLogger(__name__)
@@ -50,14 +49,15 @@ class Reloader:
         self._load = load
         self._tasks = tasks
         self._report = report
+        self._readings = Readings()
         self._turn = anyio.Lock()
         self._scopes: set[anyio.CancelScope] = set()
         """One for each of our tasks."""
         self._is_stopped = False
 
-    async def reload(self) -> ReloadResult:
-        """Reload now, and wait for the result."""
-        return await self._wait_for(self._change)
+    async def reload(self, *, renew_all: bool = False) -> ReloadResult:
+        """Reload now, and wait for the result. With `renew_all`, also functions that do not use what changed."""
+        return await self._wait_for(partial(self._change, renew_all))
 
     async def probe(self) -> ReloadResult:
         """Load every present function, only to check whether it loads."""
@@ -109,17 +109,20 @@ class Reloader:
             raise NotLoaded(errors)
         return ReloadResult(ok=True)
 
-    async def _change(self) -> ReloadResult:
+    async def _change(self, renew_all: bool) -> ReloadResult:
         running, warned = self.running, self.running.config.warnings
         try:
-            config, functions = await anyio.to_thread.run_sync(self._prepare)
+            config, versions = await anyio.to_thread.run_sync(self._prepare, self._served(), renew_all)
+            functions = functions_of(config, versions)
             async with open_change(running.dispatcher, running.tree, functions) as change:
-                await self._switch(config, change)
+                await self._switch(config, versions, change)
             return ReloadResult(
                 ok=True,
                 changed=tuple(change.changed),
                 added=tuple(change.added),
                 removed=tuple(change.removed),
+                kept=_kept(running, config, versions, change),
+                because={name: why for name in change.changed if (why := versions.functions[name].why)},
                 warnings=tuple(warning for warning in config.warnings if warning not in warned),
             )
         finally:
@@ -127,14 +130,19 @@ class Reloader:
             keep = {running.guest.name, *current, *running.tree.versions()}
             await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
-    def _prepare(self) -> tuple[Config, dict[str, Function]]:
+    def _served(self) -> dict[str, Served]:
+        running, found = self.running, {}
+        for name, version in running.versions.functions.items():
+            loaded, problem = running.tree.files_of(version.spec), running.tree.problem_of(version.spec)
+            found[name] = Served(spec=version.spec, contents=version.contents, loaded=loaded, problem=problem)
+        return found
+
+    def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Config, Versions]:
         config = self._load()
         require_no_restart(self.running.config, config)
-        runners = self.running.dispatcher.runners()
-        earlier = {name: runner.function.spec.code for name, runner in runners.items()}
-        return config, make_functions(config, self.running.state, earlier)
+        return config, make_versions(config, self.running.state, served, None if renew_all else self._readings)
 
-    async def _switch(self, config: Config, change: Change) -> None:
+    async def _switch(self, config: Config, versions: Versions, change: Change) -> None:
         running, triggers, before = self.running, self.running.triggers, self.running.config
         change.add()
         await triggers.begin(config.queues)
@@ -146,7 +154,7 @@ class Reloader:
         change.switch()
         triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
         running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
-        self.running = replace(self.running, config=config)  # a drain may have begun meanwhile
+        self.running = replace(self.running, config=config, versions=versions)  # a drain may have begun meanwhile
         await triggers.keep_only(config.queues, config.settings.http.drain_s)
         change.remove()
 
@@ -161,9 +169,15 @@ async def _attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResul
         return failed(error)
 
 
-def make_functions(
-    config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
-) -> dict[str, Function]:
-    """Return each function's current version and pool. `earlier` as in `make_versions`. Blocks. Raises ConfigError."""
-    specs = make_versions(config, state, earlier)
-    return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in specs.items()}
+def _kept(running: Running, config: Config, versions: Versions, change: Change) -> tuple[str, ...]:
+    """The functions that are not renewed, of those whose code differs from what was last read."""
+    before = running.versions.code
+    stayed = config.functions.keys() - {*change.changed, *change.added}
+    return tuple(
+        sorted(name for name in stayed if before.get(code := config.functions[name].code) != versions.code[code])
+    )
+
+
+def functions_of(config: Config, versions: Versions) -> dict[str, Function]:
+    """Return each function's version and pool."""
+    return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in versions.specs.items()}

@@ -27,6 +27,7 @@ from forklight.observe.timer_status import timer_statuses
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Stray, Strays
 from forklight.serving.triggers import Triggers
+from forklight.serving.versions import Versions
 from forklight.state.directory import State
 from sandbox import isolation
 from sandbox.tree import Tree
@@ -37,6 +38,8 @@ class Running(Struct, frozen=True, kw_only=True):
 
     config: Config
     state: State
+    versions: Versions
+    """What was last read from disk: at the start, or by the last reload that succeeded."""
     guest: Path
     """The snapshot of the guest's code."""
     stores: Stores

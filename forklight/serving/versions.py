@@ -6,42 +6,68 @@ from hashlib import sha256
 from hmac import digest
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 import sandbox
+from forklight.code.files import Contents
 from forklight.code.interpreter import Interpreter
 from forklight.code.selection import CodeError
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem
+from forklight.serving.renewal import Readings, Served
 from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
 from sandbox.spec import FunctionSpec, Hooks, Runtime
 
+NONE_SERVED: Mapping[str, Served] = MappingProxyType({})
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """A version of a function. `contents` are those of its snapshot."""
+
+    spec: FunctionSpec
+    contents: Contents
+    why: str = ""
+    """Why it is not the version that was served; empty if nothing was, or if it is."""
+
+
+class Versions(Struct, frozen=True, kw_only=True):
+    """What was read at one time: a version of each function, and what was in each place of code."""
+
+    functions: dict[str, Version]
+    code: dict[Path, Contents]
+
+    @property
+    def specs(self) -> dict[str, FunctionSpec]:
+        return {name: version.spec for name, version in self.functions.items()}
+
 
 def make_versions(
-    config: Config, state: State, earlier: Mapping[str, Path] = MappingProxyType({})
-) -> dict[str, FunctionSpec]:
+    config: Config, state: State, served: Mapping[str, Served] = NONE_SERVED, readings: Readings | None = None
+) -> Versions:
     """Return the current version of each function by name, and take the missing snapshots.
 
-    Functions with the same code and runtime are copied and compiled together. `earlier` are snapshots of earlier
-    versions for the same interpreters: only what differs from them is compiled. Makes the data folder, too, if one of
-    them asks for it. Raises ConfigError.
+    Functions with the same code and runtime are copied and compiled together; what is the same in the snapshot of one
+    that is `served`, by the same interpreter, is not compiled again. With `readings`, a function that sees no change
+    keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError.
     """
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
-    specs: dict[str, FunctionSpec] = {}
+    made = Versions(functions={}, code={})
     problems = _data_problems(config)
     for functions in together.values():
         try:
-            specs |= _snapshot(functions, config, state, earlier.get(functions[0].name))
+            _snapshot(made, functions, config, state, _Before(served, readings))
         except CodeError as error:
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
         raise ConfigError(problems)
-    return specs
+    return made
 
 
 def _data_problems(config: Config) -> list[Problem]:
@@ -86,23 +112,40 @@ def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, c
     return sha256(msgspec.json.encode(seen, order="deterministic", enc_hook=str)).hexdigest()[:12]
 
 
-def _snapshot(functions: list[Function], config: Config, state: State, earlier: Path | None) -> dict[str, FunctionSpec]:
-    """Return the specs of functions that share code and runtime."""
-    runtime_name = functions[0].settings.runtime
-    runtime, interpreter = config.runtimes[runtime_name], config.interpreters[runtime_name]
-    specs: dict[str, FunctionSpec] = {}
-    with staged(functions[0].code, config.no_code | {state.path}, state.versions, earlier) as stage:
+class _Before(NamedTuple):
+    served: Mapping[str, Served]
+    readings: Readings | None
+
+    def why_renew(self, spec: FunctionSpec, contents: Contents) -> str | None:
+        """Return why the function is renewed, or None if it keeps its version."""
+        was = self.served.get(spec.name)
+        if was is None or was.spec == spec or self.readings is None:
+            return ""
+        return self.readings.why_renew(was, spec, contents) or None
+
+
+def _snapshot(made: Versions, functions: list[Function], config: Config, state: State, before: _Before) -> None:
+    """Add the versions of functions that share code and runtime."""
+    first = functions[0]
+    runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
+    earlier = before.served[first.name].spec.code if first.name in before.served else None
+    with staged(first.code, config.no_code | {state.path}, state.versions, earlier) as stage:
+        made.code[first.code] = stage.contents
         is_compiled = False
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, state.key)
-            code = state.versions / version
-            if not code.exists():
+            spec = _spec(function, version, state.versions / version, runtime)
+            why = before.why_renew(spec, stage.contents)
+            if why is None:
+                was = before.served[function.name]
+                made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
+                continue
+            if not spec.code.exists():
                 if not is_compiled:
                     stage.compile(interpreter, config.user)
                     is_compiled = True
-                stage.publish(code)
-            specs[function.name] = _spec(function, version, code, runtime)
-    return specs
+                stage.publish(spec.code)
+            made.functions[function.name] = Version(spec=spec, contents=stage.contents, why=why)
 
 
 def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> FunctionSpec:

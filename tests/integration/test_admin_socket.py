@@ -38,6 +38,7 @@ from forklight.serving.running import Running
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Strays
 from forklight.serving.triggers import Triggers
+from forklight.serving.versions import Versions
 from forklight.state.directory import State
 from forklight.state.users import unprivileged_user
 from sandbox.log_lines import LogLine
@@ -125,8 +126,8 @@ def _no_consumer(trigger: QueueTrigger) -> QueueConsumer:
     raise AssertionError(trigger)
 
 
-async def _reload() -> ReloadResult:
-    return ReloadResult(ok=True, changed=("greet",))
+async def _reload(*, renew_all: bool) -> ReloadResult:
+    return ReloadResult(ok=True, changed=("greet", "all") if renew_all else ("greet",))
 
 
 @contextlib.asynccontextmanager
@@ -147,6 +148,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         running = Running(
             config=_config(folder),
             state=State(folder),
+            versions=Versions(functions={}, code={}),
             guest=folder,
             stores=Stores(store, brokers, store),
             tree=tree,

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import box, control, environ, handler, instance, leftovers, logs, names, posix, threads, wire
+from . import box, control, environ, handler, instance, leftovers, logs, names, own_files, posix, threads, wire
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
@@ -143,6 +143,7 @@ class Template:
             "asynchronous": self._function.is_async,
             "unsafe": left.unsafe,
             "shared": left.shared,
+            "files": own_files.loaded_files(message["code"]),
             "rss_kb": posix.memory_kb(),
         }
         control.send(self._connection, loaded)

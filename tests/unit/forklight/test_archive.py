@@ -54,14 +54,14 @@ def test_its_version_is_what_it_holds_and_it_is_unpacked_in_the_snapshot(open_pa
     _zip(open_path / "app.zip", ("f.py", "def handler(event): ...\n", 0o644))
     config = load(open_path, {})
     with open_state(open_path / "state", unprivileged_user()) as state:
-        spec = make_versions(config, state)["f"]
+        spec = make_versions(config, state).specs["f"]
         assert sorted(path.name for path in spec.code.iterdir()) == ["__pycache__", "f.py"]
         _zip(open_path / "app.zip", ("f.py", "def handler(event): ...\n", 0o600))
-        assert make_versions(config, state)["f"].version == spec.version
+        assert make_versions(config, state).specs["f"].version == spec.version
         _zip(open_path / "app.zip", ("f.py", "def handler(event): pass\n", 0o644))
-        assert make_versions(config, state)["f"].version != spec.version
+        assert make_versions(config, state).specs["f"].version != spec.version
         directory = replace(config.functions["f"], code=spec.code)
-        assert make_versions(replace(config, functions={"f": directory}), state)["f"].version == spec.version
+        assert make_versions(replace(config, functions={"f": directory}), state).specs["f"].version == spec.version
         assert all(not path.name.startswith(".new") for path in state.versions.iterdir())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.code.files import collect, collect_all, copy
+from forklight.code.files import collect, collect_all, copy, digest_of
 from forklight.code.selection import CodeError, select
 from forklight.code.snapshots import staged
 
@@ -164,7 +164,7 @@ def test_an_ignore_file_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def _digest(code: Path, target: Path) -> str:
-    return copy(collect(code), target, code)
+    return digest_of(copy(collect(code), target, code))
 
 
 def test_a_copy_is_faithful_and_its_digest_sees_names_modes_and_contents(tmp_path: Path) -> None:

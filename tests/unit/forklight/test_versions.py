@@ -15,6 +15,7 @@ from forklight.code.interpreter import own_interpreter
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, load
 from forklight.config.problem import ConfigError
+from forklight.serving.renewal import Served
 from forklight.serving.versions import make_guest, make_versions, remove_unused, version_of
 from forklight.state.directory import State, open_state
 from forklight.state.users import as_user, unprivileged_user
@@ -36,7 +37,7 @@ def _config(folder: Path, more: str = "", environ: dict[str, str] | None = None)
 
 
 def _spec(folder: Path, state: State, more: str = "", environ: dict[str, str] | None = None) -> FunctionSpec:
-    return make_versions(_config(folder, more, environ), state)["f"]
+    return make_versions(_config(folder, more, environ), state).specs["f"]
 
 
 def test_a_snapshot_is_read_only_compiled_and_complete(open_path: Path, state: State) -> None:
@@ -69,7 +70,7 @@ def test_the_user_imports_the_snapshot_and_not_from_where_it_was_written(open_pa
 
 def _again(folder: Path, state: State, earlier: FunctionSpec) -> FunctionSpec:
     """The version that the code of `folder` is by now, with what is the same as before taken from the earlier one."""
-    return make_versions(load(folder, {}), state, {"f": earlier.code})["f"]
+    return make_versions(load(folder, {}), state, {"f": Served(spec=earlier, contents={}, loaded=None)}).specs["f"]
 
 
 def test_only_what_differs_from_the_earlier_snapshot_is_made_anew(open_path: Path, state: State) -> None:
@@ -98,7 +99,7 @@ def test_a_version_made_beside_an_earlier_one_is_what_it_would_be_without(open_p
     second = _again(code, state, first)
     contents = {path.relative_to(second.code): path.read_bytes() for path in second.code.rglob("*") if path.is_file()}
     remove_unused(state, set())
-    alone = make_versions(load(code, {}), state)["f"]
+    alone = make_versions(load(code, {}), state).specs["f"]
     assert alone == second
     assert contents == {path.relative_to(alone.code): path.read_bytes() for path in alone.code.rglob("*.*")}
 
@@ -150,7 +151,7 @@ def test_what_makes_a_version_and_what_does_not(open_path: Path) -> None:
 
 def test_functions_with_the_same_code_share_its_files(open_path: Path, state: State) -> None:
     more = '[functions.g]\nhandler = "a:other"\n[functions.h]\nhandler = "a:handler"\n'
-    specs = make_versions(_config(open_path / "code", more), state)
+    specs = make_versions(_config(open_path / "code", more), state).specs
     assert specs["f"].version == specs["h"].version != specs["g"].version
     assert (specs["f"].code / "a.py").samefile(specs["g"].code / "a.py")
 
@@ -170,7 +171,7 @@ secrets = { S = { env = "X" }, T = { file = "keys/t" } }
     (open_path / "code/.env").write_text("B=hunter2")
     more += '[functions.g]\nhandler = "a:h"\nsecrets = { U = { file = "keys/u" } }\n'
     config = _config(open_path / "code", more, {"X": "hunter2"})
-    spec = make_versions(replace(config, functions={"f": config.functions["f"]}), state)["f"]
+    spec = make_versions(replace(config, functions={"f": config.functions["f"]}), state).specs["f"]
     assert (spec.name, spec.handler, spec.hooks.init, spec.hooks.stop) == ("f", "a:handler", "a:begin", None)
     assert (spec.timeout_s, spec.grace_s, spec.limits.memory_bytes) == (3.0, 0.5, 32 * 1024 * 1024)
     assert (spec.env, spec.secrets) == ({"A": "1", "B": "hunter2"}, {"S": "hunter2", "T": "hunter2"})
@@ -182,7 +183,7 @@ secrets = { S = { env = "X" }, T = { file = "keys/t" } }
 
 def test_what_is_used_no_more_is_removed_and_what_a_crash_left(open_path: Path, state: State) -> None:
     config = _config(open_path / "code")
-    old, guest = make_versions(config, state)["f"], make_guest(config, state)
+    old, guest = make_versions(config, state).specs["f"], make_guest(config, state)
     (state.versions / ".new-left/pkg").mkdir(parents=True)
     new = _spec(open_path / "code", state, 'env = { A = "1" }')
     assert new.version != old.version
@@ -203,7 +204,7 @@ def test_code_that_cannot_be_taken_is_a_problem_of_its_key(open_path: Path, stat
 def test_a_single_file_and_its_modules(open_path: Path, state: State) -> None:
     for name in ("hello.py", "beside.py", "notes.txt"):
         (open_path / name).write_text("")
-    spec = make_versions(load(open_path / "hello.py", {}), state)["hello"]
+    spec = make_versions(load(open_path / "hello.py", {}), state).specs["hello"]
     assert sorted(path.name for path in spec.code.iterdir()) == ["__pycache__", "beside.py", "hello.py"]
 
 
