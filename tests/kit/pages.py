@@ -22,6 +22,8 @@ from forklight.config.configuration import load
 from forklight.config.problem import ConfigError
 from tests.kit.terminal import Terminal, Unlike, open_terminal
 
+WITHOUT_COMMENTS = {"html", "json"}
+"""Languages in which `# name` is no comment: that line is left out of the file."""
 _BLOCK = re.compile(
     r"^(?:<!-- not run:(?P<why>[^\n]*)-->\n\n?)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -98,7 +100,7 @@ async def try_page(page: str, folder: Path | None = None) -> None:
 
 async def _try(block: Block, terminal: Terminal) -> None:
     if block.file is not None:
-        code = block.text.partition("\n")[2] if block.language == "json" else block.text
+        code = block.text.partition("\n")[2] if block.language in WITHOUT_COMMENTS else block.text
         path = terminal.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
