@@ -27,7 +27,7 @@ def ignored_by(text: str) -> Callable[[str, bool], bool]:
 def decided_by(text: str) -> Callable[[str, bool], bool | None]:
     """As `ignored_by`, but the predicate returns None for a path that no line matches."""
     rules = []
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.rstrip()
         if line and not line.startswith("#"):
             try:

@@ -54,6 +54,8 @@ def is_private(name: str, path: Path, *, is_folder: bool) -> bool:
 
 def _holds_certificates_only(path: Path) -> bool:
     try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return False
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
     except OSError:

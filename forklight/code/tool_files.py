@@ -60,8 +60,11 @@ def is_of_a_tool(name: str) -> bool:
 
 def is_cache(folder: Path) -> bool:
     """Whether a tool has marked `folder` as a cache. False if that cannot be read."""
+    mark = folder / _CACHE_MARK
     try:
-        with (folder / _CACHE_MARK).open("rb") as file:
+        if not mark.is_file():  # opening a pipe would wait for its other end
+            return False
+        with mark.open("rb") as file:
             return file.read(len(_CACHE_SIGNATURE)) == _CACHE_SIGNATURE
     except OSError:
         return False

@@ -92,6 +92,7 @@ def look(config: Config, state: Path) -> Look:
     """Look at everything that is served. Blocks."""
     apart = config.no_code | {state} | files.own_logs()
     single = config.no_code | {config.path} | _requirements(config)
+    single |= {path.resolve() for path in single}
     selections = []
     for code in sorted({function.code for function in config.functions.values()}):
         if not code.is_dir():

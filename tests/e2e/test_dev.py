@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from tests.kit.application import application, function, open_folder
 from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.any_user
+
+WITHOUT_WATCHES = """unshare --user --map-root-user sh -c '
+    echo 0 > /proc/sys/user/max_inotify_watches; exec unshare --user --map-user=1000 --map-group=1000 "$@"' sh"""
+"""Runs a command in a user namespace that has no watches of files: inotify(7), user_namespaces(7)."""
 
 SAYS = """
 import os
@@ -38,12 +43,12 @@ def save_word(folder: Path, word: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def developing(toml: str) -> AsyncIterator[Server]:
+async def developing(toml: str, within: str = "") -> AsyncIterator[Server]:
     """`forklight dev` on this configuration; its log is a file beside the code."""
     with application(toml) as folder:
         save_word(folder, "one")
         (folder / ".forklightignore").write_text("*.txt\n")
-        async with serving(folder, command="dev") as server:
+        async with serving(folder, command="dev", within=within) as server:
             yield server
 
 
@@ -229,6 +234,19 @@ async def test_a_name_that_is_not_utf8_is_code_like_any_other() -> None:
         await answers(server, b"")
         (server.folder / folder / name).write_text("four")
         await answers(server, b"four")
+
+
+@pytest.mark.skipif(
+    subprocess.run(f"{WITHOUT_WATCHES} true", shell=True, check=False).returncode != 0, reason="no namespaces"
+)
+async def test_without_watches_it_looks_for_itself_and_says_so() -> None:
+    async with developing(function("say"), within=WITHOUT_WATCHES) as server:
+        await server.wait_said(
+            "^cannot watch the code: the limit fs.inotify.max_user_watches is reached; dev looks every"
+        )
+        for word in ("two", "three"):
+            save_word(server.folder, word)
+            await answers(server, word.encode())
 
 
 async def test_a_single_file_needs_no_configuration() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shlex
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -175,13 +176,16 @@ async def run(*arguments: str, cwd: Path) -> Finished:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *arguments: str, command: str = "serve", **variables: str) -> AsyncIterator[Server]:
+async def serving(
+    folder: Path, *arguments: str, command: str = "serve", within: str = "", **variables: str
+) -> AsyncIterator[Server]:
     """`forklight serve ARGUMENTS`, or another `command`, in this folder, on a free port, from its readiness on.
 
-    At the end nothing of it may be left: no process, no private folder of an instance.
+    `within` is a shell's line that runs the words after it. At the end nothing of it may be left: no process, no
+    private folder of an instance.
     """
     listen = () if "--listen" in arguments or variables else ("--listen", "127.0.0.1:0")
-    line = [str(installed.command()), command, *arguments, *listen]
+    line = [*shlex.split(within), str(installed.command()), command, *arguments, *listen]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *line, cwd=folder, env=environ(folder, **variables), stdout=log, stderr=PIPE

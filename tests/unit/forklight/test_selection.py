@@ -67,6 +67,14 @@ def test_a_folder_that_a_tool_marked_as_a_cache_is_told_and_can_be_taken_back_in
     assert collect_all(tmp_path)[1].caches == ()
 
 
+def test_a_pipe_is_not_opened_to_see_what_it_is(tmp_path: Path) -> None:
+    _write(tmp_path, "a.py", "data/x")
+    os.mkfifo(tmp_path / "data/CACHEDIR.TAG")
+    os.mkfifo(tmp_path / "key.pem")
+    os.mkfifo(tmp_path / "pipe")
+    assert _names(tmp_path) == ["a.py", "data/x"]
+
+
 def test_an_environment_may_be_a_link_to_anywhere(tmp_path: Path) -> None:
     code = tmp_path / "code"
     _write(tmp_path, "code/a.py", "elsewhere/pyvenv.cfg")
