@@ -1,5 +1,6 @@
 """`serving` and `serve`: a whole application from its readiness to its end, and what is said when it has none."""
 
+import json
 import os
 import signal
 import tempfile
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync
 
+from forklight.admin import client
 from forklight.state.users import unprivileged_user
 from forklight.testing import Application, AsyncApplication, Entry, Refused, ServeError, serve, serving
 from tests.kit.support import processes_with, readable_folder, until
@@ -68,6 +71,24 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "f.py").write_text(CODE)
     yield tmp_path
     assert list(tmp_path.glob("[!f]*")) == [], "nothing of a test is left in the application's folder"
+
+
+async def test_a_body_without_a_content_type_is_explained_where_the_failure_is_shown(folder: Path) -> None:
+    (folder / "f.py").write_text('def need(event):\n    return event["data"]["a"]\n')
+    (folder / "forklight.toml").write_text(
+        '[functions.need]\nhandler = "f:need"\nhttp = "/need"\n'
+        '[[functions.need.queue]]\nqueue = "needs"\nattempts = 1\n'
+    )
+    async with serve(folder, env=ENV) as app:
+        await app.send("needs", data=b'{"a": 1}')
+        entry = await app.wait_for(function="need", decision="dead: Attempts")
+        assert 'write decode = "json" in [[functions.need.queue]]' in entry.text
+        letters = await run_sync(client.get, app.state, "/dlq")
+        assert json.dumps(entry.text)[1:-1] in letters.decode()
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await app.post("/need", data=b'{"a": 1}', headers=form)
+        assert "JSON" not in answer.text
+        await app.wait_for(lambda line: line.text.startswith("'a': the body looks like JSON"))
 
 
 async def test_an_application(folder: Path) -> None:

@@ -200,7 +200,9 @@ def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours:
     members = {"code": outcome.code, "invocation_id": invocation_id}
     detail = outcome.message
     if dev:
-        members |= {"hint": hint} if hint and outcome.kind == "error" else {}
+        if hint and outcome.kind == "error":
+            members["hint"] = hint
+            detail = detail.removesuffix(f": {hint}")  # the guest has added it for the log
         members |= {"traceback": outcome.traceback} if outcome.traceback else {}
     elif status not in _FOR_THE_CLIENT:
         detail = "the function failed; its log has the reason under this invocation_id"

@@ -16,7 +16,8 @@ The interface to a function:
 - `decoding.py`, `codings.py`, `charsets.py`, `forms.py`, `mediatypes.py`, `jsons.py`: from a body to `data`
 - `results.py`, `headers.py`, `proxy_answers.py`, `encoding.py`: from the returned value to a response
 - `logs.py`, `loggers.py`, `records.py`, `tracebacks.py`: printed lines, log records and exceptions
-- `environ.py`: environment variables; `hints.py`: what helps where a function differs from an ordinary program
+- `environ.py`: environment variables; `hints.py`: what helps where a function differs from an ordinary program;
+  `undecoded.py`: or where its data has another type than it expects
 
 The care around forks:
 

@@ -72,12 +72,14 @@ class _Invocation:
         self._head = head
         self._expired = expired
         self._outputs: Outputs | None = None
+        self._body = b""
         self._pid = os.getpid()
         self._started_ns = time.monotonic_ns()
         self._started_cpu_ns = time.process_time_ns()
 
     def arguments(self, body: bytes) -> tuple[Any, ...]:
         """The arguments of the handler. Raises Undecodable."""
+        self._body = body
         event = make_event(self._head["event"], body)
         function = self._function
         if not function.takes_context:
@@ -121,9 +123,16 @@ class _Invocation:
             return self._fail("Retry", message_of(error), retry_after_s=error.retry_after_s)
         if isinstance(error, Rejected):
             return self._fail("Rejected", message_of(error))
-        from . import hints
+        return self._fail(_code_of(error), self._explained(error), format_traceback(error))
 
-        return self._fail(_code_of(error), message_of(error) + hints.hint_of(error), format_traceback(error))
+    def _explained(self, error: BaseException) -> str:
+        """The message of the error and what may help."""
+        from . import hints, undecoded
+
+        message = message_of(error) + hints.hint_of(error)
+        if isinstance(error, _OURS) or not isinstance(error, Exception):
+            return message
+        return message + undecoded.hint_of(error, message, self._function.name, self._head["event"], self._body)
 
     def _fail(self, code: str, message: str, traceback: str = "", retry_after_s: float | None = None) -> Reply:
         kind = "error"
