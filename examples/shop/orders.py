@@ -29,7 +29,7 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True):
     """The query of a list: at most `limit` orders, those before the id `before`, newest first."""
 
     status: Status | None = None
-    before: str = "~"  # after every id
+    before: str = "g"  # after every id, which are hexadecimal digits
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 

@@ -20,6 +20,8 @@ from tests.kit.broker import OWN_ONLY
 START_LIMIT_S = 40.0
 MISSING = "no PostgreSQL for the tests: install Debian's package: apt-get install postgresql"
 SETTINGS = ("fsync=off", "listen_addresses=", "unix_socket_permissions=0777", "max_connections=50")
+INITDB = ("--username=shop", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale-provider=icu", "--icu-locale=en")
+"""Text sorts as in most installations, and not as in C: `~` comes before letters."""
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig", "KILL")
 
 
@@ -60,9 +62,7 @@ def running_postgresql() -> Iterator[PostgreSQL]:
             as_whom = AS_NOBODY
             shutil.chown(folder, "nobody", "nogroup")
         data = folder / "data"
-        _run(
-            *as_whom, str(programs / "initdb"), "-D", str(data), "-U", "shop", "--auth=trust", "-E", "UTF8", "--no-sync"
-        )
+        _run(*as_whom, str(programs / "initdb"), "-D", str(data), *INITDB)
         options = [part for setting in SETTINGS for part in ("-c", setting)]
         command = [*as_whom, str(programs / "postgres"), "-D", str(data), "-k", str(folder), *options]
         with (folder / "output").open("wb") as output:
