@@ -13,12 +13,14 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 from msgspec import Struct
 
@@ -28,6 +30,8 @@ from forklight.admin.server import Admin
 from forklight.config.configuration import Config
 from forklight.config.queue import own_names
 from forklight.observe.journal import Format, Journal
+from forklight.observe.kept.files import KeptFiles, remove_kept
+from forklight.observe.kept.keeper import Keeper
 from forklight.observe.observer import Observer
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
@@ -104,7 +108,19 @@ def _prepare(config: Config, state: State) -> tuple[Versions, Path]:
     versions = make_versions(config, state)
     guest = make_guest(config, state)
     remove_unused(state, {guest.name, *(spec.version for spec in versions.specs.values())})
+    if not config.settings.log.keep_bytes:
+        remove_kept(state.path)
     return versions, guest
+
+
+def _start_keeper(config: Config, state: State, writing: anyio.abc.TaskGroup) -> Keeper | None:
+    """Keep the log in the state directory, unless the configuration says not to."""
+    keep_bytes = config.settings.log.keep_bytes
+    if not keep_bytes:
+        return None
+    keeper = Keeper(KeptFiles(state.path, keep_bytes, time.time()))
+    writing.start_soon(keeper.run)
+    return keeper
 
 
 @contextlib.asynccontextmanager
@@ -117,8 +133,10 @@ async def _open(
 ) -> AsyncIterator[Running]:
     """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
     application = await anyio.to_thread.run_sync(application_of, config)
-    journal = Journal(options.render, 1, invocations=not options.quiet)
     async with anyio.create_task_group() as writing:
+        keeper = _start_keeper(config, state, writing)
+        keep = keeper.add if keeper is not None else None
+        journal = Journal(options.render, 1, invocations=not options.quiet, keep=keep)
         writing.start_soon(journal.run)
         writing.start_soon(options.notifier.keep_alive)
         account = account_of(config.user)
@@ -131,7 +149,7 @@ async def _open(
             bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
             bus.queues = own_names(config.queues)
             bus.attach(dispatcher)
-            observer = Observer(journal, dispatcher.records)
+            observer = Observer(journal, dispatcher.records, keeper)
             observer.subscribe_to(bus)
             keys = keys_path(state.path)
             try:

@@ -17,6 +17,10 @@ class NoServer(ForklightError):
     """No server answers for the state directory; the message names it and says what to do."""
 
 
+class NotRunning(NoServer):
+    """No server runs on the state directory."""
+
+
 class Refused(ForklightError):
     """The server refused the request: its status, and its reason in one line."""
 
@@ -99,7 +103,7 @@ def _answer(
                     raise Refused(response.status, response.read().decode(errors="replace").strip())
                 yield response
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoServer(f"no server runs on {state}: start one with forklight serve, or pass its --state") from None
+        raise NotRunning(f"no server runs on {state}: start one with forklight serve, or pass its --state") from None
     except PermissionError:
         raise NoServer(
             f"the server on {state} belongs to another user: run the command as that user, or as root"

@@ -31,7 +31,6 @@ from sandbox.guest._forklight.wire import LEVELS
 _LAST_ANSWERS_S = 1.0
 """At the end, how long answers in progress may take."""
 _MOST_LINES = 1_000_000
-"""More lines than any ring holds."""
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """Largest body of `invoke` and `send`: four times RabbitMQ's default for a message."""
 
@@ -134,17 +133,21 @@ class Admin:
         return as_json(await self._reload(renew_all=request.query.get("all") == "1"))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        """Answer with JSON lines: the entries in the rings, and with `?follow=1` new ones too.
+        """Answer with JSON lines: the entries that are remembered, and with `?follow=1` new ones too.
 
-        `?function=`, `?id=` (an id or its end) and `?level=` (the lowest) select; `?last=` limits the entries of rings.
+        `?function=`, `?id=` (an id or its end), `?level=` (the lowest) and `?since=` (seconds since the epoch) select;
+        `?last=` is the number of remembered entries.
         """
-        selection = _selection(request)
-        held = self._journal.latest(selection)
-        last = number(request, "last", len(held), most=_MOST_LINES)
+        selection, history = _selection(request), self._current().observer.history
+        last = number(request, "last", 0, most=_MOST_LINES)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         with self._journal.follow() as follower:
-            await response.write(b"".join(map(_line, held[max(0, len(held) - last) :])))
+            if last:
+                await response.write(b"".join(map(_line, await history.last(selection, last))))
+            else:
+                async for entries in history.read(selection):
+                    await response.write(b"".join(map(_line, entries)))
             while request.query.get("follow") == "1" and (entry := await follower.next()) is not None:
                 if selection.has(entry):
                     await response.write(_line(entry))
@@ -157,7 +160,11 @@ def _selection(request: web.Request) -> Selection:
     level = query.get("level", "")
     if level and level not in LEVELS:
         raise Refused(400, f"level {level!r} is not one of {', '.join(LEVELS)}")
-    return Selection(function=query.get("function"), invocation=query.get("id", ""), level=level)
+    try:
+        since_s = float(query.get("since", "0"))
+    except ValueError:
+        raise Refused(400, f"since {query['since']!r} is not a number of seconds") from None
+    return Selection(function=query.get("function"), invocation=query.get("id", ""), level=level, since_s=since_s)
 
 
 def _runner(app: web.Application) -> web.AppRunner:

@@ -9,34 +9,43 @@ from msgspec.structs import asdict
 from dispatcher.runner import Function
 from forklight.admin.answers import Refused, as_json
 from forklight.observe.entry import Entry, Selection
-from forklight.observe.explanation import Explanation, Limits, before, invocations, slowest
+from forklight.observe.explanation import Explanation, Limits, before, choose, invocations, slowest
+from forklight.observe.kept.merge import of_latest_server
 from forklight.serving.running import Current
-
-_MOST_NAMED = 5
 
 
 class Why:
-    """Explains invocations from the journal's rings and the dispatcher's reasons; stores nothing itself."""
+    """Explains invocations from what is remembered of them and the dispatcher's reasons; stores nothing itself."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
         self._journal = current().observer.journal
 
     async def explain(self, request: web.Request) -> web.Response:
-        """Explain `?id=`, an id or its end; without it the slowest invocation, of `?function=` if given."""
-        function = request.query.get("function")
-        wanted = request.query.get("id") or slowest(self._journal.latest(Selection(function=function)))
-        if wanted is None:
-            raise Refused(404, f"no invocation is remembered{self._quietly()}")
-        found = self._journal.latest(Selection(function=function, invocation=wanted))
-        ids = sorted({entry.invocation for entry in invocations(found)})
-        if not ids:
-            line = f"no remembered invocation has an id that ends in {wanted!r}"
-            raise Refused(404, f"{line}: running ones are not listed yet, old ones are forgotten{self._quietly()}")
-        if len(ids) > 1:
-            named = ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
-            raise Refused(400, f"{len(ids)} ids end in {wanted!r}: {named}")
+        """Explain `?id=`, an id or its end; without it the slowest invocation, of `?function=` if given.
+
+        Ids of different servers may have the same end: the latest server counts, the present one first.
+        """
+        function, wanted = request.query.get("function"), request.query.get("id")
+        selection = Selection(function=function, invocation=wanted or "")
+        found = self._journal.latest(selection)
+        if not _answers(found, wanted):
+            found = of_latest_server(await self._current().observer.history.all(selection))
+        try:
+            chosen = choose(found, wanted)
+        except LookupError as error:
+            raise Refused(404, f"{error}{self._quietly()}") from None
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        found = await self._all(Selection(function=function, invocation=chosen))
         return as_json([self._explanation(entry, found) for entry in invocations(found)])
+
+    async def _all(self, selection: Selection) -> list[Entry]:
+        """Return what is remembered of one invocation; all attempts, also those that an earlier server made."""
+        found = self._journal.latest(selection)
+        if found and all(entry.attempt <= 1 for entry in found):
+            return found
+        return [entry for entry in await self._current().observer.history.all(selection) if not entry.started]
 
     def _explanation(self, entry: Entry, found: Sequence[Entry]) -> Explanation:
         runner = self._current().dispatcher.runners().get(entry.function)
@@ -50,6 +59,10 @@ class Why:
 
     def _quietly(self) -> str:
         return "; with serve --quiet none are" if self._journal.is_quiet else ""
+
+
+def _answers(found: Sequence[Entry], wanted: str | None) -> bool:
+    return bool(invocations(found)) if wanted is not None else slowest(found) is not None
 
 
 def _limits(function: Function) -> Limits:

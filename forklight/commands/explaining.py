@@ -55,7 +55,7 @@ def tell(found: Explanation) -> list[str]:
 def _heading(entry: Entry) -> str:
     whole_ms = total_ms(entry)
     begun_s = entry.time - whole_ms / 1000
-    clock = time.strftime("%H:%M:%S", time.localtime(begun_s)) + f".{int(begun_s * 1000) % 1000:03d}"
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(begun_s)) + f".{int(begun_s * 1000) % 1000:03d}"
     outcome = " ".join([entry.outcome, *([str(entry.status)] if entry.status else [])])
     who = entry.function or f"{entry.method} {entry.path}".strip()
     told = f"{who} {entry.invocation}: {outcome}, over {entry.trigger}, at {clock}"

@@ -20,6 +20,8 @@ from triggers.queue.settings import QueueSettings
 from triggers.timer import TimerSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+LEAST_KEPT_BYTES = 1024 * 1024
+"""Less has no room for one long line."""
 
 
 class Name(str):
@@ -178,6 +180,18 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     """The address where health, readiness and metrics are also served over TCP: `"127.0.0.1:9090"`."""
 
 
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """`[log]`."""
+
+    keep_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024 * 1024
+    """How much of the log is kept in the state directory, for `forklight logs` and `why` after a restart; at least
+    `"1MiB"`, or `"0B"` for nothing."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.keep_bytes < LEAST_KEPT_BYTES:
+            raise ValueError('keep must be at least 1MiB: write keep = "32MiB", or "0B" to keep nothing')
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole `forklight.toml` without `[defaults]`, which is merged into each function first."""
 
@@ -193,6 +207,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How queues on a broker are made, by their names: `orders` of the bus, `"orders@shop"` of `[brokers.shop]`."""
     admin: AdminSettings = AdminSettings()
     """Health and metrics."""
+    log: LogSettings = LogSettings()
+    """How much of the log is kept."""
     runtimes: dict[Name, RuntimeSettings] = {}
     """Interpreters and their libraries."""
     machine: MachineSettings = MachineSettings()

@@ -19,6 +19,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     time: float
     """seconds since the epoch"""
     function: str
+    started: bool = False
+    """Not a line: the server was started then, and what comes before is of an earlier one."""
     text: str = ""
     level: str = ""
     """`debug` to `critical` for a line of `logging`; empty for printed lines and for invocations"""
@@ -69,8 +71,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         return fields
 
 
-ENTRY_BYTES = 400
-"""Memory of an entry without its texts, measured with CPython 3.11 on 64 bits."""
+ENTRY_BYTES = 448
+"""Memory of an entry and its number without its texts, measured with CPython 3.11 on 64 bits."""
 
 NOT_RUN = "unrun"
 """The outcome of a message that was settled without a run."""
@@ -89,12 +91,15 @@ class Selection(Struct, frozen=True, kw_only=True):
     """an id or its end, as the log shows it"""
     level: str = ""
     """the lowest level to show; an entry without a level counts as `info`"""
+    since_s: float = 0.0
+    """seconds since the epoch"""
 
     def has(self, entry: Entry) -> bool:
         """Whether it includes the entry."""
         return (
             self.function in (None, entry.function)
             and entry.invocation.endswith(self.invocation)
+            and entry.time >= self.since_s
             and (not self.level or LEVELS.index(level_of(entry)) >= LEVELS.index(self.level))
         )
 

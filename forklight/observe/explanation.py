@@ -7,6 +7,8 @@ from msgspec import Struct
 from dispatcher.reasons import Reason
 from forklight.observe.entry import Entry
 
+_MOST_NAMED = 5
+
 
 class Limits(Struct, frozen=True, kw_only=True):
     """The function's configuration, as far as it bears on an explanation."""
@@ -47,6 +49,26 @@ def slowest(entries: Iterable[Entry]) -> str | None:
     """Return the id of the slowest invocation that reached an instance, or None."""
     found = max((entry for entry in entries if entry.start), key=total_ms, default=None)
     return found.invocation if found is not None else None
+
+
+def choose(entries: Sequence[Entry], wanted: str | None) -> str:
+    """Return the id that is `wanted` or ends so; if None, that of the slowest invocation.
+
+    Raises LookupError if there is none, ValueError if several ids end so.
+    """
+    if wanted is None:
+        found = slowest(entries)
+        if found is None:
+            raise LookupError("no invocation is remembered")
+        return found
+    ids = sorted({entry.invocation for entry in invocations(entries) if entry.invocation.endswith(wanted)})
+    if not ids:
+        line = f"no remembered invocation has an id that ends in {wanted!r}"
+        raise LookupError(f"{line}: running ones are not listed yet, old ones are forgotten")
+    if len(ids) > 1:
+        named = ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
+        raise ValueError(f"{len(ids)} ids end in {wanted!r}: {named}")
+    return ids[0]
 
 
 def before(entry: Entry, entries: Sequence[Entry]) -> Entry | None:

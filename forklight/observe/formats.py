@@ -33,9 +33,24 @@ def as_text(entry: Entry, *, colour: bool = False) -> str:
 
     The result contains only text and colours. Further lines are indented, so that none looks like an entry of its own.
     """
+    if entry.started:
+        return _in(_DIM, time.strftime("— restarted %Y-%m-%d %H:%M:%S —", time.localtime(entry.time)), colour)
     clock = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time * 1000) % 1000:03d}"
     who = f"{entry.function or 'forklight'} {entry.invocation[-8:] or entry.instance or '-'}"
     return f"{_in(_DIM, clock, colour)} {plain(who)} {_what(entry, colour)}"
+
+
+class Days:
+    """Tells the date whenever it changes from one entry to the next, beginning with today's."""
+
+    def __init__(self, now_s: float) -> None:
+        self._date = time.localtime(now_s)[:3]
+
+    def line(self, entry: Entry, *, colour: bool = False) -> str | None:
+        """Return the line that goes before the entry, if its date is another one."""
+        moment = time.localtime(entry.time)
+        before, self._date = self._date, moment[:3]
+        return None if before == self._date else _in(_DIM, time.strftime("— %Y-%m-%d —", moment), colour)
 
 
 def _in(tone: str, text: str, colour: bool) -> str:

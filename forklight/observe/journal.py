@@ -31,6 +31,8 @@ BATCH = 100
 """Entries written at once: rendering holds the GIL, so a larger batch delays the event loop for longer."""
 
 Format = Callable[[Entry], str]
+Keep = Callable[[int, Entry, int], None]
+"""Takes the number of an entry, the entry and its size in bytes. Must not block."""
 
 _trace_id = lru_cache(maxsize=64)(trace_id)
 """Cached because an invocation writes many lines, which then also share the text."""
@@ -39,8 +41,10 @@ _trace_id = lru_cache(maxsize=64)(trace_id)
 class Journal:
     """Takes entries in the event loop; `run` writes them to a descriptor."""
 
-    def __init__(self, render: Format, descriptor: int, *, invocations: bool = True) -> None:
+    def __init__(self, render: Format, descriptor: int, *, invocations: bool = True, keep: Keep | None = None) -> None:
+        """`keep` gets every entry too, to keep it beyond the end of the server."""
         self._render = render
+        self._keep = keep
         self._descriptor = descriptor
         self._invocations = invocations
         self._backlog: deque[Entry] = deque()
@@ -80,9 +84,18 @@ class Journal:
         if self._invocations:
             self._add(entry_of(invocation, time.time(), time.monotonic_ns()))
 
+    @property
+    def count(self) -> int:
+        """The number of entries so far."""
+        return self._rings.count
+
     def latest(self, selection: Selection) -> list[Entry]:
-        """Return the kept entries of a selection, oldest first."""
-        return self._rings.latest(selection)
+        """Return the entries of a selection that are in memory, oldest first."""
+        return [entry for _, entry in self._rings.numbered(selection)]
+
+    def numbered(self, selection: Selection) -> list[tuple[int, Entry]]:
+        """Return the same with the number of each: the first entry of the journal has 1."""
+        return self._rings.numbered(selection)
 
     @contextmanager
     def follow(self) -> Iterator["Follower"]:
@@ -124,6 +137,8 @@ class Journal:
             self._dropped += 1
         self._wake.set()
         self._rings.add(entry, size)
+        if self._keep is not None:
+            self._keep(self._rings.count, entry, size)
         if self._followers:
             for follower in self._followers:
                 follower.add(entry, size)

@@ -6,6 +6,8 @@ from bus.bus import Bus
 from dispatcher.records import Record
 from forklight.observe import metrics
 from forklight.observe.journal import Journal
+from forklight.observe.kept.history import History
+from forklight.observe.kept.keeper import Keeper
 from forklight.observe.status import FunctionStatus, QueueStatus
 from forklight.observe.tally import Tally
 
@@ -13,8 +15,9 @@ from forklight.observe.tally import Tally
 class Observer:
     """`records` are the dispatcher's own counters: a trigger may report another outcome than that of the run."""
 
-    def __init__(self, journal: Journal, records: Mapping[str, Record]) -> None:
+    def __init__(self, journal: Journal, records: Mapping[str, Record], keeper: Keeper | None = None) -> None:
         self.journal = journal
+        self.history = History(journal, keeper)
         self.tally = Tally()
         self._records = records
 

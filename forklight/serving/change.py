@@ -11,7 +11,7 @@ from forklight.config.document import Node, read_document
 from forklight.config.problem import ConfigError, Problem
 from sandbox.errors import LoadFailed
 
-FIXED = ("http", "bus", "brokers", "queues", "admin", "machine")
+FIXED = ("http", "bus", "brokers", "queues", "admin", "log", "machine")
 """Tables that are only read at the start: listeners, stores and the user."""
 
 

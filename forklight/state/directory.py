@@ -3,6 +3,7 @@
     <state>/.gitignore  lock        the lock holds the pid of its owner
     <state>/key                     the random key of version hashes, readable by the owner only
     <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
+    <state>/log.jsonl, log.1.jsonl  the kept log (`[log] keep`), readable by the owner only; the second is the older one
     <state>/versions/<version>/     snapshots of code, read-only
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
@@ -62,6 +63,11 @@ class State(Struct, frozen=True):
 def keys_path(state: Path) -> Path:
     """Return the path of the file with the keys of routes. It may not exist."""
     return state / "keys"
+
+
+def log_paths(state: Path) -> tuple[Path, Path]:
+    """Return the paths of the older and of the newer file of the kept log. They may not exist."""
+    return state / "log.1.jsonl", state / "log.jsonl"
 
 
 def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -161,3 +162,71 @@ async def test_why_tells_where_the_time_of_an_invocation_went() -> None:
         2,
         True,
     )
+
+
+LOUD = """
+def handler(event):
+    print("\\x1b[2Jcleared")
+    if event["http"]["query"]:
+        raise RuntimeError("no \\x1b]0;title")
+"""
+TOML = """
+[functions.loud]
+handler = "loud:handler"
+http = "/loud"
+"""
+
+
+async def test_what_happened_before_a_restart_is_told_after_it_and_without_a_server() -> None:
+    with application(TOML, loud=LOUD) as folder:
+        async with serving(folder) as server:
+            failed = (await server.get("/loud?a=1")).headers["X-Forklight-Id"]
+            kept = folder / "state" / "log.jsonl"
+            await until(lambda: kept.exists() and b"RuntimeError" in kept.read_bytes())
+            server.send(signal.SIGKILL)
+            await server.wait()
+            alone = await server.run("logs")
+            alone_why = await server.run("why", failed[-8:])
+            alone_slowest = await server.run("why", "--json")
+            following = await server.run("logs", "-f")
+            unknown = await server.run("why", "no-such-id")
+        async with serving(folder) as server:
+            before = await server.run("logs")
+            await server.get("/loud")
+            await until(lambda: server.entries(status=204))
+            lines = (await server.run("logs")).stdout.splitlines()
+            last = await server.run("logs", "-n", "1")
+            recent = await server.run("logs", "--since", "1h", "--json")
+            none = await server.run("logs", "--since", "2999-01-01")
+            why = await server.run("why", failed)
+            own = await server.run("why", "00000001")
+    assert "this is what the last one has kept" in alone.stderr
+    assert (following.status, following.stdout) == (1, "")
+    assert "no server runs on" in following.stderr
+    assert (unknown.status, "no remembered invocation" in unknown.stderr) == (2, True)
+    assert "\x1b" not in alone.stdout + alone_why.stdout
+    assert alone.stdout.splitlines()[0].endswith(r"\x1b[2Jcleared")
+    assert alone.stdout in before.stdout
+    assert re.fullmatch(r"— restarted \d{4}-\d\d-\d\d \d\d:\d\d:\d\d —", before.stdout.splitlines()[-1])
+    assert "\n".join(lines).startswith(before.stdout.rstrip("\n")), "nothing twice, nothing missing"
+    assert [line.endswith(r"\x1b[2Jcleared") for line in lines[-2:]] == [True, False]
+    assert last.stdout.splitlines() == lines[-1:]
+    assert [json.loads(line).get("started", False) for line in recent.stdout.splitlines()].count(True) == 1
+    assert none.stdout == ""
+    assert f"loud {failed}: error/RuntimeError 500, over http, at 20" in why.stdout
+    assert "there was no instance" not in why.stdout, "the pool of the server before is not remembered"
+    assert why.stdout.splitlines()[0] == alone_why.stdout.splitlines()[0]
+    assert json.loads(alone_slowest.stdout)[0]["entry"]["invocation"] == failed
+    assert ": ok 204" in own.stdout, "of equal ends, that of the present server counts"
+
+
+async def test_a_log_that_is_not_to_be_kept_is_not() -> None:
+    with application(function("talk") + '[log]\nkeep = "0B"\n') as folder:
+        (folder / "state").mkdir(exist_ok=True)
+        (folder / "state" / "log.jsonl").write_text("from before")
+        async with serving(folder) as server:
+            await server.get("/talk")
+            await until(lambda: server.entries(status=200))
+            assert "talk" in (await server.run("logs")).stdout
+        assert not list((folder / "state").glob("log*"))
+        assert (await server.run("logs")).status == 1

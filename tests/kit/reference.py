@@ -60,6 +60,7 @@ _EXPLAINED = {
     "[brokers.NAME]": "queues.md",
     "[queues.NAME]": "rabbitmq.md#queues-of-other-programs",
     "[admin]": "operating.md#health-and-metrics",
+    "[log]": "operating.md#logs",
     "[runtimes.NAME]": "runtimes.md",
     "[machine]": "operating.md#start-and-end",
 }

@@ -91,6 +91,18 @@ def test_an_event_waits_a_minute_or_as_long_as_a_call_may_take(tmp_path: Path, k
     assert load(tmp_path / "forklight.toml", {}).functions["f"].pool.max_wait_s == max_wait_s
 
 
+@pytest.mark.parametrize(("keep", "keep_bytes"), [("0B", 0), ("1MiB", MIB), ("1GiB", 1024 * MIB)])
+def test_how_much_of_the_log_is_kept(tmp_path: Path, keep: str, keep_bytes: int) -> None:
+    (tmp_path / "forklight.toml").write_text(f'[functions.f]\nhandler = "f:h"\n[log]\nkeep = "{keep}"')
+    assert load(tmp_path, {}).settings.log.keep_bytes == keep_bytes
+
+
+def test_less_than_one_long_line_of_the_log_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "forklight.toml").write_text('[functions.f]\nhandler = "f:h"\n[log]\nkeep = "64KiB"')
+    with pytest.raises(ConfigError, match=r"forklight\.toml:3 log: keep must be at least 1MiB"):
+        load(tmp_path, {})
+
+
 def test_a_single_file_needs_no_configuration(tmp_path: Path) -> None:
     file = tmp_path / "hello.py"
     file.write_text("def handler(event): ...")

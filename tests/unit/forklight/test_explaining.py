@@ -42,7 +42,8 @@ def told(reason: Reason | None = None, earlier: Entry | None = None, rest: str =
 def test_all_of_one() -> None:
     lines = told(earlier=replace(WARM, time=AT_S - 3.52)).splitlines()
     assert re.fullmatch(
-        r"greet aa-00000007: ok 200, over http, at \d\d:\d\d:59\.979, 20\.1 ms, of which run 100%", lines[0]
+        r"greet aa-00000007: ok 200, over http, at \d{4}-\d\d-\d\d \d\d:\d\d:59\.979, 20\.1 ms, of which run 100%",
+        lines[0],
     )
     assert lines[1:] == [
         "  queue   0.0 ms  greet-3, idle for 3.5 s, took it at once",

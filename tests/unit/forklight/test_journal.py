@@ -36,8 +36,8 @@ async def _running(journal: Journal) -> AsyncIterator[None]:
             await task
 
 
-def _journal(descriptor: int = -1, **options: bool) -> Journal:
-    return Journal(lambda entry: f"{entry.function}:{entry.text}", descriptor, **options)
+def _journal(descriptor: int = -1, *, invocations: bool = True) -> Journal:
+    return Journal(lambda entry: f"{entry.function}:{entry.text}", descriptor, invocations=invocations)
 
 
 def _line(text: str, function: str = "greet") -> LogLine:

@@ -10,6 +10,10 @@ def _add(rings: Rings, entry: Entry) -> None:
     rings.add(entry, size_bytes(entry))
 
 
+def _latest(rings: Rings, function: str | None = None) -> list[Entry]:
+    return [entry for _, entry in rings.numbered(Selection(function=function))]
+
+
 def _entry(function: str, text: str = "", time: float = 0.0) -> Entry:
     return Entry(time=time, function=function, text=text)
 
@@ -19,16 +23,17 @@ def test_a_ring_keeps_the_latest_of_its_function() -> None:
     for number in range(10):
         _add(rings, _entry("a", str(number)))
     _add(rings, _entry("b", "of another"))
-    assert [entry.text for entry in rings.latest(Selection(function="a"))] == ["7", "8", "9"]
-    assert [entry.text for entry in rings.latest(Selection(function="b"))] == ["of another"]
-    assert rings.latest(Selection(function="c")) == []
+    assert [entry.text for entry in _latest(rings, "a")] == ["7", "8", "9"]
+    assert [entry.text for entry in _latest(rings, "b")] == ["of another"]
+    assert _latest(rings, "c") == []
 
 
-def test_of_several_functions_the_entries_come_in_the_order_of_time() -> None:
+def test_of_several_functions_the_entries_come_in_their_order_whatever_the_clock_did() -> None:
     rings = Rings()
     for time, function in ((3.0, "a"), (1.0, "b"), (2.0, "a")):
         _add(rings, _entry(function, time=time))
-    assert [entry.time for entry in rings.latest(Selection())] == [1.0, 2.0, 3.0]
+    assert [(number, entry.time) for number, entry in rings.numbered(Selection())] == [(1, 3.0), (2, 1.0), (3, 2.0)]
+    assert [number for number, _ in rings.numbered(Selection(function="a", since_s=2.5))] == [1]
 
 
 def test_all_rings_together_have_a_bound_and_who_says_little_keeps_it() -> None:
@@ -39,8 +44,8 @@ def test_all_rings_together_have_a_bound_and_who_says_little_keeps_it() -> None:
         for _ in range(100):
             _add(rings, _entry(f"f{function}", "x"))
             assert rings.size_bytes <= 5000 * one
-    assert [entry.text for entry in rings.latest(Selection(function="quiet"))] == ["x"]
-    assert len(rings.latest(Selection(function="f499"))) > 1
+    assert [entry.text for entry in _latest(rings, "quiet")] == ["x"]
+    assert len(_latest(rings, "f499")) > 1
 
 
 def test_the_bound_is_what_it_really_takes() -> None:
