@@ -110,7 +110,8 @@ class Admin:
     async def _scrape(self, _request: web.Request) -> web.Response:
         running = self._current()
         queues = await running.queue_statuses()
-        body = running.observer.metrics(running.status().functions, queues)
+        timers = running.triggers.timers.statistics()
+        body = running.observer.metrics(running.status().functions, queues, timers)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _show_status(self, _request: web.Request) -> web.Response:

@@ -79,13 +79,27 @@ def told_outcome(timer: TimerStatus) -> Cell:
     """Return how the latest run ended, or `running`."""
     if timer.running:
         return Cell("running", "green")
-    return Cell(timer.outcome or "-", "" if timer.outcome in ("", "ok") else "red")
+    has_failed = timer.failures > 0 or timer.outcome not in ("", "ok")
+    return Cell(timer.outcome or "-", "red" if has_failed else "")
 
 
 def notes(status: Status) -> list[str]:
     """Return what does not fit in a column, a line each."""
     told = [f"{function.name}: {note}" for function in status.functions for note in _function_notes(function)]
-    return told + [f"{queue.queue}: {queue.problem}" for queue in status.queues if queue.problem]
+    told += [f"{queue.queue}: {queue.problem}" for queue in status.queues if queue.problem]
+    return told + [note for timer in status.timers for note in _timer_notes(timer)]
+
+
+def _timer_notes(timer: TimerStatus) -> list[str]:
+    """Return how often and why its latest runs failed, and how many times were skipped."""
+    told, name = [], f"timer {timer.name} of {timer.function}"
+    if timer.failures:
+        runs = "the latest run" if timer.failures == 1 else f"the latest {timer.failures} runs"
+        success = f"; the last success was at {timer.succeeded}" if timer.succeeded else "; none has succeeded yet"
+        told.append(f"{name}: {runs} failed, at {timer.failed}: {timer.error}{success}")
+    if timer.skipped:
+        told.append(f"{name}: {timer.skipped} scheduled times were skipped since the start of the server")
+    return told
 
 
 def _function_notes(function: FunctionStatus) -> list[str]:

@@ -11,17 +11,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from dispatcher.records import BUCKETS_S, Histogram, Record
 from forklight.observe.status import FunctionStatus, QueueStatus
 from forklight.observe.tally import CLASSES, Tally
+from triggers.timer.work import TimerStatistics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(
-    records: Mapping[str, Record], functions: Sequence[FunctionStatus], queues: Sequence[QueueStatus], tally: Tally
+    records: Mapping[str, Record],
+    functions: Sequence[FunctionStatus],
+    queues: Sequence[QueueStatus],
+    tally: Tally,
+    timers: Sequence[TimerStatistics] = (),
 ) -> bytes:
     """Return the answer to a scrape, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Functions(records, functions))
     registry.register(_Triggers(queues, tally))
+    registry.register(_Timers(timers, tally))
     return generate_latest(registry)
 
 
@@ -90,7 +96,7 @@ class _Functions:
 
 
 class _Triggers:
-    """Families of requests, queues and timers. A number that a store does not report has no sample."""
+    """Families of requests and queues. A number that a store does not report has no sample."""
 
     def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
         self._queues = queues
@@ -105,7 +111,6 @@ class _Triggers:
         yield self._requests()
         yield from self._depths()
         yield from self._settled()
-        yield from self._timers()
 
     def _requests(self) -> Metric:
         requests = CounterMetricFamily(
@@ -151,7 +156,25 @@ class _Triggers:
                 dead.add_metric([function], counts["dead"])
         yield from (settled, dead)
 
-    def _timers(self) -> Iterator[Metric]:
+
+class _Timers:
+    """Families of timers. What never happened has no sample; what did is remembered beyond a restart."""
+
+    def __init__(self, timers: Sequence[TimerStatistics], tally: Tally) -> None:
+        self._timers = timers
+        self._tally = tally
+
+    def describe(self) -> list[Metric]:
+        """Nothing in advance: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families."""
+        yield from self._fires()
+        yield from self._results()
+        yield from self._schedules()
+
+    def _fires(self) -> Iterator[Metric]:
         fires = CounterMetricFamily(
             "forklight_timer_fires", "Runs: ok or the failure's kind", labels=["function", "timer", "outcome"]
         )
@@ -165,3 +188,36 @@ class _Triggers:
         for timer, late_s in self._tally.lateness_s.items():
             late.add_metric([*timer], late_s)
         yield from (fires, late)
+
+    def _results(self) -> Iterator[Metric]:
+        labels = ["function", "timer"]
+        succeeded = GaugeMetricFamily(
+            "forklight_timer_last_success_timestamp_seconds", "When the latest successful run ended", labels=labels
+        )
+        failed = GaugeMetricFamily(
+            "forklight_timer_last_failure_timestamp_seconds", "When the latest failed run ended", labels=labels
+        )
+        failures = GaugeMetricFamily(
+            "forklight_timer_consecutive_failures", "Runs that failed since the last success", labels=labels
+        )
+        for one in self._timers:
+            timer, results = [one.function, one.name], one.results
+            failures.add_metric(timer, results.failures)
+            for family, at in ((succeeded, results.succeeded), (failed, results.failed)):
+                if at is not None:
+                    family.add_metric(timer, at.timestamp())
+        yield from (succeeded, failed, failures)
+
+    def _schedules(self) -> Iterator[Metric]:
+        labels = ["function", "timer"]
+        next_run = GaugeMetricFamily(
+            "forklight_timer_next_run_timestamp_seconds", "The next scheduled time", labels=labels
+        )
+        skipped = CounterMetricFamily(
+            "forklight_timer_skipped", "Scheduled times without a run of their own", labels=labels
+        )
+        for one in self._timers:
+            skipped.add_metric([one.function, one.name], one.skipped)
+            if one.next is not None:
+                next_run.add_metric([one.function, one.name], one.next.timestamp())
+        yield from (next_run, skipped)

@@ -10,6 +10,7 @@ from forklight.observe.kept.history import History
 from forklight.observe.kept.keeper import Keeper
 from forklight.observe.status import FunctionStatus, QueueStatus
 from forklight.observe.tally import Tally
+from triggers.timer.work import TimerStatistics
 
 
 class Observer:
@@ -26,6 +27,11 @@ class Observer:
         bus.subscribe(self.tally.report)
         bus.subscribe(self.journal.report)
 
-    def metrics(self, functions: Sequence[FunctionStatus], queues: Sequence[QueueStatus]) -> bytes:
+    def metrics(
+        self,
+        functions: Sequence[FunctionStatus],
+        queues: Sequence[QueueStatus],
+        timers: Sequence[TimerStatistics] = (),
+    ) -> bytes:
         """Return the answer to a scrape."""
-        return metrics.render(self._records, functions, queues, self.tally)
+        return metrics.render(self._records, functions, queues, self.tally, timers)

@@ -71,6 +71,18 @@ class TimerStatus(Struct, frozen=True, kw_only=True):
     """the scheduled time of its last run"""
     outcome: str = ""
     """its outcome: `ok`, or kind/code of the failure; empty if it has not run yet, or is running"""
+    ended: str | None = None
+    """when the latest run ended"""
+    succeeded: str | None = None
+    """when the latest run ended that succeeded"""
+    failed: str | None = None
+    """when the latest run ended that failed"""
+    failures: int = 0
+    """how many runs have failed since the last that succeeded, also before a restart"""
+    error: str = ""
+    """why the latest one failed"""
+    skipped: int = 0
+    """missed or overlapping scheduled times since the start of the server, without a run of their own"""
     running: bool = False
     next: tuple[str, ...] = ()
     """the next scheduled times; empty if it never fires again"""

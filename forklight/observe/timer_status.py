@@ -21,6 +21,7 @@ def timer_statuses(
 
 def _status(schedule: Schedule, found: TimerStatistics, now: datetime, count: int) -> TimerStatus:
     """Avoids a search for a timer that never fires again, or if the one known time is enough."""
+    results = found.results
     times = [found.next] if found.next is not None else []
     if times and count > 1:
         times = upcoming(schedule, now, min(count, MOST_UPCOMING))
@@ -29,12 +30,18 @@ def _status(schedule: Schedule, found: TimerStatistics, now: datetime, count: in
         name=found.name,
         schedule=found.schedule,
         timezone=found.timezone,
-        last=_time_text(schedule, found.last) if found.last is not None else None,
+        last=_time_text(schedule, found.last),
         outcome=found.outcome,
+        ended=_time_text(schedule, results.ended),
+        succeeded=_time_text(schedule, results.succeeded),
+        failed=_time_text(schedule, results.failed),
+        failures=results.failures,
+        error=results.error,
+        skipped=found.skipped,
         running=found.running > 0,
-        next=tuple(_time_text(schedule, at) for at in times),
+        next=tuple(local(schedule, at).isoformat() for at in times),
     )
 
 
-def _time_text(schedule: Schedule, at: datetime) -> str:
-    return local(schedule, at).isoformat()
+def _time_text(schedule: Schedule, at: datetime | None) -> str | None:
+    return None if at is None else local(schedule, at).isoformat()

@@ -7,6 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
+from bus.bus import Pool
+from bus.event import Event
+from bus.outcome import Failed, Ok, Outcome
+from tests.kit.pools import Roomy
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, until
 from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
@@ -128,3 +132,45 @@ async def test_a_single_time_missed_is_run_once_and_never_again(bench: Bench, fa
                 await house.wait_ended(runs)
                 await until(lambda: house.now().outcome == "ok")
                 assert (len(house.ended), house.now().next) == (runs, None)
+
+
+FAILURES = [
+    Failed(kind="load", code="ImportModuleError", message="No module named 'x'"),
+    Failed(kind="throttled", code="QueueFull", message="the line is full"),
+    Failed(kind="throttled", code="WaitExpired", message="none came free"),
+    Failed(kind="unknown_function", code="UnknownFunction", message="there is no function f"),
+    Failed(kind="timeout", code="Timeout", message="too long"),
+    Failed(kind="store", code="NotStored", message="the disk is full"),
+]
+
+
+class Answers:
+    """A target that answers as it is told to."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = list(outcomes)
+
+    async def call(self, event: Event) -> Outcome:
+        return self._outcomes.pop(0)
+
+    def pool(self, function: str) -> Pool:
+        return Roomy()
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
+async def test_whatever_kept_a_run_from_succeeding_is_remembered_as_its_failure_until_one_succeeds(
+    facts: FactsFile, failure: Failed
+) -> None:
+    clock = SetClock()
+    async with ticking(Answers(failure, failure), facts, every_minute(), clock=clock) as house:
+        for count in (1, 2):
+            await house.pass_(MINUTE)
+            await until(lambda count=count: house.now().results.failures == count)  # type: ignore[misc]
+    async with ticking(Answers(Ok()), facts, every_minute(), clock=clock) as house:
+        results = house.now().results
+        assert (results.failures, results.succeeded, results.failed) == (2, None, NOON + 2 * MINUTE)
+        assert results.error == f"{failure.kind}/{failure.code}: {failure.message}"
+        await house.pass_(MINUTE)
+        await until(lambda: house.now().results.failures == 0)
+        assert house.now().results.succeeded == NOON + 3 * MINUTE
+        assert house.now().results.failed == NOON + 2 * MINUTE

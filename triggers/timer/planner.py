@@ -26,6 +26,9 @@ from triggers.timer.settings import Timer
 
 LATE_S = 5.0
 """A run that would start later than this is past due; with `missed = "skip"` it does not start at all."""
+INTERRUPTED = "interrupted"
+_LONGEST_ERROR = 300
+"""In characters: it is stored with the timer, and shown in a line."""
 _MOST_SPANS = 16
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -37,6 +40,20 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: int = 0
     past_due: bool = False
     attempt: int = 1
+
+
+class Results(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the runs of a timer ended, each with its last attempt; `skipped` times have no run."""
+
+    ended: datetime | None = None
+    """When the latest run ended."""
+    succeeded: datetime | None = None
+    failed: datetime | None = None
+    """When the latest run ended that succeeded, and the latest that failed."""
+    failures: int = 0
+    """How many have failed since the last that succeeded."""
+    error: str = ""
+    """Why the latest failed: kind/code or `interrupted`, and the message."""
 
 
 class Span(Struct, frozen=True):
@@ -57,6 +74,7 @@ class Remembered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The latest scheduled time that ran."""
     outcome: str = ""
     """Of the latest time: `ok`, kind/code, `skipped` or `interrupted`."""
+    results: Results = Results()
     running: tuple[Run, ...] = ()
     since: datetime | None = None
     """From here to `until` every scheduled time was handled by itself; before it, some in favour of a later one."""
@@ -198,13 +216,19 @@ def tried_again(remembered: Remembered, run: Run) -> Remembered:
     return replace(remembered, running=others)
 
 
-def ended(remembered: Remembered, run: Run, outcome: str) -> Remembered:
-    """Return the state after the run's last attempt."""
+def ended(remembered: Remembered, run: Run, outcome: str, now: datetime, message: str = "") -> Remembered:
+    """Return the state after the run's last attempt. `message` explains a failure."""
     others = tuple(each for each in remembered.running if each.scheduled_at != run.scheduled_at)
-    return replace(remembered, running=others, outcome=outcome)
+    results = replace(remembered.results, ended=now)
+    if outcome == "ok":
+        results = replace(results, succeeded=now, failures=0)
+    else:
+        error = f"{outcome}: {message}" if message else outcome
+        results = replace(results, failed=now, failures=results.failures + 1, error=error[:_LONGEST_ERROR])
+    return replace(remembered, running=others, outcome=outcome, results=results)
 
 
-def interrupted(timer: Timer, remembered: Remembered) -> tuple[Remembered, tuple[Run, ...]]:
+def interrupted(timer: Timer, remembered: Remembered, now: datetime) -> tuple[Remembered, tuple[Run, ...]]:
     """Return the state at a start, and the interrupted runs that get a further attempt, with its number."""
     again = []
     for run in remembered.running:
@@ -213,5 +237,5 @@ def interrupted(timer: Timer, remembered: Remembered) -> tuple[Remembered, tuple
             again.append(further)
             remembered = tried_again(remembered, further)
         else:
-            remembered = ended(remembered, run, "interrupted")
+            remembered = ended(remembered, run, INTERRUPTED, now, "the server ended during the run")
     return remembered, tuple(again)

@@ -29,7 +29,7 @@ from bus.bus import Bus
 from bus.event import Event
 from bus.in_flight import InFlight
 from bus.keeping import keep_doing
-from bus.outcome import Outcome
+from bus.outcome import Failed, Outcome
 from bus.store import Facts, StoreError
 from bus.times import rfc3339
 from triggers.timer import planner
@@ -176,7 +176,7 @@ class TimerRunner:
             text = "timer %s: the clock was ahead before, up to %s: it continues now, and no scheduled time runs twice"
             log.warning(text, timer.key, rfc3339(found.until))
             found = planner.set_back(found, now)
-        remembered, runs = planner.interrupted(timer, found)
+        remembered, runs = planner.interrupted(timer, found, now)
         for run in found.running:
             log.warning("timer %s: its run for %s was interrupted", timer.key, rfc3339(run.scheduled_at))
         work = TimerWork(timer, remembered, _next(timer, remembered.until))
@@ -319,7 +319,7 @@ class TimerRunner:
                 await self._attempt(work, run)
             except Exception as error:
                 log.exception("timer %s: a run failed unexpectedly; please report this", work.timer.key)
-                self._end(work, run, f"error/{type(error).__name__}")
+                self._end(work, run, f"error/{type(error).__name__}", str(error))
             finally:
                 self._scopes.discard(scope)
                 self._open.end()
@@ -338,11 +338,11 @@ class TimerRunner:
             run = replace(run, attempt=run.attempt + 1)
             self._remember(work, planner.tried_again(work.remembered, run))
             await self._ledger.wait_stored()
-        self._end(work, run, outcome_text(outcome))
+        self._end(work, run, outcome_text(outcome), outcome.message if isinstance(outcome, Failed) else "")
 
-    def _end(self, work: TimerWork, run: Run, how: str) -> None:
+    def _end(self, work: TimerWork, run: Run, how: str, message: str) -> None:
         log.debug("timer %s: the run of %s ended: %s", work.timer.key, run.scheduled_at, how)
-        self._remember(work, planner.ended(work.remembered, run, how))
+        self._remember(work, planner.ended(work.remembered, run, how, self._clock.now(), message))
         if work.is_held:
             self._arm(work)
             self._ledger.wake.set()

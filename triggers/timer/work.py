@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from triggers.timer.planner import Remembered
+from triggers.timer.planner import Remembered, Results
 from triggers.timer.schedule import identity
 from triggers.timer.settings import Timer
 
@@ -21,6 +21,7 @@ class TimerStatistics(Struct, frozen=True, kw_only=True):
     """The latest scheduled time that ran, including those before a restart."""
     outcome: str
     """Of the latest run that ended: `ok`, kind/code or `interrupted`; `skipped` if a time was skipped since."""
+    results: Results
     next: datetime | None
     """None if there is none."""
     running: int
@@ -83,6 +84,7 @@ class TimerWork:
             timezone=timer.schedule.timezone,
             last=remembered.last,
             outcome=remembered.outcome,
+            results=remembered.results,
             next=self.next,
             running=len(remembered.running),
             runs=self.runs,

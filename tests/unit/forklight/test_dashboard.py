@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 METRICS = Path(__file__).resolve().parents[3] / "forklight/observe/metrics.py"
+OPERATING = Path(__file__).resolve().parents[3] / "docs/operating.md"
 DASHBOARD = Path(__file__).resolve().parents[3] / "docs/grafana.json"
 
 _FAMILY = re.compile(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"')
@@ -37,6 +38,15 @@ def test_a_panel_asks_for_metrics_that_exist(title: str, expression: str, legend
     labels = {label for found in _BY.findall(expression + legend) for part in found for label in part.split(", ")}
     for label in labels - {"", "le"}:
         assert f'"{label}"' in source, title
+
+
+def test_the_alerts_of_the_page_ask_for_metrics_that_exist() -> None:
+    [rules] = re.findall(r"```yaml\n# alerts\.yml\n(groups:.*?)```", OPERATING.read_text(), re.DOTALL)
+    expressions = re.findall(r"expr: (.*)", rules)
+    assert len(expressions) >= 5
+    asked = [name for expression in expressions for name in re.findall(r"forklight_\w+", expression)]
+    assert len(asked) >= len(expressions)
+    assert set(asked) <= exported()
 
 
 def test_every_metric_has_a_panel() -> None:

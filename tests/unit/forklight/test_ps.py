@@ -5,8 +5,10 @@ import re
 import msgspec
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from forklight.commands import ps as ps_command
+from forklight.commands.rows import notes
 from forklight.observe.status import QueueStatus, Status, TimerStatus
 from forklight.serving.strays import Stray
 from sandbox import isolation
@@ -34,9 +36,34 @@ NIGHTLY = TimerStatus(
     timezone="UTC",
     last="2026-11-23T00:00:00+00:00",
     outcome="error/KeyError",
+    failed="2026-11-23T00:00:01+00:00",
+    failures=2,
+    error="error/KeyError: 'x'\x1b[2J",
     next=("2026-11-24T00:00:00+00:00",),
 )
 OVER = TimerStatus(function="f", name="once", schedule="at", timezone="UTC", running=True)
+
+
+def test_what_became_of_the_runs_of_a_timer_is_told(shown: str) -> None:
+    assert (
+        "timer nightly of f: the latest 2 runs failed, at 2026-11-23T00:00:01+00:00: error/KeyError: 'x'\\x1b[2J; "
+        "none has succeeded yet\n"
+    ) in shown
+    assert "timer once" not in shown
+    late = replace(NIGHTLY, failures=1, succeeded="2026-11-22T00:00:00+00:00", skipped=3)
+    status = Status(
+        pid=7,
+        uptime_s=1.0,
+        draining=False,
+        isolation=isolation.current(as_root=False),
+        zygotes_kb=0,
+        functions=(),
+        timers=(late,),
+    )
+    failed, skipped = notes(status)
+    assert failed.startswith("timer nightly of f: the latest run failed, at ")
+    assert failed.endswith("; the last success was at 2026-11-22T00:00:00+00:00")
+    assert skipped == "timer nightly of f: 3 scheduled times were skipped since the start of the server"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 from forklight.observe.timer_status import timer_statuses
 from triggers.timer import Timer, TimerStatistics, next_after, parse_cron, parse_schedule
+from triggers.timer.planner import Results
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BERLIN = Timer(function="digest", name="weekly", schedule=parse_cron("0 7 * * MON", "Europe/Berlin"))
@@ -13,7 +14,16 @@ BERLIN = Timer(function="digest", name="weekly", schedule=parse_cron("0 7 * * MO
 def _now(timer: Timer, **fields: Any) -> TimerStatistics:
     known: dict[str, Any] = {"last": None, "outcome": "", "next": next_after(timer.schedule, NOW), "running": 0}
     schedule = {"schedule": timer.schedule.text, "timezone": timer.schedule.timezone}
+    known["results"] = Results()
     return TimerStatistics(function=timer.function, name=timer.name, runs=0, skipped=0, **(known | schedule | fields))
+
+
+def test_what_became_of_its_runs() -> None:
+    at = datetime(2026, 11, 23, 5, tzinfo=UTC)
+    results = Results(ended=at, failed=at, failures=3, error="load/ImportModuleError: no module")
+    [told] = timer_statuses([BERLIN], [_now(BERLIN, results=results)], NOW)
+    assert (told.ended, told.succeeded, told.failed) == ("2026-11-23T06:00:00+01:00", None, "2026-11-23T06:00:00+01:00")
+    assert (told.failures, told.error) == (3, "load/ImportModuleError: no module")
 
 
 def test_times_are_those_of_the_timers_zone() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from triggers.timer.parse import parse_cron, parse_schedule
 from triggers.timer.planner import (
     Remembered,
+    Results,
     Run,
     Span,
     Step,
@@ -110,10 +111,35 @@ def test_what_cannot_be_read_begins_now() -> None:
 def test_a_run_cut_short_is_only_ever_a_further_attempt(retry: int, attempt: int, again: list[int]) -> None:
     run = Run(scheduled_at=NOON, attempt=attempt)
     before = Remembered(schedule="", until=NOON, running=(run,))
-    after, runs = interrupted(timer(retry=retry), before)
+    after, runs = interrupted(timer(retry=retry), before, NOON)
     assert [each.attempt for each in runs] == again
     assert after.running == runs
     assert after.outcome == ("" if again else "interrupted")
+    assert after.results.failures == (0 if again else 1)
+
+
+@pytest.mark.invariant("I27")
+@given(st.lists(st.sampled_from(["ok", "error/KeyError", "load/ImportModuleError", "throttled/QueueFull"])))
+def test_the_results_are_those_of_the_latest_runs_and_survive_a_restart(outcomes: list[str]) -> None:
+    one, now = timer(), NOON
+    remembered = recalled(one, None, now)
+    for outcome in outcomes:
+        now += timedelta(minutes=1)
+        run = Run(scheduled_at=now)
+        remembered = ended(remembered, run, outcome, now, "" if outcome == "ok" else "x" * 999)
+        remembered = recalled(one, remembered_text(remembered), now)
+    results, at = remembered.results, {outcome: NOON + timedelta(minutes=1 + n) for n, outcome in enumerate(outcomes)}
+    failed = [outcome for outcome in outcomes if outcome != "ok"]
+    assert results.succeeded == at.pop("ok", None)
+    assert results.failed == max(at.values(), default=None)
+    assert results.ended == (now if outcomes else None)
+    assert results.failures == len(outcomes) - max((n for n, one in enumerate(outcomes, 1) if one == "ok"), default=0)
+    assert results.error == (f"{failed[-1]}: {'x' * 999}"[:300] if failed else "")
+
+
+def test_a_state_of_before_has_no_results() -> None:
+    text = '{"schedule":"","until":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","outcome":"error/KeyError"}'
+    assert recalled(timer(), text, NOON).results == Results()
 
 
 def served(one: Timer, remembered: Remembered, now: datetime) -> tuple[Remembered, list[datetime]]:
@@ -127,7 +153,7 @@ def served(one: Timer, remembered: Remembered, now: datetime) -> tuple[Remembere
             remembered = stepped(remembered, step)
             if step.run is not None:
                 ran.append(step.run.scheduled_at)
-                remembered = ended(remembered, step.run, "ok")
+                remembered = ended(remembered, step.run, "ok", at)
     return remembered, ran
 
 
@@ -207,9 +233,9 @@ def test_no_scheduled_time_runs_twice_however_the_clock_walks(one: Timer, walk: 
     remembered = recalled(one, None, now)
     for happens, seconds in walk:
         if happens == "restart":
-            remembered, _ = interrupted(one, recalled(one, remembered_text(remembered), now))
+            remembered, _ = interrupted(one, recalled(one, remembered_text(remembered), now), now)
         elif happens == "end" and remembered.running:
-            remembered = ended(remembered, remembered.running[0], "ok")
+            remembered = ended(remembered, remembered.running[0], "ok", now)
         else:
             now += timedelta(seconds=seconds if happens == "set" else abs(seconds))
         first = next_after(one.schedule, remembered.until)
@@ -233,7 +259,7 @@ def test_nor_if_it_goes_on_at_once_after_a_clock_that_was_ahead(one: Timer, walk
     remembered = recalled(one, None, now)
     for happens, seconds in walk:
         if happens == "end" and remembered.running:
-            remembered = ended(remembered, remembered.running[0], "ok")
+            remembered = ended(remembered, remembered.running[0], "ok", now)
         elif happens != "restart":
             now += timedelta(seconds=seconds if happens == "set" else abs(seconds))
         remembered = set_back(recalled(one, remembered_text(remembered), now), now)
