@@ -149,7 +149,10 @@ async def case_async(event):
 KEEP = 'keep files in os.environ["FORKLIGHT_DATA"], scratch in os.environ["TMPDIR"]'
 ASK = KEEP.replace("],", "] (write data = true in the function's table of forklight.toml),", 1)
 SNAPSHOT = "the code is a read-only snapshot of its folder"
-RELATIVE = "a relative path is in the code, which is a read-only snapshot of its folder"
+RELATIVE = (
+    "a relative path is in the code, a read-only snapshot of its folder, "
+    "and any other must be open to the user of the functions"
+)
 DENIED = "[Errno 13] Permission denied: "
 TOO_LARGE = "a file that the function writes has at most max_file, 2 MiB"
 

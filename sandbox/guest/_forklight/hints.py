@@ -88,7 +88,8 @@ def _of_database(message: str) -> str:
         if not os.access(entry.path, os.W_OK) and entry.stat().st_uid != os.geteuid():
             owner, user = _user(entry.stat().st_uid), _user(os.geteuid())
             return f"{entry.path} belongs to {owner!r}, and functions run as {user!r}: chown {user}: {entry.path}"
-    return f"a relative path is in the code, which is a read-only snapshot of its folder; {_keep()}"
+    where = "a relative path is in the code, a read-only snapshot of its folder"
+    return f"{where}, and any other must be open to the user of the functions; {_keep()}"
 
 
 def _data() -> "list[os.DirEntry[str]]":
