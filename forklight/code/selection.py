@@ -78,6 +78,10 @@ class Selection(Struct, frozen=True):
             return False
         return self._verdict(path, str(path.relative_to(self.root)), os.path.isdir(path)) == "in"
 
+    def takes_in(self, name: str) -> bool:
+        """Whether `.forklightignore` takes in this file by a line of its own, such as `!name`."""
+        return decided_by(self.ignore)(name, False) is False
+
     def _below(
         self, folder: Path, prefix: str, above: tuple[Path, ...], on_problem: Callable[[CodeError], None]
     ) -> Iterator[Entry]:

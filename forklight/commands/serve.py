@@ -21,7 +21,7 @@ from forklight.observe.formats import as_json, as_text
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
 from forklight.serving.change import ReloadResult, lines
-from forklight.serving.check import all_left_out_warnings
+from forklight.serving.check import file_warnings
 from forklight.serving.installing import remove_unused
 from forklight.serving.picture import ignore_print_signal
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
@@ -114,7 +114,7 @@ def _serve(
         remove_unused(owned.path, {environment.path for environment in config.environments.values()})
         try:
             _warn_of_no_key(config, owned)
-            for warning in all_left_out_warnings(config, config.no_code | {owned.path}):
+            for warning in file_warnings(config, config.no_code | {owned.path}):
                 say(f"warning: {warning}", err=True)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:

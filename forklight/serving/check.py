@@ -8,8 +8,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from forklight.code import archive, files
-from forklight.code.files import LeftOut
-from forklight.code.selection import IGNORE_FILE, CodeError
+from forklight.code.databases import databases
+from forklight.code.files import CodeFile, LeftOut
+from forklight.code.selection import IGNORE_FILE, CodeError, select
 from forklight.config.configuration import Config, Function, load
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.faults import CodeFault, code_faults
@@ -44,7 +45,7 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
             with archive.opened(folder) as code:
                 found, left_out = files.collect_all(code, apart)
                 warnings += shadow_warnings(functions[0], [file.name for file in found])
-                warnings += left_out_warnings(functions[0], left_out)
+                warnings += left_out_warnings(functions[0], left_out) + database_warnings(functions[0], code, found)
                 faults += code_faults(config, functions, found)
         except CodeError as error:
             problems.append(functions[0].node.at("code").problem(str(error)))
@@ -66,14 +67,25 @@ def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
     return found
 
 
-def all_left_out_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
-    """Return `left_out_warnings` about the code of all functions. Unreadable code is reported elsewhere."""
+def file_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
+    """Return warnings about files of the code of all functions, taken or not. Unreadable code is reported elsewhere."""
     first = {function.code: function for function in reversed(config.functions.values())}
     found: list[Problem] = []
     for code, function in first.items():
         with suppress(CodeError), archive.opened(code) as opened:
-            found += left_out_warnings(function, files.collect_all(opened, apart)[1])
+            taken, left_out = files.collect_all(opened, apart)
+            found += left_out_warnings(function, left_out) + database_warnings(function, opened, taken)
     return sorted(found)
+
+
+def database_warnings(function: Function, code: Path, found: list[CodeFile]) -> list[Problem]:
+    """Return a warning if there are databases in the code. Raises CodeError."""
+    names = databases(select(code), found)
+    if not names:
+        return []
+    what = "is a database in the code" if len(names) == 1 else "are databases in the code"
+    advice = f"keep it in the data folder (data = true), or if functions only read it, {_take_in(names[0])}"
+    return [function.node.at("code").problem(f"{_several(names)} {what}, of which functions read a copy: {advice}")]
 
 
 def left_out_warnings(function: Function, left_out: LeftOut) -> list[Problem]:

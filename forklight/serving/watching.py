@@ -22,9 +22,11 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 from watchfiles.main import FileChange
 
 from forklight.code import archive, files
+from forklight.code.databases import database_of
 from forklight.code.selection import IGNORE_FILE, CodeError, Selection, select
 from forklight.config.configuration import Config
 from forklight.config.requirements import RequirementsError, read_requirements
+from forklight.serving.data_in_code import DataInCode
 from forklight.serving.reload import Reloader
 
 log = logging.getLogger(__name__)
@@ -66,19 +68,46 @@ class Watched(Struct, frozen=True):
         """Whether the watcher cannot take some folder."""
         return not all(_is_utf8(folder) for folder in self.folders)
 
-    def concerns(self, changes: set[FileChange]) -> bool:
-        """Whether one of the changes may affect what is served. Blocks."""
-        return any(self._concerns(Path(path)) for _, path in changes)
+    def judge(self, changes: set[FileChange]) -> "Judged":
+        """Look at what has changed. Blocks."""
+        paths = {Path(path) for _, path in changes}
+        of_code = {path for path in paths - self.files if self._is_code(path)}
+        databases = {path: main for path in of_code if (main := self.database_of(path))}
+        of_code -= databases.keys()
+        files = {path for path in of_code if path.suffix != ".py" and path.is_file()}
+        return Judged(
+            bool(paths & self.files or of_code), frozenset(databases.values()), frozenset(files) - self._ignore_files()
+        )
 
-    def _concerns(self, path: Path) -> bool:
-        if path in self.files:
-            return True
+    def database_of(self, path: Path) -> Path | None:
+        """Return the database in the code that `path` belongs to, whose changes affect nothing, or None. Blocks."""
+        within = [selection for selection in self.selections if path.is_relative_to(selection.root)]
+        return next((main for selection in within if (main := database_of(selection, path))), None)
+
+    def _is_code(self, path: Path) -> bool:
         return path.parent in self.folders and any(selection.concerns(path) for selection in self.selections)
 
     def loses(self, changes: set[FileChange]) -> bool:
         """Whether a watched folder itself has changed: one that was removed and made anew is watched no more."""
         folders = self.folders.union(file.parent for file in self.files)
         return any(Path(path) in folders for _, path in changes)
+
+    def _ignore_files(self) -> set[Path]:
+        return {selection.root / IGNORE_FILE for selection in self.selections}
+
+
+class Judged(Struct, frozen=True):
+    """What a batch of changes means."""
+
+    concerns: bool
+    """Whether one of them may affect what is served."""
+    databases: frozenset[Path] = frozenset()
+    """Databases that have changed, which does not."""
+    files: frozenset[Path] = frozenset()
+    """Those that do and are neither Python nor configuration."""
+
+
+NOTHING = Judged(False)
 
 
 class Look(Struct, frozen=True):
@@ -105,7 +134,8 @@ def look(config: Config, state: Path) -> Look:
     places = [selection.places() for selection in selections]
     folders = frozenset(folder for found, _ in places for folder in found)
     every = single.union(*(found for _, found in places))
-    return Look(Watched(folders, single, tuple(selections)), frozenset(map(_mark, every)))
+    watched = Watched(folders, single, tuple(selections))
+    return Look(watched, frozenset(_mark(path) for path in every if path in single or not watched.database_of(path)))
 
 
 def _mark(path: Path) -> tuple[Path, int, int, int, int]:
@@ -164,6 +194,7 @@ class _Watching:
         self._seen: Look | None = None
         """What the last look found before its reload; None if something has changed since."""
         self._has_told = False
+        self._data = DataInCode()
 
     async def watch(self) -> None:
         """Reload on changes until the folders to watch change. Raises what the watcher raises."""
@@ -172,10 +203,13 @@ class _Watching:
         async with aclosing(_changes(watched.places)) as changes:
             async for changed in changes:
                 is_lost = is_lost or watched.loses(changed)
-                if len(changed) > 0 and await anyio.to_thread.run_sync(watched.concerns, changed):
+                judged = await anyio.to_thread.run_sync(watched.judge, changed) if changed else NOTHING
+                self._data.databases_changed(judged.databases)
+                if judged.concerns:
                     self._seen = None
                     if burst.goes_on(len(changed)):
                         continue
+                    self._data.files_changed(judged.files)
                 elif is_certain and not (burst.is_on or is_lost or (watched.is_partial and not changed)):
                     continue
                 burst, is_certain = _Burst(), True

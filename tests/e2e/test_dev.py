@@ -260,3 +260,43 @@ async def test_a_single_file_needs_no_configuration() -> None:
             save(code / "beside.py", "word = 'two'\n")
             await server.wait_said("^reloaded: hello changed$")
             assert (await server.get("/")).body == b"two"
+
+
+WRITES = """
+import sqlite3
+def database(event):
+    with sqlite3.connect("FOLDER/shop.db") as database:
+        database.execute("CREATE TABLE IF NOT EXISTS t (word)")
+        database.execute("INSERT INTO t VALUES (1)")
+def text(event):
+    with open("FOLDER/orders.csv", "a") as file:
+        print(event["data"], file=file)
+"""
+
+
+async def test_a_database_in_the_code_causes_no_reload_and_any_other_file_says_so() -> None:
+    with application(function("database") + function("text")) as folder:
+        folder.chmod(0o777)  # functions may run as another user
+        save(folder / "f.py", WRITES.replace("FOLDER", str(folder)))
+        async with serving(folder, command="dev") as server:
+            save(folder / "f.py", (folder / "f.py").read_text() + "# once the watch has begun\n")
+            await server.wait_said("^reloaded: database, text changed$")
+            server.said.clear()
+            for _ in range(3):
+                assert (await server.post("/database")).status == 204
+            await server.wait_said(rf"^{folder}/shop.db has changed, which is no reason to reload: a function that")
+            assert (await server.post("/text", 1)).status == 204
+            await server.wait_said(rf"^{folder}/orders.csv has changed$")
+            await server.wait_said("^reloaded: database, text changed$")
+            assert (await server.post("/text", 2)).status == 204
+            await server.wait_said(rf"^{folder}/orders.csv has changed again: if a function writes it, keep it in")
+        said = "".join(server.said)
+        assert (said.count("shop.db"), said.count("reloaded")) == (1, 1)
+        async with serving(folder) as server:
+            await server.wait_said(
+                r"^warning: forklight.toml:1 functions.database: shop.db is a database in the code, of which"
+                r" functions read a copy: keep it in the data folder \(data = true\), or if functions only read it"
+            )
+            assert "shop.db is a database in the code" in (await server.run("check")).stderr
+            (folder / ".forklightignore").write_text("!shop.db\n")
+            assert "warning" not in (await server.run("check")).stderr
