@@ -2,7 +2,8 @@
 
 They stay out of snapshots, so a test run or an unsaved buffer neither reloads `dev` nor makes a new version. Three
 rules need no list: an environment has `pyvenv.cfg` or `conda-meta` in it, a cache has a `CACHEDIR.TAG`, and what a
-`.forklightignore` takes back in is code, except for `NEVER` and environments. docs/configuration.md describes them.
+`.forklightignore` takes back in is code, except for `NEVER`, environments and state directories. docs/configuration.md
+describes them.
 """
 
 import fnmatch
@@ -10,6 +11,8 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+
+from forklight.state.directory import is_state
 
 NEVER = (".git", ".hg", ".svn", ".bzr", ".jj", "__pycache__", ".forklight", ".#*")
 """What not even `!*` takes back in. `.#a.py` is a lock of Emacs: a link that leads nowhere."""
@@ -50,7 +53,7 @@ def is_never_code(path: Path, *, is_folder: bool) -> bool:
     """Whether a file or folder can never be code. False for a folder that cannot be read."""
     if _is_never(path.name):
         return True
-    return is_folder and any(os.path.exists(path / mark) for mark in _ENVIRONMENT_MARKS)
+    return is_folder and (any(os.path.exists(path / mark) for mark in _ENVIRONMENT_MARKS) or is_state(path))
 
 
 def is_of_a_tool(name: str) -> bool:

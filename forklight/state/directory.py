@@ -127,6 +127,11 @@ def open_runtimes(path: Path, user: User | None) -> Path:
     return path / "runtimes"
 
 
+def is_state(path: Path) -> bool:
+    """Return whether a server has used `path` as its state directory. False if it cannot be read."""
+    return all(os.path.lexists(path / name) for name in ("key", "guest", "versions"))
+
+
 def make_state(path: Path) -> None:
     """Make `path` an empty state directory if it does not exist. Raises OSError. Blocks."""
     if not path.exists():

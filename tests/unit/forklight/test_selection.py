@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from forklight.code.files import collect, collect_all, own_logs
 from forklight.code.selection import CodeError, select
 from forklight.code.tool_files import NEVER, PATTERNS
+from forklight.state.directory import open_state
 
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# made by a tool\n"
 TOOLS_FILES = (
@@ -73,6 +74,12 @@ def test_a_pipe_is_not_opened_to_see_what_it_is(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "key.pem")
     os.mkfifo(tmp_path / "pipe")
     assert _names(tmp_path) == ["a.py", "data/x"]
+
+
+def test_a_state_directory_is_no_code_whichever_server_it_is_of(tmp_path: Path) -> None:
+    with open_state(tmp_path / "var", None):
+        _write(tmp_path, "a.py", "var/data/shop.db", "key/key", "key/versions")
+    assert _names(tmp_path) == ["a.py", "key/key", "key/versions"]
 
 
 def test_an_environment_may_be_a_link_to_anywhere(tmp_path: Path) -> None:
