@@ -29,7 +29,7 @@ async def send(server: Server) -> None:
 
 
 def restore(folder: Path, saved: Path) -> None:
-    """As docs/operating.md says."""
+    """As docs/backup.md says."""
     (folder / "state/store.db-wal").unlink(missing_ok=True)
     shutil.copy(saved, folder / "state/store.db")
 

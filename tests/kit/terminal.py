@@ -154,7 +154,7 @@ async def open_terminal() -> AsyncIterator[Terminal]:
             yield terminal
         finally:
             await terminal.end()
-            remove_tree(terminal.state)  # its snapshots are read-only
+            remove_tree(terminal.folder)  # snapshots in states are read-only
 
 
 def alike(shown: str, said: str) -> bool:
