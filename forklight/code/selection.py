@@ -92,7 +92,8 @@ class Selection(Struct, frozen=True):
         except FileNotFoundError:  # removed meanwhile
             return
         except OSError as error:
-            on_problem(unreadable(folder, error))
+            if not any(path.is_relative_to(folder) for path in self.apart):  # such as our log in a folder of root
+                on_problem(unreadable(folder, error))
             return
         for one in found:
             try:

@@ -21,6 +21,7 @@ from dispatcher.runner import Function
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
+from forklight.plain import plain
 from forklight.serving.change import ReloadResult, failed, require_no_restart
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.running import Running
@@ -122,7 +123,7 @@ class Reloader:
                 added=tuple(change.added),
                 removed=tuple(change.removed),
                 kept=_kept(running, config, versions, change),
-                because={name: why for name in change.changed if (why := versions.functions[name].why)},
+                because={name: plain(why) for name in change.changed if (why := versions.functions[name].why)},
                 warnings=tuple(warning for warning in config.warnings if warning not in warned),
             )
         finally:

@@ -156,3 +156,11 @@ async def test_dev_says_so_too() -> None:
             (folder / "shared.py").write_text("NUMBER = 2\n")
             await server.wait_said("^reloaded: light changed; heavy does not use what changed$")
             assert (await server.get("/light")).json() == 2
+
+
+async def test_a_name_that_is_not_utf8_can_be_the_reason() -> None:
+    with two_functions() as folder:
+        async with serving_two(folder) as server:
+            (folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
+            why = json.loads(await reloaded(server, "--json"))["because"]["light"]
+            assert why == "caf\\udce9.txt has changed, which is not Python code"

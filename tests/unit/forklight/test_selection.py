@@ -128,20 +128,22 @@ def test_what_cannot_be_read_is_named_with_a_remedy(tmp_path: Path, closed: str,
 
 @pytest.mark.any_user
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-def test_a_log_in_a_folder_that_cannot_be_entered_is_not_looked_at(tmp_path: Path) -> None:
-    _write(tmp_path, "code/a.py", "private/log")
+@pytest.mark.parametrize("private", ["private", "code/private"])
+def test_a_log_in_a_folder_that_cannot_be_entered_is_not_looked_at(tmp_path: Path, private: str) -> None:
+    folder = tmp_path / private
+    _write(tmp_path, "code/a.py", f"{private}/log")
     saved = os.dup(1)
-    log = os.open(tmp_path / "private/log", os.O_WRONLY)
+    log = os.open(folder / "log", os.O_WRONLY)
     try:
         os.dup2(log, 1)
-        (tmp_path / "private").chmod(0)
-        assert tmp_path / "private/log" in own_logs()
+        folder.chmod(0)
+        assert folder / "log" in own_logs()
         assert _names(tmp_path / "code") == ["a.py"]
     finally:
         os.dup2(saved, 1)
         os.close(saved)
         os.close(log)
-        (tmp_path / "private").chmod(0o700)
+        folder.chmod(0o700)
 
 
 PARTS = st.sampled_from(["a", "a.py", "b", ".env", ".git", "a.py~", "#a#", ".idea", "k.pem", "venv", "c", "x.log", "p"])
