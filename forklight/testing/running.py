@@ -29,9 +29,8 @@ from sandbox.calls import Calls, End
 from sandbox.guest._forklight import invocation
 from sandbox.guest._forklight.handler import Function, LoadError, load
 from sandbox.guest._forklight.signature import Unusable
-from sandbox.guest._forklight.wire import pack
 from sandbox.spec import Limits
-from sandbox.wire import Frames
+from sandbox.wire import FailFrame, Frames
 
 Handler = Callable[..., Any] | str
 """A callable, or `module:attribute` as in the configuration."""
@@ -138,13 +137,14 @@ class _Call:
         return time.monotonic_ns() >= self._deadline_ns
 
     def _outcome(self, reply: invocation.Reply) -> Outcome:
-        if reply.header.get("code") == "KeyboardInterrupt":  # meant for the test runner
-            raise KeyboardInterrupt
+        [(answer, body)] = Frames(self._function.max_result).feed(b"".join(reply.pack(log=0)))
         now_ns = time.monotonic_ns()
-        if reply.header.get("kind") == "timeout":
-            self._calls.tick(max(now_ns, self._deadline_ns))
-        [answered] = Frames(self._function.max_result).feed(b"".join(pack(reply.header | {"log": 0}, reply.chunks)))
-        [end] = [action for action in self._calls.frame(*answered, now_ns) if isinstance(action, End)]
+        if isinstance(answer, FailFrame):
+            if answer.code == "KeyboardInterrupt":  # meant for the test runner
+                raise KeyboardInterrupt
+            if answer.kind == "timeout":
+                self._calls.tick(max(now_ns, self._deadline_ns))
+        [end] = [action for action in self._calls.frame(answer, body, now_ns) if isinstance(action, End)]
         run = outcomes.Run(
             accepted_ns=self._begun_ns,
             written_ns=self._begun_ns,

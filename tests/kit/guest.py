@@ -1,11 +1,12 @@
 """What the tests of the guest's author side share: invoke frames, functions, and processes that import the guest."""
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.guest._forklight.handler import Function
 from sandbox.guest._forklight.invocation import Reply, run
@@ -29,9 +30,20 @@ def never() -> bool:
     return False
 
 
-def call(handler: Callable[..., Any], body: bytes = b"", **fields: Any) -> Reply:
+class Answer(NamedTuple):
+    """A reply with its header decoded, without `log`."""
+
+    header: dict[str, Any]
+    chunks: list[bytes]
+
+
+def decoded(reply: Reply) -> Answer:
+    return Answer(json.loads(f"{{{reply.fields}}}"), reply.chunks)
+
+
+def call(handler: Callable[..., Any], body: bytes = b"", **fields: Any) -> Answer:
     """One invocation of a sync handler with a deadline that stays ahead."""
-    return run(make_function(handler), make_head(**fields), body, never)
+    return decoded(run(make_function(handler), make_head(**fields), body, never))
 
 
 def run_guest(script: str, cwd: Path, *, interpreter: str = sys.executable) -> subprocess.CompletedProcess[str]:

@@ -79,9 +79,9 @@ class _Async:
         reply = await invocation.arun(self._function, head, body, lambda: i in self._expired)
         del self._calls[i]  # a `cancel` comes too late from here on, and must not interrupt the reply
         self._expired.discard(i)
-        reply.header["log"] = logs.has_unread(self._log)
+        pieces = reply.pack(logs.has_unread(self._log))
         async with self._writing:
-            for piece in wire.pack(reply.header, reply.chunks):
+            for piece in pieces:
                 await self._send(piece)
         if self._orphans.may_exist and not self._is_reaping:
             self._reap()

@@ -32,7 +32,9 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
     items = field("items")
     if items is None:
         event["body"] = body
-        event["data"] = data_of(body, content_type, field("decode"), field("coding"), field("max_unpacked", 0))
+        event["data"] = (
+            data_of(body, content_type, field("decode"), field("coding"), field("max_unpacked", 0)) if body else None
+        )
     else:
         event["body"] = b""
         event["data"] = _make_items(items, body)

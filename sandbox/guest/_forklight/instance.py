@@ -130,9 +130,9 @@ def _run_after_fork(function: "handler.Function", data: int) -> bool:
         function.run_hook("after_fork")
     except handler.LoadError as error:
         unfit = {"t": "unfit", "code": error.code, "message": error.message, "traceback": error.traceback}
-        wire.write(data, unfit, [])
+        wire.write(data, wire.pack(wire.encode(unfit), []))
         return False
-    wire.write(data, {"t": "ready"}, [])
+    wire.write(data, wire.pack('{"t":"ready"}', []))
     return True
 
 
@@ -175,8 +175,7 @@ class _Sync:
             ):  # the deadline passed in our own code, outside the handler: no reply means a timeout, too
                 return
             self._deadline_ns = 0
-            reply.header["log"] = logs.has_unread(log)
-            wire.write(data, reply.header, reply.chunks)
+            wire.write(data, reply.pack(logs.has_unread(log)))
 
     def _has_expired(self) -> bool:
         return self._expired

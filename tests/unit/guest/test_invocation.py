@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import json
 import os
 import signal
 import sys
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 
 from sandbox.guest._forklight.context import Context
-from sandbox.guest._forklight.invocation import Reply, arun, run
-from tests.kit.guest import call, make_function, make_head, never
+from sandbox.guest._forklight.invocation import arun, run
+from tests.kit.guest import Answer, call, decoded, make_function, make_head, never
 
 OK_KEYS = {"t", "i", "status", "type", "length"}
 """The keys of a result without headers and outputs, which the server takes to be empty."""
@@ -56,7 +55,7 @@ def test_a_reply_is_json() -> None:
         context.send("q", "x", headers={"a": "b"})
         return "made", 201, {"set-cookie": ["a=1", "b=2"]}
 
-    header = json.loads(json.dumps(call(handler).header))
+    header = call(handler).header
     assert header["headers"] == [["set-cookie", "a=1"], ["set-cookie", "b=2"]]
     assert header["out"] == [["send", "q", "text/plain; charset=utf-8", 1, 0.0, None, {"a": "b"}]]
 
@@ -139,8 +138,8 @@ def test_result_and_outputs_share_one_limit() -> None:
         return "y" * int(event["data"])
 
     function = make_function(handler, max_result=1000)
-    assert run(function, make_head(decode="json"), b"600", never).header["t"] == "ok"
-    header = run(function, make_head(decode="json"), b"601", never).header
+    assert decoded(run(function, make_head(decode="json"), b"600", never)).header["t"] == "ok"
+    header = decoded(run(function, make_head(decode="json"), b"601", never)).header
     assert header["code"] == "ResultTooLarge"
     assert header["message"] == (
         "a result of 601 bytes and outputs of 400 bytes, but max_result allows 1000 bytes together"
@@ -173,11 +172,11 @@ def strike() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_late(handler: Callable[..., Any], deadline: Deadline) -> Reply:
-    return run(make_function(handler), make_head(timeout_s=10.0), b"", deadline.expired)
+def run_late(handler: Callable[..., Any], deadline: Deadline) -> Answer:
+    return decoded(run(make_function(handler), make_head(timeout_s=10.0), b"", deadline.expired))
 
 
-def assert_timeout(reply: Reply) -> str:
+def assert_timeout(reply: Answer) -> str:
     header = reply.header
     assert header.keys() == FAIL_KEYS | FIGURES
     assert (header["kind"], header["code"], header["message"]) == (
@@ -260,7 +259,7 @@ async def test_an_async_handler() -> None:
         await asyncio.sleep(0)
         return {"id": context.invocation_id}
 
-    reply = await arun(make_function(handler), make_head(), b"", never)
+    reply = decoded(await arun(make_function(handler), make_head(), b"", never))
     assert (reply.header["t"], reply.chunks) == ("ok", [b'{"id":"e1"}'])
 
 
@@ -269,25 +268,25 @@ async def test_whatever_an_async_handler_raises(error: BaseException, code: str,
     async def handler(event: Any) -> None:
         raise error
 
-    header = (await arun(make_function(handler), make_head(), b"", never)).header
+    header = decoded(await arun(make_function(handler), make_head(), b"", never)).header
     assert (header["kind"], header["code"], header["message"]) == ("error", code, message)
 
 
 async def test_an_async_handler_never_sees_what_cannot_be_decoded() -> None:
     async def handler(event: Any) -> None: ...
 
-    header = (await arun(make_function(handler), make_head(decode="json"), b"{", never)).header
+    header = decoded(await arun(make_function(handler), make_head(decode="json"), b"{", never)).header
     assert header["code"] == "Undecodable"
 
 
-async def cancelled_at_the_deadline(handler: Callable[..., Any], waiting: asyncio.Event) -> Reply:
+async def cancelled_at_the_deadline(handler: Callable[..., Any], waiting: asyncio.Event) -> Answer:
     """Cancel the handler's task as the serve loop does, once the handler is waiting."""
     deadline = Deadline()
     task = asyncio.create_task(arun(make_function(handler), make_head(timeout_s=10.0), b"", deadline.expired))
     await waiting.wait()
     deadline.passed = True
     task.cancel()
-    return await task
+    return decoded(await task)
 
 
 async def test_a_cancelled_handler_shows_where_it_was() -> None:
@@ -329,7 +328,7 @@ async def test_a_cancellation_before_the_deadline_is_an_error() -> None:
         task.cancel()
         await asyncio.Event().wait()
 
-    header = (await arun(make_function(handler), make_head(), b"", never)).header
+    header = decoded(await arun(make_function(handler), make_head(), b"", never)).header
     assert (header["kind"], header["code"]) == ("error", "CancelledError")
 
 
@@ -341,7 +340,7 @@ async def test_retry_inside_a_task_group_is_a_retry() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(step(context))
 
-    header = (await arun(make_function(handler), make_head(), b"", never)).header
+    header = decoded(await arun(make_function(handler), make_head(), b"", never)).header
     assert (header["code"], header["retry_after_s"]) == ("Retry", 5.0)
 
 
@@ -353,7 +352,7 @@ async def test_other_errors_in_a_task_group_stay_a_group() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(step())
 
-    header = (await arun(make_function(handler), make_head(), b"", never)).header
+    header = decoded(await arun(make_function(handler), make_head(), b"", never)).header
     assert header["code"] == "ExceptionGroup"
     assert "ValueError: in a task" in header["traceback"]
 

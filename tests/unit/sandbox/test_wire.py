@@ -14,8 +14,10 @@ from msgspec import structs
 from bus import CallSection, Event, HttpSection, Output
 from sandbox import wire
 from sandbox.guest._forklight import wire as guest
+from sandbox.guest._forklight.invocation import run
 from sandbox.guest._forklight.wire import ONE_WRITE_BYTES
 from sandbox.wire import Frame, OkFrame
+from tests.kit.guest import make_function, make_head, never
 
 MIB = 1024 * 1024
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -88,7 +90,7 @@ def as_sent(frame: Frame) -> dict[str, Any]:
 
 
 def packed(header: dict[str, Any], chunks: Pieces) -> bytes:
-    return b"".join(guest.pack(header, chunks))
+    return b"".join(guest.pack(guest.encode(header), chunks))
 
 
 @pytest.mark.invariant("I13")
@@ -129,6 +131,30 @@ def events(draw: st.DrawFn) -> Event:
 
 def item(body: bytes) -> Event:
     return Event(source="/queue", type="forklight.queue", body=body)
+
+
+TOKENS = st.text("abcXYZ-!~", min_size=1, max_size=8).map(lambda name: f"x-{name}")
+VALUES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+MEDIA_TYPES = VALUES.map(lambda text: f"a/{text}")
+
+
+@pytest.mark.invariant("I13")
+@given(st.integers(100, 599), MEDIA_TYPES, st.lists(st.tuples(TOKENS, VALUES), max_size=3), VALUES, st.integers(0, 1))
+def test_a_handlers_response_arrives_as_returned(
+    status: int, media_type: str, headers: list[tuple[str, str]], text: str, log: int
+) -> None:
+    def handler(event: Any, context: Any) -> Any:
+        context.send(f"q{text}", text, headers={text: media_type})
+        return text, status, [("content-type", media_type), *headers]
+
+    reply = run(make_function(handler), make_head(), b"", never)
+    [(frame, body)] = wire.Frames(MIB).feed(b"".join(reply.pack(log)))
+    assert isinstance(frame, OkFrame)
+    assert (frame.i, frame.status, frame.type, list(frame.headers), frame.log) == (7, status, media_type, headers, log)
+    assert 0 < frame.started_ns <= frame.finished_ns
+    assert (body[: frame.length], frame.peak_rss_kb > 1000) == (text.encode(), True)
+    [output] = wire.outputs(frame, body)
+    assert (output.name, output.body, output.headers) == (f"q{text}", text.encode(), {text: media_type})
 
 
 def read_all(stream: bytes, places: list[int]) -> list[guest.Frame]:
@@ -180,7 +206,7 @@ def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> Non
 )
 def test_the_guest_writes_a_whole_frame_whatever_its_size(chunks: list[bytes]) -> None:
     ours, theirs = socket.socketpair()
-    writer = threading.Thread(target=guest.write, args=(theirs.fileno(), {"t": "ok"}, chunks))
+    writer = threading.Thread(target=guest.write, args=(theirs.fileno(), guest.pack('{"t":"ok"}', chunks)))
     with ours, theirs:
         writer.start()
         frames = guest.Frames()
@@ -203,7 +229,7 @@ def test_an_invocation_up_to_the_limit_leaves_in_one_write(more: int, pieces: in
 @pytest.mark.parametrize(("more", "pieces"), [(0, 1), (1, 3)])
 def test_a_reply_up_to_the_limit_leaves_in_one_write(more: int, pieces: int) -> None:
     room = ONE_WRITE_BYTES - len(packed(OK, [])) + more
-    written = guest.pack(OK, [bytes(room - 10), bytes(10)])
+    written = guest.pack(guest.encode(OK), [bytes(room - 10), bytes(10)])
     assert (len(written), sum(map(len, written))) == (pieces, ONE_WRITE_BYTES + more)
 
 
