@@ -91,14 +91,15 @@ async def try_page(page: str, folder: Path | None = None) -> None:
         for block in blocks(page):
             try:
                 if block.why is None:
-                    await _try(block, terminal)
+                    await try_block(block, terminal)
                 elif not block.why.strip():
                     raise ValueError("is not run, and does not say why")
             except (Unlike, ValueError, SyntaxError) as error:
                 raise Wrong(f"line {block.line}, {block.language}: {error}") from error
 
 
-async def _try(block: Block, terminal: Terminal) -> None:
+async def try_block(block: Block, terminal: Terminal) -> None:
+    """Raises Unlike, ValueError or SyntaxError."""
     if block.file is not None:
         code = block.text.partition("\n")[2] if block.language in WITHOUT_COMMENTS else block.text
         path = terminal.folder / block.file

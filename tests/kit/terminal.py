@@ -68,6 +68,16 @@ class Terminal:
         A server, and what ends in `&`, goes on until the end of the page; a server also ends when the next one is
         started, as it would with Ctrl-C.
         """
+        await self.settle()
+        await self.enter(command, shown)
+
+    async def settle(self) -> None:
+        """Wait until a running `dev` serves what was saved just now."""
+        if self._is_dev:
+            await self._once("forklight reload")
+
+    async def enter(self, command: str, shown: str) -> None:
+        """Do the same as `type`, without waiting for `dev`."""
         command = command.replace(WRITTEN, self._address)
         if server := _SERVER.match(command):
             await self._end_server()
@@ -76,8 +86,6 @@ class Terminal:
         elif command.endswith(" &"):
             self._beside.append(await self._start(command.removesuffix(" &"), shown))
         else:
-            if self._is_dev:  # what was saved just now may not be served yet
-                await self._once("forklight reload")
             await self._run(command, shown)
 
     async def _run(self, command: str, shown: str) -> None:
