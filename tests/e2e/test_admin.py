@@ -1,8 +1,11 @@
 """Health, readiness and metrics over the control socket and TCP, and who may ask."""
 
 import asyncio
+import json
+import re
 import signal
 import stat
+import time
 
 import aiohttp
 import pytest
@@ -84,3 +87,46 @@ async def test_while_draining_it_lives_and_is_not_ready() -> None:
                         await fresh.get(server.url)
             assert (await running).status == 200
             assert await server.wait() == 0
+
+
+BROKEN = """
+import no_such_library
+
+def handler(event): ...
+"""
+TIMER = """
+[functions.report]
+handler = "report:handler"
+timer = [{ name = "often", every = "1s" }]
+"""
+
+
+async def test_a_timer_that_cannot_run_is_told_until_it_can_also_after_a_restart() -> None:
+    sample = re.compile(r'forklight_timer_(\w+)\{function="report",timer="often"\} (\S+)')
+
+    async def measured(server: Server) -> dict[str, float]:
+        found = sample.findall((await server.ask("/metrics")).body.decode())
+        return {name: float(value) for name, value in found}
+
+    with application(function("echo") + TIMER, report=BROKEN) as folder:
+        async with serving(folder) as server:
+
+            async def has_failed() -> bool:
+                return (await measured(server))["consecutive_failures"] > 0
+
+            await eventually(has_failed)
+            failed = await measured(server)
+            assert abs(failed["last_failure_timestamp_seconds"] - time.time()) < 60
+            assert "last_success_timestamp_seconds" not in failed
+            assert failed["next_run_timestamp_seconds"] > failed["last_failure_timestamp_seconds"] - 1
+            shown = await server.run("ps")
+        toml = (folder / "forklight.toml").read_text()
+        (folder / "forklight.toml").write_text(toml.replace('every = "1s"', 'schedule = "0 0 1 1 *"'))
+        async with serving(folder) as server:
+            assert (await measured(server))["consecutive_failures"] >= failed["consecutive_failures"]
+            [told] = json.loads((await server.run("timers", "--json")).stdout)
+    assert re.search(
+        r"timer often of report: the latest (run|\d+ runs) failed, at 20.*load/ImportModuleError", shown.stdout
+    )
+    assert "none has succeeded yet" in shown.stdout
+    assert (told["failures"] > 0, told["succeeded"], told["error"][:24]) == (True, None, "load/ImportModuleError: ")

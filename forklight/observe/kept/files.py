@@ -39,16 +39,11 @@ class KeptFiles:
         """The most that can be written at once."""
         return self._half_bytes - len(head(self.started))
 
-    def ensure_open(self) -> None:
-        """Open the newer file, unless it is open and still there, and say which server writes. Raises OSError."""
+    def write(self, lines: bytes) -> None:
+        """Append whole lines, up to `largest_bytes`. Raises OSError; then the same lines may be written again."""
         with self._lock:
             if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:  # somebody has removed it
                 self._open()
-
-    def write(self, lines: bytes) -> None:
-        """Append whole lines, up to `largest_bytes`. Raises OSError; then the same lines may be written again."""
-        self.ensure_open()
-        with self._lock:
             if self._size_bytes + len(lines) + 1 > self._half_bytes:
                 self._rotate()
             self._put(lines)

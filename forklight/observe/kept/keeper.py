@@ -43,11 +43,10 @@ class Keeper:
         if self._added_bytes - self._written_bytes >= QUEUE_BYTES:
             self._dropped += 1
             return
-        if not self._queue:  # else the thread has been woken, and writes until the queue is empty
-            self._wake.set()
         self._added_bytes += size
         self._sizes.append(size)
         self._queue.append((number, entry))
+        self._wake.set()
 
     def pending(self) -> list[tuple[int, Entry]]:
         """Return what is not written yet."""
@@ -56,7 +55,6 @@ class Keeper:
     async def run(self) -> None:
         """Write until cancelled, then write the rest once."""
         try:
-            await self._in_thread()  # says that this server has started, even if it never logs anything
             while True:
                 await self._wake.wait()
                 await anyio.sleep(AGAIN_S if self._is_failing else GATHER_S)
@@ -78,7 +76,6 @@ class Keeper:
     def _write(self) -> None:
         """Write the queue, in a thread. What fails stays in the queue. Each operation of a deque is atomic."""
         try:
-            self.files.ensure_open()
             while self._queue:
                 self._write_batch()
         except OSError as error:
