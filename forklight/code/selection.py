@@ -124,13 +124,11 @@ class Selection(Struct, frozen=True):
         if decision or real in self.apart or (self.is_single and "/" not in name and not _is_module(path)):
             return "out"
         if decision is None:
-            return self._default(real, name, is_folder)
+            return "out" if is_of_a_tool(path, is_folder=is_folder) else self._default(real, name, is_folder)
         return "in"
 
     def _default(self, real: Path, name: str, is_folder: bool) -> Verdict:
         """Judge by the own name and by that of the target if it is a link."""
-        if is_of_a_tool(name.rpartition("/")[2]):
-            return "out"
         target = str(real.relative_to(self.root)) if real.is_relative_to(self.root) else real.name
         if any(is_private(one, real, is_folder=is_folder) for one in {name, target}):
             return "private"

@@ -26,8 +26,8 @@ PATTERNS = (
     *(".devenv", ".eslintcache", "node_modules", ".parcel-cache", ".sass-cache", ".terraform", ".turbo", ".vagrant"),
     # editors: projects and local histories
     *(".fleet", ".history", ".idea", ".ropeproject", ".spyproject", "*.sublime-workspace", ".vs", ".vscode", ".zed"),
-    # editors: swap files, backups, locks, and what they write before a rename. With `4913` vim tries a folder
-    *("*.sw[opx]", ".*.sw[a-n]", "4913", "*~", "#*#", ".*.kate-swp", ".~lock.*#", ".goutputstream-*"),
+    # editors: swap files, backups, locks, and what they write before a rename
+    *("*.sw[opx]", ".*.sw[a-n]", "*~", "#*#", ".*.kate-swp", ".~lock.*#", ".goutputstream-*"),
     *("*___jb_tmp___", "*___jb_old___", "flycheck_*.py", "*_flymake.py"),
     # file systems, desktops and programs that copy
     *("._*", ".DS_Store", "__MACOSX", ".Trash-*", ".directory", "Thumbs.db", "desktop.ini", "lost+found"),
@@ -35,6 +35,8 @@ PATTERNS = (
 )
 """Names, as in a shell."""
 
+_VIMS_TRIAL = "4913"
+"""The file with which vim tries whether it may write into a folder."""
 _ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 _CACHE_MARK = "CACHEDIR.TAG"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
@@ -56,9 +58,17 @@ def is_never_code(path: Path, *, is_folder: bool) -> bool:
     return is_folder and (any(os.path.exists(path / mark) for mark in _ENVIRONMENT_MARKS) or is_state(path))
 
 
-def is_of_a_tool(name: str) -> bool:
+def is_of_a_tool(path: Path, *, is_folder: bool) -> bool:
     """Whether a file or folder has a name that only tools give."""
-    return _is_a_tools(name) is not None
+    return _is_a_tools(path.name) is not None or (path.name == _VIMS_TRIAL and not is_folder and _is_alone(path))
+
+
+def _is_alone(path: Path) -> bool:
+    """Whether no other name in the folder is a number: among numbers, this is one of them."""
+    try:
+        return not any(name.isdigit() for name in os.listdir(path.parent) if name != path.name)
+    except OSError:
+        return True
 
 
 def is_cache(folder: Path) -> bool:

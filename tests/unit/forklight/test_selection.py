@@ -24,7 +24,7 @@ TOOLS_FILES = (
 NEVER_CODE = (".git/config", "sub/.git", ".hg/x", "pkg/__pycache__/b.pyc", "env/pyvenv.cfg", "conda/conda-meta/x")
 CODE = (
     *(".gitignore", ".hidden", ".well-known/security.txt", "a.py", "a.pyc", "a.swf", "cache/x", "idea/x"),
-    *("movie.sw", "pkg/a#b.txt", "pkg/a.sw1", "tags"),
+    *("movie.sw", "numbers/4912", "numbers/4913", "zips/4913/x", "pkg/a#b.txt", "pkg/a.sw1", "tags"),
 )
 
 
