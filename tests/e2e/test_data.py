@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -190,8 +191,8 @@ async def test_a_write_that_cannot_work_is_told_what_helps() -> None:
 
             assert {case: await told(*case) for case in expected} == expected
             assert (await told("case_async", "relative")) == expected["case", "relative"]
+            data = folder / "state/data"
             if os.geteuid() == 0:
-                data = folder / "state/data"
                 (data / "grown.db").unlink()
                 with contextlib.closing(sqlite3.connect(data / "of_root.db")) as database:
                     database.execute("CREATE TABLE t (word)")
@@ -201,3 +202,9 @@ async def test_a_write_that_cannot_work_is_told_what_helps() -> None:
                 assert found.endswith(
                     f": {path} belongs to 'root', and functions run as 'nobody': chown nobody: {path}"
                 )
+            shutil.rmtree(data)
+            assert (await told("case", "of_root")).endswith(
+                f": the data folder {data} is gone: a reload makes a new one"
+            )
+            assert (await server.run("reload")).status == 0
+            assert data.is_dir()

@@ -84,6 +84,8 @@ def _of_database(message: str) -> str:
         return _too_big() if is_full else ""
     if message not in _NOT_WRITABLE:
         return ""
+    if _DATA in os.environ and not os.path.isdir(os.environ[_DATA]):
+        return f"the data folder {os.environ[_DATA]} is gone: a reload makes a new one"
     for entry in _data():
         if not os.access(entry.path, os.W_OK) and entry.stat().st_uid != os.geteuid():
             owner, user = _user(entry.stat().st_uid), _user(os.geteuid())
