@@ -67,7 +67,9 @@ def test_its_own_tests_pass(kind: str, request: pytest.FixtureRequest) -> None:
 
 
 async def test_its_page() -> None:
-    await try_page((SHOP / "README.md").read_text(), SHOP)
+    page = (SHOP / "README.md").read_text()
+    assert [link for link in re.findall(r"\]\(([^)#]+)", page) if not (SHOP / link).exists()] == []
+    await try_page(page, SHOP)
 
 
 async def test_a_connection_that_the_database_has_closed_is_replaced(postgresql: PostgreSQL) -> None:
