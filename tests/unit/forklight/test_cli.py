@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from forklight.cli import cli
 
@@ -47,3 +48,12 @@ def test_every_command_is_there_and_named_as_it_is_listed() -> None:
     assert {name: command and command.name for name, command in commands.items()} == {name: name for name in commands}
     modules = {path.stem for path in (Path(__file__).parents[3] / "forklight/commands").glob("*.py")}
     assert commands.keys() - {"dev"} <= modules
+
+
+@pytest.mark.parametrize(
+    ("since", "is_refused"), [("yesterday", True), ("10", True), ("2d", False), ("2026-11-25", False)]
+)
+def test_since_is_a_duration_or_a_time(since: str, is_refused: bool, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["logs", "--since", since, "--state", str(tmp_path)])
+    assert ("is neither a duration, such as 10m or 2d, nor a time" in result.output) == is_refused
+    assert result.exit_code == (2 if is_refused else 1)

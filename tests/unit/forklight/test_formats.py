@@ -8,7 +8,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from forklight.observe.entry import Entry
-from forklight.observe.formats import as_json, as_text
+from forklight.observe.formats import Days, as_json, as_text
 
 AT_S = time.mktime((2026, 11, 23, 12, 34, 56, 0, 0, -1)) + 0.789
 WRITTEN = Entry(time=AT_S, function="greet", text="hello", instance="greet-3", invocation="0011223344556677-0000000a")
@@ -122,3 +122,10 @@ def test_a_record_of_logging_has_its_parts_in_both_forms() -> None:
     found = json.loads(as_json(entry))
     assert (found["text"], found["extra"], found["traceback"]) == ("ERROR f: no", entry.fields, "Trace\n  back\n")
     assert "extra" not in json.loads(as_json(Entry(time=0.0, function="f", text="printed")))
+
+
+def test_the_date_is_told_where_it_changes() -> None:
+    days, day_s = Days(AT_S), 86400
+    told = [days.line(replace(WRITTEN, time=AT_S + offset_s)) for offset_s in (0, 60, -2 * day_s, -2 * day_s + 1, 0)]
+    assert told == [None, None, "— 2026-11-21 —", None, "— 2026-11-23 —"]
+    assert as_text(Entry(time=AT_S, function="", started=True)) == "— restarted 2026-11-23 12:34:56 —"
