@@ -22,6 +22,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from forklight.config.configuration import completed
 from forklight.config.document import FILE_NAME, Node, read_document
 from forklight.config.environment import DATA, read_environment
@@ -120,6 +122,8 @@ def _variables(
     settings = reader.struct(node, FunctionSettings)
     if settings is None:
         return {}, reader.problems
+    if settings.env_file and added and not settings.env_file.exists():
+        settings = replace(settings, env_file=None)  # often not in the repository: the test gives what it needs of it
     env, values = read_environment(settings, node, environ, reader.problems)
     if settings.data and DATA in environ:
         env |= {DATA: environ[DATA]}
@@ -128,7 +132,7 @@ def _variables(
 
 def _with_advice(problems: list[Problem]) -> list[Problem]:
     return [
-        Problem(one.file, one.line, one.key, f"{one.message} (a test can give a value of its own: env={{...}})")
+        Problem(one.file, one.line, one.key, f"{one.message} (a test can pass what it needs: env={{...}})")
         for one in problems
     ]
 

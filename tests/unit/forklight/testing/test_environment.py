@@ -132,6 +132,13 @@ def test_a_secret_that_is_missing(folder: Path) -> None:
     assert run("shop_module:shared", call(), function="one").response.text == "one"
 
 
+def test_an_env_file_that_is_missing(folder: Path) -> None:
+    (folder / "shop.env").unlink()
+    with pytest.raises(ConfigError, match=r"env_file: .*shop.env cannot be read.*env={"):
+        value("LEVEL")
+    assert value("LEVEL", env={"OTHER": "1"}) == "info"
+
+
 def test_a_handler_of_several_functions(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"one and two run shop_module:shared with .*function='one'"):
         run("shop_module:shared", call())
