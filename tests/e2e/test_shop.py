@@ -105,6 +105,7 @@ async def test_it_works_behind_nginx() -> None:
     [port] = free_ports(1)
     site = (SHOP / "deploy/nginx.conf").read_text().replace("listen 80;", f"listen 127.0.0.1:{port};")
     async with shop() as server:
+        assert await server.wait_said(r'^Try: curl -X POST http://\S+/orders -H "Authorization: Bearer \$KEY" ')
         site = site.replace("127.0.0.1:8080", server.url.removeprefix("http://"))
         stranger = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))  # not the address of the trusted proxy
         with running_nginx(site, port):

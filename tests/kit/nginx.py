@@ -14,7 +14,7 @@ import pytest
 from tests.kit.broker import OWN_ONLY
 
 START_LIMIT_S = 40.0
-MISSING = "no nginx for the tests: install Debian's package: apt-get install nginx-light"
+MISSING = "no nginx for the tests: install Debian's package: apt-get install nginx"
 _CONFIGURATION = """
 pid {folder}/pid;
 daemon off;
