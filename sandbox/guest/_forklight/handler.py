@@ -7,6 +7,7 @@ from typing import Any
 from . import forked
 from .imports import LoadError, did_you_mean, import_module, init_failed
 from .loggers import never_disabled
+from .peak import Peak
 from .signature import Unusable, is_async, takes_context
 
 __all__ = ["Function", "LoadError", "load"]
@@ -27,6 +28,7 @@ class Function:
         self.is_async = is_async(call)
         self.hooks: dict[str, Callable[[], Any]] = {}
         self.logger = never_disabled(name)
+        self.peak = Peak()
 
     def run_hook(self, name: str) -> None:
         """Run a hook, if the function has it. Raises LoadError (InitFailed), whatever the hook raises."""

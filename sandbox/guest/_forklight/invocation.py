@@ -2,7 +2,6 @@
 
 import builtins
 import os
-import resource
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -154,12 +153,10 @@ class _Invocation:
 
     def _figures(self) -> str:
         """The fields that both replies have. CPU time is that of the process, threads included."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        cpu_ns = int((usage.ru_utime + usage.ru_stime) * 1e9) - self._started_cpu_ns
+        cpu_ns = time.process_time_ns()
         return (
             f'"i":{self._head["i"]},"started_ns":{self._started_ns},"finished_ns":{time.monotonic_ns()},'
-            f'"cpu_ns":{max(0, cpu_ns)},'  # the two clocks differ by less than a microsecond
-            f'"peak_rss_kb":{usage.ru_maxrss}'
+            f'"cpu_ns":{cpu_ns - self._started_cpu_ns},"peak_rss_kb":{self._function.peak.rss_kb(cpu_ns)}'
         )
 
 

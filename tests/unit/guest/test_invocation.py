@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import signal
 import sys
 import threading
@@ -34,6 +35,14 @@ def test_a_result() -> None:
     assert earliest <= header["started_ns"] <= header["finished_ns"] <= time.monotonic_ns()
     assert header["cpu_ns"] >= 0
     assert header["peak_rss_kb"] > 1000
+
+
+def test_the_peak_memory_follows_a_handler_that_takes_more() -> None:
+    function = make_function(lambda event: str(len(bytearray(event["data"]))))
+    for size in (b"1", b"100000000", b"1"):
+        told_kb = decoded(run(function, make_head(decode="json"), size, never)).header["peak_rss_kb"]
+        peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert peak_kb - 8 * 1024 <= told_kb <= peak_kb
 
 
 def test_the_cpu_time_counts_the_handlers_threads() -> None:
