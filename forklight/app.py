@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -33,6 +34,7 @@ from forklight.observe.journal import Format, Journal
 from forklight.observe.kept.files import KeptFiles, remove_kept
 from forklight.observe.kept.keeper import Keeper
 from forklight.observe.observer import Observer
+from forklight.observe.status import Reloaded
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.once import account_of
@@ -132,7 +134,7 @@ async def _open(
     guest: Path,
 ) -> AsyncIterator[Running]:
     """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
-    application = await anyio.to_thread.run_sync(application_of, config)
+    application, now = await anyio.to_thread.run_sync(application_of, config), datetime.now(UTC)
     async with anyio.create_task_group() as writing:
         keeper = _start_keeper(config, state, writing)
         keep = keeper.add if keeper is not None else None
@@ -160,6 +162,7 @@ async def _open(
                         config=config,
                         state=state,
                         versions=versions,
+                        reloaded=Reloaded(at=now, succeeded_at=now),
                         guest=guest,
                         stores=stores,
                         tree=tree,

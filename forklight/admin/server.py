@@ -26,6 +26,7 @@ from forklight.observe.metrics import CONTENT_TYPE
 from forklight.observe.timer_status import MOST_UPCOMING
 from forklight.serving.change import ReloadResult
 from forklight.serving.running import Current
+from forklight.serving.unread import with_unread
 from sandbox.guest._forklight.wire import LEVELS
 
 _LAST_ANSWERS_S = 1.0
@@ -111,13 +112,15 @@ class Admin:
         running = self._current()
         queues = await running.queue_statuses()
         timers = running.triggers.timers.statistics()
-        body = running.observer.metrics(running.status().functions, queues, timers)
+        body = running.observer.metrics(running.status().functions, queues, timers, running.reloaded)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
-    async def _show_status(self, _request: web.Request) -> web.Response:
+    async def _show_status(self, request: web.Request) -> web.Response:
+        """Answer with the status; with `?unread=1` also with what has changed on disk since it was read."""
         running = self._current()
         queues, timers = await running.queue_statuses(), running.timer_statuses()
-        return as_json(replace(running.status(), queues=queues, timers=timers))
+        status = replace(running.status(), queues=queues, timers=timers)
+        return as_json(await with_unread(running, status) if request.query.get("unread") == "1" else status)
 
     async def _queues(self, _request: web.Request) -> web.Response:
         return as_json(await self._current().queue_statuses())

@@ -100,6 +100,15 @@ def copy(
     return contents
 
 
+def contents_of(files: list[CodeFile], root: Path) -> Contents:
+    """Return the contents that `copy` would. Raises CodeError."""
+    contents = {}
+    for file in files:
+        with _opened(file.path, root) as source, open(source, "rb", closefd=False) as stream:
+            contents[file.name] = f"{file.is_executable:d}{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    return contents
+
+
 def digest_of(contents: Contents) -> str:
     """Return a hash of the names, modes and contents of files."""
     lines = (f"{name}\0{content}\n" for name, content in sorted(contents.items()))

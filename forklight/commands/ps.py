@@ -39,7 +39,7 @@ def ps(path: Path, state: Path | None, as_json: bool) -> int:
       forklight ps app/ --json | jq '.functions[].starts'
     """
     with asked():
-        answer = get(state_of(path, state), "/status")
+        answer = get(state_of(path, state), "/status", [("unread", "1")])
     if as_json:
         say_json(answer)
         return 0

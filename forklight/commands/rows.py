@@ -1,7 +1,11 @@
 """Rows of the tables that `ps` and `top` print: functions, queues and timers of a running server. Pure."""
 
+from collections.abc import Iterator
+
 from forklight.commands.tables import Cell, Row, count
 from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
+
+_MOST_NAMES = 5
 
 FUNCTION_HEADINGS = ("FUNCTION", "VERSION", "TEMPLATE", "IDLE", "BUSY", "WAIT", "STARTS", "OK", "FAILED", "MEMORY")
 QUEUE_HEADINGS = ("QUEUE", "FUNCTION", "READY", "RUNNING", "DELAYED", "DEAD", "OLDEST")
@@ -14,7 +18,7 @@ def function_row(function: FunctionStatus) -> Row:
     starts = " ".join(f"{kind}:{count}" for kind, count in sorted(function.starts.items())) or "-"
     return (
         function.name,
-        Cell(function.version, "dim"),
+        Cell(f"{function.version} stale", "yellow") if function.stale else Cell(function.version, "dim"),
         template(function),
         count(pool.idle),
         count(pool.busy + pool.starting, "green"),
@@ -87,7 +91,8 @@ def notes(status: Status) -> list[str]:
     """Return what does not fit in a column, a line each."""
     told = [f"{function.name}: {note}" for function in status.functions for note in _function_notes(function)]
     told += [f"{queue.queue}: {queue.problem}" for queue in status.queues if queue.problem]
-    return told + [note for timer in status.timers for note in _timer_notes(timer)]
+    told += [note for timer in status.timers for note in _timer_notes(timer)]
+    return told + list(_server_notes(status))
 
 
 def _timer_notes(timer: TimerStatus) -> list[str]:
@@ -100,6 +105,22 @@ def _timer_notes(timer: TimerStatus) -> list[str]:
     if timer.skipped:
         told.append(f"{name}: {timer.skipped} scheduled times were skipped since the start of the server")
     return told
+
+
+def _server_notes(status: Status) -> Iterator[str]:
+    """Yield why what is served is not what is on disk."""
+    reload, unread = status.reload, status.unread
+    if reload is not None and not reload.ok:
+        yield f"the reload at {reload.at:%Y-%m-%d %H:%M:%S} UTC failed, and nothing has changed: {reload.problem}"
+    if unread is None:
+        return
+    changed = [*unread.settings, *unread.code]
+    if changed:
+        more = f" and {len(changed) - _MOST_NAMES} more" if len(changed) > _MOST_NAMES else ""
+        names = f"{', '.join(changed[:_MOST_NAMES])}{more}"
+        yield f"changed on disk, and not yet served: {names}; run: forklight reload"
+    if unread.problem:
+        yield f"the files on disk cannot be compared with what is served: {unread.problem}"
 
 
 def _function_notes(function: FunctionStatus) -> list[str]:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from dispatcher.records import BUCKETS_S, Histogram, Record
-from forklight.observe.status import FunctionStatus, QueueStatus
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded
 from forklight.observe.tally import CLASSES, Tally
 from triggers.timer.work import TimerStatistics
 
@@ -22,13 +22,38 @@ def render(
     queues: Sequence[QueueStatus],
     tally: Tally,
     timers: Sequence[TimerStatistics] = (),
+    *,
+    reloaded: Reloaded | None = None,
 ) -> bytes:
     """Return the answer to a scrape, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
+    if reloaded is not None:
+        registry.register(_Reloads(reloaded))
     registry.register(_Functions(records, functions))
     registry.register(_Triggers(queues, tally))
     registry.register(_Timers(timers, tally))
     return generate_latest(registry)
+
+
+class _Reloads:
+    """Whether what is on disk could be read and served."""
+
+    def __init__(self, reloaded: Reloaded) -> None:
+        self._reloaded = reloaded
+
+    def describe(self) -> list[Metric]:
+        """Nothing in advance: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families."""
+        now = self._reloaded
+        yield GaugeMetricFamily("forklight_last_reload_successful", "1, or 0 if it failed", value=float(now.ok))
+        yield GaugeMetricFamily(
+            "forklight_last_reload_success_timestamp_seconds",
+            "When the server last started or reloaded",
+            value=now.succeeded_at.timestamp(),
+        )
 
 
 class _Functions:

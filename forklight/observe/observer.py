@@ -8,7 +8,7 @@ from forklight.observe import metrics
 from forklight.observe.journal import Journal
 from forklight.observe.kept.history import History
 from forklight.observe.kept.keeper import Keeper
-from forklight.observe.status import FunctionStatus, QueueStatus
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded
 from forklight.observe.tally import Tally
 from triggers.timer.work import TimerStatistics
 
@@ -32,6 +32,7 @@ class Observer:
         functions: Sequence[FunctionStatus],
         queues: Sequence[QueueStatus],
         timers: Sequence[TimerStatistics] = (),
+        reloaded: Reloaded | None = None,
     ) -> bytes:
         """Return the answer to a scrape."""
-        return metrics.render(self._records, functions, queues, self.tally, timers)
+        return metrics.render(self._records, functions, queues, self.tally, timers, reloaded=reloaded)

@@ -1,5 +1,7 @@
 """What `ps`, `top`, `timers` and the metrics show: the server, its functions, queues and timers. Types alone."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from sandbox.isolation import Isolation
@@ -15,11 +17,35 @@ class Instances(Struct, frozen=True, gc=False):
     waiting: int
 
 
+class Reloaded(Struct, frozen=True, kw_only=True):
+    """The latest reload, as far as there was one; the start counts as one."""
+
+    ok: bool = True
+    at: datetime
+    succeeded_at: datetime
+    """when one last succeeded"""
+    problem: str = ""
+    """why the latest failed, in one line"""
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """What has changed on disk since it was read, by the start or the latest reload that succeeded."""
+
+    code: tuple[str, ...] = ()
+    """names of files of the code"""
+    settings: tuple[str, ...] = ()
+    """paths of the configuration, and of files of variables and secrets"""
+    problem: str = ""
+    """why there was no comparison, or only a part of it"""
+
+
 class FunctionStatus(Struct, frozen=True, kw_only=True):
     """One function. Memory is private: a template's beyond its zygote's, an instance's beyond its template's."""
 
     name: str
     version: str
+    stale: bool = False
+    """whether a reload would renew it, because its code has changed on disk"""
     triggers: tuple[str, ...]
     template: str
     """`ready`, `none`, or why it cannot load"""
@@ -97,5 +123,8 @@ class Status(Struct, frozen=True, kw_only=True):
     isolation: Isolation
     zygotes_kb: int
     functions: tuple[FunctionStatus, ...]
+    reload: Reloaded | None = None
+    unread: Unread | None = None
+    """None unless it was asked for"""
     queues: tuple[QueueStatus, ...] = ()
     timers: tuple[TimerStatus, ...] = ()

@@ -8,6 +8,7 @@ functions finish what they accepted. Reloads run one after the other. A reload c
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import anyio
@@ -21,9 +22,10 @@ from dispatcher.runner import Function
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
+from forklight.observe.status import Reloaded
 from forklight.plain import plain
-from forklight.serving.change import ReloadResult, failed, require_no_restart
-from forklight.serving.renewal import Readings, Served
+from forklight.serving.change import ReloadResult, failed, one_line, require_no_restart
+from forklight.serving.renewal import Served
 from forklight.serving.running import Running
 from forklight.serving.versions import Versions, make_versions, remove_unused
 from triggers.http import RouteTable
@@ -50,7 +52,6 @@ class Reloader:
         self._load = load
         self._tasks = tasks
         self._report = report
-        self._readings = Readings()
         self._turn = anyio.Lock()
         self._scopes: set[anyio.CancelScope] = set()
         """One for each of our tasks."""
@@ -58,7 +59,7 @@ class Reloader:
 
     async def reload(self, *, renew_all: bool = False) -> ReloadResult:
         """Reload now, and wait for the result. With `renew_all`, also functions that do not use what changed."""
-        return await self._wait_for(partial(self._change, renew_all))
+        return await self._wait_for(partial(self._reload, renew_all))
 
     async def probe(self) -> ReloadResult:
         """Load every present function, only to check whether it loads."""
@@ -110,10 +111,19 @@ class Reloader:
             raise NotLoaded(errors)
         return ReloadResult(ok=True)
 
+    async def _reload(self, renew_all: bool) -> ReloadResult:
+        result = await _attempted(partial(self._change, renew_all))
+        now = datetime.now(UTC)
+        succeeded_at = now if result.ok else self.running.reloaded.succeeded_at
+        problem = "" if result.ok else one_line(result)
+        latest = Reloaded(ok=result.ok, at=now, succeeded_at=succeeded_at, problem=problem)
+        self.running = replace(self.running, reloaded=latest)
+        return result
+
     async def _change(self, renew_all: bool) -> ReloadResult:
         running, warned = self.running, self.running.config.warnings
         try:
-            config, versions = await anyio.to_thread.run_sync(self._prepare, self._served(), renew_all)
+            config, versions = await anyio.to_thread.run_sync(self._prepare, running.served(), renew_all)
             functions = functions_of(config, versions)
             async with open_change(running.dispatcher, running.tree, functions) as change:
                 await self._switch(config, versions, change)
@@ -131,17 +141,10 @@ class Reloader:
             keep = {running.guest.name, *current, *running.tree.versions()}
             await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
-    def _served(self) -> dict[str, Served]:
-        running, found = self.running, {}
-        for name, version in running.versions.functions.items():
-            loaded, problem = running.tree.files_of(version.spec), running.tree.problem_of(version.spec)
-            found[name] = Served(spec=version.spec, contents=version.contents, loaded=loaded, problem=problem)
-        return found
-
     def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Config, Versions]:
         config = self._load()
         require_no_restart(self.running.config, config)
-        return config, make_versions(config, self.running.state, served, None if renew_all else self._readings)
+        return config, make_versions(config, self.running.state, served, None if renew_all else self.running.readings)
 
     async def _switch(self, config: Config, versions: Versions, change: Change) -> None:
         running, triggers, before = self.running, self.running.triggers, self.running.config

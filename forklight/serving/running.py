@@ -22,8 +22,9 @@ from forklight.config.configuration import Config
 from forklight.observe.function_status import function_statuses
 from forklight.observe.observer import Observer
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
-from forklight.observe.status import QueueStatus, Status, TimerStatus
+from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus
 from forklight.observe.timer_status import timer_statuses
+from forklight.serving.renewal import Readings, Served
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Stray, Strays
 from forklight.serving.triggers import Triggers
@@ -40,6 +41,8 @@ class Running(Struct, frozen=True, kw_only=True):
     state: State
     versions: Versions
     """What was last read from disk: at the start, or by the last reload that succeeded."""
+    reloaded: Reloaded
+    readings: Readings = field(default_factory=Readings)
     guest: Path
     """The snapshot of the guest's code."""
     stores: Stores
@@ -57,6 +60,14 @@ class Running(Struct, frozen=True, kw_only=True):
         """The names of `[brokers.NAME]`."""
         return frozenset(map(str, self.config.settings.brokers))
 
+    def served(self) -> dict[str, Served]:
+        """What decides for each function whether a reload renews it."""
+        found = {}
+        for name, version in self.versions.functions.items():
+            loaded, problem = self.tree.files_of(version.spec), self.tree.problem_of(version.spec)
+            found[name] = Served(spec=version.spec, contents=version.contents, loaded=loaded, problem=problem)
+        return found
+
     def status(self) -> Status:
         """The server and its functions now, without queues and timers. Reads /proc once per live process."""
         return Status(
@@ -64,6 +75,7 @@ class Running(Struct, frozen=True, kw_only=True):
             uptime_s=time.monotonic() - self.started_s,
             draining=self.draining,
             isolation=isolation.current(as_root=os.getuid() == 0),
+            reload=self.reloaded,
             zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
             functions=function_statuses(self.dispatcher, self.tree, _triggers(self.config)),
         )

@@ -1,7 +1,7 @@
 """Versions of functions, with their code as a read-only snapshot. Everything here blocks."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
@@ -40,6 +40,8 @@ class Versions(Struct, frozen=True, kw_only=True):
 
     functions: dict[str, Version]
     code: dict[Path, Contents]
+    settings: dict[Path, str | None]
+    """As `hashes_of` the files of the configuration, of variables and of secrets."""
 
     @property
     def specs(self) -> dict[str, FunctionSpec]:
@@ -58,7 +60,7 @@ def make_versions(
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
-    made = Versions(functions={}, code={})
+    made = Versions(functions={}, code={}, settings=hashes_of(config.no_code))
     problems = _data_problems(config)
     for functions in together.values():
         try:
@@ -79,6 +81,18 @@ def _data_problems(config: Config) -> list[Problem]:
         except DataError as error:
             return [asking[0].node.at("data").problem(str(error))]
     return []
+
+
+def hashes_of(files: Set[Path]) -> dict[Path, str | None]:
+    """Return a hash of the content of each file, None for those that cannot be read, or only once, such as pipes."""
+    return {path.absolute(): _hash_of(path) for path in files}
+
+
+def _hash_of(path: Path) -> str | None:
+    try:
+        return sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    except OSError:
+        return None
 
 
 def make_guest(config: Config, state: State) -> Path:

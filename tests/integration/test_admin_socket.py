@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
+from forklight.observe.status import Reloaded
 from forklight.serving.change import ReloadResult
 from forklight.serving.invoking import outcome_as_json
 from forklight.serving.once import account_of
@@ -148,7 +150,8 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
         running = Running(
             config=_config(folder),
             state=State(folder),
-            versions=Versions(functions={}, code={}),
+            versions=Versions(functions={}, code={}, settings={}),
+            reloaded=Reloaded(at=datetime.now(UTC), succeeded_at=datetime.now(UTC)),
             guest=folder,
             stores=Stores(store, brokers, store),
             tree=tree,
