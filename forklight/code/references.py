@@ -21,8 +21,9 @@ def _names(text: str) -> frozenset[str]:
 
 
 _ANY_MODULE = _names("""
-    builtins importlib pkgutil runpy imp zipimport site code codeop pydoc glob subprocess multiprocessing
-    pickle cPickle _pickle shelve marshal dill cloudpickle joblib alembic celery django hydra stevedore
+    builtins importlib importlib_resources importlib_metadata pkgutil pkg_resources runpy imp zipimport site code codeop
+    pydoc glob subprocess multiprocessing billiard loky pickle cPickle _pickle shelve marshal dill cloudpickle joblib
+    alembic celery django hydra stevedore pytest
 """)
 """Modules that load code, run programs or list folders by names that are not in the text."""
 _ANY_NAME = _names("""

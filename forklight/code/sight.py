@@ -15,6 +15,7 @@ by a name that is in none of its strings, and not before an event arrives: `fork
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -64,7 +65,7 @@ def why_renew(was: Loaded, now: Contents, read: Callable[[str], References]) -> 
     for name in changed:
         if doubt := _doubt(name, was.contents, now):
             return doubt
-    every = _Index(was.contents)
+    every = _index(tuple(was.contents))
     entry = References(imported=frozenset(_with_packages(was.entries)))
     strangers = was.files - _reach(every, [entry], read, by_strings=False).keys()
     if strangers:
@@ -132,6 +133,12 @@ def _reach(
             found[name] = References(dynamic="compiled code") if name.endswith(_COMPILED) else read(name)
             ahead.append(found[name])
     return found
+
+
+@lru_cache(maxsize=8)
+def _index(names: tuple[str, ...]) -> "_Index":
+    """The index of a snapshot, which several functions share."""
+    return _Index(names)
 
 
 class _Index:

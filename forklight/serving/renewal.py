@@ -39,6 +39,8 @@ class Readings:
             return "its configuration has changed"
         if was.problem:
             return "it could not be started"
+        if "PYTHONPATH" in {*spec.runtime.env, *spec.env, *spec.secrets}:
+            return "PYTHONPATH may give its modules other names"
         hooks = (spec.hooks.init, spec.hooks.after_fork, spec.hooks.stop)
         targets = [spec.handler, *filter(None, hooks)]
         loaded = Loaded(

@@ -130,6 +130,11 @@ class _Before(NamedTuple):
     served: Mapping[str, Served]
     readings: Readings | None
 
+    def newest(self, functions: list[Function]) -> Path | None:
+        """Return the latest snapshot of these functions: what they kept may be much older."""
+        found = [self.served[function.name].spec.code for function in functions if function.name in self.served]
+        return max(filter(Path.exists, found), key=lambda path: path.stat().st_mtime_ns, default=None)
+
     def why_renew(self, spec: FunctionSpec, contents: Contents) -> str | None:
         """Return why the function is renewed, or None if it keeps its version."""
         was = self.served.get(spec.name)
@@ -142,8 +147,7 @@ def _snapshot(made: Versions, functions: list[Function], config: Config, state: 
     """Add the versions of functions that share code and runtime."""
     first = functions[0]
     runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
-    earlier = before.served[first.name].spec.code if first.name in before.served else None
-    with staged(first.code, config.no_code | {state.path}, state.versions, earlier) as stage:
+    with staged(first.code, config.no_code | {state.path}, state.versions, before.newest(functions)) as stage:
         made.code[first.code] = stage.contents
         is_compiled = False
         for function in functions:

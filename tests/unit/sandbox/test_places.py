@@ -1,10 +1,13 @@
 """A place remembers its process, why the previous one ended, and when to try again."""
 
+from pathlib import Path
+
 import pytest
 
 from sandbox.causes import Cause
 from sandbox.errors import LoadFailed
-from sandbox.places import Place
+from sandbox.places import Branch, Place
+from sandbox.spec import FunctionSpec, Runtime
 
 ENDED = Cause("ended", "SIGKILL")
 
@@ -60,3 +63,15 @@ async def test_what_ends_twice_right_after_it_was_made_is_a_crash_loop(
     place.note_end()
     assert (refusal(place) is not None) == is_refused
     assert is_refused == (place.current is not None and place.current.code == "CrashLoop")
+
+
+async def test_what_all_templates_of_a_version_have_loaded() -> None:
+    runtime = Runtime(name="default", python=Path("/python"))
+    branch = Branch(FunctionSpec(name="f", version="1", code=Path("/code"), handler="f:handler", runtime=runtime))
+    assert branch.files is None, "nothing has loaded"
+    branch.note_files(("a.py",))
+    branch.note_files(("a.py", "b.py"))
+    assert branch.files == {"a.py", "b.py"}
+    branch.note_files(None)
+    branch.note_files(("c.py",))
+    assert branch.files is None, "what one has loaded is unknown"
