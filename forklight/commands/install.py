@@ -31,6 +31,7 @@ class _Wanted(Struct, frozen=True):
     environments: list[Environment]
     user: User | None
     state: Path
+    configuration: Path
 
 
 @click.command(short_help="Make the environments of runtimes with requirements.")
@@ -56,7 +57,8 @@ def install(path: Path, state: Path | None) -> int:
             _install(environment, wanted.user, lock)
     with without_server(wanted.state) as is_free:
         if is_free:  # otherwise the next start of a server does this
-            installing.remove_unused(wanted.state, {environment.path for environment in wanted.environments})
+            keep = {environment.path for environment in wanted.environments}
+            installing.remove_unused(wanted.state, wanted.configuration, keep)
     return 0
 
 
@@ -77,7 +79,7 @@ def _wanted(path: Path, environ: Mapping[str, str], state: Path | None) -> _Want
     found = [finder.environment(name, runtime) for name, runtime in asked.items()]
     if reader.problems:
         raise ConfigError(reader.problems)
-    return _Wanted([environment for environment in found if environment is not None], user, place)
+    return _Wanted([environment for environment in found if environment is not None], user, place, file.resolve())
 
 
 def _install(environment: Environment, user: User | None, lock: int) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -16,16 +18,17 @@ from forklight import app
 from forklight.config import queue
 from forklight.config.configuration import Config, load
 from forklight.config.http import told
+from forklight.config.problem import NotInstalled
 from forklight.config.queue import BusUrl
 from forklight.observe.formats import as_json, as_text
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
 from forklight.serving.change import ReloadResult, lines
 from forklight.serving.check import file_warnings
-from forklight.serving.installing import remove_unused
+from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.picture import ignore_print_signal
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
-from forklight.state.directory import State, keys_path, open_state, state_path
+from forklight.state.directory import State, keys_path, open_runtimes, open_state, state_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
 from triggers.http.policy.scopes import missing
@@ -34,6 +37,9 @@ from triggers.http.templates import PARAMETER
 
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
 
+
+_LOOK_AGAIN_S = 0.5
+"""How often `dev` looks whether the runtimes that it needs are installed by now."""
 
 _path = click.argument("path", type=click.Path(path_type=Path), default=Path(), metavar="[DIR|FILE]")
 _listen = click.option(
@@ -91,12 +97,16 @@ def dev(path: Path, listen: str | None, state: Path | None) -> int:
 def _serve(
     path: Path, listen: str | None, state: Path | None, *, text: bool, quiet: bool, dev: bool, debug: bool
 ) -> int:
+    holder = Holder()
+
     def read() -> Config:
-        return _with_bus(_with_listen(load(path, os.environ, state), listen))
+        config = load(path, os.environ, state)
+        holder.hold(config.environments.values())
+        return _with_bus(_with_listen(config, listen))
 
     ignore_print_signal()
     log_to_stderr(debug=debug)
-    config = read()
+    config = _when_installed(read) if dev else read()
     for warning in config.warnings:
         say(f"warning: {warning}", err=True)
     given = _given()
@@ -111,7 +121,9 @@ def _serve(
         notifier=Notifier(os.environ, os.getpid()),
     )
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
-        remove_unused(owned.path, {environment.path for environment in config.environments.values()})
+        remove_unused(owned.path, config.path, {environment.path for environment in config.environments.values()})
+        if dev:
+            open_runtimes(owned.path, config.user)  # to be watched
         try:
             _warn_of_no_key(config, owned)
             for warning in file_warnings(config, config.no_code | {owned.path}):
@@ -120,6 +132,19 @@ def _serve(
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
     return 0
+
+
+def _when_installed(read: Callable[[], Config]) -> Config:
+    """Read the configuration. If runtimes are not installed, say so and wait until they are. Raises ConfigError."""
+    told = ""
+    while True:
+        try:
+            return read()
+        except NotInstalled as error:
+            if str(error) != told:
+                told = str(error)
+                say(f"{told}\nwaiting for that; Ctrl-C ends", err=True)
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _tell(told: ReloadResult) -> None:

@@ -21,7 +21,7 @@ from forklight.config.environment import Secrets, data_variable, exec_only_warni
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
-from forklight.config.problem import ConfigError, Problem
+from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder
@@ -112,7 +112,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if reader.problems:
-        raise ConfigError(reader.problems)
+        raise (NotInstalled if set(reader.problems) <= set(finder.missing) else ConfigError)(reader.problems)
     return Config(
         path=file.resolve(),
         origin=Path(os.path.abspath(file)),

@@ -2,10 +2,13 @@
 
 A runtime with `requirements` lives in an environment under the state directory, `runtimes/<name>-<key>`. The key is a
 hash of its interpreter and of the text of its requirements, so a change of either makes another environment, and
-running functions keep theirs. A mark is written last: an environment without it is incomplete and never used.
+running functions keep theirs. An interpreter is the same by whatever name or virtual environment it was reached. A mark
+is written last: an environment without it is incomplete and never used.
 """
 
+import os
 import re
+import shlex
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -14,11 +17,13 @@ import msgspec
 from msgspec import Struct
 
 from forklight.code.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
-from forklight.config.document import Node
+from forklight.config.document import FILE_NAME, Node
 from forklight.config.environment import check_variables
 from forklight.config.functions import RuntimeSettings
+from forklight.config.problem import Problem
 from forklight.config.reader import Reader
 from forklight.config.requirements import RequirementsError, read_requirements
+from forklight.state.directory import state_path
 from forklight.state.users import User
 from sandbox.guest._forklight.wire import RUNTIME_MARK
 from sandbox.launch import ONE_THREAD
@@ -32,6 +37,10 @@ class Environment(Struct, frozen=True):
     requirements: Path
     base: Interpreter
     path: Path
+    configuration: Path = Path()
+    """The absolute path of the file that has the runtime."""
+    command: str = "forklight install"
+    """What makes it again, from any directory."""
 
     @property
     def python(self) -> Path:
@@ -39,7 +48,7 @@ class Environment(Struct, frozen=True):
 
     @property
     def mark(self) -> Path:
-        """Written last; it holds the path of the requirements, for the guest's advice on what is missing."""
+        """Written last. Its lines: the requirements and the command, for the guest's advice; the configuration."""
         return self.path / RUNTIME_MARK
 
     @property
@@ -70,6 +79,8 @@ class Finder(Struct, frozen=True):
     user: User | None
     state: Path
     """The state directory, which need not exist."""
+    missing: list[Problem] = []
+    """Those of the problems that `forklight install` would solve."""
 
     def runtimes(self, wanted: dict[str, RuntimeSettings]) -> Runtimes:
         """Return all usable runtimes. A missing or stale environment is a problem. Blocks."""
@@ -100,15 +111,30 @@ class Finder(Struct, frozen=True):
             return None
         if base is None:
             return None
-        identity = msgspec.json.encode([base, texts], order="deterministic", enc_hook=str)
-        key = sha256(identity).hexdigest()[:12]
-        return Environment(name, settings.requirements.resolve(), base, self.state / "runtimes" / f"{name}-{key}")
+        file = Path(self.root.file)
+        return Environment(
+            runtime=name,
+            requirements=settings.requirements.resolve(),
+            base=base,
+            path=self._path(name, base, texts),
+            configuration=file.resolve(),
+            command=install_command(file.absolute(), self.state),
+        )
+
+    def _path(self, name: str, base: Interpreter, texts: dict[str, str]) -> Path:
+        """Return where the environment is. One that version 0.1 made, whose key had the path as it was, is as good."""
+        python = os.path.realpath(base.python)
+        same = [python, base.version, base.cache_tag, base.base_prefix]
+        path, old = (self.state / "runtimes" / f"{name}-{_key([identity, texts])}" for identity in (same, base))
+        return old if (old / RUNTIME_MARK).is_file() and not (path / RUNTIME_MARK).is_file() else path
 
     def _installed(self, environment: Environment) -> Interpreter | None:
         place = self._node(environment.runtime).at("requirements")
         if environment.is_ready:
             return self._ask(environment.python, place)
-        self.reader.problems.append(place.problem(self._not_ready(environment)))
+        problem = place.problem(self._not_ready(environment))
+        self.missing.append(problem)
+        self.reader.problems.append(problem)
         return None
 
     def _configured(self, name: str, settings: RuntimeSettings) -> Interpreter | None:
@@ -133,9 +159,21 @@ class Finder(Struct, frozen=True):
     def _not_ready(self, environment: Environment) -> str:
         name = environment.requirements.name
         what = f"is stale, as {name} or the interpreter has changed" if environment.is_stale else "is not installed"
-        file = Path(self.root.file)
-        where = "" if file == Path("forklight.toml") else f" {file}"
-        return f"the runtime {environment.runtime!r} {what}; run: forklight install{where}"
+        return f"the runtime {environment.runtime!r} {what}; run: {install_command(Path(self.root.file), self.state)}"
+
+
+def install_command(file: Path, state: Path) -> str:
+    """Return the command that makes the environments of this configuration in this state directory."""
+    words = ["forklight", "install"]
+    if file != Path(FILE_NAME):
+        words.append(str(file))
+    if state != state_path(None, {}, file):
+        words += ["--state", str(state)]
+    return shlex.join(words)
+
+
+def _key(identity: list[object]) -> str:
+    return sha256(msgspec.json.encode(identity, order="deterministic", enc_hook=str)).hexdigest()[:12]
 
 
 def _runtime(name: str, settings: RuntimeSettings, interpreter: Interpreter) -> Runtime:

@@ -65,9 +65,10 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
             yield root.at(table).problem(f"[{table}] has changed: that needs a restart")
     known = {interpreter.cache_tag for interpreter in old.interpreters.values()}
     for name, interpreter in new.interpreters.items():
-        if interpreter != old.interpreters.get(name, interpreter) or interpreter.cache_tag not in known:
+        if interpreter.cache_tag not in known:
             place = root.at("runtimes").at(name).at("python")
-            yield place.problem("the server was not started with this interpreter: that needs a restart")
+            was = f"no runtime had Python {interpreter.version} when the server was started"
+            yield place.problem(f"{was}, and its own code is not compiled for that: it needs a restart")
 
 
 def _fixed(config: Config) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 One install at a time works in a state directory; a second one waits, and then finds its environment done. The installer
 inherits the lock, so that nobody else builds while it still writes, even if we are killed. An environment is never
-moved, because its scripts contain its path; one without its mark is removed and built again.
+moved, because its scripts contain its path; one without its mark is removed and built again. Whoever uses one holds a
+shared lock on its mark, and what is locked is not removed: tests of an application borrow its environments.
 """
 
 import fcntl
@@ -10,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from forklight.config.runtimes import Environment
 from forklight.errors import ForklightError
 from forklight.state.directory import has_one_shots, remove_tree
 from forklight.state.users import User
+from sandbox.guest._forklight.wire import RUNTIME_MARK
 
 Command = list[str]
 
@@ -58,10 +60,49 @@ def make(environment: Environment, user: User | None, lock: int) -> None:
     except InterpreterError as error:
         raise InstallError(f"the runtime {environment.runtime!r} cannot be used: {error}") from None
     new = environment.path / "mark.new"
-    new.write_text(f"{environment.requirements}\n")
+    new.write_text(f"{environment.requirements}\n{environment.command}\n{environment.configuration}\n")
     new.chmod(0o644)
     os.sync()  # after a power cut, the mark must not be there without the rest
     new.rename(environment.mark)
+    news(environment.path.parent.parent).write_text(f"{environment.path.name}\n")
+
+
+def news(state: Path) -> Path:
+    """Return the file that is written after each install: `dev` watches it."""
+    return state / "runtimes" / "installed"
+
+
+class Holder:
+    """Keeps the environments that this process uses from being removed, until it ends."""
+
+    def __init__(self) -> None:
+        self._held: dict[Path, int] = {}
+
+    def hold(self, environments: Iterable[Environment]) -> None:
+        """Lock these, too. One that is being removed at this moment is reported by whoever needs it."""
+        for environment in environments:
+            if environment.mark not in self._held and (lock := _locked(environment.mark, fcntl.LOCK_SH)) is not None:
+                self._held[environment.mark] = lock
+
+    def end(self) -> None:
+        """Give up all of them."""
+        for lock in self._held.values():
+            os.close(lock)
+        self._held.clear()
+
+
+def _locked(mark: Path, kind: int) -> int | None:
+    """Return a descriptor that holds the lock, or None if there is no mark or somebody else holds it."""
+    try:
+        descriptor = os.open(mark, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def commands(environment: Environment, uv: str | None, *, hashed: bool) -> list[Command]:
@@ -91,11 +132,12 @@ def commands(environment: Environment, uv: str | None, *, hashed: bool) -> list[
     ]
 
 
-def remove_unused(state: Path, keep: Set[Path]) -> None:
-    """Remove the environments that are not in `keep`, and incomplete ones.
+def remove_unused(state: Path, configuration: Path, keep: Set[Path]) -> None:
+    """Remove the environments of this configuration that are not in `keep`, and incomplete ones.
 
     No server may be using the state directory. While an install or a one-shot tree is running, nothing is removed.
-    Links to the environments of another state directory stay.
+    Environments that somebody uses stay, and so do those of another configuration with the same state directory, and
+    links to the environments of another state directory.
     """
     folder = state / "runtimes"
     if not folder.is_dir() or has_one_shots(state):
@@ -105,11 +147,25 @@ def remove_unused(state: Path, keep: Set[Path]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink() and path not in keep:
-                remove_tree(path)
+                _remove(path, configuration)
     except BlockingIOError:
         pass
     finally:
         os.close(lock)
+
+
+def _remove(path: Path, configuration: Path) -> None:
+    mark = path / RUNTIME_MARK
+    if not mark.is_file():
+        remove_tree(path)
+        return
+    owner = [*mark.read_text().splitlines(), "", "", ""][2]
+    is_others = owner not in ("", str(configuration)) and Path(owner).is_file()  # version 0.1 named no owner
+    if not is_others and (lock := _locked(mark, fcntl.LOCK_EX)) is not None:
+        try:
+            remove_tree(path)
+        finally:
+            os.close(lock)
 
 
 def _run(command: Command, environment: Environment, lock: int) -> None:

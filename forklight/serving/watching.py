@@ -1,7 +1,8 @@
 """`dev`: watch files, and reload when one is saved.
 
 Theory of operation. The watcher reports changes directly in the folders of the code, and of the single files of
-configuration, variables, secrets and requirements. A change that concerns what is served is a reason to reload.
+configuration, variables, secrets and requirements, and of the one that `forklight install` writes. A change that
+concerns what is served is a reason to reload.
 Wherever the watcher may have missed one, a look decides instead: it compares what the next reload would read with what
 the last one found. That is so when a watch begins, and when it breaks: because a folder is removed, because a file has
 a name that the watcher cannot report, or because the system allows no more watches. Then `dev` looks every second.
@@ -27,6 +28,7 @@ from forklight.code.selection import IGNORE_FILE, CodeError, Selection, select
 from forklight.config.configuration import Config
 from forklight.config.requirements import RequirementsError, read_requirements
 from forklight.serving.data_in_code import DataInCode
+from forklight.serving.installing import news
 from forklight.serving.reload import Reloader
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ class Look(Struct, frozen=True):
 def look(config: Config, state: Path) -> Look:
     """Look at everything that is served. Blocks."""
     apart = config.no_code | {state} | files.own_logs()
-    single = config.no_code | {config.path} | _requirements(config)
+    single = config.no_code | {config.path, news(state)} | _requirements(config)
     single |= {path.resolve() for path in single}
     selections = []
     for code in sorted({function.code for function in config.functions.values()}):

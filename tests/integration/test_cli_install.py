@@ -2,20 +2,27 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from urllib.request import urlopen
 
+import msgspec
 import pytest
 
+from forklight.code.interpreter import own_interpreter
 from forklight.config.configuration import load
-from forklight.serving.installing import remove_unused
+from forklight.config.requirements import read_requirements
+from forklight.config.runtimes import Environment
+from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.watching import look
 from forklight.state.directory import open_here, open_state
 from forklight.state.users import unprivileged_user
 from forklight.testing import serving
-from tests.kit.runtimes import write_wheel
+from tests.kit.runtimes import bare_environment, write_wheel
 from tests.kit.support import readable_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +33,8 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "forklight", *arguments, "--state", "state"]
+    command = [sys.executable, "-m", "forklight", *arguments]
+    command += [] if "--state" in arguments else ["--state", "state"]
     return subprocess.Popen(command, cwd=folder, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -77,7 +85,8 @@ def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
     asked = f"runtime 'new' (Python {sys.version.split()[0]} at {_environments(folder)[0]})"
     assert _run(folder, "invoke", "new", "--here")[1].splitlines()[0] == (
         "new: load/ImportModuleError: No module named 'yaml': it is neither in the function's code nor in "
-        f"{asked}. Add the line PyYAML to {folder}/new.txt, then run: forklight install"
+        f"{asked}. Add the line PyYAML to {folder}/new.txt, "
+        f"then run: forklight install {folder}/forklight.toml --state {folder}/state"
     )
     stdout, stderr, status = _run(folder, "install")
     assert [line.partition(",")[0] for line in stdout.splitlines()] == [
@@ -91,7 +100,8 @@ def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
 @pytest.mark.parametrize("command", [["check"], ["serve"], ["invoke", "app", "--here"]])
 def test_every_command_says_that_a_runtime_is_missing(folder: Path, command: list[str]) -> None:
     _application(folder, app="1.0")
-    problem = "forklight.toml:5 runtimes.app.requirements: the runtime 'app' is not installed; run: forklight install"
+    advice = f"run: forklight install --state {folder}/state"
+    problem = f"forklight.toml:5 runtimes.app.requirements: the runtime 'app' is not installed; {advice}"
     assert _run(folder, *command) == ("", f"{problem}\n", 2)
     assert not (folder / "state/runtimes").exists()
 
@@ -102,7 +112,8 @@ def test_a_change_of_the_requirements_makes_it_stale_and_what_is_old_goes(folder
     assert _run(folder, "install")[2] == 0
     before = _environments(folder)
     _application(folder, app="2.0")
-    stale = "the runtime 'app' is stale, as app.txt or the interpreter has changed; run: forklight install"
+    advice = f"run: forklight install --state {folder}/state"
+    stale = f"the runtime 'app' is stale, as app.txt or the interpreter has changed; {advice}"
     assert _run(folder, "check") == ("", f"forklight.toml:5 runtimes.app.requirements: {stale}\n", 2)
     with open_state(folder / "state", unprivileged_user()):  # as a server does, in which the old one may be in use
         assert _run(folder, "install")[2] == 0
@@ -163,6 +174,80 @@ def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: p
 
 
 @pytest.mark.any_user
+def test_an_interpreter_is_the_same_by_any_of_its_names(folder: Path) -> None:
+    """`python`, `python3`, a virtual environment of it, and what version 0.1 made with one of these."""
+    _application(folder, app="1.0")
+    links = {name: folder / name for name in ("python", "python3")}
+    for link in links.values():
+        link.symlink_to(os.path.realpath(sys.executable))
+    other = bare_environment(folder / "other")
+    libraries = {"PYTHONPATH": os.pathsep.join([str(ROOT), *(path for path in sys.path if "site-packages" in path)])}
+    for python in (*links.values(), other):
+        command = [str(python), "-m", "forklight", "install", "--state", "state"]
+        done = subprocess.run(command, cwd=folder, env=ENVIRON | libraries, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("installed already" in done.stdout) == (python != links["python"])
+    (new,) = _environments(folder)
+    base = own_interpreter()
+    key = msgspec.json.encode([base, read_requirements(folder / "app.txt")], order="deterministic", enc_hook=str)
+    old = new.with_name(f"app-{sha256(key).hexdigest()[:12]}")
+    new.rename(old)
+    assert _run(folder, "install")[0].startswith("app: installed already")
+
+
+@pytest.mark.any_user
+def test_what_somebody_uses_or_another_configuration_owns_is_not_removed(folder: Path) -> None:
+    own, other = folder / "forklight.toml", folder / "other.toml"
+    base, made = own_interpreter(), {}
+    owners = {"used": own, "unused": own, "others": other, "orphan": folder / "gone.toml", "old": None}
+    for name, owner in owners.items():
+        made[name] = Environment(name, folder / "r.txt", base, folder / "state/runtimes" / f"{name}-000000000000")
+        made[name].path.mkdir(parents=True)
+        made[name].mark.write_text(f"{folder}/r.txt\nforklight install\n{owner}\n" if owner else f"{folder}/r.txt\n")
+    own.touch()
+    other.touch()
+    holder = Holder()
+    holder.hold([made["used"]])
+    remove_unused(folder / "state", own, set())
+    assert set(_environments(folder)) == {made["used"].path, made["others"].path}
+    holder.end()
+    remove_unused(folder / "state", own, set())
+    assert _environments(folder) == [made["others"].path]
+
+
+@pytest.mark.any_user
+def test_dev_waits_for_an_install_and_reloads_after_another(folder: Path) -> None:
+    """The command in its advice is run as it is."""
+    _application(folder, app="1.0")
+    toml = (folder / "forklight.toml").read_text()
+    (folder / "my app.toml").write_text(toml.replace("[functions.app]", '[functions.app]\nhttp = "/"', 1))
+    (folder / "f.py").write_text("import tiny\n\ndef handler(event):\n    return tiny.VERSION\n")
+    with _start(folder, "dev", "my app.toml", "--listen", "127.0.0.1:0", "--state", "st ate") as dev:
+        try:
+            advice = _wait_for(dev, "run: forklight ").partition("run: forklight ")[2]
+            assert _run(folder, *shlex.split(advice))[2] == 0
+            port = _wait_for(dev, "Try: curl http://127.0.0.1:").rpartition(":")[2].strip("/")
+            url = f"http://127.0.0.1:{port}/"
+            assert urlopen(url).read() == b"1.0"
+            write_wheel(folder / "wheels", "tiny", "2.0")
+            (folder / "app.txt").write_text("--no-index\n--find-links wheels\ntiny==2.0\n")
+            _wait_for(dev, "the runtime 'app' is stale")
+            assert _run(folder, *shlex.split(advice))[2] == 0
+            _wait_for(dev, "reloaded: app changed")
+            assert urlopen(url).read() == b"2.0"
+        finally:
+            dev.terminate()
+
+
+def _wait_for(process: "subprocess.Popen[str]", text: str) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return line.strip()
+    raise AssertionError(f"it ended without {text!r}")
+
+
+@pytest.mark.any_user
 def test_requirements_are_watched_while_one_writes(folder: Path) -> None:
     _application(folder, app="1.0")
     (folder / "more.txt").write_text("")
@@ -184,7 +269,7 @@ def test_what_a_one_shot_tree_may_use_stays(folder: Path) -> None:
     (state / "runtimes/app-000000000000").mkdir()
     keep = {state / "runtimes/app-000000000000"}
     with open_here(state, user):
-        remove_unused(state, keep)
+        remove_unused(state, folder / "forklight.toml", keep)
         assert len(_environments(folder)) == 2
-    remove_unused(state, keep)
+    remove_unused(state, folder / "forklight.toml", keep)
     assert set(_environments(folder)) == keep

@@ -112,14 +112,14 @@ def how_to_add(module: str, runtime: str) -> str:
     package = _PACKAGES.get(module, module)
     try:
         with open(os.path.join(sys.prefix, wire.RUNTIME_MARK), encoding="utf-8") as mark:
-            requirements = mark.read().strip()
+            requirements, command = [*mark.read().splitlines(), "forklight install"][:2]
     except OSError:
         advice = f"Install the package that provides it there: {sys.executable} -m pip install {package}"
         if runtime != "default":
             return advice
         own = 'runtime = "app" below the function, requirements = "requirements.txt" below [runtimes.app]'
         return f"{advice}; or in a runtime of its own: write {own}, {package} in that file, and run: forklight install"
-    return f"Add the line {package} to {requirements}, then run: forklight install"
+    return f"Add the line {package} to {requirements}, then run: {command}"
 
 
 def _own_modules() -> list[str]:

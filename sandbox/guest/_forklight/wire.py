@@ -45,7 +45,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 LEVEL_MARK = "\x1e"
 """Starts a log line that has a level; a digit follows, the index into LEVELS."""
 RUNTIME_MARK = "forklight-requirements"
-"""A file in the prefix of an environment made by `forklight install`. It holds the path of the requirements."""
+"""A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
+and the command that installs them."""
 
 
 class Frames:
