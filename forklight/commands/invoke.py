@@ -44,6 +44,8 @@ def invoke(
 ) -> int:
     """Run the function NAME once, on the running server, and print what it returns.
 
+    With --here, what other functions lack (secrets, files, runtimes) does not matter.
+
     \b
     Examples:
       forklight invoke total -d '{"numbers": [1, 2, 3]}'
@@ -95,9 +97,10 @@ class _Printer:
 def _run_here(path: Path, event: Event, state: Path | None, reporter: Reporter) -> None:
     from forklight.serving.once import invoke_here
 
-    config, name = load(path, os.environ, state), event.function or ""
+    name = event.function or ""
+    config = load(path, os.environ, state, only=name)
     if name not in config.functions:
-        hint = did_you_mean(name, config.functions)
+        hint = did_you_mean(name, config.settings.functions)
         raise click.UsageError(f"there is no function {name!r} in {config.path}{hint}")
     for warning in config.warnings:
         say(f"warning: {warning}", err=True)

@@ -8,6 +8,7 @@ before it reports any.
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,9 +24,10 @@ from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
-from forklight.config.reader import Reader
+from forklight.config.reader import Reader, keys
 from forklight.config.runtimes import Environment, Finder
 from forklight.config.short_forms import with_long_forms
+from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
 from forklight.state.data import data_path
 from forklight.state.directory import state_path
@@ -86,14 +88,16 @@ class Config(Struct, frozen=True, kw_only=True):
         return frozenset(path for path in (*named, *own) if path)
 
 
-def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Config:
+def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only: str | None = None) -> Config:
     """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
 
-    `${VAR}` and `secrets` read from `environ`; `state` is the value of --state, where installed runtimes are. Blocks:
-    it reads files and runs the interpreters. Raises ConfigError.
+    `${VAR}` and `secrets` read from `environ`; `state` is the value of --state, where installed runtimes are. With
+    `only`, nothing but that function will run, without triggers: what other functions and the rest of the file lack
+    (variables, secrets, files, runtimes) is no problem then. Blocks: it reads files and runs the interpreters. Raises
+    ConfigError.
     """
     file = locate(path)
-    reader = Reader(file.parent, environ)
+    reader = Reader(file.parent, environ, partial(belongs, Settings))
     root = _single_file(file) if file.suffix == ".py" else completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
     misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
@@ -102,15 +106,19 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
     user = _user(settings, root, reader.problems)
     place = state_path(state, environ, file)
     finder = Finder(root, reader, user, place)
-    found = finder.runtimes(_wanted_runtimes(settings))
-    functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in settings.functions}
+    names = [name for name in settings.functions if only in (None, name)]
+    found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
+    functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
-    check_listen(settings.http, root, reader.problems)
-    check_static(settings.http, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
-    check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
+    if only is None:
+        check_listen(settings.http, root, reader.problems)
+        check_static(settings.http, root, reader.problems)
+        check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
+    else:
+        reader.forgive(_needed_by(only, settings))
     if reader.problems:
         raise (NotInstalled if set(reader.problems) <= set(finder.missing) else ConfigError)(reader.problems)
     return Config(
@@ -128,6 +136,12 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None) -> C
         timers=timers,
         warnings=tuple(_warnings(functions, settings, timers, root, reader)),
     )
+
+
+def _needed_by(name: str, settings: Settings) -> tuple[str, ...]:
+    """Return the keys of the tables that a call of this function depends on."""
+    own = [f"runtimes.{one.runtime}" for function, one in settings.functions.items() if function == name]
+    return (f"functions.{name}", "defaults", "machine", *own)
 
 
 def locate(path: Path) -> Path:
@@ -188,7 +202,8 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
         return Node(tables, root.file)
     if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
         return Node(tables, root.file)
-    usable = Node({key: node for key, node in defaults.value.items() if key not in PER_FUNCTION}, root.file)
+    known = keys(FunctionSettings).keys() - PER_FUNCTION
+    usable = Node({key: node for key, node in defaults.value.items() if key in known}, root.file)
     functions = tables.get("functions")
     if functions is not None and isinstance(functions.value, dict):
         merged = {name: merge(usable, node) for name, node in functions.value.items()}
@@ -217,10 +232,11 @@ def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | Non
         return None
 
 
-def _wanted_runtimes(settings: Settings) -> dict[str, RuntimeSettings]:
-    """Return every configured runtime, and our own interpreter if a function uses it."""
-    wanted = {str(name): runtime for name, runtime in settings.runtimes.items()}
-    if any(function.runtime == DEFAULT_RUNTIME for function in settings.functions.values()):
+def _wanted_runtimes(settings: Settings, names: list[Name] | None) -> dict[str, RuntimeSettings]:
+    """Return every configured runtime, or those of these functions; our own interpreter only if a function uses it."""
+    used = {one.runtime for name, one in settings.functions.items() if names is None or name in names}
+    wanted = {str(name): one for name, one in settings.runtimes.items() if names is None or name in used}
+    if DEFAULT_RUNTIME in used:
         wanted.setdefault(DEFAULT_RUNTIME, RuntimeSettings())
     return wanted
 
@@ -234,6 +250,9 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader, data: 
         reader.problems.append(node.at("code").problem(_no_code(code)))
     if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
         hint = did_you_mean(function.runtime, settings.runtimes)
+        version = function.runtime.removeprefix("python")
+        if version.replace(".", "").isdecimal():
+            hint = f': write runtime = "app", and python = "{version}" below [runtimes.app]'
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
     env, secrets = read_environment(function, node, reader.environ, reader.problems)

@@ -18,8 +18,15 @@ _ADVICE = {
     "Expected newline or end of document after a statement": "if it is a string, it needs quotes",
     "Illegal character '\\n'": "a string ends on its line",
     "Cannot overwrite a value": "the key is defined twice",
+    "Cannot declare": "the table is written twice; put its keys together",
+    "Unclosed array": "items need commas between them, and a ] at the end",
+    "Unclosed inline table": "its keys need commas between them, and a } at the end",
+    "Expected '\"'": "a string ends with the quote it began with",
+    'Expected "\'"': "a string ends with the quote it began with",
 }
 """The likely remedy, by the beginning of tomllib's message."""
+_TYPESET = "\u201c\u201d\u201e\u2018\u2019"
+"""Quotes of word processors."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -94,6 +101,9 @@ def _syntax_problem(message: str, file: str, text: str) -> Problem:
     place = _PLACE.search(message)
     what = _PLACE.sub("", message)
     advice = next((f": {advice}" for said, advice in _ADVICE.items() if what.startswith(said)), "")
+    lines = text.splitlines()
     if place is None or place[1] is None:
-        return Problem(file, len(text.splitlines()), "", f"is not valid TOML: {what} at the end of the file")
+        return Problem(file, len(lines), "", f"is not valid TOML: {what} at the end of the file{advice}")
+    if any(quote in lines[int(place[1]) - 1] for quote in _TYPESET):
+        advice = ": write straight quotes, \" or '"
     return Problem(file, int(place[1]), "", f"is not valid TOML: {what} in column {place[2]}{advice}")

@@ -64,8 +64,9 @@ class Handler(str):
     def parse(cls, text: str) -> "Handler":
         """Raises ValueError, also for an entry module that a module of the standard library would hide."""
         module, colon, attribute = text.partition(":")
-        if not (colon and _is_dotted(module) and _is_dotted(attribute)):
-            raise ValueError(f'is not of the form module:attribute: write "{_likely_handler(text)}"')
+        if not (colon and _is_dotted(module) and _is_dotted(attribute)) or module.endswith(".py"):
+            rename = ", and rename the file, as no module has a - in its name" if "-" in module else ""
+            raise ValueError(f'is not of the form module:attribute: write "{_likely_handler(text)}"{rename}')
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names:
             raise ValueError(f"cannot be loaded: {top!r} is a module of the standard library; rename the file")
@@ -119,6 +120,16 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     """One `[functions.x]` table."""
 
     example: ClassVar[str] = 'handler = "greet:handler" below [functions.greet]'
+    elsewhere: ClassVar[dict[str, str]] = {
+        "name": "the name of a function is that in its header, [functions.NAME]",
+        **dict.fromkeys(("cron", "crontab"), 'write timer = "30 2 * * *", or timer = { every = "5m" }'),
+        **dict.fromkeys(("route", "routes", "url"), 'write http = "GET /orders"'),
+        **dict.fromkeys(("environment", "environ", "variables"), 'write env = { NAME = "value" }'),
+        **dict.fromkeys(("workers", "instances", "processes"), "write max_instances, how many calls run at a time"),
+        "retries": "write attempts below [[functions.NAME.queue]], or retry below [[functions.NAME.timer]]",
+        "requirements": 'write runtime = "app", and requirements below [runtimes.app]',
+        "python": 'write runtime = "app", and python below [runtimes.app]',
+    }
     handler: Handler
     """`module:attribute`."""
     code: Path | None = None
@@ -220,6 +231,11 @@ def _is_dotted(text: str) -> bool:
 
 
 def _likely_handler(text: str) -> str:
-    module, dot, attribute = text.replace("/", ".").removesuffix(".py").rpartition(".")
-    likely = f"{module}:{attribute}" if dot else f"{text}:handler"
-    return likely if re.fullmatch(r"[\w.]+:\w+", likely) else Handler.example
+    """Return what `app.py:handler`, `src/app:handler`, `app.handler`, `app.py` or `my-app:handler()` likely mean."""
+    module, colon, attribute = text.removesuffix("()").partition(":")
+    is_file = module.endswith(".py")
+    module = module.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".").replace("-", "_")
+    if not colon and not is_file:
+        module, _, attribute = module.rpartition(".") if "." in module else (module, "", "")
+    likely = f"{module}:{attribute or 'handler'}"
+    return likely if re.fullmatch(r"[\w.]+:[\w.]+", likely) else Handler.example

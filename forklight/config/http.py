@@ -1,7 +1,7 @@
 """The http keys of a function, and the routes of all functions checked together."""
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
@@ -18,6 +18,7 @@ from triggers.http.templates import check_methods, parse_template
 class RouteSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.http]]` table."""
 
+    example: ClassVar[str] = 'http = "GET /orders"'
     path: str = ""  # with a default, its absence is reported only once
     """Such as `"/orders/{id:int}"`. Default: required."""
     methods: tuple[str, ...] = DEFAULT_METHODS

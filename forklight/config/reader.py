@@ -78,10 +78,16 @@ class Reader:
     A value with a problem is left out or replaced by its default or example, so that reading continues.
     """
 
-    def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, base: Path, environ: Mapping[str, str], belongs: Callable[[str, Node], str] = lambda key, table: ""
+    ) -> None:
+        """`belongs` says where a key that a table does not have belongs, or nothing."""
         self.base = base
         self.environ = environ
         self.problems: list[Problem] = []
+        self.unset: list[Problem] = []
+        """Those of the problems that are about variables of the environment."""
+        self._belongs = belongs
 
     def struct(self, node: Node, cls: type[T], without: tuple[str, ...] = ()) -> T | None:
         """Return an instance of `cls`, or None if `node` is not a table or its keys do not go together."""
@@ -92,9 +98,8 @@ class Reader:
         values: dict[str, Any] = {}
         for key, child in node.value.items():
             if key in without or key not in known:
-                elsewhere = getattr(cls, "elsewhere", {}).get(key)
-                unknown = f"unknown key: {elsewhere}" if elsewhere else _unknown(key, known, without)
-                self.problems.append(child.problem(unknown))
+                elsewhere = "" if key in without else getattr(cls, "elsewhere", {}).get(key) or self._belongs(key, node)
+                self.problems.append(child.problem(_unknown(key, known, without, elsewhere)))
             elif (value := self._field(child, known[key])) is not _NOTHING:
                 values[key] = value
         for key, field in known.items():
@@ -105,8 +110,15 @@ class Reader:
         try:
             return _build(cls, values)
         except ValueError as error:
-            self.problems.append(node.problem(str(error)))
+            if node.value.keys() & known.keys() <= values.keys():  # else what is missing may be what is wrong
+                self.problems.append(node.problem(str(error)))
             return None
+
+    def forgive(self, needed: tuple[str, ...]) -> None:
+        """Drop the problems of variables that are not set, but for those in the tables `needed`."""
+        for problem in self.unset:
+            if not any(problem.key == table or problem.key.startswith(f"{table}.") for table in needed):
+                self.problems.remove(problem)
 
     def text(self, node: Node) -> str | None:
         """Return a string with its `${VAR}` replaced, or None."""
@@ -117,6 +129,7 @@ class Reader:
             return expand(node.value, self.environ)
         except ValueError as error:
             self.problems.append(node.problem(str(error)))
+            self.unset.append(self.problems[-1])
             return None
 
     def _field(self, node: Node, field: inspect.Field) -> Any:
@@ -167,7 +180,9 @@ class Reader:
 
     def _table(self, node: Node, key_type: inspect.Type, value_type: inspect.Type) -> Any:
         if not isinstance(node.value, dict):
-            return self._wrong(node, dict)
+            item = getattr(value_type, "cls", None)
+            named = f"[{node.key}.NAME] and the keys below it" if item else '{ NAME = "value" }'
+            return self._wrong(node, dict, example=named)
         table: dict[str, Any] = {}
         for name, child in node.value.items():
             if isinstance(key_type, inspect.CustomType):
@@ -267,11 +282,13 @@ def _name(value: Any) -> str:
     return _NAMES.get(type(value), "a date or time")
 
 
-def _unknown(key: str, known: Iterable[str], without: tuple[str, ...]) -> str:
+def _unknown(key: str, known: Iterable[str], without: tuple[str, ...], elsewhere: str) -> str:
     if key in without:
         return "has no default: each function needs its own"
+    if elsewhere:
+        return f"unknown key: {elsewhere}"
     names = sorted(set(known) - set(without))
-    hint = did_you_mean(key, names)
+    hint = did_you_mean(key.replace("-", "_"), names)
     return f"unknown key{hint}" if hint or len(names) > _FEW else f"unknown key: there are {', '.join(names)}"
 
 

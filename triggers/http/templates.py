@@ -23,6 +23,8 @@ KINDS = ("int", "float", "uuid", "str", "path")
 """The kinds of parameters, most specific first. A literal is more specific than any of them."""
 
 PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}", re.ASCII)
+_FLASK = re.compile(r"<(?:(?P<kind>[a-z]+)(?:\([^)]*\))?:)?(?P<name>[A-Za-z_]\w*)>", re.ASCII)
+_EXPRESS = re.compile(r"(?P<kind>):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 _INT = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -43,6 +45,9 @@ class Segment(Struct, frozen=True):
 
 def parse_template(template: str) -> tuple[Segment, ...]:
     """Return the segments after the leading slash; `/` has one, the empty literal. Raises RouteError."""
+    if "://" in template:
+        path = "/" + template.partition("://")[2].partition("/")[2]
+        raise RouteError(f'path {template!r} names a host, but a route has every host: write "{path}"')
     if not template.startswith("/"):
         raise RouteError(f'path {template!r} must start with a slash: write "/{template}"')
     if "?" in template or "#" in template or "%" in template:
@@ -67,8 +72,11 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """Return the methods. Raises RouteError for an unknown one, a duplicate, or none at all."""
     for method in methods:
         if method not in METHODS:
+            several = re.split(r"[|/;+]", method.upper())
             near = closest(method.upper(), METHODS)
             hint = f" (did you mean {near}?)" if near else ""
+            if len(several) > 1 and set(several) <= set(METHODS):
+                hint = f': write "{",".join(several)} /path"'
             raise RouteError(f"method {method!r} is not one of {', '.join(METHODS)}{hint}")
     if not methods or len(set(methods)) != len(methods):
         raise RouteError(f"methods {list(methods)!r} must name at least one, each once")
@@ -91,6 +99,8 @@ def _parse_segment(template: str, text: str) -> Segment:
     if match is None:
         if "{" in text or "}" in text:
             raise RouteError(f"path {template!r}: segment {text!r} must be a literal or one whole '{{name:kind}}'")
+        if meant := _foreign_parameter(text):
+            raise RouteError(f"path {template!r}: a parameter is written in braces: write {meant} instead of {text}")
         if text in (".", ".."):
             raise RouteError(f"path {template!r}: no request can match the segment {text!r}")
         return Segment(None, text)
@@ -98,6 +108,18 @@ def _parse_segment(template: str, text: str) -> Segment:
     if kind not in KINDS:
         raise RouteError(f"path {template!r}: unknown kind {kind!r}, use one of {', '.join(KINDS)}")
     return Segment(kind, match[1])
+
+
+def _foreign_parameter(text: str) -> str | None:
+    """Return the parameter that a segment is in Flask (`<int:id>`), Express (`:id`) or a glob (`*`), or None."""
+    if text in ("*", "**"):
+        return "{rest:path}"
+    found = _FLASK.fullmatch(text) or _EXPRESS.fullmatch(text)
+    if found is None:
+        return None
+    kind = found["kind"] or ""
+    kind = {"string": "str", "integer": "int"}.get(kind, kind)
+    return f"{{{found['name']}{f':{kind}' if kind in KINDS else ''}}}"
 
 
 def _check_order(template: str, segments: tuple[Segment, ...]) -> None:

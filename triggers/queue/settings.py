@@ -17,6 +17,7 @@ _RESERVED = "forklight."
 class QueueSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.queue]]` table."""
 
+    example: ClassVar[str] = 'queue = "orders"'
     elsewhere: ClassVar[dict[str, str]] = {
         key: f"it belongs to the queue, not to the function: write {key} below [queues.NAME]"
         for key in ("type", "arguments")

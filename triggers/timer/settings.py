@@ -1,7 +1,7 @@
 """The settings of one timer: as configured, and with its schedule parsed."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
@@ -32,6 +32,7 @@ class TimerRules(Struct, frozen=True, kw_only=True):
 class TimerSettings(Struct, frozen=True, kw_only=True):
     """One `[[functions.x.timer]]` table: exactly one of `schedule`, `every` and `at`."""
 
+    example: ClassVar[str] = 'timer = "30 2 * * *"'
     name: str | None = None
     """Unique within the function. Default: the function's name for its first unnamed timer, the schedule for others."""
     schedule: str | None = None
