@@ -113,7 +113,7 @@ BROKEN = {
         'functions = 1\nruntimes = "x"\nmachine = []\ndefaults = 1\n',
         [
             "forklight.toml:1 functions: must be a table, not an integer: write [functions.NAME] and the keys below it",
-            "forklight.toml:2 runtimes: must be a table, not a string",
+            "forklight.toml:2 runtimes: must be a table, not a string: write [runtimes.NAME] and the keys below it",
             "forklight.toml:3 machine: must be a table, not a list",
             "forklight.toml:4 defaults: must be a table: write [defaults] and the keys below it",
         ],
