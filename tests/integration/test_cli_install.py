@@ -21,7 +21,7 @@ from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.watching import look
 from forklight.state.directory import open_here, open_state
 from forklight.state.users import unprivileged_user
-from forklight.testing import serving
+from forklight.testing import ServeError, serving
 from tests.kit.runtimes import bare_environment, write_wheel
 from tests.kit.support import readable_folder
 
@@ -164,6 +164,9 @@ def test_tests_of_the_application_have_its_runtimes(folder: Path, monkeypatch: p
     _application(folder, app="1.0")
     toml = (folder / "forklight.toml").read_text()
     (folder / "forklight.toml").write_text(toml.replace("[functions.app]", '[functions.app]\nhttp = "/"', 1))
+    with pytest.raises(ServeError) as missing, serving(folder, env={"PYTHONPATH": str(ROOT)}):
+        pass
+    assert str(missing.value).endswith(f"run: forklight install {folder}/forklight.toml")
     assert _run(folder, "install")[2] == 0
     monkeypatch.setenv("FORKLIGHT_STATE", str(folder / "state"))
     (environment,) = _environments(folder)
