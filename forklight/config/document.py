@@ -103,7 +103,12 @@ def _syntax_problem(message: str, file: str, text: str) -> Problem:
     advice = next((f": {advice}" for said, advice in _ADVICE.items() if what.startswith(said)), "")
     lines = text.splitlines()
     if place is None or place[1] is None:
-        return Problem(file, len(lines), "", f"is not valid TOML: {what} at the end of the file{advice}")
+        return Problem(
+            file,
+            len(lines),
+            "",
+            f"is not valid TOML: {what} at the end of the file{advice * what.startswith('Expected ')}",
+        )
     if any(quote in lines[int(place[1]) - 1] for quote in _TYPESET):
         advice = ": write straight quotes, \" or '"
     return Problem(file, int(place[1]), "", f"is not valid TOML: {what} in column {place[2]}{advice}")
