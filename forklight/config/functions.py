@@ -238,4 +238,4 @@ def _likely_handler(text: str) -> str:
     if not colon and not is_file:
         module, _, attribute = module.rpartition(".") if "." in module else (module, "", "")
     likely = f"{module}:{attribute or 'handler'}"
-    return likely if re.fullmatch(r"[\w.]+:[\w.]+", likely) else Handler.example
+    return likely if re.fullmatch(r"\w[\w.]*:\w[\w.]*", likely) else Handler.example

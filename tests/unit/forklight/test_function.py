@@ -30,7 +30,7 @@ def test_a_handler(text: str, module: str) -> None:
         ("greet", "greet:handler"),
         ("greet.handler", "greet:handler"),
         ("a.b.c", "a.b:c"),
-        ("pkg/greet.py", "pkg:greet"),
+        ("pkg/greet.py", "pkg.greet:handler"),
         ("greet:", "greet:handler"),
         ("a b", "greet:handler"),
         ("a:b:c", "greet:handler"),
