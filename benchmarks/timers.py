@@ -20,11 +20,11 @@ import uvloop
 
 from benchmarks.table import Row, Target, quantiles, render, single
 from benchmarks.tree import machine
-from bus.bus import Bus, Pool
+from bus.bus import Bus
 from bus.event import Event
 from bus.outcome import Ok, Outcome
 from bus.sqlite import open_sqlite
-from tests.kit.pools import Roomy
+from tests.kit.targets import Awaiting
 from triggers.timer import Timer, TimerRunner, parse_cron, parse_schedule
 from triggers.timer.schedule import Schedule, next_after
 
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     cpu_us: float
 
 
-class _Answers:
+class _Answers(Awaiting):
     """The target: notes how late each event is."""
 
     def __init__(self) -> None:
@@ -48,9 +48,6 @@ class _Answers:
     async def call(self, event: Event) -> Outcome:
         self.late_ms.append((time.time() - datetime.fromisoformat(event.time).timestamp()) * 1e3)
         return Ok()
-
-    def pool(self, function: str) -> Pool:
-        return Roomy()
 
 
 async def ours(schedules: list[Schedule], seconds: float) -> Run:

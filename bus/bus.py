@@ -7,9 +7,10 @@ and `publish` (an event for a function's inbox). When a trigger is done with an 
 
 import logging
 import traceback
-from asyncio import CancelledError
+from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from bus.event import Event
 from bus.invocation import Invocation, Reporter
 from bus.message import Outgoing, event_message, inbox
-from bus.outcome import ExceptionName, Failed, Ok, Outcome
+from bus.outcome import ExceptionName, Failed, Ok, Outcome, deliver
 from bus.outputs import Known, UnroutableError, not_stored, outgoing, unroutable
 from bus.store import Consumer, RefusedError, Settlement, Source, Store, StoreError
 
@@ -41,11 +42,18 @@ class Pool(Protocol):
         """Have an instance ready for an event that is due at `at_ns` (CLOCK_MONOTONIC). A hint, not a promise."""
 
 
+class Begun(Protocol):
+    """An event on its way, whose outcome a callback will get."""
+
+    def drop(self) -> None:
+        """The caller has left: an event that waits is withdrawn, one that runs goes on without the callback."""
+
+
 class Target(Protocol):
     """What runs events for the bus: the dispatcher, or a stand-in of a test or benchmark."""
 
-    async def call(self, event: Event) -> Outcome:
-        """Run the event's function; every failure is an outcome. Cancelling withdraws the event: its caller left."""
+    def begin(self, event: Event, done: Callable[[Outcome], None]) -> Begun:
+        """Run the event's function; every failure is an outcome. `done` gets it in a later turn of the event loop."""
 
     def pool(self, function: str) -> Pool:
         """Return the function's pool. Raises LookupError if there is no such function."""
@@ -103,20 +111,46 @@ class Bus:
         except KeyError:
             raise StoreError(f"there is no broker {broker!r}" if broker else "the bus has no store") from None
 
-    async def call(self, event: Event) -> Outcome:
-        """Return exactly one outcome, and raise nothing but cancellation, which means that the caller left.
+    def begin(self, event: Event, done: Callable[[Outcome], None]) -> Begun:
+        """The first half of `call`, for callers without a task.
 
-        Outputs of the handler are stored before the outcome is returned. If that fails, the outcome is a failure of
-        kind `store`, or `error` if they can never be stored. An exception of the target becomes a failure of kind
+        `done` gets exactly one outcome, in a later turn of the event loop, unless the event is dropped. It must pass an
+        outcome with outputs to `complete`, and must not raise. An exception of the target becomes a failure of kind
         `error`, so that triggers need to handle only outcomes.
         """
         try:
-            outcome = await self.target.call(event)
+            return self.target.begin(event, done)
+        except Exception as error:
+            return _Broken(done, _broken(event, error))
+
+    async def _run(self, event: Event) -> Outcome:
+        waiter: Future[Outcome] = get_running_loop().create_future()
+        begun = self.begin(event, partial(deliver, waiter))
+        try:
+            return await waiter
+        except Exception as error:
+            begun.drop()
+            return _broken(event, error)
+        except CancelledError:
+            begun.drop()
+            raise
+
+    async def complete(self, event: Event, outcome: Outcome) -> Outcome:
+        """The second half: store what the handler sent. Return the outcome for the trigger, as `call` does."""
+        try:
             if isinstance(outcome, Ok) and outcome.outputs:
                 return await self._store_outputs(outcome, event)
         except Exception as error:
             return _broken(event, error)
         return outcome
+
+    async def call(self, event: Event) -> Outcome:
+        """Return exactly one outcome, and raise nothing but cancellation, which means that the caller left.
+
+        Outputs of the handler are stored before the outcome is returned. If that fails, the outcome is a failure of
+        kind `store`, or `error` if they can never be stored.
+        """
+        return await self.complete(event, await self._run(event))
 
     async def call_reported(self, event: Event) -> Outcome:
         """Like `call`, and report the outcome, or that the caller left. For callers without a verdict of their own."""
@@ -130,8 +164,8 @@ class Bus:
 
     async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
         """Like `call`, for a consumer: return the outputs instead of storing them; `settle` will."""
+        outcome = await self._run(event)
         try:
-            outcome = await self.target.call(event)
             if isinstance(outcome, Ok) and outcome.outputs:
                 return self._routed(outcome, event)
         except Exception as error:
@@ -205,6 +239,16 @@ async def _insist(step: Callable[[], Awaitable[None]], settlements: Sequence[Set
             log.warning("queue %s: settling failed, trying again in %.1f s: %s", queue, wait_s, error)
             await anyio.sleep(wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+
+
+class _Broken:
+    """An event whose target raised."""
+
+    def __init__(self, done: Callable[[Outcome], None], failed: Failed) -> None:
+        self._handle = get_running_loop().call_soon(done, failed)
+
+    def drop(self) -> None:
+        self._handle.cancel()
 
 
 def _broken(event: Event, error: Exception) -> Failed:

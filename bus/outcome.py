@@ -1,5 +1,6 @@
 """An outcome: how one invocation ended, as data. Each trigger turns it into a status, a settlement or a record."""
 
+from asyncio import Future
 from typing import Literal, NewType
 
 from msgspec import Struct
@@ -85,6 +86,12 @@ class Failed(_Run, frozen=True, kw_only=True):
 
 
 Outcome = Ok | Failed
+
+
+def deliver(waiter: "Future[Outcome]", outcome: Outcome) -> None:
+    """Give an outcome to whoever awaits it, if anybody still does."""
+    if not waiter.done():
+        waiter.set_result(outcome)
 
 
 def phases_ns(outcome: Outcome) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """The dispatcher: finds the function of an event, runs the event in its pool, and returns the outcome."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 import anyio.abc
@@ -9,6 +10,7 @@ import anyio.abc
 from bus import Event, Outcome
 from bus.in_flight import InFlight
 from dispatcher import outcomes
+from dispatcher.call import Call
 from dispatcher.pool import Statistics
 from dispatcher.records import Record
 from dispatcher.runner import Function, Runner
@@ -20,6 +22,7 @@ class Dispatcher:
     """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
 
     def __init__(self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
+        self._loop = asyncio.get_running_loop()
         self._tree = tree
         self._tasks = tasks
         self._runners: dict[str, Runner] = {}
@@ -31,24 +34,21 @@ class Dispatcher:
         self._open = InFlight()
         self._draining = False
 
-    async def call(self, event: Event) -> Outcome:
-        """Run the event's function. Every failure is an outcome. Cancelling withdraws a waiting event."""
+    def begin(self, event: Event, done: Callable[[Outcome], None]) -> Call:
+        """Run the event's function. `done` gets the outcome, in a later turn of the loop; every failure is one."""
         accepted_ns = time.monotonic_ns()
         name = event.function or ""
         runner = self._runners.get(name)
+        # the record is looked up now, because the function may be removed while the event runs
+        record = Record() if runner is None else self.records[name]
+        call = Call(event, accepted_ns, done, runner, record=record, in_flight=self._open)
         if runner is None:
-            return outcomes.unknown_function(event.function)
-        record = self.records[name]  # looked up now, because the function may be removed while the event runs
-        if self._draining:
-            outcome: Outcome = outcomes.draining()
+            self._loop.call_soon(call.end, outcomes.unknown_function(event.function))
+        elif self._draining:
+            self._loop.call_soon(call.end, outcomes.draining())
         else:
-            self._open.begin()
-            try:
-                outcome = await runner.call(event, accepted_ns)
-            finally:
-                self._open.end()
-        record.add(outcome)
-        return outcome
+            runner.begin(call)
+        return call
 
     def add(self, name: str, function: Function) -> None:
         """Serve one more function. A removed one that has not ended yet is served again."""

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import anyio.abc
 from msgspec import Struct
 
-from bus import Event, Failed, Outcome
+from bus import Failed
 from bus.event import held_bytes
 from bus.outcome import Code, StartKind
 from dispatcher import outcomes
+from dispatcher.call import Call
 from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
 from dispatcher.reasons import Reasons
 from dispatcher.settings import PoolSettings
@@ -41,10 +42,6 @@ class Function(Struct, frozen=True, kw_only=True):
     pool: PoolSettings
 
 
-_Given = tuple[Instance, StartKind]
-_Ticket = asyncio.Future[_Given | Failed]
-
-
 class Runner:
     """One served function. Also what its triggers may ask: capacity, and instances for expected events."""
 
@@ -55,7 +52,7 @@ class Runner:
         self._tree = tree
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._pool: Pool[_Ticket, Instance] = Pool(function.pool, time.monotonic_ns())
+        self._pool: Pool[Call, Instance] = Pool(function.pool, time.monotonic_ns())
         self._backoff = Backoff()
         self.reasons = Reasons()
         self._cause: Cause | None = None
@@ -87,26 +84,31 @@ class Runner:
         """Whether every process of it has ended after `wind_up`."""
         return self._ending and not self._tree.has(self.function.spec)
 
-    async def call(self, event: Event, accepted_ns: int) -> Outcome:
-        """Run the event on an instance. Cancelling withdraws a waiting event and drops the outcome of a running one."""
-        for again in (False, True):  # a second time if the instance died between its assignment and the write
-            instance, start = self._take(), _WARM
-            if instance is None:
-                given = await self._wait(event, accepted_ns, again)
-                if isinstance(given, Failed):
-                    return given
-                instance, start = given
-                if start in _MADE and self._cause is not None:
-                    self.reasons.add_cause(event.id, event.attempt, self._cause)
-            try:
-                running = instance.invoke(event, start=start, attempt=event.attempt, accepted_ns=accepted_ns)
-            except InstanceGone:  # its death will be reported; the event has not run, so it may try once more
-                continue
-            except (TypeError, ValueError) as error:
-                self._hand_on(instance, start)
-                return outcomes.unwritable(str(error))
-            return await running
-        return outcomes.gone_twice(self.function.spec.name)
+    def begin(self, call: Call) -> None:
+        """Run the event on an idle instance, or let it wait for one. The outcome comes in a later turn of the loop."""
+        instance = self._take()
+        if instance is None:
+            self._wait(call)
+        else:
+            self._run(call, instance, _WARM)
+
+    def _run(self, call: Call, instance: Instance, start: StartKind) -> None:
+        event = call.event
+        try:
+            instance.begin(event, call.end, start=start, attempt=event.attempt, accepted_ns=call.accepted_ns)
+        except InstanceGone:  # its death will be reported; the event has not run, so it may try once more
+            if call.has_missed:
+                self._deliver(call, outcomes.gone_twice(self.function.spec.name))
+            else:
+                call.has_missed = True
+                self._loop.call_soon(self._try_again, call)
+        except (TypeError, ValueError) as error:
+            self._loop.call_soon(self._hand_on, instance, start)
+            self._deliver(call, outcomes.unwritable(str(error)))
+
+    def _try_again(self, call: Call) -> None:
+        if not call.is_over:
+            self.begin(call)
 
     def _take(self) -> Instance | None:
         """Take the most recently used idle instance, skipping any that leaves by itself: its death will be reported."""
@@ -116,37 +118,33 @@ class Runner:
             self._report_capacity()
         return instance
 
-    async def _wait(self, event: Event, accepted_ns: int, again: bool) -> _Given | Failed:
-        ticket: _Ticket = self._loop.create_future()
-        found, failed = self._pool.statistics(), self._failed_start
-        size_bytes = held_bytes(event)
-        actions = self._pool.wait(ticket, accepted_ns, time.monotonic_ns(), size_bytes=size_bytes, again=again)
-        begun = len(actions) if actions and isinstance(actions[0], Start) else 0
+    def _wait(self, call: Call) -> None:
+        event, now_ns = call.event, time.monotonic_ns()
+        call.found, call.failed_start = self._pool.statistics(), self._failed_start
+        actions = self._pool.wait(call, call.accepted_ns, now_ns, size_bytes=held_bytes(event), again=call.has_missed)
+        call.begun = len(actions) if actions and isinstance(actions[0], Start) else 0
         if self._is_logged:
-            log.debug("%s: event %s waits: no idle instance among %s", self.function.spec.name, event.id, found)
+            log.debug("%s: event %s waits: no idle instance among %s", self.function.spec.name, event.id, call.found)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # in a burst, one more event in line makes nothing due except the end of its own wait
-            self._tree.sweep.expect(accepted_ns + self._max_wait_ns)
-        try:
-            given = await ticket
-        except asyncio.CancelledError:
-            self._pool.withdraw(ticket)
-            if ticket.done() and not ticket.cancelled():  # an instance was assigned just now: pass it on
-                given = ticket.result()
-                if not isinstance(given, Failed):
-                    self._hand_on(*given)
-            self._report_capacity()
-            raise
-        if self._is_logged and not isinstance(given, Failed):
-            log.debug("%s: event %s gets %r (%s)", self.function.spec.name, event.id, *given)
-        if begun or isinstance(given, Failed) or time.monotonic_ns() - accepted_ns > WORTH_NOTING_NS:
-            self.reasons.note(event.id, event.attempt, found, self.function.pool.max_instances, begun)
-            if self._failed_start is not failed:
-                self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
-        return given
+            self._tree.sweep.expect(call.accepted_ns + self._max_wait_ns)
 
-    def _carry_out(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
+    def withdraw(self, call: Call) -> None:
+        """Take an event out of the line, because its caller has left."""
+        self._pool.withdraw(call)
+        self._report_capacity()
+
+    def _note(self, call: Call) -> None:
+        """Keep for `why` what a call that waited had found."""
+        if call.found is None:
+            return
+        event = call.event
+        self.reasons.note(event.id, event.attempt, call.found, self.function.pool.max_instances, call.begun)
+        if self._failed_start is not call.failed_start:
+            self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
+
+    def _carry_out(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""
         self._perform(actions, start)
         self._report_capacity()
@@ -154,40 +152,47 @@ class Runner:
         if at_ns is not None:
             self._tree.sweep.expect(at_ns)
 
-    def _perform(self, actions: list[Action[_Ticket, Instance]], start: StartKind = _WARM) -> None:
+    def _perform(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         for action in actions:
             if self._is_logged and not isinstance(action, Assign):
                 log.debug("%s: the pool decides: %r", self.function.spec.name, action)
             match action:
-                case Assign(ticket, instance):
-                    self._assign(ticket, instance, start)
+                case Assign(call, instance):
+                    self._assign(call, instance, start)
                 case Start():
                     if not self._stopped:
                         self._tasks.start_soon(self._start)
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
-                case Refuse(ticket, code):
-                    self._deliver(ticket, self._throttled(code))
-                case Fail(ticket):
-                    self._deliver(ticket, outcomes.not_loaded(self._error))
+                case Refuse(call, code):
+                    self._refuse(call, self._throttled(code))
+                case Fail(call):
+                    self._refuse(call, outcomes.not_loaded(self._error))
                 case Rest():
                     self._rest()
 
-    def _assign(self, ticket: _Ticket, instance: Instance, start: StartKind) -> None:
-        if ticket.done():  # the client left in this turn of the loop
-            self._hand_on(instance, start)
-        else:
-            ticket.set_result((instance, start))
+    def _assign(self, call: Call, instance: Instance, start: StartKind) -> None:
+        event = call.event
+        if self._is_logged:
+            log.debug("%s: event %s gets %r (%s)", self.function.spec.name, event.id, instance, start)
+        if call.begun or time.monotonic_ns() - call.accepted_ns > WORTH_NOTING_NS:
+            self._note(call)
+        if start in _MADE and self._cause is not None:
+            self.reasons.add_cause(event.id, event.attempt, self._cause)
+        self._run(call, instance, start)
 
     def _hand_on(self, instance: Instance, start: StartKind) -> None:
         """Give an assigned but unused instance to the next event in line, or make it idle."""
         if instance.free_slots > 0:
             self._carry_out(self._pool.freed(instance, time.monotonic_ns()), start)
 
-    @staticmethod
-    def _deliver(ticket: _Ticket, outcome: Failed) -> None:
-        if not ticket.done():
-            ticket.set_result(outcome)
+    def _refuse(self, call: Call, outcome: Failed) -> None:
+        self._note(call)
+        self._deliver(call, outcome)
+
+    def _deliver(self, call: Call, outcome: Failed) -> None:
+        """End a call without a run, in a later turn of the loop: its caller may bring the next event."""
+        self._loop.call_soon(call.end, outcome)
 
     def _throttled(self, code: Code) -> Failed:
         name, pool = self.function.spec.name, self.function.pool

@@ -11,13 +11,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
 from bus import Event, Outcome
-from bus.outcome import StartKind
+from bus.outcome import StartKind, deliver
 from sandbox import memory, outcomes, processes, stacks, wire
 from sandbox.birth import Birth
 from sandbox.calls import (
@@ -53,10 +54,14 @@ BURIAL_LIMIT_NS = 5_000_000_000
 """How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
 
 
-class _Pending(Struct):
-    """An open call: the future of its outcome, and the facts that go into the outcome."""
+Done = Callable[[Outcome], None]
+"""Gets the one outcome of a call, in the event loop. It must not block or raise."""
 
-    waiter: "asyncio.Future[Outcome]"
+
+class _Pending(Struct):
+    """An open call: who gets its outcome, and the facts that go into the outcome."""
+
+    done: Done
     run: outcomes.Run
 
 
@@ -155,25 +160,27 @@ class Instance:
         await self._birth.wait(self)
 
     def invoke(
-        self,
-        event: Event,
-        *,
-        start: StartKind = "warm",
-        attempt: int = 1,
-        accepted_ns: int | None = None,
-        timeout_ns: int | None = None,
+        self, event: Event, *, start: StartKind = "warm", attempt: int = 1, accepted_ns: int | None = None
     ) -> "asyncio.Future[Outcome]":
-        """Write the event to the instance; the future gets its one outcome. Requires a free slot.
+        """Like `begin`; the future gets the outcome. If it is cancelled, the call runs on without it."""
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        done = partial(deliver, waiter)
+        self.begin(event, done, start=start, attempt=attempt, accepted_ns=accepted_ns)
+        return waiter
 
-        The timeout counts from here. If the future is cancelled, the call runs on and its outcome is dropped. Raises
-        InstanceGone if the instance is dead or leaving, so that the event can be assigned again, and TypeError or
-        ValueError if the event's header is not valid as JSON.
+    def begin(
+        self, event: Event, done: Done, *, start: StartKind = "warm", attempt: int = 1, accepted_ns: int | None = None
+    ) -> None:
+        """Write the event to the instance; `done` gets its one outcome. Requires a free slot.
+
+        The timeout counts from here. Raises InstanceGone if the instance is dead or leaving, so that the event can be
+        assigned again, and TypeError or ValueError if the event's header is not valid as JSON.
         """
         if not self.is_serving:
             raise InstanceGone(f"instance {self.id} is gone")
         i = self.invocations + 1
         now_ns = time.monotonic_ns()
-        deadline_ns = now_ns + (self._timeout_ns if timeout_ns is None else timeout_ns)
+        deadline_ns = now_ns + self._timeout_ns
         frame = wire.invoke(i, deadline_ns, attempt, start, event)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
@@ -184,11 +191,9 @@ class Instance:
             self._calls.abort(i)
             self._log.end(drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
-        waiter: asyncio.Future[Outcome] = self._loop.create_future()
         run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt)
-        self._pending[i] = _Pending(waiter, run)
+        self._pending[i] = _Pending(done, run)
         self._commons.sweep.expect(min(deadline_ns, now_ns + WATCH_NS))
-        return waiter
 
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
@@ -362,10 +367,10 @@ class Instance:
         pending = self._pending.pop(end.i)
         answer = end.ending
         self._log.end(drain=isinstance(answer, Verdict) or bool(answer.frame.log))
-        if not pending.waiter.done():
-            stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer)
-            pending.waiter.set_result(outcomes.of(answer, stack, pending.run, time.monotonic_ns()))
-        self.on_free(self)
+        stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer)
+        outcome = outcomes.of(answer, stack, pending.run, time.monotonic_ns())
+        self.on_free(self)  # first, because `done` may bring the next event of the same client
+        pending.done(outcome)
 
     def _stack(self, verdict: Verdict) -> str:
         return self.last_stack() if verdict.kind == "timeout" or verdict.code == "Signal" else ""

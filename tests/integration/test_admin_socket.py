@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bus import Event, Failed, Ok, Outcome
-from bus.bus import Bus, Pool
+from bus.bus import Bus
 from bus.invocation import Invocation
 from bus.message import Message, Outgoing
 from bus.outcome import ExceptionName
@@ -45,10 +45,10 @@ from forklight.state.directory import State
 from forklight.state.users import unprivileged_user
 from sandbox.log_lines import LogLine
 from sandbox.tree import open_tree
-from tests.kit.pools import Roomy
 from tests.kit.proxy import proxy_to
 from tests.kit.stores import take
 from tests.kit.support import until
+from tests.kit.targets import Awaiting
 from triggers.http import HttpSettings, RouteTable
 from triggers.http.server import HttpServer
 from triggers.queue import QueueConsumer, QueueTrigger
@@ -63,7 +63,7 @@ TIMERS = tuple(
 )
 
 
-class Echo:
+class Echo(Awaiting):
     """A target that answers with the event's body, and fails if that is `fail`."""
 
     def __init__(self) -> None:
@@ -74,9 +74,6 @@ class Echo:
         if event.body == b"fail":
             return Failed(kind="error", code=ExceptionName("KeyError"), message="'x'", traceback="Traceback …")
         return Ok(body=event.body, content_type=event.datacontenttype)
-
-    def pool(self, function: str) -> Pool:
-        return Roomy()
 
 
 class Asked:

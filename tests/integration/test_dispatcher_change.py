@@ -14,6 +14,7 @@ from dispatcher.settings import PoolSettings
 from sandbox.spec import FunctionSpec
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, answer, event, until
+from tests.kit.targets import outcome_of
 
 pytestmark = pytest.mark.any_user
 
@@ -36,7 +37,7 @@ def versions(bench: Bench) -> set[str]:
 
 
 async def call(dispatcher: Dispatcher, name: str) -> Outcome:
-    return await dispatcher.call(event(b"null", function=name))
+    return await outcome_of(dispatcher, event(b"null", function=name))
 
 
 async def test_events_run_on_the_new_version_and_the_old_one_ends_after_its_last_call(bench: Bench) -> None:

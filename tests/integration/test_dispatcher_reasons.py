@@ -11,12 +11,13 @@ from dispatcher.reasons import Reason
 from sandbox.causes import Cause
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, event, until
+from tests.kit.targets import outcome_of
 
 pytestmark = pytest.mark.any_user
 
 
 async def call(served: Served, event_id: str, data: bytes = b"null") -> Outcome:
-    return await served.dispatcher.call(event(data, function="f", id=event_id))
+    return await outcome_of(served.dispatcher, event(data, function="f", id=event_id))
 
 
 def reason(served: Served, event_id: str) -> Reason:

@@ -85,7 +85,7 @@ async def test_an_exception_at_any_await_ends_no_other_connection(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "large").write_bytes(bytes(1_000_000))
-    routes = (Route(function="echo", path="/echo"), Route(function="large", path="/large"))
+    routes = (Route(function="echo", path="/echo", timeout_s=60), Route(function="large", path="/large"))
     static = (StaticRoute(path="/files", dir=tmp_path),)
     for at in range(1, 100):
         bus, functions = Bus(), Functions(handle)
@@ -94,8 +94,8 @@ async def test_an_exception_at_any_await_ends_no_other_connection(
         house = Running(bus, server, functions)
         async with server.run():
             listener = server._listener
-            fault = Fault(listener._serve, at, error)
-            monkeypatch.setattr(listener, "_serve", fault)
+            fault = Fault(listener._attend, at, error)
+            monkeypatch.setattr(listener, "_attend", fault)
             try:
                 await misuse(house)
             except (ConnectionError, asyncio.IncompleteReadError):

@@ -20,6 +20,7 @@ from bus.outcome import Ok, Outcome
 from tests.kit.http_server import running
 from tests.kit.http_wire import Wire, settle
 from triggers.http import HttpSettings, Route
+from triggers.http.socket.connection import Connection
 from triggers.http.socket.connections import Connections
 
 pytestmark = pytest.mark.any_user
@@ -28,6 +29,8 @@ LARGE = 100_000
 """More than a transport buffers before it pauses writing."""
 
 GOOD = b"GET /f HTTP/1.1\r\nHost: h\r\n\r\n"
+TIMED = b"GET /timed HTTP/1.1\r\nHost: h\r\n\r\n"
+"""Waits in the connection's task, because its route has a timeout."""
 BODY = b"POST /f HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
 LAST = b"GET /f HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 CHUNKED = b"POST /f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"
@@ -36,8 +39,8 @@ NO_ROUTE = b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n"
 BAD = b"BREW\r\n\r\n"
 BAD_CHUNK = b"POST /f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
 
-ANSWERS = {GOOD: 200, BODY: 200, LAST: 200, CHUNKED: 200, TOO_LARGE: 413, NO_ROUTE: 404, BAD: 400, BAD_CHUNK: 400}
-RUNS = {GOOD, BODY, LAST, CHUNKED}
+RUNS = {GOOD, TIMED, BODY, LAST, CHUNKED}
+ANSWERS = dict.fromkeys(sorted(RUNS), 200) | {TOO_LARGE: 413, NO_ROUTE: 404, BAD: 400, BAD_CHUNK: 400}
 ENDS = {LAST, CHUNKED, TOO_LARGE, BAD, BAD_CHUNK}
 
 ENDINGS = ("reset", "reset unread", "end", "deadline", "retire", "cut")
@@ -80,11 +83,15 @@ class Interleavings(RuleBasedStateMachine):
             write_timeout_s=3600,
             half_closed_timeout_s=3600,
         )
-        async with running(handle, (Route(function="f", path="/f", max_body_bytes=10),), hour) as self.house:
+        routes = (
+            Route(function="f", path="/f", max_body_bytes=10),
+            Route(function="f", path="/timed", timeout_s=3600),
+        )
+        async with running(handle, routes, hour) as self.house:
             await self.stop.wait()
 
     @property
-    def connections(self) -> Connections:
+    def connections(self) -> "Connections[Connection]":
         return self.house.server._listener.connections
 
     def connects(self) -> None:

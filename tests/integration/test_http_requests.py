@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Never
 
 import aiohttp
 import pytest
@@ -126,11 +127,12 @@ async def test_failures_leave_the_connection_usable(outcome: Failed, status: int
         assert (b'"invocation_id":"%s"' % house.log[0][0].id.encode()) in first.body
 
 
-async def test_an_exception_of_the_target_is_a_500() -> None:
-    async def broken(event: Event) -> Outcome:
+async def test_an_exception_of_the_target_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(event: Event, done: object) -> Never:
         raise LookupError("oh")
 
-    async with running(broken) as house:
+    async with running() as house:
+        monkeypatch.setattr(house.functions, "begin", broken)
         first, second = await house.talk(request() + LAST)
         assert first.status == second.status == 500
         outcome = house.log[0][1]

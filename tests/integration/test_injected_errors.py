@@ -20,6 +20,7 @@ from tests.kit.injecting import injecting
 from tests.kit.pools import Roomy
 from tests.kit.stores import LIMIT_S, StoreFactory, fresh, message, to
 from tests.kit.support import until
+from tests.kit.targets import Awaiting
 from tests.kit.timers import FactsFile, every_minute, ticking
 from triggers.queue import QueueConsumer
 
@@ -27,7 +28,7 @@ MOST_AWAITS = 400
 """More than a scenario has, so that each ends by itself."""
 
 
-class Handler:
+class Handler(Awaiting):
     """In the dispatcher's place: `bad` fails in each batch, one with `busy` is throttled once; each sends."""
 
     def __init__(self, queue: str) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 import anyio
 import pytest
 
-from bus.bus import Pool
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome
-from tests.kit.pools import Roomy
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, until
+from tests.kit.targets import Awaiting
 from tests.kit.timers import MINUTE, NOON, FactsFile, SetClock, every_minute, ticking
 from triggers.timer import parse_cron, parse_schedule
 
@@ -144,7 +143,7 @@ FAILURES = [
 ]
 
 
-class Answers:
+class Answers(Awaiting):
     """A target that answers as it is told to."""
 
     def __init__(self, *outcomes: Outcome) -> None:
@@ -152,9 +151,6 @@ class Answers:
 
     async def call(self, event: Event) -> Outcome:
         return self._outcomes.pop(0)
-
-    def pool(self, function: str) -> Pool:
-        return Roomy()
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)

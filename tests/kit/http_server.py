@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
 
-from bus.bus import Bus, Pool
+from bus.bus import Bus
 from bus.event import Event
 from bus.invocation import HttpVerdict, Invocation
 from bus.outcome import Ok, Outcome
-from tests.kit.pools import Roomy
+from tests.kit.targets import Awaiting
 from triggers.http import HttpSettings, Route, RouteTable, StaticRoute
 from triggers.http.server import HttpServer
 
@@ -23,7 +23,7 @@ async def echo(event: Event) -> Outcome:
     return Ok(body=event.body, content_type="text/plain")
 
 
-class Functions:
+class Functions(Awaiting):
     """The target: every function is `handle`. Remembers the events that were called and withdrawn."""
 
     def __init__(self, handle: Handle) -> None:
@@ -40,9 +40,6 @@ class Functions:
         except CancelledError:
             self.withdrawn.append(event)
             raise
-
-    def pool(self, function: str) -> Pool:
-        return Roomy()
 
 
 @dataclass

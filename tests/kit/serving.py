@@ -18,6 +18,7 @@ from dispatcher.settings import PoolSettings
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
 from tests.kit.support import answer, event, failure, readable_folder
+from tests.kit.targets import outcome_of
 
 
 class Served:
@@ -27,7 +28,7 @@ class Served:
         self.dispatcher = dispatcher
 
     async def call(self, data: Any = None) -> Outcome:
-        return await self.dispatcher.call(event(json.dumps(data).encode(), function="f"))
+        return await outcome_of(self.dispatcher, event(json.dumps(data).encode(), function="f"))
 
     def begin(self, data: Any = None) -> "asyncio.Task[Outcome]":
         """A call that runs on its own."""

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -6,11 +7,12 @@ from bus.bus import Bus, Pool
 from bus.event import Event
 from bus.outcome import Failed, Ok, Outcome, Output
 from tests.kit.pools import Roomy
+from tests.kit.targets import Awaiting, Begun
 
 EVENT = Event(source="/test", type="test", function="f")
 
 
-class Recorder:
+class Recorder(Awaiting):
     """A target that answers with `outcome`, or breaks its promise and raises it."""
 
     def __init__(self, outcome: Outcome | Exception) -> None:
@@ -18,10 +20,14 @@ class Recorder:
         self.asked: list[tuple[object, ...]] = []
         self.its_pool = Roomy()
 
-    async def call(self, event: Event) -> Outcome:
+    def begin(self, event: Event, done: Callable[[Outcome], None]) -> Begun:
         self.asked.append((event,))
         if isinstance(self.outcome, Exception):
             raise self.outcome
+        return super().begin(event, done)
+
+    async def call(self, event: Event) -> Outcome:
+        assert not isinstance(self.outcome, Exception)
         return self.outcome
 
     def pool(self, function: str) -> Pool:

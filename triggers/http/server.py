@@ -5,6 +5,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Self
@@ -14,10 +15,10 @@ import anyio.to_thread
 from aiohttp import http_parser
 from msgspec.structs import replace
 
-from bus.bus import Bus
+from bus.bus import Begun, Bus
 from bus.event import Event
 from bus.invocation import CLIENT_LEFT
-from bus.outcome import Failed, Outcome
+from bus.outcome import Failed, Ok, Outcome
 from triggers.http.answers import Answer
 from triggers.http.codec import hint_of_form, to_answer, to_event
 from triggers.http.errors import ParserError, RefusedError
@@ -30,10 +31,10 @@ from triggers.http.policy.proxies import Proxies
 from triggers.http.policy.scopes import require
 from triggers.http.problems import BROKEN, NOTHING, STOPPING, identified, no_route, refusal
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
-from triggers.http.settings import Cors, HttpSettings, Route
+from triggers.http.settings import Cors, HttpSettings
 from triggers.http.socket.body import check_announced
 from triggers.http.socket.connection import Connection
-from triggers.http.socket.intake import Request
+from triggers.http.socket.errands import Errand
 from triggers.http.socket.listener import Listener
 from triggers.http.stamps import Stamps
 
@@ -82,7 +83,7 @@ class HttpServer:
         """Listen inside the context; leaving it cuts off what `drain` has not ended. Raises HttpTriggerError."""
         require_c_parser()
         self._listener = Listener(
-            self._settings, self._stamps, self._next_answer, turn_away=self._turn_away, given=self._given
+            self._settings, self._stamps, self._serve, turn_away=self._turn_away, given=self._given
         )
         async with self._listener.run():
             yield self
@@ -105,80 +106,153 @@ class HttpServer:
         """Stop listening, and end all connections within `timeout_s` and about a second (`Listener.drain`)."""
         await self._listener.drain(timeout_s)
 
-    async def _next_answer(self, connection: Connection) -> Answer:
-        """Take the next request of a connection, report it, and return its answer."""
+    def _serve(self, connection: Connection) -> Errand | None:
+        """Serve the next request of a connection, in callbacks if nothing but its function has to be waited for.
+
+        Otherwise return the errand that goes on from what has been found out so far.
+        """
         exchange = Exchange(connection.remote, time.monotonic_ns())
+        connection.left = partial(self._left, exchange)
         try:
-            request = connection.next_request()
-            exchange.id = connection.request_id = self._stamps.invocation_id()
-            connection.request_headers = ()
-            exchange.method, exchange.path = request.message.method, request.message.path.partition("?")[0]
-            answer = await self._answer(connection, request, exchange)
+            if self._begin(connection, exchange):
+                return None
         except RefusedError as refused:
-            if not exchange.method:
-                exchange.method, exchange.path = refused.method, refused.target.partition("?")[0]
-            answer = self._identified(refusal(refused), exchange)
+            exchange.answer = self._refused(exchange, refused)
+        except Exception:
+            exchange.answer = self._broken(exchange)
+        return partial(self._rest, connection, exchange)
+
+    def _begin(self, connection: Connection, exchange: Exchange) -> bool:
+        """Take the request, as far as possible without waiting. Return whether its function gets it now.
+
+        Raises RefusedError.
+        """
+        request = connection.next_request()
+        message = request.message
+        exchange.id = connection.request_id = self._stamps.invocation_id()
+        connection.request_headers = ()
+        exchange.method, exchange.path = message.method, message.path.partition("?")[0]
+        head = parse_head(message.method, message.path, message.version, message.headers.items())
+        if self._proxies is not None:  # first, so that even a 404 is recorded with the client's own address
+            exchange.client, exchange.scheme, head = self._proxies.origin(exchange.client, head)
+        exchange.head = head
+        found = exchange.found = self.routes.find(head.method, head.path)
+        if not isinstance(found, Match):
+            return False
+        route = found.route
+        if route.cors is not None:
+            if (preflighted := self._preflight(head)) is not None:
+                exchange.answer = self._identified(preflighted, exchange)
+                return False
+            exchange.cors = route.cors
+            # So that pages can also read a 503 that the connection writes itself.
+            connection.request_headers = with_cors(NOTHING, head, route.cors).headers
+        if route.auth is not None:
+            exchange.holder = holder = self._keys.holder(head.headers, route.scopes)
+            require(holder.scopes, route.scopes)
+            exchange.head = without_key(head)
+        body: bytes | None = b""
+        if request.length != 0:
+            check_announced(request.length, route.max_body_bytes)
+            body = connection.body_nowait(request, route.max_body_bytes)
+        if body is None:
+            return False
+        event = self._event(connection, exchange, found, body)
+        if route.timeout_s is not None:
+            return False
+        begun = self._bus.begin(event, partial(self._done, connection, exchange))
+        connection.left = partial(self._left, exchange, begun)
+        return True
+
+    def _event(self, connection: Connection, exchange: Exchange, found: Match, body: bytes) -> Event:
+        exchange.event = event = to_event(
+            exchange.head,
+            found,
+            body,
+            remote=exchange.client,
+            scheme=exchange.scheme,
+            invocation_id=exchange.id,
+            time=self._stamps.time(),
+            holder=exchange.holder,
+        )
+        exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
+        return event
+
+    def _done(self, connection: Connection, exchange: Exchange, outcome: Outcome) -> None:
+        """The end of a request that was served in callbacks, unless its outcome has outputs to store."""
+        exchange.outcome = outcome
+        if isinstance(outcome, Ok) and outcome.outputs:
+            connection.left = partial(self._left, exchange)
+            connection.errands.give(partial(self._rest, connection, exchange))
+            return
+        try:
+            answer = self._answer_of(exchange, outcome)
+        except Exception:
+            answer = self._broken(exchange)
+        connection.answer(self._concluded(connection, exchange, answer))
+
+    async def _rest(self, connection: Connection, exchange: Exchange) -> Answer:
+        """The rest of a request that has to wait for something; runs in the connection's task."""
+        answer = exchange.answer
+        try:
+            if answer is None:
+                answer = await self._answer(connection, exchange)
+        except RefusedError as refused:
+            answer = self._refused(exchange, refused)
         except CancelledError:
             # The client left, or the server cut the connection off: no answer of this task, but a record.
-            if exchange.id:
-                ending = (503, STOPPING) if self._listener.connections.stopped else (CLIENT_LEFT, "left")
-                self._bus.report(exchange.ended(*ending))
+            self._left(exchange)
             raise
         except Exception:
-            log.exception("the http trigger failed on a request")
-            answer = self._identified(BROKEN, exchange)
+            answer = self._broken(exchange)
+        return self._concluded(connection, exchange, answer)
+
+    async def _answer(self, connection: Connection, exchange: Exchange) -> Answer:
+        found = exchange.found
+        if not isinstance(found, Match):
+            return self._identified(await self._without_function(exchange, found), exchange)
+        event, route = exchange.event, found.route
+        if event is None:
+            body = await connection.wait_body(asked=expects_continue(exchange.head.headers))
+            event = self._event(connection, exchange, found, body)
+        if exchange.outcome is not None:
+            exchange.outcome = outcome = await self._bus.complete(event, exchange.outcome)
+        elif route.timeout_s is None:
+            exchange.outcome = outcome = await self._bus.call(event)
+        else:
+            exchange.outcome = outcome = await self._call_within(event, route.timeout_s)
+        return self._answer_of(exchange, outcome)
+
+    def _answer_of(self, exchange: Exchange, outcome: Outcome) -> Answer:
+        hint = hint_of_form(exchange.event) if self._dev and exchange.event is not None else ""
+        return to_answer(outcome, exchange.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)
+
+    def _concluded(self, connection: Connection, exchange: Exchange, answer: Answer) -> Answer:
+        """Report the request, and return its answer with what every answer gets."""
+        if exchange.cors is not None:
+            answer = with_cors(answer, exchange.head, exchange.cors)
         answer = connection.afford(answer)
         self._bus.report(exchange.ended(answer.status, answer.reason, answer.detail))
         if self.stale and self._settings.own_headers:
             answer = replace(answer, headers=(*answer.headers, ("x-forklight-stale", self.stale)))
         return answer
 
-    async def _answer(self, connection: Connection, request: Request, exchange: Exchange) -> Answer:
-        message = request.message
-        head = parse_head(message.method, message.path, message.version, message.headers.items())
-        scheme = "http"
-        if self._proxies is not None:  # first, so that even a 404 is recorded with the client's own address
-            exchange.client, scheme, head = self._proxies.origin(exchange.client, head)
-        found = self.routes.find(head.method, head.path)
-        if not isinstance(found, Match):
-            answer = self._identified(await self._without_function(head, found), exchange)
-            cors = self._cors_of(head, found) if isinstance(found, Allowed) and answer.status == 405 else None
-            return answer if cors is None else with_cors(answer, head, cors)
-        route = found.route
-        if route.cors is not None:
-            if (preflighted := self._preflight(head)) is not None:
-                return self._identified(preflighted, exchange)
-            # So that pages can also read a 503 that the connection writes itself.
-            connection.request_headers = with_cors(NOTHING, head, route.cors).headers
-        try:
-            holder = None
-            if route.auth is not None:
-                holder = self._keys.holder(head.headers, route.scopes)
-                exchange.key = holder.name
-                require(holder.scopes, route.scopes)
-                head = without_key(head)
-            body = b""
-            if request.length != 0:
-                check_announced(request.length, route.max_body_bytes)
-                body = await connection.read_body(request, route.max_body_bytes, asked=expects_continue(head.headers))
-            event = to_event(
-                head,
-                found,
-                body,
-                remote=exchange.client,
-                scheme=scheme,
-                invocation_id=exchange.id,
-                time=self._stamps.time(),
-                holder=holder,
-            )
-            connection.request_id = event.id  # a CloudEvent brings its own
-            answer = await self._call(event, route, exchange)
-        except RefusedError as refused:
-            answer = self._identified(refusal(refused), exchange)
-        except Exception:
-            log.exception("the http trigger failed on a request")
-            answer = self._identified(BROKEN, exchange)
-        return answer if route.cors is None else with_cors(answer, head, route.cors)
+    def _left(self, exchange: Exchange, begun: Begun | None = None) -> None:
+        """The connection is lost before the answer, because the client left or the server cut it off."""
+        if begun is not None:
+            begun.drop()
+        if exchange.id:
+            ending = (503, STOPPING) if self._listener.connections.stopped else (CLIENT_LEFT, "left")
+            self._bus.report(exchange.ended(*ending))
+
+    def _refused(self, exchange: Exchange, refused: RefusedError) -> Answer:
+        if not exchange.method:
+            exchange.method, exchange.path = refused.method, refused.target.partition("?")[0]
+        return self._identified(refusal(refused), exchange)
+
+    def _broken(self, exchange: Exchange) -> Answer:
+        log.exception("the http trigger failed on a request")
+        return self._identified(BROKEN, exchange)
 
     def _identified(self, answer: Answer, exchange: Exchange) -> Answer:
         """Add the id that the record of the request has."""
@@ -193,9 +267,13 @@ class HttpServer:
         self._bus.report(exchange.ended(answer.status, answer.reason, answer.detail))
         return answer
 
-    async def _without_function(self, head: Head, found: StaticMatch | Allowed | None) -> Answer:
+    async def _without_function(self, exchange: Exchange, found: StaticMatch | Allowed | None) -> Answer:
+        head = exchange.head
         if not isinstance(found, StaticMatch):
-            return self._preflight(head) or no_route(head.method, found)
+            answer = self._preflight(head) or no_route(head.method, found)
+            if isinstance(found, Allowed) and answer.status == 405:
+                exchange.cors = self._cors_of(head, found)
+            return answer
         if found.rest is None:
             return redirect(head)
         return await anyio.to_thread.run_sync(answer_file, found.route, found.rest, head)
@@ -215,16 +293,6 @@ class HttpServer:
             if isinstance(found, Match) and found.route.cors is not None:
                 return found.route.cors
         return None
-
-    async def _call(self, event: Event, route: Route, exchange: Exchange) -> Answer:
-        exchange.event, exchange.id = event, event.id
-        if route.timeout_s is None:
-            outcome = await self._bus.call(event)
-        else:
-            outcome = await self._call_within(event, route.timeout_s)
-        exchange.outcome = outcome
-        hint = hint_of_form(event) if self._dev else ""
-        return to_answer(outcome, event.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)
 
     async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
         with anyio.move_on_after(timeout_s):

@@ -16,6 +16,7 @@ from forklight.observe.status import FunctionStatus, Instances
 from forklight.observe.tally import Tally
 from sandbox.tree import Tree
 from tests.kit.support import answer, event, failure, running_tree, until
+from tests.kit.targets import outcome_of
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -39,9 +40,9 @@ def _statuses(tree: Tree, dispatcher: Dispatcher) -> dict[str, FunctionStatus]:
 async def test_what_is_told_of_each_function() -> None:
     handlers = {"plain": "plain/handler", "fails": "plain/fails", "broken": "broken/missing:handler"}
     async with _dispatching(**handlers) as (tree, dispatcher):
-        answer(await dispatcher.call(event(function="plain")))
-        failed = failure(await dispatcher.call(event(function="fails")))
-        failure(await dispatcher.call(event(function="broken")))
+        answer(await outcome_of(dispatcher, event(function="plain")))
+        failed = failure(await outcome_of(dispatcher, event(function="fails")))
+        failure(await outcome_of(dispatcher, event(function="broken")))
         statuses = _statuses(tree, dispatcher)
     plain, fails, broken = (statuses[name] for name in handlers)
 
@@ -61,7 +62,7 @@ async def test_what_is_told_of_each_function() -> None:
 
 async def test_who_keeps_threads_is_named() -> None:
     async with _dispatching(threads="threads/handler") as (tree, dispatcher):
-        answer(await dispatcher.call(event(function="threads")))
+        answer(await outcome_of(dispatcher, event(function="threads")))
         await until(lambda: _statuses(tree, dispatcher)["threads"].loaded_each)
         assert "function" in str(_statuses(tree, dispatcher)["threads"].loaded_each)
 
@@ -69,7 +70,7 @@ async def test_who_keeps_threads_is_named() -> None:
 async def test_a_scrape_tells_the_same() -> None:
     async with _dispatching(plain="plain/handler", fails="plain/fails") as (tree, dispatcher):
         for name in ("plain", "plain", "fails"):
-            await dispatcher.call(event(function=name))
+            await outcome_of(dispatcher, event(function=name))
         text = metrics.render(dispatcher.records, tuple(_statuses(tree, dispatcher).values()), (), Tally()).decode()
     families = list(text_string_to_metric_families(text))
     samples = {

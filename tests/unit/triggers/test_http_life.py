@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from triggers.http.socket.life import Act, Phase, Signal, step
 
 WAITING = (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE)
-"""The phases in which the task waits for a future, which only WAKE and TIME_OUT resolve."""
+"""The phases in which something is waited for, which only SERVE, WAKE and TIME_OUT end."""
 
 
 def test_each_pair_has_one_step() -> None:
@@ -26,12 +26,12 @@ def test_an_ended_connection_never_comes_back(signal: Signal) -> None:
     assert step(Phase.ENDING, signal)[1] in (Act.NOTHING, Act.CLOSE, Act.ABORT, Act.CANCEL)
 
 
-def test_a_waiting_task_is_woken_when_its_phase_ends() -> None:
-    """Otherwise the connection is about to be lost, which cancels the task."""
+def test_what_waits_goes_on_when_its_phase_ends() -> None:
+    """Otherwise the connection is about to be lost, which ends all waiting."""
     for phase, signal in product(WAITING, Signal):
         after, act = step(phase, signal)
         if after is Phase.BUSY:
-            assert act in (Act.WAKE, Act.TIME_OUT)
+            assert act in (Act.SERVE if phase in (Phase.IDLE, Phase.HEAD) else Act.WAKE, Act.TIME_OUT)
         elif after is Phase.ENDING:
             assert act in (Act.CLOSE, Act.ABORT)
         elif after is Phase.GONE:
@@ -67,4 +67,4 @@ def test_no_path_answers_twice_or_after_the_end(signals: list[Signal]) -> None:
             answers += 1
         assert answers <= requests
         if before in (Phase.ENDING, Phase.GONE):
-            assert act not in (Act.STOP, Act.WAKE, Act.TIME_OUT, Act.LINGER)
+            assert act not in (Act.STOP, Act.SERVE, Act.WAKE, Act.TIME_OUT, Act.LINGER)

@@ -1,39 +1,42 @@
-"""One client connection: the transport, the phase, and the task that serves one request after the other.
+"""One client connection: the transport, the phase, and the task for whatever has to wait.
 
-Theory of operation. A connection has two sides. The transport calls it as an asyncio protocol when bytes or EOF arrive.
-The connection's task, made by `start`, loops over `ready`, `next_request`, `read_body` and `finish`. So a request makes
-no task of its own, and losing the connection cancels whatever the task is waiting for.
+Theory of operation. The transport calls the connection as an asyncio protocol when bytes or EOF arrive. A complete head
+is served at once, in the same turn of the loop: `serve` takes it with `next_request` and either has `answer` called
+when the outcome is known, or returns an errand: the rest of the work, which has to wait for the body, a file or a
+store. The connection's task, made by `start`, carries errands out, one after the other, and `finish`es their answers.
+So no request makes a task of its own. Losing the connection cancels what its task waits for; without an errand it calls
+`left`.
 
-Both sides, the server and its clock report to `_signal` what happens. `life.py` returns the next phase and an action,
+Transport, task, server and clock report to `_signal` what happens. `life.py` returns the next phase and an action,
 which is carried out here.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Future, Protocol, Transport, sleep
+from asyncio import AbstractEventLoop, BaseTransport, Protocol, Transport, sleep
 from collections.abc import Callable
 from socket import AF_UNIX, SO_KEEPALIVE, SOL_SOCKET
 from typing import cast
 
-from anyio import CancelScope, to_thread
-
-from triggers.http.answers import CONTINUE, Answer, Content, HeaderLines
+from triggers.http.answers import CONTINUE, Answer, HeaderLines
 from triggers.http.errors import RefusedError
 from triggers.http.problems import BROKEN, FULL, STOPPED, UNREAD, identified
 from triggers.http.socket.body import Body
 from triggers.http.socket.budget import UNCOUNTED_BYTES
 from triggers.http.socket.connections import Connections
 from triggers.http.socket.deadline import Deadline
+from triggers.http.socket.errands import Errand, Errands
 from triggers.http.socket.intake import Intake, Request
 from triggers.http.socket.life import Act, Phase, Signal, step
-from triggers.http.socket.outgoing import PIECE_BYTES, Outgoing
+from triggers.http.socket.outgoing import Outgoing
 from triggers.http.socket.retire import lift_hop_limit
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
 
 
 class Connection(Protocol):
-    """`remote` is the client's IP address, empty on a unix socket. The task runs in `scope`.
+    """`remote` is the client's IP address, empty on a unix socket. `errands` are those of its task.
 
-    The task sets `request_id` and `request_headers`, which every answer to its request carries, even a 503 at the end.
+    The server sets `request_id` and `request_headers`, which every answer to its request carries, even a 503 at the
+    end, and `left`, which is called if the connection is lost while no task works for the request.
     """
 
     __slots__ = (
@@ -48,37 +51,32 @@ class Connection(Protocol):
         "_reading_paused",
         "_refused",
         "_request",
-        "_settings",
-        "_start",
-        "_waiter",
         "_wire",
+        "_written_last",
+        "errands",
+        "left",
         "remote",
         "request_headers",
         "request_id",
-        "scope",
     )
 
-    def __init__(
-        self, connections: Connections, start: "Callable[[Connection], None]", *, loop: AbstractEventLoop
-    ) -> None:
-        """`start` starts the task of a connection that is admitted."""
+    def __init__(self, connections: "Connections[Connection]", loop: AbstractEventLoop) -> None:
         self._connections = connections
-        self._settings = connections.settings
-        self._start = start
         self._loop = loop
+        self.errands = Errands(loop)
         self._intake = Intake(connections.settings, loop)
         self._phase = IDLE
         self._request: Request | None = None
         self._body: Body | None = None
         self._refused: RefusedError | None = None
-        self._waiter: Future[None] | None = None
+        self._written_last: bool | None = None
+        """In WRITE: whether the answer that the client reads is its last; None if the task goes on with it."""
         self._client_done = False
         self._reading_paused = False
+        self.left: Callable[[], None] | None = None
         self.remote = ""
         self.request_id = ""
         self.request_headers: HeaderLines = ()
-        # Shielded: cancelling the server must not end connections, because `drain` does, with an answer to each client.
-        self.scope = CancelScope(shield=True)
 
     def __repr__(self) -> str:
         client = self.remote or "a unix socket"
@@ -91,7 +89,7 @@ class Connection(Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         self._wire = cast("Transport", transport)
         self._out = Outgoing(self._wire, self._connections.stamps, self._connections.unread)
-        self._deadline = Deadline(self._settings, self._connections.now_s, self._out)
+        self._deadline = Deadline(self._connections.settings, self._connections.now_s, self._out)
         connection, peer = transport.get_extra_info("socket"), transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
         if not self.remote and connection.family != AF_UNIX:  # already reset, so not a proxy on a unix socket
@@ -102,7 +100,7 @@ class Connection(Protocol):
             lift_hop_limit(connection)
         if self._connections.admit(self):
             self._deadline.begin(HEAD)  # a client that has sent nothing yet is slow, not idle
-            self._start(self)
+            self._connections.start(self)
         else:
             self._phase = BUSY
             self._out.write(self._connections.turn_away(self.remote, FULL), None)
@@ -139,37 +137,37 @@ class Connection(Protocol):
         self._out.is_paused = False
         self._signal(Signal.READ)
 
-    # Called by the task.
-
-    async def ready(self) -> bool:
-        """Wait for a request; return False if there will be none."""
-        if self._phase is BUSY:
-            await sleep(0)  # a client with many pipelined requests must not starve the others
-        while self._phase is IDLE or self._phase is HEAD:
-            await self._wait()
-        return self._phase is BUSY
+    # Called by the server.
 
     def next_request(self) -> Request:
-        """Return the next request after `ready`. Raises RefusedError if it is malformed, too slow or too long."""
+        """Return the request to serve. Raises RefusedError if it is malformed, too slow or too long."""
         if self._refused is not None:
             raise self._refused
         self._request = request = self._intake.take()
         return request
 
-    async def read_body(self, request: Request, limit_bytes: int, *, asked: bool) -> bytes:
-        """Return the body as received. `asked`: the client waits for `100 Continue`.
+    def body_nowait(self, request: Request, limit_bytes: int) -> bytes | None:
+        """Return the body as received; None if a part of it is missing: then `wait_body`.
 
-        Raises RefusedError: 413 over the limit, 408 too slow, 400 malformed, 503 if all connections hold too much.
+        Raises RefusedError: 413 over the limit, 400 malformed, 503 if all connections hold too much.
         """
         self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
-        if not self._intake.read(body):
-            self._signal(Signal.BODY_MISSING)
-            if asked and not self._client_done:
-                self._wire.write(CONTINUE)
-            self._await_body()
-            await self._wait()
-            if self._refused is not None:
-                raise self._refused
+        return body.whole() if self._intake.read(body) else None
+
+    async def wait_body(self, *, asked: bool) -> bytes:
+        """Return the body once it is complete. `asked`: the client waits for `100 Continue`.
+
+        Raises RefusedError as `body_nowait` does, and 408 if the client is too slow.
+        """
+        assert self._body is not None
+        body = self._body
+        self._signal(Signal.BODY_MISSING)
+        if asked and not self._client_done:
+            self._wire.write(CONTINUE)
+        self._await_body()
+        await self.errands.wait()
+        if self._refused is not None:
+            raise self._refused
         return body.whole()
 
     def afford(self, answer: Answer) -> Answer:
@@ -181,23 +179,60 @@ class Connection(Protocol):
             answer.content.close()
         return self._identified(UNREAD)
 
+    def answer(self, answer: Answer) -> None:
+        """Write the answer to the request. The next one is served once the client has read most of this."""
+        last = self._write(answer)
+        if last is not None:
+            self._finish(last)
+
+    # Called by the task.
+
+    async def wait_errand(self) -> bool:
+        """Wait for an errand; return False if there will be none."""
+        if self.errands.has_one:
+            await sleep(0)  # a client with many pipelined requests must not starve the others
+        while not self.errands.has_one and self._phase is not ENDING and self._phase is not GONE:
+            await self.errands.wait()
+        return self._phase is BUSY
+
+    def take_errand(self) -> Errand:
+        """Return what `wait_errand` waited for. From here on the task reports what becomes of the request."""
+        self.left = None
+        return self.errands.take()
+
     async def finish(self, answer: Answer) -> None:
-        """Write the answer to the last request, if any, and wait until the client has read most of it."""
+        """Write the answer to the last request, if any, and its content if that is in a file."""
+        is_head = self._request is not None and self._request.message.method == "HEAD"
+        last = self._write(answer)
+        if last is None:
+            return
+        if answer.content is None or is_head or await self._out.write_content(answer.content, self._wait_read):
+            self._finish(last)
+        else:
+            self._signal(Signal.FAILED)
+
+    def _write(self, answer: Answer) -> bool | None:
+        """Write the answer without its content; return whether it is the last, or None if nobody waits for it."""
         request, self._request = self._request, None
+        self.left = None
         if self._body is not None:
             self._body.release()
             self._body = None
         if self._phase is BODY:
             self._signal(Signal.READY)  # the task has given the body up
         if self._phase is not BUSY:
-            return
+            return None
         message = None if request is None else request.message
         last = answer.last or self._connections.draining or request is None or not self._intake.may_go_on(request)
         self._out.write(answer, message, last=last)
-        if answer.content is not None and (message is None or message.method != "HEAD"):
-            await self._write_content(answer.content)
-        elif self._out.is_paused:
-            await self._wait_read()
+        return last
+
+    def _finish(self, last: bool) -> None:
+        """The answer is written: serve the next request, or end, once the client has read most of it."""
+        if self._phase is BUSY and self._out.is_paused:
+            self._written_last = last
+            self._signal(Signal.UNREAD)
+            return
         self._out.release()
         if last:
             self._signal(Signal.LAST)
@@ -215,7 +250,7 @@ class Connection(Protocol):
             self._signal(Signal.LAST)
         self._signal(Signal.FAILED)
 
-    # Called by the server.
+    # Called by the listener.
 
     def check_deadline(self, now_s: float) -> None:
         """End the phase if it is overdue."""
@@ -254,7 +289,7 @@ class Connection(Protocol):
             _ACTS[act](self, was)
 
     def _look(self) -> None:
-        """Look for a complete head among the bytes received, while the task waits for a request."""
+        """Look for a complete head among the bytes received, while no request is served."""
         if self._intake.is_ready():
             self._signal(Signal.READY)
         elif self._client_done:
@@ -290,32 +325,12 @@ class Connection(Protocol):
         else:
             self._pause_reading(paused=False)
 
-    async def _write_content(self, content: Content) -> None:
-        """Write piece by piece, each after the client has read most of the one before."""
-        offset = 0
-        while offset < content.size_bytes:
-            piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
-            if self._phase is not BUSY:
-                return
-            if not piece:  # the file was truncated: only an aborted connection tells the client that the end is missing
-                self._signal(Signal.FAILED)
-                return
-            self._out.send(piece)
-            offset += len(piece)
-            if self._out.is_paused:
-                await self._wait_read()
-
     async def _wait_read(self) -> None:
         self._signal(Signal.UNREAD)
-        await self._wait()
-
-    async def _wait(self) -> None:
-        """Wait for `_wake`. The task waits for one thing at a time, so one waiter is enough."""
-        self._waiter = self._loop.create_future()
-        await self._waiter
+        await self.errands.wait()
 
     def _identified(self, answer: Answer) -> Answer:
-        return identified(answer, self.request_id, self._settings, self.request_headers)
+        return identified(answer, self.request_id, self._connections.settings, self.request_headers)
 
     def _pause_reading(self, *, paused: bool) -> None:
         if paused is not self._reading_paused and not self._client_done and not self._wire.is_closing():
@@ -324,14 +339,25 @@ class Connection(Protocol):
 
     # The actions of `life.py`; `was` is the phase that has ended.
 
+    def _take_up(self, _was: Phase) -> None:
+        errand = self._connections.serve(self)
+        if errand is not None:
+            self.errands.give(errand)
+
     def _wake(self, _was: Phase) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        last, self._written_last = self._written_last, None
+        if last is None:
+            self.errands.wake()
+        else:
+            self._finish(last)
 
     def _time_out(self, was: Phase) -> None:
         self._refused = refused = RefusedError(408, f"the {'body' if was is BODY else 'headers'} took too long")
         refused.method, refused.target = self._intake.begun_line()
-        self._wake(was)
+        if was is BODY:
+            self.errands.wake()
+        else:
+            self._take_up(was)
 
     def _linger(self, _was: Phase) -> None:
         """Send EOF, and discard what the client sends until it closes too.
@@ -355,10 +381,14 @@ class Connection(Protocol):
         self._out.release()
         if self._body is not None:
             self._body.release()
-        self.scope.cancel()
+        left, self.left = self.left, None
+        if left is not None:
+            left()
+        self.errands.scope.cancel()
 
 
 _ACTS: dict[Act, Callable[[Connection, Phase], None]] = {
+    Act.SERVE: Connection._take_up,
     Act.WAKE: Connection._wake,
     Act.TIME_OUT: Connection._time_out,
     Act.LINGER: Connection._linger,

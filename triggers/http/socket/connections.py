@@ -1,12 +1,13 @@
 """The open connections of one listener, and the limits that they share."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from bus.in_flight import InFlight
 from triggers.http.answers import Answer
 from triggers.http.settings import HttpSettings
 from triggers.http.socket.budget import Budget
+from triggers.http.socket.errands import Errand
 from triggers.http.stamps import Stamps
 
 _SEEN_OFF = 128
@@ -29,7 +30,10 @@ class Member(Protocol):
         """Close at once, without flushing."""
 
 
-class Connections:
+One = TypeVar("One", bound=Member)
+
+
+class Connections(Generic[One]):
     """While `draining`, every answer is the last of its connection; once `stopped`, every connection has been cut."""
 
     def __init__(
@@ -38,9 +42,13 @@ class Connections:
         stamps: Stamps,
         now_s: Callable[[], float],
         turn_away: Callable[[str, Answer], Answer],
+        *,
+        start: Callable[[One], None],
+        serve: Callable[[One], Errand | None],
     ) -> None:
         """`now_s` is the event loop's clock. `turn_away` records the answer to a client that is not admitted, and adds
-        an id to the answer.
+        an id to the answer. `start` starts the task of a connection that is admitted. `serve` takes its next request,
+        and returns what the task has to do for it; it never raises.
         """
         self.settings = settings
         self.stamps = stamps
@@ -48,6 +56,8 @@ class Connections:
         self.draining = False
         self.stopped = False
         self.turn_away = turn_away
+        self.start = start
+        self.serve = serve
         self.bodies = Budget(settings.max_bodies_bytes, setting="max_bodies", what="request bodies")
         self.unread = Budget(settings.max_unread_bytes, setting="max_unread", what="answers that clients have not read")
         self._live: set[Member] = set()

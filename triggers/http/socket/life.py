@@ -2,16 +2,16 @@
 
     IDLE    waits for the first byte of a request        overdue: closed without an answer
     HEAD    a request has begun                          overdue: 408
-    BUSY    the task has a request                       overdue only after the client half-closed: cut
+    BUSY    a request is being answered                  overdue only after the client half-closed: cut
     BODY    the task waits for the rest of the body      overdue: 408
-    WRITE   the task waits for the client to read        overdue: cut
+    WRITE   the client has to read before it goes on     overdue: cut
     ENDING  nothing more is served or answered           overdue: cut
     GONE    the transport is closed                      never overdue
 
 Invariants, which tests/unit/triggers/test_http_life.py checks on every path through the table:
 
-- The task answers only in BUSY, and finishing an answer leaves BUSY. So a request gets at most one answer, and the
-  task, which waits or ends in every other phase, never spins.
+- An answer is written only in BUSY, and finishing it leaves BUSY. So a request gets at most one answer, and the task,
+  which waits or ends in every other phase, never spins.
 - ENDING leads only to GONE, and GONE leads nowhere. So nothing is served after the last answer.
 """
 
@@ -34,7 +34,7 @@ class Signal(Enum):
     """What happens to a connection: the client, the task, the clock or the server causes it."""
 
     BEGUN = "the first bytes of a request have arrived"
-    READY = "what the task waits for has arrived"
+    READY = "what was waited for has arrived"
     BODY_MISSING = "the task needs the rest of the body"
     UNREAD = "the client is not reading the answer"
     READ = "the client has read most of the answer"
@@ -54,8 +54,9 @@ class Act(Enum):
     """What the connection does in response."""
 
     NOTHING = "nothing"
-    WAKE = "wake the task"
-    TIME_OUT = "wake the task with a 408"
+    SERVE = "serve the request"
+    WAKE = "go on with what was waited for"
+    TIME_OUT = "go on with a 408"
     LINGER = "send EOF, then discard what the client sends"
     CLOSE = "close after everything is sent"
     STOP = "answer 503, then close"
@@ -72,7 +73,10 @@ _END_IN_ORDER: _Step = (Phase.ENDING, Act.CLOSE)
 
 _TABLE: dict[Signal, dict[Phase, _Step]] = {
     Signal.BEGUN: {Phase.IDLE: (Phase.HEAD, Act.NOTHING)},
-    Signal.READY: dict.fromkeys((Phase.IDLE, Phase.HEAD, Phase.BODY), (Phase.BUSY, Act.WAKE)),
+    Signal.READY: {
+        **dict.fromkeys((Phase.IDLE, Phase.HEAD), (Phase.BUSY, Act.SERVE)),
+        Phase.BODY: (Phase.BUSY, Act.WAKE),
+    },
     Signal.BODY_MISSING: {Phase.BUSY: (Phase.BODY, Act.NOTHING)},
     Signal.UNREAD: {Phase.BUSY: (Phase.WRITE, Act.NOTHING)},
     Signal.READ: {Phase.WRITE: (Phase.BUSY, Act.WAKE)},

@@ -1,8 +1,8 @@
-"""Accepts connections, runs one task for each, ends overdue ones, and drains."""
+"""Accepts connections, runs a task for each, ends overdue ones, and drains."""
 
 import logging
 from asyncio import AbstractServer, get_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from socket import socket
 
@@ -14,6 +14,7 @@ from triggers.http.settings import HttpSettings
 from triggers.http.socket.bind import bind, identity_of, port_of, unix_path
 from triggers.http.socket.connection import Connection
 from triggers.http.socket.connections import Connections
+from triggers.http.socket.errands import Errand
 from triggers.http.socket.retire import retire
 from triggers.http.stamps import Stamps
 
@@ -35,16 +36,17 @@ class Listener:
         self,
         settings: HttpSettings,
         stamps: Stamps,
-        answer: Callable[[Connection], Awaitable[Answer]],
+        serve: Callable[[Connection], Errand | None],
         *,
         turn_away: Callable[[str, Answer], Answer],
         given: socket | None,
     ) -> None:
-        """`answer` takes the next request of a connection that is `ready`. `turn_away` is that of `Connections`."""
+        """`serve` and `turn_away` are those of `Connections`."""
         self.port = 0
-        self.connections = Connections(settings, stamps, get_running_loop().time, turn_away)
+        self.connections = Connections(
+            settings, stamps, get_running_loop().time, turn_away, start=self._start, serve=serve
+        )
         self._settings = settings
-        self._answer = answer
         self._given = given
         self._serving = InFlight()
         self._server: AbstractServer
@@ -70,7 +72,7 @@ class Listener:
 
     def connect(self) -> Connection:
         """Make the protocol of a new connection."""
-        return Connection(self.connections, self._start, loop=get_running_loop())
+        return Connection(self.connections, get_running_loop())
 
     async def drain(self, timeout_s: float) -> None:
         """Stop listening, answer further requests with `Connection: close`, then close idle connections.
@@ -110,21 +112,26 @@ class Listener:
 
     def _start(self, connection: Connection) -> None:
         self._serving.begin()
-        self._tasks.start_soon(self._serve, connection)
+        self._tasks.start_soon(self._attend, connection)
 
-    async def _serve(self, connection: Connection) -> None:
-        """The task of a connection: answer its requests one after the other. Losing the connection cancels it."""
+    async def _attend(self, connection: Connection) -> None:
+        """The task of a connection: answer what has to wait for something. Losing the connection cancels it."""
         try:
-            with connection.scope:
-                while await connection.ready():
-                    answer = await self._answer(connection)
-                    try:
-                        await connection.finish(answer)
-                    finally:
-                        if answer.content is not None:
-                            answer.content.close()
+            with connection.errands.scope:
+                while await connection.wait_errand():
+                    await _carry_out(connection)
         except Exception:
             log.exception("the http trigger failed on a connection")
             connection.fail()
         finally:
             self._serving.end()
+
+
+async def _carry_out(connection: Connection) -> None:
+    """A function of its own, so that no request or answer stays in memory while the task waits for the next one."""
+    answer = await connection.take_errand()()
+    try:
+        await connection.finish(answer)
+    finally:
+        if answer.content is not None:
+            answer.content.close()

@@ -3,6 +3,7 @@
 import select
 import sys
 from asyncio import Transport
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from fcntl import ioctl
 from socket import SO_LINGER, SOL_SOCKET
@@ -10,8 +11,9 @@ from struct import pack
 from termios import TIOCOUTQ
 
 from aiohttp.http_parser import RawRequestMessage
+from anyio import to_thread
 
-from triggers.http.answers import Answer, encode_answer
+from triggers.http.answers import Answer, Content, encode_answer
 from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
 from triggers.http.stamps import Stamps
 
@@ -86,6 +88,24 @@ class Outgoing:
         else:
             self.send(head)
             self.send(body)
+
+    async def write_content(self, content: Content, wait_read: Callable[[], Awaitable[None]]) -> bool:
+        """Write piece by piece, each after the client has read most of the one before, which `wait_read` awaits.
+
+        Return False if the file was truncated: then only a reset tells the client that the end is missing.
+        """
+        offset = 0
+        while offset < content.size_bytes:
+            piece = await to_thread.run_sync(content.read, offset, PIECE_BYTES)
+            if not piece:
+                return False
+            self.send(piece)
+            offset += len(piece)
+            if self._wire.is_closing():
+                break
+            if self.is_paused and offset < content.size_bytes:
+                await wait_read()
+        return True
 
     def end(self) -> None:
         """Send EOF."""
