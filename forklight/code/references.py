@@ -29,6 +29,7 @@ _ANY_MODULE = _names("""
 _ANY_NAME = _names("""
     __import__ __path__ __loader__ __spec__ import_module import_string import_object load_object resolve_name locate
     instantiate find_modules iter_modules walk_packages autodiscover autodiscover_tasks run_path run_module
+    from_object config_from_object lazy_loader lazy_import
     iterdir glob iglob rglob listdir scandir walk fwalk
     ProcessPoolExecutor create_subprocess_exec create_subprocess_shell subprocess_exec subprocess_shell run_process
     open_process popen posix_spawn posix_spawnp execl execle execlp execlpe execv execve execvp execvpe
@@ -49,6 +50,8 @@ _WORD = re.compile(r"[a-z]+")
 _FILE = re.compile(r"([\w-]+)\.py")
 _AFTER_DOT = re.compile(r"(?<!\w)\.(\w+)")
 _BEFORE_DOT = re.compile(r"(\w+)\.(?!\w)")
+_MADE_FILE = re.compile(r"(?:^|[^\w-])\.pyw?\b")
+"""The end of the name of a Python file whose beginning is made at run time: f"{name}.py"."""
 _PLACEHOLDER = re.compile(r"[%{$]")
 _AFTER_ANY_DOT = re.compile(r"\.(\w+)")
 _BEFORE_ANY_DOT = re.compile(r"(\w+)\.")
@@ -174,6 +177,8 @@ class _Finder:
             self._named.update(".".join(parts[:count]) for count in range(1, len(parts) + 1))
         self._named.update(_WITH_COLON.findall(text))
         self._stems.update(_FILE.findall(text))
+        if _MADE_FILE.search(text):
+            self._dynamic = f"{text!r}, which may end the name of any module"
         is_pattern = _PLACEHOLDER.search(text)
         self._stems.update((_AFTER_ANY_DOT if is_pattern else _AFTER_DOT).findall(text))
         self._packages.update((_BEFORE_ANY_DOT if is_pattern else _BEFORE_DOT).findall(text))

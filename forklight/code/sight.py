@@ -9,10 +9,12 @@ Whatever leaves a doubt renews it: a template that has not reported, or that has
 a file in reach that may load files of any name, or that cannot be parsed; a change of anything but Python code, which
 the function may read as data; a file that is new or gone, which may change what an import finds. Only tests and
 documents such as a README may come and go. What remains unseen is a library that loads a module of the function's code
-by a name that is in none of its strings, and not before an event arrives: `forklight reload --all` renews everything.
+by a name that is in none of its strings or a single word, and not before an event arrives, and a file whose name is in
+the event: `forklight reload --all` renews everything.
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -25,7 +27,8 @@ from forklight.code.references import WORDS, References
 MOST_FILES = 2000
 """A function with more files than that in its reach is renewed by any change."""
 
-_TEST = re.compile(r"(?:.*/)?(?:tests?/.*|test_[^/]*\.py|[^/]*_test\.py|conftest\.py)")
+_TEST = re.compile(r"tests?/.*|(?:.*/)?(?:tests?/.*\.py|test_[^/]*\.py|[^/]*_test\.py|conftest\.py)")
+"""Data in a folder `tests` that is not at the top may be something else: `templates/tests/list.html`."""
 _DOCUMENT = re.compile(
     r"\.github/.*|\.git(?:ignore|attributes)|\.editorconfig|\.forklightignore"
     r"|(?:README|CHANGELOG|CHANGES|HISTORY|LICEN[CS]E|NOTICE|CONTRIBUTING|AUTHORS)(?:\.(?:md|rst|txt))?"
@@ -142,7 +145,11 @@ def _index(names: tuple[str, ...]) -> "_Index":
 
 
 class _Index:
-    """Finds files by the modules in them. An import may mean several, such as `a.py` and `a/__init__.py`."""
+    """Finds files by the modules in them. An import may mean several, such as `a.py` and `a/__init__.py`.
+
+    `import a.b` may also mean `src/a/b.py`, because a library that is installed in editable mode, a `.pth` file or
+    PYTHONPATH can put any folder of the code on the module path.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_name: dict[str, set[str]] = defaultdict(set)
@@ -151,9 +158,13 @@ class _Index:
         for name in names:
             module = module_of(name)
             if module is not None:
-                *packages, stem = module.split(".")
+                parts = module.split(".")
+                *packages, stem = parts
                 self._by_name[module].add(name)
                 self._by_stem[stem].add(name)
+                for start in range(1, len(parts)):
+                    if parts[start] not in sys.stdlib_module_names:
+                        self._by_name[".".join(parts[start:])].add(name)
                 for package in packages:
                     self._by_package[package].add(name)
 

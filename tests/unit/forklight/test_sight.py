@@ -115,6 +115,9 @@ def test_relative_imports_start_from_the_package() -> None:
         "from os import walk",
         "import os; os.system(command)",
         "import os as o",
+        "open(HERE / f'{name}.py')",
+        "open(name + '.py')",
+        "app.config.from_object('other')",
         "import sys; sys.path.insert(0, 'lib')",
         "from sys import path",
         "from sys import *",
@@ -164,6 +167,22 @@ def test_what_it_has_loaded_by_other_ways_or_cannot_tell() -> None:
     why = decided(code, code | {"other.py": "1"}, ["main.py", "native.cpython-311.so"], "main")
     assert why == "native.cpython-311.so uses compiled code, which may load anything"
     assert decided(APPLICATION, APPLICATION, None, "main") == "", "nothing has changed"
+
+
+@pytest.mark.parametrize("changed", ["src/shop/__init__.py", "src/shop/api.py", "src/shop/later.py"])
+def test_any_folder_of_the_code_may_be_on_the_module_path(changed: str) -> None:
+    """A library that is installed in editable mode lies in the code, but its template loads it from elsewhere."""
+    code = dict.fromkeys(["src/shop/__init__.py", "src/shop/later.py", "src/shop/other.py", "src/json.py"], "")
+    code["src/shop/api.py"] = "import json\ndef handler(event):\n    from shop import later"
+    assert decided(code, code | {changed: "1"}, [], "shop.api") != ""
+    assert decided(code, code | {"src/shop/other.py": "1"}, [], "shop.api") == ""
+    assert decided(code, code | {"src/json.py": "1"}, [], "shop.api") == "", "that of the standard library comes first"
+
+
+def test_data_in_a_folder_called_tests_that_is_not_at_the_top() -> None:
+    """Templates include one another by names that are in no Python file."""
+    name = "templates/tests/list.html"
+    assert decided(APPLICATION | {name: ""}, APPLICATION | {name: "1"}, ["main.py"], "main").startswith(name)
 
 
 def test_variables_name_modules_too() -> None:
