@@ -75,10 +75,14 @@ async def test_a_function_that_does_not_see_the_change_keeps_its_processes() -> 
             # A template that is lost is loaded from the snapshot of the kept version.
             os.kill(heavy["template"], signal.SIGKILL)
             await eventually(lambda: _answers_anew(server, heavy["template"]))
-            assert len(server.entries(text="heavy is loaded")) == 2
+            await eventually(lambda: _is_logged(server, "heavy is loaded", times=2))
             (folder / "shared.py").write_text("NUMBER = 4\n")
             assert await reloaded(server) == "reloaded: light changed; heavy does not use what changed\n"
             assert len(list((server.state / "versions").iterdir())) <= 3
+
+
+async def _is_logged(server: Server, text: str, *, times: int) -> bool:
+    return len(server.entries(text=text)) == times
 
 
 async def _answers_anew(server: Server, template: int) -> bool:
