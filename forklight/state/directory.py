@@ -74,11 +74,13 @@ def state_path(flag: Path | None, environ: Mapping[str, str], source: Path) -> P
     """Return the state directory of the configuration `source`: an absolute path that need not exist.
 
     `flag` (--state), else FORKLIGHT_STATE, else the first of systemd's STATE_DIRECTORY (systemd.exec(5)), else as root
-    /var/lib/forklight/<hash of the path>, else .forklight beside the file.
+    /var/lib/forklight/<hash of the path>, else .forklight beside the file. A `..` is resolved, so that the path
+    stays valid when the folder that it leads through, such as a release, is renamed.
     """
     chosen = flag or environ.get("FORKLIGHT_STATE") or environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if chosen:
-        return Path(chosen).absolute()
+        path = Path(chosen).absolute()
+        return path.resolve() if ".." in path.parts else path
     if os.geteuid() == 0:
         return SYSTEM_STATES / sha256(os.fsencode(source.resolve())).hexdigest()[:12]
     return source.resolve().parent / ".forklight"

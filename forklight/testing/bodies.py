@@ -75,7 +75,9 @@ def _field_parts(form: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
             yield _disposition(name), one if isinstance(one, bytes) else str(one).encode()
 
 
-def _file_parts(files: Files) -> Iterator[tuple[str, bytes]]:
+def _file_parts(files: Any) -> Iterator[tuple[str, bytes]]:
+    if not isinstance(files, Mapping):
+        raise ValueError(f"files is {files!r:.60}: give a dict; a field of several files has a list of them")
     for field, value in files.items():
         for upload in value if isinstance(value, list) else (value,):
             name, contents, content_type = _file(field, upload)

@@ -20,6 +20,7 @@ def test_the_first_place_that_is_named_is_taken(tmp_path: Path) -> None:
     assert state_path(None, environ, source) == Path("/b")
     assert state_path(None, {"STATE_DIRECTORY": "/c:/d"}, source) == Path("/c")
     assert state_path(Path("relative"), {}, source) == Path.cwd() / "relative"
+    assert state_path(Path("../beside"), {}, source) == Path.cwd().resolve().parent / "beside"
     default = state_path(None, {}, source)
     if IS_ROOT:
         assert default.parent == Path("/var/lib/forklight")

@@ -87,6 +87,12 @@ def test_files_make_a_multipart_form(tmp_path: Path) -> None:
     }
 
 
+def test_files_are_given_by_their_fields() -> None:
+    pairs = [("invoice", b"%PDF"), ("invoice", b"%PDF")]
+    with pytest.raises(ValueError, match="a field of several files has a list of them"):
+        http("POST", "/", files=cast("Files", pairs))
+
+
 def test_a_form_without_files_can_be_multipart() -> None:
     event = http("POST", "/", form={"a": 1}, files={})
     assert event["data"] == {"fields": {"a": "1"}, "files": []}
