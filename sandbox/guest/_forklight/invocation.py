@@ -139,7 +139,7 @@ class _Invocation:
         kind = "error"
         if self._expired():  # checked last, because the deadline may pass while the failure is described
             limit_s = (self._head["deadline_ns"] - self._started_ns) / 1e9
-            kind, code, message = "timeout", "Timeout", f"the handler had no result after {limit_s:.3g} s"
+            kind, code, message = "timeout", "Timeout", f"the handler had no result after {_seconds(limit_s)}"
             retry_after_s = None
         failure = {
             "t": "fail",
@@ -164,6 +164,10 @@ class _Invocation:
 def _ok(status: int, content_type: str | None) -> str:
     """The fields of a reply that hardly differ from call to call: encoding them is most of the work on a header."""
     return f'"t":"ok","status":{status},"type":{wire.encode(content_type)}'
+
+
+def _seconds(limit_s: float) -> str:
+    return f"{limit_s:.0f} s" if limit_s >= 100 else f"{limit_s:.3g} s"  # `.3g` turns 1200 into 1.2e+03
 
 
 def _code_of(error: BaseException) -> str:
