@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, inspect
@@ -33,7 +33,7 @@ class Table(Struct, frozen=True):
         return f"[[{written}]]" if self.is_list else f"[{written}]"
 
 
-@cache
+@lru_cache(maxsize=4)
 def tables(root: type[Struct]) -> dict[str, tuple[Table, ...]]:
     """Return the tables that have a key, by the key."""
     found: dict[str, tuple[Table, ...]] = {}

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from collections import deque
 from collections.abc import Mapping
 
 import anyio
@@ -14,6 +15,9 @@ _EXTENDED_US = 90_000_000
 """systemd's own default for a start (systemd-system.conf(5), DefaultTimeoutStartSec=)."""
 _LATE = 2
 """The watchdog is notified twice as often as it demands (sd_watchdog_enabled(3))."""
+_ALIVE = "WATCHDOG=1"
+_MOST_UNSENT = 8
+"""Notifications that wait for room; older ones are dropped. Fewer than the 10 that Linux queues (max_dgram_qlen)."""
 
 
 def inherited_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
@@ -55,6 +59,7 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._has_waited = False
+        self._unsent: deque[str] = deque(maxlen=_MOST_UNSENT)
         is_ours = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
         limit_us = environ.get("WATCHDOG_USEC", "") if is_ours else ""
         self._period_s = int(limit_us) / 1e6 / _LATE if limit_us.isascii() and limit_us.isdigit() else 0.0
@@ -79,17 +84,26 @@ class Notifier:
     async def keep_alive(self) -> None:
         """Notify the watchdog, if there is one, that the event loop is alive."""
         while self._address and self._period_s > 0:
-            self._tell("WATCHDOG=1")
+            self._tell(_ALIVE)
             await anyio.sleep(self._period_s)
 
     def _tell(self, state: str) -> None:
-        """Send a notification. If the service manager does not receive it, that is not an error."""
+        """Send a notification. If the service manager does not receive it, that is not an error.
+
+        One that it has no room for, because it is busy, is sent before the next one.
+        """
         if not self._address:
             return
+        self._unsent.append(state)
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.setblocking(False)
             try:
-                sender.sendto(state.encode(), address)
+                while self._unsent:
+                    sender.sendto(self._unsent[0].encode(), address)
+                    self._unsent.popleft()
+            except BlockingIOError:
+                if state == _ALIVE:  # the next one says the same
+                    self._unsent.pop()
             except OSError:
-                return
+                self._unsent.clear()

@@ -15,6 +15,7 @@ from typing import Any
 
 import sandbox.guest
 from bus import CallSection, Event, Failed, Ok, Outcome
+from forklight.state.directory import remove_tree
 from sandbox.launch import Account
 from sandbox.log_lines import LogLine
 from sandbox.spec import FunctionSpec, Runtime
@@ -40,7 +41,7 @@ def readable_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        remove_tree(folder)  # snapshots in states are read-only
 
 
 def copy_readable(source: Path, target: Path) -> Path:

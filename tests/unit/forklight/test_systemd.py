@@ -1,5 +1,6 @@
 """The protocols of a service manager, where there is one and where there is none."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -25,6 +26,29 @@ async def test_it_is_told_at_an_abstract_address_too() -> None:
             told = [await anyio.to_thread.run_sync(manager.recv, 100) for _ in range(4)]
             tasks.cancel_scope.cancel()
         assert told == [b"READY=1", b"STOPPING=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_what_a_busy_manager_has_no_room_for_is_sent_later() -> None:
+    name = f"forklight-test-{secrets.token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name)
+        manager.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": f"@{name}"}, 1)
+        for _ in range(1000):  # more than any machine queues
+            notifier.ready()
+        notifier.reloaded("oh")
+        assert b"oh" not in b"".join(received(manager))
+        notifier.stopping()
+        assert received(manager)[-2:] == [b"STATUS=the last reload failed: oh", b"STOPPING=1"]
+
+
+def received(manager: socket.socket) -> list[bytes]:
+    """What has arrived."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(manager.recv(1000))
+    return found
 
 
 @pytest.mark.parametrize(
