@@ -95,33 +95,29 @@ def installed(python: Path, module: str, user: User | None) -> bool:
     It asks the finders, as an import does: an editable install may have one of its own.
     """
     question = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None and 3)"
-    command = [*as_user(user), str(python), "-I", "-c", question]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd="/",
-            env={"PATH": os.defpath},
-            timeout=ANSWER_WITHIN_S,
-            check=False,
-        )
+        done = _run(python, user, question)
     except (OSError, subprocess.SubprocessError):
         return True
     return done.returncode != 3
 
 
+def _run(python: Path, user: User | None, question: str) -> "subprocess.CompletedProcess[bytes]":
+    """Raises OSError or SubprocessError."""
+    return subprocess.run(
+        [*as_user(user), str(python), "-I", "-c", question],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd="/",
+        env={"PATH": os.defpath},
+        timeout=ANSWER_WITHIN_S,
+        check=False,
+    )
+
+
 def _ask(python: Path, user: User | None) -> Interpreter:
     try:
-        done = subprocess.run(
-            [*as_user(user), str(python), "-I", "-c", _QUESTION],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd="/",
-            env={"PATH": os.defpath},
-            timeout=ANSWER_WITHIN_S,
-            check=False,
-        )
+        done = _run(python, user, _QUESTION)
     except subprocess.TimeoutExpired:
         raise InterpreterError(f"{python} gave no answer in {ANSWER_WITHIN_S:.0f} s: is it a Python?") from None
     except OSError as error:
