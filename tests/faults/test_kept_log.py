@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.kept import keeper as keeping
 from forklight.observe.kept.files import KeptFiles, read_kept
 from forklight.observe.kept.keeper import Keeper
+from tests.kit.disks import small_disk
 from tests.kit.support import until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
@@ -21,13 +21,8 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder], check=True)
-    try:
+    with small_disk(tmp_path / "disk", 1) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 async def test_a_full_disk_delays_the_log_and_loses_nothing_of_it(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from bus.retry import Ack
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Settlement, StoreError
+from tests.kit.disks import small_disk
 from tests.kit.stores import drain, fill, ids, message, settle, source, take, to
 from tests.kit.support import until
 
@@ -21,13 +21,8 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], check=True)
-    try:
+    with small_disk(tmp_path / "disk", 4) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill_disk(disk: Path) -> Path:

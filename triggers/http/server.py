@@ -120,7 +120,7 @@ class HttpServer:
             exchange.answer = self._refused(exchange, refused)
         except Exception:
             exchange.answer = self._broken(exchange)
-        return partial(self._rest, connection, exchange)
+        return partial(self._errand, connection, exchange)
 
     def _begin(self, connection: Connection, exchange: Exchange) -> bool:
         """Take the request, as far as possible without waiting. Return whether its function gets it now.
@@ -161,6 +161,7 @@ class HttpServer:
         if route.timeout_s is not None:
             return False
         begun = self._bus.begin(event, partial(self._done, connection, exchange))
+        # Not in the exchange, to which `begun` leads: a cycle would stay in memory until the next collection.
         connection.left = partial(self._left, exchange, begun)
         return True
 
@@ -182,8 +183,7 @@ class HttpServer:
         """The end of a request that was served in callbacks, unless its outcome has outputs to store."""
         exchange.outcome = outcome
         if isinstance(outcome, Ok) and outcome.outputs:
-            connection.left = partial(self._left, exchange)
-            connection.errands.give(partial(self._rest, connection, exchange))
+            connection.errands.give(partial(self._errand, connection, exchange))
             return
         try:
             answer = self._answer_of(exchange, outcome)
@@ -191,7 +191,7 @@ class HttpServer:
             answer = self._broken(exchange)
         connection.answer(self._concluded(connection, exchange, answer))
 
-    async def _rest(self, connection: Connection, exchange: Exchange) -> Answer:
+    async def _errand(self, connection: Connection, exchange: Exchange) -> Answer:
         """The rest of a request that has to wait for something; runs in the connection's task."""
         answer = exchange.answer
         try:
