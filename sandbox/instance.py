@@ -112,7 +112,8 @@ class Instance:
         self._timeout_ns = int(spec.timeout_s * 1e9)
         has_hook = spec.hooks.after_fork is not None
         grace_ns = int(spec.grace_s * 1e9)
-        self._calls = Calls(slots=1, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
+        slots = spec.concurrency if body.asynchronous else 1
+        self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
         self._frames = wire.Frames(spec.limits.max_result_bytes)
         self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns)
         self._pending: dict[int, _Pending] = {}

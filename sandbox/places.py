@@ -124,7 +124,7 @@ class Branch(Place[Template]):
         self.files = None if files is None or so_far is None else so_far | frozenset(files)
 
 
-Key = tuple[str, str, Limits, str, float, float, float]
+Key = tuple[str, str, Limits, str, int, float, float, float]
 
 
 def template_key(spec: FunctionSpec) -> Key:
@@ -132,4 +132,5 @@ def template_key(spec: FunctionSpec) -> Key:
 
     It has the function (each has its own log), the version, and the settings that are not part of the version.
     """
-    return (spec.name, spec.version, spec.limits, spec.log_level, spec.timeout_s, spec.grace_s, spec.init_timeout_s)
+    times_s = (spec.timeout_s, spec.grace_s, spec.init_timeout_s)
+    return (spec.name, spec.version, spec.limits, spec.log_level, spec.concurrency, *times_s)

@@ -60,6 +60,8 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     log_level: str = "info"
     """The level of the root logger when the code is imported: one of LEVELS."""
+    concurrency: int = 1
+    """How many calls an instance runs at once, from 1. More than 1 requires an async handler."""
     timeout_s: float = 60.0
     grace_s: float = 0.5
     init_timeout_s: float = 30.0

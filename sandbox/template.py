@@ -172,6 +172,7 @@ class Template:
             "runtime": spec.runtime.name,
             "hooks": {"init": spec.hooks.init, "after_fork": spec.hooks.after_fork, "stop": spec.hooks.stop},
             "max_result": spec.limits.max_result_bytes,
+            "concurrency": spec.concurrency,
         }
         limits = {
             "memory_bytes": spec.limits.memory_bytes,

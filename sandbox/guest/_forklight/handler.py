@@ -18,12 +18,16 @@ _MAX_LISTED = 10
 class Function:
     """A loaded function, which instances call. `hooks` has those of init, after_fork and stop that are configured."""
 
-    def __init__(self, *, name: str, version: str, call: Callable[..., Any], max_result: int) -> None:
+    def __init__(
+        self, *, name: str, version: str, call: Callable[..., Any], max_result: int, concurrency: int = 1
+    ) -> None:
         self.name = name
         self.version = version
         self.call = call
         self.max_result = max_result
         """bytes, for the result and the outputs of an invocation together"""
+        self.concurrency = concurrency
+        """how many calls may be open at once"""
         self.takes_context = takes_context(call)
         self.is_async = is_async(call)
         self.hooks: dict[str, Callable[[], Any]] = {}
@@ -52,7 +56,14 @@ class Function:
 
 
 def load(
-    *, name: str, version: str, handler: str, runtime: str, hooks: dict[str, str | None], max_result: int
+    *,
+    name: str,
+    version: str,
+    handler: str,
+    runtime: str,
+    hooks: dict[str, str | None],
+    max_result: int,
+    concurrency: int = 1,
 ) -> Function:
     """Import the user's code and find the handler and the hooks in it.
 
@@ -60,7 +71,7 @@ def load(
     """
     call = _find(handler, f"the handler {handler!r}", runtime)
     try:
-        function = Function(name=name, version=version, call=call, max_result=max_result)
+        function = Function(name=name, version=version, call=call, max_result=max_result, concurrency=concurrency)
     except Unusable as error:
         raise LoadError("HandlerNotFound", f"the handler {handler!r} {error}") from None
     for hook, target in hooks.items():
