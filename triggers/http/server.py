@@ -106,15 +106,19 @@ class HttpServer:
         """Stop listening, and end all connections within `timeout_s` and about a second (`Listener.drain`)."""
         await self._listener.drain(timeout_s)
 
-    def _serve(self, connection: Connection) -> Errand | None:
-        """Serve the next request of a connection, in callbacks if nothing but its function has to be waited for.
+    def _serve(self, connection: Connection, exchange: Exchange | None = None) -> Errand | None:
+        """Serve the next request of a connection, in callbacks if only its body and its function have to be waited for.
 
-        Otherwise return the errand that goes on from what has been found out so far.
+        `exchange` is the request, if its body was waited for. Otherwise return the errand that goes on from what has
+        been found out so far.
         """
-        exchange = Exchange(connection.remote, time.monotonic_ns())
-        connection.left = partial(self._left, exchange)
+        begin = self._resume
+        if exchange is None:
+            exchange = Exchange(connection.remote, time.monotonic_ns())
+            connection.left = partial(self._left, exchange)
+            begin = self._begin
         try:
-            if self._begin(connection, exchange):
+            if begin(connection, exchange):
                 return None
         except RefusedError as refused:
             exchange.answer = self._refused(exchange, refused)
@@ -123,7 +127,7 @@ class HttpServer:
         return partial(self._errand, connection, exchange)
 
     def _begin(self, connection: Connection, exchange: Exchange) -> bool:
-        """Take the request, as far as possible without waiting. Return whether its function gets it now.
+        """Take the request, as far as possible without waiting. Return whether callbacks do the rest.
 
         Raises RefusedError.
         """
@@ -156,16 +160,18 @@ class HttpServer:
             check_announced(request.length, route.max_body_bytes)
             body = connection.body_nowait(request, route.max_body_bytes)
         if body is None:
-            return False
-        event = self._event(connection, exchange, found, body)
-        if route.timeout_s is not None:
-            return False
-        begun = self._bus.begin(event, partial(self._done, connection, exchange))
-        # Not in the exchange, to which `begun` leads: a cycle would stay in memory until the next collection.
-        connection.left = partial(self._left, exchange, begun)
-        return True
+            go_on = partial(self._serve, connection, exchange)
+            connection.await_body(go_on, asked=expects_continue(exchange.head.headers))
+            return True
+        return self._call(connection, exchange, found, body)
 
-    def _event(self, connection: Connection, exchange: Exchange, found: Match, body: bytes) -> Event:
+    def _resume(self, connection: Connection, exchange: Exchange) -> bool:
+        """Take the body that was missing, and return what `_begin` does. Raises RefusedError."""
+        assert isinstance(exchange.found, Match)
+        return self._call(connection, exchange, exchange.found, connection.body())
+
+    def _call(self, connection: Connection, exchange: Exchange, found: Match, body: bytes) -> bool:
+        """Make the event. Return whether its function gets it now, or else an errand has to see to it."""
         exchange.event = event = to_event(
             exchange.head,
             found,
@@ -177,7 +183,12 @@ class HttpServer:
             holder=exchange.holder,
         )
         exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
-        return event
+        if found.route.timeout_s is not None:
+            return False
+        begun = self._bus.begin(event, partial(self._done, connection, exchange))
+        # Not in the exchange, to which `begun` leads: a cycle would stay in memory until the next collection.
+        connection.left = partial(self._left, exchange, begun)
+        return True
 
     def _done(self, connection: Connection, exchange: Exchange, outcome: Outcome) -> None:
         """The end of a request that was served in callbacks, unless its outcome has outputs to store."""
@@ -212,9 +223,7 @@ class HttpServer:
         if not isinstance(found, Match):
             return self._identified(await self._without_function(exchange, found), exchange)
         event, route = exchange.event, found.route
-        if event is None:
-            body = await connection.wait_body(asked=expects_continue(exchange.head.headers))
-            event = self._event(connection, exchange, found, body)
+        assert event is not None
         if exchange.outcome is not None:
             exchange.outcome = outcome = await self._bus.complete(event, exchange.outcome)
         elif route.timeout_s is None:

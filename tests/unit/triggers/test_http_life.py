@@ -31,7 +31,7 @@ def test_what_waits_goes_on_when_its_phase_ends() -> None:
     for phase, signal in product(WAITING, Signal):
         after, act = step(phase, signal)
         if after is Phase.BUSY:
-            assert act in (Act.SERVE if phase in (Phase.IDLE, Phase.HEAD) else Act.WAKE, Act.TIME_OUT)
+            assert act in (Act.WAKE if phase is Phase.WRITE else Act.SERVE, Act.TIME_OUT)
         elif after is Phase.ENDING:
             assert act in (Act.CLOSE, Act.ABORT)
         elif after is Phase.GONE:

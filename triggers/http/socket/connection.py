@@ -1,11 +1,11 @@
 """One client connection: the transport, the phase, and the task for whatever has to wait.
 
 Theory of operation. The transport calls the connection as an asyncio protocol when bytes or EOF arrive. A complete head
-is served at once, in the same turn of the loop: `serve` takes it with `next_request` and either has `answer` called
-when the outcome is known, or returns an errand: the rest of the work, which has to wait for the body, a file or a
-store. The connection's task, made by `start`, carries errands out, one after the other, and `finish`es their answers.
-So no request makes a task of its own. Losing the connection cancels what its task waits for; without an errand it calls
-`left`.
+is served at once, in the same turn of the loop: `serve` takes it with `next_request` and, if the body has not arrived,
+goes on once it has (`await_body`). Then it either has `answer` called when the outcome is known, or returns an errand:
+the rest of the work, which has to wait for a file or a store. The connection's task, made by `start`, carries errands
+out, one after the other, and `finish`es their answers. So no request makes a task of its own. Losing the connection
+cancels what its task waits for; without an errand it calls `left`.
 
 Transport, task, server and clock report to `_signal` what happens. `life.py` returns the next phase and an action,
 which is carried out here.
@@ -44,6 +44,7 @@ class Connection(Protocol):
         "_client_done",
         "_connections",
         "_deadline",
+        "_go_on",
         "_intake",
         "_loop",
         "_out",
@@ -68,6 +69,7 @@ class Connection(Protocol):
         self._phase = IDLE
         self._request: Request | None = None
         self._body: Body | None = None
+        self._go_on: Callable[[], Errand | None] | None = None
         self._refused: RefusedError | None = None
         self._written_last: bool | None = None
         """In WRITE: whether the answer that the client reads is its last; None if the task goes on with it."""
@@ -147,28 +149,27 @@ class Connection(Protocol):
         return request
 
     def body_nowait(self, request: Request, limit_bytes: int) -> bytes | None:
-        """Return the body as received; None if a part of it is missing: then `wait_body`.
+        """Return the body as received; None if a part of it is missing: then `await_body`.
 
         Raises RefusedError: 413 over the limit, 400 malformed, 503 if all connections hold too much.
         """
-        self._body = body = Body(request.stream, limit_bytes, self._connections.bodies)
+        self._body = body = Body(limit_bytes, self._connections.bodies)
         return body.whole() if self._intake.read(body) else None
 
-    async def wait_body(self, *, asked: bool) -> bytes:
-        """Return the body once it is complete. `asked`: the client waits for `100 Continue`.
-
-        Raises RefusedError as `body_nowait` does, and 408 if the client is too slow.
-        """
-        assert self._body is not None
-        body = self._body
+    def await_body(self, go_on: Callable[[], Errand | None], *, asked: bool) -> None:
+        """Have `go_on` serve the request once `body` has a result. `asked`: the client waits for `100 Continue`."""
+        self._go_on = go_on
         self._signal(Signal.BODY_MISSING)
         if asked and not self._client_done:
             self._wire.write(CONTINUE)
         self._await_body()
-        await self.errands.wait()
+
+    def body(self) -> bytes:
+        """Return what `await_body` waited for. Raises RefusedError as `body_nowait` does, and 408 if it is too slow."""
         if self._refused is not None:
             raise self._refused
-        return body.whole()
+        assert self._body is not None
+        return self._body.whole()
 
     def afford(self, answer: Answer) -> Answer:
         """Return the answer, or a 503 if it would take too much memory until its client has read it."""
@@ -218,8 +219,6 @@ class Connection(Protocol):
         if self._body is not None:
             self._body.release()
             self._body = None
-        if self._phase is BODY:
-            self._signal(Signal.READY)  # the task has given the body up
         if self._phase is not BUSY:
             return None
         message = None if request is None else request.message
@@ -243,8 +242,6 @@ class Connection(Protocol):
 
     def fail(self) -> None:
         """End the connection after an error in the task, with a 500 if the request has no answer yet."""
-        if self._phase is BODY:
-            self._signal(Signal.READY)
         if self._phase is BUSY and self._request is not None:
             self._out.write(self._identified(BROKEN), self._request.message)
             self._signal(Signal.LAST)
@@ -300,8 +297,8 @@ class Connection(Protocol):
             self._pause_reading(paused=False)
 
     def _look_for_body(self) -> None:
-        """Add the bytes received to the body, while the task waits for it."""
-        if self._phase is not BODY or self._body is None:  # the task has given it up meanwhile
+        """Add the bytes received to the body that is awaited."""
+        if self._phase is not BODY or self._body is None:  # the connection has ended meanwhile
             return
         try:
             is_whole = self._intake.read(self._body)
@@ -340,7 +337,8 @@ class Connection(Protocol):
     # The actions of `life.py`; `was` is the phase that has ended.
 
     def _take_up(self, _was: Phase) -> None:
-        errand = self._connections.serve(self)
+        go_on, self._go_on = self._go_on, None
+        errand = self._connections.serve(self) if go_on is None else go_on()
         if errand is not None:
             self.errands.give(errand)
 
@@ -354,10 +352,7 @@ class Connection(Protocol):
     def _time_out(self, was: Phase) -> None:
         self._refused = refused = RefusedError(408, f"the {'body' if was is BODY else 'headers'} took too long")
         refused.method, refused.target = self._intake.begun_line()
-        if was is BODY:
-            self.errands.wake()
-        else:
-            self._take_up(was)
+        self._take_up(was)
 
     def _linger(self, _was: Phase) -> None:
         """Send EOF, and discard what the client sends until it closes too.
@@ -379,6 +374,7 @@ class Connection(Protocol):
     def _cancel(self, _was: Phase) -> None:
         self._connections.forget(self)
         self._out.release()
+        self._go_on = None
         if self._body is not None:
             self._body.release()
         left, self.left = self.left, None

@@ -1,10 +1,11 @@
 """Cuts the bytes of a connection into requests, one at a time.
 
-The parser is the C parser of aiohttp, used directly. It gets exactly one head at a time, and then exactly the body that
-the head announces, so its result never depends on how the bytes were split. Given whole segments, it would drop valid
-requests before a malformed one, everything behind an upgrade that was not accepted, and a body of length 2^64 - 1. The
-end of a chunked body is known to the parser alone, which does not return what follows: such a request is the last of
-its connection, and so is any with refused framing.
+The parser is the C parser of aiohttp, used directly. It gets exactly one head at a time, so its result never depends on
+how the bytes were split. Given whole segments, it would drop valid requests before a malformed one, everything behind
+an upgrade that was not accepted, and a body of length 2^64 - 1. A body of announced length passes it by, because it
+would copy each byte twice: the next head gets a new parser, which costs less than parsing an empty body. The end of a
+chunked body is known to the parser alone, which does not return what follows: such a request is the last of its
+connection, and so is any with refused framing.
 
 While a request is served, at most `KEPT_BYTES` and one read are kept, because then the connection is not read. While a
 request arrives, a head up to its limit is kept.
@@ -39,7 +40,6 @@ class Request(Struct, frozen=True, gc=False):
     """A parsed head. `length` of the body is 0 for none, None if it is chunked."""
 
     message: RawRequestMessage
-    stream: StreamReader
     length: int | None
 
 
@@ -59,7 +59,7 @@ _FLOW = _Flow()
 class Intake:
     """The requests of one connection, in order."""
 
-    __slots__ = ("_at", "_end", "_kept", "_left", "_loop", "_parser", "_seen", "_settings", "_upgraded")
+    __slots__ = ("_at", "_end", "_kept", "_left", "_loop", "_parser", "_seen", "_settings", "_stream", "_used_up")
 
     def __init__(self, settings: HttpSettings, loop: AbstractEventLoop) -> None:
         self._settings = settings
@@ -67,7 +67,8 @@ class Intake:
         self._kept = b""
         self._at = self._end = self._seen = 0
         self._left: int | None = 0
-        self._upgraded = False
+        self._used_up = False
+        """Whether the parser expects something else than a head: a body, or another protocol's bytes."""
         self._parser = self._new_parser()
 
     def keep(self, data: bytes) -> None:
@@ -121,15 +122,15 @@ class Intake:
             refused.method, refused.target = request_line(head)
             raise
         if message.chunked:
-            self._left = None
+            self._left, self._stream = None, stream
         else:
             announced = message.headers.get(CONTENT_LENGTH)
             self._left = int(announced) if announced else 0
-        self._upgraded = message.upgrade
-        return Request(message, stream, self._left)
+        self._used_up = message.upgrade or self._left != 0
+        return Request(message, self._left)
 
     def _parse(self, head: bytes) -> tuple[RawRequestMessage, StreamReader]:
-        if self._upgraded:  # the old parser would swallow what follows as another protocol's bytes
+        if self._used_up:
             self._parser = self._new_parser()
         try:
             messages, _, _ = self._parser.feed_data(head)
@@ -146,21 +147,27 @@ class Intake:
 
         If it is not and `is_empty` is false, call again in a later turn of the loop. Raises RefusedError: 400, 413.
         """
-        kept, at = self._kept, self._at
-        end = min(len(kept), at + (TURN_BYTES if self._left is None else self._left))
-        piece = kept[at:end]
-        self._at = end
-        if self._left is not None:
-            self._left -= len(piece)
+        kept, at, left = self._kept, self._at, self._left
+        if left is None:
+            return self._read_chunks(body)
+        self._at = end = min(len(kept), at + left)
+        self._left = left = left - (end - at)
+        if left:  # its pieces are joined later, so a slice would be one copy more
+            body.add(memoryview(kept)[at:])
+            return False
+        body.add(kept[at:end])
+        return True
+
+    def _read_chunks(self, body: Body) -> bool:
+        piece = self._kept[self._at : self._at + TURN_BYTES]
+        self._at += len(piece)
         try:
             self._parser.feed_data(piece)
         except HttpProcessingError as error:
-            body.pull()  # the part before the fault may already be over the limit, which comes first
+            body.add(self._stream.read_nowait())  # this part may already be over the limit, which comes first
             raise RefusedError(400, f"the body is malformed: {reason(error)}") from error
-        is_whole = body.pull()
-        if is_whole != (self._left == 0) and self._left is not None:
-            raise RefusedError(400, "the body is malformed")
-        return is_whole
+        body.add(self._stream.read_nowait())
+        return self._stream.is_eof()
 
     def may_go_on(self, request: Request) -> bool:
         """Return whether another request may follow. The result must not depend on how the bytes were split.

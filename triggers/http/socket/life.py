@@ -3,7 +3,7 @@
     IDLE    waits for the first byte of a request        overdue: closed without an answer
     HEAD    a request has begun                          overdue: 408
     BUSY    a request is being answered                  overdue only after the client half-closed: cut
-    BODY    the task waits for the rest of the body      overdue: 408
+    BODY    the rest of the request's body is missing    overdue: 408
     WRITE   the client has to read before it goes on     overdue: cut
     ENDING  nothing more is served or answered           overdue: cut
     GONE    the transport is closed                      never overdue
@@ -34,8 +34,8 @@ class Signal(Enum):
     """What happens to a connection: the client, the task, the clock or the server causes it."""
 
     BEGUN = "the first bytes of a request have arrived"
-    READY = "what was waited for has arrived"
-    BODY_MISSING = "the task needs the rest of the body"
+    READY = "a request can be served, or refused"
+    BODY_MISSING = "the rest of the body has not arrived"
     UNREAD = "the client is not reading the answer"
     READ = "the client has read most of the answer"
     ANSWERED = "the answer is written, and another request may follow"
@@ -73,10 +73,7 @@ _END_IN_ORDER: _Step = (Phase.ENDING, Act.CLOSE)
 
 _TABLE: dict[Signal, dict[Phase, _Step]] = {
     Signal.BEGUN: {Phase.IDLE: (Phase.HEAD, Act.NOTHING)},
-    Signal.READY: {
-        **dict.fromkeys((Phase.IDLE, Phase.HEAD), (Phase.BUSY, Act.SERVE)),
-        Phase.BODY: (Phase.BUSY, Act.WAKE),
-    },
+    Signal.READY: dict.fromkeys((Phase.IDLE, Phase.HEAD, Phase.BODY), (Phase.BUSY, Act.SERVE)),
     Signal.BODY_MISSING: {Phase.BUSY: (Phase.BODY, Act.NOTHING)},
     Signal.UNREAD: {Phase.BUSY: (Phase.WRITE, Act.NOTHING)},
     Signal.READ: {Phase.WRITE: (Phase.BUSY, Act.WAKE)},
