@@ -44,7 +44,7 @@ class Change:
         self._is_added = True
 
     def switch(self) -> None:
-        """Run new and waiting events on the changed versions; each old instance ends after its call.
+        """Run new and waiting events on the changed versions; each old instance ends after its calls.
 
         All functions switch in one step of the event loop: no event sees only some of them changed.
         """

@@ -62,7 +62,7 @@ class Dispatcher:
         self.records[name] = Record()
 
     def renew(self, name: str, function: Function, fresh: list[Instance]) -> None:
-        """Run waiting and new events on this version. `fresh` are its first instances; old ones end after a call."""
+        """Run waiting and new events on this version, first on `fresh`; old instances end after their calls."""
         self._runners[name].renew(function, fresh)
 
     def remove(self, name: str) -> None:

@@ -19,15 +19,22 @@ def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:
     bound = f"max_waiting = {pool.max_waiting}"
     if waiting < pool.max_waiting:
         bound = f"they hold max_waiting_memory, {pool.max_waiting_memory_bytes} bytes"
-    taken = f"all {pool.max_instances} instances of {name!r} (max_instances) are taken"
+    them = f"all {pool.max_instances}"
+    if pool.slots > 1:
+        them = f"all {pool.slots} slots (concurrency) of each of the {pool.max_instances}"
+    taken = f"{them} instances of {name!r} (max_instances) are taken"
     message = f"{taken}, and {waiting} events wait already ({bound})"
     return Failed(kind="throttled", code="QueueFull", message=message, retry_after_s=RETRY_AFTER_S)
 
 
 def wait_expired(name: str, pool: PoolSettings, problem: str = "") -> Failed:
     """The event waited for `max_wait`. `problem`: why no instance could start, if none could."""
-    waited = f"no instance of {name!r} came free within {pool.max_wait_s:g} s (max_wait)"
-    bounds = f"it may have {pool.max_instances} (max_instances), and {pool.max_waiting} events may wait (max_waiting)"
+    what, slots = "instance", ""
+    if pool.slots > 1:
+        what, slots = "slot", f" instances (max_instances) with {pool.slots} slots each (concurrency)"
+    waited = f"no {what} of {name!r} came free within {pool.max_wait_s:g} s (max_wait)"
+    may_have = f"it may have {pool.max_instances}{slots or ' (max_instances)'}"
+    bounds = f"{may_have}, and {pool.max_waiting} events may wait (max_waiting)"
     message = f"{waited}: {problem}" if problem else f"{waited}; {bounds}"
     return Failed(kind="throttled", code="WaitExpired", message=message, retry_after_s=RETRY_AFTER_S)
 

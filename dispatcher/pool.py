@@ -3,18 +3,22 @@
 Theory of operation. Each occurrence is one method call with the time of the occurrence; it returns the actions to carry
 out. The I/O around the pool (`runner.py`) decides nothing. Three rules cover everything:
 
-1. An event takes the most recently used idle instance (LIFO, so that surplus instances reach `keep_alive`). With none
-   idle it waits in a bounded line, in the order of acceptance. The next instance to become free or to start serves the
-   first event in line.
-2. Starts in flight never exceed the waiting events plus the missing reserved instances, nor the room left under
-   `max_instances`, so a burst does not cause a storm of starts.
+1. Each instance has as many slots as it may run calls at once (`concurrency`); it is idle while all of them are free.
+   An event takes a slot of a busy instance that has one, of several the one that was full last, so that one instance is
+   filled before another is used. With none it takes the most recently used idle instance (LIFO). Thus the surplus
+   reaches `keep_alive`. Without a free slot an event waits in a bounded line, in the order of acceptance; the next slot
+   to become free, in an old instance or a new one, serves the first in line.
+2. The slots of the instances that are starting never exceed what the waiting events need, nor the missing reserved
+   instances, by a whole instance, nor the room left under `max_instances`. So a burst does not cause a storm of starts:
+   500 events start one instance with 500 slots.
 3. An instance that has been idle for `keep_alive` ends, the longest idle first, but never below `reserved`, and never
    the one that an announced event is about to need.
 
 A renewal makes every instance outdated: it gets no further event and ends as soon as it is not busy. A busy outdated
-instance counts towards `max_instances`; one that is ending does not, or events would wait for its end.
+instance counts towards `max_instances`; one that is ending does not, or events would wait for its end. An instance that
+is closed, because it has begun its last call or is gone, gets no further event either and ends after its open calls.
 
-Hence no event waits while an instance is idle, and no instance starts without need.
+Hence no event waits while a slot is free, and no instance starts without need.
 """
 
 from collections import OrderedDict
@@ -71,13 +75,14 @@ Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] 
 
 
 class Statistics(Struct, frozen=True, gc=False):
-    """How many instances are in each state, and how many events wait."""
+    """How many instances are in each state, how many calls the busy ones run, and how many events wait."""
 
     starting: int
     idle: int
     busy: int
     leaving: int
     waiting: int
+    calls: int
 
 
 class Pool(Generic[Ticket, Member]):
@@ -85,9 +90,15 @@ class Pool(Generic[Ticket, Member]):
 
     def __init__(self, settings: PoolSettings, now_ns: int) -> None:
         self.settings = settings
+        self._slots = settings.slots
         self._idle: OrderedDict[Member, int] = OrderedDict()
         """when each became idle, the most recently used last"""
-        self._busy: set[Member] = set()
+        self._busy: dict[Member, int] = {}
+        """how many calls each runs"""
+        self._open: dict[Member, None] = {}
+        """the busy ones with a free slot, the one that was full last at the end; never any with one slot"""
+        self._closed: set[Member] = set()
+        """busy, and given no further event"""
         self._leaving: set[Member] = set()
         self._outdated: set[Member] = set()
         """from before the last renewal: busy or ending"""
@@ -102,34 +113,46 @@ class Pool(Generic[Ticket, Member]):
         """The last start failed because the function cannot load."""
         self._resting = False
         self._expected: set[int] = set()
-        """When announced events are due; from `LEAD_NS` before, one idle instance is kept."""
+        """When announced events are due; from `LEAD_NS` before, an instance with a free slot is kept."""
 
     def __repr__(self) -> str:
         return f"<Pool: {self}>"
 
     def __str__(self) -> str:
         now = self.statistics()
-        instances = f"{now.idle} idle, {now.busy} busy, {now.starting} starting, {now.leaving} leaving"
+        calls = f" with {now.calls} calls" if self._slots > 1 else ""
+        instances = f"{now.idle} idle, {now.busy} busy{calls}, {now.starting} starting, {now.leaving} leaving"
         states = (", cannot load" if self._hopeless else "") + (", at rest" if self._resting else "")
         return f"{instances}, {now.waiting} events waiting{states}"
 
     def take(self) -> Member | None:
-        """Make the most recently used idle instance busy and return it, or None. This is the warm path."""
+        """Take a free slot by rule 1 and return its instance, or None. This is the warm path."""
+        if self._open:
+            return self._take_open()
         if not self._idle:
             return None
         member, _ = self._idle.popitem()
-        self._busy.add(member)
+        self._busy[member] = 1
+        if self._slots > 1:
+            self._open[member] = None
+        return member
+
+    def _take_open(self) -> Member:
+        member = next(reversed(self._open))
+        calls = self._busy[member] = self._busy[member] + 1
+        if calls == self._slots:
+            del self._open[member]
         return member
 
     @property
-    def has_idle(self) -> bool:
-        """Whether `take` would return one."""
-        return bool(self._idle)
+    def has_free_slot(self) -> bool:
+        """Whether `take` would return an instance."""
+        return bool(self._idle or self._open)
 
     def wait(
         self, ticket: Ticket, accepted_ns: int, now_ns: int, *, size_bytes: int = 0, again: bool = False
     ) -> "list[Action[Ticket, Member]]":
-        """Put an event of `size_bytes` in line, because no instance is idle.
+        """Put an event of `size_bytes` in line, because no slot is free.
 
         `again`: the event had an instance that was dead. It is never refused, and regains its place in line.
         """
@@ -146,15 +169,36 @@ class Pool(Generic[Ticket, Member]):
         """Take an event out of the line. A start made for it continues; the instance serves the next event."""
         self._waiting.discard(ticket)
 
-    def freed(self, member: Member, now_ns: int, *, spent: bool = False) -> "list[Action[Ticket, Member]]":
-        """An instance finished a call; `spent` if that was its last one under `max_invocations`."""
-        self._busy.discard(member)
+    def freed(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """An instance finished a call."""
         self._active_ns = now_ns
-        if member in self._outdated:  # which also counts as leaving, now that it is not busy
-            return [Leave(member), *self._attend(now_ns)]
-        if not spent:
-            return self._place(member, now_ns)
-        self._leaving.add(member)
+        if member in self._closed:
+            return self._freed_closed(member, now_ns)
+        if self._waiting:
+            return [Assign(self._waiting.pop(), member)]
+        calls = self._busy.pop(member) - 1
+        if calls:
+            self._busy[member] = calls
+            self._open[member] = None  # at the end, unless it has been open before
+            return []
+        if self._open:
+            self._open.pop(member, None)
+        self._idle[member] = now_ns
+        return []
+
+    def close(self, member: Member) -> None:
+        """A busy instance takes no more events and ends after its open calls: it has begun its last one, or is gone."""
+        self._closed.add(member)
+        self._open.pop(member, None)
+
+    def _freed_closed(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
+        self._busy[member] -= 1
+        if self._busy[member]:
+            return []
+        del self._busy[member]
+        self._closed.discard(member)
+        if member not in self._outdated:  # which also counts as leaving, now that it is not busy
+            self._leaving.add(member)
         return [Leave(member), *self._attend(now_ns)]
 
     def started(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
@@ -181,7 +225,9 @@ class Pool(Generic[Ticket, Member]):
         """An instance died, in whichever state. Its replacement, if `reserved` needs one, starts after `retry_ns`."""
         expected = self.is_leaving(member)
         self._idle.pop(member, None)
-        self._busy.discard(member)
+        self._busy.pop(member, None)
+        self._open.pop(member, None)
+        self._closed.discard(member)
         self._leaving.discard(member)
         self._outdated.discard(member)
         if not expected:
@@ -194,10 +240,12 @@ class Pool(Generic[Ticket, Member]):
         Waiting events go to `fresh` or cause starts; outdated idle instances end at once. Instances of `fresh` that
         exceed `max_instances` together with the busy ones end too.
         """
-        self.settings = settings
-        self._outdated |= self._idle.keys() | self._busy | self._leaving
+        self.settings, self._slots = settings, settings.slots
+        self._outdated |= self._idle.keys() | self._busy.keys() | self._leaving
+        self._closed |= self._busy.keys()
         actions: list[Action[Ticket, Member]] = [Leave(member) for member in self._idle]
         self._idle.clear()
+        self._open.clear()
         self._leaving.clear()
         self._starting = 0  # the runner drops the instances that these starts of the old version bring
         self._hopeless = self._resting = False
@@ -240,13 +288,12 @@ class Pool(Generic[Ticket, Member]):
         return next((at_ns for at_ns in moments if self._is_due(at_ns)), None)
 
     def expect(self, at_ns: int) -> None:
-        """Announce an event for `at_ns`: from `LEAD_NS` before until then, one idle instance is kept."""
+        """Announce an event for `at_ns`: from `LEAD_NS` before until then, an instance with a free slot is kept."""
         self._expected.add(at_ns)
 
     def is_full(self) -> bool:
         """Whether `max_instances` leaves no room for another start."""
-        living = len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
-        return living >= self.settings.max_instances
+        return self._living() >= self.settings.max_instances
 
     def is_leaving(self, member: Member) -> bool:
         """Whether the pool asked for its end."""
@@ -259,7 +306,13 @@ class Pool(Generic[Ticket, Member]):
         return max(0, self._places())
 
     def statistics(self) -> Statistics:
-        return Statistics(self._starting, len(self._idle), len(self._busy), len(self._going()), len(self._waiting))
+        calls = sum(self._busy.values())
+        going = len(self._going())
+        return Statistics(self._starting, len(self._idle), len(self._busy), going, len(self._waiting), calls)
+
+    def calls(self) -> dict[Member, int]:
+        """How many calls each busy instance runs."""
+        return dict(self._busy)
 
     def members(self) -> list[Member]:
         """Every live instance: idle, busy or leaving."""
@@ -267,18 +320,27 @@ class Pool(Generic[Ticket, Member]):
 
     def _serving(self) -> Set[Member]:
         """Busy instances that will serve again."""
-        return self._busy - self._outdated if self._outdated else self._busy
+        return self._busy.keys() - self._outdated if self._outdated else self._busy.keys()
 
     def _going(self) -> Set[Member]:
         """Instances that are ending and not busy."""
-        return self._leaving | (self._outdated - self._busy) if self._outdated else self._leaving
+        return self._leaving | (self._outdated - self._busy.keys()) if self._outdated else self._leaving
+
+    def _living(self) -> int:
+        """The instances that count towards `max_instances`, those that are starting included."""
+        return len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
 
     def _places(self) -> int:
-        """`max_instances` less the events that have or await an instance; if negative, that many wait for a turn."""
-        return self.settings.max_instances - len(self._busy) - len(self._leaving) - len(self._waiting)
+        """The slots of `max_instances` less the events that have or await one; if negative, that many wait for a turn.
+
+        Only an open instance gives away the slots that it has free: those of a closed one are lost until it is gone.
+        """
+        usable = (self.settings.max_instances - len(self._busy) - len(self._leaving)) * self._slots
+        free = sum(self._slots - self._busy[member] for member in self._open) if self._open else 0
+        return usable + free - len(self._waiting)
 
     def _is_line_full(self) -> bool:
-        """An event that can have an instance of its own is never refused, nor is any for its own size alone."""
+        """An event that can have a slot of its own is never refused, nor is any for its own size alone."""
         waiting = -self._places()
         settings = self.settings
         return waiting >= settings.max_waiting or (
@@ -286,12 +348,15 @@ class Pool(Generic[Ticket, Member]):
         )
 
     def _place(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """Give a free instance to the first event in line, or make it idle."""
-        if self._waiting:
-            self._busy.add(member)
-            return [Assign(self._waiting.pop(), member)]
-        self._idle[member] = now_ns
-        return []
+        """Give the slots of a new instance to the first events in line, or make it idle."""
+        calls = min(len(self._waiting), self._slots)
+        if calls == 0:
+            self._idle[member] = now_ns
+            return []
+        self._busy[member] = calls
+        if calls < self._slots:
+            self._open[member] = None
+        return [Assign(self._waiting.pop(), member) for _ in range(calls)]
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Start what is wanted; fail the waiting events if nothing can start and no live instance could serve them."""
@@ -311,11 +376,11 @@ class Pool(Generic[Ticket, Member]):
             return 0
         staying = len(self._idle) + len(self._serving())
         deficit = max(0, self.settings.reserved - staying) if now_ns >= self._refill_ns else 0
-        if self._is_expected(now_ns) and not self._idle:
+        if self._is_expected(now_ns) and not self.has_free_slot:
             deficit = max(deficit, 1)
-        needed = max(len(self._waiting), deficit) - self._starting
-        living = len(self._idle) + len(self._busy) + len(self._leaving) + self._starting
-        return max(0, min(needed, self.settings.max_instances - living))
+        wanted = -(-len(self._waiting) // self._slots)
+        needed = max(wanted, deficit) - self._starting
+        return max(0, min(needed, self.settings.max_instances - self._living()))
 
     def _is_expected(self, now_ns: int) -> bool:
         return any(at_ns - LEAD_NS <= now_ns < at_ns for at_ns in self._expected)
@@ -333,7 +398,8 @@ class Pool(Generic[Ticket, Member]):
     def _has_idled_out(self, now_ns: int) -> bool:
         """Whether the longest idle instance may end: neither `reserved` nor an announcement keeps it."""
         idle = len(self._idle)
-        surplus = min(idle - self._is_expected(now_ns), idle + len(self._serving()) - self.settings.reserved)
+        held = self._is_expected(now_ns) and not self._open
+        surplus = min(idle - held, idle + len(self._serving()) - self.settings.reserved)
         return surplus > 0 and now_ns >= self._end_of_idling_ns()
 
     def _may_rest(self, now_ns: int) -> bool:

@@ -1,11 +1,12 @@
 """Why the latest events had to wait: the state of the pool when each arrived, for `forklight why`.
 
-An event that takes an idle instance is not recorded, and costs nothing.
+An event that takes a free slot is not recorded, and costs nothing.
 """
 
 from msgspec import Struct
 
 from dispatcher.pool import Statistics
+from dispatcher.settings import PoolSettings
 from sandbox.causes import Cause
 
 MOST_REASONS = 1000
@@ -14,16 +15,20 @@ LONGEST_ID = 255
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """The pool when an event arrived that found no idle instance, and what the pool decided."""
+    """The pool when an event arrived that found no free slot, and what the pool decided."""
 
     busy: int
     """instances that ran other events"""
+    calls: int = 0
+    """events that ran in them"""
     starting: int
     """starts in flight, for earlier events"""
     leaving: int
     waiting: int
     """events ahead of it in line"""
     max_instances: int
+    slots: int = 1
+    """of each instance: how many events it runs at once"""
     begun: int
     """starts that the event caused"""
     cause: Cause | None = None
@@ -34,15 +39,15 @@ class Reasons:
     """The reasons of one function, by event id and attempt."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[str, int], tuple[Statistics, int, int]] = {}
-        """Statistics, `max_instances` and `begun`: a Reason is made only when asked for, which is rare."""
+        self._noted: dict[tuple[str, int], tuple[Statistics, PoolSettings, int]] = {}
+        """Statistics, settings and `begun`: a Reason is made only when asked for, which is rare."""
         self._causes: dict[tuple[str, int], Cause] = {}
 
-    def note(self, event_id: str, attempt: int, found: Statistics, max_instances: int, begun: int) -> None:
+    def note(self, event_id: str, attempt: int, found: Statistics, pool: PoolSettings, begun: int) -> None:
         """Keep one reason; beyond `MOST_REASONS` forget the oldest. Overlong ids, which clients choose, are skipped."""
         if len(event_id) > LONGEST_ID:
             return
-        self._noted[event_id, attempt] = (found, max_instances, begun)
+        self._noted[event_id, attempt] = (found, pool, begun)
         if len(self._noted) > MOST_REASONS:
             oldest = next(iter(self._noted))
             del self._noted[oldest]
@@ -58,13 +63,15 @@ class Reasons:
         noted = self._noted.get((event_id, attempt))
         if noted is None:
             return None
-        found, max_instances, begun = noted
+        found, pool, begun = noted
         return Reason(
             busy=found.busy,
+            calls=found.calls,
             starting=found.starting,
             leaving=found.leaving,
             waiting=found.waiting,
-            max_instances=max_instances,
+            max_instances=pool.max_instances,
+            slots=pool.slots,
             begun=begun,
             cause=self._causes.get((event_id, attempt)),
         )

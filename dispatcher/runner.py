@@ -85,7 +85,7 @@ class Runner:
         return self._ending and not self._tree.has(self.function.spec)
 
     def begin(self, call: Call) -> None:
-        """Run the event on an idle instance, or let it wait for one. The outcome comes in a later turn of the loop."""
+        """Run the event in a free slot, or let it wait for one. The outcome comes in a later turn of the loop."""
         instance = self._take()
         if instance is None:
             self._wait(call)
@@ -97,6 +97,7 @@ class Runner:
         try:
             instance.begin(event, call.end, start=start, attempt=event.attempt, accepted_ns=call.accepted_ns)
         except InstanceGone:  # its death will be reported; the event has not run, so it may try once more
+            self._close(instance)
             if call.has_missed:
                 self._deliver(call, outcomes.gone_twice(self.function.spec.name))
             else:
@@ -105,16 +106,24 @@ class Runner:
         except (TypeError, ValueError) as error:
             self._loop.call_soon(self._hand_on, instance, start)
             self._deliver(call, outcomes.unwritable(str(error)))
+        else:
+            if self._max_invocations is not None and instance.invocations >= self._max_invocations:
+                self._close(instance)
+
+    def _close(self, instance: Instance) -> None:
+        """Give a busy instance no more events; its free slots are lost."""
+        self._pool.close(instance)
+        self._report_capacity()
 
     def _try_again(self, call: Call) -> None:
         if not call.is_over:
             self.begin(call)
 
     def _take(self) -> Instance | None:
-        """Take the most recently used idle instance, skipping any that leaves by itself: its death will be reported."""
+        """Take a free slot, but none of an instance that leaves by itself, whose death will be reported."""
         while (instance := self._pool.take()) is not None and not instance.is_serving:
-            pass
-        if self._had_capacity and not self._pool.has_idle:  # on the warm path only the last idle instance matters
+            self._pool.close(instance)
+        if self._had_capacity and not self._pool.has_free_slot:  # on the warm path only the last free slot matters
             self._report_capacity()
         return instance
 
@@ -124,7 +133,7 @@ class Runner:
         actions = self._pool.wait(call, call.accepted_ns, now_ns, size_bytes=held_bytes(event), again=call.has_missed)
         call.begun = len(actions) if actions and isinstance(actions[0], Start) else 0
         if self._is_logged:
-            log.debug("%s: event %s waits: no idle instance among %s", self.function.spec.name, event.id, call.found)
+            log.debug("%s: event %s waits: no free slot among %s", self.function.spec.name, event.id, call.found)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # in a burst, one more event in line makes nothing due except the end of its own wait
@@ -140,7 +149,7 @@ class Runner:
         if call.found is None:
             return
         event = call.event
-        self.reasons.note(event.id, event.attempt, call.found, self.function.pool.max_instances, call.begun)
+        self.reasons.note(event.id, event.attempt, call.found, self.function.pool, call.begun)
         if self._failed_start is not call.failed_start:
             self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
 
@@ -182,8 +191,8 @@ class Runner:
         self._run(call, instance, start)
 
     def _hand_on(self, instance: Instance, start: StartKind) -> None:
-        """Give an assigned but unused instance to the next event in line, or make it idle."""
-        if instance.free_slots > 0:
+        """Give an assigned but unused slot to the next event in line, or free it."""
+        if instance.is_serving:
             self._carry_out(self._pool.freed(instance, time.monotonic_ns()), start)
 
     def _refuse(self, call: Call, outcome: Failed) -> None:
@@ -201,7 +210,7 @@ class Runner:
         return outcomes.wait_expired(name, pool, self._tree.problem_of(self.function.spec))
 
     def renew(self, function: Function, fresh: list[Instance]) -> None:
-        """Run new and waiting events on this version. `fresh` are its first instances; old ones end after a call."""
+        """Run new and waiting events on this version, first on `fresh`; old instances end after their calls."""
         old, self.function = self.function.spec, function
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
@@ -269,14 +278,13 @@ class Runner:
         self._carry_out(self._pool.start_failed(now_ns, retry_ns, hopeless=hopeless))
 
     def _freed(self, instance: Instance) -> None:
-        """A call ended. An instance that is being killed or leaves by itself is not free; its death will be reported.
+        """A call ended. The slot of an instance that is killed or leaves by itself is not free: its death is reported.
 
         This arms no tick: the call has armed the sweep, which runs within `WATCH_S` and ticks this pool too.
         """
         if not (instance.is_serving or self._pool.is_leaving(instance)):
             return
-        spent = self._max_invocations is not None and instance.invocations >= self._max_invocations
-        actions = self._pool.freed(instance, time.monotonic_ns(), spent=spent)
+        actions = self._pool.freed(instance, time.monotonic_ns())
         if actions:
             self._perform(actions)
         elif not self._had_capacity:
@@ -320,6 +328,10 @@ class Runner:
     def instances(self) -> list[Instance]:
         """Every live instance."""
         return self._pool.members()
+
+    def calls(self) -> dict[str, int]:
+        """How many calls run in each busy instance, by its id."""
+        return {instance.id: count for instance, count in self._pool.calls().items()}
 
     def _report_capacity(self) -> None:
         """Wake the consumers that stopped because the pool was full."""

@@ -9,7 +9,9 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """The pool's part of a function's configuration. Durations in seconds."""
 
     max_instances: int = 8
-    """Each instance runs one call at a time, so this is also how many calls run at once."""
+    """The most instances; each runs `concurrency` calls at a time."""
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """Calls that one instance runs at a time; more than one needs an async handler."""
     max_waiting: Annotated[int, Meta(ge=0)] = 2048
     """Events that may wait for an instance; any further one is refused at once (429)."""
     max_waiting_memory_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
@@ -26,3 +28,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """What a function without events keeps: its template, or no process at all."""
     template_keep_alive_s: Annotated[float, Meta(ge=0)] = 600.0
     """With `rest = "none"`: how long the template is kept after the last instance."""
+
+    @property
+    def slots(self) -> int:
+        """How many events an instance has at once: no more than it may ever run."""
+        return min(self.concurrency, self.max_invocations or self.concurrency)

@@ -29,9 +29,8 @@ _CAUSES = {
     "start_failed": "a start before that failed: {0.detail}",
 }
 _REMEDIES = {
-    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; "
-    "more at a time: max_instances ({0.max_instances})",
-    "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); more at a time: max_instances ({0.max_instances})",
+    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; more at a time: {1}",
+    "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); more at a time: {1}",
     "Timeout": "more time: timeout ({0.timeout_s:g} s)",
     "MemoryExceeded": "more memory: memory",
 }
@@ -97,6 +96,10 @@ def _queue(found: Explanation) -> str:
     if reason is None:
         return _at_once(found) if entry.start == "warm" else ""
     told = f"{reason.busy} of at most {reason.max_instances} instances ran other events, none was idle"
+    if reason.slots > 1:
+        them = "the one instance" if reason.busy == 1 else f"{reason.busy} instances"
+        bound = f"{reason.max_instances} instances with {reason.slots} slots each may run"
+        told = f"all slots of {them} were taken, by {reason.calls} events; {bound}"
     if not reason.busy:
         told = "there was no instance"
     if reason.waiting:
@@ -108,8 +111,11 @@ def _queue(found: Explanation) -> str:
 
 def _at_once(found: Explanation) -> str:
     entry, before = found.entry, found.before
+    has_slots = found.limits is not None and found.limits.concurrency > 1
     if entry.queue_ms > _AT_ONCE_MS:
-        return "none was idle, but one came free"
+        return "no slot was free, but one came free" if has_slots else "none was idle, but one came free"
+    if has_slots:
+        return f"{entry.instance} had a free slot and took it at once"
     if before is None:
         return f"{entry.instance} was idle and took it at once"
     idle_s = entry.time - total_ms(entry) / 1000 - before.time
@@ -166,12 +172,17 @@ def _rest(found: Explanation) -> Iterator[str]:
 def _advice(entry: Entry, limits: Limits) -> str:
     code = entry.outcome.rpartition("/")[2]
     if code in _REMEDIES:
-        return _REMEDIES[code].format(limits)
+        return _REMEDIES[code].format(limits, _more_at_a_time(limits))
     if entry.start_ms > max(entry.run_ms, entry.queue_ms, _WORTH_ADVICE_MS) and entry.start != "warm":
         if limits.rest == "none" and entry.start != "fork":
             return 'rest = "template" keeps the code loaded'
         kept = f"keep_alive ({limits.keep_alive_s:g} s) keeps them longer"
         return f"reserved ({limits.reserved}) keeps instances ready; {kept}"
     if entry.queue_ms > max(entry.run_ms, entry.start_ms, _WORTH_ADVICE_MS):
-        return f"max_instances ({limits.max_instances})"
+        return _more_at_a_time(limits)
     return ""
+
+
+def _more_at_a_time(limits: Limits) -> str:
+    slots = f" and concurrency ({limits.concurrency})" if limits.concurrency > 1 else ""
+    return f"max_instances ({limits.max_instances}){slots}"

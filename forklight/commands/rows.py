@@ -21,13 +21,22 @@ def function_row(function: FunctionStatus) -> Row:
         Cell(f"{function.version} stale", "yellow") if function.stale else Cell(function.version, "dim"),
         template(function),
         count(pool.idle),
-        count(pool.busy + pool.starting, "green"),
+        busy(function),
         count(pool.waiting, "yellow"),
         starts,
         str(outcomes.get("ok", 0)),
         count(failures(function), "red"),
         memory(function),
     )
+
+
+def busy(function: FunctionStatus) -> Cell:
+    """Return how many instances are busy or start; with several slots each, how many are taken too: `1 120/500`."""
+    pool = function.instances
+    cell = count(pool.busy + pool.starting, "green")
+    if function.slots == 1 or not pool.busy:
+        return cell
+    return Cell(f"{pool.busy + pool.starting} {pool.calls}/{pool.busy * function.slots}", "green")
 
 
 def template(function: FunctionStatus) -> Cell:

@@ -18,12 +18,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_wait_s: float
     max_waiting: int
     max_instances: int
+    concurrency: int = 1
     reserved: int
     rest: str
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """One attempt at one event. `reason` is None if an instance was idle, or if the reason is forgotten."""
+    """One attempt at one event. `reason` is None if a slot was free, or if the reason is forgotten."""
 
     entry: Entry
     limits: Limits | None = None

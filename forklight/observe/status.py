@@ -15,6 +15,8 @@ class Instances(Struct, frozen=True, gc=False):
     busy: int
     leaving: int
     waiting: int
+    calls: int = 0
+    """those that the busy ones run"""
 
 
 class Reloaded(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,10 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     shared: tuple[str, ...]
     """what the import left behind that all instances share"""
     instances: Instances
+    slots: int = 1
+    """how many calls one instance runs at once"""
+    calls: dict[str, int] = {}
+    """how many run now in each busy instance, by its id"""
     starts: dict[str, int]
     outcomes: dict[str, int]
     failures: dict[str, int]

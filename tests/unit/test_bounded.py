@@ -15,6 +15,7 @@ from bus.outcome import ExceptionName
 from dispatcher.pool import Statistics
 from dispatcher.reasons import MOST_REASONS, Reasons
 from dispatcher.records import MOST_CODES, OTHER, Record
+from dispatcher.settings import PoolSettings
 from forklight.observe import metrics
 from forklight.observe.formats import as_json
 from forklight.observe.journal import Journal
@@ -114,12 +115,12 @@ def test_requests_in_record_and_metrics() -> None:
 
 def test_ids_of_events_that_waited() -> None:
     reasons = Reasons()
-    found = Statistics(0, 0, 0, 0, 0)
+    found = Statistics(0, 0, 0, 0, 0, 0)
     for name in values(8000):
-        reasons.note(name, 1, found, 8, 0)
+        reasons.note(name, 1, found, PoolSettings(), 0)
         reasons.add_cause(name, 1, Cause("ended", "x"))
     for name in values(255):
-        reasons.note(name, 1, found, 8, 0)
+        reasons.note(name, 1, found, PoolSettings(), 0)
         reasons.add_cause(name, 1, Cause("ended", "x"))
     assert len(reasons._noted) <= MOST_REASONS
     assert len(reasons._causes) <= MOST_REASONS

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from dispatcher import outcomes
 from dispatcher.settings import PoolSettings
@@ -18,6 +19,16 @@ def test_it_says_which_bound_was_met(waiting: int, bound: str) -> None:
     outcome = outcomes.queue_full("f", POOL, waiting)
     assert f"({bound})" in outcome.message
     assert outcome.retry_after_s == outcomes.RETRY_AFTER_S
+
+
+def test_with_several_slots_they_are_what_is_taken() -> None:
+    pool = replace(POOL, concurrency=500)
+    full, late = outcomes.queue_full("f", pool, 9), outcomes.wait_expired("f", pool)
+    assert "all 500 slots (concurrency) of each of the 3 instances of 'f' (max_instances) are taken" in full.message
+    assert late.message == (
+        "no slot of 'f' came free within 2.5 s (max_wait); it may have 3 instances (max_instances) with 500 slots each "
+        "(concurrency), and 9 events may wait (max_waiting)"
+    )
 
 
 def test_a_function_that_cannot_load_tells_why_and_when_it_is_tried_again() -> None:

@@ -114,7 +114,7 @@ def test_an_instance_goes_when_it_has_idled_for_long_enough() -> None:
     assert pool.tick(10 * S) == [Leave("a")]
     assert pool.is_leaving("a")
     assert pool.died("a", 11 * S, 11 * S) == []
-    assert pool.statistics() == Statistics(0, 0, 0, 0, 0)
+    assert pool.statistics() == Statistics(0, 0, 0, 0, 0, 0)
 
 
 def test_reserved_instances_are_started_at_once_and_never_go() -> None:
@@ -151,8 +151,9 @@ def test_a_spent_instance_leaves_and_what_is_reserved_is_started_before_it_ends(
     pool.tick(0)
     pool.started("a", 0)
     pool.take()
+    pool.close("a")
 
-    assert pool.freed("a", 1, spent=True) == [Leave("a"), Start()]
+    assert pool.freed("a", 1) == [Leave("a"), Start()]
 
 
 def test_while_it_cannot_load_events_fail_at_once() -> None:
@@ -255,3 +256,90 @@ def test_a_pool_shows_its_state() -> None:
     assert repr(pool) == "<Pool: 0 idle, 0 busy, 0 starting, 0 leaving, 0 events waiting, cannot load>"
     pool.tick(6 * S)
     assert repr(pool) == "<Pool: 0 idle, 0 busy, 0 starting, 0 leaving, 0 events waiting, at rest>"
+
+
+def test_a_burst_starts_as_many_instances_as_its_slots_need() -> None:
+    pool = make_pool(max_instances=3, concurrency=2)
+
+    assert [pool.wait(ticket, 0, 0) for ticket in "abcdefg"] == [[Start()], [], [Start()], [], [Start()], [], []]
+    assert pool.started("one", 1) == [Assign("a", "one"), Assign("b", "one")]
+    assert pool.statistics() == Statistics(starting=2, idle=0, busy=1, leaving=0, waiting=5, calls=2)
+
+
+def test_one_instance_is_filled_before_another_is_used() -> None:
+    pool = with_idle("old", "new", concurrency=3)
+
+    assert [pool.take() for _ in range(7)] == ["new", "new", "new", "old", "old", "old", None]
+    for second, member in enumerate(("old", "new", "old"), 5):
+        pool.freed(member, second * S)
+    assert [pool.take() for _ in range(4)] == ["new", "old", "old", None], "of two busy ones, that which was full last"
+
+
+def test_a_busy_instance_with_a_free_slot_is_taken_before_an_idle_one() -> None:
+    pool = with_idle("old", "new", concurrency=2, keep_alive_s=10)
+    pool.take()
+    pool.take()
+    pool.freed("new", 2 * S)
+
+    assert pool.take() == "new"
+    assert pool.tick(10 * S) == [Leave("old")], "the surplus ages out"
+
+
+def test_an_instance_is_idle_when_it_has_no_call() -> None:
+    pool = with_idle("a", concurrency=3, keep_alive_s=10)
+    for _ in range(3):
+        pool.take()
+    pool.freed("a", 5 * S)
+    pool.freed("a", 6 * S)
+    assert pool.tick(30 * S) == []
+
+    pool.freed("a", 40 * S)
+    assert pool.next_tick_ns(40 * S) == 50 * S
+    assert pool.tick(50 * S) == [Leave("a")]
+
+
+def test_a_closed_instance_finishes_its_calls_and_gets_no_more() -> None:
+    pool = with_idle("a", concurrency=3, max_instances=1)
+    pool.take()
+    pool.take()
+    pool.close("a")
+
+    assert pool.take() is None
+    assert pool.room(1) == 0
+    assert pool.wait("b", 1, 1) == []
+    assert pool.freed("a", 2) == []
+    assert pool.freed("a", 3) == [Leave("a")]
+    assert pool.died("a", 4, 4) == [Start()]
+
+
+def test_no_instance_gets_more_events_at_once_than_it_may_ever_run() -> None:
+    pool = make_pool(concurrency=10, max_invocations=2, max_instances=5)
+
+    assert [pool.wait(ticket, 0, 0) for ticket in "abc"] == [[Start()], [], [Start()]]
+    assert pool.started("one", 1) == [Assign("a", "one"), Assign("b", "one")]
+
+
+def test_what_ran_in_a_dead_instance_frees_no_slot() -> None:
+    pool = with_idle("a", concurrency=2, max_instances=1)
+    pool.take()
+    pool.take()
+    pool.wait("b", 1, 1)
+
+    assert pool.died("a", 2, 2) == [Start()]
+    assert pool.started("new", 3) == [Assign("b", "new")]
+    assert pool.take() == "new"
+
+
+def test_room_counts_slots() -> None:
+    pool = with_idle("a", concurrency=5, max_instances=2)
+    assert pool.room(0) == 10
+    pool.take()
+    assert pool.room(0) == 9
+    pool.close("a")
+    assert pool.room(0) == 5, "the free slots of a closed instance are lost"
+
+
+def test_the_line_is_bounded_beyond_the_slots() -> None:
+    pool = make_pool(concurrency=2, max_instances=1, max_waiting=1)
+
+    assert [pool.wait(ticket, 0, 0) for ticket in "abcd"] == [[Start()], [], [], [Refuse("d", "QueueFull")]]

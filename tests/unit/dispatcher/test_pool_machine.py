@@ -11,7 +11,7 @@ from dispatcher.pool import LEAD_NS, Action, Assign, Fail, Leave, Pool, Refuse, 
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
-NOTHING = Statistics(0, 0, 0, 0, 0)
+NOTHING = Statistics(0, 0, 0, 0, 0, 0)
 steps_ns = st.integers(0, 5 * S)
 picks = st.integers(0, 1000)
 
@@ -24,6 +24,8 @@ def size_bytes(ticket: int) -> int:
 pool_settings = st.builds(
     PoolSettings,
     max_instances=st.integers(1, 4),
+    concurrency=st.sampled_from([1, 1, 2, 3]),
+    max_invocations=st.sampled_from([None, None, 2]),
     max_waiting=st.integers(0, 4),
     max_waiting_memory_bytes=st.sampled_from([0, 2, 1000]),
     max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
@@ -40,6 +42,7 @@ class PoolMachine(RuleBasedStateMachine):
     @initialize(settings=pool_settings)
     def open(self, settings: PoolSettings) -> None:
         self.settings = settings
+        self.slots = settings.slots
         self.now_ns = self.refill_ns = self.blocked_ns = self.active_ns = self.attended_ns = 100 * S
         self.hopeless = self.resting = False
         self.accepted: dict[int, int] = {}
@@ -47,8 +50,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.ended: dict[int, str] = {}
         self.idle: list[int] = []
         self.since: dict[int, int] = {}
-        self.busy: dict[int, int | None] = {}
-        """the ticket each one runs; None if it was found dead"""
+        self.busy: dict[int, list[int | None]] = {}
+        """the tickets that each one runs; None for one that found it dead"""
+        self.opened: dict[int, int] = {}
+        """for each busy one, which of them had all slots taken or free last: higher is later"""
+        self.closed: set[int] = set()
         self.leaving: set[int] = set()
         self.starting = 0
         self.members = 0
@@ -59,24 +65,51 @@ class PoolMachine(RuleBasedStateMachine):
     def room(self) -> int:
         return self.settings.max_instances - len(self.idle) - len(self.busy) - len(self.leaving) - self.starting
 
+    def open_ones(self) -> list[int]:
+        """The busy instances with a free slot, in the order in which they are taken."""
+        found = [one for one, tickets in self.busy.items() if one not in self.closed and len(tickets) < self.slots]
+        return sorted(found, key=self.opened.__getitem__, reverse=True)
+
+    def free_slots(self) -> int:
+        """Those that an event could take."""
+        return len(self.idle) * self.slots + sum(self.slots - len(self.busy[one]) for one in self.open_ones())
+
+    def calls(self) -> int:
+        return sum(map(len, self.busy.values()))
+
+    def run(self, ticket: int, member: int) -> None:
+        assert member not in self.closed
+        if member not in self.busy:
+            self.busy[member] = []
+            self.note_opened(member)
+        self.busy[member].append(ticket)
+        assert len(self.busy[member]) <= self.slots
+
+    def note_opened(self, member: int) -> None:
+        self.opened[member] = max(self.opened.values(), default=0) + 1
+
+    def running(self) -> list[tuple[int, int]]:
+        """Every member and ticket."""
+        return [(one, ticket) for one, tickets in self.busy.items() for ticket in tickets if ticket is not None]
+
     def is_expected(self) -> bool:
         return any(at_ns - LEAD_NS <= self.now_ns < at_ns for at_ns in self.expected)
 
     def deficit(self) -> int:
         reserved = self.settings.reserved - len(self.idle) - len(self.busy) if self.now_ns >= self.refill_ns else 0
-        return max(0, reserved, int(self.is_expected() and not self.idle))
+        return max(0, reserved, int(self.is_expected() and not self.free_slots()))
 
     def end(self, ticket: int, how: str) -> None:
         assert ticket not in self.ended
         self.ended[ticket] = how
 
     def carry_out(self, actions: "Sequence[Action[int, int]]", free: int | None = None, new: int | None = None) -> None:
-        """`free`: the member that just came free. `new`: the ticket that just arrived."""
+        """`free`: the member that just got a free slot or started. `new`: the ticket that just arrived."""
         for action in actions:
             match action:
                 case Assign(ticket, member):
                     assert (ticket, member) == (self.waiting.pop(0), free)
-                    self.busy[member], free = ticket, None
+                    self.run(ticket, member)
                 case Leave(member):
                     if member == free:
                         free = None
@@ -94,8 +127,7 @@ class PoolMachine(RuleBasedStateMachine):
                     self.check_refusal(action, new)
                     self.waiting.remove(ticket)
                     self.end(ticket, "refused")
-        if free is not None:
-            assert not self.waiting
+        if free is not None and free not in self.busy:
             self.idle.append(free)
             self.since[free] = self.now_ns
         if new not in self.ended:
@@ -116,7 +148,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def check_start(self) -> None:
         assert self.now_ns >= self.blocked_ns
-        assert self.starting < len(self.waiting) + self.deficit()
+        assert self.starting * self.slots < len(self.waiting) or self.starting < self.deficit()
         assert self.room() > 0
 
     def check_rest(self) -> None:
@@ -129,13 +161,16 @@ class PoolMachine(RuleBasedStateMachine):
         assert member == self.idle.pop(0)
         assert self.now_ns >= self.since[member] + self.settings.keep_alive_s * S
         assert len(self.idle) + len(self.busy) >= self.settings.reserved
-        assert self.idle or not self.is_expected()
+        assert self.free_slots() or not self.is_expected()
 
     def serve(self, ticket: int, *, again: bool) -> None:
         member = self.pool.take()
-        assert member == (self.idle.pop() if self.idle else None)
+        if open_ones := self.open_ones():
+            assert member == open_ones[0]
+        else:
+            assert member == (self.idle.pop() if self.idle else None)
         if member is not None:
-            self.busy[member] = ticket
+            self.run(ticket, member)
             return
         self.waiting.append(ticket)
         if again:
@@ -150,7 +185,8 @@ class PoolMachine(RuleBasedStateMachine):
     def is_line_full(self, new: int) -> bool:
         """Whether the line has no room for `new`, the last ticket in it."""
         before = [ticket for ticket in self.waiting if ticket != new]
-        could_run = self.settings.max_instances - len(self.busy) - len(self.leaving)
+        usable = self.settings.max_instances - len(self.idle) - len(self.busy) - len(self.leaving)
+        could_run = usable * self.slots + self.free_slots()
         held_bytes = sum(map(size_bytes, before))
         is_large = held_bytes >= self.settings.max_waiting_memory_bytes and len(before) >= could_run
         return len(before) >= self.settings.max_waiting + could_run or is_large
@@ -162,15 +198,25 @@ class PoolMachine(RuleBasedStateMachine):
         self.now_ns += 1
         self.serve(ticket, again=False)
 
-    @precondition(lambda self: any(ticket is not None for ticket in self.busy.values()))
+    @precondition(lambda self: self.running())
     @rule(pick=picks)
     def found_dead(self, pick: int) -> None:
         """The event got a dead instance, whose death is reported later."""
-        running = [member for member, ticket in self.busy.items() if ticket is not None]
-        member = running[pick % len(running)]
-        ticket, self.busy[member] = self.busy[member], None
-        assert ticket is not None
+        running = self.running()
+        member, ticket = running[pick % len(running)]
+        self.busy[member][self.busy[member].index(ticket)] = None
+        self.close(member)
         self.serve(ticket, again=True)
+
+    @precondition(lambda self: self.busy)
+    @rule(pick=picks)
+    def last_call(self, pick: int) -> None:
+        """One that is busy has begun its last call under `max_invocations`."""
+        self.close(sorted(self.busy)[pick % len(self.busy)])
+
+    def close(self, member: int) -> None:
+        self.closed.add(member)
+        self.pool.close(member)
 
     @precondition(lambda self: self.waiting)
     @rule(pick=picks)
@@ -180,18 +226,35 @@ class PoolMachine(RuleBasedStateMachine):
         self.waiting.remove(ticket)
         self.end(ticket, "withdrawn")
 
-    @precondition(lambda self: any(ticket is not None for ticket in self.busy.values()))
-    @rule(pick=picks, spent=st.booleans())
-    def freed(self, pick: int, spent: bool) -> None:
-        running = [(member, ticket) for member, ticket in self.busy.items() if ticket is not None]
+    @precondition(lambda self: self.running())
+    @rule(pick=picks)
+    def freed(self, pick: int) -> None:
+        running = self.running()
         member, ticket = running[pick % len(running)]
-        del self.busy[member]
+        if len(self.busy[member]) == self.slots:
+            self.note_opened(member)
+        self.busy[member].remove(ticket)
         self.end(ticket, "assigned")
         self.active_ns = self.now_ns
         before_ns = self.attended_ns
-        self.carry_out(self.pool.freed(member, self.now_ns, spent=spent), free=member)
-        if not spent:  # the warm path starts nothing: what a block held up is for the tick that is due at its end
-            self.attended_ns = before_ns
+        if member not in self.closed:
+            self.vacate(member)
+            self.carry_out(self.pool.freed(member, self.now_ns), free=member)
+        elif self.busy[member]:
+            assert self.pool.freed(member, self.now_ns) == []
+        else:
+            self.vacate(member)
+            actions = self.pool.freed(member, self.now_ns)
+            assert actions[0] == Leave(member)
+            self.carry_out(actions, free=member)
+            return
+        self.attended_ns = before_ns  # this starts nothing: what a block held up is for the tick due at its end
+
+    def vacate(self, member: int) -> None:
+        """Forget a busy one that has no calls left."""
+        if not self.busy[member]:
+            del self.busy[member]
+            self.closed.discard(member)
 
     @precondition(lambda self: self.starting)
     @rule()
@@ -221,9 +284,10 @@ class PoolMachine(RuleBasedStateMachine):
             self.refill_ns = max(self.refill_ns, self.now_ns + after_ns)
         if member in self.idle:
             self.idle.remove(member)
-        ticket = self.busy.pop(member, None)
-        if ticket is not None:
-            self.end(ticket, "assigned")
+        for ticket in self.busy.pop(member, []):
+            if ticket is not None:
+                self.end(ticket, "assigned")
+        self.closed.discard(member)
         self.leaving.discard(member)
         self.carry_out(self.pool.died(member, self.now_ns, self.now_ns + after_ns))
 
@@ -256,15 +320,17 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_forgotten(self) -> None:
         assert self.pool.statistics() == Statistics(
-            self.starting, len(self.idle), len(self.busy), len(self.leaving), len(self.waiting)
+            self.starting, len(self.idle), len(self.busy), len(self.leaving), len(self.waiting), self.calls()
         )
         assert set(self.pool.members()) == {*self.idle, *self.busy, *self.leaving}
-        running = {ticket for ticket in self.busy.values() if ticket is not None}
-        assert {*self.waiting} | running | self.ended.keys() == self.accepted.keys()
+        running = [ticket for _, ticket in self.running()]
+        assert len({*running}) == len(running)
+        assert {*self.waiting, *running} | self.ended.keys() == self.accepted.keys()
 
     @invariant()
-    def nobody_waits_beside_an_idle_instance(self) -> None:
-        assert not (self.idle and self.waiting)
+    def nobody_waits_beside_a_free_slot(self) -> None:
+        assert not (self.free_slots() and self.waiting)
+        assert self.pool.has_free_slot == bool(self.free_slots())
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
@@ -274,12 +340,13 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def never_too_many(self) -> None:
         assert self.room() >= 0
-        assert len(self.waiting) - len(self.busy) <= self.settings.max_waiting + self.settings.max_instances
+        could_run = self.settings.max_instances * self.slots
+        assert len(self.waiting) - self.calls() <= self.settings.max_waiting + could_run
 
     @invariant()
     def who_waits_has_a_start(self) -> None:
         if self.attended_ns >= self.blocked_ns:
-            assert self.starting >= min(len(self.waiting), self.starting + self.room())
+            assert self.room() == 0 or self.starting * self.slots >= len(self.waiting)
 
     @invariant()
     def what_is_reserved_or_announced_has_a_start(self) -> None:
@@ -297,7 +364,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def capacity_is_what_could_run(self) -> None:
-        could_run = self.room() + len(self.idle) + self.starting - len(self.waiting)
+        could_run = (self.room() + self.starting) * self.slots + self.free_slots() - len(self.waiting)
         if self.hopeless and self.now_ns < self.blocked_ns and not self.idle and not self.busy:
             could_run = 0
         assert self.pool.room(self.now_ns) == max(0, could_run)
@@ -309,7 +376,7 @@ class PoolMachine(RuleBasedStateMachine):
             times.append(self.blocked_ns)
         if self.settings.reserved > len(self.idle) + len(self.busy) + self.starting and self.room() > 0:
             times.append(max(self.blocked_ns, self.refill_ns))
-        if len(self.waiting) > self.starting and self.room() > 0:
+        if len(self.waiting) > self.starting * self.slots and self.room() > 0:
             times.append(self.blocked_ns)
         if len(self.idle) + len(self.busy) > self.settings.reserved and self.idle and not self.expected:
             times.append(self.since[self.idle[0]] + keep_alive_ns)
@@ -332,4 +399,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
-TestPool = pytest.mark.invariant("I2", "I5", "I6", "I7", "I8", "I9")(PoolMachine.TestCase)
+TestPool = pytest.mark.invariant("I1", "I2", "I5", "I6", "I7", "I8", "I9")(PoolMachine.TestCase)

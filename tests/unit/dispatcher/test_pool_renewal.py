@@ -73,7 +73,7 @@ def test_an_outdated_instance_that_goes_takes_up_no_room() -> None:
 
     assert pool.room(1 * S) == 1
     assert pool.wait("a", 1 * S, 1 * S) == [Start()]
-    assert pool.statistics() == Statistics(starting=1, idle=0, busy=0, leaving=1, waiting=1)
+    assert pool.statistics() == Statistics(starting=1, idle=0, busy=0, leaving=1, waiting=1, calls=0)
 
 
 def test_what_is_reserved_is_not_made_up_of_outdated_instances() -> None:
@@ -112,3 +112,29 @@ def test_winding_up_runs_what_was_accepted_and_then_leaves_nothing() -> None:
     assert pool.tick(3 * S) == [Leave("one")]
     assert pool.died("one", 4 * S, 60 * S) == []
     assert pool.tick(4 * S) == [Rest()]
+
+
+def test_an_outdated_instance_finishes_all_its_calls() -> None:
+    pool = make_pool("old", max_instances=1, concurrency=3)
+    pool.take()
+    pool.take()
+    assert renewed(pool, max_instances=1, concurrency=2) == []
+
+    assert pool.take() is None
+    assert pool.wait("a", 1 * S, 1 * S) == []
+    assert pool.freed("old", 2 * S) == []
+    assert pool.freed("old", 3 * S) == [Leave("old"), Start()]
+    assert pool.started("new", 4 * S) == [Assign("a", "new")]
+
+
+def test_waiting_events_fill_the_slots_of_fresh_instances() -> None:
+    pool = make_pool(max_instances=1, concurrency=2)
+    for ticket in "abcde":
+        pool.wait(ticket, 0, 0)
+
+    assert renewed(pool, "new", max_instances=2, concurrency=3) == [
+        Assign("a", "new"),
+        Assign("b", "new"),
+        Assign("c", "new"),
+        Start(),
+    ]

@@ -18,6 +18,7 @@ picks = st.integers(0, 1000)
 pool_settings = st.builds(
     PoolSettings,
     max_instances=st.integers(1, 4),
+    concurrency=st.sampled_from([1, 1, 2, 3]),
     max_waiting=st.integers(0, 6),
     max_wait_s=st.sampled_from([2.0, 10.0]),
     keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
@@ -38,8 +39,10 @@ class RenewalMachine(RuleBasedStateMachine):
         self.waiting: list[int] = []
         self.ended: set[int] = set()
         self.idle: list[int] = []
-        self.busy: dict[int, int] = {}
-        """the ticket each one runs"""
+        self.busy: dict[int, list[int]] = {}
+        """the tickets that each one runs"""
+        self.closed: set[int] = set()
+        """busy with their last calls under `max_invocations`"""
         self.going: set[int] = set()
         """asked to leave, and not dead yet"""
         self.outdated: set[int] = set()
@@ -51,15 +54,25 @@ class RenewalMachine(RuleBasedStateMachine):
         assert ticket not in self.ended
         self.ended.add(ticket)
 
+    def run(self, ticket: int, member: int) -> None:
+        assert member not in self.outdated | self.closed, "it is given nothing more"
+        self.busy.setdefault(member, []).append(ticket)
+        assert len(self.busy[member]) <= self.settings.concurrency
+
+    def free_ones(self) -> list[int]:
+        """Every instance of this version with a free slot."""
+        given = self.busy.keys() - self.outdated - self.closed
+        return [*self.idle, *(one for one in given if len(self.busy[one]) < self.settings.concurrency)]
+
     def carry_out(self, actions: "Sequence[Action[int, int]]", free: Sequence[int] = ()) -> None:
-        """`free`: members that just came free or started, in this order."""
+        """`free`: members that just got a free slot or started, in this order."""
         coming = list(free)
         for action in actions:
             match action:
                 case Assign(ticket, member):
-                    assert member not in self.outdated, "what is outdated is given nothing more"
-                    assert (ticket, member) == (self.waiting.pop(0), coming.pop(0))
-                    self.busy[member] = ticket
+                    assert ticket == self.waiting.pop(0)
+                    assert member == next(one for one in coming if self.has_free_slot(one))
+                    self.run(ticket, member)
                 case Leave(member):
                     self.take_away(member, coming)
                 case Start():
@@ -71,7 +84,14 @@ class RenewalMachine(RuleBasedStateMachine):
                     assert [*self.idle, *self.busy, *self.going, *self.waiting] == []
                     assert self.starting == 0
                     self.has_rested = True
-        self.idle += coming
+        self.idle += [one for one in coming if one not in self.busy]
+
+    def running(self) -> set[int]:
+        """The tickets that run."""
+        return {ticket for tickets in self.busy.values() for ticket in tickets}
+
+    def has_free_slot(self, member: int) -> bool:
+        return len(self.busy.get(member, [])) < self.settings.concurrency
 
     def take_away(self, member: int, coming: list[int]) -> None:
         assert member not in self.going
@@ -84,21 +104,39 @@ class RenewalMachine(RuleBasedStateMachine):
     def event(self) -> None:
         ticket, self.tickets = self.tickets, self.tickets + 1
         member = self.pool.take()
-        assert member == (self.idle.pop() if self.idle else None)
         if member is not None:
-            assert member not in self.outdated
-            self.busy[member] = ticket
+            assert member in self.free_ones()
+            if member in self.idle:
+                assert self.idle.pop() == member
+            self.run(ticket, member)
             return
+        assert self.free_ones() == []
         self.waiting.append(ticket)
         self.carry_out(self.pool.wait(ticket, self.now_ns, self.now_ns))
 
     @precondition(lambda self: self.busy)
-    @rule(pick=picks, spent=st.booleans())
-    def freed(self, pick: int, spent: bool) -> None:
-        member = list(self.busy)[pick % len(self.busy)]
-        self.end(self.busy.pop(member))
-        self.carry_out(self.pool.freed(member, self.now_ns, spent=spent), free=[member])
-        assert (member in self.going) or not (spent or member in self.outdated)
+    @rule(pick=picks)
+    def freed(self, pick: int) -> None:
+        running = [(member, ticket) for member, tickets in self.busy.items() for ticket in tickets]
+        member, ticket = running[pick % len(running)]
+        self.busy[member].remove(ticket)
+        self.end(ticket)
+        is_last = not self.busy[member]
+        must_leave = is_last and member in self.outdated | self.closed
+        if is_last:
+            del self.busy[member]
+            self.closed.discard(member)
+        is_given_more = member not in self.outdated | self.closed
+        self.carry_out(self.pool.freed(member, self.now_ns), free=[member] if is_last or is_given_more else [])
+        assert (member in self.going) == must_leave
+
+    @precondition(lambda self: self.busy)
+    @rule(pick=picks)
+    def last_call(self, pick: int) -> None:
+        """One that is busy has begun its last call under `max_invocations`."""
+        member = sorted(self.busy)[pick % len(self.busy)]
+        self.closed.add(member)
+        self.pool.close(member)
 
     @precondition(lambda self: self.starting)
     @rule()
@@ -121,8 +159,9 @@ class RenewalMachine(RuleBasedStateMachine):
         assert self.pool.is_leaving(member) == (member in self.going or member in self.outdated)
         if member in self.idle:
             self.idle.remove(member)
-        if member in self.busy:
-            self.end(self.busy.pop(member))
+        for ticket in self.busy.pop(member, []):
+            self.end(ticket)
+        self.closed.discard(member)
         self.going.discard(member)
         self.outdated.discard(member)
         self.carry_out(self.pool.died(member, self.now_ns, self.now_ns + after_ns))
@@ -156,10 +195,10 @@ class RenewalMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_forgotten(self) -> None:
         assert self.pool.statistics() == Statistics(
-            self.starting, len(self.idle), len(self.busy), len(self.going), len(self.waiting)
+            self.starting, len(self.idle), len(self.busy), len(self.going), len(self.waiting), len(self.running())
         )
         assert set(self.pool.members()) == {*self.idle, *self.busy, *self.going}
-        assert {*self.waiting} | {*self.busy.values()} | self.ended == set(range(self.tickets))
+        assert {*self.waiting} | self.running() | self.ended == set(range(self.tickets))
 
     @invariant()
     def no_more_than_may_be_are_made(self) -> None:
@@ -168,8 +207,9 @@ class RenewalMachine(RuleBasedStateMachine):
         assert current <= self.settings.max_instances
 
     @invariant()
-    def nobody_waits_beside_an_idle_instance(self) -> None:
-        assert not (self.idle and self.waiting)
+    def nobody_waits_beside_a_free_slot(self) -> None:
+        assert not (self.free_ones() and self.waiting)
+        assert self.pool.has_free_slot == bool(self.free_ones())
 
     def teardown(self) -> None:
         """Whatever happened, every event ends, and nothing of a removed function stays."""
@@ -182,7 +222,7 @@ class RenewalMachine(RuleBasedStateMachine):
             if self.starting:
                 self.started()
             elif self.busy:
-                self.freed(0, False)
+                self.freed(0)
             elif self.going:
                 self.died(len(self.idle), 0)
             else:
@@ -196,4 +236,4 @@ class RenewalMachine(RuleBasedStateMachine):
 
 
 RenewalMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
-TestPoolRenewal = pytest.mark.invariant("I2", "I5", "I6", "I10")(RenewalMachine.TestCase)
+TestPoolRenewal = pytest.mark.invariant("I1", "I2", "I5", "I6", "I10")(RenewalMachine.TestCase)

@@ -101,6 +101,38 @@ def test_what_was_behind_each_part(reason: Reason | None, fields: dict[str, Any]
     assert said in told(reason, **fields)
 
 
+MANY = replace(FOUND, calls=1000, max_instances=4, slots=500)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields", "said"),
+    [
+        (None, {}, "greet-3 had a free slot and took it at once"),
+        (None, {"queue_ms": 0.7}, "no slot was free, but one came free"),
+        (
+            MANY,
+            {"start": "fork"},
+            "were taken, by 1000 events; 4 instances with 500 slots each may run; so one more was started for it",
+        ),
+        (replace(MANY, busy=1), {}, "all slots of the one instance were taken, by"),
+        (replace(MANY, busy=0), {"start": "fork"}, "there was no instance; so one more was started for it"),
+        (
+            MANY,
+            {"queue_ms": 30.0},
+            "to change that: max_instances (8) and concurrency (500)",
+        ),
+        (
+            MANY,
+            {"outcome": "throttled/WaitExpired"},
+            "more at a time: max_instances (8) and concurrency (500)",
+        ),
+    ],
+)
+def test_what_was_behind_each_part_with_several_slots(reason: Reason | None, fields: dict[str, Any], said: str) -> None:
+    entry, limits = replace(WARM, **fields), replace(LIMITS, concurrency=500)
+    assert said in "\n".join(tell(Explanation(entry=entry, limits=limits, reason=reason)))
+
+
 @pytest.mark.parametrize(
     ("outcome", "said"),
     [

@@ -81,6 +81,7 @@ async def test_a_scrape_tells_the_same() -> None:
     assert samples["forklight_invocations_total", "error", "fails"] == 1
     assert samples["forklight_failures_total", "ValueError", "fails"] == 1
     assert samples["forklight_instances", "idle", "plain"] == 1
+    assert (samples["forklight_running_calls", "plain"], samples["forklight_slots", "plain"]) == (0, 1)
     assert samples["forklight_invocation_cpu_seconds_total", "plain"] > 0
     for name in ("forklight_invocation_duration_seconds", "forklight_queue_wait_seconds"):
         buckets = [value for key, value in samples.items() if key[0] == f"{name}_bucket" and "plain" in key]

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from forklight.commands.rates import HEADINGS, Rates, rates, rows, total_per_s
-from forklight.commands.rows import duration, function_row, notes, queue_rows, told_outcome
+from forklight.commands.rows import FUNCTION_HEADINGS, duration, function_row, notes, queue_rows, told_outcome
 from forklight.commands.tables import table, tone_of
 from forklight.observe.status import FunctionStatus, Instances, QueueStatus, Status, TimerStatus
 from sandbox import isolation
@@ -44,6 +44,14 @@ LATER = replace(
     ran_s=3.0,
     waited_s=0.6,
 )
+
+
+def test_of_instances_with_several_slots_it_says_how_many_are_taken() -> None:
+    busy = replace(IDLE, busy=2, starting=1, calls=620)
+    column = FUNCTION_HEADINGS.index("BUSY")
+    assert str(function_row(replace(GREET, instances=busy, slots=500))[column]) == "3 620/1000"
+    assert str(function_row(replace(GREET, instances=IDLE, slots=500))[column]) == "0"
+    assert str(function_row(replace(GREET, instances=replace(busy, calls=2)))[column]) == "3"
 
 
 def test_rates_are_of_the_time_between() -> None:
