@@ -99,6 +99,18 @@ def hook_fault(target: str, code: Code, *, may_be_async: bool) -> Fault | None:
     return None
 
 
+def concurrency_fault(target: str, code: Code, concurrency: int) -> Fault | None:
+    """Return why the handler cannot run so many calls at a time in one instance, or None."""
+    found = _find(target, code)
+    if concurrency == 1 or is_async_handler(target, code) or not isinstance(found, _Found):
+        return None
+    return Fault(
+        f"is sync, and an instance runs one call of a sync handler at a time, not {concurrency}: "
+        "leave concurrency out and raise max_instances, or write `async def`",
+        *_place(found),
+    )
+
+
 def is_async_handler(target: str, code: Code) -> bool:
     """Whether the handler may be async: it is, or that cannot be told."""
     found = _find(target, code)

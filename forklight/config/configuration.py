@@ -38,8 +38,8 @@ from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer
 
 DEFAULT_RUNTIME = "default"
-PER_FUNCTION = ("handler", "code", "http", "queue", "timer")
-"""Keys that `[defaults]` does not have."""
+PER_FUNCTION = ("handler", "code", "concurrency", "http", "queue", "timer")
+"""Keys that `[defaults]` does not have. `concurrency` is a promise about one handler, and false of every sync one."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -216,7 +216,10 @@ def _queues(
 ) -> tuple[QueueTrigger, ...]:
     return triggers_of(
         {name: function.settings.queue for name, function in functions.items()},
-        {name: Consuming(one.pool.max_instances, one.settings.timeout_s) for name, one in functions.items()},
+        {
+            name: Consuming(one.pool.max_instances * one.pool.slots, one.settings.timeout_s)
+            for name, one in functions.items()
+        },
         {str(name): broker for name, broker in settings.brokers.items()},
         bus=settings.bus,
         root=root,

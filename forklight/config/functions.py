@@ -125,7 +125,11 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
         **dict.fromkeys(("cron", "crontab"), 'write timer = "30 2 * * *", or timer = { every = "5m" }'),
         **dict.fromkeys(("route", "routes", "url"), 'write http = "GET /orders"'),
         **dict.fromkeys(("environment", "environ", "variables"), 'write env = { NAME = "value" }'),
-        **dict.fromkeys(("workers", "instances", "processes"), "write max_instances, how many calls run at a time"),
+        **dict.fromkeys(("workers", "instances", "processes"), "write max_instances, how many processes may run"),
+        **dict.fromkeys(
+            ("threads", "worker_connections", "max_concurrency"),
+            "write max_instances, how many processes may run; or concurrency, how many calls each runs if async",
+        ),
         "retries": "write attempts below [[functions.NAME.queue]], or retry below [[functions.NAME.timer]]",
         "requirements": 'write runtime = "app", and requirements below [runtimes.app]',
         "python": 'write runtime = "app", and python below [runtimes.app]',

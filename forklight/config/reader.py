@@ -58,13 +58,13 @@ def keys(cls: type[Struct]) -> dict[str, Key]:
     return found
 
 
-def without_marks(type_: inspect.Type) -> tuple[inspect.Type, float | None]:
-    """Return the type without `Annotated` and `| None`, and its lower bound if it names one."""
+def without_marks(type_: inspect.Type) -> inspect.Type:
+    """Return the type without `Annotated` and `| None`."""
     if isinstance(type_, inspect.Metadata):
         type_ = type_.type
     if isinstance(type_, inspect.UnionType):
         type_ = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
-    return type_, getattr(type_, "ge", None)
+    return type_
 
 
 def flat(*without: str) -> Meta:
@@ -134,7 +134,7 @@ class Reader:
 
     def _field(self, node: Node, field: inspect.Field) -> Any:
         """Return the value of one key, or _NOTHING."""
-        type_, least = without_marks(field.type)
+        type_ = without_marks(field.type)
         if field.name.endswith("_s"):
             value = self._parsed(node, units.parse_duration, units.DURATION_FORM)
         elif field.name.endswith("_bytes"):
@@ -142,10 +142,8 @@ class Reader:
         else:
             value = self._value(node, type_)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and (value < least if least is not None else value <= 0):
-            self.problems.append(
-                node.problem("must be more than zero" if least is None else f"must be at least {least}")
-            )
+        if is_number and (problem := _out_of_bounds(value, type_)):
+            self.problems.append(node.problem(problem))
             return _NOTHING
         return value
 
@@ -241,6 +239,16 @@ class Reader:
         return _NOTHING
 
 
+def _out_of_bounds(number: float, type_: inspect.Type) -> str:
+    """Return what is wrong with a number, or nothing. A type that names no lower bound takes no zero."""
+    least, most = getattr(type_, "ge", None), getattr(type_, "le", None)
+    if least is None and number <= 0:
+        return "must be more than zero"
+    if least is not None and number < least:
+        return f"must be at least {least}"
+    return f"must be at most {most}" if most is not None and number > most else ""
+
+
 def _build(cls: type[T], values: dict[str, Any]) -> T:
     arguments: dict[str, Any] = {}
     for field in _fields(cls):
@@ -265,7 +273,7 @@ def _flat_mark(field: inspect.Field) -> dict[str, Any] | None:
 
 
 def _struct_class(field: inspect.Field) -> type[Struct]:
-    type_, _ = without_marks(field.type)
+    type_ = without_marks(field.type)
     assert isinstance(type_, inspect.StructType)
     return type_.cls
 
@@ -284,7 +292,7 @@ def _name(value: Any) -> str:
 
 def _unknown(key: str, known: Iterable[str], without: tuple[str, ...], elsewhere: str) -> str:
     if key in without:
-        return "has no default: each function needs its own"
+        return "has no default: write it below the [functions.NAME] that need it"
     if elsewhere:
         return f"unknown key: {elsewhere}"
     names = sorted(set(known) - set(without))
@@ -293,5 +301,5 @@ def _unknown(key: str, known: Iterable[str], without: tuple[str, ...], elsewhere
 
 
 def _example(field: inspect.Field) -> str:
-    type_, _ = without_marks(field.type)
+    type_ = without_marks(field.type)
     return str(getattr(getattr(type_, "cls", None), "example", "..."))

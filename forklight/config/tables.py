@@ -70,7 +70,7 @@ def belongs(root: type[Struct], key: str, table: Node) -> str:
 def _walk(cls: type[Struct], table: Table) -> Iterator[tuple[Table, str]]:
     for key, (field, _) in keys(cls).items():
         yield table, key
-        type_, _ = without_marks(field.type)
+        type_ = without_marks(field.type)
         match type_:
             case inspect.StructType(cls=inner):
                 yield from _walk(inner, Table((*table.path, key), False))

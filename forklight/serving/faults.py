@@ -19,7 +19,14 @@ from msgspec import Struct
 from forklight.code import syntax
 from forklight.code.archive import is_archive
 from forklight.code.files import CodeFile
-from forklight.code.handlers import Fault, handler_fault, hook_fault, is_async_handler, module_fault
+from forklight.code.handlers import (
+    Fault,
+    concurrency_fault,
+    handler_fault,
+    hook_fault,
+    is_async_handler,
+    module_fault,
+)
 from forklight.code.interpreter import Interpreter, installed
 from forklight.code.modules import Code
 from forklight.config.configuration import Config, Function
@@ -99,6 +106,9 @@ def _handler_faults(config: Config, function: Function, code: Code, broken: set[
             fault = handler_fault(target, code)
         else:
             fault = hook_fault(target, code, may_be_async=key == "stop" and may_be_async)
+        if fault is None and key == "handler":
+            fault = concurrency_fault(target, code, function.pool.concurrency)
+            place = function.node.at("concurrency")
         if fault is not None:
             stopped = frozenset({function.name} if fault.is_certain else ())
             yield CodeFault(place.problem(_told(function, key, target, fault)), "handler", stopped)

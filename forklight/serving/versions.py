@@ -180,6 +180,7 @@ def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> Fun
         hooks=Hooks(**{name: hook and str(hook) for name, hook in hooks.items()}),
         limits=settings.limits,
         log_level=settings.log_level,
+        concurrency=settings.pool.concurrency,
         timeout_s=settings.timeout_s,
         grace_s=settings.grace_s,
         init_timeout_s=settings.init_timeout_s,

@@ -92,9 +92,9 @@ BROKEN = {
         ],
     ),
     "what is to come is not accepted without effect": (
-        OK + 'concurrency = 2\nscratch = "1MiB"\n',
+        OK + 'streaming = true\nscratch = "1MiB"\n',
         [
-            "forklight.toml:3 functions.f.concurrency: unknown key",
+            "forklight.toml:3 functions.f.streaming: unknown key",
             "forklight.toml:4 functions.f.scratch: unknown key",
         ],
     ),
@@ -149,7 +149,7 @@ BROKEN = {
         '[defaults]\ntimeout = "x"\nhandler = "f:h"\nmemry = "1MB"\n' + OK + '[functions.g]\nhandler = "f:h"\n',
         [
             f'forklight.toml:2 defaults.timeout: "x" is not a duration: {DURATION}',
-            "forklight.toml:3 defaults.handler: has no default: each function needs its own",
+            "forklight.toml:3 defaults.handler: has no default: write it below the [functions.NAME] that need it",
             "forklight.toml:4 defaults.memry: unknown key (did you mean 'memory'?)",
         ],
     ),

@@ -83,6 +83,16 @@ def test_the_code_is_checked_without_being_run(tmp_path: Path) -> None:
     )
 
 
+def test_concurrency_is_refused_for_a_sync_handler(tmp_path: Path) -> None:
+    done = _run(_project(tmp_path, f"{OK}concurrency = 100\n"), "check")
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert done.stderr == (
+        "forklight.toml:3 functions.f.concurrency: the handler 'f:handler' is sync, and an instance runs one call of a "
+        "sync handler at a time, not 100: leave concurrency out and raise max_instances, or write `async def` "
+        "(f.py:1)\n"
+    )
+
+
 def test_a_single_file_without_a_handler(tmp_path: Path) -> None:
     (tmp_path / "hello.py").write_text("def main(event): ...\n")
     done = _run(tmp_path, "check", "hello.py")

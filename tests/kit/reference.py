@@ -98,7 +98,7 @@ def tables(cls: type[Struct], path: str) -> Iterator[Table]:
 
 
 def _table_of(path: str, key: Key) -> Table | None:
-    match without_marks(key.field.type)[0]:
+    match without_marks(key.field.type):
         case StructType(cls=cls):
             return Table(f"[{path}]", cls)
         case VarTupleType(item_type=StructType(cls=cls)):
@@ -154,7 +154,7 @@ def _type(path: str, key: Key) -> str:
     if table := _table_of(path, key):
         anchor = "".join(character for character in table.header.lower() if character.isalnum())
         return f"[{'tables' if table.header != f'[{path}]' else 'table'}](#{anchor})"
-    return _plain_type(without_marks(key.field.type)[0])
+    return _plain_type(without_marks(key.field.type))
 
 
 def _plain_type(type_: Type) -> str:

@@ -9,7 +9,8 @@ from bus.limits import MAX_NAME_BYTES
 from bus.message import dead_queue, inbox
 from bus.retry import RetryPolicy
 
-MAX_BATCH = 65_535
+MAX_UNSETTLED = 65_535
+"""The most messages of a queue that are unsettled at a time: AMQP's prefetch count has 16 bits."""
 MAX_BATCH_BYTES = 6 * 1024 * 1024
 _RESERVED = "forklight."
 
@@ -49,9 +50,9 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"the queue name {name!r} is not allowed: {hint}")
         if self.queue == self.dead_letter:
             raise ValueError(f"dead_letter is the queue itself, {self.queue!r}: its dead letters would come back")
-        if self.batch is not None and self.batch > MAX_BATCH:
+        if self.batch is not None and self.batch > MAX_UNSETTLED:
             raise ValueError(
-                f"batch = {self.batch}: the limit is {MAX_BATCH}, the most that RabbitMQ hands out at a time"
+                f"batch = {self.batch}: the limit is {MAX_UNSETTLED}, the most that RabbitMQ hands out at a time"
             )
         for key, is_set in (
             ("batch_window", self.batch_window_s > 0),
@@ -67,7 +68,7 @@ class QueueTrigger(QueueSettings, frozen=True, kw_only=True):
     function: str
     dead_letter: str
     slots: int
-    """How many events the function's pool can run at once."""
+    """How many events the function's pool can run at once, at most `MAX_UNSETTLED`."""
     max_hops: int = 16
     """A message at the end of a chain of this many handlers becomes a dead letter: it is a loop."""
 
@@ -76,18 +77,22 @@ class QueueTrigger(QueueSettings, frozen=True, kw_only=True):
 
     @property
     def prefetch(self) -> int:
-        """The most messages that may be unsettled: as many as the pool can run."""
-        return self.slots * (self.batch or 1)
+        """The most messages that may be unsettled: as many as the pool can run, at most `MAX_UNSETTLED`."""
+        return min(self.slots * (self.batch or 1), MAX_UNSETTLED)
 
 
 def trigger_of(settings: QueueSettings, function: str, *, slots: int, max_hops: int) -> QueueTrigger:
     """Return the function's trigger for this queue."""
     written = asdict(settings) | {"dead_letter": settings.dead_letter or dead_queue(function)}
-    return QueueTrigger(**written, function=function, slots=slots, max_hops=max_hops)
+    return QueueTrigger(**written, function=function, slots=min(slots, MAX_UNSETTLED), max_hops=max_hops)
 
 
 def inbox_of(function: str, *, slots: int, max_hops: int) -> QueueTrigger:
     """Return the trigger for the function's inbox."""
     return QueueTrigger(
-        function=function, queue=inbox(function), dead_letter=dead_queue(function), slots=slots, max_hops=max_hops
+        function=function,
+        queue=inbox(function),
+        dead_letter=dead_queue(function),
+        slots=min(slots, MAX_UNSETTLED),
+        max_hops=max_hops,
     )

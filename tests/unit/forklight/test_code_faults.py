@@ -6,7 +6,7 @@ import pytest
 
 from forklight.code import syntax
 from forklight.code.files import collect
-from forklight.code.handlers import Fault, handler_fault, hook_fault, module_fault
+from forklight.code.handlers import Fault, concurrency_fault, handler_fault, hook_fault, module_fault
 from forklight.code.modules import Code
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -212,3 +212,27 @@ def test_our_own_code_has_no_faults() -> None:
                 fault = handler_fault(f"{name}:{attribute}", code)
                 assert values
                 assert fault is None or not fault.is_absent
+
+
+@pytest.mark.parametrize(
+    ("source", "is_refused"),
+    [
+        ("def handler(event): ...", True),
+        ("from lib import run as handler", True),
+        ("handler = lambda event: 1", True),
+        ("class A:\n @staticmethod\n def run(event): ...\nhandler = A.run", False),
+        ("async def handler(event): ...", False),
+        ("@decorated\ndef handler(event): ...", False),
+        ("import functools\nasync def one(a, event): ...\nhandler = functools.partial(one, 1)", False),
+        ("class A:\n async def __call__(self, event): ...\nhandler = A()", False),
+    ],
+)
+def test_a_sync_handler_runs_one_call_at_a_time(tmp_path: Path, source: str, is_refused: bool) -> None:
+    """What cannot be seen in the source is decided when the function is loaded."""
+    code = _code(tmp_path, {"app": source, "lib": "\ndef run(event): ...\n"})
+    assert concurrency_fault("app:handler", code, 1) is None
+    told = _told(concurrency_fault("app:handler", code, 100))
+    assert (
+        told.startswith("is sync, and an instance runs one call of a sync handler at a time, not 100: ") == is_refused
+    )
+    assert ("@" in told) == is_refused

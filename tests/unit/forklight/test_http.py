@@ -145,7 +145,7 @@ def test_a_single_file_is_served_at_the_root(tmp_path: Path) -> None:
         ('[[http.static]]\npath = "/{a}"\ndir = "."', "4 http.static[0].path", "cannot have parameters"),
         ('[[http.static]]\npath = "/a"\ndir = "."\nmax_age = 5', "6 http.static[0].max_age", "a string with a unit"),
         ('[admin]\nlisten = "9090"', "4 admin.listen", "host:port"),
-        ('[defaults]\nhttp = "/x"', "4 defaults.http", "each function needs its own"),
+        ('[defaults]\nhttp = "/x"', "4 defaults.http", "write it below the [functions.NAME] that need it"),
     ],
 )
 def test_a_mistake_has_its_place(tmp_path: Path, http: str, place: str, word: str) -> None:

@@ -38,6 +38,19 @@ def test_short_forms_take_every_default(tmp_path: Path) -> None:
     assert first.retry == RetryPolicy(attempts=5, backoff_s=1.0, max_age_s=None)
 
 
+def test_a_consumer_takes_as_many_messages_as_there_are_slots(tmp_path: Path) -> None:
+    """On RabbitMQ a consumer cannot hold more than 65,535."""
+    limits = "max_instances = 2\nconcurrency = 500\n"
+    (queue,) = _queues(tmp_path, f'[functions.f]\n{HANDLER}queue = "a"\n{limits}')
+    assert (queue.slots, queue.prefetch) == (1000, 1000)
+    (batched,) = _queues(tmp_path, f'[functions.f]\n{HANDLER}{limits}[[functions.f.queue]]\nqueue = "a"\nbatch = 100\n')
+    assert (batched.slots, batched.prefetch) == (1000, 65_535)
+    (fresh,) = _queues(tmp_path, f'[functions.f]\n{HANDLER}queue = "a"\n{limits}max_invocations = 1\n')
+    assert fresh.slots == 2, "an instance gets no more events at once than it may ever run"
+    (most,) = _queues(tmp_path, f'[functions.f]\n{HANDLER}queue = "a"\nconcurrency = 10000\n')
+    assert (most.slots, most.prefetch) == (65_535, 65_535)
+
+
 def test_the_long_form_says_everything(tmp_path: Path) -> None:
     toml = f"""[functions.f]
 {HANDLER}

@@ -81,6 +81,22 @@ F = '[functions.f]\nhandler = "f:h"\n'
             f'{F}[http]\ncors = "*"',
             'http.cors: unknown key: belongs to [[functions.NAME.http]]: write cors = "*" there',
         ),
+        (
+            f"{F}concurrency = 0",
+            "functions.f.concurrency: must be at least 1",
+        ),
+        (
+            f"{F}concurrency = 10001",
+            "functions.f.concurrency: must be at most 10000",
+        ),
+        (
+            f"[defaults]\nconcurrency = 2\n{F}",
+            "defaults.concurrency: has no default: write it below the [functions.NAME] that need it",
+        ),
+        (
+            f"{F}threads = 8",
+            "functions.f.threads: unknown key: write max_instances, how many processes may run; or",
+        ),
         (f"{F}[machine]\nmax_instances = 3", "machine.max_instances: unknown key: belongs to [functions.NAME]: write"),
         (f"{F}[admin]\nname = 3", "admin.name: unknown key: there are listen"),
     ],
