@@ -5,6 +5,7 @@ In reading order:
 - `dispatcher.py`: finds the function; drains
 - `call.py`: an event on its way, from its acceptance to its outcome
 - `pool.py`: decides what to assign, start, keep waiting, refuse and end
+- `actions.py`: its decisions, as values
 - `line.py`: the events that wait
 - `runner.py`: carries out what a pool decides
 - `settings.py`: the settings of a pool

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bus import Event, Outcome
 from bus.in_flight import InFlight
-from dispatcher.pool import Statistics
+from dispatcher.actions import Statistics
 from dispatcher.records import Record
 
 log = logging.getLogger(__name__)

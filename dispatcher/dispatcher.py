@@ -10,8 +10,8 @@ import anyio.abc
 from bus import Event, Outcome
 from bus.in_flight import InFlight
 from dispatcher import outcomes
+from dispatcher.actions import Statistics
 from dispatcher.call import Call
-from dispatcher.pool import Statistics
 from dispatcher.records import Record
 from dispatcher.runner import Function, Runner
 from sandbox.instance import Instance

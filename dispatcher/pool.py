@@ -23,66 +23,16 @@ Hence no event waits while a slot is free, and no instance starts without need.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
-from typing import Generic, Literal, TypeVar
+from typing import Generic
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from dispatcher.actions import Action, Assign, Fail, Leave, Member, Refuse, Rest, Start, Statistics
 from dispatcher.line import Line, Ticket
 from dispatcher.settings import PoolSettings
 
 LEAD_NS = 2_000_000_000
 """An instance starts this long before an expected event: enough for most templates to load, not worth more memory."""
-
-Member = TypeVar("Member")
-
-
-class Assign(Struct, Generic[Ticket, Member], frozen=True):
-    """Action: this event runs on this instance."""
-
-    ticket: Ticket
-    member: Member
-
-
-class Refuse(Struct, Generic[Ticket], frozen=True):
-    """Action: this event is throttled."""
-
-    ticket: Ticket
-    code: Literal["QueueFull", "WaitExpired"]
-
-
-class Fail(Struct, Generic[Ticket], frozen=True):
-    """Action: this event fails with the error of the failed start."""
-
-    ticket: Ticket
-
-
-class Start(Struct, frozen=True):
-    """Action: start one more instance and report the result with `started` or `start_failed`."""
-
-
-class Leave(Struct, Generic[Member], frozen=True):
-    """Action: end this instance and report its death with `died`."""
-
-    member: Member
-
-
-class Rest(Struct, frozen=True):
-    """Action: end the template too, because the function has been unused for `template_keep_alive`."""
-
-
-Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] | Start | Rest
-
-
-class Statistics(Struct, frozen=True, gc=False):
-    """How many instances are in each state, how many calls the busy ones run, and how many events wait."""
-
-    starting: int
-    idle: int
-    busy: int
-    leaving: int
-    waiting: int
-    calls: int
 
 
 class Pool(Generic[Ticket, Member]):

@@ -5,7 +5,7 @@ An event that takes a free slot is not recorded, and costs nothing.
 
 from msgspec import Struct
 
-from dispatcher.pool import Statistics
+from dispatcher.actions import Statistics
 from dispatcher.settings import PoolSettings
 from sandbox.causes import Cause
 

@@ -12,8 +12,9 @@ from bus import Failed
 from bus.event import held_bytes
 from bus.outcome import Code, StartKind
 from dispatcher import outcomes
+from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
 from dispatcher.call import Call
-from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
 from dispatcher.settings import PoolSettings
 from sandbox.backoff import Backoff

@@ -246,7 +246,7 @@ def test_lengths_in_this_tree() -> None:
         ("bus/bus.py", "from tests import conftest"),
         ("bus/bus.py", "def late():\n    import forklight.app"),
         ("bus/bus.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import triggers.http"),
-        ("triggers/http/server.py", "from dispatcher.pool import Pool"),
+        ("triggers/http/server.py", "from dispatcher.actions import Pool"),
         ("triggers/http/server.py", "from triggers import timer"),
         ("triggers/queue/consumer.py", "from ..http.codec import decode"),
         ("triggers/timer/runner.py", "import sandbox"),

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 
 from bus import Failed, Outcome
+from dispatcher.actions import Statistics
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.pool import Statistics
 from dispatcher.runner import Function
 from dispatcher.settings import PoolSettings
 from sandbox.instance import Instance

@@ -12,7 +12,7 @@ import pytest
 from bus import Event, Failed, Ok
 from bus.bus import Bus
 from bus.outcome import ExceptionName
-from dispatcher.pool import Statistics
+from dispatcher.actions import Statistics
 from dispatcher.reasons import MOST_REASONS, Reasons
 from dispatcher.records import MOST_CODES, OTHER, Record
 from dispatcher.settings import PoolSettings

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dispatcher.pool import LEAD_NS, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.actions import Assign, Fail, Leave, Refuse, Rest, Start, Statistics
+from dispatcher.pool import LEAD_NS, Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000

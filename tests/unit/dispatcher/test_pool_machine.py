@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.pool import LEAD_NS, Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
+from dispatcher.pool import LEAD_NS, Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
@@ -236,25 +237,18 @@ class PoolMachine(RuleBasedStateMachine):
         self.busy[member].remove(ticket)
         self.end(ticket, "assigned")
         self.active_ns = self.now_ns
-        before_ns = self.attended_ns
-        if member not in self.closed:
-            self.vacate(member)
-            self.carry_out(self.pool.freed(member, self.now_ns), free=member)
-        elif self.busy[member]:
-            assert self.pool.freed(member, self.now_ns) == []
-        else:
-            self.vacate(member)
-            actions = self.pool.freed(member, self.now_ns)
-            assert actions[0] == Leave(member)
-            self.carry_out(actions, free=member)
-            return
-        self.attended_ns = before_ns  # this starts nothing: what a block held up is for the tick due at its end
-
-    def vacate(self, member: int) -> None:
-        """Forget a busy one that has no calls left."""
-        if not self.busy[member]:
+        before_ns, is_closed, is_last = self.attended_ns, member in self.closed, not self.busy[member]
+        if is_last:
             del self.busy[member]
             self.closed.discard(member)
+        actions = self.pool.freed(member, self.now_ns)
+        if is_closed and not is_last:
+            assert actions == []
+            return
+        self.carry_out(actions, free=member)
+        assert (member in self.leaving) == is_closed
+        if not is_closed:  # the warm path starts nothing: what a block held up is for the tick that is due at its end
+            self.attended_ns = before_ns
 
     @precondition(lambda self: self.starting)
     @rule()

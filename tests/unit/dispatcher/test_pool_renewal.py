@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dispatcher.pool import Assign, Leave, Pool, Rest, Start, Statistics
+from dispatcher.actions import Assign, Leave, Rest, Start, Statistics
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000

@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.pool import Action, Assign, Fail, Leave, Pool, Refuse, Rest, Start, Statistics
+from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000

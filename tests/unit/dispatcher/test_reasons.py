@@ -1,6 +1,6 @@
 """Reasons of events that waited: their content and their bound."""
 
-from dispatcher.pool import Statistics
+from dispatcher.actions import Statistics
 from dispatcher.reasons import MOST_REASONS, Reason, Reasons
 from dispatcher.settings import PoolSettings
 from sandbox.causes import Cause
