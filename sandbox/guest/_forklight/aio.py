@@ -1,7 +1,10 @@
 """The serve loop of an async handler. Only instances that need asyncio import it; an event loop never crosses a fork.
 
-The loop keeps reading while a handler runs, so a deadline arrives as a `cancel` frame: the task is cancelled, its
-`finally` blocks run, and the process stays for the next event.
+Each call is a task. The loop keeps reading while handlers run, so a deadline arrives as a `cancel` frame: that call's
+task is cancelled, its `finally` blocks run, and the process stays for the other calls and the next.
+
+A reply is written at once, without waiting. What the socket does not take stays in a queue and leaves as the server
+reads, so a large reply delays neither the other calls nor the order of the frames.
 """
 
 import asyncio
@@ -9,6 +12,8 @@ import contextlib
 import os
 import select
 import socket
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from . import handler, invocation, logs, wire
@@ -23,8 +28,25 @@ def serve(function: "handler.Function", connection: socket.socket, log: int, sta
     asyncio.run(_Async(function, connection, log, stack, orphans).serve())
 
 
+class _Call:
+    """An open call."""
+
+    __slots__ = ("has_begun", "i", "is_overdue", "task")
+
+    def __init__(self, i: int) -> None:
+        self.i = i
+        self.task: asyncio.Task[None] | None = None
+        self.has_begun = False
+        """whether the task has run its first step"""
+        self.is_overdue = False
+
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.is_overdue
+
+
 class _Async:
-    """Runs each call as a task; writes replies whole, one at a time."""
+    """Runs each call as a task; writes replies whole, in the order in which the calls end."""
 
     def __init__(
         self, function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans
@@ -36,13 +58,15 @@ class _Async:
         self._log = log
         self._stack = stack
         self._frames = wire.Frames()
-        self._calls: dict[int, asyncio.Task[None]] = {}
-        self._expired: set[int] = set()
-        self._writing = asyncio.Lock()
+        self._calls: dict[int, _Call] = {}
+        self._unsent: deque[memoryview] = deque()
 
     async def serve(self) -> None:
-        """Read until the server closes its end; `asyncio.run` then cancels the open calls."""
-        loop = asyncio.get_running_loop()
+        """Read until the server closes its end, which it does after the last reply; then run the `stop` hook.
+
+        `asyncio.run` cancels the tasks that the handler has left behind.
+        """
+        self._loop = loop = asyncio.get_running_loop()
         self._connection.setblocking(False)
         ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._connection, self._readable, ended)
@@ -69,40 +93,60 @@ class _Async:
     def _take(self, head: "dict[str, Any]", body: bytes) -> None:
         i = head["i"]
         if head["t"] == "invoke":
-            self._calls[i] = asyncio.get_running_loop().create_task(self._answer(i, head, body))
-        elif head["t"] == "cancel" and i in self._calls:
-            self._expired.add(i)
-            os.pwrite(self._stack, _stack_of(self._calls[i]), 0)  # the server reads it if the task ignores this
-            self._calls[i].cancel()
+            self._calls[i] = call = _Call(i)
+            call.task = self._loop.create_task(self._answer(call, head, body))
+        elif i in self._calls:
+            self._cancel(self._calls[i])
 
-    async def _answer(self, i: int, head: "dict[str, Any]", body: bytes) -> None:
-        reply = await invocation.arun(self._function, head, body, lambda: i in self._expired)
-        del self._calls[i]  # a `cancel` comes too late from here on, and must not interrupt the reply
-        self._expired.discard(i)
-        pieces = reply.pack(logs.has_unread(self._log))
-        async with self._writing:
-            for piece in pieces:
-                await self._send(piece)
+    def _cancel(self, call: _Call) -> None:
+        """Interrupt an overdue call. Its stack comes first: the server reads it if the task ignores this."""
+        call.is_overdue = True
+        if call.task is not None and call.has_begun:  # cancelled before its first step, a task would never reply
+            os.pwrite(self._stack, _stack_of(call.task), 0)
+            call.task.cancel()
+
+    async def _answer(self, call: _Call, head: "dict[str, Any]", body: bytes) -> None:
+        call.has_begun = True
+        reply = await invocation.arun(self._function, head, body, call.expired)
+        del self._calls[call.i]  # a `cancel` comes too late from here on
+        self._write(reply.pack(logs.has_unread(self._log)))
         if self._orphans.may_exist and not self._is_reaping:
             self._reap()
 
     def _reap(self) -> None:
         self._is_reaping = self._orphans.reap()
         if self._is_reaping:
-            asyncio.get_running_loop().call_later(REAP_EVERY_S, self._reap)
+            self._loop.call_later(REAP_EVERY_S, self._reap)
 
-    async def _send(self, piece: bytes) -> None:
-        try:
-            sent = self._connection.send(piece)
-        except BlockingIOError:
-            sent = 0
-        except ConnectionError:
-            return
+    def _write(self, pieces: "list[bytes]") -> None:
+        """Send what the socket takes now, and the rest as the server reads."""
+        sent = 0 if self._unsent else self._send(pieces)
+        for piece in pieces:
+            if sent < len(piece):
+                self._unsent.append(memoryview(piece)[sent:])
+            sent = max(0, sent - len(piece))
+        if self._unsent:
+            self._loop.add_writer(self._connection, self._write_rest)
+
+    def _write_rest(self) -> None:
+        """Send once, so that the handlers that run have their turn in between."""
+        piece = self._unsent.popleft()
+        sent = self._send([piece])
         if sent < len(piece):
-            try:
-                await asyncio.get_running_loop().sock_sendall(self._connection, memoryview(piece)[sent:])
-            except ConnectionError:
-                return
+            self._unsent.appendleft(piece[sent:])
+        elif not self._unsent:
+            self._loop.remove_writer(self._connection)
+
+    def _send(self, pieces: "Sequence[bytes | memoryview]") -> int:
+        """How many bytes the socket took; all of them if the server is gone, which the next read notices."""
+        try:
+            if len(pieces) == 1:
+                return self._connection.send(pieces[0])
+            return self._connection.sendmsg(pieces[: wire.MAX_PIECES])
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            return sum(map(len, pieces))
 
 
 def _part_from(loop: asyncio.AbstractEventLoop) -> None:

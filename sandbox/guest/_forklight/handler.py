@@ -13,6 +13,8 @@ from .signature import Unusable, is_async, takes_context
 __all__ = ["Function", "LoadError", "load"]
 
 _MAX_LISTED = 10
+_ONE_AT_A_TIME = "is `def` and runs one call at a time, but the configuration has concurrency"
+_REMEDY = "make it `async def`, or remove `concurrency` and raise `max_instances`"
 
 
 class Function:
@@ -74,6 +76,8 @@ def load(
         function = Function(name=name, version=version, call=call, max_result=max_result, concurrency=concurrency)
     except Unusable as error:
         raise LoadError("HandlerNotFound", f"the handler {handler!r} {error}") from None
+    if concurrency > 1 and not function.is_async:
+        raise LoadError("InitFailed", f"the handler {handler!r} {_ONE_AT_A_TIME} = {concurrency}: {_REMEDY}")
     for hook, target in hooks.items():
         if target is not None:
             function.hooks[hook] = _find_hook(hook, target, runtime, may_be_async=hook == "stop" and function.is_async)

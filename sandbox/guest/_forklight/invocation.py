@@ -62,6 +62,8 @@ def _result(function: Function, arguments: tuple[Any, ...]) -> Any:
 async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
     """Run an async handler. `expired` is true once the deadline has passed and this task was cancelled for it."""
     invocation = _Invocation(function, head, expired)
+    if expired():
+        return invocation.never_begun()
     try:
         return invocation.success(await function.call(*invocation.arguments(body)))
     except BaseException as error:  # as above; the cancellation ends here, as a reply
@@ -125,6 +127,10 @@ class _Invocation:
         if isinstance(error, Rejected):
             return self._fail("Rejected", message_of(error))
         return self._fail(_code_of(error), self._explained(error), format_traceback(error))
+
+    def never_begun(self) -> Reply:
+        """The reply if the deadline passed before the handler began, because another call blocked the event loop."""
+        return self._fail("Timeout", "", "(the handler had not begun: another call blocked the event loop)")
 
     def _explained(self, error: BaseException) -> str:
         """The message of the error and what may help."""

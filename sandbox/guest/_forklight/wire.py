@@ -19,7 +19,7 @@ encode = make_encoder(ascii_only=True)
 LENGTHS = struct.Struct(">II")
 MAX_HEADER_BYTES = 1024 * 1024
 ONE_READ_BYTES = 64 * 1024
-_MAX_PIECES = 1024
+MAX_PIECES = 1024
 """The most that one writev takes (IOV_MAX)."""
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size, header and body are joined and leave in one write."""
@@ -47,6 +47,8 @@ LEVEL_MARK = "\x1e"
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
 and the command that installs them."""
+_UNASKED = frozenset(("chunk", "end", "credit", "reply"))
+"""What the server may send for a call with a streamed body, a streamed response or calls of its own."""
 
 
 class Frames:
@@ -65,7 +67,7 @@ class Frames:
         self._buffer += data
 
     def next(self) -> Frame | None:
-        """The next whole frame, or None if more bytes are needed."""
+        """The next whole frame, or None if more bytes are needed. Skips frames that this guest never asks for."""
         buffer = self._buffer
         if len(buffer) < LENGTHS.size:
             return None
@@ -77,11 +79,12 @@ class Frames:
         header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
         if end == len(buffer) and isinstance(buffer, bytes):
             self._buffer = b""
-            return header, buffer[body_start:]
-        with memoryview(buffer) as view:
-            body = bytes(view[body_start:end])
-        self._buffer = buffer[end:]
-        return header, body
+            body = buffer[body_start:]
+        else:
+            with memoryview(buffer) as view:
+                body = bytes(view[body_start:end])
+            self._buffer = buffer[end:]
+        return self.next() if header["t"] in _UNASKED else (header, body)
 
 
 def read(data: int, frames: Frames) -> Frame | None:
@@ -102,7 +105,7 @@ def read(data: int, frames: Frames) -> Frame | None:
 def write(data: int, pieces: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket. If the server is gone, the next read notices."""
     try:
-        sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:_MAX_PIECES])
+        sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:MAX_PIECES])
         for piece in pieces:
             while sent < len(piece):
                 sent += os.write(data, memoryview(piece)[sent:])

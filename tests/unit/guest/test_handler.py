@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,15 @@ def load_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def load_it(handler: str, *, hooks: dict[str, str | None] | None = None, **sources: str) -> Function:
+    def load_it(
+        handler: str, *, hooks: dict[str, str | None] | None = None, concurrency: int = 1, **sources: str
+    ) -> Function:
         for name, source in sources.items():
             file = tmp_path / f"{name.replace('__in__', '/')}.py"
             file.parent.mkdir(exist_ok=True)
             file.write_text(source)
-        return load(name="shop", version="v1", handler=handler, runtime="imaging", hooks=hooks or {}, max_result=1000)
+        settings: dict[str, Any] = {"runtime": "imaging", "max_result": 1000, "concurrency": concurrency}
+        return load(name="shop", version="v1", handler=handler, hooks=hooks or {}, **settings)
 
     yield load_it
     for name in set(sys.modules) - known:
@@ -117,6 +121,18 @@ def test_a_name_that_cannot_be_imported_from_a_module(load_in: Load) -> None:
     assert error.code == "ImportModuleError"
     assert "cannot import name 'no_such_name' from 'json'" in error.message
     assert "runtime 'imaging'" in error.message
+
+
+def test_a_sync_handler_cannot_run_several_calls_at_once(load_in: Load) -> None:
+    source = "def handler(event): ...\nasync def ahandler(event): ..."
+    with pytest.raises(LoadError) as raised:
+        load_in("fl_app:handler", concurrency=20, fl_app=source)
+    assert raised.value.code == "InitFailed"
+    assert raised.value.message == (
+        "the handler 'fl_app:handler' is `def` and runs one call at a time, but the configuration has "
+        "concurrency = 20: make it `async def`, or remove `concurrency` and raise `max_instances`"
+    )
+    assert load_in("fl_app:ahandler", concurrency=20, fl_app=source).concurrency == 20
 
 
 @pytest.mark.parametrize("source", ["def handler(event:\n", "if True:\nx = 1\n", "if True:\n\tx = 1\n        y = 2\n"])
