@@ -77,16 +77,15 @@ class _Async:
 
     def _readable(self, ended: "asyncio.Future[None]") -> None:
         try:
-            data = self._connection.recv(64 * 1024)
+            count = self._frames.read(self._connection.fileno())
         except BlockingIOError:
             return
         except ConnectionError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             if not ended.done():
                 ended.set_result(None)
             return
-        self._frames.feed(data)
         while (frame := self._frames.next()) is not None:
             self._take(*frame)
 

@@ -4,6 +4,7 @@ A frame is `u32 header length, u32 body length` (big-endian), a JSON header, a r
 constants of this file; it has a parser of its own, because it trusts no length that comes from a guest.
 """
 
+import io
 import os
 import signal
 import struct
@@ -52,13 +53,32 @@ _UNASKED = frozenset(("chunk", "end", "credit", "reply"))
 
 
 class Frames:
-    """Cuts the pieces that a socket delivers into frames."""
+    """Cuts what a socket delivers into frames. The body of a long frame is read to where it stays."""
 
     def __init__(self) -> None:
         self._buffer: bytes | bytearray = b""
+        self._header: dict[str, Any] = {}
+        self._body = io.BytesIO()
+        self._room: memoryview | None = None
+        """The part of `_body` that has not arrived, while a long frame is read."""
+
+    def read(self, data: int) -> int:
+        """Read once from the data socket; return how many bytes came, 0 at the end of file."""
+        if self._room is None:
+            piece = os.read(data, ONE_READ_BYTES)
+            self.feed(piece)
+            return len(piece)
+        count = os.readv(data, [self._room])
+        self._room = self._room[count:]
+        return count
 
     def feed(self, data: bytes) -> None:
-        """Add the bytes just read."""
+        """Add bytes that were read."""
+        if self._room is not None:
+            count = min(len(data), len(self._room))
+            self._room[:count] = data[:count]
+            self._room = self._room[count:]
+            data = data[count:]
         if not self._buffer:  # the usual case: one read, one frame
             self._buffer = data
             return
@@ -68,6 +88,8 @@ class Frames:
 
     def next(self) -> Frame | None:
         """The next whole frame, or None if more bytes are needed. Skips frames that this guest never asks for."""
+        if self._room is not None:
+            return None if self._room else self._end_long()
         buffer = self._buffer
         if len(buffer) < LENGTHS.size:
             return None
@@ -75,6 +97,8 @@ class Frames:
         body_start = LENGTHS.size + header_length
         end = body_start + body_length
         if len(buffer) < end:
+            if end > ONE_READ_BYTES and len(buffer) >= body_start:
+                self._begin_long(body_start, body_length)
             return None
         header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
         if end == len(buffer) and isinstance(buffer, bytes):
@@ -86,6 +110,23 @@ class Frames:
             self._buffer = buffer[end:]
         return self.next() if header["t"] in _UNASKED else (header, body)
 
+    def _begin_long(self, body_start: int, body_length: int) -> None:
+        """Make room for the whole body. The server is trusted: it has the bytes that it announces."""
+        buffer, self._buffer = self._buffer, b""
+        self._header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
+        self._body = io.BytesIO(bytes(body_length))
+        room = self._body.getbuffer()
+        arrived = len(buffer) - body_start
+        room[:arrived] = memoryview(buffer)[body_start:]
+        self._room = room[arrived:]
+
+    def _end_long(self) -> Frame | None:
+        """Like `next`, once the body is complete. `getvalue` of a BytesIO that was filled in place does not copy."""
+        self._room = None
+        header, body = self._header, self._body.getvalue()
+        self._header, self._body = {}, io.BytesIO()
+        return self.next() if header["t"] in _UNASKED else (header, body)
+
 
 def read(data: int, frames: Frames) -> Frame | None:
     """Block on the data socket until there is a whole frame; None once the server has closed its end."""
@@ -94,12 +135,10 @@ def read(data: int, frames: Frames) -> Frame | None:
         if frame is not None:
             return frame
         try:
-            piece = os.read(data, ONE_READ_BYTES)
+            if not frames.read(data):
+                return None
         except ConnectionError:
             return None
-        if not piece:
-            return None
-        frames.feed(piece)
 
 
 def write(data: int, pieces: "list[bytes]") -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -187,6 +188,40 @@ def test_what_is_invoked_arrives_at_the_guest_however_it_is_cut(sent: list[Event
             assert [one["length"] for one in items] == [len(one.body) for one in event.items]
             assert [one["id"] for one in items] == [one.id for one in event.items]
             assert body == b"".join(one.body for one in event.items)
+
+
+LONG = b"".join(bytes([n]) * 1000 for n in range(200))
+
+
+@pytest.mark.invariant("I13")
+@given(PLACES)
+def test_long_bodies_arrive_at_the_guest_however_they_are_cut(places: list[int]) -> None:
+    events = [Event(source="/", type="t", body=body) for body in (LONG, b"short", LONG[::-1], b"")]
+    frames = [b"".join(wire.invoke(i, 2, 1, "warm", event)) for i, event in enumerate(events)]
+    found = read_all(b"".join(frames), places)
+    assert [(header["i"], body) for header, body in found] == [(i, event.body) for i, event in enumerate(events)]
+
+
+def test_the_guest_reads_a_long_body_from_its_socket_without_a_copy() -> None:
+    event = Event(source="/", type="t", body=bytes(8 * MIB))
+    pieces = [*wire.invoke(1, 2, 1, "warm", event), wire.cancel(1)]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        writer = threading.Thread(target=ours.sendall, args=(b"".join(pieces),))
+        writer.start()
+        frames = guest.Frames()
+        tracemalloc.start()
+        try:
+            frame = guest.read(theirs.fileno(), frames)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        cancel = guest.read(theirs.fileno(), frames)
+        writer.join()
+    assert frame is not None
+    assert frame[1] == event.body
+    assert cancel == ({"t": "cancel", "i": 1}, b"")
+    assert peak_bytes < 9 * MIB
 
 
 def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> None:
