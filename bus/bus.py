@@ -164,13 +164,23 @@ class Bus:
 
     async def attempt(self, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
         """Like `call`, for a consumer: return the outputs instead of storing them; `settle` will."""
-        outcome = await self._run(event)
+        return self.routed(await self._run(event), event)
+
+    def routed(self, outcome: Outcome, event: Event) -> tuple[Outcome, tuple[Outgoing, ...]]:
+        """The second half of `attempt`, as `begin` is the first: take the outputs out of the outcome."""
         try:
             if isinstance(outcome, Ok) and outcome.outputs:
                 return self._routed(outcome, event)
         except Exception as error:
             return _broken(event, error), ()
         return outcome, ()
+
+    def settle_soon(self, broker: str, settlement: Settlement, done: Callable[[StoreError | None], None]) -> bool:
+        """Hand one settlement over without waiting; see `Store.settle_soon`. False if it takes `settle`."""
+        for output in settlement.outputs:
+            if output.broker != broker:
+                return False
+        return self.store(broker).settle_soon(settlement, done)
 
     async def settle(self, broker: str, settlements: Sequence[Settlement]) -> None:
         """Store the outputs that go to other stores, then carry out the decisions in the deliveries' own store.

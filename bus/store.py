@@ -5,7 +5,7 @@ A delivery is leased to its consumer. When the consumer closes, the process dies
 messages are delivered again. Messages of one queue arrive roughly in order; retries and redeliveries break it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Protocol
@@ -90,6 +90,12 @@ class Consumer(Protocol):
     def next_nowait(self) -> Delivery | None:
         """Return the next message if it is already here, else None."""
 
+    def on_message(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the event loop when `next_nowait` may return a message again. It must not raise.
+
+        A consumer has one such callback. It serves a caller without a task, in place of `next`.
+        """
+
     async def pause(self) -> None:
         """Take no more messages, and return those that were not handed out, uncounted. Repeating it has no effect.
 
@@ -119,6 +125,13 @@ class Store(Protocol):
         A lost lease is not an error: the message will be delivered again. Raises StoreError if outputs, retries or dead
         letters could not be stored; the deliveries concerned are then still leased. Raises RefusedError if an output
         can never be stored; then no delivery is settled.
+        """
+
+    def settle_soon(self, settlement: Settlement, done: Callable[[StoreError | None], None]) -> bool:
+        """Hand a settlement over without waiting. Return False if it has to be awaited (`settle`) after all.
+
+        `done` gets None once it is carried out, at once or later, or the error if it could not be. It must not raise.
+        Raises RefusedError like `settle`.
         """
 
     async def statistics(self, queue: str) -> QueueStatistics:

@@ -75,6 +75,7 @@ class RabbitConsumer:
         self._is_paused = False
         self._starting = anyio.Lock()
         self._changed = anyio.Event()
+        self._on_message: Callable[[], None] | None = None
         self._delay_s = _FIRST_DELAY_S
         self._error: StoreError | None = None
         """The first error while connected, for `wait_consuming`."""
@@ -117,6 +118,9 @@ class RabbitConsumer:
             delivery = replace(delivery, attempt=self._overruns.attempt_of(delivery))
             self._session.handed[delivery.lease.tag] = delivery
         return delivery
+
+    def on_message(self, callback: Callable[[], None]) -> None:
+        self._on_message = callback
 
     async def pause(self) -> None:
         self._is_paused = True
@@ -353,6 +357,8 @@ class RabbitConsumer:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+        if self._on_message is not None:
+            self._on_message()
 
 
 def _stream(place: str, queue: str) -> str:

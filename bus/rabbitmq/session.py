@@ -5,14 +5,16 @@ After the channel has closed, the lease is lost and the message is delivered aga
 message and cancels running callbacks when the channel closes, so ours only stores the message in `taken`.
 """
 
+import asyncio
 import contextlib
 import logging
 import re
+import struct
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import ChannelFrame, DeliveredMessage
 from msgspec import Struct
 from pamqp.commands import Basic
 
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _TIMED_OUT = re.compile(r"delivery acknowledgement .*timed out.*?Timeout value used: (\d+) ms", re.DOTALL)
 _OFFSET = "x-stream-offset"
+_ACK = struct.Struct(">BHIHHQBB")
+"""A frame of basic.ack: type, channel, length, class, method, delivery tag, multiple, end (AMQP 0-9-1 §4.2.3)."""
+_FULL_AGAIN_S = 0.001
 
 
 class Queues(Struct, frozen=True):
@@ -75,6 +80,9 @@ class Session:
         self._channel = channel
         self._on_change = on_change
         self._counts = queues.counts
+        self._loop = asyncio.get_running_loop()
+        self._acks: list[bytes] = []
+        """Frames to write at the end of this turn of the event loop."""
         channel.closing.add_done_callback(lambda _: on_change())
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
@@ -97,6 +105,7 @@ class Session:
 
     async def carry_out(self, step: Step) -> None:
         """Begin or cancel consumers. Raises StoreError."""
+        self._write_acks()
         if isinstance(step, Cancel):
             for tag in step.tags:
                 self.lanes.end(tag)
@@ -124,6 +133,7 @@ class Session:
         would be delivered again. A quorum queue answers a cancel after everything sent before it. Then the channel
         sends the rest, and one more request gives it the time to do so.
         """
+        self._write_acks()
         with contextlib.suppress(StoreError), store_errors("finish"):
             await self._channel.exchange_declare("amq.direct", passive=True, timeout=ANSWER_LIMIT_S)
 
@@ -140,6 +150,27 @@ class Session:
         if self.handed.pop(lease.tag, None) is None:
             return
         await self.let_go(lease, requeue=requeue)
+
+    def acknowledge(self, lease: Lease) -> bool:
+        """Acknowledge without waiting a delivery that was handed out. Return False if its lease is lost."""
+        if self.is_closed or self.handed.pop(lease.tag, None) is None:
+            return False
+        if not self._acks:
+            self._loop.call_soon(self._write_acks)
+        self._acks.append(_ACK.pack(1, self._channel.number, 13, 60, 80, lease.tag, 0, 0xCE))
+        self.lanes.settled(lease.consumer, monotonic())
+        self._on_change()
+        return True
+
+    def _write_acks(self) -> None:
+        """Write the acknowledgements of a turn at once."""
+        if self._acks and not self.is_closed:
+            try:
+                self._channel.connection.write_queue.put_nowait(ChannelFrame(b"".join(self._acks), should_close=False))
+            except asyncio.QueueFull:  # its reader has not had its turn yet
+                self._loop.call_later(_FULL_AGAIN_S, self._write_acks)
+                return
+        self._acks.clear()
 
     async def let_go(self, lease: Lease, *, requeue: bool = False) -> None:
         """Acknowledge or give back a delivery that is in neither `taken` nor `handed` any more."""

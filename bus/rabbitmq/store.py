@@ -8,7 +8,7 @@ its delivery is acknowledged. So a crash at any moment leaves the message, or it
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import filterfalse, islice
 from time import monotonic
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from bus.rabbitmq.rights import explained_rights, rehearse_publishing
 from bus.rabbitmq.session import Lease
 from bus.rabbitmq.topology import Topology
 from bus.rabbitmq.undelivered import Undelivered
-from bus.retry import Dead, Release, Retry
+from bus.retry import Ack, Dead, Release, Retry
 from bus.store import NOTHING, Consumer, QueueStatistics, RefusedError, Settlement, Source, Stored, StoreError
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,14 @@ class RabbitStore:
                 for settlement in ready:
                     tasks.start_soon(self._settle, settlement, errors)
         _raise_first(errors)
+
+    def settle_soon(self, settlement: Settlement, done: Callable[[StoreError | None], None]) -> bool:
+        """Takes an acknowledgement without outputs. Anything else needs confirmations."""
+        lease: Lease = settlement.delivery.lease
+        if type(settlement.decision) is not Ack or settlement.outputs or not lease.session.acknowledge(lease):
+            return False
+        done(None)
+        return True
 
     async def _stored(self, settlements: list[Settlement], errors: list[StoreError]) -> list[Settlement]:
         """Return the settlements whose outputs are stored; append the others' errors. Raises RefusedError."""

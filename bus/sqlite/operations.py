@@ -10,28 +10,30 @@ from bus.sqlite.reads import Arrival, View
 from bus.sqlite.transaction import Transaction
 from bus.store import StoreError
 
-Result = tuple["asyncio.Future[Any]", Any, StoreError | None]
+Answer = Callable[[Any, StoreError | None], None]
+"""Takes the result of an operation, or its error, in the event loop."""
+Result = tuple[Answer, Any, StoreError | None]
 
 
 class Write(NamedTuple):
     """Part of a transaction. `run` is called again if another part made the first transaction fail."""
 
     run: Callable[[Transaction], Any]
-    future: "asyncio.Future[Any]"
+    answer: Answer
 
 
 class Read(NamedTuple):
     """Reads committed data."""
 
     run: Callable[[View], Any]
-    future: "asyncio.Future[Any]"
+    answer: Answer
 
 
 class Copy(NamedTuple):
     """Copies the whole store as it is at the end of the copy. Other operations continue meanwhile."""
 
     path: Path
-    future: "asyncio.Future[None]"
+    answer: Answer
 
 
 class Change(NamedTuple):
@@ -47,13 +49,20 @@ def hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
     """In the event loop: pass messages to their consumers, and results to their callers."""
     for intake, epoch, delivery in arrivals:
         intake.arrive(epoch, delivery)
-    for future, result, error in results:
-        if future.done():
-            continue  # cancelled
+    for answer, result, error in results:
+        answer(result, error)
+
+
+def answer_to(future: "asyncio.Future[Any]") -> Answer:
+    """Return an answer for whoever awaits the future, if anybody still does."""
+
+    def answer(result: Any, error: StoreError | None) -> None:
         if error is not None:
-            future.set_exception(error)
-        else:
+            fail(future, error)
+        elif not future.done():
             future.set_result(result)
+
+    return answer
 
 
 def fail(future: "asyncio.Future[Any]", error: Exception) -> None:

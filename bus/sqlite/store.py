@@ -8,7 +8,7 @@ without that mark.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -76,6 +76,15 @@ class SqliteStore:
             prepared = [(each, [row(output) for output in each.outputs]) for each in settlements]
             await self._writer.write(lambda transaction: transaction.settle(prepared))
 
+    def settle_soon(self, settlement: Settlement, done: Callable[[StoreError | None], None]) -> bool:
+        """Always takes it."""
+        prepared = [(settlement, [row(output) for output in settlement.outputs])]
+        try:
+            self._writer.write_soon(lambda transaction: transaction.settle(prepared), lambda _, error: done(error))
+        except StoreError:  # closed
+            return False
+        return True
+
     async def statistics(self, queue: str) -> QueueStatistics:
         found: QueueStatistics = await self._writer.read(lambda view: view.statistics(queue))
         return found
@@ -141,6 +150,7 @@ class SqliteConsumer:
         self._is_paused = False
         self._is_closed = False
         self._something = asyncio.Event()
+        self._on_message: Callable[[], None] | None = None
         self._intake = intake = Intake(source, prefetch, self._arrive)
         writer.change(lambda leases: leases.open(intake))
 
@@ -170,6 +180,9 @@ class SqliteConsumer:
         delivery.lease.handed = True
         return delivery
 
+    def on_message(self, callback: Callable[[], None]) -> None:
+        self._on_message = callback
+
     async def pause(self) -> None:
         if not self._is_paused:
             self._is_paused = True
@@ -194,3 +207,5 @@ class SqliteConsumer:
         if epoch == self._epoch and not self._is_closed:
             self._here.append(delivery)
             self._something.set()
+            if self._on_message is not None:
+                self._on_message()

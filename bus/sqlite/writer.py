@@ -38,7 +38,7 @@ from bus.sqlite.database import open_database, roll_back, write_nothing
 from bus.sqlite.faults import Identity, is_damage, opening_fault, writing_fault
 from bus.sqlite.leases import Leases
 from bus.sqlite.mending import as_fact, open_clock
-from bus.sqlite.operations import Change, Copy, Operation, Read, Result, Write, fail, hand_over
+from bus.sqlite.operations import Answer, Change, Copy, Operation, Read, Result, Write, answer_to, fail, hand_over
 from bus.sqlite.reads import Arrival, Unreadable, View
 from bus.sqlite.rescue import copy_to, rescued
 from bus.sqlite.shrinking import AGAIN_S, QUIET_S, shrink
@@ -100,11 +100,15 @@ class Writer:
 
     async def write(self, run: Callable[[Transaction], Any]) -> Any:
         """Return the result of `run` once it is committed. It may happen even if cancelled. Raises StoreError."""
-        return await self._ask(Write(run, self._loop.create_future()))
+        return await self._ask(lambda answer: Write(run, answer))
+
+    def write_soon(self, run: Callable[[Transaction], Any], answer: Answer) -> None:
+        """Like `write`, for callers without a task. Raises StoreError if the store is closed."""
+        self._put(Write(run, answer))
 
     async def read(self, run: Callable[[View], Any]) -> Any:
         """Return the result of `run`. Raises StoreError."""
-        return await self._ask(Read(run, self._loop.create_future()))
+        return await self._ask(lambda answer: Read(run, answer))
 
     def change(self, run: Callable[[Leases], None]) -> None:
         """Change the leases before the next operation."""
@@ -112,13 +116,17 @@ class Writer:
 
     async def copy(self, path: Path) -> None:
         """Make a copy at `path`, which must not exist. Raises StoreError."""
-        await self._ask(Copy(path, self._loop.create_future()))
+        await self._ask(lambda answer: Copy(path, answer))
 
-    async def _ask(self, operation: Write | Read | Copy) -> Any:
+    async def _ask(self, operation: Callable[[Answer], Write | Read | Copy]) -> Any:
+        future = self._loop.create_future()
+        self._put(operation(answer_to(future)))
+        return await future
+
+    def _put(self, operation: Write | Read | Copy) -> None:
         if self._is_stopping:
             raise StoreError(f"the store {self.path} is closed")
         self._inbox.put(operation)
-        return await operation.future
 
     # From here on: in the thread.
 
@@ -149,7 +157,7 @@ class Writer:
                 if isinstance(operation, Write | Read | Copy):
                     waiting.append(operation)
         error = StoreError(f"the store {self.path} has failed: restart the server")
-        self._call_back(hand_over, [], [(each.future, None, error) for each in waiting])
+        self._call_back(hand_over, [], [(each.answer, None, error) for each in waiting])
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         [newest_id] = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
@@ -179,8 +187,8 @@ class Writer:
             if not self._is_failing:
                 log.exception("the store %s failed", self.path)
             self._is_failing = True
-            asked = [each.future for each in operations if not isinstance(each, Change)]
-            self._call_back(hand_over, [], [(future, None, self._note(error)) for future in asked])
+            asked = [each.answer for each in operations if not isinstance(each, Change)]
+            self._call_back(hand_over, [], [(answer, None, self._note(error)) for answer in asked])
 
     def _copy(self, copy: Copy) -> None:
         """Rounds continue between its steps: our writes reach the copy too (sqlite.org/c3ref/backup_finish.html)."""
@@ -190,7 +198,7 @@ class Writer:
         except (OSError, sqlite3.Error, StoreError) as failure:
             error = failure if isinstance(failure, StoreError) else StoreError(f"the store cannot be copied: {failure}")
         self._is_copying = False
-        self._call_back(hand_over, [], [(copy.future, None, error)])
+        self._call_back(hand_over, [], [(copy.answer, None, error)])
 
     def _go_on(self) -> None:
         """Do a round. Raises StoreError if the store is closing, which ends the copy."""
@@ -295,12 +303,12 @@ class Writer:
         if not writes:
             return []
         if self._fault:
-            return [(write.future, None, StoreError(self._fault)) for write in writes]
+            return [(write.answer, None, StoreError(self._fault)) for write in writes]
         try:
-            return self._transact(lambda transaction: [(each.future, each.run(transaction), None) for each in writes])
+            return self._transact(lambda transaction: [(each.answer, each.run(transaction), None) for each in writes])
         except Exception as error:
             if len(writes) == 1:
-                return [(writes[0].future, None, self._note(error))]
+                return [(writes[0].answer, None, self._note(error))]
         return [result for write in writes for result in self._commit([write])]
 
     def _transact(self, run: Callable[[Transaction], T], *, ends: bool = False) -> T:
@@ -327,9 +335,9 @@ class Writer:
 
     def _answer(self, read: Read) -> Result:
         try:
-            return read.future, read.run(self._view), None
+            return read.answer, read.run(self._view), None
         except Exception as error:
-            return read.future, None, self._note(error)
+            return read.answer, None, self._note(error)
 
     def _probe(self) -> None:
         with contextlib.suppress(sqlite3.Error):

@@ -60,7 +60,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triggers.timer.runner.STORE_AGAIN_S", 0.01)
 
 
-@pytest.mark.parametrize("task", ["QueueConsumer._work", "Pace.keep"])
+@pytest.mark.parametrize("task", ["Batches._gather", "Work._work", "Pace.keep"])
 async def test_a_consumer_goes_on_whatever_its_tasks_meet(
     stores: StoreFactory, task: str, caplog: pytest.LogCaptureFixture
 ) -> None:

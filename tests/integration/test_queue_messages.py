@@ -1,5 +1,6 @@
 """One message at a time: run, settled, tried again, or dead with what became of it."""
 
+import asyncio
 import time
 
 from bus.message import ATTEMPT, FIRST_ERROR, FUNCTION, LAST_ERROR, QUEUE, REASON, Message
@@ -39,6 +40,18 @@ async def test_a_message_is_settled_after_its_outcome_and_not_before(bench: Benc
             assert (running.reports, running.consumer.statistics().running) == ([], 1)
             gate.release()
             await running.settled(1)
+            await running.wait_left(queue)
+
+
+async def test_slots_and_messages_that_run_take_no_tasks(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    with closed_gate() as gate:
+        async with working(bench, stores, bench.spec("pool_work", "held"), trigger(queue, slots=1000)) as running:
+            await running.send(queue, *[gate.path] * 40)
+            await until(lambda: running.consumer.statistics().running == 40)
+            assert len(asyncio.all_tasks()) < 40
+            gate.release(40)
+            await running.settled(40)
             await running.wait_left(queue)
 
 

@@ -1,6 +1,6 @@
 """A store that is away for a moment: what is asked of it reaches the real one, but for the first settlements."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from bus.message import Outgoing
@@ -20,6 +20,13 @@ class Refusing:
             self.refused += 1
             raise StoreError("the store is away")
         await self._store.settle(settlements)
+
+    def settle_soon(self, settlement: Settlement, done: Callable[[StoreError | None], None]) -> bool:
+        if self.refused < self._times:
+            self.refused += 1
+            done(StoreError("the store is away"))
+            return True
+        return self._store.settle_soon(settlement, done)
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         await self._store.publish(messages)

@@ -2,7 +2,9 @@
 
 In reading order:
 
-- `consumer.py`: workers that take a message, run it and settle it
+- `consumer.py`: the life of a consumer, and its theory of operation
+- `work.py`: takes a message, runs it and settles it; `batches.py`: the same for several at once
+- `settler.py`: settles messages and reports them
 - `codec.py`: a message becomes an event, several become a batch
 - `settling.py`: decides about batches, and about messages that do not run
 - `pace.py`: when a consumer pauses

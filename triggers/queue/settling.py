@@ -16,7 +16,9 @@ from bus.message import Delivery, Outgoing
 from bus.outcome import Failed, Ok, Outcome
 from bus.retry import LONGEST_DELAY_S, Ack, Dead, Decision, Retry, RetryPolicy, decide, retry_or_dead
 from bus.store import Settlement
-from triggers.queue.celery import Times
+from triggers.queue.celery import Times, times
+from triggers.queue.codec import bare_event, to_event
+from triggers.queue.errors import UnreadableError
 from triggers.queue.settings import QueueTrigger
 
 
@@ -31,6 +33,21 @@ class Tried(Struct, frozen=True):
 
 class OneByOne(Struct, frozen=True):
     """Run each message again as a batch of one, in the same attempt."""
+
+
+def admit(delivery: Delivery, trigger: QueueTrigger, now_s: float) -> tuple[Event, Decision | None]:
+    """Return the event of an `identified` delivery, and the decision if it must not run, now or at all."""
+    try:
+        event = to_event(delivery, trigger)
+        decision: Decision | None = postpone(times(delivery, now_s), now_s)
+    except UnreadableError as error:
+        event, decision = bare_event(delivery, trigger), Dead("Undecodable", str(error))
+    return event, decision or refuse(event, age_s(delivery, now_s), trigger)
+
+
+def age_s(delivery: Delivery, now_s: float) -> float:
+    """The time since the message was first stored; 0 if unknown, or if the clock was set back."""
+    return max(0.0, now_s - delivery.stored_at_s) if delivery.stored_at_s is not None else 0.0
 
 
 def postpone(times: Times, now_s: float) -> Retry | Dead | None:

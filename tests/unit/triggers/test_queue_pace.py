@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -28,6 +28,9 @@ class Tap:
 
     def next_nowait(self) -> Delivery | None:
         return None
+
+    def on_message(self, callback: Callable[[], None]) -> None:
+        raise NotImplementedError
 
     async def pause(self) -> None:
         await self._turn("pause")
