@@ -5,7 +5,9 @@ import inspect
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +18,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "sandbox" / "guest"))
 
-from _forklight import encoding, events, handler, invocation, logs, signature, threads, tracebacks
+from _forklight import (
+    aio,
+    encoding,
+    events,
+    handler,
+    invocation,
+    logs,
+    orphans,
+    signature,
+    threads,
+    tracebacks,
+    wire,
+)
 
 FORM = b'--b\r\ncontent-disposition: form-data; name="f"; filename="a.txt"\r\n\r\nbytes\r\n--b--'
 
@@ -122,8 +136,46 @@ def check_loading() -> None:
     assert (seen.count, seen.owner) == (1, "")
 
 
+def check_concurrency() -> None:
+    """Three calls at once; each writes from a thread, and one uses CPU time there."""
+    lines, lines_end = os.pipe()
+    stream = logs.line_stream(lines_end, logs.MarkedStream)
+
+    def work(number: str) -> None:
+        print(number, file=stream)
+        begin_ns = time.thread_time_ns()
+        while number == "2" and time.thread_time_ns() < begin_ns + 20_000_000:
+            pass
+
+    async def handle(event: Any) -> None:
+        await asyncio.to_thread(work, event["subject"])
+        await asyncio.sleep(0.01)
+
+    ours, theirs = socket.socketpair()
+    replies = wire.Frames()
+    used_ns: dict[int, int] = {}
+
+    def serve() -> None:
+        for i in (1, 2, 3):
+            head = make_head(subject=str(i)) | {"i": i}
+            ours.sendall(wire.pack(wire.encode(head), [])[0])
+        for _ in range(3):
+            header, _ = wire.read(ours.fileno(), replies) or (dict[str, Any](), b"")
+            used_ns[header["i"]] = header["cpu_ns"]
+        ours.shutdown(socket.SHUT_WR)
+
+    function = handler.Function(name="f", version="v", call=handle, max_result=1000, concurrency=3)
+    server = threading.Thread(target=serve)
+    server.start()
+    aio.serve(function, theirs, lines_end, os.memfd_create("stack"), orphans.Orphans())
+    server.join()
+    assert sorted(os.read(lines, 1000).split()) == [b"\x1f%d\x1f%d" % (i, i) for i in (1, 2, 3)]
+    assert used_ns[1] < 10_000_000 < used_ns[2] > 20_000_000 > used_ns[3]
+
+
 if __name__ == "__main__":
     logs.set_up()
-    for check in (check_decoding, check_encoding, check_signatures, check_failures, check_deadline, check_loading):
+    checks = (check_decoding, check_encoding, check_signatures, check_failures, check_deadline, check_loading)
+    for check in (*checks, check_concurrency):
         check()
     sys.stdout.write("checked\n")

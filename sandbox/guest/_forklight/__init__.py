@@ -16,6 +16,7 @@ The interface to a function:
 - `decoding.py`, `codings.py`, `charsets.py`, `forms.py`, `mediatypes.py`, `jsons.py`: from a body to `data`
 - `results.py`, `headers.py`, `proxy_answers.py`, `encoding.py`: from the returned value to a response
 - `logs.py`, `loggers.py`, `records.py`, `tracebacks.py`: printed lines, log records and exceptions
+- `current.py`, `attributing.py`: which of several calls running code belongs to
 - `environ.py`: environment variables; `hints.py`: what helps where a function differs from an ordinary program;
   `undecoded.py`: or where its data has another type than it expects
 

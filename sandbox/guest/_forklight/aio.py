@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import handler, invocation, logs, wire
+from .attributing import attributing
+from .current import CALL, Call
 from .orphans import REAP_EVERY_S, Orphans
 
 _STACK_BYTES = 64 * 1024
@@ -25,24 +27,8 @@ _STACK_BYTES = 64 * 1024
 
 def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
     """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stack of an overdue call."""
-    asyncio.run(_Async(function, connection, log, stack, orphans).serve())
-
-
-class _Call:
-    """An open call."""
-
-    __slots__ = ("has_begun", "i", "is_overdue", "task")
-
-    def __init__(self, i: int) -> None:
-        self.i = i
-        self.task: asyncio.Task[None] | None = None
-        self.has_begun = False
-        """whether the task has run its first step"""
-        self.is_overdue = False
-
-    def expired(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.is_overdue
+    with attributing() if function.concurrency > 1 else contextlib.nullcontext():
+        asyncio.run(_Async(function, connection, log, stack, orphans).serve())
 
 
 class _Async:
@@ -52,13 +38,16 @@ class _Async:
         self, function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans
     ) -> None:
         self._function = function
+        self._has_several = function.concurrency > 1
+        self._is_measured = False
+        """whether the CPU time of each call is known, see attributing.py"""
         self._orphans = orphans
         self._is_reaping = False
         self._connection = connection
         self._log = log
         self._stack = stack
         self._frames = wire.Frames()
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._unsent: deque[memoryview] = deque()
 
     async def serve(self) -> None:
@@ -70,6 +59,7 @@ class _Async:
         self._connection.setblocking(False)
         ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._connection, self._readable, ended)
+        self._is_measured = self._has_several and isinstance(loop, asyncio.BaseEventLoop)
         os.register_at_fork(after_in_child=lambda: _part_from(loop))
         await ended
         loop.remove_reader(self._connection)
@@ -92,22 +82,29 @@ class _Async:
     def _take(self, head: "dict[str, Any]", body: bytes) -> None:
         i = head["i"]
         if head["t"] == "invoke":
-            self._calls[i] = call = _Call(i)
+            self._calls[i] = call = Call(i)
+            if not self._has_several:
+                call.task = self._loop.create_task(self._answer(call, head, body))
+                return
+            token = CALL.set(call)  # the task copies this context, and so does all that it makes
             call.task = self._loop.create_task(self._answer(call, head, body))
+            CALL.reset(token)
         elif i in self._calls:
             self._cancel(self._calls[i])
 
-    def _cancel(self, call: _Call) -> None:
+    def _cancel(self, call: Call) -> None:
         """Interrupt an overdue call. Its stack comes first: the server reads it if the task ignores this."""
         call.is_overdue = True
         if call.task is not None and call.has_begun:  # cancelled before its first step, a task would never reply
             os.pwrite(self._stack, _stack_of(call.task), 0)
             call.task.cancel()
 
-    async def _answer(self, call: _Call, head: "dict[str, Any]", body: bytes) -> None:
+    async def _answer(self, call: Call, head: "dict[str, Any]", body: bytes) -> None:
         call.has_begun = True
-        reply = await invocation.arun(self._function, head, body, call.expired)
+        clock = call.used_ns if self._is_measured else None
+        reply = await invocation.arun(self._function, head, body, call.expired, clock)
         del self._calls[call.i]  # a `cancel` comes too late from here on
+        call.task = None  # a thread that outlives the call keeps `call`
         self._write(reply.pack(logs.has_unread(self._log)))
         if self._orphans.may_exist and not self._is_reaping:
             self._reap()
@@ -157,6 +154,7 @@ def _part_from(loop: asyncio.AbstractEventLoop) -> None:
     if selector is not None:
         with contextlib.suppress(OSError, ValueError), select.epoll() as own:
             os.dup2(own.fileno(), selector.fileno(), inheritable=False)
+    logs.MarkedStream.part()
 
 
 def _stack_of(task: "asyncio.Task[None]") -> bytes:

@@ -52,6 +52,8 @@ class Prepared:
         self.orphans = orphans
         self.anew = anew
         self.sync = None if function.is_async else _Sync(function, orphans)
+        if function.is_async:
+            from . import aio  # noqa: F401 - once here instead of in every instance
         self.reseeds = chance.reseeders()
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may have cached the template's own folder

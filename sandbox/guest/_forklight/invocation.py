@@ -59,9 +59,18 @@ def _result(function: Function, arguments: tuple[Any, ...]) -> Any:
     return coroutines.finish(value)
 
 
-async def arun(function: Function, head: dict[str, Any], body: bytes, expired: Callable[[], bool]) -> Reply:
-    """Run an async handler. `expired` is true once the deadline has passed and this task was cancelled for it."""
-    invocation = _Invocation(function, head, expired)
+async def arun(
+    function: Function,
+    head: dict[str, Any],
+    body: bytes,
+    expired: Callable[[], bool],
+    clock: Callable[[], int] | None = None,
+) -> Reply:
+    """Run an async handler. `expired` is true once the deadline has passed and this task was cancelled for it.
+
+    `clock`: the CPU time that this call has used so far; None for that of the process, which runs no other call.
+    """
+    invocation = _Invocation(function, head, expired, clock)
     if expired():
         return invocation.never_begun()
     try:
@@ -73,15 +82,22 @@ async def arun(function: Function, head: dict[str, Any], body: bytes, expired: C
 class _Invocation:
     """The times and outputs of one run, and the two ways in which it can end."""
 
-    def __init__(self, function: Function, head: dict[str, Any], expired: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        function: Function,
+        head: dict[str, Any],
+        expired: Callable[[], bool],
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self._function = function
+        self._clock = clock
         self._head = head
         self._expired = expired
         self._outputs: Outputs | None = None
         self._body = b""
         self._pid = os.getpid()
         self._started_ns = time.monotonic_ns()
-        self._started_cpu_ns = time.process_time_ns()
+        self._started_cpu_ns = 0 if clock else time.process_time_ns()
 
     def arguments(self, body: bytes) -> tuple[Any, ...]:
         """The arguments of the handler. Raises Undecodable."""
@@ -158,11 +174,16 @@ class _Invocation:
         return Reply(f"{wire.encode(failure)[1:-1]},{self._figures()}", [])
 
     def _figures(self) -> str:
-        """The fields that both replies have. CPU time is that of the process, threads included."""
-        cpu_ns = time.process_time_ns()
+        """The fields that both replies have.
+
+        CPU time is that of the process, threads included; where several calls run at once, that of the call's steps in
+        the event loop and of the threads that it has started and that have ended (attributing.py).
+        """
+        process_ns = time.process_time_ns()
+        cpu_ns = (self._clock() if self._clock else process_ns) - self._started_cpu_ns
         return (
             f'"i":{self._head["i"]},"started_ns":{self._started_ns},"finished_ns":{time.monotonic_ns()},'
-            f'"cpu_ns":{cpu_ns - self._started_cpu_ns},"peak_rss_kb":{self._function.peak.rss_kb(cpu_ns)}'
+            f'"cpu_ns":{cpu_ns},"peak_rss_kb":{self._function.peak.rss_kb(process_ns)}'
         )
 
 

@@ -13,9 +13,10 @@ import io
 import logging
 import sys
 import termios
-from typing import Any
+from typing import Any, ClassVar
 
 from . import posix, records
+from .current import CALL
 from .loggers import never_disabled
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
@@ -24,17 +25,21 @@ _UNREAD = bytearray(4)
 _NONE = bytes(4)
 
 
-def set_up(level: str = "info") -> None:
+def set_up(level: str = "info", *, has_several_calls: bool = False) -> None:
     """Set up the standard streams, the root logger and warnings, before the user's code is imported.
 
-    Descriptors 0 to 2 must be open, and stay open when their streams are closed. On a terminal, records have no marks.
+    Descriptors 0 to 2 must be open, and stay open when their streams are closed. `has_several_calls`: calls overlap, so
+    each line names its own. On a terminal, lines have no marks.
     """
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = line_stream(1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = line_stream(2)  # type: ignore[misc]
+    kind = LineStream
     if not posix.is_terminal(2):
         logging.StreamHandler.emit = _emit  # type: ignore[assignment, method-assign]
-    handler = _Default(line_stream(2))  # a stream of its own, because authors may close or replace sys.stderr
+        if has_several_calls:
+            kind = MarkedStream
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = line_stream(1, kind)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = line_stream(2, kind)  # type: ignore[misc]
+    handler = _Default(line_stream(2, kind))  # a stream of its own, because authors may close or replace sys.stderr
     handler.setFormatter(logging.Formatter(FORMAT))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
@@ -45,12 +50,22 @@ def set_up(level: str = "info") -> None:
 
 
 def flush() -> None:
-    """Flush unfinished lines, which belong to the invocation that wrote them. Never raises."""
+    """Write unfinished lines, which belong to the invocation that wrote them. Never raises."""
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105  in every call, suppress() would cost more than the flush
             stream.flush()
         except Exception:  # noqa: S110  the stream may be closed, None, or a replacement that raises anything
             pass
+    if MarkedStream.made:
+        mark = _mark()
+        for stream in MarkedStream.made:
+            stream.finish(mark)
+
+
+def _mark() -> str:
+    """What starts a log line of the current call; empty if there is none."""
+    call = CALL.get()
+    return "" if call is None else call.mark
 
 
 class LineStream(io.TextIOWrapper):
@@ -62,11 +77,71 @@ class LineStream(io.TextIOWrapper):
 
     records: "io.TextIOWrapper"
 
+    def write_record(self, line: str) -> None:
+        """Write a line by itself."""
+        self.records.write(line)
+        self.records.flush()
 
-def line_stream(descriptor: int) -> LineStream:
-    stream = LineStream(
-        _raw(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True
-    )
+
+class MarkedStream(LineStream):
+    """The same where several calls run at once: each line of a call starts with the call's mark.
+
+    An unfinished line waits here until its call ends it, or ends itself. `flush` leaves it here, because what another
+    call writes next would join it.
+    """
+
+    made: "ClassVar[list[MarkedStream]]" = []
+    """All of them; an author may have replaced sys.stdout."""
+    is_in_child: ClassVar[bool] = False
+    """Whether this process was forked by a handler: its last flush writes what is unfinished."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unfinished: dict[str, str] = {}
+        self.made.append(self)
+
+    def write(self, text: str) -> int:
+        mark = _mark()
+        if not mark or self.closed or not isinstance(text, str):
+            return super().write(text)
+        *lines, rest = (self._unfinished.pop(mark, "") + text).split("\n")
+        if len(rest) > _BUFFER_BYTES:
+            lines.append(rest)
+        elif rest:
+            self._unfinished[mark] = rest
+        if lines:
+            self.write_marked(mark, lines)
+        return len(text)
+
+    def write_record(self, line: str) -> None:
+        super().write_record(_mark() + line)
+
+    def flush(self) -> None:
+        super().flush()
+        if self.is_in_child:
+            self.finish(_mark())
+
+    def finish(self, mark: str) -> None:
+        """Write the unfinished line of a call; outside of calls, those of all."""
+        for each in (mark,) if mark else (*self._unfinished,):
+            rest = self._unfinished.pop(each, "")
+            if rest:
+                self.write_marked(each, [rest])
+
+    def write_marked(self, mark: str, lines: "list[str]") -> None:
+        """Write whole lines of a call."""
+        super().write_record("".join([f"{mark}{line}\n" for line in lines]))
+
+    @classmethod
+    def part(cls) -> None:
+        """In a child of the handler: the unfinished lines are its parent's."""
+        cls.is_in_child = True
+        for stream in cls.made:
+            stream._unfinished.clear()
+
+
+def line_stream(descriptor: int, kind: "type[LineStream]" = LineStream) -> LineStream:
+    stream = kind(_raw(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
     stream.records = io.TextIOWrapper(_raw(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n")
     return stream
 
@@ -96,8 +171,7 @@ def _emit(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None
         _emit_lines(self, record)
         return
     try:
-        stream.records.write(records.framed(record, self.format(record)))
-        stream.records.flush()
+        stream.write_record(records.framed(record, self.format(record)))
     except RecursionError:
         raise
     except Exception:

@@ -114,7 +114,7 @@ class Template:
         started = time.monotonic()
         _limit(message["limits"])
         os.chdir(message["code"])
-        logs.set_up(message["log_level"])
+        logs.set_up(message["log_level"], has_several_calls=message["function"]["concurrency"] > 1)
         environ.take_on(message["env"])  # on top of the zygote's, which has only the runtime's variables
         place = _after_standard_library()
         sys.path[place:place] = [message["code"], *environ.extra_path()]

@@ -45,6 +45,8 @@ STACK_SIGNAL = signal.SIGRTMAX - 1
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LEVEL_MARK = "\x1e"
 """Starts a log line that has a level; a digit follows, the index into LEVELS."""
+CALL_MARK = "\x1f"
+"""Where several calls run at once: starts a log line of a call; the number of the call and a second mark follow."""
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
 and the command that installs them."""
