@@ -16,7 +16,7 @@ import os
 import socket
 from types import TracebackType
 
-STACK_BYTES = 64 * 1024
+from sandbox.guest._forklight.wire import STACK_BYTES, TASKS_AT
 
 
 class Channels:
@@ -44,7 +44,19 @@ class Channels:
 
     def read_stack(self) -> str:
         """The text that faulthandler has written so far, possibly empty."""
-        return os.pread(self.stack, STACK_BYTES, 0).rstrip(b"\0").decode(errors="backslashreplace")
+        return self._read_stack(0)
+
+    def read_tasks(self) -> str:
+        """The stacks of the tasks whose calls are overdue, as the guest has written them, possibly empty."""
+        return self._read_stack(TASKS_AT)
+
+    def clear_stack(self) -> None:
+        """Forget what faulthandler has written, and have it write at the beginning again."""
+        os.pwrite(self.stack, bytes(TASKS_AT), 0)
+        os.lseek(self.stack, 0, os.SEEK_SET)
+
+    def _read_stack(self, at: int) -> str:
+        return os.pread(self.stack, STACK_BYTES, at).partition(b"\0")[0].decode(errors="backslashreplace")
 
     def close(self) -> None:
         """Close all our ends except the log, which its reader closes after the last line."""

@@ -34,7 +34,7 @@ from sandbox.calls import (
     Ready,
     Verdict,
 )
-from sandbox.channels import STACK_BYTES, Channels
+from sandbox.channels import Channels
 from sandbox.commons import Commons
 from sandbox.errors import InstanceGone
 from sandbox.guest._forklight.wire import STACK_SIGNAL
@@ -354,8 +354,7 @@ class Instance:
 
     def _cancel(self, i: int) -> None:
         """Interrupt the call. The stack comes first, so that it shows the handler and not its interruption."""
-        os.pwrite(self._body.channels.stack, bytes(STACK_BYTES), 0)
-        os.lseek(self._body.channels.stack, 0, os.SEEK_SET)
+        self._body.channels.clear_stack()
         processes.kill(self.pidfd, STACK_SIGNAL)
         try:
             self._send([wire.cancel(i)])
@@ -368,13 +367,16 @@ class Instance:
         pending = self._pending.pop(end.i)
         answer = end.ending
         self._log.end(drain=isinstance(answer, Verdict) or bool(answer.frame.log))
-        stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer)
+        stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
         outcome = outcomes.of(answer, stack, pending.run, time.monotonic_ns())
         self.on_free(self)  # first, because `done` may bring the next event of the same client
         pending.done(outcome)
 
-    def _stack(self, verdict: Verdict) -> str:
-        return self.last_stack() if verdict.kind == "timeout" or verdict.code == "Signal" else ""
+    def _stack(self, verdict: Verdict, i: int) -> str:
+        """Where the handler was: its task, if it is async and was reached by `cancel`, else the threads."""
+        if verdict.kind == "timeout":
+            return stacks.of_call(self._body.channels.read_tasks(), i) or self.last_stack()
+        return self.last_stack() if verdict.code == "Signal" else ""
 
     def last_stack(self) -> str:
         """The stack that faulthandler wrote, for people, or the reason why there is none."""

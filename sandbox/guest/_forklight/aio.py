@@ -21,8 +21,8 @@ from .attributing import attributing
 from .current import CALL, Call
 from .orphans import REAP_EVERY_S, Orphans
 
-_STACK_BYTES = 64 * 1024
-"""The size of the stack file, which is sealed."""
+_TASK_STACK_BYTES = 8 * 1024
+"""The limit of one task's stack in the stack file."""
 
 
 def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
@@ -46,6 +46,8 @@ class _Async:
         self._connection = connection
         self._log = log
         self._stack = stack
+        self._stacks: dict[int, bytes] = {}
+        """of the overdue calls, each with its mark"""
         self._frames = wire.Frames()
         self._calls: dict[int, Call] = {}
         self._unsent: deque[memoryview] = deque()
@@ -96,7 +98,9 @@ class _Async:
         """Interrupt an overdue call. Its stack comes first: the server reads it if the task ignores this."""
         call.is_overdue = True
         if call.task is not None and call.has_begun:  # cancelled before its first step, a task would never reply
-            os.pwrite(self._stack, _stack_of(call.task), 0)
+            self._stacks[call.i] = call.mark.encode() + _stack_of(call.task)
+            room = wire.STACK_BYTES - wire.TASKS_AT
+            os.pwrite(self._stack, b"".join(self._stacks.values())[:room].ljust(room, b"\0"), wire.TASKS_AT)
             call.task.cancel()
 
     async def _answer(self, call: Call, head: "dict[str, Any]", body: bytes) -> None:
@@ -104,6 +108,7 @@ class _Async:
         clock = call.used_ns if self._is_measured else None
         reply = await invocation.arun(self._function, head, body, call.expired, clock)
         del self._calls[call.i]  # a `cancel` comes too late from here on
+        self._stacks.pop(call.i, None)
         call.task = None  # a thread that outlives the call keeps `call`
         self._write(reply.pack(logs.has_unread(self._log)))
         if self._orphans.may_exist and not self._is_reaping:
@@ -167,4 +172,4 @@ def _stack_of(task: "asyncio.Task[None]") -> bytes:
             lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
     text = "Task of the handler (most recent call first):\n" + "".join(reversed(lines))
-    return text.encode(errors="backslashreplace")[:_STACK_BYTES].ljust(_STACK_BYTES, b"\0")
+    return text.encode(errors="backslashreplace")[:_TASK_STACK_BYTES]

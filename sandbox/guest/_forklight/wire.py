@@ -47,6 +47,11 @@ LEVEL_MARK = "\x1e"
 """Starts a log line that has a level; a digit follows, the index into LEVELS."""
 CALL_MARK = "\x1f"
 """Where several calls run at once: starts a log line of a call; the number of the call and a second mark follow."""
+STACK_BYTES = 64 * 1024
+"""The size of the stack file, which is sealed."""
+TASKS_AT = STACK_BYTES // 2
+"""Where the second half of the stack file begins. It has the stacks of the tasks of overdue calls, each behind the mark
+of its call; the first half is faulthandler's, which sees only threads."""
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
 and the command that installs them."""

@@ -1,6 +1,7 @@
 """Async handlers that run several calls at once in one instance."""
 
 import asyncio
+import time
 
 inside = {"calls": 0, "most": 0}
 
@@ -15,3 +16,35 @@ async def meets(event):
     return inside["most"]
 
 
+
+
+async def late(event):
+    """Outlives its deadline: `obeys`, or ignores its cancellation in one of two places."""
+    await {"obeys": obeys, "here": ignores_here, "there": ignores_there}[event["data"]]()
+
+
+async def obeys():
+    await asyncio.sleep(1000)
+
+
+async def ignores_here():
+    await ignore()
+
+
+async def ignores_there():
+    await ignore()
+
+
+async def ignore():
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            continue
+
+
+async def blocks(event):
+    """Waits, or blocks the event loop until the process is killed."""
+    if event["data"] == "block":
+        time.sleep(1000)
+    await asyncio.sleep(1000)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.channels import STACK_BYTES, Channels
+from sandbox.channels import Channels
+from sandbox.guest._forklight.wire import STACK_BYTES, TASKS_AT
 from tests.kit.frames import open_fds
 
 pytestmark = pytest.mark.ordinary_user
@@ -47,6 +48,14 @@ def test_what_was_written_to_the_stack_is_read_as_text(channels: Channels) -> No
     with mmap.mmap(channels.guest_fds[3], STACK_BYTES) as mapped:
         mapped[:] = b"y" * STACK_BYTES
     assert channels.read_stack() == "y" * STACK_BYTES
+
+
+def test_the_stacks_of_tasks_are_apart_and_stay_when_that_of_threads_is_cleared(channels: Channels) -> None:
+    os.write(channels.guest_fds[3], b"Thread 0x1: a long one")
+    os.pwrite(channels.guest_fds[3], b"Task", TASKS_AT)
+    channels.clear_stack()
+    os.write(channels.guest_fds[3], b"Thread 0x1")
+    assert (channels.read_stack(), channels.read_tasks()) == ("Thread 0x1", "Task")
 
 
 def test_every_descriptor_is_close_on_exec(channels: Channels) -> None:

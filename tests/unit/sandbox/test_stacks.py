@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.stacks import NOTHING, readable
+from sandbox.stacks import NOTHING, of_call, readable
 
 FUNCTION = """
 import faulthandler, threading
@@ -56,3 +56,10 @@ def test_each_thread_keeps_its_own(tmp_path: Path) -> None:
 def test_without_a_dump_it_says_why() -> None:
     assert readable("") == NOTHING
     assert readable('  File "/opt/_forklight/main.py", line 3 in main\n\n') == NOTHING
+
+
+def test_of_several_tasks_a_call_has_its_own() -> None:
+    tasks = "\x1f3\x1fTask:\n  in a\n\x1f13\x1fTask:\n  in b\n"
+    assert of_call(tasks, 3) == "Task:\n  in a"
+    assert of_call(tasks, 13) == "Task:\n  in b"
+    assert of_call(tasks, 1) == of_call("", 3) == ""
