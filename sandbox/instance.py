@@ -43,6 +43,8 @@ from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 
 READ_BYTES = 64 * 1024
+MAX_READ_BYTES = 256 * 1024
+"""of a body that is known to be so long"""
 SOCKET_BYTES = 16 * 1024 * 1024
 """More than any socket buffer can hold."""
 WATCH_NS = int(WATCH_S * 1e9)
@@ -257,10 +259,11 @@ class Instance:
         if (at_ns := self._calls.next_tick_ns) is not None:
             self._commons.sweep.expect(at_ns)
 
-    def _readable(self) -> bool:
-        """Read once. Returns whether there may be more."""
+    def _readable(self, *, again: bool = True) -> bool:
+        """Read, and `again` if a long body has begun: it has often arrived. Return whether there may be more."""
         try:
-            data = self._socket.recv(READ_BYTES)
+            missing_bytes = self._frames.missing_bytes
+            data = self._socket.recv(READ_BYTES if missing_bytes <= READ_BYTES else min(missing_bytes, MAX_READ_BYTES))
         except BlockingIOError:
             return False
         except OSError:
@@ -277,7 +280,7 @@ class Instance:
             self._loop.remove_reader(self._socket)
             self._carry_out(self._calls.breach(str(breach)))
             return False
-        return True
+        return self._readable(again=False) if again and self._frames.missing_bytes else True
 
     def _died(self) -> None:
         """The pidfd is readable: the parent takes over."""

@@ -1,8 +1,8 @@
 """Frames as the server writes and reads them. Pure.
 
 A guest's bytes are checked before they are used. No length that a guest sends leads to an allocation: a length over its
-limit is a breach at once, and below the limit memory grows only with the bytes that have arrived. A guest's JSON is
-decoded into exact types or is a breach.
+limit is a breach at once, and below the limit memory grows only with the bytes that have arrived: a long body stays in
+the pieces that were read until it is complete. A guest's JSON is decoded into exact types or is a breach.
 """
 
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from bus import Event, Output
+from bus.pieces import Pieces
 from sandbox.bounds import Code, Count, Headers, Kilobytes, MediaType, Message, Seconds, Status, Text, Traceback
 from sandbox.errors import SandboxError
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
@@ -88,23 +89,41 @@ class Frames:
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._buffer = bytearray()
+        self._long: Frame | None = None
+        """The frame whose body is arriving, if that is longer than a read."""
+        self._body = Pieces()
+        self.missing_bytes = 0
+        """of that body"""
 
     def feed(self, data: bytes) -> list[tuple[Frame, bytes]]:
         """The frames that `data` completes. Raises Breach, after which the guest must not be read any more."""
+        if self._long is not None:
+            return self._go_on(self._long, data)
         if not self._buffer:
             frame, end = self._cut(data)
-            if frame is not None and end == len(data):  # the warm case: one read, one frame, one copy of the body
-                return [frame]
+            if end == len(data):  # the warm case: one read, one frame, one copy of the body
+                return [] if frame is None else [frame]
         self._buffer += data
         frames: list[tuple[Frame, bytes]] = []
         while True:
             frame, end = self._cut(self._buffer)
+            del self._buffer[:end]
             if frame is None:
                 return frames
             frames.append(frame)
-            del self._buffer[:end]
+
+    def _go_on(self, frame: Frame, data: bytes) -> list[tuple[Frame, bytes]]:
+        count = min(len(data), self.missing_bytes)
+        self._body.add(data[:count])
+        self.missing_bytes -= count
+        if self.missing_bytes:
+            return []
+        self._long = None
+        found = frame, self._body.take()
+        return [found] if count == len(data) else [found, *self.feed(data[count:])]
 
     def _cut(self, data: bytes | bytearray) -> tuple[tuple[Frame, bytes] | None, int]:
+        """The first frame, if `data` has all of it, and how much of `data` is done with."""
         if len(data) < LENGTHS.size:
             return None, 0
         header_length, body_length = LENGTHS.unpack_from(data)
@@ -115,7 +134,12 @@ class Frames:
         start = LENGTHS.size + header_length
         end = start + body_length
         if len(data) < end:
-            return None, 0
+            if len(data) < start or end <= ONE_WRITE_BYTES:
+                return None, 0
+            self._long = _checked(data[LENGTHS.size : start], body_length)
+            self.missing_bytes = end - len(data)
+            self._body.add(memoryview(data)[start:] if isinstance(data, bytes) else bytes(data[start:]))
+            return None, len(data)
         if end <= ONE_WRITE_BYTES:  # of little data a slice is cheaper than a view
             return (_checked(data[LENGTHS.size : start], body_length), bytes(data[start:end])), end
         with memoryview(data) as view:

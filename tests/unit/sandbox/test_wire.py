@@ -195,6 +195,34 @@ LONG = b"".join(bytes([n]) * 1000 for n in range(200))
 
 @pytest.mark.invariant("I13")
 @given(PLACES)
+def test_long_results_arrive_however_they_are_cut(places: list[int]) -> None:
+    bodies = [LONG, b"short", LONG[::-1], LONG, b""]
+    stream = b"".join(packed(OK | {"i": i, "length": len(body)}, [body]) for i, body in enumerate(bodies))
+    frames = wire.Frames(MIB)
+    arrived = [found for piece in cut(stream, places) for found in frames.feed(piece)]
+    assert [(frame.i, body) for frame, body in arrived if isinstance(frame, OkFrame)] == list(enumerate(bodies))
+    assert frames.missing_bytes == 0
+
+
+def test_a_result_in_the_smallest_pieces_takes_no_more_memory_than_it_is_long() -> None:
+    size = 300_000
+    header = guest.encode(OK | {"length": size}).encode()
+    frames = wire.Frames(size)
+    tracemalloc.start()
+    try:
+        found = frames.feed(guest.LENGTHS.pack(len(header), size) + header)
+        for at in range(0, size, 2):
+            held_bytes, _ = tracemalloc.get_traced_memory()
+            found += frames.feed(b"%02d" % (at % 100))
+    finally:
+        tracemalloc.stop()
+    [(_, body)] = found
+    assert len(body) == size
+    assert held_bytes < 2 * size
+
+
+@pytest.mark.invariant("I13")
+@given(PLACES)
 def test_long_bodies_arrive_at_the_guest_however_they_are_cut(places: list[int]) -> None:
     events = [Event(source="/", type="t", body=body) for body in (LONG, b"short", LONG[::-1], b"")]
     frames = [b"".join(wire.invoke(i, 2, 1, "warm", event)) for i, event in enumerate(events)]

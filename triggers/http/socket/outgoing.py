@@ -85,9 +85,9 @@ class Outgoing:
         head, body = encode_answer(answer, method=method, connection=connection, date=self._stamps.date())
         if len(body) <= _JOIN_BYTES:
             self.send(head + body)
-        else:
-            self.send(head)
-            self.send(body)
+        elif not self._wire.is_closing():
+            self._wire.writelines((head, body))  # one writev; two writes would be two packets and two system calls
+            self._written_bytes += len(head) + len(body)
 
     async def write_content(self, content: Content, wait_read: Callable[[], Awaitable[None]]) -> bool:
         """Write piece by piece, each after the client has read most of the one before, which `wait_read` awaits.
