@@ -47,7 +47,8 @@ def _say_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> Non
             found = metadata.version("forklight")
         except metadata.PackageNotFoundError:
             found = f"of the checkout {Path(__file__).parents[1]}"
-        say(f"forklight {found}")
+        is_compiled = any(Path(__file__).parents[1].glob("forklight__mypyc.*"))  # hatch_build.py makes it
+        say(f"forklight {found}{' (compiled)' if is_compiled else ''}")
         ctx.exit()
 
 

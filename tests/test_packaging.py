@@ -1,9 +1,12 @@
 """What pyproject.toml says of packages and dependencies is true of the tree, the lock file and the environment."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS: dict[str, Any] = PROJECT["dependency-groups"]
 LOCKS = ROOT / "requirements"
-PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+WHEEL: dict[str, Any] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+PACKAGES: list[str] = WHEEL["packages"]
+COMPILED: list[str] = WHEEL["hooks"]["custom"]["modules"]
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
 
 
@@ -27,6 +32,7 @@ def test_every_package_is_in_the_wheel() -> None:
     ("lock", "wanted"),
     [
         ("dev", PROJECT["project"]["dependencies"] + GROUPS["dev"] + GROUPS["examples"]),
+        ("dev", WHEEL["hooks"]["custom"]["requires"]),
         ("runtime", PROJECT["project"]["dependencies"]),
         ("examples", GROUPS["examples"]),
     ],
@@ -60,3 +66,37 @@ def test_no_stranger_owns_our_names() -> None:
     owners = packages_distributions()
     assert "pytest" in owners, "the environment cannot be read"
     assert {package: owners[package] for package in PACKAGES if set(owners.get(package, [])) - {"forklight"}} == {}
+
+
+@pytest.mark.ordinary_user
+def test_hot_modules_are_compiled_only_where_they_are_to_be() -> None:
+    """scripts/test says in which of its runs: the other shows that pure Python is complete."""
+    wanted = ".so" if os.environ.get("FORKLIGHT_TESTS_COMPILED") else ".py"
+    files = [import_module(path.removesuffix(".py").replace("/", ".")).__file__ or "" for path in COMPILED]
+    assert {Path(file).suffix for file in files} == {wanted}
+    assert len(files) > 10
+
+
+@pytest.mark.parametrize("path", COMPILED)
+def test_no_compiled_module_defines_a_struct(path: str) -> None:
+    """mypyc would drop the options of the class without a word."""
+    classes = [node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.ClassDef)]
+    assert [node.name for node in classes if any(word.arg != "metaclass" for word in node.keywords)] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"FORKLIGHT_COMPILE": "1", "CC": "no-such-compiler"}, ("no-such-compiler", "apt-get install gcc")),
+        ({"FORKLIGHT_COMPILE": "yes"}, ("FORKLIGHT_COMPILE=yes", "set it to 1")),
+    ],
+)
+def test_a_build_that_cannot_compile_says_what_to_do(
+    settings: dict[str, str], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert all(word in done.stderr for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
