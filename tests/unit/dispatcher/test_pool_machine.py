@@ -192,12 +192,13 @@ class PoolMachine(RuleBasedStateMachine):
         is_large = held_bytes >= self.settings.max_waiting_memory_bytes and len(before) >= could_run
         return len(before) >= self.settings.max_waiting + could_run or is_large
 
-    @rule()
-    def event(self) -> None:
-        ticket = len(self.accepted)
-        self.accepted[ticket] = self.now_ns
-        self.now_ns += 1
-        self.serve(ticket, again=False)
+    @rule(count=st.integers(1, 4))
+    def events(self, count: int) -> None:
+        for _ in range(count):
+            ticket = len(self.accepted)
+            self.accepted[ticket] = self.now_ns
+            self.now_ns += 1
+            self.serve(ticket, again=False)
 
     @precondition(lambda self: self.running())
     @rule(pick=picks)
