@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -34,24 +35,36 @@ from forklight.testing.data import is_offered
 from sandbox.launch import ONE_THREAD, search_path
 from sandbox.spec import Runtime
 
-_KEYS = ("handler", "runtime", "env", "env_file", "secrets", "data")
+_KEYS = ("handler", "runtime", "env", "env_file", "secrets", "data", "concurrency")
 """The keys that are read. A mistake in another one does not concern the handler alone: `forklight check` finds it."""
 
 
+class _Configured(NamedTuple):
+    """What a function's table says, as far as it concerns a run of its handler, and what is wrong with that."""
+
+    env: dict[str, str]
+    problems: list[Problem]
+    concurrency: int = 1
+
+
 @contextlib.contextmanager
-def environment(handler: object, function: str | None, added: Mapping[str, str], version: str) -> Iterator[None]:
-    """Give the process the handler's environment for the block. Raises ConfigError, ValueError."""
+def environment(handler: object, function: str | None, added: Mapping[str, str], version: str) -> Iterator[int]:
+    """Give the process the handler's environment for the block, which gets the function's `concurrency`.
+
+    Raises ConfigError, ValueError.
+    """
     path, name = _configuration_of(handler), _name_of(handler)
-    own = _process.own()
+    own, concurrency = _process.own(), 1
     if path is not None and (configured := _configured(path, name, function, own, added)) is not None:
-        whole = _basis() | {"FORKLIGHT_VERSION": version} | configured | _set_by_test(own) | dict(added)
+        concurrency = configured.concurrency
+        whole = _basis() | {"FORKLIGHT_VERSION": version} | configured.env | _set_by_test(own) | dict(added)
     elif added:
         whole = own | dict(added)
     else:
-        yield
+        yield 1
         return
     with _process.having(whole):
-        yield
+        yield concurrency
 
 
 def _name_of(handler: object) -> str:
@@ -86,32 +99,27 @@ def _folder_of(module: str) -> Path | None:
 
 def _configured(
     path: Path, handler: str, function: str | None, environ: Mapping[str, str], added: Mapping[str, str]
-) -> dict[str, str] | None:
-    """Return the variables of the function with this handler; None if there is none. Raises ConfigError, ValueError."""
+) -> _Configured | None:
+    """Return what the function with this handler has; None if there is none. Raises ConfigError, ValueError."""
     root = completed(read_document(path), Reader(path.parent, environ))
     functions = root.value["functions"].value if "functions" in root.value else None
     nodes = functions if isinstance(functions, dict) else {}
     found = {
-        name: _variables(root, node, environ, added)
-        for name, node in nodes.items()
-        if node.at("handler").value == handler
+        name: _table(root, node, environ, added) for name, node in nodes.items() if node.at("handler").value == handler
     }
     if not found:
         return None
     name = next((each for each in found if each == function), next(iter(found)))
-    if function not in found and any(other != found[name] for other in found.values()):
+    if function not in found and any(other[:2] != found[name][:2] for other in found.values()):
         names = " and ".join(found)
         raise ValueError(f"{path}: {names} run {handler} with different variables: choose one with function={name!r}")
-    env, problems = found[name]
-    if problems:
-        raise ConfigError(problems)
-    return env | {"FORKLIGHT_FUNCTION": name}
+    one = found[name]
+    if one.problems:
+        raise ConfigError(one.problems)
+    return one._replace(env=one.env | {"FORKLIGHT_FUNCTION": name})
 
 
-def _variables(
-    root: Node, node: Node, environ: Mapping[str, str], added: Mapping[str, str]
-) -> tuple[dict[str, str], list[Problem]]:
-    """Return what a function's table says of its environment, and what is wrong with that."""
+def _table(root: Node, node: Node, environ: Mapping[str, str], added: Mapping[str, str]) -> _Configured:
     reader = Reader(Path(root.file).parent, environ)
     table = {key: value for key, value in node.value.items() if key in _KEYS}
     secrets = table.get("secrets")
@@ -121,13 +129,14 @@ def _variables(
     node = Node(table, node.file, node.key, node.line)
     settings = reader.struct(node, FunctionSettings)
     if settings is None:
-        return {}, reader.problems
+        return _Configured({}, reader.problems)
     if settings.env_file and added and not settings.env_file.exists():
         settings = replace(settings, env_file=None)  # often not in the repository: the test gives what it needs of it
     env, values = read_environment(settings, node, environ, reader.problems)
     if settings.data and DATA in environ:
         env |= {DATA: environ[DATA]}
-    return _runtime_variables(root, settings.runtime, reader) | env | values, _with_advice(reader.problems)
+    variables = _runtime_variables(root, settings.runtime, reader) | env | values
+    return _Configured(variables, _with_advice(reader.problems), settings.pool.concurrency)
 
 
 def _with_advice(problems: list[Problem]) -> list[Problem]:

@@ -27,8 +27,7 @@ from forklight.testing.results import Result, result_of
 from sandbox import outcomes
 from sandbox.calls import Calls, End
 from sandbox.guest._forklight import invocation
-from sandbox.guest._forklight.handler import Function, LoadError, load
-from sandbox.guest._forklight.signature import Unusable
+from sandbox.guest._forklight.handler import Function, load, made
 from sandbox.spec import Limits
 from sandbox.wire import FailFrame, Frames
 
@@ -65,8 +64,8 @@ def run(
     take, ConfigError for an environment that no server would take, RuntimeError for an async handler inside an event
     loop: there, `await arun(…)`.
     """
-    with environment(handler, function, _variables(env, data), _VERSION):
-        loaded = _load(handler, function, max_result_bytes)
+    with environment(handler, function, _variables(env, data), _VERSION) as concurrency:
+        loaded = _load(handler, function, max_result_bytes, concurrency)
         call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
         if loaded.is_async:
             _refuse_loop()
@@ -89,8 +88,8 @@ async def arun(
     data: str | Path | None = None,
 ) -> Result:
     """`run` inside an event loop of asyncio, for tests that are `async def`. A sync handler blocks it."""
-    with environment(handler, function, _variables(env, data), _VERSION):
-        loaded = _load(handler, function, max_result_bytes)
+    with environment(handler, function, _variables(env, data), _VERSION) as concurrency:
+        loaded = _load(handler, function, max_result_bytes, concurrency)
         call = _Call(loaded, _event(event, loaded.name, attempt), timeout_s, start_kind)
         with gathered() as lines:
             outcome = await call.arun() if loaded.is_async else call.run()
@@ -172,18 +171,14 @@ def _event(given: Mapping[str, object], function: str, attempt: int | None) -> E
     return replace(event, queue=queue, attempt=attempt)
 
 
-def _load(handler: Handler, name: str | None, max_result_bytes: int) -> Function:
+def _load(handler: Handler, name: str | None, max_result_bytes: int, concurrency: int) -> Function:
     """Load the function as a template does. Raises LoadError."""
+    limits = {"max_result": max_result_bytes, "concurrency": concurrency}
     if isinstance(handler, str):
         name = name or handler.partition(":")[0].rpartition(".")[2]
-        return load(
-            name=name, version=_VERSION, handler=handler, runtime="tests", hooks={}, max_result=max_result_bytes
-        )
+        return load(name=name, version=_VERSION, handler=handler, runtime="tests", hooks={}, **limits)
     name = name or str(getattr(handler, "__module__", None) or "function").rpartition(".")[2]
-    try:
-        return Function(name=name, version=_VERSION, call=handler, max_result=max_result_bytes)
-    except Unusable as error:
-        raise LoadError("HandlerNotFound", f"the handler {handler!r} {error}") from None
+    return made(handler, f"the handler {handler!r}", name=name, version=_VERSION, **limits)
 
 
 def _refuse_loop() -> None:

@@ -71,16 +71,23 @@ def load(
 
     The code must be the working directory and on `sys.path`. Raises LoadError, whatever the code does.
     """
-    call = _find(handler, f"the handler {handler!r}", runtime)
-    try:
-        function = Function(name=name, version=version, call=call, max_result=max_result, concurrency=concurrency)
-    except Unusable as error:
-        raise LoadError("HandlerNotFound", f"the handler {handler!r} {error}") from None
-    if concurrency > 1 and not function.is_async:
-        raise LoadError("InitFailed", f"the handler {handler!r} {_ONE_AT_A_TIME} = {concurrency}: {_REMEDY}")
+    what = f"the handler {handler!r}"
+    call = _find(handler, what, runtime)
+    function = made(call, what, name=name, version=version, max_result=max_result, concurrency=concurrency)
     for hook, target in hooks.items():
         if target is not None:
             function.hooks[hook] = _find_hook(hook, target, runtime, may_be_async=hook == "stop" and function.is_async)
+    return function
+
+
+def made(call: Any, what: str, *, name: str, version: str, max_result: int, concurrency: int) -> Function:
+    """The function of this handler. Raises LoadError, which calls the handler `what`."""
+    try:
+        function = Function(name=name, version=version, call=call, max_result=max_result, concurrency=concurrency)
+    except Unusable as error:
+        raise LoadError("HandlerNotFound", f"{what} {error}") from None
+    if concurrency > 1 and not function.is_async:
+        raise LoadError("InitFailed", f"{what} {_ONE_AT_A_TIME} = {concurrency}: {_REMEDY}")
     return function
 
 

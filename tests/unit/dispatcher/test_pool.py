@@ -344,3 +344,14 @@ def test_the_line_is_bounded_beyond_the_slots() -> None:
     pool = make_pool(concurrency=2, max_instances=1, max_waiting=1)
 
     assert [pool.wait(ticket, 0, 0) for ticket in "abcd"] == [[Start()], [], [], [Refuse("d", "QueueFull")]]
+
+
+def test_a_free_slot_is_ready_for_an_announced_event() -> None:
+    """No instance is started or kept for it beside one that has room."""
+    pool = with_idle("old", "new", concurrency=2, keep_alive_s=1)
+    pool.take()
+    pool.expect(10 * S)
+
+    assert pool.tick(9 * S) == [Leave("old")]
+    pool.take()
+    assert pool.tick(9 * S) == [Start()]

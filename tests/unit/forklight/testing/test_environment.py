@@ -29,6 +29,9 @@ handler = "shop_module:shared"
 env = { LEVEL = "one" }
 [functions.two]
 handler = "shop_module:shared"
+[functions.many]
+handler = "shop_module:many"
+concurrency = 100
 [runtimes.own]
 env = { OMP_NUM_THREADS = "2" }
 """
@@ -45,6 +48,8 @@ def order(event):
     return {"value": os.environ.get(name), "hour": time.localtime(0).tm_hour}
 def shared(event):
     return os.environ["LEVEL"]
+def many(event):
+    return 1
 """
 
 
@@ -179,3 +184,12 @@ def test_runs_at_the_same_time_leave_nothing() -> None:
 
     asyncio.run(both())
     assert not {"ONE", "TWO"} & set(os.environ)
+
+
+def test_a_sync_handler_whose_function_has_concurrency_cannot_load() -> None:
+    with pytest.raises(LoadError, match=r"'shop_module:many' is `def` and .* concurrency = 100: make it `async def`"):
+        run("shop_module:many", call())
+    from shop_module import many  # type: ignore[import-not-found]
+
+    with pytest.raises(LoadError, match="concurrency = 100"):
+        run(many, call())

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,33 @@ async def test_inside_an_event_loop() -> None:
     assert (await arun(lambda event: event["data"], call(json="y"))).response.text == "y"
     with pytest.raises(RuntimeError, match="await arun"):
         run(handler, call())
+
+
+async def test_calls_at_the_same_time_have_logs_of_their_own() -> None:
+    """As in an instance with `concurrency`: with their tasks and threads; what is outside belongs to none of them."""
+    here = asyncio.Event()
+    inside = 0
+
+    async def handler(event: Event, context: Context) -> None:
+        nonlocal inside
+        inside += 1
+        if inside == 3:
+            alone = threading.Thread(target=print, args=("of nobody",))
+            alone.start()
+            alone.join()
+            here.set()
+        print(event["data"], "begins", end="")  # noqa: T201
+        await here.wait()
+        await asyncio.to_thread(print, " and goes on")
+        await asyncio.create_task(asyncio.to_thread(context.log.info, "%s logs", event["data"]))
+
+    stdout, stderr = sys.stdout, sys.stderr
+    results = await asyncio.gather(*(arun(handler, call(json=name), function="f") for name in "abc"))
+    assert [result.logs for result in results] == [
+        (f"{name} begins and goes on", f"INFO f: {name} logs") for name in "abc"
+    ]
+    assert (sys.stdout, sys.stderr) == (stdout, stderr)
+    assert (await arun(lambda _event: sys.stdout.write("alone\n"), call())).logs == ("alone",)
 
 
 async def test_an_async_handler_is_cancelled_at_its_deadline() -> None:
