@@ -8,6 +8,7 @@ In reading order:
 - `transaction.py`: what one group commit writes
 - `reads.py`: deliveries, statistics and browsing
 - `rows.py`: messages as rows
+- `shelf.py`: messages read ahead, shared by the consumers of a queue
 - `leases.py`: which consumer has which message, in memory
 
 - `database.py`: the schema, and the settings that durability rests on

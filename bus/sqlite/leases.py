@@ -5,71 +5,50 @@ the table: all messages before it are leased or settled. A message that appears 
 due no later than the last one read, moves it back.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from bus.message import Delivery
-from bus.store import TAKEN_BYTES, Source
+from bus.sqlite.shelf import Count, Shelf
+from bus.store import Source
 
 _START = (-1, -1)
-ALL_TAKEN_BYTES = 4 * TAKEN_BYTES
-"""The memory for the messages of all consumers; above it, each takes one at a time."""
-
-
-class Total:
-    """The bytes that all consumers of a store have taken."""
-
-    __slots__ = ("taken_bytes",)
-
-    def __init__(self) -> None:
-        self.taken_bytes = 0
 
 
 class Intake:
-    """One consumer in the writer thread. `epoch` counts its pauses: deliveries read before a pause are dropped."""
+    """One consumer in the writer thread."""
 
-    __slots__ = ("arrive", "epoch", "leased", "limit", "source", "taken_bytes", "total")
+    __slots__ = ("source",)
 
-    def __init__(self, source: Source, limit: int, arrive: Callable[[int, Delivery], None]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.limit = limit
-        self.leased = 0
-        self.taken_bytes = 0
-        self.total = Total()
-        self.epoch = 0
-        self.arrive = arrive
-
-    @property
-    def room(self) -> int:
-        """How many more messages it takes."""
-        if self.leased and (self.taken_bytes >= TAKEN_BYTES or self.total.taken_bytes >= ALL_TAKEN_BYTES):
-            return 0
-        return self.limit - self.leased
-
-    def took(self, count: int, size_bytes: int) -> None:
-        """Count more messages, or fewer, of this size in total."""
-        self.leased += count
-        self.taken_bytes += size_bytes
-        self.total.taken_bytes += size_bytes
 
 
 class Lease:
-    """One message, leased to one consumer. The event loop sets `handed` when it hands the message out."""
+    """One message, on the shelf of its queue or with a consumer.
 
-    __slots__ = ("due_ns", "handed", "id", "intake", "size_bytes")
+    The event loop sets `intake`, then `handed`, when it hands the message out. `holder` is the loop's alone: the
+    consumer that counts the message as unsettled.
+    """
 
-    def __init__(self, message_id: int, due_ns: int, size_bytes: int, intake: Intake) -> None:
+    __slots__ = ("due_ns", "handed", "holder", "id", "intake", "queue", "size_bytes")
+
+    def __init__(self, message_id: int, due_ns: int, size_bytes: int, queue: str) -> None:
         self.id = message_id
         self.due_ns = due_ns
         self.size_bytes = size_bytes
-        self.intake = intake
+        self.queue = queue
+        self.intake: Intake | None = None
         self.handed = False
+        self.holder: Any = None
 
 
 class OpenQueue:
     """A queue with consumers."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shelf: Shelf) -> None:
         self.name = name
+        self.shelf = shelf
+        self.count = shelf.count
         self.intakes: list[Intake] = []
         self.leases: dict[int, Lease] = {}
         self.position = _START
@@ -80,23 +59,19 @@ class OpenQueue:
         """When the first message after the position is due, once all ready ones are read."""
 
     @property
-    def has_room(self) -> bool:
-        return any(intake.room > 0 for intake in self.intakes)
+    def room(self) -> int:
+        """How many messages to read."""
+        return self.shelf.room(self.count)
 
     def wants(self, now_ns: int) -> bool:
         """Whether to read it now."""
-        return (self.unread or (self.next_due_ns is not None and self.next_due_ns <= now_ns)) and self.has_room
-
-    @property
-    def roomiest(self) -> Intake:
-        """The consumer with the most room."""
-        return max(self.intakes, key=lambda each: each.room)
+        return (self.unread or (self.next_due_ns is not None and self.next_due_ns <= now_ns)) and self.room > 0
 
     def lease(self, message_id: int, due_ns: int, size_bytes: int) -> Lease:
-        """Lease a message to the consumer with the most room; at least one has room."""
-        intake = self.roomiest
-        intake.took(1, size_bytes)
-        self.leases[message_id] = lease = Lease(message_id, due_ns, size_bytes, intake)
+        """Lease a message for the shelf."""
+        self.leases[message_id] = lease = Lease(message_id, due_ns, size_bytes, self.name)
+        self.count.put_bytes += size_bytes
+        self.count.put += 1
         return lease
 
     def arrived(self, message_id: int, due_ns: int) -> None:
@@ -110,54 +85,46 @@ class Leases:
 
     def __init__(self) -> None:
         self._queues: dict[str, OpenQueue] = {}
-        self._total = Total()
         self._maybe_run: set[int] = set()
         """Ids of messages that were handed out and left unsettled."""
 
-    def open(self, intake: Intake) -> None:
+    def open(self, intake: Intake, shelf: Shelf) -> None:
         """Add a consumer."""
-        intake.total = self._total
-        self._queues.setdefault(intake.source.queue, OpenQueue(intake.source.queue)).intakes.append(intake)
+        self._queues.setdefault(intake.source.queue, OpenQueue(intake.source.queue, shelf)).intakes.append(intake)
 
     def close(self, intake: Intake) -> None:
-        """Remove a consumer; its messages are ready again."""
+        """Remove a consumer; its messages are ready again, and with the last one those on the shelf."""
         queue = self._queues[intake.source.queue]
         for lease in [each for each in queue.leases.values() if each.intake is intake]:
-            if lease.handed:
-                self._maybe_run.add(lease.id)
+            self._maybe_run.add(lease.id)
             self.give_back(lease)
         queue.intakes.remove(intake)
         if not queue.intakes:
             del self._queues[queue.name]
 
-    def pause(self, intake: Intake) -> None:
-        """Let the consumer take nothing more; what it has not handed out is ready again."""
-        intake.limit = 0
-        intake.epoch += 1
-        leases = self._queues[intake.source.queue].leases.values()
-        for lease in [each for each in leases if each.intake is intake and not each.handed]:
+    def recall(self, shelf: Shelf, count: Count) -> None:
+        """Return the messages on the shelf. What is read from now on counts anew."""
+        queue = self._queues.get(shelf.queue)
+        if queue is None or queue.shelf is not shelf:
+            return
+        queue.count = count
+        for lease in [each for each in queue.leases.values() if not each.handed]:
             self.give_back(lease)
-
-    def resume(self, intake: Intake, limit: int) -> None:
-        """Let the consumer take up to `limit` messages again."""
-        intake.limit = limit
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease is still valid."""
-        queue = self._queues.get(lease.intake.source.queue)
+        queue = self._queues.get(lease.queue)
         return queue is not None and queue.leases.get(lease.id) is lease
 
     def settled(self, lease: Lease) -> None:
         """Remove the lease of a settled message."""
-        del self._queues[lease.intake.source.queue].leases[lease.id]
-        lease.intake.took(-1, -lease.size_bytes)
+        del self._queues[lease.queue].leases[lease.id]
         self._maybe_run.discard(lease.id)
 
     def give_back(self, lease: Lease) -> None:
         """Return the message to its place in the queue."""
-        queue = self._queues[lease.intake.source.queue]
+        queue = self._queues[lease.queue]
         del queue.leases[lease.id]
-        lease.intake.took(-1, -lease.size_bytes)
         queue.arrived(lease.id, lease.due_ns)
 
     def arrived(self, message_id: int, queue: str, due_ns: int) -> None:
@@ -166,8 +133,9 @@ class Leases:
             self._queues[queue].arrived(message_id, due_ns)
 
     def of(self, queue: str) -> Collection[int]:
-        """Return the ids of the queue's leased messages."""
-        return self._queues[queue].leases.keys() if queue in self._queues else ()
+        """Return the ids of the queue's messages that consumers have. Those on the shelf are ready to all others."""
+        leases = self._queues[queue].leases if queue in self._queues else {}
+        return {key for key, lease in leases.items() if lease.handed}
 
     def maybe_run(self, message_id: int) -> bool:
         """Whether the message may have run with an outcome that was lost. Unknown after a restart."""
@@ -179,5 +147,5 @@ class Leases:
 
     def next_due_ns(self) -> int | None:
         """When the next delayed message is due for which a consumer has room."""
-        due = (queue.next_due_ns for queue in self._queues.values() if queue.has_room)
+        due = (queue.next_due_ns for queue in self._queues.values() if queue.room > 0)
         return min((each for each in due if each is not None), default=None)

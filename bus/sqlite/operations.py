@@ -46,17 +46,19 @@ Operation = Write | Read | Copy | Change
 
 
 def hand_over(arrivals: Sequence[Arrival], results: Sequence[Result]) -> None:
-    """In the event loop: pass messages to their consumers, and results to their callers."""
-    for intake, epoch, delivery in arrivals:
-        intake.arrive(epoch, delivery)
+    """In the event loop: pass results to their callers, and messages to the shelves of their queues."""
     for answer, result, error in results:
         answer(result, error)
+    for shelf, count, deliveries in arrivals:
+        shelf.arrive(count, deliveries)
 
 
-def answer_to(future: "asyncio.Future[Any]") -> Answer:
-    """Return an answer for whoever awaits the future, if anybody still does."""
+def answer_to(future: "asyncio.Future[Any]", then: Callable[[], None] | None = None) -> Answer:
+    """Return an answer for whoever awaits the future, if anybody still does. `then` follows a success in any case."""
 
     def answer(result: Any, error: StoreError | None) -> None:
+        if error is None and then is not None:
+            then()
         if error is not None:
             fail(future, error)
         elif not future.done():

@@ -8,6 +8,7 @@ from bus.sqlite.clock import StoreClock
 from bus.sqlite.leases import Intake, Leases, OpenQueue
 from bus.sqlite.mending import CLOCK
 from bus.sqlite.rows import UnreadableRowError, message
+from bus.sqlite.shelf import AHEAD_BYTES, Count, Shelf
 from bus.store import QueueStatistics, Stored
 
 _BEHIND = (
@@ -32,8 +33,8 @@ _NAMES = (  # by steps over the index, not over all messages
     "SELECT name FROM names WHERE name IS NOT NULL"
 )
 
-Arrival = tuple[Intake, int, Delivery]
-"""The consumer, its epoch when the message was read, and the delivery."""
+Arrival = tuple[Shelf, Count, list[Delivery]]
+"""The shelf, to what they count there, and messages."""
 
 
 class Unreadable(NamedTuple):
@@ -52,15 +53,21 @@ class View(NamedTuple):
     clock: StoreClock
 
     def lease_ready(self, arrivals: list[Arrival], unreadable: list[Unreadable]) -> None:
-        """Lease ready messages to the consumers that have room, and append them to `arrivals`.
+        """Lease ready messages for the shelves that have room, and append them to `arrivals`.
 
         Rows that are not messages are skipped and appended to `unreadable`.
         """
         now_ns = self.clock.now_ns()
         for queue in self.leases.wanting(now_ns):
-            self._lease_of(queue, now_ns, arrivals, unreadable)
+            found: list[Delivery] = []
+            arrivals.append((queue.shelf, queue.count, found))
+            self._lease_of(queue, now_ns, found, unreadable)
+            queue.shelf.has_more = queue.unread
+            if not found:
+                arrivals.pop()
 
-    def _lease_of(self, queue: OpenQueue, now_ns: int, arrivals: list[Arrival], unreadable: list[Unreadable]) -> None:
+    def _lease_of(self, queue: OpenQueue, now_ns: int, found: list[Delivery], unreadable: list[Unreadable]) -> None:
+        room, size_bytes, ahead_s = queue.room, 0, self.clock.wall_s(0)
         queue.unread, queue.next_due_ns = True, None
         rows = self.connection.execute(_BEHIND, (queue.name, *queue.position))
         for row in rows:
@@ -70,35 +77,36 @@ class View(NamedTuple):
                 queue.unread, queue.next_due_ns = False, due_ns
                 break
             if key not in queue.leases:
-                if not queue.has_room:
+                if len(found) >= room or size_bytes >= AHEAD_BYTES:
                     break
                 try:
-                    self._lease(queue, row, arrivals)
+                    delivery = self._lease(queue, row, ahead_s)
                 except UnreadableRowError as error:
-                    unreadable.append(Unreadable(key, queue.roomiest, str(error)))
+                    unreadable.append(Unreadable(key, queue.intakes[0], str(error)))
+                else:
+                    found.append(delivery)
+                    size_bytes += delivery.lease.size_bytes
             if is_time:
                 queue.position = (due_ns, key)
         else:
             queue.unread = False
         rows.close()
 
-    def _lease(self, queue: OpenQueue, row: tuple[Any, ...], arrivals: list[Arrival]) -> None:
+    def _lease(self, queue: OpenQueue, row: tuple[Any, ...], ahead_s: float) -> Delivery:
         """Raises UnreadableRowError."""
         key, due_ns, stored_ns, attempts, first_error, envelope, body = row
         if not (type(due_ns) is type(stored_ns) is type(attempts) is int and isinstance(first_error, str)):
             raise UnreadableRowError("its times, attempts or error have the wrong type")
         found = message(envelope, body)
-        lease = queue.lease(key, due_ns, len(body) + len(envelope))
-        delivery = Delivery(
+        return Delivery(
             queue=queue.name,
             message=found,
-            lease=lease,
+            lease=queue.lease(key, due_ns, len(body) + len(envelope)),
             attempt=attempts + 1,
             redelivered=self.leases.maybe_run(key),
-            stored_at_s=self.clock.wall_s(stored_ns),
+            stored_at_s=ahead_s + stored_ns / 1e9,
             first_error=first_error,
         )
-        arrivals.append((lease.intake, lease.intake.epoch, delivery))
 
     def statistics(self, queue: str) -> QueueStatistics:
         """Count by the index alone, without reading messages."""

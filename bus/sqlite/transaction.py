@@ -59,6 +59,12 @@ class Transaction:
         self._died_at_s = died_at_s
         self._lessons: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._settled: set[Lease] = set()
+        self._acknowledged: list[tuple[int]] = []
+
+    def finish(self) -> None:
+        """Before the commit: remove what was acknowledged, all of it at once."""
+        if self._acknowledged:
+            self._connection.executemany(_DELETE, self._acknowledged)
 
     def learn(self) -> None:
         """Update the leases after the commit."""
@@ -76,7 +82,6 @@ class Transaction:
 
     def settle(self, settlements: Sequence[tuple[Settlement, Sequence[Row]]]) -> None:
         """Settle each with its outputs. If a lease is lost, skip both: the message will be delivered again."""
-        acknowledged = []
         outputs: list[Row] = []
         for settlement, rows in settlements:
             lease = settlement.delivery.lease
@@ -86,16 +91,14 @@ class Transaction:
             outputs += rows
             match settlement.decision:
                 case Ack():
-                    acknowledged.append(lease)
+                    self._acknowledged.append((lease.id,))
+                    self._lessons.append((self._leases.settled, (lease,)))
                 case Retry() as retry:
                     self._retry(lease, settlement.delivery, retry)
                 case Dead() as dead:
                     self._bury(lease, settlement.delivery, dead)
                 case Release():
                     self._lessons.append((self._leases.give_back, (lease,)))
-        if acknowledged:
-            self._connection.executemany(_DELETE, [(lease.id,) for lease in acknowledged])
-            self._lessons += [(self._leases.settled, (lease,)) for lease in acknowledged]
         if outputs:
             self.insert(outputs)
 
@@ -164,6 +167,7 @@ class Transaction:
         self._moves(lease, delivery.queue, due_ns)
 
     def _bury(self, lease: Lease, delivery: Delivery, dead: Dead) -> None:
+        assert lease.intake is not None
         source = lease.intake.source
         letter = dead_message(delivery, source.function, dead.reason, storable(dead.error), self._died_at_s)
         values = (source.dead_letter, self._now_ns, self._now_ns, envelope(letter), lease.id)

@@ -7,8 +7,8 @@ of the thread:
    the consumers ends a round, so that operations before and after it keep their order;
 2. run the writes in one transaction and commit it, with one sync of the disk for all of them (group commit);
 3. carry out the reads and the change;
-4. read the ready messages for every consumer that has room, so that a message just stored reaches its consumer in the
-   same callback that confirms it to its publisher;
+4. read the ready messages for every queue whose consumers have room, and some ahead (`shelf.py`), so that a message
+   just stored reaches its consumer in the same callback that confirms it to its publisher;
 5. call back into the loop once, with everything.
 
 If the transaction fails it is rolled back and its writes run again one by one, so that only those fail that cannot
@@ -98,9 +98,12 @@ class Writer:
         await self._ended.wait()
         self._thread.join()
 
-    async def write(self, run: Callable[[Transaction], Any]) -> Any:
-        """Return the result of `run` once it is committed. It may happen even if cancelled. Raises StoreError."""
-        return await self._ask(lambda answer: Write(run, answer))
+    async def write(self, run: Callable[[Transaction], Any], then: Callable[[], None] | None = None) -> Any:
+        """Return the result of `run` once it is committed. It may happen even if cancelled. Raises StoreError.
+
+        `then` is called once it is committed, cancelled or not.
+        """
+        return await self._ask(lambda answer: Write(run, answer), then)
 
     def write_soon(self, run: Callable[[Transaction], Any], answer: Answer) -> None:
         """Like `write`, for callers without a task. Raises StoreError if the store is closed."""
@@ -118,9 +121,11 @@ class Writer:
         """Make a copy at `path`, which must not exist. Raises StoreError."""
         await self._ask(lambda answer: Copy(path, answer))
 
-    async def _ask(self, operation: Callable[[Answer], Write | Read | Copy]) -> Any:
+    async def _ask(
+        self, operation: Callable[[Answer], Write | Read | Copy], then: Callable[[], None] | None = None
+    ) -> Any:
         future = self._loop.create_future()
-        self._put(operation(answer_to(future)))
+        self._put(operation(answer_to(future, then)))
         return await future
 
     def _put(self, operation: Write | Read | Copy) -> None:
@@ -323,6 +328,7 @@ class Writer:
             result = run(transaction)
             if reading is not None:
                 transaction.remember(dict([as_fact(reading)]))
+            transaction.finish()
             self._connection.execute("COMMIT")
         finally:
             roll_back(self._connection)

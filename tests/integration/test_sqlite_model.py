@@ -1,7 +1,7 @@
 """The embedded store against a model of it that keeps everything in lists, step by step.
 
 Two queues with one consumer each, time that stands still between steps, and every step followed by a question to the
-store: its answer comes after whatever the step made ready, so that consumers hold exactly what the model says.
+store: its answer comes after whatever the step made ready, so that consumers get exactly what the model says.
 """
 
 import asyncio
@@ -44,16 +44,15 @@ class Entry:
 
 
 class Hands:
-    """A consumer in the model: what it holds, and what it has handed out."""
+    """A consumer in the model, and what it has handed out."""
 
     def __init__(self) -> None:
-        self.holds: list[Entry] = []
         self.handed: list[Entry] = []
         self.is_paused = False
 
     @property
     def room(self) -> int:
-        return 0 if self.is_paused else PREFETCH - len(self.holds) - len(self.handed)
+        return 0 if self.is_paused else PREFETCH - len(self.handed)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -121,7 +120,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.clock.monotonic_ns + self.ahead_ns
 
     def leased(self) -> list[Entry]:
-        return [entry for hands in self.hands.values() for entry in (*hands.holds, *hands.handed)]
+        return [entry for hands in self.hands.values() for entry in hands.handed]
 
     def add(self, queue: str, delay_s: float) -> Outgoing:
         self.last_key += 1
@@ -177,11 +176,9 @@ class StoreMachine(RuleBasedStateMachine):
         queue = data.draw(st.sampled_from(sorted(self.hands)))
         hands, consumer = self.hands[queue], self.consumers[queue]
         self.runner.run(consumer.resume() if hands.is_paused else consumer.pause())
-        if not hands.is_paused:
-            hands.holds = []
         hands.is_paused = not hands.is_paused
 
-    @precondition(lambda self: self.in_hand or any(hands.holds for hands in self.hands.values()))
+    @precondition(lambda self: self.in_hand or any(map(self._ready, self.hands)))
     @rule(data=st.data(), count=st.integers(0, PREFETCH))
     def work(self, data: Any, count: int) -> None:
         self._take_some(count)
@@ -190,10 +187,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _take_some(self, count: int) -> None:
         for queue, hands in self.hands.items():
-            for entry in hands.holds[:count]:
+            wanted = max(0, min(count, hands.room))
+            for entry in self._ready(queue)[:wanted]:
                 self._take(entry, self.consumers[queue].next_nowait())
-            hands.handed += hands.holds[:count]
-            del hands.holds[:count]
+                hands.handed.append(entry)
+            if wanted < count:
+                assert self.consumers[queue].next_nowait() is None
 
     def _take(self, entry: Entry, delivery: Delivery | None) -> None:
         assert delivery is not None
@@ -266,14 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
         for queue in QUEUES:
             self.runner.run(self.store.statistics(queue))
         for queue in QUEUES:
-            self._hand_over(queue)
             self.runner.run(self._compare(queue))
-
-    def _hand_over(self, queue: str) -> None:
-        """What the store's thread does after each round, and the question before this was one."""
-        if queue in self.hands:
-            hands = self.hands[queue]
-            hands.holds += self._ready(queue)[: max(0, hands.room)]
 
     def _ready(self, queue: str) -> list[Entry]:
         leased = self.leased()
@@ -286,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
         ready = self._ready(queue)
         hands = self.hands.get(queue, Hands())
         found = await self.store.statistics(queue)
-        assert (found.ready, found.running) == (len(ready), len(hands.holds) + len(hands.handed))
+        assert (found.ready, found.running) == (len(ready), len(hands.handed))
         assert found.delayed == sum(each.queue == queue and each.due_ns > self.now_ns for each in self.entries)
         oldest_s = (self.now_ns - ready[0].due_ns) / 1e9 if ready else None
         assert found.oldest_age_s == (None if oldest_s is None else pytest.approx(oldest_s))

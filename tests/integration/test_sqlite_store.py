@@ -261,7 +261,7 @@ async def test_several_stores_in_one_loop(tmp_path: Path) -> None:
 
 
 async def test_what_a_consumer_has_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.sqlite.leases.TAKEN_BYTES", 100_000)
+    monkeypatch.setattr("bus.sqlite.store.TAKEN_BYTES", 100_000)
     async with open_sqlite(path) as store, store.consume(source("q"), prefetch=100) as consumer:
         await store.publish(to("q", *(message(bytes(size)) for size in (200_000, *[40_000] * 5))))
         [large] = await take(consumer)
@@ -276,7 +276,7 @@ async def test_what_a_consumer_has_is_bounded_in_bytes(path: Path, monkeypatch: 
 
 
 async def test_what_all_consumers_have_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.sqlite.leases.ALL_TAKEN_BYTES", 100_000)
+    monkeypatch.setattr("bus.sqlite.store.ALL_TAKEN_BYTES", 100_000)
     async with (
         open_sqlite(path) as store,
         store.consume(source("a"), prefetch=10) as first,

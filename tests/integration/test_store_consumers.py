@@ -224,7 +224,7 @@ async def test_every_message_comes_once_while_its_consumer_pauses_and_resumes(st
 async def test_large_messages_are_not_all_taken_at_once_and_all_come(
     stores: StoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("bus.sqlite.leases", "bus.rabbitmq.places"):
+    for module in ("bus.sqlite.store", "bus.rabbitmq.places"):
         monkeypatch.setattr(f"{module}.TAKEN_BYTES", 1_000_000)
     queue = fresh()
     async with stores() as store, store.consume(source(queue), prefetch=200) as consumer:
