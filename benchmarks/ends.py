@@ -9,7 +9,7 @@ import anyio
 from benchmarks.table import Row, quantiles
 from benchmarks.warm import EVENT
 from benchmarks.workshop import Workshop
-from sandbox.calls import Verdict
+from sandbox.endings import Verdict
 from sandbox.instance import Instance
 
 KILLS = 100

@@ -5,10 +5,12 @@ In reading order:
 - `tree.py`: starts processes when they are needed and replaces those that die; `places.py`, `backoff.py`, `causes.py`:
   what exists, when to try again, why a start was slow
 - `zygote.py`, `template.py`, `instance.py`: the server's half of each kind of process
-- `calls.py`: the end of a call; `lives.py`: the life of a template; pure state machines that the files above carry out
+- `calls.py`: the calls of an instance, by the tables in `call_life.py` and `instance_life.py`; `lives.py`: the life of
+  a template; pure state machines that the files above carry out
 - `birth.py`: what an instance does before its first event
-- `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `bounds.py`: the limits of both
-- `outcomes.py`, `stacks.py`: the outcome of a call that has ended, and the stack of a handler that was cut short
+- `frames.py`, `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `bounds.py`: the limits
+  of both
+- `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `box.py`, `isolation.py`: what contains it
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance

@@ -8,10 +8,11 @@ import asyncio
 from typing import Protocol
 
 from bus.outcome import ExceptionName
-from sandbox.calls import Calls, Verdict, ending
+from sandbox.calls import Calls
+from sandbox.endings import Verdict, ending
 from sandbox.errors import Ended, LoadFailed
+from sandbox.frames import UnfitFrame
 from sandbox.spec import FunctionSpec
-from sandbox.wire import UnfitFrame
 
 _HOOK = "the hook 'after_fork'"
 _OVERSTAYED = Verdict("crash", "Exit", f"{_HOOK} took too long")

@@ -22,6 +22,8 @@ from sandbox.guest._forklight.wire import (
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """Lengths, ids of calls, and CLOCK_MONOTONIC times, which are clamped to the times that the server measured."""
+Credit = Annotated[int, Meta(ge=1, le=2**53)]
+"""Bytes that one side may send, and the numbers of calls from inside a handler."""
 Kilobytes = Annotated[int, Meta(ge=0, le=2**40)]
 Milliseconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS * 1000)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]

@@ -1,14 +1,15 @@
-"""The end of a call, decided in one place: the pure state machine of one instance.
+"""The calls of one instance, and their ends, decided in one place: a pure state machine.
 
 Theory of operation. A reply, a failure, the deadline, the death of the process, end of file and a breach of the
 protocol race. Each is one method call here, in the order in which the server saw it, and returns the actions to carry
-out. A call is open, then perhaps overdue, and ends exactly once: only this module returns its `End` action, and only
-once. `instance.py` does the I/O and decides nothing.
+out. `instance.py` does the I/O and decides nothing.
 
-An instance with an `after_fork` hook is `starting` until the hook has run, and no call begins before. Then, or at once,
-it is `serving`, then perhaps `leaving` (it takes no more calls and exits by itself), perhaps `condemned` (SIGKILL was
-sent, and its frames are ignored), and finally `dead`. `dead` means that the server has verified its death and that of
-everything it started. The calls of a condemned instance end only then, because until then they still run.
+Two tables say what follows: `call_life.py` for each call, `instance_life.py` for the process that runs them. They meet
+in three places. A call that its process cannot survive condemns the process; the death of the process ends all its
+calls; and an instance that leaves does so after its last call. The calls of a condemned instance end at its death and
+not before, because until then they still run. Those that were not at fault end as `InstanceKilled`.
+
+Each call ends exactly once: only this module returns an `End`, and from then on the call is not open.
 """
 
 import signal
@@ -16,32 +17,12 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from bus.outcome import Code
-from sandbox.wire import Answer, FailFrame, Frame, OkFrame, ReadyFrame, UnfitFrame
-
-
-class Died(Struct, frozen=True):
-    """How a process ended: its exit code, or minus the signal, or None if unknown."""
-
-    code: int | None
-
-
-class Verdict(Struct, frozen=True):
-    """A failure that the server detected itself, as opposed to one that the guest reported."""
-
-    kind: Literal["timeout", "crash", "protocol"]
-    code: Code
-    message: str
-
-
-class Answered(Struct, frozen=True, gc=False):
-    """The guest's answer."""
-
-    frame: Answer
-    body: bytes
-
-
-Ending = Answered | Verdict
+from sandbox import call_life, instance_life
+from sandbox.call_life import COUNTED, NOTHING_LEFT, Call, Effect, Streams, input_of
+from sandbox.endings import MEMORY_EXCEEDED, TIMED_OUT, Answered, Died, Ending, Verdict, broken, crash
+from sandbox.frames import Answer, FailFrame, Frame, OfCall, OfInstance, OkFrame, ReadyFrame, UnfitFrame
+from sandbox.instance_life import GONE, OVER, Input, State
+from sandbox.wire import NOTHING, Asked
 
 
 class End(Struct, frozen=True, gc=False):
@@ -50,6 +31,13 @@ class End(Struct, frozen=True, gc=False):
     i: int
     ending: Ending
     traceback: str = ""
+
+
+class HandOver(Struct, frozen=True, gc=False):
+    """Action: hand a frame that ends nothing to whoever began the call and asked for such frames."""
+
+    frame: OfCall
+    body: bytes
 
 
 class Ready(Struct, frozen=True):
@@ -74,32 +62,26 @@ class Leave(Struct, frozen=True):
     """Action: shut the socket down for writing; the guest runs its `stop` hook and exits."""
 
 
-Action = Ready | End | Cancel | Kill | Leave
+Action = Ready | End | HandOver | Cancel | Kill | Leave
 
-TIMEOUT: Final = "Timeout"
-MEMORY_EXCEEDED = Verdict("crash", "MemoryExceeded", "the handler ran out of memory")
-
-
-class _Call(Struct):
-    deadline_ns: int
-    overdue: bool = False
+_SERVING: Final = State.SERVING
+_RUNNING: Final = call_life.State.RUNNING
+"""As globals, because the warm path pays for each look into an enumeration."""
 
 
 class Calls:
     """The open calls of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
 
     def __init__(self, *, slots: int, grace_ns: int, asynchronous: bool, starting: bool = False) -> None:
-        self.state: Literal["starting", "serving", "leaving", "condemned", "dead"]
-        self.state = "starting" if starting else "serving"
-        self._has_begun = not starting
+        self.state = State.STARTING if starting else State.SERVING
+        self.was_asked_to_leave = False
         self._slots = slots
         self._grace_ns = grace_ns
         self._asynchronous = asynchronous
-        self._open: dict[int, _Call] = {}
-        self._left_ns: int | None = None
-        """When either end was closed. A `stop` hook has the grace from here."""
-        self.was_asked_to_leave = False
-        self._overstayed = Verdict("crash", "Exit", "the instance did not end in time")
+        self._open: dict[int, Call] = {}
+        self._left_ns = 0
+        """When either end of the socket was closed. A `stop` hook has the grace from here."""
+        self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
         self._condemned_for: tuple[Verdict, int | None] | None = None
         """Why it was killed, and the call at fault (None: every open call)."""
 
@@ -111,7 +93,7 @@ class Calls:
     @property
     def free_slots(self) -> int:
         """The number of calls that may begin now."""
-        return self._slots - len(self._open) if self.state == "serving" else 0
+        return self._slots - len(self._open) if self.state is _SERVING else 0
 
     @property
     def open_calls(self) -> tuple[int, ...]:
@@ -121,125 +103,143 @@ class Calls:
     @property
     def next_tick_ns(self) -> int | None:
         """When `tick` must be called next; None: not before another method is called."""
-        times = [call.deadline_ns + (self._grace_ns if call.overdue else 0) for call in self._open.values()]
-        if self._left_ns is not None:
+        if self.state in OVER:
+            return None
+        times = [self._due_ns(call) for call in self._open.values()]
+        if self.state in GONE:
             times.append(self._left_ns + self._grace_ns)
-        return min(times) if times and self.state in ("serving", "leaving") else None
+        return min(times, default=None)
 
-    def begin(self, i: int, deadline_ns: int) -> None:
+    def begin(self, i: int, deadline_ns: int, asked: Asked = NOTHING) -> None:
         """Call `i` is about to be written. Requires a free slot and an id that was never used here."""
         if self.free_slots <= 0 or i in self._open:
             raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(self._open)} of {self._slots} slots taken")
-        self._open[i] = _Call(deadline_ns)
+        self._open[i] = Call(deadline_ns, NOTHING_LEFT if asked is NOTHING else Streams.of(asked))
 
     def abort(self, i: int) -> None:
         """No byte of call `i` could be written: it never began. The caller assigns the event again."""
         del self._open[i]
 
+    def may_send(self, i: int, kind: Literal["chunk", "end", "credit", "reply"], number: int = 0) -> bool:
+        """Whether the server may write this frame of call `i` now; if so, it counts as written.
+
+        `number` is the length of a chunk, the bytes of a credit, or the `c` of a reply. Nothing follows a `cancel`.
+        """
+        call = self._open.get(i)
+        if call is None or call.is_overdue or self.state in OVER:
+            return False
+        return call.streams.may_send(kind, number)
+
     def frame(self, frame: Frame, body: bytes, now_ns: int) -> list[Action]:
         """A well-formed frame has arrived."""
-        if self.state in ("condemned", "dead"):
+        if type(frame) is OkFrame and self.state is _SERVING:  # the warm case, as the table has it
+            call = self._open.get(frame.i)
+            if call is not None and call.state is _RUNNING:
+                del self._open[frame.i]
+                return [End(frame.i, Answered(frame, body))]
+        if self.state in OVER:
             return []
         if isinstance(frame, (ReadyFrame, UnfitFrame)):
             return self._begun(frame, now_ns)
+        return self._of_call(frame, body, now_ns)
+
+    def _of_call(self, frame: OfCall, body: bytes, now_ns: int) -> list[Action]:
         call = self._open.get(frame.i)
+        what = input_of(frame)
         if call is None:
-            return self.breach(f"a reply to call {frame.i}, which is not open")
-        if call.overdue:
-            return self._late(frame, now_ns)
-        if isinstance(frame, FailFrame) and frame.kind == "timeout":
-            return self.breach("a timeout before the deadline", frame.i)
-        if isinstance(frame, FailFrame) and frame.code == "MemoryError":
-            return [self._end(frame.i, MEMORY_EXCEEDED, frame.traceback), *self._condemn(MEMORY_EXCEEDED, frame.i)]
-        end = self._end(frame.i, Answered(frame, body))
-        return [end] if self.state == "serving" else [end, *self._after_last(now_ns)]
+            return self.breach(f"`{what}` for call {frame.i}, which is not open")
+        step = call_life.TABLE[call.state].get(what)
+        if step is None:
+            return self.breach(call_life.BREACHES[what][1], frame.i)
+        if what in COUNTED and (why := call.streams.refusal(frame, len(body))):
+            return self.breach(why, frame.i)
+        call.state = step.next
+        return self._follow(step.effect, frame, body, now_ns)
 
-    def _begun(self, frame: ReadyFrame | UnfitFrame, now_ns: int) -> list[Action]:
-        """The `after_fork` hook has ended. An instance whose hook failed exits by itself."""
-        if self._has_begun:
-            return self.breach("a second `ready` or `unfit`")
-        self._has_begun = True
-        if self.state != "starting":  # asked to leave in the meantime
+    def _follow(self, effect: Effect, frame: OfCall, body: bytes, now_ns: int) -> list[Action]:
+        if effect is Effect.ANSWER and isinstance(frame, Answer):
+            return [self._end(frame.i, Answered(frame, body)), *self._after_last(now_ns)]
+        if effect is Effect.HAND_OVER:
+            return [HandOver(frame, body)]
+        if effect is Effect.IGNORE:
             return []
-        if isinstance(frame, UnfitFrame):
-            self._leave_by_itself(now_ns)
-            return [Ready(frame)]
-        self.state = "serving"
-        return [Ready()]
-
-    def _late(self, frame: Answer, now_ns: int) -> list[Action]:
-        """After the deadline any answer is a timeout. Only a process with an async handler survives it."""
-        traceback = "" if isinstance(frame, OkFrame) else frame.traceback
-        end = self._end(frame.i, _timed_out(), traceback)
-        if self._asynchronous:
+        verdict = MEMORY_EXCEEDED if effect is Effect.RUN_OUT else TIMED_OUT
+        traceback = frame.traceback if isinstance(frame, FailFrame) else ""
+        end = self._end(frame.i, verdict, traceback)
+        if effect is Effect.TIME_OUT and self._asynchronous:  # the one kind of process that survives it
             return [end, *self._after_last(now_ns)]
-        return [end, *self._condemn(_timed_out(), frame.i)]
+        return [end, *self._condemn(verdict, frame.i)]
+
+    def _begun(self, frame: OfInstance, now_ns: int) -> list[Action]:
+        """The `after_fork` hook has ended."""
+        unfit = frame if isinstance(frame, UnfitFrame) else None
+        what = Input.READY if unfit is None else Input.UNFIT
+        if what not in instance_life.TABLE[self.state]:
+            return self.breach(instance_life.BREACHES[what][1])
+        return [Ready(unfit)] if self._advance(what, now_ns) is instance_life.Effect.BEGIN else []
 
     def breach(self, how: str, i: int | None = None) -> list[Action]:
         """The guest broke the protocol, in call `i` if that is known."""
-        return self._condemn(Verdict("protocol", "Breach", f"the instance sent {how}"), i)
+        return self._condemn(broken(how), i)
 
     def end_of_file(self, now_ns: int) -> None:
         """The guest closed its end and can answer no more. It is usually dying: it has the grace to do so by itself."""
-        if self.state in ("starting", "serving") or (self.state == "leaving" and self._left_ns is None):
-            self._leave_by_itself(now_ns)
-
-    def _leave_by_itself(self, now_ns: int) -> None:
-        self.state = "leaving"
-        self._left_ns = now_ns
-        self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
+        self._advance(Input.END_OF_FILE, now_ns)
 
     def died(self, how: Died) -> list[Action]:
         """The process and everything it started are gone. Every open call ends now."""
-        if self.state == "dead":
-            return []
-        ends: list[Action] = [self._end(i, self._verdict_at_death(i, how)) for i in tuple(self._open)]
-        self.state = "dead"
+        ends: list[Action] = [
+            self._end(i, self._verdict_at_death(i, call, how)) for i, call in tuple(self._open.items())
+        ]
+        self.state = instance_life.TABLE[self.state][Input.DIED].next
         return ends
 
-    def _verdict_at_death(self, i: int, how: Died) -> Verdict:
-        if self._open[i].overdue:
-            return _timed_out()
+    def _verdict_at_death(self, i: int, call: Call, how: Died) -> Verdict:
+        if call_life.TABLE[call.state][call_life.Input.DIED].effect is Effect.CRASH_LATE:
+            return TIMED_OUT
         if self._condemned_for is None:
-            return _crash(how)
+            return crash(how)
         verdict, culprit = self._condemned_for
         if how.code not in (-signal.SIGKILL, None) and verdict.kind != "protocol":
-            return _crash(how)  # it ended before our signal arrived; a breach stays a breach all the same
+            return crash(how)  # it ended before our signal arrived; a breach stays a breach all the same
         if culprit in (None, i):
             return verdict
         return Verdict("crash", "InstanceKilled", f"the instance was killed for another call: {verdict.message}")
 
     def tick(self, now_ns: int) -> list[Action]:
         """Time has passed: cancel calls that are overdue, kill the instance once a grace is used up."""
-        if self.state not in ("serving", "leaving"):
+        if self.state in OVER:
             return []
         actions: list[Action] = []
         for i, call in self._open.items():
-            if call.overdue and now_ns >= call.deadline_ns + self._grace_ns:
-                return [*actions, *self._condemn(_timed_out(), i)]
-            if not call.overdue and now_ns >= call.deadline_ns:
-                call.overdue = True
-                actions.append(Cancel(i))
-        if self._left_ns is not None and now_ns >= self._left_ns + self._grace_ns:
-            actions += self._condemn(self._overstayed, None)
+            if now_ns < self._due_ns(call):
+                continue
+            passed = call_life.Input.GRACE_OVER if call.is_overdue else call_life.Input.DEADLINE
+            step = call_life.TABLE[call.state][passed]
+            call.state = step.next
+            if step.effect is Effect.CONDEMN:
+                return [*actions, *self._condemn(TIMED_OUT, i)]
+            actions.append(Cancel(i))
+        if self.state in GONE and now_ns >= self._left_ns + self._grace_ns:
+            actions += self._condemn(self._overstayed, None, Input.OVERSTAYED)
         return actions
 
     def leave(self, now_ns: int) -> list[Action]:
         """Take no more calls, finish the open ones, then end."""
-        if self.state not in ("starting", "serving"):
-            return []
-        self.state = "leaving"
-        self.was_asked_to_leave = True
+        self.was_asked_to_leave |= self.state in (State.STARTING, State.SERVING)
+        if self._advance(Input.LEAVE, now_ns) is instance_life.Effect.SHUT:
+            return [self._shut()]
         return self._after_last(now_ns)
 
     def kill(self, verdict: Verdict) -> list[Action]:
         """Kill the instance for a reason that is not one call's (memory, a hostile template)."""
         return self._condemn(verdict, None)
 
-    def _condemn(self, verdict: Verdict, culprit: int | None) -> list[Action]:
-        if self.state in ("condemned", "dead"):
+    def _condemn(self, verdict: Verdict, culprit: int | None, what: Input = Input.CONDEMN) -> list[Action]:
+        step = instance_life.TABLE[self.state][what]
+        self.state = step.next
+        if step.effect is not instance_life.Effect.KILL:
             return []
-        self.state = "condemned"
         self._condemned_for = (verdict, culprit)
         return [Kill(verdict.message)]
 
@@ -248,26 +248,22 @@ class Calls:
         return End(i, ending, traceback)
 
     def _after_last(self, now_ns: int) -> list[Action]:
-        if self.state != "leaving" or self._open or self._left_ns is not None:
+        """An instance that is to leave does so once it has no open call."""
+        if self._open or self._advance(Input.IDLE, now_ns) is not instance_life.Effect.SHUT:
             return []
-        self._left_ns = now_ns
-        return [Leave()]
+        return [self._shut()]
 
+    def _advance(self, what: Input, now_ns: int) -> instance_life.Effect:
+        """Advance the instance's life; the grace begins when it has left."""
+        step = instance_life.TABLE[self.state][what]
+        if step.next in GONE and self.state not in GONE:
+            self._left_ns = now_ns
+        self.state = step.next
+        return step.effect
 
-def _timed_out() -> Verdict:
-    return Verdict("timeout", TIMEOUT, "the handler did not finish by its deadline")
+    def _due_ns(self, call: Call) -> int:
+        return call.deadline_ns + self._grace_ns if call.is_overdue else call.deadline_ns
 
-
-def _crash(how: Died) -> Verdict:
-    if how.code is None:
-        return Verdict("crash", "Exit", "the instance is gone; how it ended is unknown")
-    if how.code >= 0:
-        return Verdict("crash", "Exit", f"the handler ended its process with {ending(how.code)}")
-    return Verdict("crash", "Signal", f"the instance was ended by {ending(how.code)}")
-
-
-def ending(code: int) -> str:
-    """`exit code 3` or `SIGSEGV`, from the code of `Died` or of an `exited` message."""
-    if code >= 0:
-        return f"exit code {code}"
-    return signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else f"signal {-code}"
+    def _shut(self) -> Leave:
+        self._overstayed = Verdict("crash", "Exit", "the instance did not end in time")
+        return Leave()

@@ -21,21 +21,10 @@ from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
 from sandbox import memory, outcomes, processes, stacks, wire
 from sandbox.birth import Birth
-from sandbox.calls import (
-    MEMORY_EXCEEDED,
-    Action,
-    Answered,
-    Calls,
-    Cancel,
-    Died,
-    End,
-    Kill,
-    Leave,
-    Ready,
-    Verdict,
-)
+from sandbox.calls import Action, Calls, Cancel, End, Kill, Leave, Ready
 from sandbox.channels import Channels
 from sandbox.commons import Commons
+from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
 from sandbox.errors import InstanceGone
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.logs import LogPipe

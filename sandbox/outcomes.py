@@ -7,8 +7,8 @@ from msgspec import Struct
 from bus import Failed, Ok, Outcome, Timings
 from bus.outcome import ExceptionName, StartKind
 from sandbox import wire
-from sandbox.calls import Answered, Verdict
-from sandbox.wire import OkFrame
+from sandbox.endings import Answered, Verdict
+from sandbox.frames import FailFrame
 
 _PROCESSORS = os.cpu_count() or 1
 
@@ -43,7 +43,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
     finished_ns = min(max(frame.finished_ns, started_ns), now_ns)
     timings = Timings(run.accepted_ns, run.written_ns, started_ns, finished_ns)
     cpu_ns = min(frame.cpu_ns, (now_ns - run.written_ns) * _PROCESSORS)
-    if isinstance(frame, OkFrame):
+    if not isinstance(frame, FailFrame):
         return Ok(
             body=answer.body if not frame.out else answer.body[: frame.length],
             content_type=frame.type,

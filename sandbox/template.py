@@ -20,10 +20,10 @@ from msgspec import Struct
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
 from sandbox.box import Box
-from sandbox.calls import ending
 from sandbox.channels import Channels
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
+from sandbox.endings import ending
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Body, Instance

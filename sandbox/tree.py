@@ -21,9 +21,9 @@ from bus.outcome import StartKind
 from sandbox import launch
 from sandbox.backoff import Backoff
 from sandbox.box import NO_BOX
-from sandbox.calls import Verdict
 from sandbox.causes import Cause
 from sandbox.commons import Commons
+from sandbox.endings import Verdict
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account

@@ -1,84 +1,44 @@
-"""Frames as the server writes and reads them. Pure.
+"""Cuts the bytes of a guest into frames, and writes the frames to a guest. Pure. ARCHITECTURE §8 lists them all.
 
 A guest's bytes are checked before they are used. No length that a guest sends leads to an allocation: a length over its
 limit is a breach at once, and below the limit memory grows only with the bytes that have arrived: a long body stays in
 the pieces that were read until it is complete. A guest's JSON is decoded into exact types or is a breach.
 """
 
-from typing import Any, Literal
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
-from bus import Event, Output
+from bus import Event, Ok, Outcome, Output
 from bus.pieces import Pieces
-from sandbox.bounds import Code, Count, Headers, Kilobytes, MediaType, Message, Seconds, Status, Text, Traceback
 from sandbox.errors import SandboxError
+from sandbox.frames import CallFrame, ChunkFrame, EndFrame, Frame, OkFrame
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
-
-
-class OutputHead(Struct, array_like=True, gc=False):
-    """An output without its body, which has `length` bytes. Unused fields at the end are left out of the array."""
-
-    kind: Literal["send", "publish", "spawn"]
-    name: Text
-    content_type: MediaType
-    length: Count
-    delay_s: Seconds
-    id: Text | None
-    headers: dict[Text, str]
-    correlation_id: Text | None = None
-    reply_to: Text | None = None
 
 
 class Breach(SandboxError):
     """The guest broke the protocol; the message says how. The instance is killed."""
 
 
-class _Numbers(Struct, kw_only=True, gc=False):
-    i: Count
-    started_ns: Count = 0
-    finished_ns: Count = 0
-    cpu_ns: Count = 0
-    peak_rss_kb: Kilobytes = 0
-    log: Count = 0
+CHUNK_BYTES = 64 * 1024
+"""The most that a `chunk` has in either direction."""
 
 
-class OkFrame(_Numbers, tag_field="t", tag="ok", kw_only=True, gc=False):
-    """The handler returned. The body has `length` bytes of result, then the bodies of the outputs in order."""
+class Asked(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a call asks for beyond one frame each way; its `invoke` frame says so."""
 
-    status: Status = 200
-    type: MediaType | None = None
-    headers: Headers = ()
-    length: Count
-    out: tuple[OutputHead, ...] = ()
-
-
-class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
-    """The handler failed (`error`) or was ended by its deadline (`timeout`)."""
-
-    kind: Literal["error", "timeout"]
-    code: Code
-    message: Message
-    traceback: Traceback = ""
-    retry_after_s: Seconds | None = None
+    more: bool = False
+    """The request's body goes on in chunks."""
+    credit: int | None = None
+    """How many bytes of response chunks the guest may send before it gets more credit; None: no response stream."""
+    calls: int = 0
+    """How many calls from inside the handler may be open at once."""
 
 
-class ReadyFrame(Struct, tag_field="t", tag="ready"):
-    """The first frame of an instance with an `after_fork` hook, once the hook has run."""
+NOTHING: Final = Asked()
 
-
-class UnfitFrame(Struct, tag_field="t", tag="unfit", kw_only=True):
-    """Sent instead of `ready`: the hook failed, and the instance ends. `code` is a load code."""
-
-    code: Code
-    message: Message
-    traceback: Traceback = ""
-
-
-Answer = OkFrame | FailFrame
-Frame = Answer | ReadyFrame | UnfitFrame
 _decode = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -88,6 +48,7 @@ class Frames:
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
+        self._longest = max(max_body_bytes, CHUNK_BYTES)
         self._buffer = bytearray()
         self._long: Frame | None = None
         """The frame whose body is arriving, if that is longer than a read."""
@@ -129,38 +90,44 @@ class Frames:
         header_length, body_length = LENGTHS.unpack_from(data)
         if header_length > MAX_HEADER_BYTES:
             raise Breach(f"a frame header of {header_length} bytes; the limit is {MAX_HEADER_BYTES}")
-        if body_length > self._max_body_bytes:
-            raise Breach(f"a frame body of {body_length} bytes; the limit is {self._max_body_bytes}")
+        if body_length > self._longest:
+            raise Breach(f"a frame body of {body_length} bytes; the limit is {self._longest}")
         start = LENGTHS.size + header_length
         end = start + body_length
         if len(data) < end:
             if len(data) < start or end <= ONE_WRITE_BYTES:
                 return None, 0
-            self._long = _checked(data[LENGTHS.size : start], body_length)
+            self._long = self._checked(data[LENGTHS.size : start], body_length)
             self.missing_bytes = end - len(data)
             self._body.add(memoryview(data)[start:] if isinstance(data, bytes) else bytes(data[start:]))
             return None, len(data)
         if end <= ONE_WRITE_BYTES:  # of little data a slice is cheaper than a view
-            return (_checked(data[LENGTHS.size : start], body_length), bytes(data[start:end])), end
+            return (self._checked(data[LENGTHS.size : start], body_length), bytes(data[start:end])), end
         with memoryview(data) as view:
-            frame = _checked(view[LENGTHS.size : start], body_length)
+            frame = self._checked(view[LENGTHS.size : start], body_length)
             return (frame, bytes(view[start:end])), end
 
+    def _checked(self, header: bytes | bytearray | memoryview, body_length: int) -> Frame:
+        try:
+            frame: Frame = _decode(header)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Breach(f"an invalid frame header: {error}") from None
+        if type(frame) is OkFrame and not frame.out and frame.length == body_length <= self._max_body_bytes:
+            return frame  # the warm case
+        if type(frame) is ChunkFrame:
+            if not 0 < body_length <= CHUNK_BYTES:
+                raise Breach(f"a `chunk` of {body_length} bytes; it must have 1 to {CHUNK_BYTES}")
+            return frame
+        if body_length > self._max_body_bytes:
+            raise Breach(f"a frame body of {body_length} bytes; the limit is {self._max_body_bytes}")
+        if type(frame) is not CallFrame:
+            announced = frame.body_bytes if isinstance(frame, (OkFrame, EndFrame)) else 0
+            if announced != body_length:
+                raise Breach(f"a frame body of {body_length} bytes whose header announces {announced}")
+        return frame
 
-def _checked(header: bytes | bytearray | memoryview, body_length: int) -> Frame:
-    try:
-        frame: Frame = _decode(header)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Breach(f"an invalid frame header: {error}") from None
-    expected = 0
-    if isinstance(frame, OkFrame):
-        expected = frame.length + (sum(head.length for head in frame.out) if frame.out else 0)
-    if expected != body_length:
-        raise Breach(f"a frame body of {body_length} bytes whose header announces {expected}")
-    return frame
 
-
-def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
+def outputs(frame: OkFrame | EndFrame, body: bytes) -> tuple[Output, ...]:
     """The outputs of the handler, with their bodies cut from the end of the frame's body."""
     found, at = [], frame.length
     for head in frame.out:
@@ -181,16 +148,44 @@ def outputs(frame: OkFrame, body: bytes) -> tuple[Output, ...]:
     return tuple(found)
 
 
-def invoke(i: int, deadline_ns: int, attempt: int, start: str, event: Event) -> list[bytes]:
-    """The pieces of an `invoke` frame, in order; a small frame is a single piece."""
+def invoke(i: int, deadline_ns: int, attempt: int, start: str, event: Event, *, asked: Asked = NOTHING) -> list[bytes]:
+    """The pieces of an `invoke` frame, in order; a small frame is a single piece, here and below."""
     head, body = _event_head(event) if event.items is None else _batch_head(event)
     header = {"t": "invoke", "i": i, "deadline_ns": deadline_ns, "attempt": attempt, "start": start, "event": head}
+    if asked is not NOTHING:
+        header |= to_builtins(asked)
     return _pack(header, body)
 
 
 def cancel(i: int) -> bytes:
     """A `cancel` frame: the deadline of call `i` has passed."""
     return _pack({"t": "cancel", "i": i}, b"")[0]
+
+
+def chunk(i: int, data: bytes) -> list[bytes]:
+    """The pieces of a `chunk` frame: the next 1 to CHUNK_BYTES bytes of the request's body."""
+    return _pack({"t": "chunk", "i": i}, data)
+
+
+def end(i: int, error: str | None = None) -> bytes:
+    """An `end` frame: the request's body is complete, or, with `error`, the rest will not come."""
+    header: dict[str, Any] = {"t": "end", "i": i}
+    return _pack(header if error is None else header | {"error": error}, b"")[0]
+
+
+def credit(i: int, more_bytes: int) -> bytes:
+    """A `credit` frame: the guest may send this many more bytes of response chunks."""
+    return _pack({"t": "credit", "i": i, "bytes": more_bytes}, b"")[0]
+
+
+def reply(i: int, c: int, outcome: Outcome) -> list[bytes]:
+    """The pieces of a `reply` frame: how call `c` from inside the handler of call `i` has ended."""
+    header: dict[str, Any] = {"t": "reply", "i": i, "c": c}
+    if isinstance(outcome, Ok):
+        said = {"status": outcome.status, "type": outcome.content_type, "headers": outcome.headers}
+        return _pack(header | said, outcome.body)
+    failed = {"kind": outcome.kind, "code": outcome.code, "message": outcome.message}
+    return _pack(header | failed | {"retry_after_s": outcome.retry_after_s}, b"")
 
 
 def _pack(header: dict[str, Any], body: bytes) -> list[bytes]:

@@ -26,10 +26,11 @@ from forklight.testing.output import gathered
 from forklight.testing.results import Result, result_of
 from sandbox import outcomes
 from sandbox.calls import Calls, End
+from sandbox.frames import FailFrame
 from sandbox.guest._forklight import invocation
 from sandbox.guest._forklight.handler import Function, load, made
 from sandbox.spec import Limits
-from sandbox.wire import FailFrame, Frames
+from sandbox.wire import Frames
 
 Handler = Callable[..., Any] | str
 """A callable, or `module:attribute` as in the configuration."""

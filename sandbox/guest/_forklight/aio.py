@@ -91,7 +91,7 @@ class _Async:
             token = CALL.set(call)  # the task copies this context, and so does all that it makes
             call.task = self._loop.create_task(self._answer(call, head, body))
             CALL.reset(token)
-        elif i in self._calls:
+        elif head["t"] == "cancel" and i in self._calls:  # other frames are for streams, which no call asks for yet
             self._cancel(self._calls[i])
 
     def _cancel(self, call: Call) -> None:

@@ -55,8 +55,6 @@ of its call; the first half is faulthandler's, which sees only threads."""
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
 and the command that installs them."""
-_UNASKED = frozenset(("chunk", "end", "credit", "reply"))
-"""What the server may send for a call with a streamed body, a streamed response or calls of its own."""
 
 
 class Frames:
@@ -94,7 +92,7 @@ class Frames:
         self._buffer += data
 
     def next(self) -> Frame | None:
-        """The next whole frame, or None if more bytes are needed. Skips frames that this guest never asks for."""
+        """The next whole frame, or None if more bytes are needed."""
         if self._room is not None:
             return None if self._room else self._end_long()
         buffer = self._buffer
@@ -110,12 +108,11 @@ class Frames:
         header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
         if end == len(buffer) and isinstance(buffer, bytes):
             self._buffer = b""
-            body = buffer[body_start:]
-        else:
-            with memoryview(buffer) as view:
-                body = bytes(view[body_start:end])
-            self._buffer = buffer[end:]
-        return self.next() if header["t"] in _UNASKED else (header, body)
+            return header, buffer[body_start:]
+        with memoryview(buffer) as view:
+            body = bytes(view[body_start:end])
+        self._buffer = buffer[end:]
+        return header, body
 
     def _begin_long(self, body_start: int, body_length: int) -> None:
         """Make room for the whole body. The server is trusted: it has the bytes that it announces."""
@@ -127,12 +124,12 @@ class Frames:
         room[:arrived] = memoryview(buffer)[body_start:]
         self._room = room[arrived:]
 
-    def _end_long(self) -> Frame | None:
-        """Like `next`, once the body is complete. `getvalue` of a BytesIO that was filled in place does not copy."""
+    def _end_long(self) -> Frame:
+        """The frame, once the body is complete. `getvalue` of a BytesIO that was filled in place does not copy."""
         self._room = None
         header, body = self._header, self._body.getvalue()
         self._header, self._body = {}, io.BytesIO()
-        return self.next() if header["t"] in _UNASKED else (header, body)
+        return header, body
 
 
 def read(data: int, frames: Frames) -> Frame | None:

@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
-from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Ready, Verdict
-from sandbox.wire import FailFrame, OkFrame, ReadyFrame, UnfitFrame
+from sandbox.calls import Action, Calls, Cancel, End, Kill, Leave, Ready
+from sandbox.endings import Answered, Died, Verdict
+from sandbox.frames import FailFrame, OkFrame, ReadyFrame, UnfitFrame
 
 DEADLINE = 100
 GRACE = 10
@@ -58,7 +59,7 @@ def test_an_instance_whose_hook_failed_is_never_used() -> None:
     calls = Calls(slots=1, grace_ns=GRACE, asynchronous=False, starting=True)
     unfit = UnfitFrame(code="InitFailed", message="no database")
     assert calls.frame(unfit, b"", 50) == [Ready(unfit)]
-    assert (calls.free_slots, calls.state) == (0, "leaving")
+    assert (calls.free_slots, calls.state) == (0, "left")
     assert isinstance(calls.tick(50 + GRACE)[0], Kill), "it has the grace to end by itself"
 
 
@@ -142,7 +143,7 @@ def test_a_timeout_before_the_deadline_is_a_breach() -> None:
 def test_a_reply_to_a_call_that_is_not_open_is_a_breach() -> None:
     calls = serving(1)
     calls.frame(ok(1), b"", 50)
-    assert calls.frame(ok(1), b"", 51) == [Kill("the instance sent a reply to call 1, which is not open")]
+    assert calls.frame(ok(1), b"", 51) == [Kill("the instance sent `ok` for call 1, which is not open")]
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,94 @@
 """Every interleaving of events in the life of an instance: each call ends exactly once, whatever races."""
 
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sandbox.calls import Action, Answered, Calls, Cancel, Died, End, Kill, Leave, Ready, Verdict
-from sandbox.wire import Answer, FailFrame, OkFrame, ReadyFrame, UnfitFrame
+from sandbox.calls import Action, Calls, Cancel, End, HandOver, Kill, Leave, Ready
+from sandbox.endings import Answered, Died, Verdict
+from sandbox.frames import (
+    Answer,
+    CallFrame,
+    ChunkFrame,
+    CreditFrame,
+    EndFrame,
+    FailFrame,
+    HeadFrame,
+    OfCall,
+    OkFrame,
+    ReadyFrame,
+    UnfitFrame,
+)
+from sandbox.wire import NOTHING, Asked
 
 GRACE = 5
 TIMEOUTS = st.integers(0, 12)
 FOR_ALL = Verdict("crash", "MemoryExceeded", "all of it")
 NOBODY = -1
 """A culprit whose call has already ended, so that no open call is to blame."""
+
+
+ASKED = st.just(NOTHING) | st.builds(Asked, st.booleans(), st.none() | st.integers(0, 4), st.integers(0, 2))
+ENDS = ["ok", "error", "timeout", "memory", "end"]
+KINDS = [*ENDS, "head", "chunk", "chunk", "credit", "call"]
+
+
+class Model:
+    """What one call may still send and get, by the rules of ARCHITECTURE §8."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.headed = False
+        self.credit = asked.credit or 0
+        self.granted = 0
+        self.sends = asked.more
+        self.called = 0
+        self.inner: set[int] = set()
+
+    def takes(self, kind: str, number: int, *, is_late: bool) -> bool:
+        """Whether the guest may send the frame; `number` is its length, its credit, or the number of its call."""
+        match kind:
+            case "ok":
+                return not self.headed
+            case "timeout":
+                return is_late
+            case "end":
+                return self.headed
+            case "head":
+                first, self.headed = not self.headed, self.headed or self.asked.credit is not None
+                return first and self.headed
+            case "chunk":
+                self.credit -= number
+                return self.headed and self.credit >= 0
+            case "credit":
+                self.granted += number
+                return self.asked.more
+            case "call":
+                new, self.called = number > self.called, number
+                self.inner.add(number)
+                return new and len(self.inner) <= self.asked.calls
+        return True
+
+    def gets(self, kind: str, number: int) -> bool:
+        """Whether the server may send the frame."""
+        match kind:
+            case "chunk":
+                allowed = self.sends and number <= self.granted
+                self.granted -= number if allowed else 0
+                return allowed
+            case "end":
+                sent, self.sends = self.sends, False
+                return sent
+            case "credit":
+                self.credit += number
+                return self.asked.credit is not None
+        found = number in self.inner
+        self.inner.discard(number)
+        return found
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -24,22 +98,23 @@ class Interleavings(RuleBasedStateMachine):
         slots=st.integers(1, 4),
         asynchronous=st.booleans(),
         starting=st.booleans(),
-        timeouts=st.lists(TIMEOUTS, max_size=4),
+        calls=st.lists(st.tuples(TIMEOUTS, ASKED), max_size=4),
     )
-    def start(self, slots: int, asynchronous: bool, starting: bool, timeouts: list[int]) -> None:
+    def start(self, slots: int, asynchronous: bool, starting: bool, calls: list[tuple[int, Asked]]) -> None:
         self.calls = Calls(slots=slots, grace_ns=GRACE, asynchronous=asynchronous, starting=starting)
         self.starting, self.begun = starting, not starting
         self.slots, self.asynchronous = slots, asynchronous
         self.now = self.last = 0
         self.deadlines: dict[int, int] = {}
+        self.models: dict[int, Model] = {}
         self.open: set[int] = set()
         self.overdue: set[int] = set()
         self.ended: dict[int, Answered | Verdict] = {}
         self.leaving = self.left = self.closed = self.killed = self.dead = False
         self.blame: tuple[str, int | None] = ("", None)
         """The code of the kill, and the call at fault; None blames every open call."""
-        for timeout in timeouts[: 0 if starting else slots]:
-            self.begin_call(timeout)
+        for timeout, asked in calls[: 0 if starting else slots]:
+            self.begin_call(timeout, asked)
 
     def carry_out(self, actions: list[Action], code: str = "", culprit: int | None = None) -> None:
         """Check the precondition of each action; `code` and `culprit` are the blame if one kills the instance."""
@@ -52,6 +127,8 @@ class Interleavings(RuleBasedStateMachine):
                     assert not self.killed or self.dead, "a condemned instance's calls end at its death"
                     self.open.remove(i)
                     assert self.ended.setdefault(i, ending) is ending
+                case HandOver(frame):
+                    assert frame.i in self.open - self.overdue
                 case Cancel(i):
                     assert not self.killed
                     assert i in self.open - self.overdue
@@ -82,10 +159,11 @@ class Interleavings(RuleBasedStateMachine):
         self.closed |= counts and unfit
 
     @precondition(lambda self: self.calls.free_slots)
-    @rule(timeout=TIMEOUTS)
-    def begin_call(self, timeout: int) -> None:
+    @rule(timeout=TIMEOUTS, asked=ASKED)
+    def begin_call(self, timeout: int, asked: Asked) -> None:
         self.last += 1
-        self.calls.begin(self.last, self.now + timeout)
+        self.calls.begin(self.last, self.now + timeout, asked)
+        self.models[self.last] = Model(asked)
         self.deadlines[self.last] = self.now + timeout
         self.open.add(self.last)
 
@@ -96,51 +174,44 @@ class Interleavings(RuleBasedStateMachine):
         self.calls.begin(self.last, self.now)
         self.calls.abort(self.last)
 
-    def receive(self, frame: Answer, code: str = "", culprit: int | None = None) -> None:
-        """A frame of an open call arrives; one that is overdue can only time out."""
-        i, counts = frame.i, not self.killed
-        if i in self.overdue:
-            code, culprit = "Timeout", NOBODY
-        self.carry_out(self.calls.frame(frame, b"", self.now), code, culprit)
-        if counts and i in self.overdue:
-            assert code_of(self.ended[i]) == "Timeout"
-            assert self.killed is not self.asynchronous
-
-    @precondition(lambda self: self.open & self.overdue and not self.killed)
-    @rule(data=st.data(), kind=st.sampled_from(["ok", "error", "timeout"]))
-    def late_answer(self, data: st.DataObject, kind: str) -> None:
-        i = data.draw(st.sampled_from(sorted(self.open & self.overdue)))
-        self.receive(OkFrame(i=i, length=0) if kind == "ok" else failure(i, kind))
-
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), answer=st.sampled_from(["ok", "error"]))
-    def answer(self, data: st.DataObject, answer: str) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(KINDS), number=st.integers(1, 3))
+    def guest_sends(self, data: st.DataObject, kind: str, number: int) -> None:
+        """A frame of an open call, legal or not."""
         i = data.draw(st.sampled_from(sorted(self.open)))
-        frame = OkFrame(i=i, length=0) if answer == "ok" else failure(i, answer)
-        counts = not self.killed and i not in self.overdue
-        self.receive(frame)
-        assert self.ended.get(i) == (Answered(frame, b"") if counts else self.ended.get(i))
+        frame, body = frame_of(i, kind, number)
+        if self.killed:
+            assert self.calls.frame(frame, body, self.now) == []
+            return
+        is_late, is_legal = i in self.overdue, self.models[i].takes(kind, number, is_late=i in self.overdue)
+        if not is_legal:
+            self.carry_out(self.calls.frame(frame, body, self.now), "Breach", i)
+            assert self.killed
+            assert i in self.open, "it ends at the death of its process"
+            return
+        blame = "Timeout" if is_late else "MemoryExceeded"
+        actions = self.calls.frame(frame, body, self.now)
+        self.carry_out(actions, blame, NOBODY)
+        if kind not in ENDS:
+            assert actions == ([] if is_late else [HandOver(frame, body)])
+        elif is_late or kind == "memory":
+            assert code_of(self.ended[i]) == blame
+            assert self.killed is not (self.asynchronous and is_late)
+        else:
+            assert isinstance(frame, Answer)
+            assert self.ended[i] == Answered(frame, body)
 
-    @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def timeout(self, data: st.DataObject) -> None:
-        i = data.draw(st.sampled_from(sorted(self.open)))
-        self.receive(failure(i, "timeout"), "Breach", i)
-        assert self.killed or i in self.overdue
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def out_of_memory(self, data: st.DataObject) -> None:
-        i = data.draw(st.sampled_from(sorted(self.open)))
-        self.receive(failure(i, "error", "MemoryError"), "MemoryExceeded", NOBODY)
-        assert self.killed or i in self.overdue
-
-    @rule(data=st.data(), kind=st.sampled_from(["ok", "error", "timeout"]))
-    def answer_to_no_open_call(self, data: st.DataObject, kind: str) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(KINDS))
+    def guest_sends_for_no_open_call(self, data: st.DataObject, kind: str) -> None:
         i = data.draw(st.integers(0, self.last + 1).filter(lambda i: i not in self.open))
-        frame = OkFrame(i=i, length=0) if kind == "ok" else failure(i, kind)
-        self.carry_out(self.calls.frame(frame, b"", self.now), "Breach")
+        self.carry_out(self.calls.frame(*frame_of(i, kind, 1), self.now), "Breach")
         assert self.killed or self.dead
+
+    @rule(data=st.data(), kind=st.sampled_from(["chunk", "end", "credit", "reply"]), number=st.integers(1, 3))
+    def server_sends(self, data: st.DataObject, kind: Any, number: int) -> None:
+        i = data.draw(st.integers(0, self.last + 1))
+        is_open = i in self.open - self.overdue and not self.killed
+        assert self.calls.may_send(i, kind, number) == (is_open and self.models[i].gets(kind, number))
 
     @rule()
     def end_of_file(self) -> None:
@@ -223,9 +294,23 @@ class Interleavings(RuleBasedStateMachine):
         self.only_one_that_serves_has_free_slots()
 
 
-def failure(i: int, kind: str, code: str = "ValueError") -> FailFrame:
-    assert kind in ("error", "timeout")
-    return FailFrame(i=i, kind=kind, code=code, message="no")  # type: ignore[arg-type]
+def frame_of(i: int, kind: str, number: int) -> tuple[OfCall, bytes]:
+    """A frame with its body; `number` as for `Model.takes`."""
+    match kind:
+        case "ok":
+            return OkFrame(i=i, length=0), b""
+        case "head":
+            return HeadFrame(i=i), b""
+        case "chunk":
+            return ChunkFrame(i=i), bytes(number)
+        case "end":
+            return EndFrame(i=i), b""
+        case "credit":
+            return CreditFrame(i=i, bytes=number), b""
+        case "call":
+            return CallFrame(i=i, c=number, function="f"), b"body"
+    code = "MemoryError" if kind == "memory" else "ValueError"
+    return FailFrame(i=i, kind="timeout" if kind == "timeout" else "error", code=code, message="no"), b""
 
 
 def code_of(ending: Answered | Verdict) -> str:

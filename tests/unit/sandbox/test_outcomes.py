@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from bus import Failed, Ok, Output
 from sandbox import outcomes
-from sandbox.calls import Answered, Verdict
+from sandbox.endings import Answered, Verdict
+from sandbox.frames import FailFrame, OkFrame, OutputHead
 from sandbox.outcomes import Run
-from sandbox.wire import FailFrame, OkFrame, OutputHead
 
 RUN = Run(accepted_ns=100, written_ns=200, start="fork", instance="shop-1", version="v1", attempt=3)
 TIMES = st.integers(0, 2**63 - 1)

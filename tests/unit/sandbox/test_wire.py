@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from bus import CallSection, Event, HttpSection, Output
+from bus import CallSection, Event, Failed, HttpSection, Ok, Output
 from sandbox import wire
+from sandbox.frames import ChunkFrame, EndFrame, Frame, OkFrame
 from sandbox.guest._forklight import wire as guest
 from sandbox.guest._forklight.invocation import run
 from sandbox.guest._forklight.wire import ONE_WRITE_BYTES
-from sandbox.wire import Frame, OkFrame
+from sandbox.wire import Asked
 from tests.kit.guest import make_function, make_head, never
 
 MIB = 1024 * 1024
@@ -78,9 +79,36 @@ def fail_replies(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
     return header | {"code": draw(TEXTS), "message": draw(TEXTS)} | later | draw(NUMBERS), []
 
 
+def with_body(header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Pieces]:
+    return header, [body]
+
+
+CHUNKS = st.binary(min_size=1, max_size=100)
+CREDITS = st.integers(1, 2**53)
+CHUNK_HEADS = st.fixed_dictionaries({"t": st.just("chunk"), "i": COUNTS})
+CREDIT_HEADS = st.fixed_dictionaries({"t": st.just("credit"), "i": COUNTS, "bytes": CREDITS})
+CALL_HEADS = st.fixed_dictionaries({"t": st.just("call"), "i": COUNTS, "c": CREDITS, "function": TEXTS, "type": TEXTS})
+PARTS = (
+    st.builds(with_body, CHUNK_HEADS, CHUNKS)
+    | st.builds(with_body, CREDIT_HEADS, st.just(b""))
+    | st.builds(with_body, CALL_HEADS, st.binary(max_size=100))
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
+    """The `head` or the `end` that a guest makes of an `ok`."""
+    header, (_, *bodies) = draw(ok_replies())
+    if draw(st.booleans()):
+        return {name: header[name] for name in ("i", "status", "type", "headers")} | {"t": "head"}, []
+    return {name: header[name] for name in header.keys() - {"status", "type", "headers", "length"}} | {
+        "t": "end"
+    }, bodies
+
+
 UNFIT = st.fixed_dictionaries({"t": st.just("unfit"), "code": TEXTS, "message": TEXTS, "traceback": TEXTS})
 FIRST = (st.just({"t": "ready"}) | UNFIT).map(lambda header: (header, list[bytes]()))
-REPLIES = ok_replies() | fail_replies() | FIRST
+REPLIES = ok_replies() | fail_replies() | FIRST | PARTS | streams()
 
 
 def as_sent(frame: Frame) -> dict[str, Any]:
@@ -115,6 +143,9 @@ def test_outputs_are_cut_out_of_the_body_in_order(reply: tuple[dict[str, Any], P
     [(frame, body)] = wire.Frames(MIB).feed(packed(header, [result, *bodies]))
     assert isinstance(frame, OkFrame)
     assert body[: frame.length] == result
+    [(end, ending)] = wire.Frames(MIB).feed(packed({"t": "end", "i": header["i"], "out": header["out"]}, bodies))
+    assert isinstance(end, EndFrame)
+    assert wire.outputs(end, ending) == wire.outputs(frame, body)
     found = wire.outputs(frame, body)
     assert [output.body for output in found] == bodies
     for output, (kind, name, content_type, _, *rest) in zip(found, header["out"], strict=True):
@@ -252,6 +283,56 @@ def test_the_guest_reads_a_long_body_from_its_socket_without_a_copy() -> None:
     assert peak_bytes < 9 * MIB
 
 
+OUTCOMES = st.builds(Ok, body=st.binary(max_size=50), content_type=st.none() | TEXTS, status=st.integers(100, 599))
+FAILURES = st.builds(
+    Failed, kind=st.just("error"), code=TEXTS, message=TEXTS, retry_after_s=st.none() | st.floats(0, 9)
+)
+
+
+@st.composite
+def streamed(draw: st.DrawFn) -> tuple[bytes, guest.Frame]:
+    """A frame to the guest beside `invoke` and `cancel`: its bytes, and what the guest is to read."""
+    i, c, body = draw(COUNTS), draw(CREDITS), draw(CHUNKS)
+    error, outcome = draw(st.none() | TEXTS), draw(OUTCOMES | FAILURES)
+    match draw(st.sampled_from(["chunk", "end", "credit", "reply"])):
+        case "chunk":
+            return b"".join(wire.chunk(i, body)), ({"t": "chunk", "i": i}, body)
+        case "end":
+            said = {} if error is None else {"error": error}
+            return wire.end(i, error), ({"t": "end", "i": i, **said}, b"")
+        case "credit":
+            return wire.credit(i, c), ({"t": "credit", "i": i, "bytes": c}, b"")
+    head = {"t": "reply", "i": i, "c": c}
+    if isinstance(outcome, Ok):
+        result: dict[str, Any] = {"status": outcome.status, "type": outcome.content_type, "headers": []}
+        return b"".join(wire.reply(i, c, outcome)), (head | result, outcome.body)
+    failed = {"kind": outcome.kind, "code": outcome.code, "message": outcome.message}
+    return b"".join(wire.reply(i, c, outcome)), (head | failed | {"retry_after_s": outcome.retry_after_s}, b"")
+
+
+@pytest.mark.invariant("I13")
+@given(st.lists(streamed(), max_size=4), PLACES)
+def test_what_a_stream_sends_to_the_guest_arrives_however_it_is_cut(
+    sent: list[tuple[bytes, guest.Frame]], places: list[int]
+) -> None:
+    assert read_all(b"".join(data for data, _ in sent), places) == [frame for _, frame in sent]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Asked(), {}),
+        (Asked(more=True, credit=0), {"more": True, "credit": 0}),
+        (Asked(credit=65_536, calls=3), {"credit": 65_536, "calls": 3}),
+    ],
+)
+def test_an_invocation_says_what_it_asks_for(asked: Asked, said: dict[str, Any]) -> None:
+    [plain] = read_all(b"".join(wire.invoke(1, 2, 1, "warm", item(b"x"))), [])
+    [(header, body)] = read_all(b"".join(wire.invoke(1, 2, 1, "warm", item(b"x"), asked=asked)), [])
+    assert body == b"x"
+    assert {name: header[name] for name in header.keys() - plain[0].keys()} == said
+
+
 def test_the_guest_reads_from_its_socket_until_the_dispatcher_closes_it() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -294,6 +375,17 @@ def test_a_reply_up_to_the_limit_leaves_in_one_write(more: int, pieces: int) -> 
     room = ONE_WRITE_BYTES - len(packed(OK, [])) + more
     written = guest.pack(guest.encode(OK), [bytes(room - 10), bytes(10)])
     assert (len(written), sum(map(len, written))) == (pieces, ONE_WRITE_BYTES + more)
+
+
+@pytest.mark.parametrize("limit", [10, 10 * wire.CHUNK_BYTES])
+def test_a_chunk_has_its_own_limit(limit: int) -> None:
+    for body in (b"1", bytes(wire.CHUNK_BYTES)):
+        assert wire.Frames(limit).feed(packed({"t": "chunk", "i": 1}, [body])) == [(ChunkFrame(i=1), body)]
+    for body in (b"", bytes(wire.CHUNK_BYTES + 1)):
+        with pytest.raises(
+            wire.Breach, match=f"{len(body)} bytes; (it must have 1 to|the limit is) {wire.CHUNK_BYTES}"
+        ):
+            wire.Frames(limit).feed(packed({"t": "chunk", "i": 1}, [body]))
 
 
 def test_a_body_at_the_limit_is_taken() -> None:

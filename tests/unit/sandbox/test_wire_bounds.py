@@ -16,8 +16,9 @@ from forklight.observe.entry import Selection
 from forklight.observe.formats import as_json, as_text
 from forklight.observe.journal import Journal
 from sandbox import outcomes, wire
-from sandbox.calls import Answered
 from sandbox.control import _decode
+from sandbox.endings import Answered
+from sandbox.frames import Answer
 from sandbox.guest._forklight.wire import LENGTHS, MAX_CODE_CHARS, MAX_HEADER_BYTES, MAX_SECONDS
 from triggers.http.answers import encode_answer
 from triggers.http.codec import to_answer
@@ -26,6 +27,7 @@ EVENT = Event(source="/test", type="t", id="i", function="f")
 RUN = outcomes.Run(accepted_ns=1, written_ns=2, start="warm", instance="f-1", version="v", attempt=1)
 OK = {"t": "ok", "i": 1, "length": 0}
 FAIL = {"t": "fail", "i": 1, "kind": "error", "code": "E", "message": "no"}
+END = {"t": "end", "i": 1}
 UNFIT = {"t": "unfit", "code": "InitFailed", "message": "no"}
 OUTPUT = ["send", "orders", "text/plain", 0, 0.0, None, {}]
 NUMBERS: list[float] = [0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**30, 10**308, 10**400]
@@ -49,6 +51,7 @@ NUMBERED = ["i", "started_ns", "finished_ns", "cpu_ns", "peak_rss_kb", "log"]
 FIELDS = {
     "ok": [*NUMBERED, "status", "type", "headers", "length", "out"],
     "fail": [*NUMBERED, "kind", "code", "message", "traceback", "retry_after_s"],
+    "end": [*NUMBERED, "out"],
     "unfit": ["code", "message", "traceback"],
 }
 CONTROL = ["t", "n", "pid", "code", "errno", "version", "prefix", "rss_kb", "ms", "threads", "thread_owner", "sockets"]
@@ -67,7 +70,7 @@ def outcome_of(data: bytes) -> Outcome | None:
         [(found, body)] = wire.Frames(1000).feed(data)
     except wire.Breach:
         return None
-    if isinstance(found, wire.ReadyFrame | wire.UnfitFrame):
+    if not isinstance(found, Answer):
         return None
     return outcomes.of(Answered(found, body), "", RUN, 1000)
 
@@ -94,7 +97,7 @@ def take(outcome: Outcome) -> None:
 
 @pytest.mark.invariant("I12")
 @settings(max_examples=200)
-@given(st.sampled_from([OK, FAIL, UNFIT]), st.data())
+@given(st.sampled_from([OK, FAIL, END, UNFIT]), st.data())
 def test_a_frame_of_extremes_is_a_breach_or_an_outcome(base: dict[str, Any], data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(FIELDS[base["t"]]), min_size=1, max_size=3, unique=True))
     outcome = outcome_of(frame(base | {name: data.draw(extreme) for name in names}))
@@ -102,7 +105,7 @@ def test_a_frame_of_extremes_is_a_breach_or_an_outcome(base: dict[str, Any], dat
         take(outcome)
 
 
-@pytest.mark.parametrize("base", [OK, FAIL, UNFIT], ids=["ok", "fail", "unfit"])
+@pytest.mark.parametrize("base", [OK, FAIL, END, UNFIT], ids=["ok", "fail", "end", "unfit"])
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS, LONG], ids=lambda value: repr(value)[:20])
 def test_each_extreme_in_each_field(base: dict[str, Any], value: object) -> None:
     for name in FIELDS[str(base["t"])]:

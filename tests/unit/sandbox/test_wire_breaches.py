@@ -9,10 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox import wire
+from sandbox.frames import ChunkFrame, EndFrame, Frame, OkFrame
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES
-from sandbox.wire import Breach, FailFrame, OkFrame
+from sandbox.wire import Breach
 
 LIMIT = 1000
+LONGEST = wire.CHUNK_BYTES
+"""A `chunk` may be longer than a result."""
 OK = {"t": "ok", "i": 1, "length": 0}
 FAIL = {"t": "fail", "i": 1, "kind": "error", "code": "ValueError", "message": "no"}
 OUTPUT = ["send", "orders", "text/plain", 2, 0.0, None, {}]
@@ -26,7 +29,13 @@ def packed(header: dict[str, Any], body: bytes = b"") -> bytes:
     return framed(json.dumps(header).encode(), body)
 
 
-VALID = packed(OK | {"length": 1, "out": [OUTPUT]}, b"abc") + packed(FAIL)
+HEAD = {"t": "head", "i": 1, "status": 201, "headers": [["a", "b"]]}
+CREDIT = {"t": "credit", "i": 1, "bytes": 7}
+CALL = {"t": "call", "i": 1, "c": 1, "function": "f", "type": "text/plain"}
+STREAM = packed(HEAD) + packed({"t": "chunk", "i": 1}, b"abc") + packed({"t": "end", "i": 1, "out": [OUTPUT]}, b"bc")
+VALID = (
+    packed(OK | {"length": 1, "out": [OUTPUT]}, b"abc") + packed(FAIL) + STREAM + packed(CREDIT) + packed(CALL, b"d")
+)
 
 
 def feed(pieces: list[bytes]) -> str:
@@ -35,9 +44,9 @@ def feed(pieces: list[bytes]) -> str:
     try:
         for piece in pieces:
             for frame, body in frames.feed(piece):
-                assert isinstance(frame, OkFrame | FailFrame)
-                assert len(body) <= LIMIT
-                if isinstance(frame, OkFrame):
+                assert isinstance(frame, Frame)
+                assert len(body) <= (LONGEST if isinstance(frame, ChunkFrame) else LIMIT)
+                if isinstance(frame, OkFrame | EndFrame):
                     cut = [body[: frame.length], *(output.body for output in wire.outputs(frame, body))]
                     assert b"".join(cut) == body
     except Breach:
@@ -77,11 +86,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
-KNOWN = st.sampled_from(["t", "i", "length", "out", "status", "type", "headers", "kind", "code", "started_ns", "log"])
+HEADERS = [OK, FAIL, HEAD, CREDIT, CALL]
+KNOWN = st.sampled_from([*OK, *FAIL, *HEAD, *CREDIT, *CALL, "out", "started_ns", "log"])
 
 
 @pytest.mark.invariant("I12")
-@given(st.sampled_from([OK, FAIL]), st.dictionaries(KNOWN, JSON, max_size=3), st.binary(max_size=10))
+@given(
+    st.sampled_from([OK, FAIL, HEAD, CREDIT, CALL]), st.dictionaries(KNOWN, JSON, max_size=3), st.binary(max_size=10)
+)
 @example(OK, {"out": [[*OUTPUT[:3], 2**63 - 1, *OUTPUT[4:]]] * 4}, b"")
 def test_any_json_in_a_header_is_a_frame_or_a_breach(
     header: dict[str, Any], changes: dict[str, Any], body: bytes
@@ -108,6 +120,15 @@ def test_any_json_in_a_header_is_a_frame_or_a_breach(
         OK | {"headers": {"a": "b"}},
         OK | {"headers": [["a"]]},
         OK | {"t": "call"},
+        {"t": "chunk"},
+        {"t": "credit", "i": 1},
+        {"t": "credit", "i": 1, "bytes": 0},
+        {"t": "credit", "i": 1, "bytes": 2**53 + 1},
+        {"t": "call", "i": 1, "c": 0, "function": "f"},
+        {"t": "call", "i": 1, "c": 1},
+        {"t": "head", "i": 1, "status": 99},
+        {"t": "end", "i": 1, "out": [OUTPUT]},
+        {"t": "invoke", "i": 1},
         {"t": "ok", "i": 1},
         FAIL | {"kind": "crash"},
         FAIL | {"code": None},
@@ -155,13 +176,21 @@ def test_a_body_without_a_place_in_the_header_is_a_breach() -> None:
     [
         ((2**32 - 1, 0), "a frame header of 4294967295 bytes; the limit is 1048576"),
         ((MAX_HEADER_BYTES + 1, 0), "a frame header of 1048577 bytes; the limit is 1048576"),
-        ((10, 2**32 - 1), "a frame body of 4294967295 bytes; the limit is 1000"),
-        ((10, LIMIT + 1), "a frame body of 1001 bytes; the limit is 1000"),
+        ((10, 2**32 - 1), "a frame body of 4294967295 bytes; the limit is 65536"),
+        ((10, LONGEST + 1), "a frame body of 65537 bytes; the limit is 65536"),
     ],
 )
 def test_a_length_over_its_limit_is_a_breach_before_anything_arrives(lengths: tuple[int, int], message: str) -> None:
     with pytest.raises(Breach, match=message):
         wire.Frames(LIMIT).feed(LENGTHS.pack(*lengths))
+
+
+@pytest.mark.parametrize(
+    "header", [OK | {"length": LIMIT + 1}, {"t": "call", "i": 1, "c": 1, "function": "f"}], ids=str
+)
+def test_a_body_over_the_limit_of_results_is_a_breach(header: dict[str, Any]) -> None:
+    with pytest.raises(Breach, match="a frame body of 1001 bytes; the limit is 1000"):
+        wire.Frames(LIMIT).feed(packed(header, bytes(LIMIT + 1)))
 
 
 def test_a_length_below_its_limit_costs_nothing_until_bytes_arrive() -> None:
