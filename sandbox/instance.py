@@ -106,7 +106,9 @@ class Instance:
         slots = spec.concurrency if body.asynchronous else 1
         self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
         self._frames = wire.Frames(spec.limits.max_result_bytes)
-        self._log = LogPipe(body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns)
+        self._log = LogPipe(
+            body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns, has_marks=slots > 1
+        )
         self._pending: dict[int, _Pending] = {}
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
@@ -176,12 +178,12 @@ class Instance:
         frame = wire.invoke(i, deadline_ns, attempt, start, event)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
-        self._log.begin(event.id, event.traceparent)
+        self._log.begin(i, event.id, event.traceparent)
         try:
             self._send(frame)
         except OSError as error:
             self._calls.abort(i)
-            self._log.end(drain=False)
+            self._log.end(i, drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
         run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt)
         self._pending[i] = _Pending(done, run)
@@ -358,7 +360,7 @@ class Instance:
     def _end(self, end: End) -> None:
         pending = self._pending.pop(end.i)
         answer = end.ending
-        self._log.end(drain=isinstance(answer, Verdict) or bool(answer.frame.log))
+        self._log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
         stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
         outcome = outcomes.of(answer, stack, pending.run, time.monotonic_ns())
         self.on_free(self)  # first, because `done` may bring the next event of the same client

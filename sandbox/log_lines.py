@@ -1,8 +1,13 @@
 """Cuts the bytes of a log pipe into whole lines, each with its owner, with a limit per call. Pure.
 
-Bytes wait here until they are taken as lines, a bounded number at a time: 64 KiB may be 65,536 lines, and handling all
-of them at once would block every other event of the loop. The bytes of each call form a section of their own, so that
-lines taken late keep their owner.
+Theory of operation. Bytes wait here until they are taken as lines, a bounded number at a time: 64 KiB may be 65,536
+lines, and handling all of them at once would block every other event of the loop. Calls begin and end meanwhile. Such
+a change is noted with its place among the bytes, and takes effect when all lines before it are taken. So a line that is
+taken late still has the owner that it had when it was written.
+
+A line that begins with a call mark belongs to that call, one without to the open call if there is only one, and every
+other to the process. A call that is not open has no lines: they are the process's, too. A change that would give an
+unfinished line to another owner ends the line.
 """
 
 from collections import deque
@@ -11,7 +16,7 @@ from typing import NamedTuple
 from msgspec import Raw, Struct
 from msgspec.json import decode, encode
 
-from sandbox.guest._forklight.wire import LEVEL_MARK
+from sandbox.guest._forklight.wire import CALL_MARK, LEVEL_MARK
 
 LINE_BYTES = 64 * 1024
 """A longer line is cut, because a guest may never end its line."""
@@ -23,12 +28,15 @@ WAITING_BYTES = 4 * 1024 * 1024
 
 MARK_BYTES = 2
 """The length of the mark and the digit before a line with a level."""
-_MARK = LEVEL_MARK.encode()
+_LEVEL_MARK = LEVEL_MARK.encode()
+_CALL_MARK = CALL_MARK.encode()
+_CALL_MARK_BYTES = 21
+"""The longest call mark: a number of 19 digits between two marks."""
 NO_EXTRA = Raw(b"{}")
 
 
 class LogLine(Struct, frozen=True, gc=False):
-    """One line of a function's log. `invocation` is None for what the process wrote between calls."""
+    """One line of a function's log. `invocation` is None for what the process wrote outside calls."""
 
     function: str
     instance: str
@@ -60,119 +68,215 @@ def _pair(item: tuple[str, object]) -> str:
 
 
 class Owner(NamedTuple):
-    """The invocation that lines belong to; None for what a process writes between calls."""
+    """The invocation that lines belong to; None for what a process writes outside calls."""
 
     invocation: str | None = None
     traceparent: str | None = None
 
 
 class Taken(NamedTuple):
-    """One line as it was written, without its line end; or, with `is_notice`, our note about dropped lines."""
+    """One line, without its line end and call mark; or, with `is_notice`, our note about dropped lines."""
 
     owner: Owner
     line: bytes
     is_notice: bool = False
 
 
-class _Section(Struct, gc=False):
-    """The bytes of one owner. Those from `at` on have not been taken yet."""
+class _Account(Struct, gc=False):
+    """How much of the limit an owner has used, and how much of what it wrote was dropped."""
 
     owner: Owner
-    data: bytearray
-    at: int = 0
     used: int = 0
-    """How much of the limit is used."""
     dropped: int = 0
-    is_closed: bool = False
+
+
+class _Begin(NamedTuple):
+    at: int
+    i: int
+    account: _Account
+
+
+class _End(NamedTuple):
+    at: int
+    i: int
+
+
+class _Break(NamedTuple):
+    """The line ends here: bytes were lost, or these are the last ones."""
+
+    at: int
+    lost: int
+    is_last: bool = False
+
+
+_Change = _Begin | _End | _Break
 
 
 class Cutter:
-    """Cuts the bytes of one owner after another into lines. `limit_bytes` is the limit of each owner."""
+    """Cuts bytes into the lines of the calls that are open. `limit_bytes` is the limit of each call.
 
-    def __init__(self, limit_bytes: int) -> None:
+    `has_marks`: there may be several calls at once, and lines may have call marks; else at most one call is open.
+    """
+
+    def __init__(self, limit_bytes: int, *, has_marks: bool = False) -> None:
         self._limit_bytes = limit_bytes
-        self._last = _Section(Owner(), bytearray())
-        self._sections = deque([self._last])
-        self._waiting_bytes = 0
+        self._has_marks = has_marks
+        self._data = bytearray()
+        self._at = 0
+        """The start of the next line in `_data`."""
+        self._before = 0
+        """How many bytes were written before those in `_data`."""
+        self._open: dict[int, _Account] = {}
+        """The calls that are open at `_at`."""
+        self._process = _Account(Owner())
+        self._changes: deque[_Change] = deque()
+        """Those behind `_at`, in order. Each is at a number of bytes since the beginning."""
         self.has_more = False
-        """Whether the last `take` left lines behind. Later calls of `feed` and `begin` do not change it."""
+        """Whether the last `take` left lines behind. Other methods do not change it."""
 
     def feed(self, data: bytes) -> None:
-        """The current owner has written `data`."""
-        if self._waiting_bytes + len(data) > WAITING_BYTES:
-            self._last.dropped += len(data)
+        """The process has written `data`."""
+        if len(self._data) + len(data) <= WAITING_BYTES:
+            self._data += data
             return
-        self._waiting_bytes += len(data)
-        self._last.data += data
+        lost = len(data)
+        last = self._changes[-1] if self._changes else None
+        if isinstance(last, _Break) and last.at == self._written:
+            self._changes.pop()
+            lost += last.lost
+        self._changes.append(_Break(self._written, lost))
 
-    def begin(self, owner: Owner) -> bool:
-        """Change the owner, which ends a line that the previous owner left open.
+    def begin(self, i: int, owner: Owner) -> bool:
+        """Call `i` begins here. Returns whether a `take` may find a line because of that."""
+        if self._data or self._changes or self._process.dropped:
+            self._changes.append(_Begin(self._written, i, _Account(owner)))
+            return True
+        self._open[i] = _Account(owner)
+        if self._process.used:
+            self._renew_process()
+        return False
 
-        Returns whether the previous owner wrote anything.
-        """
-        last = self._last
-        if last.at == len(last.data) and not last.used and not last.dropped and len(self._sections) == 1:
-            last.owner = owner
-            return False
-        last.is_closed = True
-        self._last = _Section(owner, bytearray())
-        self._sections.append(self._last)
-        return True
+    def end(self, i: int) -> bool:
+        """Call `i` ends here. Returns the same."""
+        if self._data or self._changes or self._open[i].dropped:
+            self._changes.append(_End(self._written, i))
+            return True
+        del self._open[i]
+        return False
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._changes.append(_Break(self._written, 0, is_last=True))
+
+    @property
+    def _written(self) -> int:
+        return self._before + len(self._data)
 
     def take(self, most: int) -> list[Taken]:
-        """The next lines, oldest first, at most this many. Lines over an owner's limit are counted and dropped."""
+        """The next lines, oldest first, at most this many. Lines over a call's limit are counted and dropped."""
         lines: list[Taken] = []
-        while len(lines) < most:
-            section = self._sections[0]
-            line = self._next(section)
-            if line is not None:
-                lines.append(Taken(section.owner, line))
-            elif not section.is_closed:
+        looked = 0
+        while looked < most:
+            change = self._changes[0] if self._changes else None
+            end = len(self._data) if change is None else change.at - self._before
+            if self._at < end and self._take_line(end, change, lines):
+                looked += 1
+            elif change is None:
                 self.has_more = False
-                return lines
+                break
             else:
-                self._sections.popleft()
-                if section.dropped:
-                    lines.append(Taken(section.owner, self._notice(section), is_notice=True))
-        self.has_more = True
+                looked += self._make(self._changes.popleft(), lines)
+        else:
+            self.has_more = True
+        del self._data[: self._at]
+        self._before += self._at
+        self._at = 0
         return lines
 
-    def _next(self, section: _Section) -> bytes | None:
-        """The next line of the section within the limit, or None if there is none yet."""
-        data, at = section.data, section.at
-        end = data.find(b"\n", at)
-        next_at = end + 1
-        if end < 0:
-            end = next_at = len(data)
-            if end == at or not (section.is_closed or end - at > LINE_BYTES):
-                self._forget(section)
-                return None
-        is_cut = end - at > LINE_BYTES
+    def _take_line(self, end: int, change: _Change | None, lines: list[Taken]) -> bool:
+        """Take or drop the next line, which ends before `end`; returns whether there was one."""
+        data, at = self._data, self._at
+        stop = data.find(b"\n", at, end)
+        next_at = stop + 1
+        if stop < 0:
+            stop = next_at = end
+        mark, account = self._owner(at, stop)
+        is_cut = stop - at > LINE_BYTES
         if is_cut:
-            end = next_at = at + LINE_BYTES
-        section.used += end - at + LINE_OVERHEAD_BYTES
-        if section.used > self._limit_bytes:
-            self._drop_rest(section)
-            return None
-        line = bytes(data[at:end])
-        if is_cut and line.startswith(_MARK):  # the rest of the line keeps its level
-            next_at = end - MARK_BYTES
-            data[next_at:end] = line[:MARK_BYTES]
-        section.at = next_at
-        return line
+            stop = at + LINE_BYTES
+        elif next_at == stop and not (change is not None and self._changes_hands(change, mark, at, stop)):
+            return False  # the line is not complete
+        line = bytes(data[at + mark : stop])
+        if is_cut:
+            next_at = stop - self._repeat_marks(at, mark, stop)
+        account.used += stop - at - mark + LINE_OVERHEAD_BYTES
+        if account.used <= self._limit_bytes:
+            lines.append(Taken(account.owner, line))
+        else:
+            account.used = self._limit_bytes
+            next_at = next_at if self._has_marks else end  # without marks, all of it is the same call's
+            account.dropped += next_at - at
+        self._at = next_at
+        return True
 
-    def _drop_rest(self, section: _Section) -> None:
-        """Drop the rest of the section, counting its bytes without cutting it into lines."""
-        section.used = self._limit_bytes
-        section.dropped += len(section.data) - section.at
-        section.at = len(section.data)
-        self._forget(section)
+    def _owner(self, at: int, stop: int) -> tuple[int, _Account]:
+        """The length of the call mark at the start of a line, 0 if it has none, and the owner of the line."""
+        if self._has_marks and self._data[at : at + 1] == _CALL_MARK:
+            close = self._data.find(_CALL_MARK, at + 1, min(stop, at + _CALL_MARK_BYTES))
+            number = self._data[at + 1 : max(close, 0)]
+            if number.isdigit():
+                return close + 1 - at, self._open.get(int(number), self._process)
+        return 0, self._sole
 
-    def _forget(self, section: _Section) -> None:
-        self._waiting_bytes -= section.at
-        del section.data[: section.at]
-        section.at = 0
+    @property
+    def _sole(self) -> _Account:
+        """The owner of what has no mark: the one open call, or else the process."""
+        return next(iter(self._open.values())) if len(self._open) == 1 else self._process
 
-    def _notice(self, section: _Section) -> bytes:
+    def _repeat_marks(self, at: int, mark: int, stop: int) -> int:
+        """Write the marks of the line at `at` before `stop`, where it is cut; returns their length.
+
+        The rest of the line then has the same call and level.
+        """
+        data = self._data
+        length = mark + (MARK_BYTES if data.startswith(_LEVEL_MARK, at + mark) else 0)
+        data[stop - length : stop] = data[at : at + length]
+        return length
+
+    def _changes_hands(self, change: _Change, mark: int, at: int, end: int) -> bool:
+        """Whether the change ends an unfinished line, because what follows has another owner."""
+        if isinstance(change, _Break):
+            return True
+        if mark:
+            return isinstance(change, _End) and self._owner(at, end)[1] is self._open[change.i]
+        begun = self._data[at:end]
+        if self._has_marks and begun[:1] == _CALL_MARK and (begun[1:] or b"0").isdigit():
+            return False  # the rest of the mark is still to come
+        after = len(self._open) + (1 if isinstance(change, _Begin) else -1)
+        return min(len(self._open), after) < 2  # else it is the process's before and after
+
+    def _make(self, change: _Change, lines: list[Taken]) -> bool:
+        """Let the change take effect; returns whether that brought a note about what was dropped."""
+        closed: _Account | None = None
+        match change:
+            case _Begin():
+                self._open[change.i] = change.account
+                closed = self._renew_process()
+            case _End():
+                closed = self._open.pop(change.i)
+            case _Break():
+                self._sole.dropped += change.lost
+                closed = self._renew_process() if change.is_last else None
+        if closed is None or not closed.dropped:
+            return False
+        lines.append(Taken(closed.owner, self._notice(closed), is_notice=True))
+        return True
+
+    def _renew_process(self) -> _Account:
+        """What a process writes outside calls has the limit anew with each call that begins."""
+        before, self._process = self._process, _Account(Owner())
+        return before
+
+    def _notice(self, account: _Account) -> bytes:
         allowed = f"a call may write {self._limit_bytes} (`log`), and each line counts {LINE_OVERHEAD_BYTES} more"
-        return f"[forklight] {section.dropped} more bytes of log dropped: {allowed}".encode()
+        return f"[forklight] {account.dropped} more bytes of log dropped: {allowed}".encode()

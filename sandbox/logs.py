@@ -1,8 +1,8 @@
 """The log pipe of one guest process: whole lines, each attributed to an invocation, with a limit per invocation.
 
-An instance runs one invocation at a time, so everything that arrives between its begin and its end belongs to it,
-including the output of threads and child processes. What arrives between invocations belongs to the instance. Before
-an invocation ends, the pipe is drained if the guest's reply says that it holds anything.
+With one invocation at a time, everything that arrives between its begin and its end belongs to it, including the output
+of threads and child processes. With several, the guest marks the lines of each. What arrives outside invocations
+belongs to the instance. Before an invocation ends, the pipe is drained if the guest says that it holds anything.
 
 One turn of the event loop handles at most `TURN_LINES` lines of all pipes together and `PIPE_LINES` of one pipe; the
 rest waits as bytes. The last lines of a call that writes more than that at once may be logged after the call's record.
@@ -96,24 +96,29 @@ class LogTurns:
 class LogPipe:
     """Reads the pipe as it fills and emits its lines; what an invocation writes beyond `limit_bytes` is dropped."""
 
-    def __init__(self, fd: int, function: str, instance: str, limit_bytes: int, turns: LogTurns) -> None:
+    def __init__(
+        self, fd: int, function: str, instance: str, limit_bytes: int, turns: LogTurns, *, has_marks: bool = False
+    ) -> None:
+        """`has_marks`: there may be several invocations at once, and the guest marks their lines."""
         self._fd = fd
         self._function = function
         self._instance = instance
         self._turns = turns
-        self._cutter = Cutter(limit_bytes)
+        self._cutter = Cutter(limit_bytes, has_marks=has_marks)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
 
-    def begin(self, invocation: str, traceparent: str | None = None) -> None:
-        """Attribute what is written from here on to this invocation."""
-        self._belongs_to(Owner(invocation, traceparent))
+    def begin(self, i: int, invocation: str, traceparent: str | None = None) -> None:
+        """Call `i` begins: attribute its lines to this invocation."""
+        if self._cutter.begin(i, Owner(invocation, traceparent)):
+            self._turns.schedule(self)
 
-    def end(self, *, drain: bool) -> None:
-        """The invocation has ended; with `drain`, what the pipe still holds belongs to it."""
+    def end(self, i: int, *, drain: bool) -> None:
+        """Call `i` has ended; with `drain`, the pipe may still hold lines of it."""
         if drain:
             self.drain()
-        self._belongs_to(Owner())
+        if self._cutter.end(i):
+            self._turns.schedule(self)
 
     @property
     def has_more(self) -> bool:
@@ -121,22 +126,19 @@ class LogPipe:
         return self._cutter.has_more
 
     def emit(self, most: int) -> int:
-        """Pass at most this many lines to the sink; returns how many."""
+        """Pass at most this many lines to the sink; returns how many it has looked at, about."""
         taken = self._cutter.take(most)
         for line in taken:
             self._emit(line)
-        return len(taken)
+        return most if self.has_more else len(taken)
 
     def close(self) -> None:
         """Read the rest, then close the pipe."""
         self._loop.remove_reader(self._fd)
         self.drain()
-        self._belongs_to(Owner())
+        self._cutter.close()
+        self._turns.schedule(self)
         os.close(self._fd)
-
-    def _belongs_to(self, owner: Owner) -> None:
-        if self._cutter.begin(owner):
-            self._turns.schedule(self)
 
     def drain(self) -> None:
         """Read what the pipe holds. Bounded, because a guest that writes without pause must not block the server."""

@@ -76,13 +76,13 @@ async def test_a_line_comes_whole_however_it_was_written() -> None:
 async def test_lines_belong_to_the_invocation_between_its_begin_and_its_end() -> None:
     with open_log() as log:
         log.write(b"before\n")
-        log.pipe.begin("a")
+        log.pipe.begin(1, "a")
         log.write(b"in a\nopen end")
-        log.pipe.end(drain=False)
+        log.pipe.end(1, drain=False)
         log.write(b"between\nopen end too")
-        log.pipe.begin("b")
+        log.pipe.begin(2, "b")
         os.write(log.write_end, b"unread")
-        log.pipe.end(drain=True)
+        log.pipe.end(2, drain=True)
         os.write(log.write_end, b"after\n")
     assert log.owners == [
         (None, "before"),
@@ -97,9 +97,9 @@ async def test_lines_belong_to_the_invocation_between_its_begin_and_its_end() ->
 
 async def test_a_line_has_the_level_it_is_marked_with_and_the_trace_of_its_invocation() -> None:
     with open_log() as log:
-        log.pipe.begin("a", "00-trace")
+        log.pipe.begin(1, "a", "00-trace")
         log.write(b"\x1e3ERROR shop: no\n\x1e3Traceback\nprinted\n\x1e9x\n\x1e")
-        log.pipe.end(drain=False)
+        log.pipe.end(1, drain=False)
         log.write(b"after\n")
     assert [(line.level, line.text) for line in log.lines[:3]] == [
         ("error", "ERROR shop: no"),
@@ -156,10 +156,10 @@ async def test_of_a_progress_bar_there_is_what_a_terminal_shows_in_the_end() -> 
 
 async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:
     with open_log(limit_bytes=2 * LINE_OVERHEAD_BYTES + 9) as log:
-        log.pipe.begin("a")
+        log.pipe.begin(1, "a")
         log.write(b"1234\n5678\nabc\n\nd\n")
         assert log.texts == ["1234", "5678"]
-        log.pipe.end(drain=False)
+        log.pipe.end(1, drain=False)
         allowed = "a call may write 209 (`log`), and each line counts 100 more"
         assert log.owners[2:] == [("a", f"[forklight] 7 more bytes of log dropped: {allowed}")]
 
@@ -167,9 +167,9 @@ async def test_what_is_over_the_limit_is_dropped_and_counted() -> None:
 async def test_each_invocation_has_the_whole_limit() -> None:
     with open_log(limit_bytes=LINE_OVERHEAD_BYTES + 10) as log:
         for invocation in ("a", "b"):
-            log.pipe.begin(invocation)
+            log.pipe.begin(1, invocation)
             log.write(b"12345678\n9\n")
-            log.pipe.end(drain=False)
+            log.pipe.end(1, drain=False)
     marker = "[forklight] 2 more bytes of log dropped: a call may write 110 (`log`), and each line counts 100 more"
     assert log.owners == [("a", "12345678"), ("a", marker), ("b", "12345678"), ("b", marker)]
 
@@ -249,10 +249,10 @@ async def _turn_s_lines(logs: list[Log]) -> list[int]:
 
 async def test_a_turn_of_the_loop_handles_a_bounded_number_of_lines() -> None:
     with open_log(limit_bytes=10**9) as log:
-        log.pipe.begin("a")
+        log.pipe.begin(1, "a")
         os.write(log.write_end, b"\n" * 65_536)
-        log.pipe.end(drain=True)
-        log.pipe.begin("b")
+        log.pipe.end(1, drain=True)
+        log.pipe.begin(2, "b")
         turns = await _turn_s_lines([log])
     assert sum(turns) == 65_536
     assert max(turns) <= PIPE_LINES
