@@ -47,9 +47,9 @@ class Ready(Struct, frozen=True):
 
 
 class Cancel(Struct, frozen=True):
-    """Action: interrupt the overdue call `i`: request a stack, send `cancel`, and SIGTERM for a sync handler."""
+    """Action: interrupt these overdue calls: request a stack, send a `cancel` each, and SIGTERM for a sync handler."""
 
-    i: int
+    calls: tuple[int, ...]
 
 
 class Kill(Struct, frozen=True):
@@ -210,7 +210,8 @@ class Calls:
         """Time has passed: cancel calls that are overdue, kill the instance once a grace is used up."""
         if self.state in OVER:
             return []
-        actions: list[Action] = []
+        overdue: list[int] = []
+        culprit: int | None = None
         for i, call in self._open.items():
             if now_ns < self._due_ns(call):
                 continue
@@ -218,9 +219,13 @@ class Calls:
             step = call_life.TABLE[call.state][passed]
             call.state = step.next
             if step.effect is Effect.CONDEMN:
-                return [*actions, *self._condemn(TIMED_OUT, i)]
-            actions.append(Cancel(i))
-        if self.state in GONE and now_ns >= self._left_ns + self._grace_ns:
+                culprit = i
+            else:
+                overdue.append(i)
+        actions: list[Action] = [Cancel(tuple(overdue))] if overdue else []
+        if culprit is not None:
+            actions += self._condemn(TIMED_OUT, culprit)
+        elif self.state in GONE and now_ns >= self._left_ns + self._grace_ns:
             actions += self._condemn(self._overstayed, None, Input.OVERSTAYED)
         return actions
 

@@ -334,7 +334,7 @@ class Instance:
                 case Ready(unfit):
                     self._birth.done(unfit)
                 case Cancel():
-                    self._cancel(action.i)
+                    self._cancel(action.calls)
                 case Kill():
                     processes.kill(self.pidfd)
                 case Leave():
@@ -346,12 +346,12 @@ class Instance:
         except OSError:  # it closed its own end first
             return
 
-    def _cancel(self, i: int) -> None:
-        """Interrupt the call. The stack comes first, so that it shows the handler and not its interruption."""
+    def _cancel(self, calls: tuple[int, ...]) -> None:
+        """Interrupt the calls. The stack comes first, so that it shows the handler and not its interruption."""
         self._body.channels.clear_stack()
         processes.kill(self.pidfd, STACK_SIGNAL)
         try:
-            self._send([wire.cancel(i)])
+            self._send([b"".join(map(wire.cancel, calls))])
         except OSError:
             return
         if not self._body.asynchronous:

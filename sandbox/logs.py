@@ -143,7 +143,7 @@ class LogPipe:
     def drain(self) -> None:
         """Read what the pipe holds. Bounded, because a guest that writes without pause must not block the server."""
         for _ in range(DRAIN_BYTES // READ_BYTES):
-            if not self._read():
+            if self._read() < READ_BYTES:  # it is empty now
                 break
         self._turns.schedule(self)
 
@@ -151,17 +151,17 @@ class LogPipe:
         if not self.has_more and self._read():
             self._turns.schedule(self)
 
-    def _read(self) -> bool:
-        """Read once; returns whether there was anything."""
+    def _read(self) -> int:
+        """Read once; returns how many bytes there were."""
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             self._loop.remove_reader(self._fd)  # every writer is gone; the owner closes the descriptor
-            return False
+            return 0
         self._cutter.feed(data)
-        return True
+        return len(data)
 
     def _emit(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner

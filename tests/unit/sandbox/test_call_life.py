@@ -110,7 +110,7 @@ def test_a_reply_makes_room_for_another_call() -> None:
 def test_after_its_deadline_a_call_gets_nothing_more_and_what_it_sends_is_ignored() -> None:
     calls = begun(more=True, credit=10, calls=1)
     send(calls, inner(1), CREDIT)
-    assert calls.tick(100) == [Cancel(1), Cancel(2)]
+    assert calls.tick(100) == [Cancel((1, 2))]
     assert not any(calls.may_send(1, kind, 1) for kind in SENT)
     assert [calls.frame(frame, b"four", 101) for frame in (HEAD, CHUNK, CREDIT)] == [[], [], []]
     [end] = calls.frame(END, b"", 102)

@@ -89,7 +89,7 @@ def test_at_the_deadline_the_guest_is_told_once() -> None:
     calls = serving(1)
     assert calls.next_tick_ns == DEADLINE
     assert calls.tick(DEADLINE - 1) == []
-    assert calls.tick(DEADLINE) == [Cancel(1)]
+    assert calls.tick(DEADLINE) == [Cancel((1,))]
     assert calls.tick(DEADLINE + 1) == []
     assert calls.next_tick_ns == DEADLINE + GRACE
 

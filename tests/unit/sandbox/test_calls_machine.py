@@ -129,11 +129,11 @@ class Interleavings(RuleBasedStateMachine):
                     assert self.ended.setdefault(i, ending) is ending
                 case HandOver(frame):
                     assert frame.i in self.open - self.overdue
-                case Cancel(i):
+                case Cancel(calls):
                     assert not self.killed
-                    assert i in self.open - self.overdue
-                    assert self.deadlines[i] <= self.now
-                    self.overdue.add(i)
+                    assert set(calls) <= self.open - self.overdue
+                    assert all(self.deadlines[i] <= self.now for i in calls)
+                    self.overdue.update(calls)
                 case Kill():
                     assert not self.killed
                     assert not self.dead
