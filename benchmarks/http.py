@@ -15,7 +15,7 @@ from benchmarks import http_cold, http_table, http_warm
 from benchmarks.http_load import LoadError, require_wrk
 from benchmarks.http_peers import FOLDER, environment, peers
 from benchmarks.http_servers import Running, Server, ServerError, forklight, running, state_folder
-from benchmarks.http_warm import HELLO, UPLOAD, Cell
+from benchmarks.http_warm import HELLO, LARGE_UPLOAD, UPLOAD, Cell
 from benchmarks.table import Row, render
 from benchmarks.tree import machine
 
@@ -63,7 +63,7 @@ def warm_cells(plan: Plan, servers: list[Running], logged: Running) -> list[Cell
         cells += http_warm.measure([*servers, logged], HELLO, connections, plan.seconds)
     for connections in plan.connections:
         cells += http_warm.measure(servers, UPLOAD, connections, plan.seconds)
-    return cells
+    return cells + http_warm.measure(servers, LARGE_UPLOAD, http_table.TARGET_CONNECTIONS, plan.seconds)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ class Workload(NamedTuple):
 
 HELLO = Workload("hello, GET", "/hello")
 UPLOAD = Workload("100 KiB POST", "/upload", 100 * 1024)
+LARGE_UPLOAD = Workload("1 MiB POST", "/upload", 1024 * 1024)
 
 
 class Cell(NamedTuple):

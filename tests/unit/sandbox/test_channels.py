@@ -5,6 +5,7 @@ import mmap
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,11 @@ def channels() -> Iterator[Channels]:
     yield made
     made.close()
     os.close(made.log)
+
+
+def test_a_large_body_needs_few_writes(channels: Channels) -> None:
+    most = int(Path("/proc/sys/net/core/wmem_max").read_text())
+    assert channels.socket.send(bytes(1024 * 1024)) > min(1024 * 1024, most) // 2
 
 
 def test_the_stack_cannot_grow_nor_shrink_nor_be_closed_to_us(channels: Channels) -> None:
