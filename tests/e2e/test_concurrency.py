@@ -15,7 +15,7 @@ from tests.kit.support import until
 pytestmark = pytest.mark.ordinary_user
 
 CODE = """
-import asyncio, os, time
+import asyncio, os, subprocess, time
 
 VERSION = 1
 inside = 0
@@ -47,6 +47,27 @@ async def held(event):
     while not os.path.exists(event["data"]):
         await asyncio.sleep(0.005)
     return {"version": VERSION, "pid": os.getpid()}
+
+def fork(me):
+    child = os.fork()
+    if child == 0:
+        print(me, "from a child", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+async def talk(event, context):
+    global inside
+    me = event["data"]
+    print(me, "printed")
+    inside += 1
+    if inside == 20:
+        all_here.set()
+    await all_here.wait()
+    context.log.info("%s logged", me)
+    await asyncio.to_thread(print, me, "from a thread")
+    await asyncio.to_thread(fork, me)
+    await asyncio.to_thread(subprocess.run, ["echo", "from a program"])
+    print(me, "at last")
 
 async def few(event):
     global ran
@@ -121,6 +142,26 @@ async def _begin_well_before(server: Server, data: str, lead_s: float) -> "tuple
 
 def _told(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.json()["code"]
+
+
+async def test_each_line_of_the_log_is_of_its_call() -> None:
+    with application(function("talk", concurrency=20, max_instances=1), f=CODE) as folder:
+        async with serving(folder) as server:
+            await _posted(server, "/talk", list(range(20)))
+            ended = await until(lambda: len(found := server.entries(outcome="ok")) == 20 and found)
+            told = [[one["text"] for one in _lines(server, invocation=each["invocation"])] for each in ended]
+            programs = [one for one in _lines(server, function="talk") if one["text"] == "from a program"]
+    assert sorted(int(texts[0].split()[0]) for texts in told) == list(range(20))
+    for texts in told:
+        me = texts[0].split()[0]
+        later = [f"{me} {how}" for how in ("from a thread", "from a child", "at last")]
+        ours = [text for text in texts if text != "from a program"]
+        assert ours == [f"{me} printed", f"INFO talk: {me} logged", *later]
+    assert len(programs) == 20, "nothing is lost, but nothing tells whose it is while several calls run"
+
+
+def _lines(server: Server, **wanted: Any) -> list[dict[str, Any]]:
+    return [entry for entry in server.entries(**wanted) if "outcome" not in entry]
 
 
 async def test_a_reload_and_a_stop_finish_all_calls() -> None:
