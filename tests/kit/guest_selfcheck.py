@@ -136,6 +136,33 @@ def check_loading() -> None:
     assert (seen.count, seen.owner) == (1, "")
 
 
+def check_one_at_a_time() -> None:
+    """Async calls in turn, of which only every other one waits; its task is the current one in any case."""
+
+    async def handle(event: Any) -> bool:
+        task = asyncio.current_task()
+        if event["subject"] == "waits":
+            await asyncio.sleep(0.001)
+        return task is not None and asyncio.current_task() is task
+
+    ours, theirs = socket.socketpair()
+    answers = []
+
+    def serve() -> None:
+        for i in range(10):
+            head = make_head(subject="waits" if i % 2 else "") | {"i": i}
+            ours.sendall(wire.pack(wire.encode(head), [])[0])
+            answers.append(wire.read(ours.fileno(), wire.Frames()))
+        ours.shutdown(socket.SHUT_WR)
+
+    function = handler.Function(name="f", version="v", call=handle, max_result=1000)
+    server = threading.Thread(target=serve)
+    server.start()
+    aio.serve(function, theirs, 1, os.memfd_create("stack"), orphans.Orphans())
+    server.join()
+    assert [answer[1] for answer in answers if answer] == [b"true"] * 10
+
+
 def check_concurrency() -> None:
     """Three calls at once; each writes from a thread, and one uses CPU time there."""
     lines, lines_end = os.pipe()
@@ -175,7 +202,15 @@ def check_concurrency() -> None:
 
 if __name__ == "__main__":
     logs.set_up()
-    checks = (check_decoding, check_encoding, check_signatures, check_failures, check_deadline, check_loading)
+    checks = (
+        check_one_at_a_time,
+        check_decoding,
+        check_encoding,
+        check_signatures,
+        check_failures,
+        check_deadline,
+        check_loading,
+    )
     for check in (*checks, check_concurrency):
         check()
     sys.stdout.write("checked\n")

@@ -6,8 +6,10 @@ so `attributing` has the functions that start a thread hand over `CALL`, and not
 variables behave as everywhere. A forked child keeps the context of the code that forked.
 
 The event loop runs every step of a task and every callback as a `Handle`, which knows its context. Its CPU time is
-measured there: one place, whatever the handler makes of tasks. An event loop that is not asyncio's own has no such
-place; a call then counts what the whole process has used meanwhile.
+measured there: one place, whatever the handler makes of tasks. A step includes what the loop did to come to it, but not
+the time that it slept. A callback belongs to the call in which it was registered, so what a shared connection receives
+counts for the call that opened it. An event loop that is not asyncio's own has no such place; a call then counts what
+the whole process has used meanwhile.
 
 An instance that runs one call at a time uses none of this: whatever its process does belongs to the call.
 """
@@ -21,6 +23,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from . import current
 from .current import CALL, Call
 
 _run_handle = asyncio.Handle._run
@@ -46,16 +49,15 @@ def attributing() -> "Iterator[None]":
 
 
 def _measured(self: asyncio.Handle) -> None:
-    """Replaces Handle._run."""
-    call = self._context.get(CALL)  # type: ignore[attr-defined]
-    if call is None:
-        _run_handle(self)
-        return
-    call.since_ns = time.thread_time_ns()
+    """Replaces Handle._run. One look at the clock ends this step and begins the next, with the loop's work for it."""
     try:
         _run_handle(self)
     finally:
-        call.cpu_ns += time.thread_time_ns() - call.since_ns
+        now_ns = time.thread_time_ns()
+        call = self._context.get(CALL)  # type: ignore[attr-defined]
+        if call is not None:
+            call.cpu_ns += now_ns - current.step_began_ns
+        current.step_began_ns = now_ns
 
 
 def _start(self: threading.Thread) -> None:

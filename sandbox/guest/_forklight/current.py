@@ -10,7 +10,7 @@ from .wire import CALL_MARK
 class Call:
     """An open call of an async handler, and the task that runs it."""
 
-    __slots__ = ("cpu_ns", "has_begun", "i", "is_overdue", "since_ns", "task", "threads_ns")
+    __slots__ = ("cpu_ns", "has_begun", "i", "is_overdue", "task", "threads_ns")
 
     def __init__(self, i: int) -> None:
         self.i = i
@@ -20,8 +20,6 @@ class Call:
         self.is_overdue = False
         self.cpu_ns = 0
         """of the steps in the event loop that have ended"""
-        self.since_ns = 0
-        """when the step that runs began, in CPU time of the loop's thread"""
         self.threads_ns: list[int] | None = None
         """of each thread, or work in a pool of threads, that has ended"""
 
@@ -36,8 +34,10 @@ class Call:
 
     def used_ns(self) -> int:
         """The CPU time so far. Called by the call's own task."""
-        in_loop_ns = self.cpu_ns + time.thread_time_ns() - self.since_ns
+        in_loop_ns = self.cpu_ns + time.thread_time_ns() - step_began_ns
         return in_loop_ns if self.threads_ns is None else in_loop_ns + sum(self.threads_ns)
 
 
 CALL: "ContextVar[Call | None]" = ContextVar("forklight_call", default=None)
+step_began_ns = 0
+"""When the step that runs in the event loop began, in CPU time of the loop's thread."""

@@ -26,18 +26,18 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
         "datacontenttype": content_type,
     }
     for name in _SECTIONS:
-        section = field(name)
-        if section is not None:
+        if (section := field(name)) is not None:
             event[name] = section
-    items = field("items")
-    if items is None:
-        event["body"] = body
-        event["data"] = (
-            data_of(body, content_type, field("decode"), field("coding"), field("max_unpacked", 0)) if body else None
-        )
-    else:
+    if "items" in fields:
         event["body"] = b""
-        event["data"] = _make_items(items, body)
+        event["data"] = _make_items(fields["items"], body)
+        return event
+    event["body"] = body
+    decode, coding = field("decode"), field("coding")
+    if decode is None and coding is None:  # the usual case
+        event["data"] = decode_body(body, content_type, None) if body else None
+    else:
+        event["data"] = data_of(body, content_type, decode, coding, field("max_unpacked", 0))
     return event
 
 

@@ -16,14 +16,26 @@ class Guard:
     """`with Guard():` around the function's code. A process that leaves the block but did not enter it ends there."""
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._generation = 0
 
     def __enter__(self) -> None:
-        self._pid = os.getpid()
+        self._generation = generation
 
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
-        if os.getpid() != self._pid:
+        if generation != self._generation:
             end(error)
+
+
+generation = 0
+"""How many forks lie between this process and the zygote. It costs nothing to read, unlike the pid."""
+
+
+def _count_fork() -> None:
+    global generation  # noqa: PLW0603
+    generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def end(error: BaseException | None) -> NoReturn:

@@ -1,7 +1,6 @@
 """One run of a function for one event, from the invoke frame to the reply, which is sent whatever the handler does."""
 
 import builtins
-import os
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -82,6 +81,18 @@ async def arun(
 class _Invocation:
     """The times and outputs of one run, and the two ways in which it can end."""
 
+    __slots__ = (
+        "_body",
+        "_clock",
+        "_expired",
+        "_function",
+        "_generation",
+        "_head",
+        "_outputs",
+        "_started_cpu_ns",
+        "_started_ns",
+    )
+
     def __init__(
         self,
         function: Function,
@@ -95,7 +106,7 @@ class _Invocation:
         self._expired = expired
         self._outputs: Outputs | None = None
         self._body = b""
-        self._pid = os.getpid()
+        self._generation = forked.generation
         self._started_ns = time.monotonic_ns()
         self._started_cpu_ns = 0 if clock else time.process_time_ns()
 
@@ -111,12 +122,13 @@ class _Invocation:
 
     def success(self, value: Any) -> Reply:
         """The reply to a handler that returned. Raises Unencodable or ResultTooLarge if its result cannot be sent."""
-        if os.getpid() != self._pid:
+        if forked.generation != self._generation:
             forked.end(None)
         status, content_type, headers, content = encode_result(value)
         outputs = () if self._outputs is None else self._outputs.close()
         length = len(content)
-        check_size(length, sum(len(body) for _, body in outputs) if outputs else 0, self._function.max_result)
+        if outputs or length > self._function.max_result:
+            check_size(length, sum(len(body) for _, body in outputs), self._function.max_result)
         logs.flush()
         if self._expired():
             return self._fail("Timeout", "")
@@ -130,7 +142,7 @@ class _Invocation:
 
     def failure(self, error: BaseException) -> Reply:
         """The reply if the handler raised, did not run, or returned a result that cannot be sent. Drops its outputs."""
-        if os.getpid() != self._pid:
+        if forked.generation != self._generation:
             forked.end(error)
         if self._outputs is not None:
             self._outputs.close()

@@ -8,6 +8,7 @@ author's own set-up: `basicConfig` replaces it, and it is silent while the root 
 to a standard stream, or each record would appear twice.
 """
 
+import contextlib
 import fcntl
 import io
 import logging
@@ -56,10 +57,9 @@ def flush() -> None:
             stream.flush()
         except Exception:  # noqa: S110  the stream may be closed, None, or a replacement that raises anything
             pass
-    if MarkedStream.made:
-        mark = _mark()
-        for stream in MarkedStream.made:
-            stream.finish(mark)
+    if MarkedStream.unfinished:
+        with contextlib.suppress(OSError):  # the server has gone
+            MarkedStream.finish()
 
 
 def _mark() -> str:
@@ -86,29 +86,22 @@ class LineStream(io.TextIOWrapper):
 class MarkedStream(LineStream):
     """The same where several calls run at once: each line of a call starts with the call's mark.
 
-    An unfinished line waits here until its call ends it, or ends itself. `flush` leaves it here, because what another
-    call writes next would join it.
+    An unfinished line waits in `unfinished` until its call ends it, or ends itself. `flush` leaves it there, because
+    what another call writes next would join it.
     """
 
-    made: "ClassVar[list[MarkedStream]]" = []
-    """All of them; an author may have replaced sys.stdout."""
-    is_in_child: ClassVar[bool] = False
-    """Whether this process was forked by a handler: its last flush writes what is unfinished."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._unfinished: dict[str, str] = {}
-        self.made.append(self)
+    unfinished: "ClassVar[dict[tuple[MarkedStream, str], str]]" = {}
+    """By the stream, which an author may have replaced as sys.stdout, and the mark."""
 
     def write(self, text: str) -> int:
         mark = _mark()
         if not mark or self.closed or not isinstance(text, str):
             return super().write(text)
-        *lines, rest = (self._unfinished.pop(mark, "") + text).split("\n")
+        *lines, rest = (self.unfinished.pop((self, mark), "") + text).split("\n")
         if len(rest) > _BUFFER_BYTES:
             lines.append(rest)
         elif rest:
-            self._unfinished[mark] = rest
+            self.unfinished[self, mark] = rest
         if lines:
             self.write_marked(mark, lines)
         return len(text)
@@ -116,28 +109,27 @@ class MarkedStream(LineStream):
     def write_record(self, line: str) -> None:
         super().write_record(_mark() + line)
 
-    def flush(self) -> None:
-        super().flush()
-        if self.is_in_child:
-            self.finish(_mark())
-
-    def finish(self, mark: str) -> None:
-        """Write the unfinished line of a call; outside of calls, those of all."""
-        for each in (mark,) if mark else (*self._unfinished,):
-            rest = self._unfinished.pop(each, "")
-            if rest:
-                self.write_marked(each, [rest])
-
     def write_marked(self, mark: str, lines: "list[str]") -> None:
         """Write whole lines of a call."""
         super().write_record("".join([f"{mark}{line}\n" for line in lines]))
 
     @classmethod
+    def finish(cls) -> None:
+        """Write the unfinished lines of the current call; outside of calls, those of all."""
+        mark = _mark()
+        for stream, each in (*cls.unfinished,):
+            if mark in ("", each):
+                stream.write_marked(each, [cls.unfinished.pop((stream, each), "")])
+
+    @classmethod
     def part(cls) -> None:
-        """In a child of the handler: the unfinished lines are its parent's."""
-        cls.is_in_child = True
-        for stream in cls.made:
-            stream._unfinished.clear()
+        """In a child of the handler: the unfinished lines are its parent's, and its last flush writes its own."""
+        cls.unfinished.clear()
+        cls.flush = cls._flush_in_child  # type: ignore[assignment, method-assign]
+
+    def _flush_in_child(self) -> None:
+        super().flush()
+        self.finish()
 
 
 def line_stream(descriptor: int, kind: "type[LineStream]" = LineStream) -> LineStream:

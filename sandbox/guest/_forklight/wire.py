@@ -61,7 +61,11 @@ class Frames:
     """Cuts what a socket delivers into frames. The body of a long frame is read to where it stays."""
 
     def __init__(self) -> None:
-        self._buffer: bytes | bytearray = b""
+        self._buffer = b""
+        self._at = 0
+        """where the next frame begins"""
+        self.has_more = False
+        """Whether bytes are left after the frame that `next` returned last."""
         self._header: dict[str, Any] = {}
         self._body = io.BytesIO()
         self._room: memoryview | None = None
@@ -71,7 +75,10 @@ class Frames:
         """Read once from the data socket; return how many bytes came, 0 at the end of file."""
         if self._room is None:
             piece = os.read(data, ONE_READ_BYTES)
-            self.feed(piece)
+            if self._buffer:
+                self.feed(piece)
+            else:  # the usual case: one read is one frame
+                self._buffer = piece
             return len(piece)
         count = os.readv(data, [self._room])
         self._room = self._room[count:]
@@ -84,40 +91,33 @@ class Frames:
             self._room[:count] = data[:count]
             self._room = self._room[count:]
             data = data[count:]
-        if not self._buffer:  # the usual case: one read, one frame
-            self._buffer = data
-            return
-        if isinstance(self._buffer, bytes):
-            self._buffer = bytearray(self._buffer)
-        self._buffer += data
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
 
     def next(self) -> Frame | None:
         """The next whole frame, or None if more bytes are needed."""
         if self._room is not None:
             return None if self._room else self._end_long()
         buffer = self._buffer
-        if len(buffer) < LENGTHS.size:
+        start = self._at + LENGTHS.size
+        if len(buffer) < start:
             return None
-        header_length, body_length = LENGTHS.unpack_from(buffer)
-        body_start = LENGTHS.size + header_length
+        header_length, body_length = LENGTHS.unpack_from(buffer, self._at)
+        body_start = start + header_length
         end = body_start + body_length
         if len(buffer) < end:
-            if end > ONE_READ_BYTES and len(buffer) >= body_start:
-                self._begin_long(body_start, body_length)
+            if end - self._at > ONE_READ_BYTES and len(buffer) >= body_start:
+                self._begin_long(start, body_start, body_length)
             return None
-        header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
-        if end == len(buffer) and isinstance(buffer, bytes):
-            self._buffer = b""
-            return header, buffer[body_start:]
-        with memoryview(buffer) as view:
-            body = bytes(view[body_start:end])
-        self._buffer = buffer[end:]
-        return header, body
+        header, _ = scan(buffer[start:body_start].decode(), 0)
+        self.has_more = end < len(buffer)
+        self._buffer, self._at = (buffer, end) if self.has_more else (b"", 0)
+        return header, buffer[body_start:end]
 
-    def _begin_long(self, body_start: int, body_length: int) -> None:
+    def _begin_long(self, start: int, body_start: int, body_length: int) -> None:
         """Make room for the whole body. The server is trusted: it has the bytes that it announces."""
-        buffer, self._buffer = self._buffer, b""
-        self._header, _ = scan(buffer[LENGTHS.size : body_start].decode(), 0)
+        buffer, self._buffer, self._at = self._buffer, b"", 0
+        self._header, _ = scan(buffer[start:body_start].decode(), 0)
         self._body = io.BytesIO(bytes(body_length))
         room = self._body.getbuffer()
         arrived = len(buffer) - body_start
@@ -134,21 +134,23 @@ class Frames:
 
 def read(data: int, frames: Frames) -> Frame | None:
     """Block on the data socket until there is a whole frame; None once the server has closed its end."""
-    while True:
-        frame = frames.next()
-        if frame is not None:
-            return frame
+    frame = frames.next() if frames.has_more else None
+    while frame is None:
         try:
             if not frames.read(data):
                 return None
         except ConnectionError:
             return None
+        frame = frames.next()
+    return frame
 
 
 def write(data: int, pieces: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket. If the server is gone, the next read notices."""
     try:
         sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:MAX_PIECES])
+        if len(pieces) == 1 and sent == len(pieces[0]):  # the usual case
+            return
         for piece in pieces:
             while sent < len(piece):
                 sent += os.write(data, memoryview(piece)[sent:])
@@ -160,7 +162,7 @@ def write(data: int, pieces: "list[bytes]") -> None:
 def pack(header: str, chunks: "list[bytes]") -> "list[bytes]":
     """The pieces of a frame, in order; a small frame is a single piece. `header` is JSON."""
     head = header.encode()
-    length = sum(map(len, chunks))
+    length = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
     start = LENGTHS.pack(len(head), length) + head
     if len(start) + length <= ONE_WRITE_BYTES:
         return [start + b"".join(chunks)]
