@@ -1,7 +1,7 @@
 """`python -m benchmarks.http [--quick] [--seconds N]`: what an event over HTTP costs, beside other Python servers.
 
 All servers run at the same time and are loaded in turns. The first run makes the peers' environment, and as root
-installs wrk where it is missing; after that it takes less than four minutes.
+installs wrk where it is missing; after that it takes about five minutes.
 """
 
 import argparse
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import http_cold, http_table, http_warm
+from benchmarks.compiled import compiled
 from benchmarks.http_load import LoadError, require_wrk
 from benchmarks.http_peers import FOLDER, environment, peers
 from benchmarks.http_servers import Running, Server, ServerError, forklight, running, state_folder
+from benchmarks.http_table import OURS, OURS_COMPILED, OURS_LOGGED
 from benchmarks.http_warm import HELLO, LARGE_UPLOAD, UPLOAD, Cell
 from benchmarks.table import Row, render
 from benchmarks.tree import machine
-
-OURS = "Forklight"
-OURS_LOGGED = "Forklight, logging"
 
 
 class Plan(NamedTuple):
@@ -42,9 +41,11 @@ def measure(plan: Plan, others: list[Server], state: Path) -> tuple[list[Cell], 
         return forklight(FOLDER / "forklight" / config, state / name, sys.executable, *options, name=name)
 
     quiet = ours("forklight.toml", OURS, "--quiet")
+    built = compiled()
     with ExitStack() as stack:
         logged = stack.enter_context(running(ours("forklight.toml", OURS_LOGGED, "--log-format", "json")))
-        servers = [stack.enter_context(running(server)) for server in (quiet, *others)]
+        fast = [ours("forklight.toml", OURS_COMPILED, "--quiet")._replace(env={"PYTHONPATH": str(built)})]
+        servers = [stack.enter_context(running(server)) for server in (quiet, *(fast if built else []), *others)]
         cells = warm_cells(plan, servers, logged)
         rows = [
             http_cold.starts(servers[0], "fork", plan.cold.forks),
@@ -81,7 +82,7 @@ def main() -> None:
             cells, rows = measure(plan, peers(environment()), state)
     except (LoadError, ServerError) as error:
         sys.exit(str(error))
-    print(http_table.render(cells), render([*http_table.targets(OURS, cells), *rows]), sep="\n\n")
+    print(http_table.render(cells), render([*http_table.targets(cells), *rows]), sep="\n\n")
 
 
 if __name__ == "__main__":

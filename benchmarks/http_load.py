@@ -19,6 +19,7 @@ class Load(NamedTuple):
     duration_us: int
     p50_us: int
     p99_us: int
+    p999_us: int
     failed: int
 
 

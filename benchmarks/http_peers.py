@@ -12,8 +12,10 @@ from benchmarks.http_servers import Server, ServerError
 FOLDER = Path(__file__).with_name("peers")
 RAW_ASGI = "raw ASGI, uvicorn"
 FASTAPI = "FastAPI, uvicorn x2"
+GUNICORN = "FastAPI, gunicorn x2"
 FRAMEWORK = "functions-framework"
 _REQUIREMENTS = FOLDER / "requirements.txt"
+_WORKER = "uvicorn_worker.UvicornWorker"
 _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
 
@@ -37,9 +39,11 @@ def peers(programs: Path) -> list[Server]:
     """Each as its documentation starts it for production, without access logs."""
     host = ("--host", "127.0.0.1", "--port", "{port}")
     uvicorn = (str(programs / "uvicorn"), "--app-dir", str(FOLDER), *host, *_UVICORN)
+    gunicorn = (str(programs / "gunicorn"), "--chdir", str(FOLDER), "--workers", "2", "--worker-class", _WORKER)
     framework = (str(programs / "functions-framework"), "--target", "handler", "--source", str(FOLDER / "framework.py"))
     return [
         Server(RAW_ASGI, (*uvicorn, "raw_asgi:app")),
         Server(FASTAPI, (*uvicorn, "--workers", "2", "fastapi_app:app")),
+        Server(GUNICORN, (*gunicorn, "--bind", "127.0.0.1:{port}", "fastapi_app:app")),
         Server(FRAMEWORK, (*framework, *host)),
     ]

@@ -61,6 +61,10 @@ class Client:
         taken_ms = (time.monotonic_ns() - begin_ns) / 1e6
         if not head.startswith(b"HTTP/1.1 200 "):
             raise ServerError(f"{self._name} answered GET {path} with {head[:300]!r}")
+        head, _, body = head.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0] or 0)
+        while len(body) < length:
+            body += self._socket.recv(64 * 1024)
         _, _, start = head.partition(b"\r\nx-forklight-start: ")
         return Answer(taken_ms, start.partition(b"\r\n")[0].decode())
 

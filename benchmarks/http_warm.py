@@ -34,6 +34,7 @@ class Cell(NamedTuple):
     per_s: float
     p50_us: float
     p99_us: float
+    p999_us: float
 
 
 class _Turn(NamedTuple):
@@ -41,19 +42,21 @@ class _Turn(NamedTuple):
     cpu_us: float
 
 
-def measure(servers: Sequence[Running], workload: Workload, connections: int, seconds: int) -> list[Cell]:
+def measure(
+    servers: Sequence[Running], workload: Workload, connections: int, seconds: int, *, turn_s: int = TURN_S
+) -> list[Cell]:
     """One cell a server, each of `seconds` in all. The first turn of each warms up and does not count."""
     turns: dict[str, list[_Turn]] = {server.name: [] for server in servers}
-    for _ in range(1 + seconds // TURN_S):
+    for _ in range(1 + seconds // turn_s):
         for server in servers:
-            turns[server.name].append(_turn(server, workload, connections))
+            turns[server.name].append(_turn(server, workload, connections, turn_s))
     return [_cell(name, workload, connections, taken[1:]) for name, taken in turns.items()]
 
 
-def _turn(server: Running, workload: Workload, connections: int) -> _Turn:
+def _turn(server: Running, workload: Workload, connections: int, turn_s: int) -> _Turn:
     url = f"http://127.0.0.1:{server.port}{workload.path}"
     begin_us = tree_cpu_us(server.pid)
-    load = run_wrk(url, connections=connections, seconds=TURN_S, body_bytes=workload.body_bytes)
+    load = run_wrk(url, connections=connections, seconds=turn_s, body_bytes=workload.body_bytes)
     return _Turn(load, tree_cpu_us(server.pid) - begin_us)
 
 
@@ -68,4 +71,5 @@ def _cell(server: str, workload: Workload, connections: int, turns: list[_Turn])
         per_s=requests * 1e6 / sum(turn.load.duration_us for turn in turns),
         p50_us=median(turn.load.p50_us for turn in turns),
         p99_us=median(turn.load.p99_us for turn in turns),
+        p999_us=median(turn.load.p999_us for turn in turns),
     )

@@ -11,6 +11,8 @@ from benchmarks.http_peers import FOLDER, environment
 
 CELERY = "Celery, prefork x2, acks late"
 DRAMATIQ = "Dramatiq, 2 processes x 8"
+FASTSTREAM = "FastStream, 1 process"
+DRAMATIQ_WAITING = "Dramatiq, 2 processes x 500"
 OURS = "Forklight, RabbitMQ"
 EMBEDDED = "Forklight, embedded"
 QUEUE = "bench"
@@ -36,6 +38,8 @@ class Consumer(NamedTuple):
     message: Callable[[dict[str, Any]], Wire]
     state: Path = Path()
     """Forklight's state directory"""
+    declares: bool = True
+    """Whether it makes its queue itself as a durable classic one"""
 
 
 def consumers(fresh_url: Callable[[], str], latency_file: Path, state: Path) -> list[Consumer]:
@@ -58,13 +62,32 @@ def consumers(fresh_url: Callable[[], str], latency_file: Path, state: Path) -> 
     ]
 
 
-def _forklight(name: str, state: Path, url: str, latency_file: Path) -> Consumer:
+def waiting_consumers(fresh_url: Callable[[], str], state: Path) -> list[Consumer]:
+    """Consumers whose handler sleeps for 0.1 s, each with 1,000 messages in flight. Raises ServerError."""
+    programs = environment(FOLDER / "waiting.txt")
+    faststream = (str(programs / "faststream"), "run", "faststream_app:app", "--log-level", "error")
+    dramatiq = (str(programs / "dramatiq"), "--processes", "2", "--threads", "500", "dramatiq_waiting")
+
+    def peer(
+        name: str, argv: tuple[str, ...], message: Callable[[dict[str, Any]], Wire], *, declares: bool
+    ) -> Consumer:
+        url = fresh_url()
+        return Consumer(name, argv, url, {"BROKER_URL": url, "PYTHONPATH": str(FOLDER)}, message, declares=declares)
+
+    return [
+        _forklight(OURS, state / "waiting", fresh_url(), Path(), "waiting.toml"),
+        peer(FASTSTREAM, faststream, _plain, declares=False),
+        peer(DRAMATIQ_WAITING, dramatiq, _dramatiq, declares=True),
+    ]
+
+
+def _forklight(name: str, state: Path, url: str, latency_file: Path, config: str = "forklight.toml") -> Consumer:
     """Ours, as an operator starts it; without HTTP routes the listener is idle."""
     state.mkdir(mode=0o755)
-    folder = FOLDER / "forklight" / "queues"
-    serve = (sys.executable, "-m", "forklight", "serve", str(folder), "--state", str(state), "--quiet")
+    file = FOLDER / "forklight" / "queues" / config
+    serve = (sys.executable, "-m", "forklight", "serve", str(file), "--state", str(state), "--quiet")
     env = {"FORKLIGHT_BUS_URL": url or "sqlite:", "LATENCY_FILE": str(latency_file)}
-    return Consumer(name, (*serve, "--listen", "127.0.0.1:0"), url, env, _plain, state)
+    return Consumer(name, (*serve, "--listen", "127.0.0.1:0"), url, env, _plain, state, declares=False)
 
 
 def _plain(payload: dict[str, Any]) -> Wire:

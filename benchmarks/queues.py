@@ -21,7 +21,7 @@ from typing import NamedTuple
 from benchmarks import queue_embedded
 from benchmarks.http_cpu import tree_cpu_us, tree_pids
 from benchmarks.http_servers import state_folder
-from benchmarks.queue_load import load
+from benchmarks.queue_load import Load, load
 from benchmarks.queue_peers import CELERY, EMBEDDED, OURS, Consumer, consumers
 from benchmarks.table import Quantiles, Row, Target, quantiles, render, single
 from benchmarks.tree import machine
@@ -43,7 +43,9 @@ class Result(NamedTuple):
     latency_ms: Quantiles
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """What a consumer has used, and what its queue still has to deliver."""
+
     at_s: float
     cpu_us: float
     depth: int
@@ -54,41 +56,50 @@ async def measure(consumer: Consumer, count: int, latency_file: Path) -> Result:
     if not consumer.url:
         control = queue_embedded.Control(consumer.state)
         await queue_embedded.fill(consumer.state, count)
-        with _running(consumer) as process:
+        with running(consumer) as process:
             samples = await _drained(process.pid, control.depth, count)
             sent = await control.pace(PER_S, LATENCY_S)
             return _result(consumer.name, samples, await _latencies(latency_file, sent))
     async with load(consumer.url) as source:
-        if consumer.name == OURS:
-            await source.declare()  # of the same type as the peers make theirs
-        with _running(consumer) as process:
-            await source.wait_consumed()
-            await source.fill(consumer, WARM_UP)
-            await eventually(source.is_empty)
-            with _stopped(process.pid):
-                await source.fill(consumer, count)
-            samples = await _drained(process.pid, source.depth, count)
+        with running(consumer) as process:
+            samples = await throughput(consumer, source, process.pid, count)
             sent = await source.pace(consumer, PER_S, LATENCY_S)
             return _result(consumer.name, samples, await _latencies(latency_file, sent))
 
 
-async def _drained(pid: int, depth: Callable[[], Awaitable[int]], count: int) -> list[_Sample]:
+async def throughput(consumer: Consumer, source: Load, pid: int, count: int) -> list[Sample]:
+    """Fill the queue of a consumer that is stopped, and let it go on."""
+    if not consumer.declares:
+        await source.declare()  # of the same type as the others make theirs
+    await source.wait_consumed()
+    await source.fill(consumer, WARM_UP)
+    await eventually(source.is_empty)
+    with _stopped(pid):
+        await source.fill(consumer, count)
+    return await _drained(pid, source.depth, count)
+
+
+async def _drained(pid: int, depth: Callable[[], Awaitable[int]], count: int) -> list[Sample]:
     samples = []
     async with asyncio.timeout(_LIMIT_S):
         while (left := await depth()) != 0:
             if 0 < left < count * 0.9:
-                samples.append(_Sample(time.monotonic(), tree_cpu_us(pid), left))
+                samples.append(Sample(time.monotonic(), tree_cpu_us(pid), left))
             await asyncio.sleep(SAMPLE_S)
     return samples
 
 
-def _result(name: str, samples: list[_Sample], latencies_us: list[int]) -> Result:
+def rates(name: str, samples: list[Sample]) -> tuple[float, float]:
+    """Messages a second, and CPU time in us for each."""
     first, last = samples[0], samples[-1]
     consumed = first.depth - last.depth
     if consumed <= 0:
         sys.exit(f"{name} consumed too fast to be measured: ask for more --messages")
-    latency_ms = quantiles([us / 1000 for us in latencies_us])
-    return Result(name, consumed / (last.at_s - first.at_s), (last.cpu_us - first.cpu_us) / consumed, latency_ms)
+    return consumed / (last.at_s - first.at_s), (last.cpu_us - first.cpu_us) / consumed
+
+
+def _result(name: str, samples: list[Sample], latencies_us: list[int]) -> Result:
+    return Result(name, *rates(name, samples), quantiles([us / 1000 for us in latencies_us]))
 
 
 async def _latencies(file: Path, sent: int) -> list[int]:
@@ -108,7 +119,8 @@ def _count_lines(file: Path) -> int:
 
 
 @contextmanager
-def _running(consumer: Consumer) -> Iterator["subprocess.Popen[bytes]"]:
+def running(consumer: Consumer) -> Iterator["subprocess.Popen[bytes]"]:
+    """The consumer's first process. If the block raises, its last words go to standard error."""
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(
             consumer.argv, env=os.environ | consumer.env, stdout=subprocess.DEVNULL, stderr=words
