@@ -35,15 +35,20 @@ def begin_trace(event_id: str) -> str:
 
     A hexadecimal id, such as a UUID, becomes the trace id itself; any other id is hashed.
     """
-    digits = event_id.replace("-", "").zfill(32)
-    if not _TRACE_ID.fullmatch(digits):
-        digits = blake2b(event_id.encode(errors="replace"), digest_size=16).hexdigest()
+    digits = _trace_id_of(event_id)
     return f"00-{digits}-{digits[-16:]}-00"
 
 
 def trace_id(event_id: str, traceparent: str | None) -> str:
     """The 32 hexadecimal digits that identify the trace."""
-    return (traceparent or begin_trace(event_id))[3:35]
+    return traceparent[3:35] if traceparent else _trace_id_of(event_id)
+
+
+def _trace_id_of(event_id: str) -> str:
+    digits = event_id.replace("-", "").zfill(32)
+    if _TRACE_ID.fullmatch(digits):
+        return digits
+    return blake2b(event_id.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 class HttpSection(Struct, frozen=True, kw_only=True, gc=False):

@@ -20,7 +20,7 @@ from forklight.config.configuration import Config, load
 from forklight.config.http import told
 from forklight.config.problem import NotInstalled
 from forklight.config.queue import BusUrl
-from forklight.observe.formats import as_json, as_text
+from forklight.observe.formats import json_lines, text_lines
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
 from forklight.serving.change import ReloadResult, lines
@@ -111,7 +111,7 @@ def _serve(
         say(f"warning: {warning}", err=True)
     given = _given()
     options = app.Options(
-        render=partial(as_text, colour=sys.stdout.isatty()) if text else as_json,
+        render=partial(text_lines, colour=sys.stdout.isatty()) if text else json_lines,
         quiet=quiet,
         dev=dev,
         ready=partial(_announce, config, given),

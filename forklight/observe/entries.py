@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from bus import Event, Failed, Outcome
+from bus import Event, Failed, Ok, Outcome
 from bus.event import trace_id
 from bus.invocation import CLIENT_LEFT, HttpVerdict, Invocation, QueueVerdict
 from bus.outcome import phases_ns
@@ -27,6 +27,8 @@ def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
     `now_s` is in seconds since the epoch, `now_ns` is CLOCK_MONOTONIC.
     """
     event, outcome, verdict = invocation.event, invocation.outcome, invocation.verdict
+    if isinstance(outcome, Ok) and isinstance(verdict, HttpVerdict) and event is not None:
+        return _answered(event, outcome, verdict, now_s, now_ns)
     fields: Fields = {"time": now_s, "function": "", "outcome": LEFT}
     if isinstance(verdict, HttpVerdict):
         _add_request(fields, verdict, now_ns)
@@ -41,15 +43,50 @@ def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
     return Entry(**fields)
 
 
-def _add_request(fields: Fields, verdict: HttpVerdict, now_ns: int) -> None:
+def _answered(event: Event, outcome: Ok, verdict: HttpVerdict, now_s: float, now_ns: int) -> Entry:
+    """The entry of a request that a function answered. It is the usual one, so it is made without `Fields`."""
+    queue_ns, start_ns, run_ns = phases_ns(outcome)
+    return Entry(
+        time=now_s,
+        function=event.function or "",
+        invocation=event.id,
+        trace_id=trace_id(event.id, event.traceparent),
+        trigger="http",
+        status=verdict.status,
+        method=verdict.method[:_LONGEST_METHOD],
+        path=_path(verdict),
+        client=verdict.client or "unix",
+        key=verdict.key,
+        ms=_ms(now_ns - verdict.began_ns),
+        outcome="ok",
+        instance=outcome.instance,
+        start=outcome.start or "",
+        queue_ms=_ms(queue_ns),
+        start_ms=_ms(start_ns),
+        run_ms=_ms(run_ns),
+        cpu_ms=_ms(outcome.cpu_ns),
+        version=outcome.version,
+    )
+
+
+def _path(verdict: HttpVerdict) -> str:
     path = verdict.path[:_LONGEST_PATH]
+    return path if path.isascii() else path.encode(errors="backslashreplace").decode()
+
+
+def _ms(duration_ns: int) -> float:
+    """Three decimals, without rounding a float."""
+    return duration_ns // 1000 / 1000
+
+
+def _add_request(fields: Fields, verdict: HttpVerdict, now_ns: int) -> None:
     fields["trigger"] = "http"
     fields["status"] = verdict.status
     fields["method"] = verdict.method[:_LONGEST_METHOD]
-    fields["path"] = path if path.isascii() else path.encode(errors="backslashreplace").decode()
+    fields["path"] = _path(verdict)
     fields["client"] = verdict.client or "unix"
     fields["key"] = verdict.key
-    fields["ms"] = (now_ns - verdict.began_ns) // 1000 / 1000  # three decimals, without rounding a float
+    fields["ms"] = _ms(now_ns - verdict.began_ns)
 
 
 def _add_refusal(fields: Fields, verdict: HttpVerdict) -> None:
@@ -99,10 +136,10 @@ def _add_outcome(fields: Fields, outcome: Outcome) -> None:
         fields["traceback"] = outcome.traceback
     fields["instance"] = outcome.instance
     fields["start"] = outcome.start or ""
-    fields["queue_ms"] = queue_ns // 1000 / 1000
-    fields["start_ms"] = start_ns // 1000 / 1000
-    fields["run_ms"] = run_ns // 1000 / 1000
-    fields["cpu_ms"] = outcome.cpu_ns // 1000 / 1000
+    fields["queue_ms"] = _ms(queue_ns)
+    fields["start_ms"] = _ms(start_ns)
+    fields["run_ms"] = _ms(run_ns)
+    fields["cpu_ms"] = _ms(outcome.cpu_ns)
     fields["version"] = outcome.version
 
 

@@ -71,8 +71,11 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         return fields
 
 
-ENTRY_BYTES = 448
-"""Memory of an entry and its number without its texts, measured with CPython 3.11 on 64 bits."""
+Noted = tuple[int, Entry, int]
+"""An entry as the journal holds it: its number, which counts from 1, the entry, and the bytes of memory it takes."""
+
+ENTRY_BYTES = 560
+"""Memory of a noted entry without its texts, measured with CPython 3.11 on 64 bits."""
 
 NOT_RUN = "unrun"
 """The outcome of a message that was settled without a run."""
@@ -107,7 +110,9 @@ class Selection(Struct, frozen=True, kw_only=True):
 def size_bytes(entry: Entry) -> int:
     """Return the memory of an entry. Of its texts, those that a function or a client writes are counted."""
     of = sys.getsizeof
-    size = ENTRY_BYTES + of(entry.text) + of(entry.path) + of(entry.invocation) + of(entry.traceback)
+    size = ENTRY_BYTES + of(entry.path) + of(entry.invocation)
+    if entry.text or entry.traceback:
+        size += of(entry.text) + of(entry.traceback)
     if entry.queue:
         size += of(entry.queue) + of(entry.sent_at)
     return size + len(bytes(entry.extra)) if entry.extra is not NO_EXTRA else size

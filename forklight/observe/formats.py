@@ -1,6 +1,7 @@
 """The two formats of the journal: text for a terminal, JSON for everything else."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import asdict, replace
@@ -11,9 +12,26 @@ from forklight.plain import plain
 from sandbox.log_lines import whole
 
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
 _MARGIN = "  "
 """Precedes every line of an entry except the first."""
+
+
+def json_lines(entries: Sequence[Entry]) -> bytes:
+    """`as_json` of each, as lines."""
+    try:
+        lines = _encode_lines(entries)
+        if lines.isascii() and b"\x7f" not in lines:  # what `plain_json` would leave as it is
+            return lines
+    except UnicodeEncodeError:
+        pass
+    return "".join([as_json(entry) + "\n" for entry in entries]).encode()
+
+
+def text_lines(entries: Sequence[Entry], *, colour: bool = False) -> bytes:
+    """`as_text` of each, as lines."""
+    return "".join([as_text(entry, colour=colour) + "\n" for entry in entries]).encode(errors="backslashreplace")
 
 
 def as_json(entry: Entry) -> str:

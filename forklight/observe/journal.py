@@ -8,7 +8,7 @@ entries of each function for `forklight logs` and `forklight why`.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ import anyio.to_thread
 from bus.event import trace_id
 from bus.invocation import Invocation
 from forklight.observe.entries import entry_of
-from forklight.observe.entry import Entry, Selection, size_bytes
+from forklight.observe.entry import Entry, Noted, Selection, size_bytes
 from forklight.observe.rings import Rings
 from sandbox.log_lines import LogLine
 
@@ -30,9 +30,10 @@ GATHER_S = 0.05
 BATCH = 100
 """Entries written at once: rendering holds the GIL, so a larger batch delays the event loop for longer."""
 
-Format = Callable[[Entry], str]
-Keep = Callable[[int, Entry, int], None]
-"""Takes the number of an entry, the entry and its size in bytes. Must not block."""
+Format = Callable[[Sequence[Entry]], bytes]
+"""Renders entries as lines."""
+Keep = Callable[[Noted], None]
+"""Must not block."""
 
 _trace_id = lru_cache(maxsize=64)(trace_id)
 """Cached because an invocation writes many lines, which then also share the text."""
@@ -47,12 +48,14 @@ class Journal:
         self._keep = keep
         self._descriptor = descriptor
         self._invocations = invocations
-        self._backlog: deque[Entry] = deque()
+        self._backlog: deque[Noted] = deque()
         self._added_bytes = 0
         self._written_bytes = 0
         """Of `_added_bytes`. Only the writing thread changes it."""
         self._dropped = 0
         self._wake = anyio.Event()
+        self.count = 0
+        """The number of entries so far."""
         self._rings = Rings()
         self._followers: list[Follower] = []
         self._followed = anyio.Event()
@@ -83,11 +86,6 @@ class Journal:
         """Add the line of an invocation or a request, unless the journal is quiet."""
         if self._invocations:
             self._add(entry_of(invocation, time.time(), time.monotonic_ns()))
-
-    @property
-    def count(self) -> int:
-        """The number of entries so far."""
-        return self._rings.count
 
     def latest(self, selection: Selection) -> list[Entry]:
         """Return the entries of a selection that are in memory, oldest first."""
@@ -129,19 +127,21 @@ class Journal:
                 await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
 
     def _add(self, entry: Entry) -> None:
+        self.count += 1
         size = size_bytes(entry)
+        noted = (self.count, entry, size)
         if self._added_bytes - self._written_bytes < BACKLOG_BYTES:
             self._added_bytes += size
-            self._backlog.append(entry)
+            self._backlog.append(noted)
         else:
             self._dropped += 1
         self._wake.set()
-        self._rings.add(entry, size)
+        self._rings.add(noted)
         if self._keep is not None:
-            self._keep(self._rings.count, entry, size)
+            self._keep(noted)
         if self._followers:
             for follower in self._followers:
-                follower.add(entry, size)
+                follower.add(noted)
             self._followed.set()
             self._followed = anyio.Event()  # an event cannot be reset: the next wait needs a new one
 
@@ -149,14 +149,13 @@ class Journal:
         """Write the backlog, in a thread. `popleft` and `append` of a deque are atomic, so no lock is needed."""
         while self._backlog:
             batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
-            self._put("".join([self._render(entry) + "\n" for entry in batch]))
-            self._written_bytes += sum(map(size_bytes, batch))
+            self._put(self._render([entry for _, entry, _ in batch]))
+            self._written_bytes += sum([size for _, _, size in batch])
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            self._put(self._render(Entry(time=time.time(), function="", text=f"{dropped} lines dropped")) + "\n")
+            self._put(self._render([Entry(time=time.time(), function="", text=f"{dropped} lines dropped")]))
 
-    def _put(self, text: str) -> None:
-        data = text.encode(errors="backslashreplace")
+    def _put(self, data: bytes) -> None:
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -169,15 +168,15 @@ class Follower:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[Noted] = deque()
         self._size_bytes = 0
 
-    def add(self, entry: Entry, size: int) -> None:
+    def add(self, noted: Noted) -> None:
         """Add an entry; the oldest ones make room for it."""
-        self._entries.append(entry)
-        self._size_bytes += size
+        self._entries.append(noted)
+        self._size_bytes += noted[2]
         while self._size_bytes > BACKLOG_BYTES:
-            self._size_bytes -= size_bytes(self._entries.popleft())
+            self._size_bytes -= self._entries.popleft()[2]
 
     async def next(self) -> Entry | None:
         """Wait for the next entry; None once the journal is closed."""
@@ -185,6 +184,6 @@ class Follower:
             if self._journal.is_closed:
                 return None
             await self._journal.wait_followed()
-        entry = self._entries.popleft()
-        self._size_bytes -= size_bytes(entry)
+        _, entry, size = self._entries.popleft()
+        self._size_bytes -= size
         return entry

@@ -1,14 +1,24 @@
 """The latest entries of each function, for `forklight logs` and `why`, bounded in memory. Pure."""
 
 from collections import deque
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
-from forklight.observe.entry import Entry, Selection, size_bytes
+from forklight.observe.entry import Entry, Noted, Selection
 
 RING_BYTES = 1024 * 1024
 """Bound per function."""
 RINGS_BYTES = 64 * 1024 * 1024
 """Bound for all functions. Beyond it the largest ring loses half, so that quiet functions keep theirs."""
+
+
+class _Ring:
+    """The latest entries of one function, oldest first."""
+
+    __slots__ = ("entries", "size_bytes")
+
+    def __init__(self) -> None:
+        self.entries: deque[Noted] = deque()
+        self.size_bytes = 0
 
 
 class Rings:
@@ -17,40 +27,34 @@ class Rings:
     def __init__(self, ring_bytes: int = RING_BYTES, rings_bytes: int = RINGS_BYTES) -> None:
         self._ring_bytes = ring_bytes
         self._rings_bytes = rings_bytes
-        self._rings: dict[str, deque[Entry]] = {}
-        self._numbers: dict[str, deque[int]] = {}
-        """Of the entries, in the same order: apart from them, because an entry is also what is written and sent."""
-        self.count = 0
-        """Of all entries so far: the number of the latest."""
-        self._sizes: dict[str, int] = {}
+        self._rings: dict[str, _Ring] = {}
         self.size_bytes = 0
         """Of all rings."""
 
-    def add(self, entry: Entry, size: int) -> None:
-        """Add an entry of `size` bytes; the oldest ones make room for it."""
-        name = entry.function
-        self.count += 1
-        if name not in self._rings:
-            self._rings[name], self._numbers[name] = deque(), deque()
-        self._rings[name].append(entry)
-        self._numbers[name].append(self.count)
-        self._sizes[name] = self._sizes.get(name, 0) + size
+    def add(self, noted: Noted) -> None:
+        """Add an entry; the oldest ones make room for it."""
+        _, entry, size = noted
+        ring = self._rings.get(entry.function)
+        if ring is None:
+            ring = self._rings[entry.function] = _Ring()
+        ring.entries.append(noted)
+        ring.size_bytes += size
         self.size_bytes += size
-        self._shrink(name, self._ring_bytes)
+        if ring.size_bytes > self._ring_bytes:
+            self._shrink(ring, self._ring_bytes)
         if self.size_bytes > self._rings_bytes:
-            largest = max(self._sizes, key=self._sizes.__getitem__)
-            self._shrink(largest, self._sizes[largest] // 2)
+            largest = max(self._rings.values(), key=attrgetter("size_bytes"))
+            self._shrink(largest, largest.size_bytes // 2)
 
     def numbered(self, selection: Selection) -> list[tuple[int, Entry]]:
         """Return the kept entries of a selection with their numbers, oldest first."""
         names = self._rings if selection.function is None else {selection.function} & self._rings.keys()
-        pairs = (pair for name in names for pair in zip(self._numbers[name], self._rings[name], strict=True))
-        return sorted((pair for pair in pairs if selection.has(pair[1])), key=itemgetter(0))
+        all_noted = (noted for name in names for noted in self._rings[name].entries)
+        return sorted(((number, entry) for number, entry, _ in all_noted if selection.has(entry)), key=itemgetter(0))
 
-    def _shrink(self, name: str, most_bytes: int) -> None:
-        ring, numbers, size = self._rings[name], self._numbers[name], self._sizes[name]
+    def _shrink(self, ring: _Ring, most_bytes: int) -> None:
+        before = size = ring.size_bytes
         while size > most_bytes:
-            size -= size_bytes(ring.popleft())
-            numbers.popleft()
-        self.size_bytes += size - self._sizes[name]
-        self._sizes[name] = size
+            size -= ring.entries.popleft()[2]
+        ring.size_bytes = size
+        self.size_bytes += size - before

@@ -38,7 +38,7 @@ async def test_a_full_disk_delays_the_log_and_loses_nothing_of_it(
         tasks.start_soon(keeper.run)
         for number in range(1, 2001):
             entry = Entry(time=1.0, function="f", text="x" * 100)
-            keeper.add(number, entry, size_bytes(entry))
+            keeper.add((number, entry, size_bytes(entry)))
         await until(lambda: "No space left on device" in caplog.text)
         ballast.unlink()
         await until(lambda: "kept again; 0 lines" in caplog.text)

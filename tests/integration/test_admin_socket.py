@@ -29,7 +29,7 @@ from forklight.config.environment import Secrets
 from forklight.config.functions import FunctionSettings, Handler, Name, Settings
 from forklight.config.queue import BrokerSettings, BrokerUrl
 from forklight.observe.entry import Selection
-from forklight.observe.formats import as_json
+from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded
@@ -134,7 +134,7 @@ async def serving(folder: Path, shop: Store | None = None) -> AsyncIterator[Aske
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_sqlite(folder / "store.db"))
         brokers: dict[str, Store] = {"shop": store if shop is None else shop}
-        journal, bus = Journal(as_json, -1), Bus(store, brokers, functions={"greet"})
+        journal, bus = Journal(json_lines, -1), Bus(store, brokers, functions={"greet"})
         observer = Observer(journal, {})
         observer.subscribe_to(bus)
         timers = TimerRunner(bus, store, TIMERS)

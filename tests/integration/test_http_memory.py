@@ -8,7 +8,7 @@ import pytest
 from bus.event import Event
 from bus.outcome import ExceptionName, Failed, Ok, Outcome
 from dispatcher.records import Record
-from forklight.observe.formats import as_json
+from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.rings import Rings
@@ -74,7 +74,7 @@ async def send(client: Client, numbers: range) -> None:
 @pytest.mark.timeout(120)
 async def test_distinct_requests_leave_nothing_behind() -> None:
     settings = HttpSettings(listen="127.0.0.1:0", trusted_proxies=(Network("127.0.0.0/8"),))
-    journal, record = Journal(as_json, -1), Record()
+    journal, record = Journal(json_lines, -1), Record()
     journal._rings = Rings(RINGS_BYTES, RINGS_BYTES)
 
     async def counted(event: Event) -> Outcome:

@@ -17,7 +17,7 @@ from dispatcher.reasons import MOST_REASONS, Reasons
 from dispatcher.records import MOST_CODES, OTHER, Record
 from dispatcher.settings import PoolSettings
 from forklight.observe import metrics
-from forklight.observe.formats import as_json
+from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.rings import RING_BYTES
@@ -100,7 +100,7 @@ def test_names_that_are_looked_up(use: Callable[[], None]) -> None:
 
 
 def test_requests_in_record_and_metrics() -> None:
-    journal = Journal(as_json, -1)
+    journal = Journal(json_lines, -1)
     bus, observer = Bus(), Observer(journal, {})
     observer.subscribe_to(bus)
     for name in values(8000):

@@ -6,7 +6,7 @@ from collections import deque
 import anyio
 import anyio.to_thread
 
-from forklight.observe.entry import Entry
+from forklight.observe.entry import Entry, Noted
 from forklight.observe.kept.files import KeptFiles
 from forklight.observe.kept.lines import lines
 
@@ -29,8 +29,7 @@ class Keeper:
 
     def __init__(self, files: KeptFiles) -> None:
         self.files = files
-        self._queue: deque[tuple[int, Entry]] = deque()
-        self._sizes: deque[int] = deque()
+        self._queue: deque[Noted] = deque()
         self._added_bytes = 0
         self._written_bytes = 0
         """Of `_added_bytes`. Only the thread changes it."""
@@ -38,19 +37,18 @@ class Keeper:
         self._is_failing = False
         self._wake = anyio.Event()
 
-    def add(self, number: int, entry: Entry, size: int) -> None:
-        """Keep an entry of `size` bytes in memory. Never blocks."""
+    def add(self, noted: Noted) -> None:
+        """Keep an entry. Never blocks."""
         if self._added_bytes - self._written_bytes >= QUEUE_BYTES:
             self._dropped += 1
             return
-        self._added_bytes += size
-        self._sizes.append(size)
-        self._queue.append((number, entry))
+        self._added_bytes += noted[2]
+        self._queue.append(noted)
         self._wake.set()
 
     def pending(self) -> list[tuple[int, Entry]]:
         """Return what is not written yet."""
-        return list(self._queue.copy())  # `copy` is atomic, iterating is not
+        return [(number, entry) for number, entry, _ in self._queue.copy()]  # `copy` is atomic, iterating is not
 
     async def run(self) -> None:
         """Write until cancelled, then write the rest once."""
@@ -89,7 +87,7 @@ class Keeper:
 
     def _write_batch(self) -> None:
         """Raises OSError."""
-        batch = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
+        batch = [self._queue[index][:2] for index in range(min(BATCH, len(self._queue)))]
         text = lines(batch)
         if len(text) <= self.files.largest_bytes:
             self.files.write(text)
@@ -100,5 +98,4 @@ class Keeper:
                 else:
                     self._dropped += 1
         for _ in batch:
-            self._queue.popleft()
-            self._written_bytes += self._sizes.popleft()
+            self._written_bytes += self._queue.popleft()[2]

@@ -4,11 +4,13 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
 from forklight.observe.entry import Entry
-from forklight.observe.formats import Days, as_json, as_text
+from forklight.observe.formats import Days, as_json, as_text, json_lines, text_lines
 
 AT_S = time.mktime((2026, 11, 23, 12, 34, 56, 0, 0, -1)) + 0.789
 WRITTEN = Entry(time=AT_S, function="greet", text="hello", instance="greet-3", invocation="0011223344556677-0000000a")
@@ -75,6 +77,14 @@ def test_json_says_nothing_that_says_nothing() -> None:
     assert "\n" not in as_json(FAILED)
 
 
+@pytest.mark.invariant("I35")
+@given(st.lists(st.text().map(lambda text: replace(WRITTEN, text=text)), max_size=4))
+def test_many_entries_are_as_many_lines_as_each_alone(entries: list[Entry]) -> None:
+    assert json_lines(entries).decode() == "".join(f"{as_json(entry)}\n" for entry in entries)
+    shown = "".join(f"{as_text(entry)}\n" for entry in entries)
+    assert text_lines(entries) == shown.encode(errors="backslashreplace")
+
+
 @pytest.mark.parametrize(
     ("entry", "text"),
     [
@@ -115,8 +125,8 @@ def test_colours_mark_what_is_wrong() -> None:
 
 
 def test_a_record_of_logging_has_its_parts_in_both_forms() -> None:
-    given = Raw(b'{"order":7,"by":"Ada","tags":["a"]}')
-    entry = Entry(time=0.0, function="f", text="ERROR f: no", level="error", extra=given, traceback="Trace\n  back\n")
+    extra = Raw(b'{"order":7,"by":"Ada","tags":["a"]}')
+    entry = Entry(time=0.0, function="f", text="ERROR f: no", level="error", extra=extra, traceback="Trace\n  back\n")
     shown = as_text(entry).partition(" f - ")[2]
     assert shown == 'ERROR f: no order=7 by=Ada tags=["a"]\n  Trace\n    back'
     found = json.loads(as_json(entry))

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from math import ceil
 from typing import IO
 
@@ -36,8 +36,13 @@ async def _running(journal: Journal) -> AsyncIterator[None]:
             await task
 
 
+def _render(entries: Sequence[Entry]) -> bytes:
+    lines = [f"{entry.function}:{entry.text}\n" for entry in entries]
+    return "".join(lines).encode(errors="backslashreplace")
+
+
 def _journal(descriptor: int = -1, *, invocations: bool = True) -> Journal:
-    return Journal(lambda entry: f"{entry.function}:{entry.text}", descriptor, invocations=invocations)
+    return Journal(_render, descriptor, invocations=invocations)
 
 
 def _line(text: str, function: str = "greet") -> LogLine:

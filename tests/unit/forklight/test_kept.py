@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from forklight.observe.entry import Entry, Selection, size_bytes
+from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.kept import keeper as keeping
 from forklight.observe.kept.files import KeptFiles, has_kept, read_kept, remove_kept
@@ -175,7 +176,7 @@ def test_files_that_somebody_removed_are_made_again(tmp_path: Path) -> None:
 async def kept(state: Path, started: float) -> AsyncIterator[tuple[Journal, History]]:
     """A journal that is kept; afterwards everything is written."""
     keeper = Keeper(KeptFiles(state, 1024 * 1024, started))
-    journal = Journal(lambda entry: entry.text, -1, keep=keeper.add)
+    journal = Journal(json_lines, -1, keep=keeper.add)
     task = asyncio.create_task(keeper.run())
     try:
         yield journal, History(journal, keeper)
@@ -233,7 +234,7 @@ async def test_what_is_over_the_bound_of_the_queue_is_dropped_and_counted(
     monkeypatch.setattr(keeping, "QUEUE_BYTES", 10 * one)
     keeper = Keeper(KeptFiles(tmp_path, 1024 * 1024, 1.0))
     for number in range(1, 31):
-        keeper.add(number, Entry(time=1.0, function="greet", text="x"), one)
+        keeper.add((number, Entry(time=1.0, function="greet", text="x"), one))
     assert len(keeper.pending()) == 10
     task = asyncio.create_task(keeper.run())
     await until(lambda: "20 lines of it were not kept" in caplog.text)

@@ -1,13 +1,16 @@
 """The latest entries of each function, within the bound of one and the bound of all."""
 
 import tracemalloc
+from itertools import count
 
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.rings import RINGS_BYTES, Rings
 
+_NUMBERS = count(1)
+
 
 def _add(rings: Rings, entry: Entry) -> None:
-    rings.add(entry, size_bytes(entry))
+    rings.add((next(_NUMBERS), entry, size_bytes(entry)))
 
 
 def _latest(rings: Rings, function: str | None = None) -> list[Entry]:
@@ -29,11 +32,15 @@ def test_a_ring_keeps_the_latest_of_its_function() -> None:
 
 
 def test_of_several_functions_the_entries_come_in_their_order_whatever_the_clock_did() -> None:
-    rings = Rings()
+    rings, first = Rings(), next(_NUMBERS) + 1
     for time, function in ((3.0, "a"), (1.0, "b"), (2.0, "a")):
         _add(rings, _entry(function, time=time))
-    assert [(number, entry.time) for number, entry in rings.numbered(Selection())] == [(1, 3.0), (2, 1.0), (3, 2.0)]
-    assert [number for number, _ in rings.numbered(Selection(function="a", since_s=2.5))] == [1]
+    assert [(number, entry.time) for number, entry in rings.numbered(Selection())] == [
+        (first, 3.0),
+        (first + 1, 1.0),
+        (first + 2, 2.0),
+    ]
+    assert [number for number, _ in rings.numbered(Selection(function="a", since_s=2.5))] == [first]
 
 
 def test_all_rings_together_have_a_bound_and_who_says_little_keeps_it() -> None:

@@ -11,7 +11,7 @@ from bus.invocation import Invocation, QueueVerdict
 from bus.outcome import Timings
 from bus.retry import Ack, Dead, Retry
 from forklight.observe.entry import Selection
-from forklight.observe.formats import as_json
+from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.status import QueueStatus
@@ -38,7 +38,7 @@ def _samples(text: bytes) -> dict[tuple[str, ...], float]:
 
 
 def test_what_became_of_messages_is_counted_and_told() -> None:
-    observer = Observer(Journal(as_json, -1), {})
+    observer = Observer(Journal(json_lines, -1), {})
     bus = _observed(observer)
     bus.report(Invocation(MESSAGE, Ok(), QueueVerdict((Ack(),))))
     bus.report(Invocation(MESSAGE, Ok(), QueueVerdict((Ack(), Retry(1.0, "e"), Dead("Attempts", "e")))))
@@ -56,7 +56,7 @@ def test_what_became_of_messages_is_counted_and_told() -> None:
 
 
 def test_requests_are_counted_by_class_and_reason() -> None:
-    observer = Observer(Journal(as_json, -1, invocations=False), {})
+    observer = Observer(Journal(json_lines, -1, invocations=False), {})
     bus = _observed(observer)
     for status, reason in [(200, "function"), (204, "function"), (404, "no_route"), (499, "left"), (503, "stopping")]:
         bus.report(Exchange("127.0.0.1", 0).ended(status, reason))
@@ -72,7 +72,7 @@ def test_requests_are_counted_by_class_and_reason() -> None:
 
 
 def test_runs_of_timers_are_counted_with_their_lateness() -> None:
-    observer = Observer(Journal(as_json, -1), {})
+    observer = Observer(Journal(json_lines, -1), {})
     bus = _observed(observer)
     scheduled = datetime.fromtimestamp(time.time() - 60, UTC).isoformat()
     bus.report(Invocation(_fire(scheduled), Ok(timings=Timings(accepted_ns=time.monotonic_ns()))))
@@ -90,7 +90,7 @@ def test_what_a_store_cannot_tell_has_no_sample() -> None:
         queue="orders", function="f", dead_letter="dead", ready=3, running=1, delayed=2, dead=4, oldest_age_s=1.5
     )
     unknown = QueueStatus(queue="other@shop", function="f", dead_letter="dead@shop", ready=5, problem="")
-    text = Observer(Journal(as_json, -1), {}).metrics((), (known, known, unknown))
+    text = Observer(Journal(json_lines, -1), {}).metrics((), (known, known, unknown))
     samples = _samples(text)
     messages = {key[1:]: value for key, value in samples.items() if key[0] == "forklight_queue_messages"}
     assert messages == {

@@ -13,7 +13,7 @@ from bus.invocation import Invocation
 from bus.retry import RetryPolicy, decide
 from dispatcher.records import Record
 from forklight.observe.entry import Selection
-from forklight.observe.formats import as_json, as_text
+from forklight.observe.formats import as_json, as_text, json_lines
 from forklight.observe.journal import Journal
 from sandbox import outcomes, wire
 from sandbox.control import _decode
@@ -77,7 +77,7 @@ def outcome_of(data: bytes) -> Outcome | None:
 
 def take(outcome: Outcome) -> None:
     """Pass the outcome to everything in the server that reads it."""
-    record, journal = Record(), Journal(as_json, -1)
+    record, journal = Record(), Journal(json_lines, -1)
     record.add(outcome)
     assert record.cpu_ns < 10**9
     journal.report(Invocation(EVENT, outcome))
