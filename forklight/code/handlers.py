@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from bus.hint import did_you_mean
 from forklight.code.modules import Code, Module, bindings
-from sandbox.guest._forklight.signature import Unusable, is_async, takes_context
+from sandbox.guest._forklight.signature import Unusable, is_async, one_at_a_time, takes_context
 
 _MOST_STEPS = 20
 """Names and imports that are followed from the handler to its definition."""
@@ -104,11 +104,7 @@ def concurrency_fault(target: str, code: Code, concurrency: int) -> Fault | None
     found = _find(target, code)
     if concurrency == 1 or is_async_handler(target, code) or not isinstance(found, _Found):
         return None
-    return Fault(
-        f"is sync, and an instance runs one call of a sync handler at a time, not {concurrency}: "
-        "leave concurrency out and raise max_instances, or write `async def`",
-        *_place(found),
-    )
+    return Fault(one_at_a_time(concurrency), *_place(found))
 
 
 def is_async_handler(target: str, code: Code) -> bool:

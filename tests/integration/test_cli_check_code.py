@@ -87,9 +87,9 @@ def test_concurrency_is_refused_for_a_sync_handler(tmp_path: Path) -> None:
     done = _run(_project(tmp_path, f"{OK}concurrency = 100\n"), "check")
     assert (done.stdout, done.returncode) == ("", 2)
     assert done.stderr == (
-        "forklight.toml:3 functions.f.concurrency: the handler 'f:handler' is sync, and an instance runs one call of a "
-        "sync handler at a time, not 100: leave concurrency out and raise max_instances, or write `async def` "
-        "(f.py:1)\n"
+        "forklight.toml:3 functions.f.concurrency: the handler 'f:handler' is `def` and runs one call at a time, "
+        "but the configuration has concurrency = 100: make it `async def`, or remove `concurrency` and raise "
+        "`max_instances` (f.py:1)\n"
     )
 
 

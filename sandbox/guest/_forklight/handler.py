@@ -8,13 +8,11 @@ from . import forked
 from .imports import LoadError, did_you_mean, import_module, init_failed
 from .loggers import never_disabled
 from .peak import Peak
-from .signature import Unusable, is_async, takes_context
+from .signature import Unusable, is_async, one_at_a_time, takes_context
 
 __all__ = ["Function", "LoadError", "load"]
 
 _MAX_LISTED = 10
-_ONE_AT_A_TIME = "is `def` and runs one call at a time, but the configuration has concurrency"
-_REMEDY = "make it `async def`, or remove `concurrency` and raise `max_instances`"
 
 
 class Function:
@@ -87,7 +85,7 @@ def made(call: Any, what: str, *, name: str, version: str, max_result: int, conc
     except Unusable as error:
         raise LoadError("HandlerNotFound", f"{what} {error}") from None
     if concurrency > 1 and not function.is_async:
-        raise LoadError("InitFailed", f"{what} {_ONE_AT_A_TIME} = {concurrency}: {_REMEDY}")
+        raise LoadError("InitFailed", f"{what} {one_at_a_time(concurrency)}")
     return function
 
 

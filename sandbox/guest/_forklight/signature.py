@@ -107,6 +107,14 @@ def is_async(call: Any) -> bool:
     return bool(_code_flags(call) & _COROUTINE) or hasattr(function, "_is_coroutine_marker")
 
 
+def one_at_a_time(concurrency: int) -> str:
+    """Why a handler that is not async cannot have this `concurrency`: the end of a sentence about it."""
+    return (
+        f"is `def` and runs one call at a time, but the configuration has concurrency = {concurrency}: "
+        "make it `async def`, or remove `concurrency` and raise `max_instances`"
+    )
+
+
 def _code_flags(call: Any) -> int:
     code = getattr(_function_in(call), "__code__", None)
     return code.co_flags if isinstance(code, CodeType) else 0
