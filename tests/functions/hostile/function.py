@@ -77,7 +77,9 @@ def slow_drip(event):
 def endless_body(event):
     """As much as the function may send, and never the end of it."""
     connection = line()
-    connection.sendall(struct.pack(">II", 100, 6 * 1024 * 1024) + b"x" * (6 * 1024 * 1024))
+    size = 6 * 1024 * 1024
+    header = b'{"t":"ok","i":1,"length":%d}' % size
+    connection.sendall(struct.pack(">II", len(header), size) + header + b"x" * (size - 1))
     time.sleep(1000)
 
 

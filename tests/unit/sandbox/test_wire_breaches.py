@@ -193,6 +193,11 @@ def test_a_body_over_the_limit_of_results_is_a_breach(header: dict[str, Any]) ->
         wire.Frames(LIMIT).feed(packed(header, bytes(LIMIT + 1)))
 
 
+def test_a_long_frame_with_a_wrong_header_is_a_breach_before_its_body_arrives() -> None:
+    with pytest.raises(Breach, match="an invalid frame header"):
+        wire.Frames(MAX_HEADER_BYTES).feed(LENGTHS.pack(10, MAX_HEADER_BYTES) + b"x" * 10)
+
+
 def test_a_length_below_its_limit_costs_nothing_until_bytes_arrive() -> None:
     frames = wire.Frames(2**32 - 1)
     tracemalloc.start()
