@@ -6,17 +6,19 @@
 | log | read end | write end | everything written to descriptors 1 and 2 |
 | lifeline | the only write end | read end | closing it kills the guest's process group |
 | stack | a sealed memfd | the same | the Python stack that faulthandler writes on request or at a fatal signal |
+| shared | a sealed memfd | the same | bodies of events, of an instance only |
 
-The stack file is sealed at its size, so that a guest cannot make it grow.
+Both files are sealed at their sizes, so that a guest cannot make them grow or shrink.
 """
 
 import contextlib
 import fcntl
+import mmap
 import os
 import socket
 from types import TracebackType
 
-from sandbox.guest._forklight.wire import STACK_BYTES, TASKS_AT
+from sandbox.guest._forklight.wire import SHARED_BYTES, STACK_BYTES, TASKS_AT
 
 _CALL_BUFFER_BYTES = 1024 * 1024
 """How much of a body one write may leave in the kernel; `net.core.wmem_max` may lower it. With its default of 208 KiB,
@@ -35,11 +37,16 @@ class Channels:
             undo.callback(self._guest_socket.close)
             self.log, log_end = _pipe(undo)
             lifeline_end, self.lifeline = _pipe(undo)
-            self.stack = _sealed_file()
+            self.stack = _sealed_file("stack", STACK_BYTES)
+            undo.callback(os.close, self.stack)
+            self.shared = _sealed_file("shared", SHARED_BYTES) if kind == socket.SOCK_STREAM else -1
             undo.pop_all()
+        self._memory: mmap.mmap | None = None
         os.set_blocking(self.log, False)
         self.socket.setblocking(False)
         self.guest_fds: tuple[int, ...] = (self._guest_socket.fileno(), log_end, lifeline_end, self.stack)
+        if self.shared >= 0:
+            self.guest_fds += (self.shared,)
 
     def close_guest_ends(self) -> None:
         """Close our copies of the guest's ends, which would hide its end of file. Idempotent."""
@@ -47,6 +54,16 @@ class Channels:
         for fd in self.guest_fds[1:3]:
             os.close(fd)
         self.guest_fds = ()
+
+    def share(self, body: bytes) -> bool:
+        """Leave a body of at most `SHARED_BYTES` to the guest, in place of the last; return False if that cannot be."""
+        if self._memory is None:
+            try:
+                self._memory = mmap.mmap(self.shared, SHARED_BYTES)
+            except OSError:
+                return False
+        self._memory[: len(body)] = body
+        return True
 
     def read_stack(self) -> str:
         """The text that faulthandler has written so far, possibly empty."""
@@ -69,7 +86,9 @@ class Channels:
         if self.guest_fds:
             self.close_guest_ends()
         self.socket.close()
-        for name in ("lifeline", "stack"):
+        if self._memory is not None:
+            self._memory.close()
+        for name in ("lifeline", "stack", "shared"):
             fd = getattr(self, name)
             if fd >= 0:
                 os.close(fd)
@@ -99,8 +118,8 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _sealed_file() -> int:
-    file = os.memfd_create("stack", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, STACK_BYTES)
+def _sealed_file(name: str, size_bytes: int) -> int:
+    file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, size_bytes)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return file

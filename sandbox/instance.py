@@ -26,7 +26,7 @@ from sandbox.channels import Channels
 from sandbox.commons import Commons
 from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
 from sandbox.errors import InstanceGone
-from sandbox.guest._forklight.wire import STACK_SIGNAL
+from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK_SIGNAL
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
@@ -105,6 +105,7 @@ class Instance:
         grace_ns = int(spec.grace_s * 1e9)
         slots = spec.concurrency if body.asynchronous else 1
         self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
+        self._shares = slots == 1  # its memory has room for one body, and is free again once the call has ended
         self._frames = wire.Frames(spec.limits.max_result_bytes)
         self._log = LogPipe(
             body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns, has_marks=slots > 1
@@ -175,7 +176,9 @@ class Instance:
         i = self.invocations + 1
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + self._timeout_ns
-        frame = wire.invoke(i, deadline_ns, attempt, start, event)
+        shared = self._shares and SHARED_FROM_BYTES <= len(event.body) <= SHARED_BYTES
+        shared = shared and self._body.channels.share(event.body)
+        frame = wire.invoke(i, deadline_ns, attempt, start, event, shared=shared)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
         self._log.begin(i, event.id, event.traceparent)

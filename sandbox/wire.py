@@ -148,12 +148,27 @@ def outputs(frame: OkFrame | EndFrame, body: bytes) -> tuple[Output, ...]:
     return tuple(found)
 
 
-def invoke(i: int, deadline_ns: int, attempt: int, start: str, event: Event, *, asked: Asked = NOTHING) -> list[bytes]:
-    """The pieces of an `invoke` frame, in order; a small frame is a single piece, here and below."""
+def invoke(
+    i: int,
+    deadline_ns: int,
+    attempt: int,
+    start: str,
+    event: Event,
+    *,
+    asked: Asked = NOTHING,
+    shared: bool = False,
+) -> list[bytes]:
+    """The pieces of an `invoke` frame, in order; a small frame is a single piece, here and below.
+
+    `shared`: the body is not in the frame, but in the memory that the instance shares.
+    """
     head, body = _event_head(event) if event.items is None else _batch_head(event)
     header = {"t": "invoke", "i": i, "deadline_ns": deadline_ns, "attempt": attempt, "start": start, "event": head}
     if asked is not NOTHING:
         header |= to_builtins(asked)
+    if shared:
+        header["shared"] = len(body)
+        body = b""
     return _pack(header, body)
 
 

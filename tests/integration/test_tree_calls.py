@@ -8,6 +8,7 @@ import pytest
 
 from bus import Ok
 from sandbox.errors import InstanceGone
+from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES
 from sandbox.spec import Limits
 from tests.kit.support import Bench, account, answer, event, failure, is_gone, until
 
@@ -23,6 +24,26 @@ async def test_a_handler_gets_the_event_and_its_instance_is_used_again(bench: Be
 
     assert first == {"pid": instance.pid, "calls": 1, "data": {"a": 1}, "id": first_event.id}
     assert (second["pid"], second["calls"], second["data"]) == (instance.pid, 2, 2)
+
+
+@pytest.mark.parametrize("handler", ["measure", "ameasure"])
+async def test_bodies_of_every_size_arrive_whole_one_after_another(bench: Bench, handler: str) -> None:
+    """Through the socket, through shared memory at both of its limits, and through the socket again."""
+    sizes = (
+        SHARED_FROM_BYTES - 1,
+        SHARED_FROM_BYTES,
+        100_000,
+        SHARED_BYTES,
+        50_000,
+        SHARED_BYTES + 1,
+        2_000_000,
+        20_000,
+    )
+    bodies = [bytes([number]) * size for number, size in enumerate(sizes, 1)]
+    instance, _ = await bench.tree.start(bench.spec("plain", handler))
+    found = [answer(await instance.invoke(event(body, datacontenttype="text/plain"))) for body in bodies]
+
+    assert found == [[size, number, number] for number, size in enumerate(sizes, 1)]
 
 
 async def test_start_kinds_say_what_had_to_be_made(bench: Bench) -> None:
@@ -159,7 +180,7 @@ async def test_an_instance_holds_no_descriptor_but_its_own(bench: Bench) -> None
     others = {int(fd): target for fd, target in found.items() if int(fd) > 2}
     kinds = sorted(target.partition(":")[0] for target in others.values())
     assert found["0"] == "/dev/null"
-    assert kinds == ["/memfd", "pipe", "pipe", "socket"], others
+    assert kinds == ["/memfd", "/memfd", "pipe", "pipe", "socket"], others
 
 
 async def test_an_idle_instance_that_leaves_ends(bench: Bench) -> None:

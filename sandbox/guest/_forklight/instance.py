@@ -63,10 +63,11 @@ class Prepared:
 def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool) -> NoReturn:
     """Switch to this instance's own descriptors, variables and limits, then serve. Never returns.
 
-    `fds`: data socket, log, lifeline, stack. `env`: the variables that differ between instances. They are set after the
-    fork, because the C library keeps every old value (setenv), and a template would grow with each fork.
+    `fds`: data socket, log, lifeline, stack, shared memory. `env`: the variables that differ between instances. They
+    are set after the fork, because the C library keeps every old value (setenv), and a template would grow with each
+    fork.
     """
-    data, log, lifeline, stack = fds
+    data, log, lifeline, stack, wire.shared.fd = fds
     if is_fork:
         os.setsid()
         prepared.orphans.forget()

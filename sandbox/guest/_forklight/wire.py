@@ -5,6 +5,7 @@ constants of this file; it has a parser of its own, because it trusts no length 
 """
 
 import io
+import mmap
 import os
 import signal
 import struct
@@ -55,6 +56,26 @@ of its call; the first half is faulthandler's, which sees only threads."""
 RUNTIME_MARK = "forklight-requirements"
 """A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
 and the command that installs them."""
+SHARED_FROM_BYTES, SHARED_BYTES = 16 * 1024, 256 * 1024
+"""The sizes of a body that the server leaves in memory that it shares with the instance. The two copies cost half of
+those through a socket, which allocates and frees what it carries. A larger body costs its memory more than a socket."""
+
+
+class Shared:
+    """The memory in which the server leaves one body; its sealed file has `SHARED_BYTES`."""
+
+    fd = -1
+    _memory: "mmap.mmap | None" = None
+
+    def take(self, length: int) -> bytes:
+        """The body that the last `invoke` announced."""
+        if self._memory is None:  # most instances never get one
+            self._memory = mmap.mmap(self.fd, SHARED_BYTES, access=mmap.ACCESS_READ)
+        return self._memory[:length]
+
+
+shared = Shared()
+"""of this process, once it is an instance"""
 
 
 class Frames:
@@ -112,7 +133,7 @@ class Frames:
         header, _ = scan(buffer[start:body_start].decode(), 0)
         self.has_more = end < len(buffer)
         self._buffer, self._at = (buffer, end) if self.has_more else (b"", 0)
-        return header, buffer[body_start:end]
+        return header, shared.take(header["shared"]) if "shared" in header else buffer[body_start:end]
 
     def _begin_long(self, start: int, body_start: int, body_length: int) -> None:
         """Make room for the whole body. The server is trusted: it has the bytes that it announces."""

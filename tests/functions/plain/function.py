@@ -37,6 +37,14 @@ def echo(event):
     return event["body"]
 
 
+def measure(event):
+    return [len(event["body"]), min(event["body"]), max(event["body"])]
+
+
+async def ameasure(event):
+    return measure(event)
+
+
 def grows_result(event):
     return b"x" * event["data"]
 

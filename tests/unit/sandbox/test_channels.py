@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.channels import Channels
-from sandbox.guest._forklight.wire import STACK_BYTES, TASKS_AT
+from sandbox.guest._forklight import wire
+from sandbox.guest._forklight.wire import SHARED_BYTES, STACK_BYTES, TASKS_AT
 from tests.kit.frames import open_fds
 
 pytestmark = pytest.mark.ordinary_user
@@ -22,6 +23,16 @@ def channels() -> Iterator[Channels]:
     yield made
     made.close()
     os.close(made.log)
+
+
+def test_a_shared_body_is_seen_by_the_guest_and_replaced_by_the_next(channels: Channels) -> None:
+    guest = wire.Shared()
+    guest.fd = channels.guest_fds[4]
+    for body in (b"x" * SHARED_BYTES, b"y" * 1000):
+        assert channels.share(body)
+        assert guest.take(len(body)) == body
+    with pytest.raises(PermissionError):
+        os.ftruncate(guest.fd, 0)
 
 
 def test_a_large_body_needs_few_writes(channels: Channels) -> None:
@@ -91,10 +102,10 @@ def test_not_handed_over_all_are_closed() -> None:
 
 
 def test_closed_on_our_side_the_guest_sees_end_of_file(channels: Channels) -> None:
-    connection, log, lifeline, stack = map(os.dup, channels.guest_fds)
+    connection, log, lifeline, stack, shared = map(os.dup, channels.guest_fds)
     channels.close()
     assert os.read(connection, 1) == b""
     assert os.read(lifeline, 1) == b""
     os.write(log, b"its reader closes it, after the last line")
-    for fd in (connection, log, lifeline, stack):
+    for fd in (connection, log, lifeline, stack, shared):
         os.close(fd)
