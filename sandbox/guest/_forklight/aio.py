@@ -172,6 +172,11 @@ def _part_from(loop: asyncio.AbstractEventLoop) -> None:
     if selector is not None:
         with contextlib.suppress(OSError, ValueError), select.epoll() as own:
             os.dup2(own.fileno(), selector.fileno(), inheritable=False)
+    mine = CALL.get()
+    if mine is not None:  # the steps and timers of the other calls run in the parent, not here, too
+        for handle in (*getattr(loop, "_ready", ()), *getattr(loop, "_scheduled", ())):
+            if handle._context.get(CALL) is not mine:
+                handle.cancel()
     logs.MarkedStream.part()
 
 

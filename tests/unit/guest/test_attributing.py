@@ -20,12 +20,11 @@ logs.set_up(has_several_calls=True)
 {source}
 
 ours, theirs = socket.socketpair()
-for i in range(1, {calls} + 1):
-    head = {{"t": "invoke", "i": i, "deadline_ns": 2**62, "attempt": 1, "start": "warm"}}
-    head["event"] = {{"subject": str(i)}}
-    ours.sendall(wire.pack(wire.encode(head), [])[0])
-
 def server():
+    for i in range(1, {calls} + 1):
+        head = {{"t": "invoke", "i": i, "deadline_ns": 2**62, "attempt": 1, "start": "warm"}}
+        head["event"] = {{"subject": str(i)}}
+        ours.sendall(wire.pack(wire.encode(head), [])[0])
     frames = wire.Frames()
     for _ in range({calls}):
         print("reply", wire.read(ours.fileno(), frames)[0]["i"], file=sys.__stderr__)
@@ -173,6 +172,45 @@ async def handler_(event):
 """
     done = run_calls(source, tmp_path, calls=1)
     assert lines_of(done.stdout) == {"": ["at import", "in the background"], "1": ["mine"]}
+
+
+def test_a_forked_child_goes_on_with_its_own_call_alone(tmp_path: Path) -> None:
+    """In a child asyncio has no running loop, but a bare `yield` still leads back to it."""
+    source = """
+async def handler_(event):
+    if event["subject"] == "1":
+        for _ in range(10):
+            await asyncio.sleep(0)
+        print("ends in the parent")
+    else:
+        pid = os.fork()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        print("forked")
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+"""
+    assert lines_of(run_calls(source, tmp_path).stdout) == {"1": ["ends in the parent"], "2": ["forked", "forked"]}
+
+
+def test_a_waiting_call_takes_little_memory(tmp_path: Path) -> None:
+    source = """
+inside, go = [], asyncio.Event()
+
+def resident_kb():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+
+async def handler_(event, context):
+    inside.append(resident_kb() if len(inside) in (19, 519) else 0)
+    if len(inside) == 520:
+        print((inside[519] - inside[19]) / 500)
+        go.set()
+    await go.wait()
+"""
+    (kb,) = lines_of(run_calls(source, tmp_path, calls=520).stdout)["520"]
+    assert 1 < float(kb) < 20
 
 
 def test_what_a_call_left_unfinished_after_its_end_is_written_at_the_end(tmp_path: Path) -> None:
