@@ -14,6 +14,7 @@ from bus.event import Event
 from bus.outcome import ExceptionName, Failed, Ok, Outcome, Timings
 from tests.kit.http_server import LAST, Client, echo, request, running
 from triggers.http import HttpSettings, ListenError, ParserError, Route, RouteTable
+from triggers.http.server import HttpServer
 
 pytestmark = pytest.mark.any_user
 
@@ -59,6 +60,23 @@ async def test_bodies_are_passed_unchanged(size: int) -> None:
 
         async with client.post(house.url + "/echo", data=parts()) as answer:
             assert await answer.read() == body
+
+
+async def test_a_body_in_many_reads_is_served_without_the_task_of_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(HttpServer, "_errand")  # what the task would carry out
+    body = bytes(i % 251 for i in range(300_000))
+    async with running() as house, house.connect() as client:
+        for headers, expected in (("", b""), ("Expect: 100-continue\r\n", b"HTTP/1.1 100 Continue\r\n\r\n")):
+            client.writer.write(request("/echo", "POST", f"Content-Length: {len(body)}\r\n{headers}"))
+            assert await client.reader.readexactly(len(expected)) == expected
+            for start in range(0, len(body), 100_000):
+                for _ in range(20):
+                    await asyncio.sleep(0)  # so that the server reads what has been written
+                client.writer.write(body[start : start + 100_000])
+            answer = await client.reply()
+            assert (answer.status, answer.body) == (200, body)
 
 
 async def test_a_compressed_body_is_passed_unchanged() -> None:

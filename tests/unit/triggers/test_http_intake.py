@@ -181,3 +181,18 @@ def test_a_body_in_the_smallest_pieces_takes_no_more_memory_than_it_is_long() ->
     assert is_whole
     assert len(body.whole()) == size
     assert held_bytes < 2 * size
+
+
+def test_a_complete_body_is_held_once() -> None:
+    size, piece = 16 * 65_536, 65_536
+    body = Body(size, Budget(size, setting="", what=""))
+    tracemalloc.start()
+    try:
+        for _ in range(0, size, piece):
+            body.add(bytes(piece))
+        whole = body.whole()
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(whole) == size
+    assert held_bytes < size + piece
