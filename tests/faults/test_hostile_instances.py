@@ -21,6 +21,7 @@ WRONG = (
     *("wrong_id", "negative_id", "illegal_kind", "no_kind", "early_timeout", "unknown_failure", "bad_status"),
     *("bad_types", "bad_headers", "wrong_length", "negative_length", "huge_number", "huge_header", "huge_body"),
     *("too_big_a_body", "garbage", "text", "deep", "not_utf8", "empty_header", "null"),
+    *("head_unasked", "chunk_unasked", "end_unasked", "credit_unasked", "call_unasked"),
 )
 
 

@@ -1,11 +1,14 @@
 """Several calls at once in one instance of an async handler."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 
 from sandbox.errors import InstanceGone
-from tests.kit.support import Bench, answer, event, failure
+from sandbox.spec import Limits
+from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -51,3 +54,56 @@ async def test_a_call_that_blocks_the_loop_shows_where_in_all_that_it_held_up(be
         failed = failure(outcome)
         assert failed.kind == "timeout"
         assert "in blocks" in failed.traceback
+
+
+@pytest.mark.invariant("I14")
+async def test_each_line_belongs_to_the_call_that_wrote_it(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(bench.spec("together", "writes", concurrency=3))
+    events = {name: event(f'"{name}"'.encode()) for name in ("red", "green", "blue")}
+    await asyncio.gather(*(instance.invoke(one) for one in events.values()))
+
+    ways = ["prints", "first", "second", "in a task", "in a thread", "in a thread of its own", "in a child"]
+    for name, one in events.items():
+        lines = [line for line in bench.lines if line.invocation == one.id]
+        texts = [line.text for line in lines]
+        assert [texts.count(f"{name} {way}") for way in [*ways, "without an end"]] == [1] * 8, texts
+        assert [line.level for line in lines if line.text.endswith(f"{name} logs")] == ["warning"]
+        [record] = [line for line in lines if line.text.endswith("by the context")]
+        assert bytes(record.extra) == f'{{"name_of_call":"{name}"}}'.encode()
+        assert {word for text in texts for word in events if word in text} == {name}
+    unmarked = {line.text for line in bench.lines if line.invocation is None}
+    assert {f"{name} by the system" for name in events} <= unmarked
+    assert not [line for line in bench.lines if "\x1f" in line.text]
+
+
+async def test_each_call_has_the_whole_limit_of_its_log(bench: Bench) -> None:
+    spec = bench.spec("together", "floods", concurrency=2, limits=Limits(log_bytes=10_600))
+    instance, _ = await bench.tree.start(spec)
+    flood, modest = event(b"20000"), event(b"3")
+    await asyncio.gather(instance.invoke(flood), instance.invoke(modest))
+
+    texts = {one.id: [line.text for line in bench.lines if line.invocation == one.id] for one in (flood, modest)}
+    assert texts[modest.id] == ["000000", "000001", "000002"]
+    await until(lambda: [line for line in bench.lines if "more bytes of log dropped" in line.text])
+    texts[flood.id] = [line.text for line in bench.lines if line.invocation == flood.id]
+    assert texts[flood.id][:-1] == [f"{n:06}" for n in range(100)]
+    assert texts[flood.id][-1].startswith("[forklight] ")
+
+
+@pytest.mark.parametrize(("how", "code"), [("memory", "MemoryExceeded"), ("head", "Breach")])
+async def test_the_neighbour_of_a_call_that_costs_the_process_its_life_is_innocent(
+    bench: Bench, how: str, code: str
+) -> None:
+    instance, _ = await bench.tree.start(bench.spec("together", "fails_hard", concurrency=2))
+    outcomes = await asyncio.gather(instance.invoke(event(f'"{how}"'.encode())), instance.invoke(event(b'"waits"')))
+
+    assert [failure(outcome).code for outcome in outcomes] == [code, "InstanceKilled"]
+    assert is_gone(instance.pid)
+
+
+async def test_the_death_of_the_process_ends_all_its_calls(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(bench.spec("together", "fails_hard", concurrency=3))
+    waits = [instance.invoke(event(b'"waits"')) for _ in range(3)]
+    os.kill(instance.pid, signal.SIGKILL)
+
+    assert [failure(outcome).code for outcome in await asyncio.gather(*waits)] == ["Signal"] * 3

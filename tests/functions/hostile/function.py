@@ -49,6 +49,11 @@ WRONG = {
     "not_utf8": frame(b'{"t":"fail","i":1,"kind":"error","code":"E","message":"\xff\xfe"}'),
     "empty_header": frame(b""),
     "null": frame(b"null"),
+    "head_unasked": frame({"t": "head", "i": 1}),
+    "chunk_unasked": frame({"t": "chunk", "i": 1}, b"1234"),
+    "end_unasked": frame({"t": "end", "i": 1}),
+    "credit_unasked": frame({"t": "credit", "i": 1, "bytes": 1}),
+    "call_unasked": frame({"t": "call", "i": 1, "c": 1, "function": "f"}),
 }
 
 
