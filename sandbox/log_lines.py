@@ -128,7 +128,8 @@ class Cutter:
         """How many bytes were written before those in `_data`."""
         self._open: dict[int, _Account] = {}
         """The calls that are open at `_at`."""
-        self._process = _Account(Owner())
+        self._process = self._sole = _Account(Owner())
+        """`_sole` is the owner of lines without a mark: the one open call, or else the process."""
         self._changes: deque[_Change] = deque()
         """Those behind `_at`, in order. Each is at a number of bytes since the beginning."""
         self.has_more = False
@@ -151,9 +152,10 @@ class Cutter:
         if self._data or self._changes or self._process.dropped:
             self._changes.append(_Begin(self._written, i, _Account(owner)))
             return True
-        self._open[i] = _Account(owner)
+        self._open[i] = account = _Account(owner)
         if self._process.used:
             self._renew_process()
+        self._sole = account if len(self._open) == 1 else self._process
         return False
 
     def end(self, i: int) -> bool:
@@ -162,6 +164,7 @@ class Cutter:
             self._changes.append(_End(self._written, i))
             return True
         del self._open[i]
+        self._sole = self._find_sole()
         return False
 
     def close(self) -> None:
@@ -176,9 +179,8 @@ class Cutter:
         """The next lines, oldest first, at most this many. Lines over a call's limit are counted and dropped."""
         lines: list[Taken] = []
         looked = 0
+        change, end = self._next_change()
         while looked < most:
-            change = self._changes[0] if self._changes else None
-            end = len(self._data) if change is None else change.at - self._before
             if self._at < end and self._take_line(end, change, lines):
                 looked += 1
             elif change is None:
@@ -186,12 +188,20 @@ class Cutter:
                 break
             else:
                 looked += self._make(self._changes.popleft(), lines)
+                change, end = self._next_change()
         else:
             self.has_more = True
         del self._data[: self._at]
         self._before += self._at
         self._at = 0
         return lines
+
+    def _next_change(self) -> tuple[_Change | None, int]:
+        """The next change, if there is one, and where in `_data` it is, or the end."""
+        if not self._changes:
+            return None, len(self._data)
+        change = self._changes[0]
+        return change, change.at - self._before
 
     def _take_line(self, end: int, change: _Change | None, lines: list[Taken]) -> bool:
         """Take or drop the next line, which ends before `end`; returns whether there was one."""
@@ -200,7 +210,7 @@ class Cutter:
         next_at = stop + 1
         if stop < 0:
             stop = next_at = end
-        mark, account = self._owner(at, stop)
+        mark, account = self._owner(at, stop) if self._has_marks else (0, self._sole)
         is_cut = stop - at > LINE_BYTES
         if is_cut:
             stop = at + LINE_BYTES
@@ -221,16 +231,14 @@ class Cutter:
 
     def _owner(self, at: int, stop: int) -> tuple[int, _Account]:
         """The length of the call mark at the start of a line, 0 if it has none, and the owner of the line."""
-        if self._has_marks and self._data[at : at + 1] == _CALL_MARK:
+        if self._data[at : at + 1] == _CALL_MARK:
             close = self._data.find(_CALL_MARK, at + 1, min(stop, at + _CALL_MARK_BYTES))
             number = self._data[at + 1 : max(close, 0)]
             if number.isdigit():
                 return close + 1 - at, self._open.get(int(number), self._process)
         return 0, self._sole
 
-    @property
-    def _sole(self) -> _Account:
-        """The owner of what has no mark: the one open call, or else the process."""
+    def _find_sole(self) -> _Account:
         return next(iter(self._open.values())) if len(self._open) == 1 else self._process
 
     def _repeat_marks(self, at: int, mark: int, stop: int) -> int:
@@ -267,6 +275,7 @@ class Cutter:
             case _Break():
                 self._sole.dropped += change.lost
                 closed = self._renew_process() if change.is_last else None
+        self._sole = self._find_sole()
         if closed is None or not closed.dropped:
             return False
         lines.append(Taken(closed.owner, self._notice(closed), is_notice=True))
