@@ -79,6 +79,8 @@ class Calls:
         self._grace_ns = grace_ns
         self._asynchronous = asynchronous
         self._open: dict[int, Call] = {}
+        """In the order of their deadlines, so that with hundreds of them a tick looks at those that are due only."""
+        self._latest_ns = 0
         self._left_ns = 0
         """When either end of the socket was closed. A `stop` hook has the grace from here."""
         self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
@@ -105,15 +107,21 @@ class Calls:
         """When `tick` must be called next; None: not before another method is called."""
         if self.state in OVER:
             return None
-        times = [self._due_ns(call) for call in self._open.values()]
-        if self.state in GONE:
-            times.append(self._left_ns + self._grace_ns)
+        times = [self._left_ns + self._grace_ns] if self.state in GONE else []
+        for call in self._open.values():
+            times.append(self._due_ns(call))
+            if not call.is_overdue:
+                break
         return min(times, default=None)
 
     def begin(self, i: int, deadline_ns: int, asked: Asked = NOTHING) -> None:
-        """Call `i` is about to be written. Requires a free slot and an id that was never used here."""
-        if self.free_slots <= 0 or i in self._open:
+        """Call `i` is about to be written.
+
+        Requires a free slot, an id that was never used here, and a deadline that is not before those of earlier calls.
+        """
+        if self.free_slots <= 0 or i in self._open or deadline_ns < self._latest_ns:
             raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(self._open)} of {self._slots} slots taken")
+        self._latest_ns = deadline_ns
         self._open[i] = Call(deadline_ns, NOTHING_LEFT if asked is NOTHING else Streams.of(asked))
 
     def abort(self, i: int) -> None:
@@ -214,7 +222,9 @@ class Calls:
         culprit: int | None = None
         for i, call in self._open.items():
             if now_ns < self._due_ns(call):
-                continue
+                if call.is_overdue:
+                    continue
+                break
             passed = call_life.Input.GRACE_OVER if call.is_overdue else call_life.Input.DEADLINE
             step = call_life.TABLE[call.state][passed]
             call.state = step.next

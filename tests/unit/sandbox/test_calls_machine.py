@@ -161,17 +161,18 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.calls.free_slots)
     @rule(timeout=TIMEOUTS, asked=ASKED)
     def begin_call(self, timeout: int, asked: Asked) -> None:
+        deadline = max([self.now + timeout, *self.deadlines.values()])
         self.last += 1
-        self.calls.begin(self.last, self.now + timeout, asked)
+        self.calls.begin(self.last, deadline, asked)
         self.models[self.last] = Model(asked)
-        self.deadlines[self.last] = self.now + timeout
+        self.deadlines[self.last] = deadline
         self.open.add(self.last)
 
     @precondition(lambda self: self.calls.free_slots)
     @rule()
     def begin_in_vain(self) -> None:
         self.last += 1
-        self.calls.begin(self.last, self.now)
+        self.calls.begin(self.last, max([self.now, *self.deadlines.values()]))
         self.calls.abort(self.last)
 
     @precondition(lambda self: self.open)
