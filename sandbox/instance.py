@@ -331,7 +331,7 @@ class Instance:
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
-            match action:
+            match action:  # `HandOver` is for streams and calls from a handler, which no call asks for yet
                 case End():
                     self._end(action)
                 case Ready(unfit):

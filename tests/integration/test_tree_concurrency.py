@@ -107,3 +107,16 @@ async def test_the_death_of_the_process_ends_all_its_calls(bench: Bench) -> None
     os.kill(instance.pid, signal.SIGKILL)
 
     assert [failure(outcome).code for outcome in await asyncio.gather(*waits)] == ["Signal"] * 3
+
+
+async def test_hundreds_of_calls_that_are_overdue_together_are_all_cancelled_and_the_process_lives_on(
+    bench: Bench,
+) -> None:
+    spec = bench.spec("together", "late", concurrency=300, timeout_s=0.5, grace_s=20.0)
+    instance, _ = await bench.tree.start(spec)
+    waits = [instance.invoke(event(b'"obeys"')) for _ in range(300)]
+    failed = [failure(outcome) for outcome in await asyncio.gather(*waits)]
+
+    assert {one.kind for one in failed} == {"timeout"}
+    assert all("in obeys" in one.traceback for one in failed)
+    assert instance.free_slots == 300
