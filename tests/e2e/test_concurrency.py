@@ -39,6 +39,8 @@ async def slow(event):
         case "block":
             await may_block.wait()
             time.sleep(1000)
+        case "exit":
+            os._exit(3)
         case "let it block":
             may_block.set()
     return os.getpid()
@@ -126,6 +128,17 @@ async def test_one_that_blocks_the_event_loop_takes_its_neighbours_along() -> No
             assert _told(await blocks) == (504, "Timeout")
             assert set(map(_told, await asyncio.gather(*neighbours))) == {(502, "InstanceKilled")}
             assert (await server.post("/slow")).json() != pid
+
+
+async def test_the_death_of_the_process_ends_all_its_calls_alike() -> None:
+    """Nobody can tell which of them was the reason."""
+    with application(function("slow", concurrency=10, max_instances=1), f=CODE) as folder:
+        async with serving(folder) as server:
+            calls = [asyncio.create_task(server.post("/slow", "for ever")) for _ in range(5)]
+            await server.wait_instances("slow", calls=5)
+            assert _told(await server.post("/slow", "exit")) == (502, "Exit")
+            assert set(map(_told, await asyncio.gather(*calls))) == {(502, "Exit")}
+            assert (await server.post("/slow")).status == 200
 
 
 async def _begin_well_before(server: Server, data: str, lead_s: float) -> "tuple[asyncio.Task[Reply], int]":
