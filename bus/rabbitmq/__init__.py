@@ -17,8 +17,10 @@ In reading order:
 - `delays.py`: the ladder of queues that delays messages
 - `undelivered.py`: delayed messages whose queue is gone
 
+- `reading.py`: the deliveries of a connection, cut out of its bytes
 - `consumer.py`: a consumer that outlives connections, channels and queues
 - `session.py`: one channel of a consumer, and the messages taken through it
+- `signals.py`: which event wakes whom
 - `lanes.py`: from which of its two queues a consumer takes
 - `places.py`: how many messages a consumer may hold
 - `expected.py`: which retries are due, and which messages were held for too long

@@ -28,6 +28,7 @@ from bus.rabbitmq.lanes import Cancel, Lane, Lanes
 from bus.rabbitmq.link import Link
 from bus.rabbitmq.places import Places
 from bus.rabbitmq.session import Lease, Queues, Session
+from bus.rabbitmq.signals import Signals
 from bus.rabbitmq.topology import Topology
 from bus.store import Source, StoreError
 
@@ -74,8 +75,7 @@ class RabbitConsumer:
         self._overruns = Overruns()
         self._is_paused = False
         self._starting = anyio.Lock()
-        self._changed = anyio.Event()
-        self._on_message: Callable[[], None] | None = None
+        self._signals = Signals()
         self._delay_s = _FIRST_DELAY_S
         self._error: StoreError | None = None
         """The first error while connected, for `wait_consuming`."""
@@ -107,7 +107,7 @@ class RabbitConsumer:
 
     async def next(self) -> Delivery:
         while (delivery := self.next_nowait()) is None:
-            await self._changed.wait()
+            await self._signals.wait_something()
         return delivery
 
     def next_nowait(self) -> Delivery | None:
@@ -120,7 +120,7 @@ class RabbitConsumer:
         return delivery
 
     def on_message(self, callback: Callable[[], None]) -> None:
-        self._on_message = callback
+        self._signals.on_message = callback
 
     async def pause(self) -> None:
         self._is_paused = True
@@ -134,7 +134,7 @@ class RabbitConsumer:
         if self._session is not None:
             with contextlib.suppress(StoreError):  # `run` handles it
                 await self._advance(self._session)
-        self._wake()
+        self._signals.change()
 
     async def finish(self) -> None:
         """Take nothing more, and let the broker process all settlements. Call it before cancelling `run`."""
@@ -166,7 +166,7 @@ class RabbitConsumer:
         while not self.is_consuming:
             if self._error is not None:
                 raise self._error
-            await self._changed.wait()
+            await self._signals.changed.wait()
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -190,7 +190,7 @@ class RabbitConsumer:
         for lane in tuple(self._looked_s):
             if self.queues.of(lane) == queue:
                 del self._looked_s[lane]
-                self._wake()
+                self._signals.change()
 
     async def _wait_needed(self) -> None:
         """Wait until a queue exists: an unused inbox has no queue, so it needs no channel."""
@@ -198,10 +198,10 @@ class RabbitConsumer:
             there = await self._look_for(Lane.OWN), await self._look_for(Lane.RETRY)
             if any(there):
                 return
-            self._wake()
+            self._signals.change()
             with anyio.move_on_after(_LOOK_S):
                 while len(self._looked_s) > 1:
-                    await self._changed.wait()
+                    await self._signals.changed.wait()
 
     async def _look_for(self, lane: Lane) -> bool:
         """Return whether the lane has a queue. Raises StoreError."""
@@ -224,9 +224,18 @@ class RabbitConsumer:
         async with self._link.channel() as channel:
             lanes = Lanes(self._places, self._retries, keep_one=self._keep_one, now_s=monotonic())
             lanes.retries_wait = True
-            session = self._session = Session(self._link, channel, self.queues, lanes, self._wake)
+            session = self._session = Session(
+                self._link,
+                channel,
+                self.queues,
+                lanes,
+                on_message=self._signals.message,
+                on_free=self._signals.free,
+                on_change=self._signals.change,
+            )
             try:
-                yield session
+                with self._link.deliveries(channel, session.take):
+                    yield session
             finally:
                 self._session = None
                 self._note_lost(session)
@@ -255,7 +264,7 @@ class RabbitConsumer:
         """Return when the channel is closed or should be."""
         watch_s = monotonic() + WATCH_S
         while not session.is_closed:
-            changed = self._changed
+            changed = self._signals.changed
             if session.is_stream:
                 raise StoreError(_stream(self._link.place, self.queues.own))
             try:
@@ -287,7 +296,7 @@ class RabbitConsumer:
             while not self._is_paused and (step := session.lanes.step(monotonic(), there, self._elsewhere())):
                 await session.carry_out(step)
                 self._delay_s = _FIRST_DELAY_S
-                self._wake()
+                self._signals.change()
 
     async def _look_again(self, session: Session) -> None:
         """Look for queues that were deleted, and for queues of ours that other nodes may have made."""
@@ -348,17 +357,11 @@ class RabbitConsumer:
         """Wait after an error, longer each time in a row."""
         if self._link.is_up:
             self._error = self._error or error
-            self._wake()
+            self._signals.change()
         await anyio.sleep(self._delay_s)
         if self._delay_s < _LONGEST_DELAY_S <= self._delay_s * 2:
             log.warning("the consumer of function %s keeps trying: %s", self.source.function, error)
         self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-        if self._on_message is not None:
-            self._on_message()
 
 
 def _stream(place: str, queue: str) -> str:

@@ -22,6 +22,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 from bus.keeping import keep_doing
 from bus.rabbitmq import fields
 from bus.rabbitmq.address import Address, refusal
+from bus.rabbitmq.reading import Sink, Transports
 from bus.store import RefusedError, StoreError
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ class Link:
         self._address = address
         self._role = role
         self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._sinks: dict[int, Sink] = {}
+        """Of the present connection."""
         self._up = anyio.Event()
         self._down = anyio.Event()
         self._users: set[anyio.CancelScope] = set()
@@ -142,7 +145,8 @@ class Link:
 
     async def _connected(self) -> aio_pika.abc.AbstractConnection:
         url = self._address.url.update_query(name=f"{self._address.url.query['name']} {self._role}")
-        connection = aio_pika.Connection(url)
+        connection, transports = aio_pika.Connection(url), Transports()
+        connection.kwargs["transport_factory"] = transports
         try:
             await connection.connect(timeout=CONNECT_LIMIT_S)
         except BaseException as error:
@@ -151,6 +155,7 @@ class Link:
             if isinstance(error, ERRORS):
                 raise refusal(self.place, error) from error
             raise
+        self._sinks = transports.sinks
         return connection
 
     async def run(self) -> None:
@@ -276,6 +281,17 @@ class Link:
                 yield channel
             finally:
                 await self._close_channel(channel)
+
+    @contextlib.contextmanager
+    def deliveries(self, channel: Channel, sink: Sink) -> Iterator[None]:
+        """Have `sink` get the channel's deliveries inside the block."""
+        sinks, number = self._sinks, channel.number
+        sinks[number] = sink
+        try:
+            yield
+        finally:
+            if sinks.get(number) == sink:  # otherwise a later channel already has the number
+                del sinks[number]
 
     async def open_channel(self, *, confirms: bool = False) -> Channel:
         """Open a channel. Raises UnopenedError if that fails, or there is no connection within `PATIENCE_S`."""

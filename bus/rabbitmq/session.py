@@ -1,8 +1,7 @@
 """One channel of a consumer, and the messages taken through it. A lease on a delivery ends with its channel.
 
 The broker numbers deliveries within their channel. So a lease refers to its session and can be settled nowhere else.
-After the channel has closed, the lease is lost and the message is delivered again. aiormq runs a callback for each
-message and cancels running callbacks when the channel closes, so ours only stores the message in `taken`.
+After the channel has closed, the lease is lost and the message is delivered again.
 """
 
 import asyncio
@@ -22,6 +21,7 @@ from bus.message import Delivery
 from bus.rabbitmq.lanes import Cancel, Consume, Lane, Lanes, Step, new_tag
 from bus.rabbitmq.letters import COUNT, Origin, delivery_of
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
+from bus.rabbitmq.reading import Delivered
 from bus.store import Source, StoreError
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,18 @@ class Lease(Struct, frozen=True, eq=False):
 
 
 class Session:
-    """`on_change` is called, in the event loop, on every change: a message, a free place, the end of a consumer."""
+    """`on_message` is called on each message, `on_free` on each free place, `on_change` on any other change."""
 
     def __init__(
-        self, link: Link, channel: Channel, queues: Queues, lanes: Lanes, on_change: Callable[[], None]
+        self,
+        link: Link,
+        channel: Channel,
+        queues: Queues,
+        lanes: Lanes,
+        *,
+        on_message: Callable[[], None],
+        on_free: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self.source = queues.source
         self.queues = queues
@@ -78,6 +86,8 @@ class Session:
         self.is_stream = False
         self._link = link
         self._channel = channel
+        self._on_message = on_message
+        self._on_free = on_free
         self._on_change = on_change
         self._counts = queues.counts
         self._loop = asyncio.get_running_loop()
@@ -121,7 +131,7 @@ class Session:
             tag = new_tag(step.lane)
             self.lanes.add(tag, step, monotonic())  # before the first message arrives
             try:
-                await self._channel.basic_consume(queue, self._on_message, consumer_tag=tag, timeout=ANSWER_LIMIT_S)
+                await self._channel.basic_consume(queue, _late, consumer_tag=tag, timeout=ANSWER_LIMIT_S)
             except BaseException:
                 self.lanes.end(tag)
                 raise
@@ -159,7 +169,7 @@ class Session:
             self._loop.call_soon(self._write_acks)
         self._acks.append(_ACK.pack(1, self._channel.number, 13, 60, 80, lease.tag, 0, 0xCE))
         self.lanes.settled(lease.consumer, monotonic())
-        self._on_change()
+        self._on_free()
         return True
 
     def _write_acks(self) -> None:
@@ -175,7 +185,7 @@ class Session:
     async def let_go(self, lease: Lease, *, requeue: bool = False) -> None:
         """Acknowledge or give back a delivery that is in neither `taken` nor `handed` any more."""
         self.lanes.settled(lease.consumer, monotonic())
-        self._on_change()
+        self._on_free()
         if self.is_closed:
             return
         with contextlib.suppress(StoreError), store_errors("settle"):
@@ -184,25 +194,23 @@ class Session:
             else:
                 await self._channel.basic_ack(lease.tag, wait=False)
 
-    async def _on_message(self, delivered: DeliveredMessage) -> None:
-        frame, properties = delivered.delivery, delivered.header.properties
-        assert isinstance(frame, Basic.Deliver)
-        assert frame.delivery_tag is not None
-        assert frame.consumer_tag is not None
-        if _OFFSET in (properties.headers or {}):
+    def take(self, delivered: Delivered, properties: Basic.Properties, body: bytes) -> None:
+        """Take a message that has arrived."""
+        headers = properties.headers or {}
+        if _OFFSET in headers:
             self.is_stream = True
             self._on_change()
             return
         now_s = monotonic()
-        is_retry = self.lanes.took(frame.consumer_tag, now_s, len(delivered.body)) is Lane.RETRY
-        counts = is_retry or self._counts or COUNT in (properties.headers or {})
-        lease = Lease(self, frame.delivery_tag, frame.consumer_tag, properties, now_s, counts)
-        origin = Origin(frame.exchange or "", frame.routing_key or "", bool(frame.redelivered), is_retry)
+        is_retry = self.lanes.took(delivered.consumer, now_s, len(body)) is Lane.RETRY
+        counts = is_retry or self._counts or COUNT in headers
+        lease = Lease(self, delivered.tag, delivered.consumer, properties, now_s, counts)
+        origin = Origin(delivered.exchange, delivered.routing_key, delivered.redelivered, is_retry)
         try:
-            self.taken.append(delivery_of(self.source.queue, properties, delivered.body, origin, lease))
+            self.taken.append(delivery_of(self.source.queue, properties, body, origin, lease))
         except Exception:  # if given back, it would be delivered again at once
             log.exception("a message of %r cannot be read and stays unsettled; please report this", self.source.queue)
-        self._on_change()
+        self._on_message()
 
     def _on_cancel(self, frame: Basic.CancelOk | Basic.Cancel) -> None:
         tag = frame.consumer_tag
@@ -210,3 +218,7 @@ class Session:
             self.gone.add(self.lanes.takers[tag].lane)
             self.lanes.end(tag)
         self._on_change()
+
+
+async def _late(_: DeliveredMessage) -> None:
+    """A message for a session that has ended, whose channel is about to close."""
