@@ -58,6 +58,7 @@ class Dead(Struct, frozen=True):
 
 Decision = Ack | Retry | Release | Dead
 
+_ACK = Ack()
 _ANOTHERS_FAULT: tuple[FailureKind, Code] = ("crash", "InstanceKilled")
 _AT_ONCE: dict[tuple[FailureKind, Code | ExceptionName], Reason] = {
     ("error", "Undecodable"): "Undecodable",
@@ -71,7 +72,7 @@ _AT_ONCE: dict[tuple[FailureKind, Code | ExceptionName], Reason] = {
 def decide(outcome: Outcome, attempt: int, age_s: float, policy: RetryPolicy, draw: float) -> Decision:
     """Decide after attempt number `attempt`, counted from 1. `draw` is a random number in [0, 1)."""
     if not isinstance(outcome, Failed):
-        return Ack()
+        return _ACK
     if outcome.kind in ("throttled", "load", "store"):
         return Release(_PAUSE_S if outcome.retry_after_s is None else min(BACKOFF_LIMIT_S, outcome.retry_after_s))
     if (outcome.kind, outcome.code) == _ANOTHERS_FAULT:

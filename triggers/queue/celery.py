@@ -27,6 +27,9 @@ class Times(Struct, frozen=True):
     expires_s: float | None = None
 
 
+NO_TIMES = Times()
+
+
 class _Task(Struct):
     """The body of version 1."""
 
@@ -47,7 +50,7 @@ def times(delivery: Delivery, now_s: float) -> Times:
     """Return the task's times. Raises UnreadableError if they make no sense."""
     task = _task(delivery)
     if task is None:
-        return Times()
+        return NO_TIMES
     sent_s = now_s if delivery.stored_at_s is None else delivery.stored_at_s
     eta_s = _time_s("eta", task.eta, sent_s)
     countdown_s = _time_s("countdown", task.countdown, sent_s)

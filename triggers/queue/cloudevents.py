@@ -19,6 +19,8 @@ from triggers.queue.errors import UnreadableError
 PREFIXES = ("ce-", "cloudEvents_", "cloudEvents:")
 STRUCTURED = "application/cloudevents+json"
 _NAMES = ("id", "source", "type", "time", "subject", "traceparent")
+_HEADERS = {prefix + name: name for prefix in reversed(PREFIXES) for name in _NAMES}
+"""The names of headers; a later one takes precedence."""
 
 
 class Structured(Struct, frozen=True, kw_only=True):
@@ -31,18 +33,21 @@ class Structured(Struct, frozen=True, kw_only=True):
 
 def from_headers(headers: dict[str, Any]) -> dict[str, str]:
     """Return the attributes in binary mode by name. Of several prefixes, the first in `PREFIXES` wins."""
-    found = {}
-    for prefix in reversed(PREFIXES):
-        for name in _NAMES:
-            value = headers.get(prefix + name)
-            if isinstance(value, str) and _is_good(name, value):
-                found[name] = value
+    found: dict[str, str] = {}
+    if headers.keys().isdisjoint(_HEADERS):
+        return found
+    for header, name in _HEADERS.items():
+        value = headers.get(header)
+        if isinstance(value, str) and _is_good(name, value):
+            found[name] = value
     return found
 
 
 def is_structured(content_type: str | None) -> bool:
     """Whether the body is the whole event. Parameters of the media type are ignored."""
-    return content_type is not None and content_type.partition(";")[0].strip().lower() == STRUCTURED
+    if content_type is None or content_type == "application/json":  # almost all
+        return False
+    return content_type.partition(";")[0].strip().lower() == STRUCTURED
 
 
 def from_body(body: bytes) -> Structured:

@@ -7,6 +7,7 @@ delivered again. Identical messages have the same id.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import Any
 
@@ -19,7 +20,7 @@ from bus.message import CALLER, HOPS, OURS, TRACEPARENT, Delivery, inbox
 from bus.times import rfc3339, rfc3339_now
 from triggers.queue import celery, cloudevents, headers
 from triggers.queue.errors import UnreadableError
-from triggers.queue.packing import Packing, packing
+from triggers.queue.packing import NOT_PACKED, packing
 from triggers.queue.settings import QueueTrigger
 
 CALL = "forklight.call"
@@ -57,12 +58,12 @@ def _is_name(text: str) -> bool:
 def to_event(delivery: Delivery, trigger: QueueTrigger) -> Event:
     """Return the event of an `identified` delivery. Raises UnreadableError."""
     message = delivery.message
-    visible = headers.visible(message.headers)
+    visible = headers.visible(message.headers) if message.headers else {}
     attributes = cloudevents.from_headers(visible)
     body, content_type = message.body, message.content_type
     packed = packing(delivery.envelope.content_encoding, message.headers, body)
     if cloudevents.is_structured(content_type):
-        if packed != Packing():
+        if packed != NOT_PACKED:
             raise UnreadableError("it is a compressed CloudEvent in structured mode: send it uncompressed")
         inner = cloudevents.from_body(body)
         attributes, body, content_type = attributes | inner.attributes, inner.body, inner.datacontenttype
@@ -167,19 +168,33 @@ def _time(stored_at_s: float | None) -> str:
 
 def _rfc3339(at_s: float | None) -> str | None:
     """Convert seconds since the epoch; None if they are not a valid time."""
+    if at_s is None:
+        return None
+    return _rfc3339_second(int(at_s)) if at_s.is_integer() else _rfc3339_at(at_s)
+
+
+def _rfc3339_at(at_s: float) -> str | None:
     try:
-        return None if at_s is None else rfc3339(datetime.fromtimestamp(at_s, UTC))
+        return rfc3339(datetime.fromtimestamp(at_s, UTC))
     except (ValueError, OverflowError, OSError):
         return None
 
 
+_rfc3339_second = lru_cache(maxsize=16)(_rfc3339_at)
+"""A broker's times are whole seconds, and many messages have the same."""
+
+
 def _traceparent(*values: Any) -> str | None:
     """Return the first valid traceparent."""
+    if not any(values):
+        return None
     return next((text for text in map(_text, values) if is_traceparent(text)), None)
 
 
 def _hops(value: Any) -> int:
     """Return the count, or 0 for anything that is not one: other senders do not count."""
+    if value is None:
+        return 0
     if isinstance(value, int) and not isinstance(value, bool):
         return max(0, value)
     text = _text(value)

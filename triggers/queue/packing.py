@@ -28,8 +28,15 @@ class Packing(Struct, frozen=True):
     """Whether the guest cannot decompress it, so that the body is neither text nor JSON, whatever its type."""
 
 
+NOT_PACKED = Packing()
+_CHARSETS = (None, "", "utf-8")
+"""What almost all publishers write, and no coding."""
+
+
 def packing(content_encoding: str | None, headers: dict[str, Any], body: bytes) -> Packing:
     """Find the codings of a body. Anything else in `content_encoding` is ignored."""
+    if content_encoding in _CHARSETS and _KOMBU not in headers:
+        return NOT_PACKED
     names = [name for name in re.split(r"[\s,:;]+", (content_encoding or "").lower()[:255]) if name]
     compressions = [name for name in names if name in _CODINGS or name in _OTHERS]
     compression = headers.get(_KOMBU)

@@ -16,7 +16,7 @@ from bus.message import Delivery, Outgoing
 from bus.outcome import Failed, Ok, Outcome
 from bus.retry import LONGEST_DELAY_S, Ack, Dead, Decision, Retry, RetryPolicy, decide, retry_or_dead
 from bus.store import Settlement
-from triggers.queue.celery import Times, times
+from triggers.queue.celery import NO_TIMES, Times, times
 from triggers.queue.codec import bare_event, to_event
 from triggers.queue.errors import UnreadableError
 from triggers.queue.settings import QueueTrigger
@@ -52,6 +52,8 @@ def age_s(delivery: Delivery, now_s: float) -> float:
 
 def postpone(times: Times, now_s: float) -> Retry | Dead | None:
     """Decide about a Celery task that is not due yet or has expired; None if it may run."""
+    if times is NO_TIMES:
+        return None
     if times.expires_s is not None and now_s >= times.expires_s:
         return Dead("Expired", f"not run: it expired {now_s - times.expires_s:.0f} s ago")
     if times.due_s is not None and now_s < times.due_s:
