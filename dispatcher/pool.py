@@ -8,9 +8,9 @@ out. The I/O around the pool (`runner.py`) decides nothing. Three rules cover ev
    filled before another is used. With none it takes the most recently used idle instance (LIFO). Thus the surplus
    reaches `keep_alive`. Without a free slot an event waits in a bounded line, in the order of acceptance; the next slot
    to become free, in an old instance or a new one, serves the first in line.
-2. The slots of the instances that are starting never exceed what the waiting events need, nor the missing reserved
-   instances, by a whole instance, nor the room left under `max_instances`. So a burst does not cause a storm of starts:
-   500 events start one instance with 500 slots.
+2. Another instance is started only while the slots of those that are starting are too few for the waiting events, or
+   reserved instances are missing, and never beyond `max_instances`. So a burst does not cause a storm of starts: 500
+   events start one instance with 500 slots.
 3. An instance that has been idle for `keep_alive` ends, the longest idle first, but never below `reserved`, and never
    the one that an announced event is about to need.
 
