@@ -219,13 +219,13 @@ def _measured(outcome: Outcome) -> HeaderLines:
     if outcome.start is None:
         return ()
     queue_ns, start_ns, run_ns = phases_ns(outcome)
-    timing = f"queue;dur={_ms(queue_ns)}, start;dur={_ms(start_ns)}, run;dur={_ms(run_ns)}"
+    # Three decimals from integers, because formatting a float costs as much as parsing a header.
+    timing = (
+        f"queue;dur={queue_ns // 1_000_000}.{queue_ns // 1000 % 1000:03}, "
+        f"start;dur={start_ns // 1_000_000}.{start_ns // 1000 % 1000:03}, "
+        f"run;dur={run_ns // 1_000_000}.{run_ns // 1000 % 1000:03}"
+    )
     return (("x-forklight-start", outcome.start), ("server-timing", timing))
-
-
-def _ms(duration_ns: int) -> str:
-    """Milliseconds with three decimals. From integers, because formatting a float costs as much as parsing a header."""
-    return f"{duration_ns // 1_000_000}.{duration_ns // 1000 % 1000:03}"
 
 
 def _traceparent(headers: Headers) -> str | None:

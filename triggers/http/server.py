@@ -115,7 +115,6 @@ class HttpServer:
         begin = self._resume
         if exchange is None:
             exchange = Exchange(connection.remote, time.monotonic_ns())
-            connection.left = partial(self._left, exchange)
             begin = self._begin
         try:
             if begin(connection, exchange):
@@ -124,6 +123,7 @@ class HttpServer:
             exchange.answer = self._refused(exchange, refused)
         except Exception:
             exchange.answer = self._broken(exchange)
+        connection.left = partial(self._left, exchange)
         return partial(self._errand, connection, exchange)
 
     def _begin(self, connection: Connection, exchange: Exchange) -> bool:
@@ -160,6 +160,7 @@ class HttpServer:
             check_announced(request.length, route.max_body_bytes)
             body = connection.body_nowait(request, route.max_body_bytes)
         if body is None:
+            connection.left = partial(self._left, exchange)
             go_on = partial(self._serve, connection, exchange)
             connection.await_body(go_on, asked=expects_continue(exchange.head.headers))
             return True

@@ -27,19 +27,21 @@ class Stamps:
 
     def time(self) -> str:
         """Now as RFC 3339 in UTC with microseconds."""
-        now_ns = self._now_ns()
-        self._turn(now_ns // 1_000_000_000)
-        return f"{self._prefix}.{now_ns // 1000 % 1_000_000:06}Z"
+        second, rest_ns = divmod(self._now_ns(), 1_000_000_000)
+        if second != self._second:
+            self._turn(second)
+        return f"{self._prefix}.{rest_ns // 1000:06}Z"
 
     def date(self) -> str:
         """Now as in a Date header (RFC 9110 §5.6.7)."""
-        self._turn(self._now_ns() // 1_000_000_000)
+        second = self._now_ns() // 1_000_000_000
+        if second != self._second:
+            self._turn(second)
         return self._date
 
     def _turn(self, second: int) -> None:
-        if second != self._second:
-            self._second = second
-            self._prefix, self._date = rfc3339_second(second), http_date(second)
+        self._second = second
+        self._prefix, self._date = rfc3339_second(second), http_date(second)
 
 
 def http_date(second: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.http.socket.life import Act, Phase, Signal, step
+from triggers.http.socket.life import STEPS, Act, Phase, Signal
 
 WAITING = (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE)
 """The phases in which something is waited for, which only SERVE, WAKE and TIME_OUT end."""
@@ -14,22 +14,22 @@ WAITING = (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE)
 
 def test_each_pair_has_one_step() -> None:
     for phase, signal in product(Phase, Signal):
-        after, act = step(phase, signal)
+        after, act = STEPS[signal][phase]
         assert isinstance(after, Phase)
         assert isinstance(act, Act)
 
 
 @pytest.mark.parametrize("signal", Signal)
 def test_an_ended_connection_never_comes_back(signal: Signal) -> None:
-    assert step(Phase.GONE, signal) == (Phase.GONE, Act.NOTHING)
-    assert step(Phase.ENDING, signal)[0] in (Phase.ENDING, Phase.GONE)
-    assert step(Phase.ENDING, signal)[1] in (Act.NOTHING, Act.CLOSE, Act.ABORT, Act.CANCEL)
+    assert STEPS[signal][Phase.GONE] == (Phase.GONE, Act.NOTHING)
+    assert STEPS[signal][Phase.ENDING][0] in (Phase.ENDING, Phase.GONE)
+    assert STEPS[signal][Phase.ENDING][1] in (Act.NOTHING, Act.CLOSE, Act.ABORT, Act.CANCEL)
 
 
 def test_what_waits_goes_on_when_its_phase_ends() -> None:
     """Otherwise the connection is about to be lost, which ends all waiting."""
     for phase, signal in product(WAITING, Signal):
-        after, act = step(phase, signal)
+        after, act = STEPS[signal][phase]
         if after is Phase.BUSY:
             assert act in (Act.WAKE if phase is Phase.WRITE else Act.SERVE, Act.TIME_OUT)
         elif after is Phase.ENDING:
@@ -42,14 +42,14 @@ def test_what_waits_goes_on_when_its_phase_ends() -> None:
 
 def test_every_ending_works_from_every_phase() -> None:
     for phase in Phase:
-        assert step(phase, Signal.LOST)[0] is Phase.GONE
-        assert step(phase, Signal.CUT)[0] in (Phase.ENDING, Phase.GONE)
-        assert step(phase, Signal.FAILED)[0] in (Phase.ENDING, Phase.GONE)
+        assert STEPS[Signal.LOST][phase][0] is Phase.GONE
+        assert STEPS[Signal.CUT][phase][0] in (Phase.ENDING, Phase.GONE)
+        assert STEPS[Signal.FAILED][phase][0] in (Phase.ENDING, Phase.GONE)
 
 
 def test_a_connection_overdue_twice_ends() -> None:
     for phase in Phase:
-        later = step(step(phase, Signal.OVERDUE)[0], Signal.OVERDUE)[0]
+        later = STEPS[Signal.OVERDUE][STEPS[Signal.OVERDUE][phase][0]][0]
         assert later in (Phase.ENDING, Phase.GONE)
 
 
@@ -60,7 +60,7 @@ def test_no_path_answers_twice_or_after_the_end(signals: list[Signal]) -> None:
     phase, requests, answers = Phase.IDLE, 0, 0
     for signal in signals:
         before = phase
-        phase, act = step(phase, signal)
+        phase, act = STEPS[signal][phase]
         if before in (Phase.IDLE, Phase.HEAD) and phase is Phase.BUSY:
             requests += 1
         if before is Phase.BUSY and (act is Act.STOP or signal in (Signal.LAST, Signal.ANSWERED)):

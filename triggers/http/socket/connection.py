@@ -25,7 +25,7 @@ from triggers.http.socket.connections import Connections
 from triggers.http.socket.deadline import Deadline
 from triggers.http.socket.errands import Errand, Errands
 from triggers.http.socket.intake import Intake, Request
-from triggers.http.socket.life import Act, Phase, Signal, step
+from triggers.http.socket.life import STEPS, Act, Phase, Signal
 from triggers.http.socket.outgoing import Outgoing
 from triggers.http.socket.retire import lift_hop_limit
 
@@ -276,7 +276,7 @@ class Connection(Protocol):
 
     def _signal(self, signal: Signal) -> None:
         was = self._phase
-        phase, act = step(was, signal)
+        phase, act = STEPS[signal][was]
         if phase is not was:
             self._phase = phase
             self._deadline.begin(phase)

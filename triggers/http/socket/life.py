@@ -1,4 +1,4 @@
-"""The life of a connection as a table. Pure: `step` returns the next phase and an action.
+"""The life of a connection as a table, which has the next phase and an action for each signal in each phase.
 
     IDLE    waits for the first byte of a request        overdue: closed without an answer
     HEAD    a request has begun                          overdue: 408
@@ -71,7 +71,7 @@ _OPEN = (Phase.IDLE, Phase.HEAD, Phase.BUSY, Phase.BODY, Phase.WRITE)
 _END_AT_ONCE: _Step = (Phase.ENDING, Act.ABORT)
 _END_IN_ORDER: _Step = (Phase.ENDING, Act.CLOSE)
 
-_TABLE: dict[Signal, dict[Phase, _Step]] = {
+_CHANGES: dict[Signal, dict[Phase, _Step]] = {
     Signal.BEGUN: {Phase.IDLE: (Phase.HEAD, Act.NOTHING)},
     Signal.READY: dict.fromkeys((Phase.IDLE, Phase.HEAD, Phase.BODY), (Phase.BUSY, Act.SERVE)),
     Signal.BODY_MISSING: {Phase.BUSY: (Phase.BODY, Act.NOTHING)},
@@ -95,6 +95,7 @@ _TABLE: dict[Signal, dict[Phase, _Step]] = {
 }
 
 
-def step(phase: Phase, signal: Signal) -> tuple[Phase, Act]:
-    """Return the next phase and the action. A pair not in the table changes nothing: the signal came too late."""
-    return _TABLE[signal].get(phase) or (phase, Act.NOTHING)
+STEPS: dict[Signal, dict[Phase, _Step]] = {
+    signal: {phase: _CHANGES[signal].get(phase, (phase, Act.NOTHING)) for phase in Phase} for signal in Signal
+}
+"""All pairs. One that is not among the changes changes nothing: the signal came too late."""

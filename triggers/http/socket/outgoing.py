@@ -83,11 +83,14 @@ class Outgoing:
         method = message.method if message is not None else "GET"
         connection = _CLOSE if last else _KEEP_ALIVE if message is not None and message.version == (1, 0) else ""
         head, body = encode_answer(answer, method=method, connection=connection, date=self._stamps.date())
+        wire = self._wire
+        if wire.is_closing():
+            return
+        self._written_bytes += len(head) + len(body)
         if len(body) <= _JOIN_BYTES:
-            self.send(head + body)
-        elif not self._wire.is_closing():
-            self._wire.writelines((head, body))  # one writev; two writes would be two packets and two system calls
-            self._written_bytes += len(head) + len(body)
+            wire.write(head + body)
+        else:
+            wire.writelines((head, body))  # one writev; two writes would be two packets and two system calls
 
     async def write_content(self, content: Content, wait_read: Callable[[], Awaitable[None]]) -> bool:
         """Write piece by piece, each after the client has read most of the one before, which `wait_read` awaits.
