@@ -156,4 +156,4 @@ def held_bytes(event: Event) -> int:
     size_bytes = len(event.body)
     if event.http is not None:
         size_bytes += len(event.http.path) + sum(map(len, event.http.headers.values()))
-    return size_bytes + sum(map(held_bytes, event.items or ()))
+    return size_bytes if event.items is None else size_bytes + sum(map(held_bytes, event.items))

@@ -256,9 +256,9 @@ class Pool(Generic[Ticket, Member]):
         return max(0, self._places())
 
     def statistics(self) -> Statistics:
-        calls = sum(self._busy.values())
-        going = len(self._going())
-        return Statistics(self._starting, len(self._idle), len(self._busy), going, len(self._waiting), calls)
+        busy = len(self._busy)
+        calls = busy if self._slots == 1 and not self._outdated else sum(self._busy.values())
+        return Statistics(self._starting, len(self._idle), busy, len(self._going()), len(self._waiting), calls)
 
     def calls(self) -> dict[Member, int]:
         """How many calls each busy instance runs."""
@@ -313,16 +313,18 @@ class Pool(Generic[Ticket, Member]):
         if self._is_hopeless(now_ns) and not self._serving():
             return [Fail(ticket) for ticket in self._waiting.clear()]
         wanted = self._wanted_starts(now_ns)
-        if wanted:
-            self._starting += wanted
-            self._resting = False
+        if wanted == 0:
+            return []
+        self._starting += wanted
+        self._resting = False
         return [Start()] * wanted
 
     def _is_hopeless(self, now_ns: int) -> bool:
         return self._hopeless and now_ns < self._blocked_ns
 
     def _wanted_starts(self, now_ns: int) -> int:
-        if now_ns < self._blocked_ns:
+        room = self.settings.max_instances - self._living()
+        if room <= 0 or now_ns < self._blocked_ns:  # in a burst, every event that has to wait comes here
             return 0
         staying = len(self._idle) + len(self._serving())
         deficit = max(0, self.settings.reserved - staying) if now_ns >= self._refill_ns else 0
@@ -330,7 +332,7 @@ class Pool(Generic[Ticket, Member]):
             deficit = max(deficit, 1)
         wanted = -(-len(self._waiting) // self._slots)
         needed = max(wanted, deficit) - self._starting
-        return max(0, min(needed, self.settings.max_instances - self._living()))
+        return max(0, min(needed, room))
 
     def _is_expected(self, now_ns: int) -> bool:
         return any(at_ns - LEAD_NS <= now_ns < at_ns for at_ns in self._expected)
