@@ -34,9 +34,12 @@ def decode_body(body: bytes, content_type: str | None, decode: str | None) -> An
     """
     if not body:
         return None
-    plain_json = content_type == "application/json"
-    media_type, parameters = ("application/json", {}) if plain_json else mediatypes.parse(content_type or "")
-    kind = decode or _kind(media_type)
+    parameters: dict[str, str] = {}
+    if content_type == "application/json":  # the usual case
+        kind = decode or "json"
+    else:
+        media_type, parameters = mediatypes.parse(content_type or "")
+        kind = decode or _kind(media_type)
     try:
         if kind == "json":
             return _json(body, parameters.get("charset"))

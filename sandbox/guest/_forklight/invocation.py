@@ -19,6 +19,7 @@ from .results import encode_result
 from .tracebacks import format_traceback, message_of, place_of
 
 _OURS = (Undecodable, BodyTooLarge, Unencodable, ResultTooLarge, Retry, Rejected)
+_new = tuple.__new__
 _RESERVED_CODES = frozenset(("Timeout", "MemoryError", "Unroutable", *(kind.__name__ for kind in _OURS)))
 
 
@@ -136,7 +137,7 @@ class _Invocation:
         if headers:
             fields += f',"headers":{wire.encode(headers)}'
         if not outputs:
-            return Reply(fields, [content])
+            return _new(Reply, (fields, [content]))
         fields += f',"out":{wire.encode([output.listed() for output, _ in outputs])}'
         return Reply(fields, [content, *[body for _, body in outputs]])
 

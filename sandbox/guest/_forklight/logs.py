@@ -22,6 +22,7 @@ from .loggers import never_disabled
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 _BUFFER_BYTES = 64 * 1024
+_ioctl, _FIONREAD = fcntl.ioctl, termios.FIONREAD
 _UNREAD = bytearray(4)
 _NONE = bytes(4)
 
@@ -189,5 +190,5 @@ def has_unread(log: int) -> int:
     Asking the pipe itself (FIONREAD, ioctl_pipe) covers the output of child processes and C code, too. With a mutable
     buffer the question takes half the time.
     """
-    fcntl.ioctl(log, termios.FIONREAD, _UNREAD)
-    return int(_UNREAD != _NONE)
+    _ioctl(log, _FIONREAD, _UNREAD)
+    return 0 if _UNREAD == _NONE else 1

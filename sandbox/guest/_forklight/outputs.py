@@ -34,6 +34,8 @@ class Output(NamedTuple):
 class Outputs:
     """The outputs of one invocation, in order. `max_result_bytes` limits them and the result together."""
 
+    __slots__ = ("_bodies_bytes", "_closed", "_kept", "_listing_bytes", "_max_result_bytes")
+
     def __init__(self, max_result_bytes: int) -> None:
         self._max_result_bytes = max_result_bytes
         self._kept: list[tuple[Output, bytes]] = []

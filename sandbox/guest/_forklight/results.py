@@ -21,6 +21,10 @@ class Result(NamedTuple):
     body: bytes
 
 
+_new = tuple.__new__
+"""Makes a named tuple in half the time of its own constructor."""
+
+
 def encode_result(value: Any) -> Result:
     """The response for every form of value, except streams.
 
@@ -29,7 +33,7 @@ def encode_result(value: Any) -> Result:
     Raises Unencodable.
     """
     if type(value) is dict and "statusCode" not in value:  # the usual case
-        return Result(200, JSON, [], encode_json(value))
+        return _new(Result, (200, JSON, [], encode_json(value)))
     if type(value) is tuple:
         response = _of_tuple(value)
         if response is not None:

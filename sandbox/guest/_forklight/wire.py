@@ -169,9 +169,12 @@ def read(data: int, frames: Frames) -> Frame | None:
 def write(data: int, pieces: "list[bytes]") -> None:
     """Write a whole frame to the blocking data socket. If the server is gone, the next read notices."""
     try:
-        sent = os.write(data, pieces[0]) if len(pieces) == 1 else os.writev(data, pieces[:MAX_PIECES])
-        if len(pieces) == 1 and sent == len(pieces[0]):  # the usual case
-            return
+        if len(pieces) == 1:
+            sent = os.write(data, pieces[0])
+            if sent == len(pieces[0]):  # the usual case
+                return
+        else:
+            sent = os.writev(data, pieces[:MAX_PIECES])
         for piece in pieces:
             while sent < len(piece):
                 sent += os.write(data, memoryview(piece)[sent:])
