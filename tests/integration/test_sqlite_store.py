@@ -14,6 +14,7 @@ from bus.sqlite import SqliteStore, open_sqlite
 from bus.sqlite.database import open_database
 from bus.store import QueueStatistics, Settlement, StoreError
 from tests.kit.stores import HandClock, drain, fill, ids, message, settle, source, take, to
+from tests.kit.support import until
 
 UNSTORABLE = "unstorable"
 """A queue that the database refuses, within a transaction that has begun."""
@@ -258,6 +259,52 @@ async def test_several_stores_in_one_loop(tmp_path: Path) -> None:
             await fill(store, "q", 1)
         for store in stores:
             assert len(await drain(store, "q", 1)) == 1
+
+
+async def test_the_next_message_is_had_when_a_settlement_is_handed_over(path: Path) -> None:
+    async with open_sqlite(path) as store, store.consume(source("q"), prefetch=1) as consumer:
+        sent = await fill(store, "q", 2)
+        [first] = await take(consumer)
+        assert consumer.next_nowait() is None
+        ends: list[StoreError | None] = []
+        assert store.settle_soon(Settlement(first, Ack()), ends.append)
+        second = consumer.next_nowait()
+        assert second is not None
+        assert (ids([first, second]), ends) == (sent, [])
+        await until(lambda: ends == [None])
+        await settle(store, [second])
+
+
+async def test_a_settlement_that_fails_leaves_its_message_with_the_consumer(path: Path) -> None:
+    async with open_sqlite(path) as store, store.consume(source("q"), prefetch=1) as consumer:
+        await fill(store, "q", 3)
+        [first] = await take(consumer)
+        ends: list[StoreError | None] = []
+        assert store.settle_soon(Settlement(first, Ack(), tuple(to(UNSTORABLE, message()))), ends.append)
+        [second] = await take(consumer)
+        await until(lambda: bool(ends))
+        assert "it refuses" in str(ends)
+        await settle(store, [second])
+        assert consumer.next_nowait() is None, "it still has the first one"
+        await settle(store, [first])
+        assert len(await take(consumer)) == 1
+
+
+async def test_what_is_read_ahead_is_ready_for_all_others(path: Path) -> None:
+    async with open_sqlite(path) as store, store.consume(source("q"), prefetch=1) as consumer:
+        sent = await fill(store, "q", 5)
+        [first] = await take(consumer)
+        statistics = await store.statistics("q")
+        assert (statistics.ready, statistics.running) == (4, 1)
+        stored = await store.browse("q", 10)
+        assert ids([each.message for each in stored]) == sent[1:]
+        assert await store.take_out("q", [stored[0].key, stored[2].key]) == 2
+        async with store.consume(source("q"), prefetch=1) as other:
+            taken = await take(other)
+            await settle(store, [first])
+            taken += await take(consumer)
+            assert sorted(ids(taken)) == sorted([sent[2], sent[4]])
+            await settle(store, taken)
 
 
 async def test_what_a_consumer_has_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
