@@ -29,6 +29,11 @@ def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
     event, outcome, verdict = invocation.event, invocation.outcome, invocation.verdict
     if isinstance(outcome, Ok) and isinstance(verdict, HttpVerdict) and event is not None:
         return _answered(event, outcome, verdict, now_s, now_ns)
+    return _any_entry(invocation, now_s, now_ns)
+
+
+def _any_entry(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
+    event, outcome, verdict = invocation.event, invocation.outcome, invocation.verdict
     fields: Fields = {"time": now_s, "function": "", "outcome": LEFT}
     if isinstance(verdict, HttpVerdict):
         _add_request(fields, verdict, now_ns)
@@ -44,7 +49,10 @@ def entry_of(invocation: Invocation, now_s: float, now_ns: int) -> Entry:
 
 
 def _answered(event: Event, outcome: Ok, verdict: HttpVerdict, now_s: float, now_ns: int) -> Entry:
-    """The entry of a request that a function answered. It is the usual one, so it is made without `Fields`."""
+    """The entry of a request that a function answered. It is the usual one, so it is made without `Fields`.
+
+    `_any_entry` returns the same.
+    """
     queue_ns, start_ns, run_ns = phases_ns(outcome)
     return Entry(
         time=now_s,

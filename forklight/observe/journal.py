@@ -133,9 +133,10 @@ class Journal:
         if self._added_bytes - self._written_bytes < BACKLOG_BYTES:
             self._added_bytes += size
             self._backlog.append(noted)
+            if len(self._backlog) == 1:  # looked up after `append`: a longer one is being written, or about to be
+                self._wake.set()
         else:
             self._dropped += 1
-        self._wake.set()
         self._rings.add(noted)
         if self._keep is not None:
             self._keep(noted)

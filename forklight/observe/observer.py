@@ -25,7 +25,8 @@ class Observer:
     def subscribe_to(self, bus: Bus) -> None:
         """Count and log everything that is reported to `bus` from now on."""
         bus.subscribe(self.tally.report)
-        bus.subscribe(self.journal.report)
+        if not self.journal.is_quiet:
+            bus.subscribe(self.journal.report)
 
     def metrics(
         self,

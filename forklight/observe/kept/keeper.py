@@ -44,7 +44,8 @@ class Keeper:
             return
         self._added_bytes += noted[2]
         self._queue.append(noted)
-        self._wake.set()
+        if len(self._queue) == 1:  # looked up after `append`: a longer one is being written, or about to be
+            self._wake.set()
 
     def pending(self) -> list[tuple[int, Entry]]:
         """Return what is not written yet."""

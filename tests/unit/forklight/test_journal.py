@@ -10,10 +10,16 @@ from collections.abc import AsyncIterator, Sequence
 from math import ceil
 from typing import IO
 
-from bus import Event, Failed, Ok, Outcome, QueueSection, TimerSection
-from bus.invocation import Invocation, QueueVerdict
-from bus.outcome import ExceptionName, Timings
+import anyio
+import anyio.to_thread
+import pytest
+from msgspec.structs import replace
+
+from bus import Event, Failed, HttpSection, Ok, Outcome, QueueSection, TimerSection
+from bus.invocation import HttpVerdict, Invocation, QueueVerdict
+from bus.outcome import ExceptionName, StartKind, Timings
 from bus.retry import Ack, Dead, Decision, Release, Retry
+from forklight.observe import entries
 from forklight.observe.entry import Entry, Selection, size_bytes
 from forklight.observe.journal import BACKLOG_BYTES, Follower, Journal
 from sandbox.log_lines import LogLine
@@ -62,6 +68,18 @@ def _lines(file: IO[bytes]) -> list[str]:
     return file.read().decode().splitlines()
 
 
+async def test_each_line_is_written_soon_not_only_at_the_end() -> None:
+    reading, writing = os.pipe()
+    journal = _journal(writing)
+    async with _running(journal):
+        with anyio.fail_after(20):
+            for text in ("one", "two", "three"):
+                journal.line(_line(text))
+                assert await anyio.to_thread.run_sync(os.read, reading, 100) == f"greet:{text}\n".encode()
+    os.close(reading)
+    os.close(writing)
+
+
 async def test_lines_are_written_in_order() -> None:
     with tempfile.TemporaryFile() as file:
         journal = _journal(file.fileno())
@@ -84,7 +102,7 @@ async def test_a_reader_that_stalls_holds_up_nobody() -> None:
     reading, writing = os.pipe()
     journal = _journal(writing)
     async with _running(journal):
-        size = size_bytes(Entry(time=0.0, function="greet", text="x" * 50_000))
+        size = size_bytes(Entry(time=0.0, function="greet", text="x" * 50_000, invocation="id-1"))
         for _ in range(ceil(BACKLOG_BYTES / size) + 7):
             journal.line(_line("x" * 50_000))
         pipe = io.BufferedReader(io.FileIO(reading))
@@ -138,6 +156,22 @@ def test_a_request_is_one_entry_whether_a_function_ran_or_not() -> None:
     assert (refused.status, refused.reason, refused.text, refused.client) == (404, "no_route", "no", "unix")
     assert refused.path == "/é\\udcff"
     assert (left.outcome, len(left.path)) == ("left", 1024)
+
+
+@pytest.mark.parametrize("traceparent", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+@pytest.mark.parametrize("start", [None, "warm", "fork"])
+@pytest.mark.parametrize(
+    ("event_id", "path", "client"), [("id-1", "/greet", "10.0.0.1"), ("é\udcff", "/é\udcff" * 500, "")]
+)
+def test_the_shorter_way_to_the_entry_of_a_request_leads_to_the_same(
+    traceparent: str | None, start: StartKind | None, event_id: str, path: str, client: str
+) -> None:
+    section = HttpSection(method="GET", path=path, route="/greet")
+    event = replace(EVENT, id=event_id, traceparent=traceparent, http=section)
+    outcome = Ok(timings=TIMINGS, start=start, instance="greet-1", version="v1", cpu_ns=1_234_567)
+    verdict = HttpVerdict(client, event_id, "GET" * 20, path, 201, "function", "", 5_000_000, "a-key")
+    invocation = Invocation(event, outcome, verdict)
+    assert entries.entry_of(invocation, 1.5, 20_000_000) == entries._any_entry(invocation, 1.5, 20_000_000)
 
 
 def test_quiet_keeps_no_outcomes() -> None:
