@@ -310,7 +310,7 @@ class Pool(Generic[Ticket, Member]):
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Start what is wanted; fail the waiting events if nothing can start and no live instance could serve them."""
-        if self._is_hopeless(now_ns) and not self._serving():
+        if self._hopeless and self._is_hopeless(now_ns) and not self._serving():
             return [Fail(ticket) for ticket in self._waiting.clear()]
         wanted = self._wanted_starts(now_ns)
         if wanted == 0:

@@ -124,7 +124,8 @@ class Runner:
         """Take a free slot, but none of an instance that leaves by itself, whose death will be reported."""
         while (instance := self._pool.take()) is not None and not instance.is_serving:
             self._pool.close(instance)
-        if self._had_capacity and not self._pool.has_free_slot:  # on the warm path only the last free slot matters
+        # On the warm path only the last free slot matters, and only to the consumers of queues.
+        if self._on_capacity and self._had_capacity and not self._pool.has_free_slot:
             self._report_capacity()
         return instance
 

@@ -41,7 +41,8 @@ def parse_head(method: str, target: str, version: tuple[int, int], headers: Iter
     if version == (1, 0):
         # Such a client does not know the status 100 (RFC 9110 §10.1.1).
         joined.pop("expect", None)
-    _check_framing(joined, version)
+    if "transfer-encoding" in joined or "expect" in joined:
+        _check_framing(joined, version)
     host = joined.get("host", "")
     if not is_host(host):
         raise RefusedError(400, "the Host header is malformed")
