@@ -70,7 +70,7 @@ def _compile(modules: list[str], scratch: Path) -> None:
     # The project's own configuration is strict: other versions of mypy or of a library must not fail a user's build.
     options = ["--config-file=", f"--cache-dir={scratch / 'cache'}", "--follow-imports=silent"]
     extensions = mypycify(
-        [*options, *modules], opt_level="2", debug_level="0", target_dir=str(scratch / "c"), group_name=_LIBRARY
+        [*options, *modules], opt_level="1", debug_level="0", target_dir=str(scratch / "c"), group_name=_LIBRARY
     )
     build = build_ext(Distribution({"name": _LIBRARY, "ext_modules": extensions}))
     build.build_lib, build.build_temp = str(scratch / "built"), str(scratch / "objects")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 import anyio
 
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.runner import Function
+from dispatcher.settings import Function
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key

@@ -13,7 +13,8 @@ from dispatcher import outcomes
 from dispatcher.actions import Statistics
 from dispatcher.call import Call
 from dispatcher.records import Record
-from dispatcher.runner import Function, Runner
+from dispatcher.runner import Runner
+from dispatcher.settings import Function
 from sandbox.instance import Instance
 from sandbox.tree import Tree
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import anyio.abc
-from msgspec import Struct
 
 from bus import Failed
 from bus.event import held_bytes
@@ -16,13 +15,12 @@ from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start,
 from dispatcher.call import Call
 from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
-from dispatcher.settings import PoolSettings
+from dispatcher.settings import Function
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
-from sandbox.spec import FunctionSpec
 from sandbox.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -34,13 +32,6 @@ WORTH_NOTING_NS = 1_000_000
 _WARM: StartKind = "warm"
 _MADE: tuple[StartKind, ...] = ("load", "boot")
 """Start kinds that made more than the instance."""
-
-
-class Function(Struct, frozen=True, kw_only=True):
-    """A served function: the version to run, and the settings of its pool."""
-
-    spec: FunctionSpec
-    pool: PoolSettings
 
 
 class Runner:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from sandbox.spec import FunctionSpec
+
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
     """The pool's part of a function's configuration. Durations in seconds."""
@@ -33,3 +35,10 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     def slots(self) -> int:
         """How many events an instance has at once: no more than it may ever run."""
         return min(self.concurrency, self.max_invocations or self.concurrency)
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """A served function: the version to run, and the settings of its pool."""
+
+    spec: FunctionSpec
+    pool: PoolSettings

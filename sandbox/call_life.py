@@ -19,6 +19,8 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Struct
 
 from sandbox.frames import (
+    NOTHING,
+    Asked,
     CallFrame,
     ChunkFrame,
     CreditFrame,
@@ -28,7 +30,6 @@ from sandbox.frames import (
     OfCall,
     OkFrame,
 )
-from sandbox.wire import NOTHING, Asked
 
 
 class State(StrEnum):

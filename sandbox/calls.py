@@ -15,54 +15,12 @@ Each call ends exactly once: only this module returns an `End`, and from then on
 import signal
 from typing import Final, Literal
 
-from msgspec import Struct
-
 from sandbox import call_life, instance_life
+from sandbox.actions import Action, Cancel, End, HandOver, Kill, Leave, Ready
 from sandbox.call_life import COUNTED, NOTHING_LEFT, Call, Effect, Streams, input_of
 from sandbox.endings import MEMORY_EXCEEDED, TIMED_OUT, Answered, Died, Ending, Verdict, broken, crash
-from sandbox.frames import Answer, FailFrame, Frame, OfCall, OfInstance, OkFrame, ReadyFrame, UnfitFrame
+from sandbox.frames import NOTHING, Answer, Asked, FailFrame, Frame, OfCall, OfInstance, OkFrame, ReadyFrame, UnfitFrame
 from sandbox.instance_life import GONE, OVER, Input, State
-from sandbox.wire import NOTHING, Asked
-
-
-class End(Struct, frozen=True, gc=False):
-    """Action: deliver the end of call `i`. `traceback` is the guest's, if it sent one where the ending is a verdict."""
-
-    i: int
-    ending: Ending
-    traceback: str = ""
-
-
-class HandOver(Struct, frozen=True, gc=False):
-    """Action: hand a frame that ends nothing to whoever began the call and asked for such frames."""
-
-    frame: OfCall
-    body: bytes
-
-
-class Ready(Struct, frozen=True):
-    """Action: the `after_fork` hook has run and calls may begin; with `unfit` it failed and none ever will."""
-
-    unfit: UnfitFrame | None = None
-
-
-class Cancel(Struct, frozen=True):
-    """Action: interrupt these overdue calls: request a stack, send a `cancel` each, and SIGTERM for a sync handler."""
-
-    calls: tuple[int, ...]
-
-
-class Kill(Struct, frozen=True):
-    """Action: SIGKILL the instance; its burial kills everything it started."""
-
-    reason: str
-
-
-class Leave(Struct, frozen=True):
-    """Action: shut the socket down for writing; the guest runs its `stop` hook and exits."""
-
-
-Action = Ready | End | HandOver | Cancel | Kill | Leave
 
 _SERVING: Final = State.SERVING
 _RUNNING: Final = call_life.State.RUNNING

@@ -16,7 +16,10 @@ import fcntl
 import mmap
 import os
 import socket
+from pathlib import Path
 from types import TracebackType
+
+from msgspec import Struct
 
 from sandbox.guest._forklight.wire import SHARED_BYTES, STACK_BYTES, TASKS_AT
 
@@ -109,6 +112,20 @@ class Channels:
             self.close_guest_ends()
             return
         self.discard()
+
+
+class Body(Struct, frozen=True):
+    """The process of an instance, and what connects it to the server."""
+
+    id: str
+    pid: int
+    """0 if it was dead on arrival."""
+    pidfd: int
+    channels: Channels
+    folder: Path
+    baseline_kb: int
+    """The template's memory at the fork, which is shared and not counted as this instance's own."""
+    asynchronous: bool
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

@@ -1,9 +1,10 @@
-"""The frames that a guest may send, as exact types. ARCHITECTURE §8 says when each is legal.
+"""The frames that a guest may send, as exact types, and what it may be asked for.
 
+ARCHITECTURE §8 says when each is legal.
 A field out of its bounds, or of another type, is a breach.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
 
@@ -134,3 +135,17 @@ Answer = OkFrame | FailFrame | EndFrame
 OfCall = Answer | HeadFrame | ChunkFrame | CreditFrame | CallFrame
 OfInstance = ReadyFrame | UnfitFrame
 Frame = OfCall | OfInstance
+
+
+class Asked(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a call asks for beyond one frame each way; its `invoke` frame says so."""
+
+    more: bool = False
+    """The request's body goes on in chunks."""
+    credit: int | None = None
+    """How many bytes of response chunks the guest may send before it gets more credit; None: no response stream."""
+    calls: int = 0
+    """How many calls from inside the handler may be open at once."""
+
+
+NOTHING: Final = Asked()

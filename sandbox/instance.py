@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -20,9 +19,10 @@ from msgspec import Struct
 from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
 from sandbox import memory, outcomes, processes, stacks, wire
+from sandbox.actions import Action, Cancel, End, Kill, Leave, Ready
 from sandbox.birth import Birth
-from sandbox.calls import Action, Calls, Cancel, End, Kill, Leave, Ready
-from sandbox.channels import Channels
+from sandbox.calls import Calls
+from sandbox.channels import Body
 from sandbox.commons import Commons
 from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
 from sandbox.errors import InstanceGone
@@ -54,20 +54,6 @@ class _Pending(Struct):
 
     done: Done
     run: outcomes.Run
-
-
-class Body(Struct, frozen=True):
-    """The process of an instance, and what connects it to the server."""
-
-    id: str
-    pid: int
-    """0 if it was dead on arrival."""
-    pidfd: int
-    channels: Channels
-    folder: Path
-    baseline_kb: int
-    """The template's memory at the fork, which is shared and not counted as this instance's own."""
-    asynchronous: bool
 
 
 class Parent(Protocol):

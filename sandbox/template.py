@@ -20,13 +20,13 @@ from msgspec import Struct
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
 from sandbox.box import Box
-from sandbox.channels import Channels
+from sandbox.channels import Body, Channels
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
 from sandbox.endings import ending
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
-from sandbox.instance import Body, Instance
+from sandbox.instance import Instance
 from sandbox.launch import LOG_BYTES, search_path
 from sandbox.lives import Action, Input, Life
 from sandbox.logs import LogPipe

@@ -5,16 +5,16 @@ limit is a breach at once, and below the limit memory grows only with the bytes 
 the pieces that were read until it is complete. A guest's JSON is decoded into exact types or is a breach.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from bus import Event, Ok, Outcome, Output
 from bus.pieces import Pieces
 from sandbox.errors import SandboxError
-from sandbox.frames import CallFrame, ChunkFrame, EndFrame, Frame, OkFrame
+from sandbox.frames import NOTHING, Asked, CallFrame, ChunkFrame, EndFrame, Frame, OkFrame
 from sandbox.guest._forklight.wire import LENGTHS, MAX_HEADER_BYTES, ONE_WRITE_BYTES
 
 
@@ -25,19 +25,6 @@ class Breach(SandboxError):
 CHUNK_BYTES = 64 * 1024
 """The most that a `chunk` has in either direction."""
 
-
-class Asked(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a call asks for beyond one frame each way; its `invoke` frame says so."""
-
-    more: bool = False
-    """The request's body goes on in chunks."""
-    credit: int | None = None
-    """How many bytes of response chunks the guest may send before it gets more credit; None: no response stream."""
-    calls: int = 0
-    """How many calls from inside the handler may be open at once."""
-
-
-NOTHING: Final = Asked()
 
 _decode = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.Encoder().encode

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import convert
 from msgspec.structs import asdict
 
-from dispatcher.runner import Function
+from dispatcher.settings import Function
 from forklight.admin.answers import Refused, as_json
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.explanation import Explanation, Limits, before, choose, invocations, slowest

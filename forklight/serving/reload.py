@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.change import Change, NotLoaded, load_all, open_change
-from dispatcher.runner import Function
+from dispatcher.settings import Function
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names

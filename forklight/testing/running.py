@@ -25,7 +25,8 @@ from forklight.testing.frames import event_of, frame
 from forklight.testing.output import gathered
 from forklight.testing.results import Result, result_of
 from sandbox import outcomes
-from sandbox.calls import Calls, End
+from sandbox.actions import End
+from sandbox.calls import Calls
 from sandbox.frames import FailFrame
 from sandbox.guest._forklight import invocation
 from sandbox.guest._forklight.handler import Function, load, made

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 from bus import Outcome
 from dispatcher.change import NotLoaded, open_change
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.runner import Function
-from dispatcher.settings import PoolSettings
+from dispatcher.settings import Function, PoolSettings
 from sandbox.spec import FunctionSpec
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, answer, event, until

@@ -29,6 +29,8 @@ def command() -> Path:
     _pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
     [wheel] = folder.glob("*.whl")
     _pip("--python", str(python), "install", str(wheel))
+    for library in ROOT.glob("forklight__mypyc*.so"):  # where scripts/test has compiled this tree
+        shutil.copy(library, site_packages)
     return environment / "bin/forklight"
 
 

@@ -13,8 +13,7 @@ import anyio
 from bus import Failed, Outcome
 from dispatcher.actions import Statistics
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.runner import Function
-from dispatcher.settings import PoolSettings
+from dispatcher.settings import Function, PoolSettings
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec
 from tests.kit.support import answer, event, failure, readable_folder

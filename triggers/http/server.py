@@ -3,12 +3,10 @@
 import logging
 import time
 from asyncio import CancelledError
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from socket import socket
-from typing import Self
 
 import anyio
 import anyio.to_thread
@@ -78,15 +76,13 @@ class HttpServer:
         connections = self._listener.connections if hasattr(self, "_listener") else "not listening"
         return f"<HttpServer on {where}, {connections}>"
 
-    @asynccontextmanager
-    async def run(self) -> AsyncIterator[Self]:
+    def run(self) -> AbstractAsyncContextManager[None]:
         """Listen inside the context; leaving it cuts off what `drain` has not ended. Raises HttpTriggerError."""
         require_c_parser()
         self._listener = Listener(
             self._settings, self._stamps, self._serve, turn_away=self._turn_away, given=self._given
         )
-        async with self._listener.run():
-            yield self
+        return self._listener.run()
 
     @property
     def port(self) -> int:

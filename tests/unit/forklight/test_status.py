@@ -8,8 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.runner import Function
-from dispatcher.settings import PoolSettings
+from dispatcher.settings import Function, PoolSettings
 from forklight.observe import metrics
 from forklight.observe.function_status import LEAST_KB, function_statuses
 from forklight.observe.status import FunctionStatus, Instances

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import pytest
 
 from sandbox import call_life, instance_life
+from sandbox.actions import Action, Cancel, End, HandOver, Kill
 from sandbox.call_life import Streams
-from sandbox.calls import Action, Calls, Cancel, End, HandOver, Kill
+from sandbox.calls import Calls
 from sandbox.endings import Answered
-from sandbox.frames import CallFrame, ChunkFrame, CreditFrame, EndFrame, HeadFrame, OfCall, OkFrame
-from sandbox.wire import Asked
+from sandbox.frames import Asked, CallFrame, ChunkFrame, CreditFrame, EndFrame, HeadFrame, OfCall, OkFrame
 
 SENT: tuple[Literal["chunk", "end", "credit", "reply"], ...] = ("chunk", "end", "credit", "reply")
 OPEN = set(call_life.State) - {call_life.State.ENDED}

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from sandbox.calls import Action, Calls, Cancel, End, Kill, Leave, Ready
+from sandbox.actions import Action, Cancel, End, Kill, Leave, Ready
+from sandbox.calls import Calls
 from sandbox.endings import Answered, Died, Verdict
 from sandbox.frames import FailFrame, OkFrame, ReadyFrame, UnfitFrame
 

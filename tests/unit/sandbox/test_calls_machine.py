@@ -8,10 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sandbox.calls import Action, Calls, Cancel, End, HandOver, Kill, Leave, Ready
+from sandbox.actions import Action, Cancel, End, HandOver, Kill, Leave, Ready
+from sandbox.calls import Calls
 from sandbox.endings import Answered, Died, Verdict
 from sandbox.frames import (
+    NOTHING,
     Answer,
+    Asked,
     CallFrame,
     ChunkFrame,
     CreditFrame,
@@ -23,7 +26,6 @@ from sandbox.frames import (
     ReadyFrame,
     UnfitFrame,
 )
-from sandbox.wire import NOTHING, Asked
 
 GRACE = 5
 TIMEOUTS = st.integers(0, 12)

@@ -14,11 +14,10 @@ from msgspec import structs
 
 from bus import CallSection, Event, Failed, HttpSection, Ok, Output
 from sandbox import wire
-from sandbox.frames import ChunkFrame, EndFrame, Frame, OkFrame
+from sandbox.frames import Asked, ChunkFrame, EndFrame, Frame, OkFrame
 from sandbox.guest._forklight import wire as guest
 from sandbox.guest._forklight.invocation import run
 from sandbox.guest._forklight.wire import ONE_WRITE_BYTES
-from sandbox.wire import Asked
 from tests.kit.guest import make_function, make_head, never
 
 MIB = 1024 * 1024

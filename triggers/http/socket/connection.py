@@ -24,9 +24,10 @@ from triggers.http.socket.budget import UNCOUNTED_BYTES
 from triggers.http.socket.connections import Connections
 from triggers.http.socket.deadline import Deadline
 from triggers.http.socket.errands import Errand, Errands
-from triggers.http.socket.intake import Intake, Request
+from triggers.http.socket.intake import Intake
 from triggers.http.socket.life import STEPS, Act, Phase, Signal
 from triggers.http.socket.outgoing import Outgoing
+from triggers.http.socket.request import Request
 from triggers.http.socket.retire import lift_hop_limit
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase

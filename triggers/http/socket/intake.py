@@ -12,18 +12,19 @@ request arrives, a head up to its limit is kept.
 """
 
 from asyncio import AbstractEventLoop
+from typing import Any
 
 from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser
 from aiohttp.http_writer import HttpVersion10
 from aiohttp.streams import StreamReader
-from msgspec import Struct
 
 from triggers.http.errors import RefusedError
 from triggers.http.settings import HttpSettings
 from triggers.http.socket.body import Body
 from triggers.http.socket.malformed import hopeless, reason, refusal, request_line
+from triggers.http.socket.request import Message, Request
 
 KEPT_BYTES = 64 * 1024
 """How much a client may send ahead while its request is served, before the connection is no longer read."""
@@ -34,13 +35,6 @@ TURN_BYTES = 16 * 1024
 _UNLIMITED_BYTES = 2**30
 _END = b"\r\n\r\n"
 _LINE_END = b"\r\n"
-
-
-class Request(Struct, frozen=True, gc=False):
-    """A parsed head. `length` of the body is 0 for none, None if it is chunked."""
-
-    message: RawRequestMessage
-    length: int | None
 
 
 class _Flow:
@@ -129,7 +123,7 @@ class Intake:
         self._used_up = message.upgrade or self._left != 0
         return Request(message, self._left)
 
-    def _parse(self, head: bytes) -> tuple[RawRequestMessage, StreamReader]:
+    def _parse(self, head: bytes) -> tuple[Message, StreamReader]:
         if self._used_up:
             self._parser = self._new_parser()
         try:
@@ -139,7 +133,7 @@ class Intake:
         # The parser accepts RTSP and ICE as HTTP, and finds no message in the preface of HTTP/2.
         if len(messages) != 1 or not head.startswith(b"HTTP/", head.find(_LINE_END) - 8):
             raise hopeless(head, self._settings) or RefusedError(400, "the request line is not valid HTTP/1.1")
-        request: tuple[RawRequestMessage, StreamReader] = messages[0]
+        request: tuple[Message, StreamReader] = messages[0]
         return request
 
     def read(self, body: Body) -> bool:
@@ -184,7 +178,7 @@ class Intake:
             message.version != HttpVersion10 or "close" not in ",".join(message.headers.getall(CONNECTION, ())).lower()
         )
 
-    def _new_parser(self) -> HttpRequestParser:
+    def _new_parser(self) -> Any:  # HttpRequestParser, whose annotations do not hold: a tuple may come for a list
         settings = self._settings
         return HttpRequestParser(
             _FLOW,  # type: ignore[arg-type]  # a body uses only these two methods of a protocol

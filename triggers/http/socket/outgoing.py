@@ -10,11 +10,11 @@ from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from termios import TIOCOUTQ
 
-from aiohttp.http_parser import RawRequestMessage
 from anyio import to_thread
 
 from triggers.http.answers import Answer, Content, encode_answer
 from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
+from triggers.http.socket.request import Message
 from triggers.http.stamps import Stamps
 
 PIECE_BYTES = 256 * 1024
@@ -78,7 +78,7 @@ class Outgoing:
             self._budget.give_back(self._held_bytes)
             self._held_bytes = 0
 
-    def write(self, answer: Answer, message: RawRequestMessage | None, *, last: bool = True) -> None:
+    def write(self, answer: Answer, message: Message | None, *, last: bool = True) -> None:
         """Write the answer to `message`, which is None if the request could not be parsed."""
         method = message.method if message is not None else "GET"
         connection = _CLOSE if last else _KEEP_ALIVE if message is not None and message.version == (1, 0) else ""
