@@ -132,7 +132,10 @@ class HttpServer:
         exchange.id = connection.request_id = self._stamps.invocation_id()
         connection.request_headers = ()
         exchange.method, exchange.path = message.method, message.path.partition("?")[0]
-        head = parse_head(message.method, message.path, message.version, message.headers.items())
+        head = request.head
+        if head is None:
+            head = parse_head(message.method, message.path, message.version, message.headers.items())
+            request.head = head
         if self._proxies is not None:  # first, so that even a 404 is recorded with the client's own address
             exchange.client, exchange.scheme, head = self._proxies.origin(exchange.client, head)
         exchange.head = head

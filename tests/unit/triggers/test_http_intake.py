@@ -104,6 +104,24 @@ def test_how_a_stream_is_split_changes_nothing(stream: bytes, places: list[int])
 
 
 @pytest.mark.invariant("I30")
+@given(st.lists(st.sampled_from([PARTS[0], PARTS[1] + b"hello", PARTS[3], PARTS[4] + b"hi", PARTS[5]]), max_size=8))
+def test_a_head_that_comes_again_becomes_the_same_as_alone(requests: list[bytes]) -> None:
+    alone = [step for request in requests for step in served([request])]
+    assert list(served([b"".join(requests)])) == alone
+    assert list(served(requests)) == alone
+
+
+def test_a_head_that_comes_again_is_not_parsed_again() -> None:
+    intake = Intake(SETTINGS, LOOP)
+    intake.keep(PARTS[0] * 2 + PARTS[5] + PARTS[0])
+    requests = []
+    while intake.is_ready():
+        requests.append(intake.take())
+    assert requests[1] is requests[0]
+    assert [request.message.path for request in requests] == ["/a", "/a", "/k", "/a"]
+
+
+@pytest.mark.invariant("I30")
 @given(STREAMS)
 def test_a_hopeless_head_stays_hopeless_and_is_never_served(stream: bytes) -> None:
     found = None

@@ -4,12 +4,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from triggers.http.head import Head
+
 Message = Any
 """RawRequestMessage of aiohttp, which declares a named tuple; the class that its C parser makes is no tuple."""
 
 
-class Request(Struct, frozen=True, gc=False):
+class Request(Struct, gc=False):
     """`length` of the body is 0 for none, None if it is chunked."""
 
     message: Message
     length: int | None
+    head: Head | None = None
+    """What the server made of the message. A later request with the same head may be this object again."""
