@@ -29,7 +29,7 @@ PROPERTIES = st.builds(
     timestamp=st.none() | st.datetimes().map(lambda at: at.replace(year=2026, microsecond=0, tzinfo=None)),
     app_id=st.none() | NAMES,
 )
-DELIVERED = st.builds(Delivered, NAMES, st.integers(1, 2**63), st.booleans(), NAMES, NAMES)
+DELIVERED = st.builds(Delivered, NAMES, st.integers(1, 2**63 - 1), st.booleans(), NAMES, NAMES)
 DELIVERIES = st.tuples(DELIVERED, PROPERTIES, st.lists(st.binary(min_size=1, max_size=30), max_size=3))
 RPC = st.sampled_from([commands.Basic.ConsumeOk("tag"), commands.Channel.Close(404, "gone", 0, 0), Heartbeat()])
 
