@@ -50,7 +50,7 @@ async def test_decisions_are_logged_with_ids() -> None:
         async with serving(folder, "--debug") as server:
             reply = await server.get("/pid")
             assert (await server.run("send", "orders", "-d", "1")).status == 0
-            await server.wait_said(r"DEBUG triggers\.queue\.consumer: queue orders: message \S+: Ack\(\)")
+            await server.wait_said(r"DEBUG triggers\.queue\.settler: queue orders: message \S+: Ack\(\)")
             server.send(signal.SIGTERM)
             await server.wait_said(r"DEBUG sandbox\.tree: pid: template \d+ is gone")
         said = "".join(server.said)

@@ -54,7 +54,7 @@ async def test_what_one_tries_first_is_answered() -> None:
     with open_folder() as folder:
         version = await run("--version", cwd=folder)
         assert version.status == 0
-        assert re.fullmatch(r"forklight \d+\.\d+\.\d+\n", version.stdout)
+        assert re.fullmatch(r"forklight \d+\.\d+\.\d+( \(compiled\))?\n", version.stdout)
         commands = (await run("--help", cwd=folder)).stdout.partition("Commands:")[2]
         assert "  why      Explain where the time of one invocation went.\n" in commands
         assert "..." not in commands, "no summary is cut"

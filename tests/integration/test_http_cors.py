@@ -119,7 +119,7 @@ async def test_a_405_has_cors_headers(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_500_and_the_503_of_a_drain_have_cors_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(waiting, routes(origins=(APP,))) as house, house.connect() as client:
         with monkeypatch.context() as broken:
-            broken.setattr("triggers.http.server.to_event", None)
+            broken.setattr("triggers.http.codec.HttpSection", None)
             reply = await ask(house, "GET", APP)
             assert (reply.status, reply["access-control-allow-origin"]) == (500, APP)
         client.writer.write(request("/x", headers=f"Origin: {APP}\r\n"))

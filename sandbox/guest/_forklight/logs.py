@@ -9,6 +9,7 @@ to a standard stream, or each record would appear twice.
 """
 
 import contextlib
+import errno
 import fcntl
 import io
 import logging
@@ -134,13 +135,32 @@ class MarkedStream(LineStream):
 
 
 def line_stream(descriptor: int, kind: "type[LineStream]" = LineStream) -> LineStream:
-    stream = kind(_raw(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
-    stream.records = io.TextIOWrapper(_raw(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n")
+    stream = kind(_Whole(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
+    stream.records = io.TextIOWrapper(_Whole(descriptor), encoding="utf-8", errors="backslashreplace", newline="\n")
+    for each in (stream, stream.records):
+        each._CHUNK_SIZE = _BUFFER_BYTES  # type: ignore[attr-defined]  # what it gathers before it writes
     return stream
 
 
-def _raw(descriptor: int) -> io.BufferedWriter:
-    return io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False), _BUFFER_BYTES)
+class _Whole(io.FileIO):
+    """The descriptor of a stream, without a buffer, as with `python -u`.
+
+    io.BufferedWriter has a lock. A handler's child that is forked while another thread prints would wait for it for
+    ever, because that thread does not exist in the child.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+
+    def write(self, data: Any) -> int:
+        """Write all of it: a signal may cut a write to a pipe short."""
+        left = data
+        while left:
+            count = super().write(left)
+            if count is None:
+                raise BlockingIOError(errno.EAGAIN, "the log is full, and its descriptor was made non-blocking")
+            left = memoryview(left)[count:]
+        return len(data)
 
 
 class _Default(logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time before Python 3.11

@@ -254,3 +254,25 @@ def test_flush_survives_what_the_author_did_to_the_streams(tmp_path: Path) -> No
     )
     assert done.stdout == "kept, and the descriptor is open"
     assert done.stderr == "\x1e2WARNING root: still logged\n"
+
+
+FORKED = """
+import os, threading
+from _forklight import logs
+reading, writing = os.pipe()
+stream = logs.line_stream(writing)
+thread = threading.Thread(target=stream.write, args=("x" * 1_000_000 + "\\n",), daemon=True)
+thread.start()
+os.read(reading, 1)  # so the thread is in the middle of its write
+if (child := os.fork()) == 0:
+    print("of the child", file=stream)
+    os._exit(0)
+found = b""
+while b"of the child\\n" not in found:
+    found = found[-100:] + os.read(reading, 65536)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_forked_while_a_thread_prints_can_print(tmp_path: Path) -> None:
+    assert run_guest(FORKED, tmp_path).stdout.strip() == "0"
