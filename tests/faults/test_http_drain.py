@@ -16,7 +16,7 @@ from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.ordinary_user
 
-STOPS = rounds(8, 40)
+STOPS = rounds(6, 40)
 AT_ONCE = 2
 
 

@@ -18,7 +18,7 @@ from tests.kit.support import until
 
 pytestmark = pytest.mark.ordinary_user
 
-SECONDS = rounds(8, 300)
+SECONDS = rounds(5, 300)
 ANSWERS_BETWEEN_KILLS = 100
 
 

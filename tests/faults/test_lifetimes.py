@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.timeout(600)
 async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
-    drivers, kills_each = 4, rounds(8, 50)
+    drivers, kills_each = 4, rounds(5, 50)
     with readable_folder() as folder:
         copy_readable(GUEST, folder / "guest")
         copy_readable(FUNCTIONS, folder / "functions")
@@ -107,7 +107,7 @@ async def test_a_random_death_under_load_costs_only_what_ran_in_that_process(
     loads = [Load(bench, bench.spec("plain", handler)) for handler in ("handler", "parent", "chance", "asynchronous")]
     running = [asyncio.create_task(load.run()) for load in loads]
     killed: set[int] = set()
-    for _ in range(rounds(10, 30)):
+    for _ in range(rounds(5, 30)):
         done = [load.done for load in loads]
         pid = await until(lambda: _somebody(bench, loads, what, chance))
         with contextlib.suppress(ProcessLookupError):  # it had just left by itself

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from bus.sqlite import open_sqlite
 from forklight.serving.stores import FILE
 from tests.kit.messages import Ledger, counted
+from tests.kit.rounds import rounds
 from tests.kit.served import Server
 from tests.kit.support import until
 from triggers.timer.ledger import PREFIX
 from triggers.timer.planner import Remembered, remembered_text
 
-KILLS = 5
+KILLS = rounds(3, 10)
 ANSWERS = (("/accept", 200), ("/accept-silently", 204))
 YEARS_DOWN = 3
 SILENT = """

@@ -8,6 +8,7 @@ from bus.rabbitmq import open_rabbitmq
 from bus.store import StoreError
 from tests.kit.broker import Node
 from tests.kit.proxy import proxy_to
+from tests.kit.rounds import rounds
 from tests.kit.stores import fill, fresh, message, source, to
 from tests.kit.support import until
 from tests.kit.traffic import traffic
@@ -35,9 +36,10 @@ async def test_the_broker_is_killed(rabbitmq: Node) -> None:
         await flow.wait_consuming()
 
 
-async def test_the_broker_is_restarted_five_times(rabbitmq: Node) -> None:
-    async with open_rabbitmq(rabbitmq.fresh_url()) as store, traffic(store, source(fresh()), faults=5) as flow:
-        for _ in range(5):
+async def test_the_broker_is_restarted_several_times(rabbitmq: Node) -> None:
+    times = rounds(2, 5)
+    async with open_rabbitmq(rabbitmq.fresh_url()) as store, traffic(store, source(fresh()), faults=times) as flow:
+        for _ in range(times):
             await rabbitmq.wait_restart()
             await flow.wait_consuming()
             await flow.wait_flowing()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bus.sqlite import open_sqlite
+from tests.kit.rounds import rounds
 from tests.kit.stores import BALANCED, Ledger
 
-KILLS = 8
+KILLS = rounds(4, 16)
 LINES_BETWEEN_KILLS = 400
 
 
