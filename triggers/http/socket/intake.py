@@ -8,7 +8,7 @@ chunked body is known to the parser alone, which does not return what follows: s
 connection, and so is any with refused framing.
 
 The requests of a connection often have the same head to the last byte: that of a service that calls another, or polls
-it. Such a head is compared instead of parsed, which yields the same in a sixth of the time.
+it. Such a head is compared instead of parsed, which yields the same and saves nearly half of this trigger's work.
 
 While a request is served, at most `KEPT_BYTES` and one read are kept, because then the connection is not read. While a
 request arrives, a head up to its limit is kept.
