@@ -58,6 +58,8 @@ class _Run(Struct, frozen=True, kw_only=True, gc=False):
 
     timings: Timings = Timings()
     start: StartKind | None = None
+    spare: bool = False
+    """Whether it took an instance that had been started ahead and had run no event; `start` is `warm` then."""
     instance: str = ""
     version: str = ""
     attempt: int = 1

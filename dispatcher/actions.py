@@ -32,6 +32,9 @@ class Fail(Struct, Generic[Ticket], frozen=True):
 class Start(Struct, frozen=True):
     """Action: start one more instance and report the result with `started` or `start_failed`."""
 
+    ahead: bool = False
+    """Whether nothing waits for it now: it may take the time to warm up before it is ready."""
+
 
 class Leave(Struct, Generic[Member], frozen=True):
     """Action: end this instance and report its death with `died`."""
@@ -47,7 +50,10 @@ Action = Assign[Ticket, Member] | Refuse[Ticket] | Fail[Ticket] | Leave[Member] 
 
 
 class Statistics(Struct, frozen=True, gc=False):
-    """How many instances are in each state, how many calls the busy ones run, and how many events wait."""
+    """How many instances are in each state, how many calls the busy ones run, and how many events wait.
+
+    `idle` instances have run an event; `spare` ones are ready and have not.
+    """
 
     starting: int
     idle: int
@@ -55,3 +61,4 @@ class Statistics(Struct, frozen=True, gc=False):
     leaving: int
     waiting: int
     calls: int
+    spare: int = 0

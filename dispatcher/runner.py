@@ -161,9 +161,9 @@ class Runner:
             match action:
                 case Assign(call, instance):
                     self._assign(call, instance, start)
-                case Start():
+                case Start(ahead):
                     if not self._stopped:
-                        self._tasks.start_soon(self._start)
+                        self._tasks.start_soon(self._start, ahead)
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(call, code):
@@ -231,10 +231,10 @@ class Runner:
         if self._ending:
             self._tree.sweep.remove(self)
 
-    async def _start(self) -> None:
+    async def _start(self, ahead: bool) -> None:
         function = self.function
         try:
-            instance, kind = await self._tree.start(function.spec)
+            instance, kind = await self._tree.start(function.spec, ahead=ahead)
         except LoadFailed as error:
             if function is self.function:
                 self._error = error

@@ -174,7 +174,8 @@ class Instance:
             self._calls.abort(i)
             self._log.end(i, drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
-        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt)
+        is_spare = i == 1 and start == "warm"  # it was ready before its first event came
+        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt, is_spare)
         self._pending[i] = _Pending(done, run)
         self._commons.sweep.expect(min(deadline_ns, now_ns + WATCH_NS))
 

@@ -22,22 +22,13 @@ class Run(Struct, frozen=True, gc=False):
     instance: str
     version: str
     attempt: int
+    spare: bool = False
 
 
 def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
     """The outcome of a call that ends at `now_ns`. The guest's times are clamped to those that the server measured."""
     if isinstance(answer, Verdict):
-        return Failed(
-            kind=answer.kind,
-            code=answer.code,
-            message=answer.message,
-            traceback=stack,
-            timings=Timings(run.accepted_ns, run.written_ns, run.written_ns, now_ns),
-            start=run.start,
-            instance=run.instance,
-            version=run.version,
-            attempt=run.attempt,
-        )
+        return _unanswered(answer, stack, run, now_ns)
     frame = answer.frame
     started_ns = min(max(frame.started_ns, run.written_ns), now_ns)
     finished_ns = min(max(frame.finished_ns, started_ns), now_ns)
@@ -52,6 +43,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
             outputs=wire.outputs(frame, answer.body) if frame.out else (),
             timings=timings,
             start=run.start,
+            spare=run.spare,
             instance=run.instance,
             version=run.version,
             attempt=run.attempt,
@@ -66,9 +58,26 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
         retry_after_s=frame.retry_after_s,
         timings=timings,
         start=run.start,
+        spare=run.spare,
         instance=run.instance,
         version=run.version,
         attempt=run.attempt,
         cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,
+    )
+
+
+def _unanswered(verdict: Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
+    """The outcome of a call that the guest did not end."""
+    return Failed(
+        kind=verdict.kind,
+        code=verdict.code,
+        message=verdict.message,
+        traceback=stack,
+        timings=Timings(run.accepted_ns, run.written_ns, run.written_ns, now_ns),
+        start=run.start,
+        spare=run.spare,
+        instance=run.instance,
+        version=run.version,
+        attempt=run.attempt,
     )

@@ -197,8 +197,10 @@ class Template:
         message = f"the process that loaded {self.spec.name!r} ended: {how}"
         return LoadFailed("InitFailed", message, stacks.readable(self._last_stack))
 
-    async def fork(self) -> Instance:
+    async def fork(self, *, ahead: bool = False) -> Instance:
         """Start an instance and wait for its `after_fork` hook; it can take an event at once.
+
+        `ahead`: no event waits for it.
 
         Raises Ended if this template ends, StartFailed if there is no room, LoadFailed if the hook fails.
         """

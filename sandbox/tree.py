@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,15 +70,17 @@ class Tree:
         """The one timer. Pools use it for their deadlines, too."""
         return self._commons.sweep
 
-    async def start(self, spec: FunctionSpec) -> tuple[Instance, StartKind]:
+    async def start(self, spec: FunctionSpec, *, ahead: bool = False) -> tuple[Instance, StartKind]:
         """Start an instance of this version; returns it with the kind of start.
+
+        `ahead`: no event waits for it.
 
         Raises LoadFailed if the code or its `after_fork` hook fails (during the back-off with the stored reason), and
         StartFailed if the machine has no room.
         """
         branch = self._branch(spec)
         with self._reporting(branch):
-            return await _again(branch, self._start)
+            return await _again(branch, partial(self._start, ahead=ahead))
 
     async def load(self, spec: FunctionSpec) -> Template:
         """This version's live template, started now if there is none. Raises LoadFailed and StartFailed."""
@@ -206,7 +209,7 @@ class Tree:
                     self._log_leftovers(branch)
                     await branch.vacant.wait()
 
-    async def _start(self, branch: Branch) -> tuple[Instance, StartKind]:
+    async def _start(self, branch: Branch, *, ahead: bool) -> tuple[Instance, StartKind]:
         branch.births.refuse_early()
         kind = await self._fill(branch)
         template = branch.made
@@ -217,7 +220,7 @@ class Tree:
         if template.must_become:  # it becomes one instance only, for the first caller
             branch.vacate(template)
         try:
-            instance = await template.fork()
+            instance = await template.fork(ahead=ahead)
         except LoadFailed as error:
             branch.births.failed(error)
             raise
