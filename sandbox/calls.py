@@ -13,7 +13,7 @@ Each call ends exactly once: only this module returns an `End`, and from then on
 """
 
 import signal
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 from sandbox import call_life, instance_life
 from sandbox.actions import Action, Cancel, End, HandOver, Kill, Leave, Ready
@@ -77,10 +77,12 @@ class Calls:
 
         Requires a free slot, an id that was never used here, and a deadline that is not before those of earlier calls.
         """
-        if self.free_slots <= 0 or i in self._open or deadline_ns < self._latest_ns:
-            raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(self._open)} of {self._slots} slots taken")
+        calls = self._open
+        is_full = self.state is not _SERVING or len(calls) >= self._slots
+        if is_full or i in calls or deadline_ns < self._latest_ns:
+            raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(calls)} of {self._slots} slots taken")
         self._latest_ns = deadline_ns
-        self._open[i] = Call(deadline_ns, NOTHING_LEFT if asked is NOTHING else Streams.of(asked))
+        calls[i] = Call(deadline_ns, NOTHING_LEFT if asked is NOTHING else Streams.of(asked))
 
     def abort(self, i: int) -> None:
         """No byte of call `i` could be written: it never began. The caller assigns the event again."""
@@ -96,13 +98,23 @@ class Calls:
             return False
         return call.streams.may_send(kind, number)
 
+    def succeeds(self, frame: Frame) -> TypeGuard[OkFrame]:
+        """Whether the frame is the result of a call in time, as in the warm case. If so, the call has ended.
+
+        The rest of `frame`, which follows if not, returns the same as the tables have it.
+        """
+        if type(frame) is not OkFrame or self.state is not _SERVING:
+            return False
+        call = self._open.get(frame.i)
+        if call is None or call.state is not _RUNNING:
+            return False
+        del self._open[frame.i]
+        return True
+
     def frame(self, frame: Frame, body: bytes, now_ns: int) -> list[Action]:
         """A well-formed frame has arrived."""
-        if type(frame) is OkFrame and self.state is _SERVING:  # the warm case, as the table has it
-            call = self._open.get(frame.i)
-            if call is not None and call.state is _RUNNING:
-                del self._open[frame.i]
-                return [End(frame.i, Answered(frame, body))]
+        if self.succeeds(frame):
+            return [End(frame.i, Answered(frame, body))]
         if self.state in OVER:
             return []
         if isinstance(frame, (ReadyFrame, UnfitFrame)):

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from msgspec import Struct
-
 from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
 from sandbox import memory, outcomes, processes, stacks, wire
@@ -26,6 +24,7 @@ from sandbox.channels import Body
 from sandbox.commons import Commons
 from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
 from sandbox.errors import InstanceGone
+from sandbox.frames import OkFrame
 from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK_SIGNAL
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
@@ -47,13 +46,6 @@ BURIAL_LIMIT_NS = 5_000_000_000
 
 Done = Callable[[Outcome], None]
 """Gets the one outcome of a call, in the event loop. It must not block or raise."""
-
-
-class _Pending(Struct):
-    """An open call: who gets its outcome, and the facts that go into the outcome."""
-
-    done: Done
-    run: outcomes.Run
 
 
 class Parent(Protocol):
@@ -86,7 +78,9 @@ class Instance:
         self._body = body
         self._commons = commons
         self._parent = parent
+        self._version = spec.version
         self._timeout_ns = int(spec.timeout_s * 1e9)
+        self._watch_ns = min(self._timeout_ns, WATCH_NS)
         has_hook = spec.hooks.after_fork is not None
         grace_ns = int(spec.grace_s * 1e9)
         slots = spec.concurrency if body.asynchronous else 1
@@ -96,13 +90,15 @@ class Instance:
         self._log = LogPipe(
             body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns, has_marks=slots > 1
         )
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, tuple[Done, outcomes.Run]] = {}
+        """The open calls: who gets the outcome, and the facts that go into it."""
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
         self._looked_ns = self._look_fully_ns = time.monotonic_ns()
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
+        self._expect = commons.sweep.expect
         self._loop.add_reader(self._socket, self._readable)
         self._loop.add_reader(body.pidfd, self._died)
         commons.sweep.add(self)
@@ -162,8 +158,7 @@ class Instance:
         i = self.invocations + 1
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + self._timeout_ns
-        shared = self._shares and SHARED_FROM_BYTES <= len(event.body) <= SHARED_BYTES
-        shared = shared and self._body.channels.share(event.body)
+        shared = len(event.body) >= SHARED_FROM_BYTES and self._share(event.body)
         frame = wire.invoke(i, deadline_ns, attempt, start, event, shared=shared)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
@@ -175,9 +170,13 @@ class Instance:
             self._log.end(i, drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
         is_spare = i == 1 and start == "warm"  # it was ready before its first event came
-        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self.spec.version, attempt, is_spare)
-        self._pending[i] = _Pending(done, run)
-        self._commons.sweep.expect(min(deadline_ns, now_ns + WATCH_NS))
+        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare)
+        self._pending[i] = done, run
+        self._expect(now_ns + self._watch_ns)
+
+    def _share(self, body: bytes) -> bool:
+        """Leave the body in the memory that both share, if it fits; its last one is not needed any more."""
+        return self._shares and len(body) <= SHARED_BYTES and self._body.channels.share(body)
 
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
@@ -242,8 +241,9 @@ class Instance:
 
     def _readable(self, *, again: bool = True) -> bool:
         """Read, and `again` if a long body has begun: it has often arrived. Return whether there may be more."""
+        frames, calls = self._frames, self._calls
         try:
-            missing_bytes = self._frames.missing_bytes
+            missing_bytes = frames.missing_bytes
             data = self._socket.recv(READ_BYTES if missing_bytes <= READ_BYTES else min(missing_bytes, MAX_READ_BYTES))
         except BlockingIOError:
             return False
@@ -255,13 +255,16 @@ class Instance:
             self._expect_tick()
             return False
         try:
-            for frame, body in self._frames.feed(data):
-                self._carry_out(self._calls.frame(frame, body, time.monotonic_ns()))
+            for frame, body in frames.feed(data):
+                if calls.succeeds(frame):
+                    self._succeed(frame, body)
+                else:
+                    self._carry_out(calls.frame(frame, body, time.monotonic_ns()))
         except wire.Breach as breach:
             self._loop.remove_reader(self._socket)
             self._carry_out(self._calls.breach(str(breach)))
             return False
-        return self._readable(again=False) if again and self._frames.missing_bytes else True
+        return self._readable(again=False) if again and frames.missing_bytes else True
 
     def _died(self) -> None:
         """The pidfd is readable: the parent takes over."""
@@ -347,14 +350,22 @@ class Instance:
         if not self._body.asynchronous:
             processes.kill(self.pidfd, signal.SIGTERM)
 
+    def _succeed(self, frame: OkFrame, body: bytes) -> None:
+        """The warm case of `_end`."""
+        done, run = self._pending.pop(frame.i)
+        self._log.end(frame.i, drain=frame.log != 0)
+        outcome = outcomes.succeeded(frame, body, run, time.monotonic_ns())
+        self.on_free(self)
+        done(outcome)
+
     def _end(self, end: End) -> None:
-        pending = self._pending.pop(end.i)
+        done, run = self._pending.pop(end.i)
         answer = end.ending
         self._log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
         stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
-        outcome = outcomes.of(answer, stack, pending.run, time.monotonic_ns())
+        outcome = outcomes.of(answer, stack, run, time.monotonic_ns())
         self.on_free(self)  # first, because `done` may bring the next event of the same client
-        pending.done(outcome)
+        done(outcome)
 
     def _stack(self, verdict: Verdict, i: int) -> str:
         """Where the handler was: its task, if it is async and was reached by `cancel`, else the threads."""

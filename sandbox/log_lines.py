@@ -83,11 +83,16 @@ class Taken(NamedTuple):
 
 
 class _Account(Struct, gc=False):
-    """How much of the limit an owner has used, and how much of what it wrote was dropped."""
+    """An owner, how much of the limit it has used, and how much of what it wrote was dropped."""
 
-    owner: Owner
+    invocation: str | None = None
+    traceparent: str | None = None
     used: int = 0
     dropped: int = 0
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.invocation, self.traceparent)
 
 
 class _Begin(NamedTuple):
@@ -128,7 +133,7 @@ class Cutter:
         """How many bytes were written before those in `_data`."""
         self._open: dict[int, _Account] = {}
         """The calls that are open at `_at`."""
-        self._process = self._sole = _Account(Owner())
+        self._process = self._sole = _Account()
         """`_sole` is the owner of lines without a mark: the one open call, or else the process."""
         self._changes: deque[_Change] = deque()
         """Those behind `_at`, in order. Each is at a number of bytes since the beginning."""
@@ -147,15 +152,16 @@ class Cutter:
             lost += last.lost
         self._changes.append(_Break(self._written, lost))
 
-    def begin(self, i: int, owner: Owner) -> bool:
-        """Call `i` begins here. Returns whether a `take` may find a line because of that."""
+    def begin(self, i: int, invocation: str, traceparent: str | None = None) -> bool:
+        """Call `i` begins here, for this invocation. Returns whether a `take` may find a line because of that."""
+        account = _Account(invocation, traceparent)
         if self._data or self._changes or self._process.dropped:
-            self._changes.append(_Begin(self._written, i, _Account(owner)))
+            self._changes.append(_Begin(self._written, i, account))
             return True
-        self._open[i] = account = _Account(owner)
         if self._process.used:
             self._renew_process()
-        self._sole = account if len(self._open) == 1 else self._process
+        self._sole = self._process if self._open else account
+        self._open[i] = account
         return False
 
     def end(self, i: int) -> bool:
@@ -164,7 +170,7 @@ class Cutter:
             self._changes.append(_End(self._written, i))
             return True
         del self._open[i]
-        self._sole = self._find_sole()
+        self._sole = self._find_sole() if self._open else self._process
         return False
 
     def close(self) -> None:
@@ -283,7 +289,7 @@ class Cutter:
 
     def _renew_process(self) -> _Account:
         """What a process writes outside calls has the limit anew with each call that begins."""
-        before, self._process = self._process, _Account(Owner())
+        before, self._process = self._process, _Account()
         return before
 
     def _notice(self, account: _Account) -> bytes:

@@ -17,7 +17,7 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, decode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
-from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Owner, Taken
+from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Taken
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
@@ -110,7 +110,7 @@ class LogPipe:
 
     def begin(self, i: int, invocation: str, traceparent: str | None = None) -> None:
         """Call `i` begins: attribute its lines to this invocation."""
-        if self._cutter.begin(i, Owner(invocation, traceparent)):
+        if self._cutter.begin(i, invocation, traceparent):
             self._turns.schedule(self)
 
     def end(self, i: int, *, drain: bool) -> None:

@@ -8,7 +8,7 @@ from bus import Failed, Ok, Outcome, Timings
 from bus.outcome import ExceptionName, StartKind
 from sandbox import wire
 from sandbox.endings import Answered, Verdict
-from sandbox.frames import FailFrame
+from sandbox.frames import Answer, EndFrame, FailFrame, OkFrame
 
 _PROCESSORS = os.cpu_count() or 1
 
@@ -30,26 +30,9 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
     if isinstance(answer, Verdict):
         return _unanswered(answer, stack, run, now_ns)
     frame = answer.frame
-    started_ns = min(max(frame.started_ns, run.written_ns), now_ns)
-    finished_ns = min(max(frame.finished_ns, started_ns), now_ns)
-    timings = Timings(run.accepted_ns, run.written_ns, started_ns, finished_ns)
-    cpu_ns = min(frame.cpu_ns, (now_ns - run.written_ns) * _PROCESSORS)
     if not isinstance(frame, FailFrame):
-        return Ok(
-            body=answer.body if not frame.out else answer.body[: frame.length],
-            content_type=frame.type,
-            status=frame.status,
-            headers=frame.headers,
-            outputs=wire.outputs(frame, answer.body) if frame.out else (),
-            timings=timings,
-            start=run.start,
-            spare=run.spare,
-            instance=run.instance,
-            version=run.version,
-            attempt=run.attempt,
-            cpu_ns=cpu_ns,
-            peak_rss_kb=frame.peak_rss_kb,
-        )
+        return succeeded(frame, answer.body, run, now_ns)
+    timings, cpu_ns = _measured(frame, run, now_ns)
     return Failed(
         kind=frame.kind,
         code=ExceptionName(frame.code),
@@ -81,3 +64,33 @@ def _unanswered(verdict: Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
         version=run.version,
         attempt=run.attempt,
     )
+
+
+def succeeded(frame: OkFrame | EndFrame, body: bytes, run: Run, now_ns: int) -> Ok:
+    """The outcome of a call that returned; `body` is that of the frame."""
+    timings, cpu_ns = _measured(frame, run, now_ns)
+    return Ok(
+        body=body if not frame.out else body[: frame.length],
+        content_type=frame.type,
+        status=frame.status,
+        headers=frame.headers,
+        outputs=wire.outputs(frame, body) if frame.out else (),
+        timings=timings,
+        start=run.start,
+        spare=run.spare,
+        instance=run.instance,
+        version=run.version,
+        attempt=run.attempt,
+        cpu_ns=cpu_ns,
+        peak_rss_kb=frame.peak_rss_kb,
+    )
+
+
+def _measured(frame: Answer, run: Run, now_ns: int) -> tuple[Timings, int]:
+    """The times and the CPU time, as far as they can be true."""
+    written_ns, started_ns, finished_ns, cpu_ns = run.written_ns, frame.started_ns, frame.finished_ns, frame.cpu_ns
+    if not written_ns <= started_ns <= finished_ns <= now_ns:
+        started_ns = min(max(started_ns, written_ns), now_ns)
+        finished_ns = min(max(finished_ns, started_ns), now_ns)
+    most_ns = (now_ns - written_ns) * _PROCESSORS
+    return Timings(run.accepted_ns, written_ns, started_ns, finished_ns), most_ns if cpu_ns > most_ns else cpu_ns

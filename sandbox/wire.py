@@ -28,6 +28,7 @@ CHUNK_BYTES = 64 * 1024
 
 _decode = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.Encoder().encode
+_lengths = LENGTHS.unpack_from
 
 
 class Frames:
@@ -48,8 +49,13 @@ class Frames:
         if self._long is not None:
             return self._go_on(self._long, data)
         if not self._buffer:
+            if LENGTHS.size <= len(data) <= ONE_WRITE_BYTES:
+                header_length, body_length = _lengths(data)
+                start = LENGTHS.size + header_length
+                if start + body_length == len(data):  # the warm case: one read is one frame
+                    return [(self._checked(data[LENGTHS.size : start], body_length), data[start:])]
             frame, end = self._cut(data)
-            if end == len(data):  # the warm case: one read, one frame, one copy of the body
+            if end == len(data):
                 return [] if frame is None else [frame]
         self._buffer += data
         frames: list[tuple[Frame, bytes]] = []
@@ -74,7 +80,7 @@ class Frames:
         """The first frame, if `data` has all of it, and how much of `data` is done with."""
         if len(data) < LENGTHS.size:
             return None, 0
-        header_length, body_length = LENGTHS.unpack_from(data)
+        header_length, body_length = _lengths(data)
         if header_length > MAX_HEADER_BYTES:
             raise Breach(f"a frame header of {header_length} bytes; the limit is {MAX_HEADER_BYTES}")
         if body_length > self._longest:

@@ -29,7 +29,7 @@ def test_every_byte_is_in_the_lines_of_who_wrote_it(pieces: list[tuple[bool, byt
     written: dict[str, bytes] = {}
     found: list[tuple[str | None, bytes]] = []
     for number, (takes, data) in enumerate(pieces):
-        cutter.begin(number, Owner(str(number)))
+        cutter.begin(number, str(number))
         cutter.feed(data)
         written[str(number)] = data
         found += [(line.owner.invocation, line.line) for line in cutter.take(most)] if takes else []
@@ -81,7 +81,7 @@ class Writers(RuleBasedStateMachine):
         self.read(1.0)
         self.begun += 1
         self.calls.append(self.begun)
-        self.cutter.begin(self.begun, Owner(str(self.begun)))
+        self.cutter.begin(self.begun, str(self.begun))
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -123,7 +123,7 @@ def marked(limit_bytes: int = NO_LIMIT, calls: int = 2) -> Cutter:
     """A cutter with some calls open, from 1."""
     cutter = Cutter(limit_bytes, has_marks=True)
     for i in range(1, calls + 1):
-        cutter.begin(i, Owner(str(i)))
+        cutter.begin(i, str(i))
     return cutter
 
 
@@ -138,7 +138,7 @@ def test_what_is_no_call_mark_is_text_of_the_process(text: bytes) -> None:
 
 def test_with_one_slot_a_mark_is_text() -> None:
     cutter = Cutter(NO_LIMIT)
-    cutter.begin(1, Owner("a"))
+    cutter.begin(1, "a")
     cutter.feed(b"\x1f1\x1ftext\n")
     assert _all(cutter) == [("a", b"\x1f1\x1ftext")]
 
@@ -157,10 +157,10 @@ def test_an_unfinished_line_stays_whole_while_others_come_and_go() -> None:
     cutter = marked()
     cutter.feed(b"\x1f1\x1fhalf a ")
     cutter.end(2)
-    cutter.begin(3, Owner("3"))
-    cutter.begin(4, Owner("4"))
+    cutter.begin(3, "3")
+    cutter.begin(4, "4")
     cutter.feed(b"line\nof the process ")
-    cutter.begin(5, Owner("5"))
+    cutter.begin(5, "5")
     cutter.feed(b"too\n")
     assert _all(cutter) == [("1", b"half a line"), (None, b"of the process too")]
 
@@ -177,7 +177,7 @@ def test_an_unfinished_line_ends_where_its_owner_changes(ends: int, owners: list
 def test_a_mark_that_is_read_in_two_pieces_is_a_mark() -> None:
     cutter = marked(calls=1)
     cutter.feed(b"\x1f1")
-    cutter.begin(2, Owner("2"))
+    cutter.begin(2, "2")
     cutter.feed(b"\x1ftext\n")
     assert _all(cutter) == [("1", b"text")]
 
@@ -217,7 +217,7 @@ def test_it_never_gives_more_than_is_asked_for() -> None:
 
 def test_a_line_counts_its_overhead() -> None:
     cutter = Cutter(10 * LINE_OVERHEAD_BYTES)
-    cutter.begin(1, Owner("a"))
+    cutter.begin(1, "a")
     cutter.feed(b"\n" * 65_536)
     assert len(cutter.take(NO_LIMIT)) == 10
     cutter.end(1)
@@ -247,7 +247,7 @@ def test_what_waits_has_a_bound() -> None:
     cutter = Cutter(NO_LIMIT)
     for _ in range(2 * WAITING_BYTES // LINE_BYTES):
         cutter.feed(b"x" * (LINE_BYTES - 1) + b"\n")
-    cutter.begin(1, Owner("a"))
+    cutter.begin(1, "a")
     assert len(_all(cutter)) == WAITING_BYTES // LINE_BYTES + 1, "and one that tells of the others"
     cutter.feed(b"again\n")
     assert _all(cutter) == [("a", b"again")], "what was taken makes room"
