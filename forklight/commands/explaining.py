@@ -20,6 +20,7 @@ _STARTS = {
     "load": "load: there was no template, so the code was imported first",
     "boot": "boot: there was no template and no interpreter for one, so both were started first",
 }
+_SPARE = "an instance that had been started ahead and had run nothing (a spare) was ready, so it was handed over"
 _CAUSES = {
     "new": "nothing had needed it before, or it was being made for the first time",
     "ended": "the one before it ended: {0.detail}",
@@ -41,7 +42,7 @@ def tell(found: Explanation) -> list[str]:
     entry = found.entry
     parts = [
         ("queue", entry.queue_ms, _queue(found)),
-        ("start", entry.start_ms, _STARTS.get(entry.start, "it reached no instance") + _cause(found.reason)),
+        ("start", entry.start_ms, _start(found)),
         ("run", entry.run_ms, _run(found)),
     ]
     if not entry.start:  # it never ran: there is only its wait to explain
@@ -116,6 +117,8 @@ def _at_once(found: Explanation) -> str:
         return "no slot was free, but one came free" if has_slots else "none was idle, but one came free"
     if has_slots:
         return f"{entry.instance} had a free slot and took it at once"
+    if entry.spare:
+        return f"{entry.instance} was spare and took it at once"
     if before is None:
         return f"{entry.instance} was idle and took it at once"
     idle_s = entry.time - total_ms(entry) / 1000 - before.time
@@ -133,6 +136,12 @@ def _decision(entry: Entry, reason: Reason) -> str:
         is_full = reason.busy + reason.starting + reason.leaving >= reason.max_instances
         return f"{'no more may run, so it waited, and' if is_full else 'it waited, and'} one came free"
     return "so one more was started for it" if reason.begun else "it took the first that was ready"
+
+
+def _start(found: Explanation) -> str:
+    if found.entry.spare:
+        return _SPARE
+    return _STARTS.get(found.entry.start, "it reached no instance") + _cause(found.reason)
 
 
 def _cause(reason: Reason | None) -> str:

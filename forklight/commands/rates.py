@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from forklight.commands.rows import busy, failures, memory
+from forklight.commands.rows import busy, failures, idle, memory
 from forklight.commands.tables import Cell, Row, count
 from forklight.observe.status import FunctionStatus, Status
 
@@ -68,7 +68,7 @@ def _row(rate: Rates, function: FunctionStatus) -> Row:
         _ms(rate.wait_ms),
         _ms(rate.run_ms),
         Cell(f"{rate.cpu:.0%}", "" if rate.cpu >= 0.005 else "dim"),
-        count(pool.idle),
+        idle(function),
         busy(function),
         count(pool.waiting, "yellow"),
         memory(function),

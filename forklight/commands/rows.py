@@ -20,7 +20,7 @@ def function_row(function: FunctionStatus) -> Row:
         function.name,
         Cell(f"{function.version} stale", "yellow") if function.stale else Cell(function.version, "dim"),
         template(function),
-        count(pool.idle),
+        idle(function),
         busy(function),
         count(pool.waiting, "yellow"),
         starts,
@@ -28,6 +28,12 @@ def function_row(function: FunctionStatus) -> Row:
         count(failures(function), "red"),
         memory(function),
     )
+
+
+def idle(function: FunctionStatus) -> Cell:
+    """Return how many instances are idle, and how many spare ones are ready beside them: `2+1`."""
+    pool = function.instances
+    return Cell(f"{pool.idle}+{pool.spare}") if pool.spare else count(pool.idle)
 
 
 def busy(function: FunctionStatus) -> Cell:

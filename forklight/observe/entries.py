@@ -69,6 +69,7 @@ def _answered(event: Event, outcome: Ok, verdict: HttpVerdict, now_s: float, now
         outcome="ok",
         instance=outcome.instance,
         start=outcome.start or "",
+        spare=outcome.spare,
         queue_ms=_ms(queue_ns),
         start_ms=_ms(start_ns),
         run_ms=_ms(run_ns),
@@ -144,6 +145,7 @@ def _add_outcome(fields: Fields, outcome: Outcome) -> None:
         fields["traceback"] = outcome.traceback
     fields["instance"] = outcome.instance
     fields["start"] = outcome.start or ""
+    fields["spare"] = outcome.spare
     fields["queue_ms"] = _ms(queue_ns)
     fields["start_ms"] = _ms(start_ns)
     fields["run_ms"] = _ms(run_ns)

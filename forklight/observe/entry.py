@@ -54,6 +54,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """from the end of the request's headers to its answer"""
     reason: str = ""
     start: str = ""
+    spare: bool = False
+    """whether the instance had been started ahead and had run nothing; `start` is `warm` then"""
     queue_ms: float = 0.0
     start_ms: float = 0.0
     run_ms: float = 0.0

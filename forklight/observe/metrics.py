@@ -112,16 +112,16 @@ class _Functions:
         waiting = GaugeMetricFamily("forklight_waiting_events", "Events that wait for an instance", labels=["function"])
         calls = GaugeMetricFamily("forklight_running_calls", "Calls that run now", labels=["function"])
         slots = GaugeMetricFamily(
-            "forklight_slots", "Calls that the idle and busy instances can run at once", labels=["function"]
+            "forklight_slots", "Calls that the idle, spare and busy instances can run at once", labels=["function"]
         )
         memory = GaugeMetricFamily("forklight_private_memory_bytes", "Template and instances", labels=["function"])
         for status in self._statuses:
             pool = status.instances
-            for state in ("starting", "idle", "busy", "leaving"):
+            for state in ("starting", "idle", "spare", "busy", "leaving"):
                 instances.add_metric([status.name, state], getattr(pool, state))
             waiting.add_metric([status.name], pool.waiting)
             calls.add_metric([status.name], pool.calls)
-            slots.add_metric([status.name], (pool.idle + pool.busy) * status.slots)
+            slots.add_metric([status.name], (pool.idle + pool.spare + pool.busy) * status.slots)
             memory.add_metric([status.name], status.memory_kb * 1024)
         yield from (instances, waiting, calls, slots, memory)
 

@@ -17,6 +17,8 @@ class Instances(Struct, frozen=True, gc=False):
     waiting: int
     calls: int = 0
     """those that the busy ones run"""
+    spare: int = 0
+    """ready, started ahead, and not used yet; not counted as idle"""
 
 
 class Reloaded(Struct, frozen=True, kw_only=True):

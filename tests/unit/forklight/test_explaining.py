@@ -57,6 +57,8 @@ def test_all_of_one() -> None:
     ("reason", "fields", "said"),
     [
         (None, {}, "greet-3 was idle and took it at once"),
+        (None, {"spare": True}, "greet-3 was spare and took it at once"),
+        (None, {"spare": True}, "started ahead and had run nothing (a spare) was ready, so it was handed over"),
         (None, {"queue_ms": 0.7}, "none was idle, but one came free"),
         (FOUND, {"start": "fork"}, "2 of at most 8 instances ran other events, none was idle; so one more was started"),
         (replace(FOUND, busy=0), {"start": "fork"}, "there was no instance; so one more was started for it"),

@@ -70,7 +70,8 @@ async def test_a_scrape_tells_the_same() -> None:
     async with _dispatching(plain="plain/handler", fails="plain/fails") as (tree, dispatcher):
         for name in ("plain", "plain", "fails"):
             await outcome_of(dispatcher, event(function=name))
-        text = metrics.render(dispatcher.records, tuple(_statuses(tree, dispatcher).values()), (), Tally()).decode()
+        statuses = tuple(_statuses(tree, dispatcher).values())
+        text = metrics.render(dispatcher.records, statuses, (), Tally()).decode()
     families = list(text_string_to_metric_families(text))
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
@@ -80,6 +81,7 @@ async def test_a_scrape_tells_the_same() -> None:
     assert samples["forklight_invocations_total", "error", "fails"] == 1
     assert samples["forklight_failures_total", "ValueError", "fails"] == 1
     assert samples["forklight_instances", "idle", "plain"] == 1
+    assert samples["forklight_instances", "plain", "spare"] == statuses[0].instances.spare
     assert (samples["forklight_running_calls", "plain"], samples["forklight_slots", "plain"]) == (0, 1)
     assert samples["forklight_invocation_cpu_seconds_total", "plain"] > 0
     for name in ("forklight_invocation_duration_seconds", "forklight_queue_wait_seconds"):
