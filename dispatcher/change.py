@@ -58,7 +58,7 @@ class Change:
             self._dispatcher.remove(name)
 
     async def prepare(self) -> None:
-        """Load every template needed, then start the reserved instances. Raises NotLoaded."""
+        """Load every template needed, then start the instances that must be ready. Raises NotLoaded."""
         new = {name: self._functions[name] for name in (*self.added, *self.changed)}
         errors = await load_all(self._tree, (function.spec for function in new.values()))
         if errors:
@@ -66,9 +66,14 @@ class Change:
         for name in self.changed:
             self._fresh[name] = []
             with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again
-                for _ in range(min(new[name].pool.reserved, new[name].pool.max_instances)):
+                for _ in range(self._ready_at_once(name)):
                     instance, _ = await self._tree.start(new[name].spec)
                     self._fresh[name].append(instance)
+
+    def _ready_at_once(self, name: str) -> int:
+        """How many instances of the new version must be ready when it is switched to."""
+        pool, runner = self._functions[name].pool, self._dispatcher.runners()[name]
+        return min(max(pool.reserved, int(runner.is_expecting)), pool.max_instances)
 
     def undo(self) -> None:
         """End everything that was made for the change, unless it was switched."""

@@ -28,11 +28,9 @@ from typing import Generic
 from msgspec.structs import replace
 
 from dispatcher.actions import Action, Assign, Fail, Leave, Member, Refuse, Rest, Start, Statistics
+from dispatcher.announced import Announced
 from dispatcher.line import Line, Ticket
 from dispatcher.settings import PoolSettings
-
-LEAD_NS = 2_000_000_000
-"""An instance starts this long before an expected event: enough for most templates to load, not worth more memory."""
 
 
 class Pool(Generic[Ticket, Member]):
@@ -62,8 +60,8 @@ class Pool(Generic[Ticket, Member]):
         self._hopeless = False
         """The last start failed because the function cannot load."""
         self._resting = False
-        self._expected: set[int] = set()
-        """When announced events are due; from `LEAD_NS` before, an instance with a free slot is kept."""
+        self.announced = Announced()
+        """The events for which an instance with a free slot starts and is kept."""
 
     def __repr__(self) -> str:
         return f"<Pool: {self}>"
@@ -211,7 +209,7 @@ class Pool(Generic[Ticket, Member]):
     def wind_up(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Run the accepted events, then end every instance and the template: the function is no longer served."""
         self.settings = replace(self.settings, reserved=0, keep_alive_s=0.0, rest="none", template_keep_alive_s=0.0)
-        self._expected.clear()
+        self.announced.clear()
         self._resting = False
         return self.tick(now_ns)
 
@@ -219,7 +217,7 @@ class Pool(Generic[Ticket, Member]):
         """Time passed: refuse events that waited too long, end idle instances, start what is due, rest."""
         actions: list[Action[Ticket, Member]] = []
         self._hopeless = self._is_hopeless(now_ns)
-        self._forget_announcements(now_ns)
+        self.announced.forget(now_ns)
         while self._has_expired_wait(now_ns):
             actions.append(Refuse(self._waiting.pop(), "WaitExpired"))
         while self._has_idled_out(now_ns):
@@ -236,10 +234,6 @@ class Pool(Generic[Ticket, Member]):
         """Return when `tick` next has something to do; None: not before another method is called."""
         moments = sorted({max(now_ns, at_ns) for at_ns in self._moments()})
         return next((at_ns for at_ns in moments if self._is_due(at_ns)), None)
-
-    def expect(self, at_ns: int) -> None:
-        """Announce an event for `at_ns`: from `LEAD_NS` before until then, an instance with a free slot is kept."""
-        self._expected.add(at_ns)
 
     def is_full(self) -> bool:
         """Whether `max_instances` leaves no room for another start."""
@@ -328,21 +322,11 @@ class Pool(Generic[Ticket, Member]):
             return 0
         staying = len(self._idle) + len(self._serving())
         deficit = max(0, self.settings.reserved - staying) if now_ns >= self._refill_ns else 0
-        if self._is_expected(now_ns) and not self.has_free_slot:
+        if self.announced.wants_start(now_ns) and not self.has_free_slot:
             deficit = max(deficit, 1)
         wanted = -(-len(self._waiting) // self._slots)
         needed = max(wanted, deficit) - self._starting
         return max(0, min(needed, room))
-
-    def _is_expected(self, now_ns: int) -> bool:
-        return any(at_ns - LEAD_NS <= now_ns < at_ns for at_ns in self._expected)
-
-    def _forget_announcements(self, now_ns: int) -> None:
-        """Drop announcements that are due. The kept instance idles from now, or it would end just before the event."""
-        due = {at_ns for at_ns in self._expected if at_ns <= now_ns}
-        self._expected -= due
-        if due and self._idle:
-            self._idle[next(reversed(self._idle))] = now_ns
 
     def _has_expired_wait(self, now_ns: int) -> bool:
         return bool(self._waiting) and now_ns >= self._end_of_wait_ns()
@@ -350,13 +334,17 @@ class Pool(Generic[Ticket, Member]):
     def _has_idled_out(self, now_ns: int) -> bool:
         """Whether the longest idle instance may end: neither `reserved` nor an announcement keeps it."""
         idle = len(self._idle)
-        held = self._is_expected(now_ns) and not self._open
+        if not idle:
+            return False
+        held = not self._open and self.announced.holds(self._idle[next(reversed(self._idle))], now_ns)
         surplus = min(idle - held, idle + len(self._serving()) - self.settings.reserved)
         return surplus > 0 and now_ns >= self._end_of_idling_ns()
 
     def _may_rest(self, now_ns: int) -> bool:
         empty = not (self._idle or self._busy or self._going() or self._starting or self._waiting)
-        return self.settings.rest == "none" and not self._resting and empty and now_ns >= self._rest_ns()
+        if self.settings.rest != "none" or self._resting or not empty or now_ns < self._rest_ns():
+            return False
+        return not self.announced.forbids_rest(now_ns)
 
     def _is_due(self, at_ns: int) -> bool:
         """Whether `tick` would do something at `at_ns`."""
@@ -366,14 +354,13 @@ class Pool(Generic[Ticket, Member]):
             or self._wanted_starts(at_ns) > 0
             or self._may_rest(at_ns)
             or (self._hopeless and at_ns >= self._blocked_ns)
-            or any(due_ns <= at_ns for due_ns in self._expected)
+            or self.announced.has_missed(at_ns)
         )
 
     def _moments(self) -> Iterator[int]:
         """Every time at which something may become due."""
         yield from (self._blocked_ns, self._refill_ns, self._rest_ns())
-        for at_ns in self._expected:
-            yield from (at_ns - LEAD_NS, at_ns)
+        yield from self.announced.moments()
         if self._waiting:
             yield self._end_of_wait_ns()
         if self._idle:

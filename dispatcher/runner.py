@@ -16,11 +16,13 @@ from dispatcher.call import Call
 from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
 from dispatcher.settings import Function
+from dispatcher.start_costs import StartCosts
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
+from sandbox.template import Template
 from sandbox.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ class Runner:
         self._failed_start: Exception | None = None
         """The latest one. Events compare it by identity, to see whether a start failed while they waited."""
         self._has_rested = False
+        self.start_costs = StartCosts()
+        """What its starts have taken, those of earlier versions too."""
+        self._noted_template = 0
+        """The number of the latest template whose load is in `start_costs`."""
         self._born_ns: dict[Instance, int] = {}
         self._error = LoadFailed("InitFailed", "it was never loaded")
         self._on_capacity: list[Callable[[], None]] = []
@@ -150,6 +156,7 @@ class Runner:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""
         self._perform(actions, start)
         self._report_capacity()
+        self._set_leads()
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
             self._tree.sweep.expect(at_ns)
@@ -226,13 +233,14 @@ class Runner:
         self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
     def _rest(self) -> None:
+        self._note_load()
         self._has_rested = self._tree.has(self.function.spec)
         self._tree.drop(self.function.spec)
         if self._ending:
             self._tree.sweep.remove(self)
 
     async def _start(self, ahead: bool) -> None:
-        function = self.function
+        function, begun_ns = self.function, time.monotonic_ns()
         try:
             instance, kind = await self._tree.start(function.spec, ahead=ahead)
         except LoadFailed as error:
@@ -249,6 +257,7 @@ class Runner:
             if kind in _MADE:
                 self._cause = self._cause_of(kind)
             now_ns = time.monotonic_ns()
+            self.start_costs.note(kind, now_ns - begun_ns)
             self._adopt(instance, now_ns)
             self._carry_out(self._pool.started(instance, now_ns), kind)
 
@@ -292,8 +301,10 @@ class Runner:
 
     def tick(self, now_ns: int) -> int | None:
         """Called by the tree's sweep when something may be due. Return when to call again."""
+        self._set_leads()
         self._perform(self._pool.tick(now_ns))
         self._report_capacity()
+        self._set_leads()
         return self._pool.next_tick_ns(now_ns)
 
     def capacity(self) -> int:
@@ -308,8 +319,31 @@ class Runner:
     def expect(self, at_ns: int) -> None:
         """Have an instance ready for an event at `at_ns`."""
         if not self.is_draining:
-            self._pool.expect(at_ns)
+            self._pool.announced.add(at_ns)
             self._carry_out([])
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether an announced event is so near that an instance must be ready for it."""
+        return self._pool.announced.wants_start(time.monotonic_ns())
+
+    def _set_leads(self) -> None:
+        """Tell the pool how early to act for announced events, given whether the template lives now."""
+        if self._pool.announced:
+            has_template = self._note_load()
+            init_timeout_s = self.function.spec.init_timeout_s
+            self._pool.announced.leads = self.start_costs.leads(init_timeout_s, has_template=has_template)
+
+    def _note_load(self) -> bool:
+        """Note what the load of the live template took, once. Return whether there is one that forks."""
+        template = self._tree.template_of(self.function.spec)
+        if not isinstance(template, Template):
+            return False
+        if template.n != self._noted_template:
+            self._noted_template = template.n
+            self.start_costs.note("load", template.load_ns)
+            self.start_costs.note("boot", template.load_ns + template.zygote.boot_ns)
+        return not template.must_become
 
     def stop(self) -> None:
         """Start no more instances, not even to replace dead ones."""

@@ -61,6 +61,8 @@ class Template:
         self.pid = 0
         self.rss_kb = 0
         """Resident memory after the import, which every instance shares."""
+        self.load_ns = 0
+        """How long it took to start the process and load the function."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
@@ -104,6 +106,7 @@ class Template:
 
     async def start(self, box: Box) -> None:
         """Have the zygote fork the process, then load the function. Raises LoadFailed, StartFailed, Ended (zygote)."""
+        begun_ns = time.monotonic_ns()
         try:
             await self._be_born(box)
         except BaseException:
@@ -116,6 +119,7 @@ class Template:
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._on(Input.BORN)
         await self._load()
+        self.load_ns = time.monotonic_ns() - begun_ns
 
     async def _be_born(self, box: Box) -> None:
         self._channels, self._folder = self._commons.equip(SOCK_SEQPACKET, f"template-{self.n}")

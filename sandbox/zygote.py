@@ -98,6 +98,7 @@ class Zygote:
 
     async def preload(self, limit_s: float) -> None:
         """Wait until the libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
+        begun_ns = time.monotonic_ns()
         request: dict[str, object] = {"t": "preload", "n": 0, "preload": self.runtime.preload}
         try:
             hello, fds = await self._control.request(request, limit_s=limit_s)
@@ -114,6 +115,7 @@ class Zygote:
             code = ExceptionName(str(hello.code)) if hello.t == "failed" else "InitFailed"
             raise LoadFailed(code, f"runtime {self.runtime.name!r}: {wrong}")
         self.rss_kb = hello.rss_kb
+        self.boot_ns = time.monotonic_ns() - begun_ns
 
     async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
         """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).

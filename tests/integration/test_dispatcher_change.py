@@ -1,6 +1,7 @@
 """Functions are changed, added and removed under load, and no accepted event notices."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -56,6 +57,17 @@ async def test_events_run_on_the_new_version_and_the_old_one_ends_after_its_last
             gate.release()
             assert (await running).version == old.version
             await until(lambda: versions(bench) == {new.version})
+
+
+async def test_an_announced_event_finds_an_instance_of_a_version_that_came_just_before_it(bench: Bench) -> None:
+    old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
+    async with serving(bench.tree, old, rest="none", keep_alive_s=0) as served:
+        served.dispatcher.pool("f").expect(time.monotonic_ns() + 1_000_000_000)
+        await until(lambda: served.now().idle == 1)
+        await change(served, bench, only(replace(new, name=old.name), rest="none", keep_alive_s=0))
+        outcome = await served.call()
+
+        assert (outcome.start, outcome.version) == ("warm", new.version)
 
 
 async def test_waiting_events_are_run_by_the_new_version(bench: Bench) -> None:

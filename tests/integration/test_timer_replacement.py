@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.settings import Function, PoolSettings
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, until
 from tests.kit.timers import MINUTE, FactsFile, every_minute, ticking
@@ -92,3 +93,20 @@ async def test_a_timer_that_comes_back_knows_its_run(bench: Bench, facts: FactsF
             gate.release()
             await house.wait_ended(2)
             assert [at[11:16] for at in house.scheduled()] == ["12:01", "12:03"]
+
+
+async def test_a_function_that_is_removed_and_added_again_is_told_of_the_next_time(
+    bench: Bench, facts: FactsFile
+) -> None:
+    function = Function(spec=bench.spec("timer_work"), pool=PoolSettings(rest="none", keep_alive_s=0))
+    async with (
+        serving(bench.tree, function.spec, rest="none", keep_alive_s=0) as served,
+        ticking(served.dispatcher, facts, every_minute()) as house,
+    ):
+        await house.pass_(MINUTE - timedelta(seconds=1))
+        await until(lambda: served.now().idle == 1)
+        served.dispatcher.remove("f")
+        await house.runner.replace([])
+        served.dispatcher.add("f", function)
+        await house.runner.replace([every_minute()])
+        await until(lambda: served.now().idle == 1)

@@ -1,6 +1,24 @@
-"""The pool of a function that a test puts behind the bus itself."""
+"""Pools of tests: every kind of settings, and one that a test puts behind the bus itself."""
 
 from collections.abc import Callable
+
+from hypothesis import strategies as st
+
+from dispatcher.settings import PoolSettings
+
+pool_settings = st.builds(
+    PoolSettings,
+    max_instances=st.integers(1, 4),
+    concurrency=st.sampled_from([1, 1, 2, 3]),
+    max_invocations=st.sampled_from([None, None, 2]),
+    max_waiting=st.integers(0, 4),
+    max_waiting_memory_bytes=st.sampled_from([0, 2, 1000]),
+    max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
+    keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
+    reserved=st.integers(0, 3),
+    rest=st.sampled_from(["template", "none"]),
+    template_keep_alive_s=st.sampled_from([0.0, 3.0]),
+)
 
 
 class Roomy:

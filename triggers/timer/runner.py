@@ -203,6 +203,10 @@ class TimerRunner:
             work.end()
         self._gone = {work.timer.key: work for work in (*self._gone.values(), *before.values()) if work.is_busy}
         self._timers = replacement.timers
+        self._announcements.clear()  # a function may have a new pool, which was told nothing
+        for work in self._works.values():
+            if work.next is not None:
+                self._announcements.add(work.timer.function, planner.start_at(work.timer, work.next))
 
     def _change(self, work: TimerWork, timer: Timer, remembered: Remembered) -> None:
         """Change the state or the configuration of a timer."""

@@ -3,8 +3,10 @@
 from typing import Any
 
 from dispatcher.actions import Assign, Fail, Leave, Refuse, Rest, Start, Statistics
-from dispatcher.pool import LEAD_NS, Pool
+from dispatcher.announced import LATE_NS
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
+from dispatcher.start_costs import Leads
 
 S = 1_000_000_000
 
@@ -202,25 +204,48 @@ def test_while_the_machine_has_no_room_events_wait_on() -> None:
 
 
 def test_an_instance_is_made_ready_for_an_announced_event_and_held() -> None:
-    pool = make_pool(keep_alive_s=0.1)
-    at_ns = 10 * S
-    pool.expect(at_ns)
+    pool = make_pool(keep_alive_s=0)
+    pool.announced.leads = Leads(start_ns=3 * S)
+    pool.announced.add(10 * S)
 
-    assert pool.next_tick_ns(0) == at_ns - LEAD_NS
-    assert pool.tick(at_ns - LEAD_NS) == [Start()]
-    pool.started("a", at_ns - LEAD_NS)
-    assert pool.next_tick_ns(at_ns - 1) == at_ns
-    assert pool.tick(at_ns) == [], "it idles from here, for the event is just about to come"
-    assert pool.next_tick_ns(at_ns) == at_ns + S // 10
+    assert pool.next_tick_ns(0) == 7 * S
+    assert pool.tick(7 * S) == [Start()]
+    pool.started("a", 8 * S)
+    assert pool.tick(10 * S) == [], "the event is just about to come"
+    assert pool.next_tick_ns(10 * S) == 10 * S + LATE_NS
+    assert pool.tick(10 * S + LATE_NS) == [Leave("a")], "it did not"
+
+
+def test_nothing_is_held_any_more_once_the_announced_event_has_come() -> None:
+    pool = with_idle("a", keep_alive_s=0)
+    pool.announced.add(S)
+    assert pool.tick(0) == []
+    assert pool.take() == "a"
+    pool.freed("a", 2 * S)
+
+    assert pool.tick(2 * S) == [Leave("a")]
+
+
+def test_a_template_stays_for_an_announced_event_that_would_come_before_it_could_be_made_again() -> None:
+    pool = make_pool(rest="none", template_keep_alive_s=1)
+    pool.announced.leads = Leads(start_ns=2 * S, rest_ns=40 * S)
+    pool.announced.add(50 * S)
+
+    assert pool.tick(10 * S) == []
+    assert pool.next_tick_ns(10 * S) == 48 * S
+    pool.announced.add(200 * S)
+    pool.announced.forget(100 * S)
+    assert pool.tick(100 * S) == [Rest()]
 
 
 def test_one_announcement_does_not_hide_another() -> None:
     pool = make_pool()
-    pool.expect(100 * S)
-    pool.expect(10 * S)
+    pool.announced.add(100 * S)
+    pool.announced.add(10 * S)
     pool.tick(10 * S)
+    pool.tick(10 * S + LATE_NS)
 
-    assert pool.next_tick_ns(10 * S) == 100 * S - LEAD_NS
+    assert pool.next_tick_ns(10 * S + LATE_NS) == 98 * S
 
 
 def test_a_function_that_rests_without_processes_drops_its_template_too() -> None:
@@ -350,7 +375,7 @@ def test_a_free_slot_is_ready_for_an_announced_event() -> None:
     """No instance is started or kept for it beside one that has room."""
     pool = with_idle("old", "new", concurrency=2, keep_alive_s=1)
     pool.take()
-    pool.expect(10 * S)
+    pool.announced.add(10 * S)
 
     assert pool.tick(9 * S) == [Leave("old")]
     pool.take()

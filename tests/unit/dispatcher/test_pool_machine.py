@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
-from dispatcher.pool import LEAD_NS, Pool
+from dispatcher.announced import LATE_NS
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
+from dispatcher.start_costs import Leads
+from tests.kit.pools import pool_settings
 
 S = 1_000_000_000
 NOTHING = Statistics(0, 0, 0, 0, 0, 0)
@@ -20,21 +23,6 @@ picks = st.integers(0, 1000)
 def size_bytes(ticket: int) -> int:
     """The bytes of an event, by ticket."""
     return ticket % 3
-
-
-pool_settings = st.builds(
-    PoolSettings,
-    max_instances=st.integers(1, 4),
-    concurrency=st.sampled_from([1, 1, 2, 3]),
-    max_invocations=st.sampled_from([None, None, 2]),
-    max_waiting=st.integers(0, 4),
-    max_waiting_memory_bytes=st.sampled_from([0, 2, 1000]),
-    max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
-    keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
-    reserved=st.integers(0, 3),
-    rest=st.sampled_from(["template", "none"]),
-    template_keep_alive_s=st.sampled_from([0.0, 3.0]),
-)
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -94,7 +82,13 @@ class PoolMachine(RuleBasedStateMachine):
         return [(one, ticket) for one, tickets in self.busy.items() for ticket in tickets if ticket is not None]
 
     def is_expected(self) -> bool:
-        return any(at_ns - LEAD_NS <= self.now_ns < at_ns for at_ns in self.expected)
+        return self.is_near(self.pool.announced.leads.start_ns)
+
+    def is_near(self, lead_ns: int) -> bool:
+        return any(at_ns - lead_ns <= self.now_ns < at_ns for at_ns in self.expected)
+
+    def awaits_announced(self) -> bool:
+        return any(self.now_ns < at_ns + LATE_NS for at_ns in self.expected)
 
     def deficit(self) -> int:
         reserved = self.settings.reserved - len(self.idle) - len(self.busy) if self.now_ns >= self.refill_ns else 0
@@ -157,6 +151,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.resting
         assert self.pool.statistics() == NOTHING
         assert self.now_ns >= self.active_ns + self.settings.template_keep_alive_s * S
+        assert not self.is_near(self.pool.announced.leads.rest_ns)
 
     def check_idled_out(self, member: int) -> None:
         assert member == self.idle.pop(0)
@@ -286,9 +281,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.leaving.discard(member)
         self.carry_out(self.pool.died(member, self.now_ns, self.now_ns + after_ns))
 
-    @rule(after_ns=st.integers(0, 10 * S))
-    def expect(self, after_ns: int) -> None:
-        self.pool.expect(self.now_ns + after_ns)
+    @rule(after_ns=st.integers(0, 10 * S), leads=st.sampled_from([Leads(2 * S, 2 * S), Leads(4 * S, 9 * S)]))
+    def expect(self, after_ns: int, leads: Leads) -> None:
+        self.pool.announced.leads = leads
+        self.pool.announced.add(self.now_ns + after_ns)
         self.expected.add(self.now_ns + after_ns)
 
     @rule(step_ns=steps_ns)
@@ -315,7 +311,12 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_forgotten(self) -> None:
         assert self.pool.statistics() == Statistics(
-            self.starting, len(self.idle), len(self.busy), len(self.leaving), len(self.waiting), self.calls()
+            self.starting,
+            len(self.idle),
+            len(self.busy),
+            len(self.leaving),
+            len(self.waiting),
+            self.calls(),
         )
         assert set(self.pool.members()) == {*self.idle, *self.busy, *self.leaving}
         running = [ticket for _, ticket in self.running()]
@@ -373,9 +374,10 @@ class PoolMachine(RuleBasedStateMachine):
             times.append(max(self.blocked_ns, self.refill_ns))
         if len(self.waiting) > self.starting * self.slots and self.room() > 0:
             times.append(self.blocked_ns)
-        if len(self.idle) + len(self.busy) > self.settings.reserved and self.idle and not self.expected:
+        if len(self.idle) + len(self.busy) > self.settings.reserved and self.idle and not self.awaits_announced():
             times.append(self.since[self.idle[0]] + keep_alive_ns)
-        if self.settings.rest == "none" and self.pool.statistics() == NOTHING and not self.resting:
+        at_rest = self.pool.statistics() == NOTHING and not self.resting
+        if self.settings.rest == "none" and at_rest and not self.awaits_announced():
             times.append(self.active_ns + int(self.settings.template_keep_alive_s * S))
         return times
 
