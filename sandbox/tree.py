@@ -42,6 +42,8 @@ T = TypeVar("T")
 CLOSE_LIMIT_S = 10.0
 """How long processes may take to end by themselves; then the zygotes kill the rest."""
 _SHUTDOWN = Verdict("crash", "InstanceKilled", "the server was shut down")
+_REMEDY = "start or open it in the after_fork hook to give each instance its own"
+HELD_MEANS = "whoever waits for it in an instance waits for ever; release it before the import ends"
 BACKGROUND_LOADS = 2
 """How many templates load at a time before an event needs them. The processors stay free for those that one needs."""
 BOOT_LIMIT_S = 60.0
@@ -236,11 +238,13 @@ class Tree:
         branch.has_logged_leftovers = True
         texts = []
         if template.why_become:
-            texts.append(f"the import left {template.why_become}: each instance loads the function, none is forked")
+            texts.append(f"{template.why_become}: each instance loads the function, none is forked; {_REMEDY}")
         if template.shared:
-            texts.append(f"the import left {', '.join(template.shared)}: all instances share it")
+            texts.append(f"{', '.join(template.shared)}: all instances share it; {_REMEDY}")
+        if template.loaded.held:
+            texts.append(f"{', '.join(template.loaded.held)}: {HELD_MEANS}")
         for text in texts:
-            line = f"[forklight] {text}; start or open it in the after_fork hook to give each instance its own"
+            line = f"[forklight] the import left {text}"
             self._commons.log_turns.sink(LogLine(branch.spec.name, f"template-{template.n}", None, line, "warning"))
 
     async def _fill(self, branch: Branch) -> StartKind:

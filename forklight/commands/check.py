@@ -14,6 +14,7 @@ from forklight.observe.terminal import say, say_json
 from forklight.serving import check as checks
 from forklight.serving.once import Load, load_all
 from forklight.state.directory import state_path
+from sandbox.tree import HELD_MEANS
 
 _REMEDY = "what the after_fork hook opens is each instance's own"
 
@@ -32,7 +33,8 @@ def check(path: Path, with_load: bool, state: Path | None, as_json: bool) -> int
     Forklight calls them, are problems. The exit status is 2 if there is any problem, and 1 if a function does not load.
 
     With --load, each function is imported in a process of its own and its init hook runs. The output shows how long
-    that takes and what the import leaves behind: threads, open files and sockets. The check fails if one does not load.
+    that takes and what the import leaves behind: threads, open files and sockets, held locks, and generators of random
+    numbers. The check fails if one does not load.
 
     \b
     Examples:
@@ -112,7 +114,9 @@ def told(load: Load) -> str:
         parts.append(f"left by the import: {left}: each instance is loaded, none is forked; {_REMEDY}")
     if load.shared:
         parts.append(f"left by the import: {', '.join(load.shared)}: all instances share it; {_REMEDY}")
-    return "; ".join(parts)
+    if load.held:
+        parts.append(f"left by the import: {', '.join(load.held)}: {HELD_MEANS}")
+    return "; ".join([*parts, *load.generators])
 
 
 def _print_json(

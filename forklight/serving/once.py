@@ -44,6 +44,10 @@ class Load(Struct, frozen=True, kw_only=True):
     """What else the import left behind that makes forking unsafe."""
     shared: tuple[str, ...] = ()
     """What the import left behind that all instances share."""
+    held: tuple[str, ...] = ()
+    """Locks that the import has not released."""
+    generators: tuple[str, ...] = ()
+    """The generators of random numbers that it made, and what becomes of each in an instance."""
     code: str = ""
     message: str = ""
     traceback: str = ""
@@ -106,6 +110,8 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
         thread_owner=loaded.thread_owner or "",
         unsafe=loaded.unsafe,
         shared=loaded.shared,
+        held=loaded.held,
+        generators=loaded.generators,
     )
 
 

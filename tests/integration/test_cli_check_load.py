@@ -20,6 +20,15 @@ CODE = {
         "threading.Thread(target=time.sleep, args=(1000,), name='poller', daemon=True).start()\n"
         "def handler(event): ...\n"
     ),
+    "locks": "import threading\nLOCK = threading.Lock()\nLOCK.acquire()\ndef handler(event): ...\n",
+    "dice": (
+        "import random, dice_of_ours\n"
+        "from dice_of_ours import DICE\n"
+        "class Game:\n    loaded = random.Random(6)\n"
+        "secret = random.SystemRandom()\n"
+        "def handler(event): ...\n"
+    ),
+    "dice_of_ours": "import random\n\nDICE = random.Random()\ndef handler(event): ...\n",
     "sockets": (
         "import socket\n"
         "server = socket.create_server(('127.0.0.1', 0))\n"
@@ -79,15 +88,18 @@ def test_threads_and_sockets_that_stay_open(folder: Path) -> None:
     good, sockets, threads = found["loads"]
     assert good["ms"] > 0
     assert (good["asynchronous"], good["threads"], good["unsafe"], good["shared"]) == (True, 0, [], [])
-    assert (threads["threads"], threads["thread_owner"]) == (1, "threads (poller)")
+    assert (threads["threads"], threads["thread_owner"]) == (1, "threads (poller, started at threads.py:2)")
     (server,) = sockets["shared"]
     client, *rest = sockets["unsafe"]
     assert server.startswith("TCP on 127.0.0.1:")
-    assert server.endswith(" (sockets.server)")
-    assert client == server.replace("on", "to").replace("server", "client")
-    assert rest == ["a unix socket without a name", "unix socket on @forklight-test-load (sockets.named)"]
+    assert server.endswith(" (sockets.server, made at sockets.py:2)")
+    assert client == server.replace("on", "to").replace("server", "client").replace(":2", ":3")
+    assert rest == [
+        "a unix socket without a name (in sockets.pair, made at sockets.py:4)",
+        "unix socket on @forklight-test-load (sockets.named, made at sockets.py:5)",
+    ]
     text = _check(folder, "threads", "sockets").stdout
-    assert "1 thread alive after the import, of threads (poller): each instance is loaded, none is forked" in text
+    assert "1 thread alive after the import, of threads (poller, started at threads.py:2): each" in text
     assert "a unix socket without a name" in text
     assert "each instance is loaded, none is forked; what the after_fork hook opens is each instance's own" in text
 
@@ -96,3 +108,16 @@ def test_an_application_of_a_framework_is_no_handler(folder: Path) -> None:
     done = _check(folder, "app")
     assert done.returncode == 1
     assert "the handler 'app:handler' is a WSGI application of type app.App" in done.stdout
+
+
+def test_held_locks_and_generators_of_random_numbers(folder: Path) -> None:
+    done = _check(folder, "locks", "dice", "dice_of_ours", options=("--json",))
+    dice, _, locks = json.loads(done.stdout)["loads"]
+    assert locks["held"] == ["a held threading.Lock (locks.LOCK, made at locks.py:2)"]
+    assert sorted(dice["generators"]) == [
+        "a random.Random (dice_of_ours.DICE, made at dice_of_ours.py:3): reseeded in each instance",
+        "a random.Random (in dice.Game, made at dice.py:3): reseeded in each instance",
+    ]
+    lines = {line.split()[0]: line for line in _check(folder, "locks", "dice", "dice_of_ours").stdout.splitlines()}
+    assert "waits for ever; release it before the import ends" in lines["locks"]
+    assert lines["dice_of_ours"].endswith("made at dice_of_ours.py:3): reseeded in each instance")

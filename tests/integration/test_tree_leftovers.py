@@ -29,12 +29,12 @@ def leaving(bench: Bench, what: str, handler: str = "handler", folder: Path | No
     [
         ("loop", "an event loop"),
         ("current_loop", "an event loop"),
-        ("selector", "epoll (a selector or an event loop) (function.SELECTOR)"),
+        ("selector", "epoll (a selector or an event loop) (function.SELECTOR"),
         ("connection", "TCP to 127.0.0.1:"),
         ("pipe", "a pipe"),
         ("eventfd", "eventfd"),
         ("pidfd", "pidfd"),
-        ("database", "a.db, open to read and write"),
+        ("database", "a.db (in function.held, made at function.py:20)"),
         ("helper", "(sleep)"),
         ("scratch", "open to read and write"),
     ],
@@ -78,7 +78,36 @@ async def test_what_may_be_shared_is_told(bench: Bench, folder: Path, what: str,
 
 
 @pytest.mark.parametrize(
-    "what", ["nothing", "closed_loop", "ended_helper", "memory_database", "log_file", "reader", "writer", "devices"]
+    ("what", "said"),
+    [
+        ("thread_lock", "a held threading.Lock (in function.held, made at function.py:"),
+        ("nested_lock", "a held threading.RLock (in function.held, made at function.py:"),
+        ("process_lock", "a held multiprocessing.Lock (in function.held, made at function.py:"),
+    ],
+)
+async def test_a_lock_that_is_held_is_told(bench: Bench, what: str, said: str) -> None:
+    spec = leaving(bench, what)
+    kinds = [(await bench.tree.start(spec))[1] for _ in range(2)]
+
+    assert kinds == ["boot", "fork"]
+    told = bench.texts()[-1]
+    assert said in told
+    assert "release it before the import ends" in told
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "nothing",
+        "closed_loop",
+        "ended_helper",
+        "memory_database",
+        "log_file",
+        "reader",
+        "writer",
+        "devices",
+        "free_locks",
+    ],
 )
 async def test_what_harms_nobody_is_forked_in_silence(bench: Bench, folder: Path, what: str) -> None:
     (folder / "numbers").touch()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def shop_python(folder: Path) -> Path:
     python = bare_environment(folder / "shop")
     (site_packages(python) / "shopkit.py").write_text('NAME = "corner shop"\n')
     (site_packages(python) / "opener.py").write_text("FILE = open(__file__)\n")
+    (site_packages(python) / "dicer.py").write_text("import random\nDICE = random.Random()\n")
     (site_packages(python) / "looper.py").write_text("import asyncio\nLOOP = asyncio.new_event_loop()\n")
     return python
 
@@ -141,9 +143,19 @@ async def test_what_is_preloaded_keeps_its_files(bench: Bench, shop_python: Path
 
 
 @pytest.mark.ordinary_user
+async def test_a_generator_of_a_preloaded_library_is_another_everywhere(bench: Bench, shop_python: Path) -> None:
+    runtime = Runtime(name="shop", python=shop_python, preload=("dicer",))
+    forked = bench.spec("library", "with_dice:handler", runtime=runtime)
+    loaded = bench.spec("library", "with_dice:handler", runtime=runtime, env={"THREAD": "1"})
+    numbers = [await bench.answer(spec) for spec in (forked, forked, loaded, loaded)]
+
+    assert len(set(numbers)) == 4
+
+
+@pytest.mark.ordinary_user
 async def test_a_preload_that_cannot_be_forked_is_refused(bench: Bench, shop_python: Path) -> None:
     runtime = Runtime(name="shop", python=shop_python, preload=("looper",))
-    with pytest.raises(LoadFailed, match=r"preloading looper left an event loop \(looper.LOOP\)"):
+    with pytest.raises(LoadFailed, match=r"preloading looper left an event loop \(looper.LOOP, made at looper.py:2\)"):
         await bench.tree.start(bench.spec("plain", runtime=runtime))
 
 
@@ -160,26 +172,23 @@ async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None
 async def test_numpy_is_imported_once_and_forked() -> None:
     """Only as root: the library takes long to install, and behaves the same for every user."""
     async with running_tree(environment_with(*NUMPY)) as bench:
-        numbers: dict[str, set[object]] = {
-            "shared": set(),
-            "own": set(),
-            "old": set(),
-            "chosen": set(),
-            "old_chosen": set(),
-        }
+        numbers: dict[str, set[object]] = defaultdict(set)
         for expected in ("boot", "fork", "fork"):
             found = await _forked_with_its_library(bench, "with_numpy", expected)
-            assert found["sum"] == 45
-            for kind, seen in numbers.items():
-                seen.add(found[kind])
+            assert found.pop("sum") == 45
+            del found["imported_by"]
+            for kind, number in found.items():
+                numbers[kind].add(number)
+        (template,) = bench.tree.templates()
 
-    assert {kind: len(seen) for kind, seen in numbers.items()} == {
-        "shared": 3,
-        "own": 3,
-        "old": 3,
-        "chosen": 1,
-        "old_chosen": 1,
-    }
+    seeded = {"chosen", "old_chosen"}
+    assert {kind: len(seen) for kind, seen in numbers.items()} == {kind: 1 if kind in seeded else 3 for kind in numbers}
+    told = template.loaded.generators
+    assert told[0] == "the generator behind numpy.random: reseeded in each instance"
+    place = "(in with_numpy.GENERATORS, made at with_numpy.py:7)"
+    assert sum(text == f"a numpy.random.PCG64 {place}: reseeded in each instance" for text in told) == 2
+    assert sum(f"{place}: seeded by the code" in text for text in told) == 2
+    assert len(told) == 10
 
 
 async def test_fastapi_is_imported_once_and_forked() -> None:

@@ -6,21 +6,37 @@ can be detected: numpy's own entropy has 128 bits, and a chosen seed hardly ever
 """
 
 import contextlib
-import gc
 import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
+
+from .survey import Survey
 
 Reseed = Callable[[], object]
 _MOST_CHOSEN = 2**64
+_RESEEDED = "reseeded in each instance"
+_KEPT = "seeded by the code, so every instance draws the same numbers; seed it in the after_fork hook"
 
 
-def reseeders() -> list[Reseed]:
-    """The functions that each instance must call. Scans all objects if `random` or numpy is loaded."""
-    if "random" not in sys.modules and "numpy.random" not in sys.modules:
-        return []
-    objects = gc.get_objects()
-    return [*_of_random(objects), *_of_numpy(objects)]
+class Generators(NamedTuple):
+    """The generators of random numbers that an import has left, and what becomes of them."""
+
+    reseeds: list[Reseed]
+    """What each process that has inherited them must call."""
+    told: list[str]
+    """One line for each that a variable leads to."""
+
+
+NONE = Generators([], [])
+
+
+def find(survey: Survey, inherited: Generators = NONE) -> Generators:
+    """The inherited ones, those among the surveyed objects, and the one behind the functions of `numpy.random`."""
+    found = Generators([*inherited.reseeds], [*inherited.told])
+    _find_random(survey, found)
+    _find_numpy(survey, found)
+    return found
 
 
 def run(reseeds: list[Reseed]) -> None:
@@ -30,23 +46,39 @@ def run(reseeds: list[Reseed]) -> None:
             reseed()
 
 
-def _of_random(objects: list[Any]) -> list[Reseed]:
+def _find_random(survey: Survey, found: Generators) -> None:
     random: Any = sys.modules.get("random")
-    if random is None:
-        return []
     shared = getattr(random, "_inst", None)  # it reseeds itself after a fork
-    # type() and not isinstance(), which reads `__class__` and so runs user code in a proxy.
-    return [one.seed for one in objects if issubclass(type(one), random.Random) and one is not shared]
+    for one in survey.of("random"):
+        if one is not shared and not issubclass(type(one), random.SystemRandom):
+            found.reseeds.append(one.seed)
+            _tell(found, survey, one, _RESEEDED)
 
 
-def _of_numpy(objects: list[Any]) -> list[Reseed]:
+def _find_numpy(survey: Survey, found: Generators) -> None:
     numpy: Any = sys.modules.get("numpy.random")
-    if numpy is None:
-        return []
-    legacy = {id(one._bit_generator) for one in objects if issubclass(type(one), numpy.RandomState)}
-    sources = [one for one in objects if issubclass(type(one), numpy.BitGenerator)]
-    unseeded = [one for one in sources if _is_unseeded(one, is_legacy=id(one) in legacy)]
-    return [numpy.seed, *(lambda source=source: _renew(source) for source in unseeded)]
+    if not hasattr(numpy, "BitGenerator"):
+        return
+    if numpy.seed not in found.reseeds:
+        found.reseeds.append(numpy.seed)
+        found.told.append(f"the generator behind numpy.random: {_RESEEDED}")
+    behind = getattr(getattr(getattr(numpy, "mtrand", None), "_rand", None), "_bit_generator", None)
+    legacy = {id(one._bit_generator) for one in survey.of("numpy_legacy")}
+    for one in survey.of("numpy"):
+        if one is behind:
+            continue
+        is_unseeded = _is_unseeded(one, is_legacy=id(one) in legacy)
+        if is_unseeded:
+            found.reseeds.append(partial(_renew, one))
+        _tell(found, survey, one, _RESEEDED if is_unseeded else _KEPT)
+
+
+def _tell(found: Generators, survey: Survey, one: object, fate: str) -> None:
+    owner = survey.owner(one)
+    if owner:  # else it belongs to the standard library, or to nobody
+        kind = type(one)
+        module = "numpy.random" if kind.__module__.startswith("numpy.random.") else kind.__module__
+        found.told.append(f"a {module}.{kind.__qualname__}{owner}: {fate}")
 
 
 def _is_unseeded(source: Any, *, is_legacy: bool) -> bool:

@@ -35,12 +35,15 @@ class Prepared:
         function: "handler.Function",
         orphans: Orphans,
         anew: "dict[int, int]",
+        reseeds: "list[chance.Reseed]",
         stack: int,
         *,
         files: _Limit,
         data: _Limit,
     ) -> None:
-        """`anew`: the descriptors that a fork opens anew, with flags; `stack`: the descriptor that faulthandler uses.
+        """`anew`: the descriptors that a fork opens anew, with flags; `reseeds`: what it calls for random numbers.
+
+        `stack`: the descriptor that faulthandler uses.
 
         `files` and `data` are the RLIMIT_NOFILE and RLIMIT_DATA of an instance.
         """
@@ -54,7 +57,7 @@ class Prepared:
         self.sync = None if function.is_async else _Sync(function, orphans)
         if function.is_async:
             from . import aio  # noqa: F401 - once here instead of in every instance
-        self.reseeds = chance.reseeders()
+        self.reseeds = reseeds
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may have cached the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]

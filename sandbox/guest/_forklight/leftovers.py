@@ -16,14 +16,14 @@ the same epoll, the same connection. Whatever is open after the import and was n
 | other devices | unsafe |
 | child processes that are alive | unsafe: only their parent can wait for them |
 | locks of multiprocessing, shared memory | shared and reported: an instance that is killed never releases a lock |
+| a lock that is held | reported: nobody can release it, whether instances are forked or loaded |
 
 If anything is unsafe, each instance loads the function itself, as it does if there are threads. The resource tracker of
-multiprocessing is designed to be inherited, and does not count.
+multiprocessing is designed to be inherited, and does not count. A held lock counts if a variable leads to it: Python
+holds some of its own.
 """
 
 import contextlib
-import gc
-import io
 import os
 import stat
 import sys
@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from . import sockets
+from .survey import Survey
 
 _MAX_LISTED = 10
 _MAX_CHARS = 200
@@ -41,12 +42,14 @@ _KINDS = {"eventpoll": "epoll (a selector or an event loop)"}
 
 
 class Leftovers(NamedTuple):
-    """What an import left open. `unsafe` and `shared` are descriptions, at most ten each."""
+    """What an import left open. `unsafe`, `shared` and `held` are descriptions, at most ten each."""
 
     unsafe: list[str]
     """What forbids forking."""
     shared: list[str]
     """What forks can share."""
+    held: list[str]
+    """Locks that were not released."""
     anew: dict[int, int]
     """Descriptor → the flags with which each fork opens it anew."""
 
@@ -60,25 +63,25 @@ def open_now() -> dict[int, str]:
     return found
 
 
-def left_open(before: dict[int, str], children: Iterable[int]) -> Leftovers:
+def left_open(before: dict[int, str], children: Iterable[int], survey: Survey) -> Leftovers:
     """What is open now and was not `before`. `children`: the live processes that this process has started."""
     new = {fd: link for fd, link in open_now().items() if before.get(fd) != link}
     tracker = _tracker()
     new.pop(tracker.fd, None)
-    found = Leftovers([], [], {})
-    loops = _loops(new)
-    owners = _owners() if new else {}
+    found = Leftovers([], [], _held_locks(survey), {})
+    loops = _loops(new, survey)
+    for fd in loops:
+        del new[fd]
+    _take_databases(new, survey, found)
     for fd, link in sorted(new.items()):
         with contextlib.suppress(OSError):  # a thread has closed it meanwhile
-            if fd not in loops:
-                _sort(fd, link, owners.get(fd, ""), found)
-    loop_owners = {owners.get(fd, "") for fd in loops.values()}
-    found.unsafe.extend(f"an event loop{owner}" for owner in sorted(loop_owners))
+            _sort(fd, link, survey, found)
+    found.unsafe.extend(sorted(f"an event loop{survey.owner_of_descriptor(fd)}" for fd in {*loops.values()}))
     found.unsafe.extend(f"the process {pid} ({_command(pid)})" for pid in sorted({*children} - {tracker.pid}))
     found.shared.extend(_shared_memory())
     if any(flags & os.O_ACCMODE == os.O_WRONLY for flags in found.anew.values()):
-        _flush_files()
-    return Leftovers(_listed(found.unsafe), _listed(found.shared), found.anew)
+        _flush_files(survey)
+    return Leftovers(_listed(found.unsafe), _listed(found.shared), _listed(found.held), found.anew)
 
 
 def open_anew(fd: int, flags: int) -> None:
@@ -93,38 +96,37 @@ def open_anew(fd: int, flags: int) -> None:
             os.close(new)
 
 
-def _flush_files() -> None:
+def _flush_files(survey: Survey) -> None:
     """Flush buffered files: each fork would write the content of their buffers again."""
-    for one in gc.get_objects():
-        if type(one) in (io.TextIOWrapper, io.BufferedWriter):
-            with contextlib.suppress(Exception):
-                one.flush()
+    for one in (*survey.of("text_file"), *survey.of("binary_file")):
+        with contextlib.suppress(Exception):
+            one.flush()
 
 
-def _sort(fd: int, link: str, owner: str, found: Leftovers) -> None:
+def _sort(fd: int, link: str, survey: Survey, found: Leftovers) -> None:
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         text, may_share = sockets.described(fd)
-        (found.shared if may_share else found.unsafe).append(text + owner)
+        (found.shared if may_share else found.unsafe).append(text + survey.owner_of_descriptor(fd))
     elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        _sort_file(fd, link, owner, found)
+        _sort_file(fd, link, survey, found)
     elif not stat.S_ISCHR(mode):
-        found.unsafe.append(f"{_kind(link, mode)}{owner}")
+        found.unsafe.append(f"{_kind(link, mode)}{survey.owner_of_descriptor(fd)}")
     elif os.major(os.fstat(fd).st_rdev) not in _MEMORY_DEVICES | _TERMINALS:
-        found.unsafe.append(f"the device {link}{owner}")
+        found.unsafe.append(f"the device {link}{survey.owner_of_descriptor(fd)}")
 
 
-def _sort_file(fd: int, link: str, owner: str, found: Leftovers) -> None:
+def _sort_file(fd: int, link: str, survey: Survey, found: Leftovers) -> None:
     flags, is_locked = _description(fd)
     if link.startswith(_SHARED_MEMORY):
-        found.shared.append(f"the shared memory {link}{owner}")
+        found.shared.append(f"the shared memory {link}{survey.owner_of_descriptor(fd)}")
         return
     access = flags & os.O_ACCMODE
     if access == os.O_RDWR and not is_locked:
-        found.unsafe.append(f"the file {link}, open to read and write{owner}")
+        found.unsafe.append(f"the file {link}, open to read and write{survey.owner_of_descriptor(fd)}")
         return
     if is_locked:
-        found.shared.append(f"the lock on {link}{owner}")
+        found.shared.append(f"the lock on {link}{survey.owner_of_descriptor(fd)}")
     found.anew[fd] = flags & ~_MADE_ONCE | (os.O_APPEND if access == os.O_WRONLY else 0)
 
 
@@ -145,41 +147,46 @@ def _kind(link: str, mode: int) -> str:
     return _KINDS.get(name, name)
 
 
-def _loops(new: "dict[int, str]") -> "dict[int, int]":
+def _loops(new: "dict[int, str]", survey: Survey) -> "dict[int, int]":
     """The new descriptors of asyncio's event loops, each with that of the loop's selector."""
-    base: Any = getattr(sys.modules.get("asyncio"), "BaseEventLoop", None)
-    if base is None or not new:
-        return {}
     found = {}
-    for one in gc.get_objects():
-        if issubclass(type(one), base):
-            with contextlib.suppress(Exception):
-                epoll = one._selector.fileno()
-                found.update(dict.fromkeys((epoll, one._ssock.fileno(), one._csock.fileno()), epoll))
+    for one in survey.of("loop"):
+        with contextlib.suppress(Exception):
+            epoll = one._selector.fileno()
+            found.update(dict.fromkeys((epoll, one._ssock.fileno(), one._csock.fileno()), epoll))
     return {fd: epoll for fd, epoll in found.items() if fd in new}
 
 
-def _owners() -> "dict[int, str]":
-    """Descriptor → ` (module.name)` of the module-level variable that holds it, where there is one."""
-    found: dict[int, str] = {}
-    for module_name, module in tuple(sys.modules.items()):
-        top = module_name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in ("_forklight", "__main__"):
-            continue
-        for name, value in tuple(getattr(module, "__dict__", {}).items()):
-            for fd in _descriptors_of(value):
-                found.setdefault(fd, f" ({module_name}.{name})")
-    return found
+def _take_databases(new: "dict[int, str]", survey: Survey, found: Leftovers) -> None:
+    """Take the files of SQLite's connections out of `new`: one text for each connection. Read-only ones stay files."""
+    for one in survey.of("sqlite"):
+        with contextlib.suppress(Exception):  # it is closed, or belongs to another thread
+            paths = _database_files(one)
+            fds = [fd for fd, link in new.items() if link.removesuffix("-wal").removesuffix("-shm") in paths]
+            if any(_description(fd)[0] & os.O_ACCMODE == os.O_RDWR for fd in fds):
+                found.unsafe.append(f"an SQLite connection to {', '.join(paths)}{survey.owner(one)}")
+                for fd in fds:
+                    del new[fd]
 
 
-def _descriptors_of(value: Any) -> Iterator[int]:
-    """The descriptors of an object. Looks at its type first, because reading a proxy's attributes runs user code."""
-    kind = type(value)
-    with contextlib.suppress(Exception):
-        if hasattr(kind, "run_until_complete"):
-            yield value._selector.fileno()
-        elif callable(getattr(kind, "fileno", None)):
-            yield value.fileno()
+def _database_files(connection: Any) -> list[str]:
+    """The files of a connection, without those in memory."""
+    kind: Any = sys.modules["sqlite3"].Connection
+    cursor = kind.cursor(connection)
+    cursor.row_factory = None
+    return [path for _, _, path in cursor.execute("PRAGMA database_list") if path]
+
+
+def _held_locks(survey: Survey) -> list[str]:
+    """Those that a variable leads to, since Python holds some of its own."""
+    held = [(one, "threading.Lock") for one in survey.of("lock") if one.locked()]
+    held += [(one, "threading.RLock") for one in survey.of("rlock") if repr(one).startswith("<locked ")]
+    held += [
+        (one, f"multiprocessing.{type(one).__name__}")
+        for one in survey.of("shared_lock")
+        if type(one).__name__ in ("Lock", "RLock") and one._semlock._is_zero()
+    ]
+    return [f"a held {kind}{owner}" for one, kind in held if (owner := survey.owner(one))]
 
 
 class _Tracker(NamedTuple):

@@ -14,9 +14,24 @@ import select
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from . import box, control, environ, handler, instance, leftovers, logs, names, own_files, posix, threads, wire
+from . import (
+    box,
+    chance,
+    control,
+    environ,
+    handler,
+    instance,
+    leftovers,
+    logs,
+    names,
+    own_files,
+    posix,
+    survey,
+    threads,
+    wire,
+)
 from .orphans import Orphans
 
 _MAX_OWNER_CHARS = 500
@@ -24,8 +39,17 @@ _MAX_THREADS = 256
 """RLIMIT_DATA leaves room for this many. More can start if a function uses little else or `threading.stack_size`."""
 _STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
+_MAX_GENERATORS = 20
+_MAX_GENERATOR_CHARS = 300
 _fork = os.fork
 """The original, which `orphans.py` replaces for the function's code."""
+
+
+class Preloaded(NamedTuple):
+    """What the libraries that the zygote has preloaded have left in it."""
+
+    descriptors: frozenset[int]
+    generators: chance.Generators
 
 
 def main(
@@ -35,14 +59,11 @@ def main(
     stack: int,
     box_pidfd: int | None = None,
     *,
-    preloaded: frozenset[int] = frozenset(),
+    preloaded: Preloaded,
 ) -> NoReturn:
-    """Turn a fresh fork of the zygote into a template: load the function, then fork instances. Never returns.
-
-    `preloaded`: the descriptors that the zygote's preloaded libraries have opened.
-    """
+    """Turn a fresh fork of the zygote into a template: load the function, then fork instances. Never returns."""
     own = {connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])}
-    posix.close_all_but(own | preloaded)
+    posix.close_all_but(own | preloaded.descriptors)
     box.enter(box_pidfd)
     os.setsid()
     os.umask(0o077)
@@ -80,9 +101,7 @@ def _redirect(log: int) -> None:
 class Template:
     """Loads a function once, then forks instances on request and reports their ends."""
 
-    def __init__(
-        self, connection: socket.socket, log: int, lifeline: int, stack: int, preloaded: frozenset[int]
-    ) -> None:
+    def __init__(self, connection: socket.socket, log: int, lifeline: int, stack: int, preloaded: Preloaded) -> None:
         self._connection = connection
         self._own_fds = (log, lifeline)
         self._stack = stack
@@ -119,8 +138,9 @@ class Template:
         place = _after_standard_library()
         sys.path[place:place] = [message["code"], *environ.extra_path()]
         sys.argv[:] = [message["function"]["handler"]]
-        before = {fd: link for fd, link in leftovers.open_now().items() if fd not in self._preloaded}
+        before = {fd: link for fd, link in leftovers.open_now().items() if fd not in self._preloaded.descriptors}
         self._orphans.watch()
+        chance.run(self._preloaded.generators.reseeds)  # here, because this process may become an instance itself
         try:
             with threads.watch_threads() as seen:
                 self._function = _load_function(message)
@@ -131,8 +151,11 @@ class Template:
             raise control.Ended from None
         logs.flush()
         gc.collect()  # no instance has to copy the garbage, and a database connection is one until it is collected
-        left = leftovers.left_open(before, self._orphans.living())
-        self._prepare(message["limits"], left.anew)
+        objects = survey.Survey()
+        left = leftovers.left_open(before, self._orphans.living(), objects)
+        generators = chance.find(objects, self._preloaded.generators)
+        del objects  # it keeps what it has found
+        self._prepare(message["limits"], left.anew, generators.reseeds)
         self._older = posix.children()
         loaded = {
             "t": "loaded",
@@ -143,19 +166,21 @@ class Template:
             "asynchronous": self._function.is_async,
             "unsafe": left.unsafe,
             "shared": left.shared,
+            "held": left.held,
+            "generators": [text[:_MAX_GENERATOR_CHARS] for text in generators.told[:_MAX_GENERATORS]],
             "files": own_files.loaded_files(message["code"]),
             "rss_kb": posix.memory_kb(),
         }
         control.send(self._connection, loaded)
 
-    def _prepare(self, limits: dict[str, int], anew: dict[int, int]) -> None:
+    def _prepare(self, limits: dict[str, int], anew: dict[int, int], reseeds: list[chance.Reseed]) -> None:
         """Prepare what every instance starts with."""
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(
-            self._function, self._orphans, anew, self._stack, files=(files, files), data=(data, data)
+            self._function, self._orphans, anew, reseeds, self._stack, files=(files, files), data=(data, data)
         )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
         gc.freeze()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 
+from .origins import short_path
 from .posix import thread_count
 
 _SETTLE_TRIES = 50
@@ -18,7 +19,7 @@ class ThreadWatch:
 
     `count` is the number of threads in the process. `modules` are those that most likely started them: for a Python
     thread the module of its target, else the last import to begin before the number rose. `names` are the names of the
-    Python threads except the main one. Threads that have ended do not count.
+    Python threads except the main one, each with the line that started it. Threads that have ended do not count.
     """
 
     def __init__(self) -> None:
@@ -27,19 +28,31 @@ class ThreadWatch:
         self.names: list[str] = []
         self._before = 1
         self._importing = ""
+        self._places: dict[threading.Thread, str] = {}
+        self._start = threading.Thread.start
 
     def __enter__(self) -> "ThreadWatch":
         self._before = self.count = thread_count()
         sys.meta_path.insert(0, self)
+        start, places = self._start, self._places
+
+        def noting(thread: threading.Thread) -> None:
+            places[thread] = _place()
+            start(thread)
+
+        self._noting = noting
+        setattr(threading.Thread, "start", noting)  # noqa: B010 - mypy forbids the assignment
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self in sys.meta_path:  # the code may have replaced the list of finders
             sys.meta_path.remove(self)
+        if threading.Thread.start is self._noting:  # likewise
+            setattr(threading.Thread, "start", self._start)  # noqa: B010
         self._note_rise()
         started = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
         self.count = _count_when_settled(self._before + len(started))
-        self.names = [thread.name for thread in started]
+        self.names = [thread.name + self._places.get(thread, "") for thread in started]
         targets = {module for module in map(_module_of, started) if not _is_standard(module)}
         if self.count <= self._before:
             self.modules = []
@@ -75,6 +88,14 @@ def watch_threads() -> ThreadWatch:
 
 def _is_standard(module: str) -> bool:
     return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _place() -> str:
+    """`, started at file:line` of the code that starts a thread, which is the caller's caller or further out."""
+    frame = sys._getframe(2)
+    while _is_standard(frame.f_globals.get("__name__", "")) and frame.f_back is not None:
+        frame = frame.f_back
+    return f", started at {short_path(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _module_of(thread: threading.Thread) -> str:

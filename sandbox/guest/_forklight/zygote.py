@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import control, imports, leftovers, posix, template, warmup
+from . import chance, control, imports, leftovers, posix, survey, template, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_LEFT = 1000
@@ -39,8 +39,8 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
     os._exit(0)
 
 
-def _preload(connection: socket.socket, lifeline: int) -> frozenset[int]:
-    """Import the modules that the runtime names; returns the descriptors that they left open.
+def _preload(connection: socket.socket, lifeline: int) -> template.Preloaded:
+    """Import the modules that the runtime names; returns what they have left.
 
     The lifeline kills the zygote only in here. Later the zygote must survive the server in order to sweep.
     """
@@ -60,8 +60,10 @@ def _preload(connection: socket.socket, lifeline: int) -> frozenset[int]:
                 {"t": "failed", "n": 0, "code": "ImportModuleError", "message": f"cannot preload {name!r}: {text}"},
             )
             os._exit(1)
-    unsafe = leftovers.left_open(before, ()).unsafe
-    preloaded = frozenset(leftovers.open_now()) - before.keys()
+    objects = survey.Survey()
+    unsafe = leftovers.left_open(before, (), objects).unsafe
+    preloaded = template.Preloaded(frozenset(leftovers.open_now()) - before.keys(), chance.find(objects))
+    del objects
     warmup.warm_up()
     gc.collect()
     gc.freeze()
@@ -85,9 +87,9 @@ class Zygote:
     """Forks templates, reaps children, sweeps orphans."""
 
     def __init__(
-        self, connection: socket.socket, handlers: "dict[signal.Signals, Any]", preloaded: frozenset[int]
+        self, connection: socket.socket, handlers: "dict[signal.Signals, Any]", preloaded: template.Preloaded
     ) -> None:
-        """`handlers`: the templates' handlers of signals that are ignored here; `preloaded`: descriptors they keep."""
+        """`handlers`: the templates' handlers of signals that are ignored here; `preloaded`: for the templates."""
         self._connection = connection
         self._handlers = handlers
         self._preloaded = preloaded

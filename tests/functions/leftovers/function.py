@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 from multiprocessing import shared_memory
 
@@ -106,6 +107,27 @@ def held_lock():
 
 def lock():
     held["lock"] = multiprocessing.get_context("fork").Lock()
+
+
+def thread_lock():
+    held["lock"] = threading.Lock()
+    held["lock"].acquire()
+
+
+def nested_lock():
+    held["lock"] = threading.RLock()
+    held["lock"].acquire()
+
+
+def process_lock():
+    lock()
+    held["lock"].acquire()
+
+
+def free_locks():
+    held["locks"] = [threading.Lock(), threading.RLock(), threading.Condition()]
+    with held["locks"][0], held["locks"][1], held["locks"][2]:
+        pass
 
 
 def segment():

@@ -10,6 +10,10 @@ GENERATORS = {
     "old": numpy.random.RandomState(),
     "chosen": numpy.random.default_rng(42),
     "old_chosen": numpy.random.RandomState(42),
+    **{
+        kind: numpy.random.Generator(getattr(numpy.random, kind)())
+        for kind in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+    },
 }
 
 

@@ -9,17 +9,19 @@ import pytest
 from tests.kit.guest import run_guest
 
 WATCH = """
-import json, os
+import json, os, threading
 sys.path.insert(1, os.getcwd())
 from _forklight.threads import watch_threads
-finders = list(sys.meta_path)
+finders, start = list(sys.meta_path), threading.Thread.start
 with watch_threads() as seen:
     __import__("app")
 assert sys.meta_path == finders
+assert threading.Thread.start is start
 print(json.dumps([seen.count, seen.modules, seen.names, seen.owner]), flush=True)
 os._exit(0)  # the threads never end
 """
 
+MINE = "mine, started at app.py:3"
 FOREVER = "import threading\nthreading.Thread(target=threading.Event().wait, name='{}', daemon=True).start()\n"
 
 
@@ -42,13 +44,13 @@ def test_a_thread_that_has_ended_is_not_told_of(tmp_path: Path) -> None:
 
 def test_the_module_that_started_it_is_named(tmp_path: Path) -> None:
     found = watch(tmp_path, app="import helper, other", helper=FOREVER.format("poller"), other="import json")
-    assert found == [2, ["helper"], ["poller"], "helper (poller)"]
+    assert found == [2, ["helper"], ["poller, started at helper.py:2"], "helper (poller, started at helper.py:2)"]
 
 
 def test_a_python_thread_tells_its_module_by_what_it_runs(tmp_path: Path) -> None:
     source = "import threading, helper\nrun = lambda: threading.Event().wait()\n"
-    source += "threading.Thread(target=run, name='mine', daemon=True).start()"
-    assert watch(tmp_path, app=source, helper="") == [2, ["app"], ["mine"], "app (mine)"]
+    source += "def go(): threading.Thread(target=run, name='mine', daemon=True).start()\ngo()"
+    assert watch(tmp_path, app=source, helper="") == [2, ["app"], [MINE], f"app ({MINE})"]
 
 
 @pytest.mark.parametrize("last", ["", "import json"])
