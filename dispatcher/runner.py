@@ -22,6 +22,7 @@ from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
+from sandbox.sweep import WATCH_S
 from sandbox.template import Template
 from sandbox.tree import Tree
 
@@ -31,6 +32,7 @@ RETRY_START_NS = 250_000_000
 """Delay before another start when the machine had no room for a process and nothing says how long to wait."""
 WORTH_NOTING_NS = 1_000_000
 """Shorter waits are not recorded for `why`: under full load half of all events have one."""
+WATCH_NS = int(WATCH_S * 1e9)
 _WARM: StartKind = "warm"
 _MADE: tuple[StartKind, ...] = ("load", "boot")
 """Start kinds that made more than the instance."""
@@ -67,7 +69,7 @@ class Runner:
         self.is_draining = False
         """Whether the server accepts no more events: then capacity is 0, and announcements are ignored."""
         self._stopped = self._ending = False
-        tree.sweep.add(self)
+        self._watch = tree.sweep.watch(self)
         if function.pool.rest == "template":
             tree.keep(function.spec)
         self._carry_out(self._pool.tick(time.monotonic_ns()))
@@ -136,7 +138,7 @@ class Runner:
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # in a burst, one more event in line makes nothing due except the end of its own wait
-            self._tree.sweep.expect(call.accepted_ns + self._max_wait_ns)
+            self._watch.expect(call.accepted_ns + self._max_wait_ns)
 
     def withdraw(self, call: Call) -> None:
         """Take an event out of the line, because its caller has left."""
@@ -159,7 +161,7 @@ class Runner:
         self._set_leads()
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
-            self._tree.sweep.expect(at_ns)
+            self._watch.expect(at_ns)
 
     def _perform(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         for action in actions:
@@ -216,7 +218,8 @@ class Runner:
         self._max_invocations = function.pool.max_invocations
         self._backoff = Backoff()
         self._ending = False
-        self._tree.sweep.add(self)
+        self._watch.end()
+        self._watch = self._tree.sweep.watch(self)
         if function.pool.rest == "template":
             self._tree.keep(function.spec)
         now_ns = time.monotonic_ns()
@@ -237,7 +240,7 @@ class Runner:
         self._has_rested = self._tree.has(self.function.spec)
         self._tree.drop(self.function.spec)
         if self._ending:
-            self._tree.sweep.remove(self)
+            self._watch.end()
 
     async def _start(self, ahead: bool) -> None:
         function, begun_ns = self.function, time.monotonic_ns()
@@ -282,11 +285,14 @@ class Runner:
     def _freed(self, instance: Instance) -> None:
         """A call ended. The slot of an instance that is killed or leaves by itself is not free: its death is reported.
 
-        This arms no tick: the call has armed the sweep, which runs within `WATCH_S` and ticks this pool too.
+        What this makes due, such as the end of `keep_alive`, is looked for within `WATCH_S`.
         """
         if not (instance.is_serving or self._pool.is_leaving(instance)):
             return
-        actions = self._pool.freed(instance, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        actions = self._pool.freed(instance, now_ns)
+        if self._watch.due_ns > now_ns + WATCH_NS:
+            self._watch.expect(now_ns + WATCH_NS)
         if actions:
             self._perform(actions)
         elif not self._had_capacity:

@@ -98,11 +98,11 @@ class Instance:
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
-        self._expect = commons.sweep.expect
+        self._watch = commons.sweep.watch(self)
+        self._expect = self._watch.expect
         self._loop.add_reader(self._socket, self._readable)
         self._loop.add_reader(body.pidfd, self._died)
-        commons.sweep.add(self)
-        commons.sweep.expect(self._looked_ns + IDLE_WATCH_NS)
+        self._expect(self._looked_ns + IDLE_WATCH_NS)
 
     def __repr__(self) -> str:
         state = "dead" if self.is_dead else self._calls.state
@@ -133,7 +133,7 @@ class Instance:
     async def start(self) -> None:
         """Wait until it can take events. Raises LoadFailed if its `after_fork` hook failed, or Ended."""
         if self._calls.state == "starting":
-            self._commons.sweep.expect(time.monotonic_ns() + WATCH_NS)
+            self._expect(time.monotonic_ns() + WATCH_NS)
         await self._birth.wait(self)
 
     def invoke(
@@ -193,7 +193,7 @@ class Instance:
             return
         if not self.is_dead:  # the parent's report arrived before the pidfd event
             self._note_death()
-        self._commons.sweep.remove(self)
+        self._watch.end()
         self._birth.died(self._calls, code, self.last_stack())
         self._carry_out(self._calls.died(Died(code)))
         for fd in (self._socket, self.pidfd):
@@ -237,7 +237,7 @@ class Instance:
 
     def _expect_tick(self) -> None:
         if (at_ns := self._calls.next_tick_ns) is not None:
-            self._commons.sweep.expect(at_ns)
+            self._expect(at_ns)
 
     def _readable(self, *, again: bool = True) -> bool:
         """Read, and `again` if a long body has begun: it has often arrived. Return whether there may be more."""
@@ -269,7 +269,7 @@ class Instance:
     def _died(self) -> None:
         """The pidfd is readable: the parent takes over."""
         self._note_death()
-        self._commons.sweep.expect(time.monotonic_ns() + BURIAL_LIMIT_NS)
+        self._expect(time.monotonic_ns() + BURIAL_LIMIT_NS)
         self._parent.bury(self)
 
     def _note_death(self) -> None:

@@ -134,8 +134,8 @@ class Template:
     async def _load(self) -> None:
         """Wait for the import, for `init_timeout` and then for the grace, in which the process writes its stack."""
         spec = self.spec
-        self._commons.sweep.add(self)
-        self._commons.sweep.expect(time.monotonic_ns() + int(WATCH_S * 1e9))  # not at once: it ticks all pools, too
+        watch = self._commons.sweep.watch(self)
+        watch.expect(time.monotonic_ns() + int(WATCH_S * 1e9))
         overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
@@ -150,7 +150,7 @@ class Template:
             raise
         finally:
             overtime.cancel()
-            self._commons.sweep.remove(self)
+            watch.end()
         close_all(fds)
         if answer.t != "loaded":
             self._control.close("it failed to load")

@@ -1,7 +1,8 @@
-"""One timer ticks everything that is watched, at the earliest time that was asked for."""
+"""One timer ticks everything that is watched, each when it is due."""
 
 import asyncio
 import time
+import weakref
 
 from sandbox.sweep import Sweep
 
@@ -11,8 +12,9 @@ HOUR_NS = 3600 * 1_000_000_000
 class Alarm:
     """Records its ticks; each asks for the next one after the next of `later_ns`."""
 
-    def __init__(self, *later_ns: int | None) -> None:
+    def __init__(self, sweep: Sweep, *later_ns: int | None) -> None:
         self.ticks: asyncio.Queue[int] = asyncio.Queue()
+        self.watch = sweep.watch(self)
         self._later_ns = list(later_ns)
 
     def tick(self, now_ns: int) -> int | None:
@@ -20,83 +22,97 @@ class Alarm:
         later_ns = self._later_ns.pop(0) if self._later_ns else None
         return None if later_ns is None else now_ns + later_ns
 
+    def expect(self, in_ns: int = 0) -> None:
+        self.watch.expect(time.monotonic_ns() + in_ns)
+
 
 class Remover(Alarm):
-    """Removes another one when it is ticked."""
+    """Ends the watches of others when it is ticked."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        super().__init__()
-        self.others: list[Alarm] = []
-        self._sweep = sweep
+    others: list[Alarm]
 
     def tick(self, now_ns: int) -> int | None:
         for other in self.others:
-            self._sweep.remove(other)
+            other.watch.end()
         return super().tick(now_ns)
 
 
-async def test_everything_is_ticked_at_one_time() -> None:
-    sweep, alarms = Sweep(), [Alarm(), Alarm()]
-    for alarm in alarms:
-        sweep.add(alarm)
-    sweep.expect(time.monotonic_ns())
-    assert await alarms[0].ticks.get() == await alarms[1].ticks.get()
+async def test_only_what_is_due_is_ticked() -> None:
+    sweep = Sweep()
+    due, patient, quiet = Alarm(sweep), Alarm(sweep), Alarm(sweep)
+    patient.expect(HOUR_NS)
+    for _ in range(3):
+        due.expect()
+        await due.ticks.get()
+    sweep.close()
+    assert (patient.ticks.qsize(), quiet.ticks.qsize()) == (0, 0)
 
 
-async def test_it_comes_again_at_the_earliest_time_that_was_asked_for() -> None:
-    sweep, eager, patient = Sweep(), Alarm(1, 1, 1), Alarm(HOUR_NS)
-    sweep.add(patient)
-    sweep.add(eager)
-    sweep.expect(time.monotonic_ns())
+async def test_it_comes_again_when_the_tick_asks_for_it() -> None:
+    eager = Alarm(Sweep(), 1, 0, -1)
+    eager.expect()
     for _ in range(4):
         await eager.ticks.get()
-    sweep.close()
-    assert patient.ticks.qsize() == 4
+    assert eager.ticks.empty()
 
 
 async def test_an_earlier_time_replaces_a_later_one() -> None:
-    sweep, alarm = Sweep(), Alarm()
-    sweep.add(alarm)
-    sweep.expect(time.monotonic_ns() + HOUR_NS)
-    sweep.expect(time.monotonic_ns())
+    alarm = Alarm(Sweep())
+    alarm.expect(HOUR_NS)
+    alarm.expect()
     await alarm.ticks.get()
 
 
-async def test_a_later_time_does_not_put_off_an_earlier_one() -> None:
-    sweep, alarm = Sweep(), Alarm()
-    sweep.add(alarm)
-    sweep.expect(time.monotonic_ns())
-    sweep.expect(time.monotonic_ns() + HOUR_NS)
+async def test_a_later_time_does_not_put_off_an_earlier_one_nor_does_anothers() -> None:
+    sweep = Sweep()
+    alarm, other = Alarm(sweep), Alarm(sweep)
+    alarm.expect()
+    alarm.expect(HOUR_NS)
+    other.expect(HOUR_NS)
     await alarm.ticks.get()
+    assert other.ticks.empty()
+
+
+async def test_a_time_that_was_put_forward_is_not_a_second_tick() -> None:
+    sweep = Sweep()
+    alarm, witness = Alarm(sweep), Alarm(sweep)
+    alarm.expect(2_000_000)
+    alarm.expect(1_000_000)
+    witness.expect(3_000_000)
+    await witness.ticks.get()
+    assert alarm.ticks.qsize() == 1
 
 
 async def test_a_new_time_is_taken_after_all_was_quiet() -> None:
-    sweep, alarm = Sweep(), Alarm()
-    sweep.add(alarm)
+    alarm = Alarm(Sweep())
     for _ in range(2):
-        sweep.expect(time.monotonic_ns())
+        alarm.expect()
         await alarm.ticks.get()
     assert alarm.ticks.empty()
 
 
-async def test_what_was_removed_is_not_ticked() -> None:
-    sweep, gone, alarm = Sweep(), Alarm(), Alarm()
-    for watched in (gone, alarm):
-        sweep.add(watched)
-    sweep.remove(gone)
-    sweep.remove(gone)
-    sweep.expect(time.monotonic_ns())
+async def test_what_has_ended_is_neither_ticked_nor_kept_alive() -> None:
+    sweep = Sweep()
+    gone, alarm = Alarm(sweep), Alarm(sweep)
+    ticks, remembered = gone.ticks, weakref.ref(gone)
+    gone.expect()
+    for _ in range(2):
+        gone.watch.end()
+    gone.expect()
+    del gone
+    assert remembered() is None
+    alarm.expect()
     await alarm.ticks.get()
-    assert gone.ticks.empty()
+    assert ticks.empty()
 
 
-async def test_what_is_removed_by_the_tick_of_another_is_not_ticked_any_more() -> None:
+async def test_what_is_ended_by_the_tick_of_another_is_not_ticked_any_more() -> None:
     sweep = Sweep()
     removers = [Remover(sweep) for _ in range(10)]
+    now_ns = time.monotonic_ns()
     for remover in removers:
         remover.others = [other for other in removers if other is not remover]
-        sweep.add(remover)
-    sweep.expect(time.monotonic_ns())
+        remover.watch.expect(now_ns)
     waiters = {asyncio.ensure_future(remover.ticks.get()) for remover in removers}
     done, others = await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
     for other in others:
@@ -105,14 +121,13 @@ async def test_what_is_removed_by_the_tick_of_another_is_not_ticked_any_more() -
 
 
 async def test_closed_it_ticks_no_more() -> None:
-    sweep, alarm, later = Sweep(), Alarm(), Sweep()
-    sweep.add(alarm)
-    sweep.expect(time.monotonic_ns())
+    sweep = Sweep()
+    alarm, witness = Alarm(sweep), Alarm(Sweep())
+    alarm.expect()
     sweep.close()
     sweep.close()
-    witness = Alarm()
-    later.add(witness)
-    later.expect(time.monotonic_ns())
+    alarm.expect(-1)
+    witness.expect()
     await witness.ticks.get()
     assert alarm.ticks.empty()
 
@@ -126,12 +141,11 @@ class Broken(Alarm):
 
 
 async def test_one_that_fails_does_not_take_the_others_deadlines_with_it() -> None:
-    sweep, others, failures = Sweep(), [Alarm(), Alarm(), Alarm()], asyncio.Queue[dict[str, object]]()
+    sweep, failures = Sweep(), asyncio.Queue[dict[str, object]]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.put_nowait(context))
-    for alarm in (*others, Broken()):
-        sweep.add(alarm)
-    sweep.expect(time.monotonic_ns())
-    for alarm in others:
+    alarms = [Broken(sweep), Alarm(sweep), Alarm(sweep)]
+    for alarm in alarms:
+        alarm.expect()
+    for alarm in alarms:
         await alarm.ticks.get()
     assert str((await failures.get())["exception"]) == "a bug"
-    sweep.close()
