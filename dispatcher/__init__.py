@@ -11,6 +11,6 @@ In reading order:
 - `settings.py`: the settings of a pool
 - `outcomes.py`: outcomes of events that reached no instance
 - `change.py`: a reload, prepared as a whole and then switched or undone
-- `records.py`: counts for metrics
+- `records.py`, `histogram.py`: counts for metrics and usage
 - `reasons.py`: why events waited, for `forklight why`
 """

@@ -30,6 +30,8 @@ class Dispatcher:
         self._ending: dict[str, Runner] = {}
         """Removed functions, by name, that still run accepted events."""
         self.records: dict[str, Record] = {}
+        self.retired: dict[str, Record] = {}
+        """By name: of functions that were removed, whether or not they were added again."""
         for name, function in functions.items():
             self.add(name, function)
         self._open = InFlight()
@@ -61,6 +63,7 @@ class Dispatcher:
             runner.renew(function, [])
         self._runners[name] = runner
         self.records[name] = Record()
+        self._tree.meters.of(name).served.change(1, time.monotonic_ns())
 
     def renew(self, name: str, function: Function, fresh: list[Instance]) -> None:
         """Run waiting and new events on this version, first on `fresh`; old instances end after their calls."""
@@ -69,7 +72,10 @@ class Dispatcher:
     def remove(self, name: str) -> None:
         """Stop serving this function. Accepted events still run; then its instances and template end."""
         runner = self._ending[name] = self._runners.pop(name)
-        del self.records[name]
+        record = self.records.pop(name)
+        record.absorb(self.retired.get(name, Record()))
+        self.retired[name] = record
+        self._tree.meters.of(name).served.change(-1, time.monotonic_ns())
         runner.wind_up()
 
     def pool(self, function: str) -> Runner:

@@ -1,31 +1,16 @@
 """The counters of each function's outcomes: plain integers, bumped in place and read at a scrape."""
 
-from bisect import bisect_left
-
 from bus import Failed, Outcome
-
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the histograms' buckets, those of Prometheus's client libraries; a last one is unbounded."""
-_BUCKETS_NS = [round(bound_s * 1e9) for bound_s in BUCKETS_S]
-
+from dispatcher.histogram import Histogram, merged
 
 MOST_CODES = 100
 """Distinct codes per function: each is a series of a metric."""
 OTHER = "other"
 _OURS = frozenset(("throttled", "unknown_function"))
 """Kinds whose codes a function cannot choose, so that they are always counted by name."""
-
-
-class Histogram:
-    """Durations by bucket, and their sum."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BUCKETS_NS) + 1)
-        self.sum_ns = 0
-
-    def add(self, duration_ns: int) -> None:
-        self.counts[bisect_left(_BUCKETS_NS, duration_ns)] += 1
-        self.sum_ns += duration_ns
+SPARE = "spare"
+"""Beside the start kinds: the event met an instance that was forked ahead. To everybody else it is `warm`."""
+_READY = ("warm", SPARE)
 
 
 class Record:
@@ -36,9 +21,11 @@ class Record:
         """by `ok` or the failure's kind"""
         self.failures: dict[str, int] = {}
         """by code; a function can raise any exception, so codes beyond MOST_CODES count as `other`"""
-        self.starts: dict[str, int] = {}
-        """by start kind, of events that reached an instance"""
-        self.waited = Histogram()
+        self.waits: dict[str, Histogram] = {}
+        """By start kind or `spare`, finely: what events waited for, those of `warm` and `spare` until they were given
+        to the instance, all others until the handler began."""
+        self._cold_waits = Histogram()
+        """those that had to wait for a start, until they were given to the instance"""
         self.ran = Histogram()
         self.cpu_ns = 0
         self.last_failure = ""
@@ -51,9 +38,16 @@ class Record:
             self.last_failure = f"{outcome.kind}/{outcome.code}: {outcome.message}"
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
         if start is not None:
-            self.starts[start] = self.starts.get(start, 0) + 1
             timings = outcome.timings
-            self.waited.add(timings.assigned_ns - timings.accepted_ns)
+            waited_ns = timings.assigned_ns - timings.accepted_ns
+            if start != "warm":
+                self._cold_waits.add(waited_ns)
+                waited_ns = timings.started_ns - timings.accepted_ns
+            name = SPARE if outcome.spare else start
+            waits = self.waits.get(name)
+            if waits is None:
+                waits = self.waits[name] = Histogram(fine=True)
+            waits.add(waited_ns)
             self.ran.add(timings.finished_ns - timings.started_ns)
             self.cpu_ns += outcome.cpu_ns
 
@@ -62,3 +56,24 @@ class Record:
         if code not in self.failures and len(self.failures) >= MOST_CODES and failed.kind not in _OURS:
             code = OTHER
         self.failures[code] = self.failures.get(code, 0) + 1
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """How many events reached an instance, by start kind."""
+        counts: dict[str, int] = {}
+        for name, waits in self.waits.items():
+            kind = "warm" if name == SPARE else name
+            counts[kind] = counts.get(kind, 0) + waits.count
+        return counts
+
+    @property
+    def waited(self) -> Histogram:
+        """From acceptance to assignment to an instance."""
+        return merged([self._cold_waits, *(self.waits[name] for name in _READY if name in self.waits)])
+
+    def absorb(self, other: "Record") -> None:
+        """Add the runs that another record has counted."""
+        for name, waits in other.waits.items():
+            own = [self.waits[name]] if name in self.waits else []
+            self.waits[name] = merged([waits, *own], fine=True)
+        self.cpu_ns += other.cpu_ns

@@ -61,6 +61,7 @@ class Runner:
         self._noted_template = 0
         """The number of the latest template whose load is in `start_costs`."""
         self._born_ns: dict[Instance, int] = {}
+        self._meter = tree.meters.of(function.spec.name)
         self._error = LoadFailed("InitFailed", "it was never loaded")
         self._on_capacity: list[Callable[[], None]] = []
         self._had_capacity = True
@@ -263,6 +264,7 @@ class Runner:
             self.start_costs.note(kind, now_ns - begun_ns)
             self._adopt(instance, now_ns)
             self._carry_out(self._pool.started(instance, now_ns), kind)
+            self._note_used()
 
     def _cause_of(self, kind: StartKind) -> Cause | None:
         rested, self._has_rested = self._has_rested, False
@@ -311,7 +313,13 @@ class Runner:
         self._perform(self._pool.tick(now_ns))
         self._report_capacity()
         self._set_leads()
+        self._note_used()
         return self._pool.next_tick_ns(now_ns)
+
+    def _note_used(self) -> None:
+        """Note how many have run an event: after each start and at each tick, as the warm path has no time for it."""
+        now = self._pool.statistics()
+        self._meter.note_used(now.idle + now.busy)
 
     def capacity(self) -> int:
         """Return how many more events could run now; 0 while the function cannot load or the server drains."""

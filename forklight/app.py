@@ -34,7 +34,7 @@ from forklight.observe.journal import Format, Journal
 from forklight.observe.kept.files import KeptFiles, remove_kept
 from forklight.observe.kept.keeper import Keeper
 from forklight.observe.observer import Observer
-from forklight.observe.status import Reloaded
+from forklight.observe.status import Reloaded, Usage
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.once import account_of
@@ -71,6 +71,8 @@ class Options(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     dev: bool = False
     """Reload on each change of a file, and show failures to clients."""
+    ended: Callable[[Usage, float], None]
+    """Called after the drain with what was used and for how many seconds the server was up."""
     ready: Callable[[int, int | None], None]
     load: Callable[[], Config]
     report: Callable[[ReloadResult], None]
@@ -207,6 +209,7 @@ async def _serve(running: Running, options: Options, signals: AsyncIterator[sign
             while await anext(signals) == signal.SIGHUP:
                 pass
             draining.cancel_scope.cancel()
+        options.ended(running.usage(), time.monotonic() - running.started_s)
 
 
 def _report(options: Options, http: HttpServer, result: ReloadResult) -> None:

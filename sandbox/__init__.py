@@ -15,7 +15,7 @@ In reading order:
 - `launch.py`: starts a zygote; `box.py`, `isolation.py`: what contains it
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance
 - `channels.py`, `folders.py`, `commons.py`: what connects a process to the server, and what all processes share
-- `sweep.py`: the one timer
+- `sweep.py`: the one timer; `usage.py`: what processes hold and use, summed up by function
 - `spec.py`, `errors.py`: what to run, and why it could not be started
 
 The sandbox contains bugs and ordinary hostility, not a kernel exploit; `sandbox.isolation` lists what is in force.

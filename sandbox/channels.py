@@ -126,6 +126,8 @@ class Body(Struct, frozen=True):
     baseline_kb: int
     """The template's memory at the fork, which is shared and not counted as this instance's own."""
     asynchronous: bool
+    loaded_kb: int = 0
+    """Memory of its own from before: it was the template, and has imported the function itself."""
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from sandbox.launch import Account
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink, LogTurns
 from sandbox.sweep import Sweep
+from sandbox.usage import Meters
 
 
 class Commons:
@@ -43,6 +44,7 @@ class Commons:
         self.shares_input = shares_input
         """Whether functions read the server's standard input instead of an empty one."""
         self.sweep = Sweep()
+        self.meters = Meters()
         self.pids: set[int] = set()
         """The live processes of the tree: no later pidfd from a guest may claim one of them."""
         self._folders = folders

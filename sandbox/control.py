@@ -35,6 +35,7 @@ class Message(Struct, kw_only=True):
     base_prefix: str = ""
     rss_kb: Kilobytes = 0
     ms: Milliseconds = 0.0
+    cpu_ms: Milliseconds = 0.0
     threads: Pid = 1
     thread_owner: str | None = None
     asynchronous: bool = False

@@ -29,6 +29,7 @@ from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
+from sandbox.usage import Held
 
 READ_BYTES = 64 * 1024
 MAX_READ_BYTES = 256 * 1024
@@ -94,7 +95,9 @@ class Instance:
         """The open calls: who gets the outcome, and the facts that go into it."""
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
-        self._looked_ns = self._look_fully_ns = time.monotonic_ns()
+        self._looked_ns = self._look_fully_ns = now_ns = time.monotonic_ns()
+        self._held = Held(commons.meters.of(spec.name).instances, body.loaded_kb)
+        self._held.read(0, now_ns)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
@@ -180,6 +183,8 @@ class Instance:
 
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
+        if not self.is_dead:  # a short life had no other reading
+            self._read_memory(time.monotonic_ns())
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 
@@ -228,12 +233,18 @@ class Instance:
         fully = now_ns >= self._look_fully_ns
         if fully:
             self._look_fully_ns = now_ns + FULL_WATCH_NS
-        found = memory.excess(self.pid, self._body.baseline_kb, self.spec.limits.memory_bytes, fully=fully)
+        found = memory.excess(self._read_memory(now_ns), self.spec.limits.memory_bytes, fully=fully)
         if found is None:
             return
         if is_idle:  # no outcome of a call could say so
             self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
         self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
+
+    def _read_memory(self, now_ns: int) -> memory.Use:
+        """Measure the memory, which counts as held from now on: of processes below it, an upper bound."""
+        use = memory.Use(self.pid, self._body.baseline_kb)
+        self._held.read(use.at_most_kb(), now_ns)
+        return use
 
     def _expect_tick(self) -> None:
         if (at_ns := self._calls.next_tick_ns) is not None:
@@ -277,6 +288,7 @@ class Instance:
         self._loop.remove_reader(self.pidfd)
         self._commons.pids.discard(self.pid)
         self._dead_ns = time.monotonic_ns()
+        self._held.end(self._dead_ns)
         self._drain_replies()
 
     def _drain_replies(self) -> None:

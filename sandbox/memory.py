@@ -16,13 +16,12 @@ _SHM = "/dev/shm"  # noqa: S108  measured, never written to
 _MOST_PROCESSES = 1000
 
 
-def excess(pid: int, shared_kb: int, limit_bytes: int, *, fully: bool) -> str | None:
-    """A message if a process uses more than its limit, else None. `shared_kb`: the memory of its template.
+def excess(use: "Use", limit_bytes: int, *, fully: bool) -> str | None:
+    """A message if a process uses more than its limit, else None.
 
     `fully`: check each open file, too, which takes about a millisecond for 500 descriptors.
     """
     limit_kb = limit_bytes // 1024
-    use = Use(pid, shared_kb)
     unmapped_kb = use.unmapped_kb() if fully else 0
     if use.at_most_kb() + unmapped_kb <= limit_kb or use.close_kb() + unmapped_kb <= limit_kb:
         return None

@@ -32,6 +32,7 @@ from sandbox.lives import Action, Input, Life
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
+from sandbox.usage import Held
 from sandbox.zygote import REQUEST_LIMIT_S, Zygote
 
 _TOO_MUCH_MEMORY = "it used too much memory"
@@ -61,11 +62,15 @@ class Template:
         self.pid = 0
         self.rss_kb = 0
         """Resident memory after the import, which every instance shares."""
+        self.own_kb = 0
+        """That beyond the zygote's."""
         self.load_ns = 0
         """How long it took to start the process and load the function."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self._commons = commons
+        self._meter = commons.meters.of(spec.name)
+        self._held = Held(self._meter.templates)
         self._life = Life()
         self._kit: _Kit | None = None
         """Prepared for the next instance when another is gone; none once the template forks no more."""
@@ -117,6 +122,7 @@ class Template:
         )
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
+        self._held.read(0, time.monotonic_ns())
         self._on(Input.BORN)
         await self._load()
         self.load_ns = time.monotonic_ns() - begun_ns
@@ -157,6 +163,8 @@ class Template:
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
         self.loaded = answer
         self.rss_kb = processes.memory_kb(self.pid) or 0
+        self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
+        self._held.read(self.own_kb, time.monotonic_ns())
         self._on(Input.LOADED)
 
     def _load_message(self) -> dict[str, object]:
@@ -237,7 +245,10 @@ class Template:
             raise
         finally:
             code = self._forking.pop(kit.n)
-        body = Body(kit.identity, pid or 0, pidfd, kit.channels, kit.folder, self.rss_kb, self.loaded.asynchronous)
+        loaded_kb = self.own_kb if self.must_become else 0
+        body = Body(
+            kit.identity, pid or 0, pidfd, kit.channels, kit.folder, self.rss_kb, self.loaded.asynchronous, loaded_kb
+        )
         instance = self.instances[kit.n] = Instance(self.spec, body, self._commons, self)
         return instance, code
 
@@ -275,6 +286,8 @@ class Template:
         request = {"t": "become", "n": kit.n, "env": self._private(kit.folder)}
         _, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         close_all(fds)
+        self._meter.becomes = True
+        self._held.end(time.monotonic_ns())  # from now on all its memory is that of an instance
         self._on(Input.BECAME)
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
@@ -338,7 +351,7 @@ class Template:
         """The zygote has adopted the instance: it reaps it and kills everything that it left behind."""
         with anyio.CancelScope(shield=True):
             await self.zygote.sweep()
-        instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
+        instance.buried(self.zygote.take_end(instance.pid, self._meter))
 
     def _on_message(self, message: Message) -> None:
         if message.t != "exited" or message.n is None or not isinstance(message.code, int):
@@ -357,12 +370,14 @@ class Template:
     def tick(self, now_ns: int) -> int:
         """Check the memory while it loads, because no rlimit covers all of it."""
         used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
+        self._held.read(used_kb, now_ns)
         if used_kb * 1024 > self.spec.limits.template_memory_bytes:
             self.kill(_TOO_MUCH_MEMORY)
         return now_ns + int(WATCH_S * 1e9)
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._held.end(time.monotonic_ns())
         self._last_stack = self._channels.read_stack()
         self._commons.pids.discard(self.pid)
         self._control.close("the process ended")
@@ -378,8 +393,8 @@ class Template:
         with anyio.CancelScope(shield=True):
             await self.zygote.sweep()
         if not self.must_become:  # else the burial of the instance takes it
-            self._exit_code = self.zygote.exit_codes.pop(self.pid, None)
+            self._exit_code = self.zygote.take_end(self.pid, self._meter)
         self._commons.remove_folder(self._folder)
         for instance in unburied:
-            instance.buried(self.zygote.exit_codes.pop(instance.pid, None))
+            instance.buried(self.zygote.take_end(instance.pid, self._meter))
         self._on(Input.SWEPT)

@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 
 from bus.outcome import StartKind
-from sandbox import launch
+from sandbox import launch, processes
 from sandbox.backoff import Backoff
 from sandbox.box import NO_BOX
 from sandbox.causes import Cause
@@ -55,6 +55,7 @@ class Tree:
 
     def __init__(self, commons: Commons) -> None:
         self._commons = commons
+        self.meters = commons.meters
         self._roots: dict[str, Root] = {}
         """By the repr of the whole runtime: the same name with other libraries is another zygote."""
         self._branches: dict[Key, Branch] = {}
@@ -150,6 +151,16 @@ class Tree:
     def templates(self) -> list[Template]:
         """All live templates, oldest first."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
+
+    def cpu_ns(self) -> dict[str, int]:
+        """The CPU time of the living processes of each function, of what they have waited for included."""
+        pids: dict[str, set[int]] = {}  # a set, because a template may have become an instance
+        for template in self._templates:
+            found = pids.setdefault(template.spec.name, set())
+            found.update(one.pid for one in template.instances.values() if not one.is_dead)
+            if not template.is_dead:
+                found.add(template.pid)
+        return {name: sum(map(processes.cpu_ns, each)) for name, each in pids.items()}
 
     def versions(self) -> set[str]:
         """The versions whose code may still be read, by a process that lives or may be started."""

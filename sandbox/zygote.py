@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -21,6 +22,7 @@ from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.logs import LogPipe
 from sandbox.spec import Runtime
+from sandbox.usage import Held, Meter
 
 REQUEST_LIMIT_S = 5.0
 """For requests that take milliseconds. A zygote or template that needs longer is stuck, and is killed."""
@@ -29,8 +31,16 @@ SWEEP_LIMIT_S = 3.0
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """Errors that may pass: the machine is short of descriptors, processes or memory."""
-MOST_EXIT_CODES = 1000
-"""How many exit codes to keep. Those of daemons that outlived their instance are never taken out."""
+MOST_REAPED = 1000
+"""How many ends to keep. Those of daemons that outlived their instance are never taken out."""
+
+
+class Reaped(NamedTuple):
+    """How a process ended that the zygote has reaped. `code`: its exit code, or minus the signal."""
+
+    code: int
+    cpu_ns: int
+    """CPU time, that of all processes below it included that were waited for"""
 
 
 class Zygote:
@@ -45,9 +55,10 @@ class Zygote:
         """Set once the process is dead and reaped."""
         self.on_end: Callable[[Zygote], None] = lambda _zygote: None
         self.on_gone: Callable[[Zygote], None] = lambda _zygote: None
-        self.exit_codes: dict[int, int] = {}
-        """pid → exit code, or minus the signal, of the processes it reaped; readers pop the entry."""
+        self._reaped: dict[int, Reaped] = {}
+        """By pid, until `take_end`."""
         self._commons = commons
+        self._held = Held(commons.meters.zygotes)
         self._stopping = False
         try:
             ours, log = self._spawn()
@@ -116,6 +127,7 @@ class Zygote:
             raise LoadFailed(code, f"runtime {self.runtime.name!r}: {wrong}")
         self.rss_kb = hello.rss_kb
         self.boot_ns = time.monotonic_ns() - begun_ns
+        self._held.read(self.rss_kb, time.monotonic_ns())
 
     async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
         """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).
@@ -153,6 +165,14 @@ class Zygote:
             if not unwanted:
                 return
 
+    def take_end(self, pid: int, meter: Meter) -> int | None:
+        """The exit code of a process that it has reaped, whose CPU time goes to `meter`; None if that is unknown."""
+        end = self._reaped.pop(pid, None)
+        if end is None:
+            return None
+        meter.ended_cpu_ns += end.cpu_ns
+        return end.code
+
     async def stop(self) -> None:
         """Have it kill and reap everything below it, then exit; kill it if that takes too long."""
         self._stopping = True
@@ -165,9 +185,9 @@ class Zygote:
 
     def _on_message(self, message: Message) -> None:
         if message.t == "exited" and isinstance(message.code, int):
-            self.exit_codes[message.pid] = message.code
-            if len(self.exit_codes) > MOST_EXIT_CODES:
-                del self.exit_codes[next(iter(self.exit_codes))]
+            self._reaped[message.pid] = Reaped(message.code, int(message.cpu_ms * 1e6))
+            if len(self._reaped) > MOST_REAPED:
+                del self._reaped[next(iter(self._reaped))]
 
     def _on_control_end(self, reason: str) -> None:
         self.ended = reason
@@ -181,7 +201,9 @@ class Zygote:
         self._control.close("the zygote died")
         self._log.close()
         close_all((self.pidfd, self._lifeline))
+        self._commons.meters.ended_zygotes_cpu_ns += processes.cpu_ns(self.pid, alone=True)
         os.waitpid(self.pid, 0)
+        self._held.end(time.monotonic_ns())
         self.gone.set()
         self.on_gone(self)
 

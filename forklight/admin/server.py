@@ -112,14 +112,19 @@ class Admin:
         running = self._current()
         queues = await running.queue_statuses()
         timers = running.triggers.timers.statistics()
-        body = running.observer.metrics(running.status().functions, queues, timers, running.reloaded)
+        status, usage = running.status(), running.usage()
+        body = running.observer.metrics(status.functions, queues, timers, running.reloaded, usage)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _show_status(self, request: web.Request) -> web.Response:
-        """Answer with the status; with `?unread=1` also with what has changed on disk since it was read."""
+        """Answer with the status.
+
+        With `?unread=1` also with what has changed on disk since it was read, with `?usage=1` with what has been used.
+        """
         running = self._current()
         queues, timers = await running.queue_statuses(), running.timer_statuses()
-        status = replace(running.status(), queues=queues, timers=timers)
+        usage = running.usage() if request.query.get("usage") == "1" else None
+        status = replace(running.status(), queues=queues, timers=timers, usage=usage)
         return as_json(await with_unread(running, status) if request.query.get("unread") == "1" else status)
 
     async def _queues(self, _request: web.Request) -> web.Response:

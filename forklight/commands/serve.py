@@ -15,12 +15,14 @@ from msgspec.structs import replace
 from bus.message import inbox
 from bus.store import StoreError
 from forklight import app
+from forklight.commands.usage_rows import last_line
 from forklight.config import queue
 from forklight.config.configuration import Config, load
 from forklight.config.http import told
 from forklight.config.problem import NotInstalled
 from forklight.config.queue import BusUrl
 from forklight.observe.formats import json_lines, text_lines
+from forklight.observe.status import Usage
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
 from forklight.serving.change import ReloadResult, lines
@@ -114,6 +116,7 @@ def _serve(
         render=partial(text_lines, colour=sys.stdout.isatty()) if text else json_lines,
         quiet=quiet,
         dev=dev,
+        ended=_say_nothing if dev else _sum_up,
         ready=partial(_announce, config, given),
         load=read,
         report=_tell,
@@ -219,6 +222,16 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
     if config.routes:
         listen = config.settings.http.listen if given is None else listen_address(given)
         say(f"Try: {_curl(config, _base(listen, port))}", err=True)
+
+
+def _sum_up(used: Usage, up_s: float) -> None:
+    """Print what the server did in its life, if it did anything."""
+    if line := last_line(used, up_s):
+        say(line, err=True)
+
+
+def _say_nothing(_used: Usage, _up_s: float) -> None:
+    """In `dev` the server's life says nothing about what it costs."""
 
 
 def _base(listen: str, port: int) -> str:

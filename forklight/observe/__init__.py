@@ -7,6 +7,8 @@
 - `explanation.py`: what is remembered of one invocation, for `why`
 - `tally.py`: counters; `status.py`: what the server does now, as types; `function_status.py`, `queue_status.py`,
   `timer_status.py`: how it is gathered
-- `metrics.py`: both, for Prometheus
+- `usage.py`: what functions have held and used, beside what they would if they were always on; `function_usage.py`: how
+  that is gathered
+- `metrics.py`: all of this, for Prometheus
 - `terminal.py`: the only place that writes to a terminal
 """

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from dispatcher.records import BUCKETS_S, Histogram, Record
-from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded
+from dispatcher.histogram import BUCKETS_S, Histogram
+from dispatcher.records import Record
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import CLASSES, Tally
 from triggers.timer.work import TimerStatistics
 
+START_BUCKETS_S = (0.0001, 0.00025, 0.0005, *BUCKETS_S)
+"""Finer, because a start may take less than a millisecond."""
+_MIB = 1024 * 1024
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -24,12 +28,15 @@ def render(
     timers: Sequence[TimerStatistics] = (),
     *,
     reloaded: Reloaded | None = None,
+    usage: Usage | None = None,
 ) -> bytes:
     """Return the answer to a scrape, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     if reloaded is not None:
         registry.register(_Reloads(reloaded))
     registry.register(_Functions(records, functions))
+    if usage is not None:
+        registry.register(_Used(records, usage))
     registry.register(_Triggers(queues, tally))
     registry.register(_Timers(timers, tally))
     return generate_latest(registry)
@@ -124,6 +131,54 @@ class _Functions:
             slots.add_metric([status.name], (pool.idle + pool.spare + pool.busy) * status.slots)
             memory.add_metric([status.name], status.memory_kb * 1024)
         yield from (instances, waiting, calls, slots, memory)
+
+
+class _Used:
+    """Families of what functions have held and used, for those that are served."""
+
+    def __init__(self, records: Mapping[str, Record], usage: Usage) -> None:
+        self._records = records
+        self._usage = usage
+
+    def describe(self) -> list[Metric]:
+        """Nothing in advance: each scrape has a registry of its own."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families."""
+        yield self._waits()
+        by = ["function"]
+        cpu = CounterMetricFamily("forklight_cpu_seconds", "CPU time of all processes of the function", labels=by)
+        held = CounterMetricFamily(
+            "forklight_memory_byte_seconds", "Memory of template and instances, over time", labels=by
+        )
+        always_on = GaugeMetricFamily(
+            "forklight_always_on_memory_byte_seconds",
+            "The same if as many instances as were ever used at one time had been kept",
+            labels=by,
+        )
+        most = GaugeMetricFamily(
+            "forklight_most_used_instances", "The most instances at one time that had run an event", labels=by
+        )
+        for function in self._usage.functions:
+            cpu.add_metric([function.name], function.cpu_s)
+            held.add_metric([function.name], function.held_mib_s * _MIB)
+            always_on.add_metric([function.name], function.always_on_mib_s * _MIB)
+            most.add_metric([function.name], function.most_used)
+        yield from (cpu, held, always_on, most)
+
+    def _waits(self) -> Metric:
+        family = HistogramMetricFamily(
+            "forklight_start_wait_seconds",
+            "What events waited for: until the handler began, of warm and spare until they were sent",
+            labels=["function", "kind"],
+        )
+        for function, record in self._records.items():
+            for kind, waits in record.waits.items():
+                bounds = [*map(str, START_BUCKETS_S), "+Inf"]
+                counts = [*waits.upto(START_BUCKETS_S), waits.count]
+                family.add_metric([function, kind], list(zip(bounds, counts, strict=True)), waits.sum_ns / 1e9)
+        return family
 
 
 class _Triggers:

@@ -8,7 +8,7 @@ from forklight.observe import metrics
 from forklight.observe.journal import Journal
 from forklight.observe.kept.history import History
 from forklight.observe.kept.keeper import Keeper
-from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import Tally
 from triggers.timer.work import TimerStatistics
 
@@ -34,6 +34,7 @@ class Observer:
         queues: Sequence[QueueStatus],
         timers: Sequence[TimerStatistics] = (),
         reloaded: Reloaded | None = None,
+        usage: Usage | None = None,
     ) -> bytes:
         """Return the answer to a scrape."""
-        return metrics.render(self._records, functions, queues, self.tally, timers, reloaded=reloaded)
+        return metrics.render(self._records, functions, queues, self.tally, timers, reloaded=reloaded, usage=usage)

@@ -122,6 +122,54 @@ class TimerStatus(Struct, frozen=True, kw_only=True):
     """the next scheduled times; empty if it never fires again"""
 
 
+class StartUsage(Struct, frozen=True, gc=False):
+    """The events of one start kind. Waits: until the handler began, for `warm` and `spare` until they were sent."""
+
+    events: int
+    share: float
+    """of all events that reached an instance"""
+    p50_ms: float
+    p99_ms: float
+
+
+class FunctionUsage(Struct, frozen=True, kw_only=True):
+    """One function, or several together, since the start of the server. Memory is private, as in `FunctionStatus`."""
+
+    name: str
+    served_s: float = 0.0
+    """for how long the configuration has had it"""
+    most_used: int = 0
+    """the most instances at one time that had run an event"""
+    held_mib_s: float
+    """the memory of its processes, added up over time"""
+    always_on_mib_s: float
+    cpu_s: float
+    """processor time of all its processes"""
+    calls_cpu_s: float = 0.0
+    """that of the calls alone"""
+    events: int = 0
+    """those that reached an instance"""
+    starts: dict[str, StartUsage] = {}
+    """by start kind; `spare` apart from `warm`"""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """All functions, the runtimes that they share, and the sum."""
+
+    functions: tuple[FunctionUsage, ...]
+    """those that are served"""
+    removed: FunctionUsage | None = None
+    """all that a reload has removed, together"""
+    runtimes: FunctionUsage
+    """the zygotes"""
+    total: FunctionUsage
+    used: int = 0
+    """how many functions had events, the removed ones included"""
+    server_cpu_s: float = 0.0
+    """of the server's own process, which is in no sum"""
+    server_mib: float = 0.0
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The server and its functions."""
 
@@ -136,3 +184,5 @@ class Status(Struct, frozen=True, kw_only=True):
     """None unless it was asked for"""
     queues: tuple[QueueStatus, ...] = ()
     timers: tuple[TimerStatus, ...] = ()
+    usage: Usage | None = None
+    """None unless it was asked for"""

@@ -20,9 +20,10 @@ from dispatcher.dispatcher import Dispatcher
 from forklight.config import http, queue
 from forklight.config.configuration import Config
 from forklight.observe.function_status import function_statuses
+from forklight.observe.function_usage import usage_now
 from forklight.observe.observer import Observer
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
-from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus
+from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus, Usage
 from forklight.observe.timer_status import timer_statuses
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.stores import Stores
@@ -79,6 +80,10 @@ class Running(Struct, frozen=True, kw_only=True):
             zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
             functions=function_statuses(self.dispatcher, self.tree, _triggers(self.config)),
         )
+
+    def usage(self) -> Usage:
+        """What the functions have held and used so far. Reads /proc once per live process."""
+        return usage_now(self.dispatcher, self.tree)
 
     async def queue_statuses(self) -> tuple[QueueStatus, ...]:
         """The queues and strays, as far as their stores answer in time."""

@@ -10,6 +10,7 @@ import select
 import signal
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -114,39 +115,55 @@ def children() -> set[int]:
         return set(map(int, listing.read().split()))
 
 
-def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[tuple[int, int]]:
+class End(NamedTuple):
+    """How a child ended that was reaped. `cpu_ms` includes the processes below it that were waited for."""
+
+    pid: int
+    code: int
+    """its exit code, or minus the signal"""
+    cpu_ms: float
+
+
+def reap(pid: int = -1) -> End | None:
+    """Reap this child, or any, if it has ended; None if not. Raises ChildProcessError if there is no child."""
+    found, status, used = os.wait4(pid, os.WNOHANG)
+    if not found:
+        return None
+    return End(found, os.waitstatus_to_exitcode(status), (used.ru_utime + used.ru_stime) * 1000)
+
+
+def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[End]:
     """SIGKILL and reap every child not in `keep`, including orphans that become children meanwhile.
 
-    Returns (pid, wait status) of those reaped; gives up after `limit_s` on processes that the kernel cannot end.
+    Returns those reaped; gives up after `limit_s` on processes that the kernel cannot end.
     """
     kept = set(keep)
-    reaped: list[tuple[int, int]] = []
+    reaped: list[End] = []
     end = time.monotonic() + limit_s
     while (strangers := children() - kept) and time.monotonic() < end:
         reaped += kill_and_reap(strangers, end - time.monotonic())
     return reaped
 
 
-def kill_and_reap(pids: "set[int]", limit_s: float = 3.0) -> list[tuple[int, int]]:
-    """SIGKILL these children; returns (pid, wait status) of those that were reaped within `limit_s`."""
+def kill_and_reap(pids: "set[int]", limit_s: float = 3.0) -> list[End]:
+    """SIGKILL these children; returns those that were reaped within `limit_s`."""
     end = time.monotonic() + limit_s
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    found = [(pid, _reap_before(pid, end)) for pid in pids]
-    return [(pid, status) for pid, status in found if status is not None]
+    found = [_reap_before(pid, end) for pid in pids]
+    return [one for one in found if one is not None]
 
 
-def _reap_before(pid: int, end: float) -> int | None:
-    """The wait status of a child that was just killed, or None if it does not die in time."""
+def _reap_before(pid: int, end: float) -> End | None:
+    """The end of a child that was just killed, or None if it does not die in time."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(max(0.0, end - time.monotonic()) * 1000)
-        done, status = os.waitpid(pid, os.WNOHANG)
+        return reap(pid)
     finally:
         os.close(pidfd)
-    return status if done else None
 
 
 def memory_kb() -> int:

@@ -125,8 +125,8 @@ class Zygote:
     def _sweep(self, n: int, unwanted: set[int]) -> None:
         """Kill the orphans that the server names, and report the others, which only the server can judge."""
         self._reap()  # reports the dead before `swept`, whose reader takes the rest to be alive
-        for pid, status in posix.kill_and_reap(unwanted & self._adopted()):
-            self._report(pid, status)
+        for end in posix.kill_and_reap(unwanted & self._adopted()):
+            self._report(end)
         left = sorted(self._adopted())[:_MAX_LEFT]  # the rest is reported once these are gone
         control.send(self._connection, {"t": "swept", "n": n, "left": left})
 
@@ -160,15 +160,12 @@ class Zygote:
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                self._report(pid, status)
+            while (end := posix.reap()) is not None:
+                self._report(end)
 
-    def _report(self, pid: int, status: int) -> None:
-        message: dict[str, Any] = {"t": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)}
-        n = self._templates.pop(pid, None)
+    def _report(self, end: posix.End) -> None:
+        message: dict[str, Any] = {"t": "exited", "pid": end.pid, "code": end.code, "cpu_ms": end.cpu_ms}
+        n = self._templates.pop(end.pid, None)
         if n is not None:
             message["n"] = n
         control.send(self._connection, message)

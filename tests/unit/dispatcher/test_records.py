@@ -6,7 +6,8 @@ import pytest
 
 from bus import Failed, Ok, Timings
 from bus.outcome import ExceptionName
-from dispatcher.records import BUCKETS_S, Histogram, Record
+from dispatcher.histogram import BUCKETS_S, Histogram
+from dispatcher.records import Record
 
 MS = 1_000_000
 
@@ -19,6 +20,28 @@ def test_an_outcome_is_counted_by_how_it_ended_and_what_it_waited_for() -> None:
     assert (record.outcomes, record.starts, record.failures) == ({"ok": 2}, {"fork": 1, "warm": 1}, {})
     assert (record.waited.sum_ns, record.ran.sum_ns, record.cpu_ns) == (4 * MS, 21 * MS, 12)
     assert record.last_failure == ""
+
+
+def test_what_events_waited_for_is_kept_by_start_kind_and_a_spare_is_apart() -> None:
+    record = Record()
+    record.add(Ok(start="warm", timings=Timings(0, 2 * MS, 3 * MS, 9 * MS)))
+    record.add(Ok(start="warm", spare=True, timings=Timings(0, 1 * MS, 3 * MS, 9 * MS)))
+    record.add(Ok(start="fork", timings=Timings(0, 4 * MS, 7 * MS, 9 * MS)))
+
+    assert {kind: waits.sum_ns // MS for kind, waits in record.waits.items()} == {"warm": 2, "spare": 1, "fork": 7}
+    assert record.starts == {"warm": 2, "fork": 1}, "to everybody else a spare is warm"
+    assert record.waited.sum_ns == 7 * MS, "until they were sent"
+
+
+def test_a_record_takes_the_runs_of_another() -> None:
+    old, new = Record(), Record()
+    for record in (old, new):
+        record.add(Ok(start="fork", timings=Timings(0, 1, 2 * MS, 3 * MS), cpu_ns=5))
+    old.add(Ok(start="warm", timings=Timings(0, 1, 2, 3), cpu_ns=1))
+    new.absorb(old)
+
+    assert (new.starts, new.cpu_ns, new.waits["fork"].sum_ns) == ({"fork": 2, "warm": 1}, 11, 4 * MS)
+    assert old.waits["fork"].sum_ns == 2 * MS
 
 
 def test_a_failure_is_counted_by_kind_and_code() -> None:

@@ -18,9 +18,10 @@ _BY = re.compile(r"by \(([^)]*)\)|\{(\w+)=~|\{\{(\w+)\}\}")
 def exported() -> set[str]:
     """Every name that a scrape may have, suffixes included."""
     source = METRICS.read_text()
-    suffixes = {"Counter": ("_total",), "Gauge": ("",)}
+    suffixes: dict[str, tuple[str, ...]] = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ()}
     names = {name + suffix for kind, name in _FAMILY.findall(source) for suffix in suffixes[kind]}
-    return names | {name + suffix for name in _HISTOGRAM.findall(source) for suffix in ("_bucket", "_sum", "_count")}
+    histograms = {*_HISTOGRAM.findall(source), *(name for kind, name in _FAMILY.findall(source) if kind == "Histogram")}
+    return names | {name + suffix for name in histograms for suffix in ("_bucket", "_sum", "_count")}
 
 
 EXPRESSIONS = [

@@ -61,9 +61,9 @@ def test_children_are_killed_reaped_and_told() -> None:
 sleepers = [fork(lambda: time.sleep(1000)) for _ in range(3)]
 ended = fork(lambda: os._exit(7))
 os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
-told = dict(posix.kill_children())
+told = {end.pid: end.code for end in posix.kill_children()}
 assert told.keys() == {*sleepers, ended}
-print(*(os.waitstatus_to_exitcode(told[pid]) for pid in (*sleepers, ended)))
+print(*(told[pid] for pid in (*sleepers, ended)))
 print(posix.children(), nobody_is_left())
 """
     assert prints(script) == "-9 -9 -9 7\nset() True\n"
@@ -76,10 +76,10 @@ def test_without_children_there_is_nothing_to_do() -> None:
 def test_what_is_kept_lives_on() -> None:
     script = """
 kept, other = fork(lambda: time.sleep(1000)), fork(lambda: time.sleep(1000))
-assert [pid for pid, _ in posix.kill_children({kept, 1})] == [other]
+assert [end.pid for end in posix.kill_children({kept, 1})] == [other]
 assert posix.children() == {kept}
 assert os.waitid(os.P_PID, kept, os.WEXITED | os.WNOHANG) is None
-print([pid for pid, _ in posix.kill_children()] == [kept], nobody_is_left())
+print([end.pid for end in posix.kill_children()] == [kept], nobody_is_left())
 """
     assert prints(script) == "True True\n"
 
