@@ -119,7 +119,7 @@ class Bus:
         `error`, so that triggers need to handle only outcomes.
         """
         try:
-            return self.target.begin(event, done)
+            return (self._target or self.target).begin(event, done)
         except Exception as error:
             return _Broken(done, _broken(event, error))
 

@@ -187,7 +187,7 @@ def result_of(event: Event, outcome: Outcome, logs: Sequence[str], policy: Retry
 def ended_of(outcome: Outcome, invocation_id: str) -> Ended:
     """Return the result of an invocation on a running server."""
     answer = to_answer(outcome, invocation_id)
-    response = response_of(answer.status, answer.headers, answer.body)
+    response = response_of(answer.status, answer.headers + answer.own_headers, answer.body)
     if isinstance(outcome, Ok):
         return Ended(response=response, _failure=None)
     failure = Failure(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bus.event import Event
 from bus.invocation import HttpVerdict
@@ -100,6 +101,44 @@ async def test_every_request_is_recorded_once(tmp_path: Path, sent: bytes, expec
         assert all(outcome is not None for _, outcome, _ in house.log)
         assert verdict.id
         assert answer["x-forklight-id"] == verdict.id.replace("\x1b", "%1B").replace("\n", "%0A")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(
+            "/f?a=1", headers="Cookie: a=1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+        ),
+        request("/f", "HEAD"),
+        request("/f", "POST", "Content-Encoding: gzip\r\n", body=b"x"),
+        request("/f", "POST", body=b"fail"),
+        request("/f", "POST", CLOUD_EVENT, b"x"),
+        request("http://other/f"),
+        request("/f", headers="X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n"),
+        request("/cors", headers="Origin: https://a.example\r\n"),
+        request("/cors", "OPTIONS", PREFLIGHT),
+        request("/keys"),
+        request("/none"),
+        request("/files/a.txt"),
+    ],
+)
+async def test_a_request_that_comes_again_is_served_as_if_it_were_new(tmp_path: Path, sent: bytes) -> None:
+    method = sent.split(b" ")[0].decode()
+
+    async def ask(client: Client) -> tuple[object, ...]:
+        client.writer.write(sent)
+        answer = await client.reply(method)
+        seen = [replace(event, id="", time="") for event, _, _ in house.log[-1:]]
+        names = {"x-forklight-id", "server-timing", "date"}
+        headers = [pair for pair in answer.headers if pair[0] not in names]
+        return answer.status, headers, answer.body.replace(answer["x-forklight-id"].encode(), b""), seen
+
+    async with recorded(tmp_path, trusted_proxies=("127.0.0.0/8",)) as house, house.connect() as client:
+        again = [await ask(client) for _ in range(4)]
+        async with house.connect() as other:
+            assert again == [await ask(other)] * 4
+        assert len({verdict.id for verdict in house.record}) == (1 if b"ce-id" in sent else 5)
+        assert len({replace(verdict, id="", began_ns=0, detail="") for verdict in house.record}) == 1
 
 
 async def test_each_request_of_a_connection_is_recorded(tmp_path: Path) -> None:

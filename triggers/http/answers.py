@@ -64,6 +64,14 @@ class Answer(Struct, frozen=True, gc=False):
     detail: str = ""
     announced_bytes: int | None = None
     """For an answer to HEAD: the length of the answer to GET, if known."""
+    own: str = ""
+    """Header lines of ours, each with its CRLF, written after `headers`."""
+
+    @property
+    def own_headers(self) -> HeaderLines:
+        """`own` as names and values."""
+        pairs = (line.partition(": ") for line in self.own.splitlines())
+        return tuple((name, value) for name, _, value in pairs)
 
 
 def safe_headers(headers: HeaderLines, content_type: str | None) -> HeaderLines:
@@ -102,14 +110,23 @@ def encode_answer(answer: Answer, *, method: str, connection: str, date: str) ->
     """
     status = answer.status
     body = answer.body
-    lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+    headers = answer.headers
+    start = _cached_start(status, headers) if len(headers) == 1 else _start(status, headers)
     if method == "HEAD" or status in _BODILESS:
         size_bytes, body = _bodiless_length(answer, method), b""
     else:
         size_bytes = len(body) if answer.content is None else answer.content.size_bytes
     length = "" if size_bytes is None else f"content-length: {size_bytes}\r\n"
-    head = f"{_STATUS_LINES.get(status) or _status_line(status)}{lines}{length}date: {date}\r\n{connection}\r\n"
-    return head.encode(), body
+    return f"{start}{answer.own}{length}date: {date}\r\n{connection}\r\n".encode(), body
+
+
+def _start(status: int, headers: HeaderLines) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"{_STATUS_LINES.get(status) or _status_line(status)}{lines}"
+
+
+_cached_start = lru_cache(maxsize=256)(_start)
+"""For answers with a single header, which is nearly always a content type."""
 
 
 def _bodiless_length(answer: Answer, method: str) -> int | None:

@@ -160,7 +160,7 @@ def to_answer(
 
     `own_headers` adds X-Forklight-Id, X-Forklight-Start and Server-Timing.
     """
-    ours = (id_header(invocation_id), *_measured(outcome)) if own_headers else ()
+    ours = _own_lines(outcome, invocation_id) if own_headers else ""
     if isinstance(outcome, Ok):
         return _success(outcome, invocation_id, ours)
     return _failure(outcome, invocation_id, dev=dev, hint=hint, ours=ours)
@@ -178,7 +178,7 @@ def _decode(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 
-def _success(outcome: Ok, invocation_id: str, ours: HeaderLines) -> Answer:
+def _success(outcome: Ok, invocation_id: str, ours: str) -> Answer:
     try:
         headers = safe_headers(outcome.headers, outcome.content_type)
     except InvalidHeaderError as error:
@@ -187,15 +187,15 @@ def _success(outcome: Ok, invocation_id: str, ours: HeaderLines) -> Answer:
         detail = f"the handler returned status {outcome.status}; use one from 200 to 599"
         return _unusable("InvalidStatus", detail, invocation_id, ours)
     announced_bytes = announced_length(outcome.headers) if outcome.headers and not outcome.body else None
-    return Answer(outcome.status, headers + ours, outcome.body, reason=BY_FUNCTION, announced_bytes=announced_bytes)
+    return Answer(outcome.status, headers, outcome.body, reason=BY_FUNCTION, announced_bytes=announced_bytes, own=ours)
 
 
-def _unusable(code: str, detail: str, invocation_id: str, ours: HeaderLines) -> Answer:
+def _unusable(code: str, detail: str, invocation_id: str, ours: str) -> Answer:
     members = {"code": code, "invocation_id": invocation_id}
-    return problem(500, detail, members=members, headers=ours, reason="error")
+    return replace(problem(500, detail, members=members, reason="error"), own=ours)
 
 
-def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours: HeaderLines) -> Answer:
+def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours: str) -> Answer:
     status = STATUS_BY_CODE.get((outcome.kind, outcome.code)) or STATUS_BY_KIND[outcome.kind]
     members = {"code": outcome.code, "invocation_id": invocation_id}
     detail = outcome.message
@@ -206,26 +206,27 @@ def _failure(outcome: Failed, invocation_id: str, *, dev: bool, hint: str, ours:
         members |= {"traceback": outcome.traceback} if outcome.traceback else {}
     elif status not in _FOR_THE_CLIENT:
         detail = "the function failed; its log has the reason under this invocation_id"
-    headers = ours
+    headers: HeaderLines = ()
     if outcome.retry_after_s is not None or status in (429, 503):
         wanted_s = _RETRY_AFTER_S if outcome.retry_after_s is None else outcome.retry_after_s
         retry_after_s = ceil(max(0, min(_LONGEST_RETRY_AFTER_S, wanted_s)))
-        headers = (("retry-after", str(retry_after_s)), *headers)
-    return problem(status, detail, members=members, headers=headers, reason=outcome.kind)
+        headers = (("retry-after", str(retry_after_s)),)
+    return replace(problem(status, detail, members=members, headers=headers, reason=outcome.kind), own=ours)
 
 
-def _measured(outcome: Outcome) -> HeaderLines:
-    """The start kind, and the milliseconds spent in line, on the start and in the handler (Server-Timing)."""
+def _own_lines(outcome: Outcome, invocation_id: str) -> str:
+    """The id, the start kind, and the milliseconds spent in line, on the start and in the handler (Server-Timing)."""
+    name, value = id_header(invocation_id)
     if outcome.start is None:
-        return ()
+        return f"{name}: {value}\r\n"
     queue_ns, start_ns, run_ns = phases_ns(outcome)
     # Three decimals from integers, because formatting a float costs as much as parsing a header.
-    timing = (
-        f"queue;dur={queue_ns // 1_000_000}.{queue_ns // 1000 % 1000:03}, "
+    return (
+        f"{name}: {value}\r\nx-forklight-start: {outcome.start}\r\n"
+        f"server-timing: queue;dur={queue_ns // 1_000_000}.{queue_ns // 1000 % 1000:03}, "
         f"start;dur={start_ns // 1_000_000}.{start_ns // 1000 % 1000:03}, "
-        f"run;dur={run_ns // 1_000_000}.{run_ns // 1000 % 1000:03}"
+        f"run;dur={run_ns // 1_000_000}.{run_ns // 1000 % 1000:03}\r\n"
     )
-    return (("x-forklight-start", outcome.start), ("server-timing", timing))
 
 
 def _traceparent(headers: Headers) -> str | None:

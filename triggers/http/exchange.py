@@ -1,6 +1,7 @@
 """One request while it is served: what has been found out so far, and its record."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.event import Event
 from bus.invocation import HttpVerdict, Invocation
@@ -8,8 +9,25 @@ from bus.outcome import Outcome
 from triggers.http.answers import Answer
 from triggers.http.head import Head
 from triggers.http.policy.keys import Holder
-from triggers.http.routes import Allowed, Match, StaticMatch
+from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
 from triggers.http.settings import Cors
+from triggers.http.socket.request import Request
+
+
+class Known(Struct, frozen=True, gc=False):
+    """What follows from the head of a request, for those of its connection that repeat it."""
+
+    routes: RouteTable
+    """in which `found` was found"""
+    found: Match
+    event: Event
+    """without its own id, time and body"""
+    client: str
+    method: str
+    path: str
+    scheme: str
+    head: Head
+
 
 _NO_HEAD = Head("", "", "", "", {})
 
@@ -19,12 +37,15 @@ class Exchange(Struct, gc=False):
 
     client: str
     began_ns: int
+    request: Request | None = None
     id: str = ""
     method: str = ""
     path: str = ""
     scheme: str = "http"
     head: Head = _NO_HEAD
     holder: Holder | None = None
+    routes: RouteTable | None = None
+    """in which `found` was found"""
     found: Match | StaticMatch | Allowed | None = None
     cors: Cors | None = None
     """for its answer, whatever that is"""
@@ -32,6 +53,19 @@ class Exchange(Struct, gc=False):
     outcome: Outcome | None = None
     answer: Answer | None = None
     """if it is known before anything had to wait"""
+
+    def recall(self, known: Known) -> None:
+        """Fill in what follows from the head."""
+        self.routes, self.found, self.client = known.routes, known.found, known.client
+        self.method, self.path, self.scheme, self.head = known.method, known.path, known.scheme, known.head
+
+    def known(self) -> Known | None:
+        """What `recall` may fill in next time; None if more than the head decides then: a key, or the id of its own."""
+        is_alone = self.holder is None and self.cors is None and "ce-specversion" not in self.head.headers
+        if not is_alone or self.event is None or self.routes is None or not isinstance(self.found, Match):
+            return None
+        event = replace(self.event, id="", time="", body=b"")
+        return Known(self.routes, self.found, event, self.client, self.method, self.path, self.scheme, self.head)
 
     def ended(self, status: int, reason: str, detail: str = "") -> Invocation:
         """The record of the request, once its answer is known."""

@@ -20,7 +20,7 @@ from bus.outcome import Failed, Ok, Outcome
 from triggers.http.answers import Answer
 from triggers.http.codec import hint_of_form, to_answer, to_event
 from triggers.http.errors import ParserError, RefusedError
-from triggers.http.exchange import Exchange
+from triggers.http.exchange import Exchange, Known
 from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
 from triggers.http.policy.cors import preflight, requested_method, with_cors
@@ -34,6 +34,7 @@ from triggers.http.socket.body import check_announced
 from triggers.http.socket.connection import Connection
 from triggers.http.socket.errands import Errand
 from triggers.http.socket.listener import Listener
+from triggers.http.socket.request import Request
 from triggers.http.stamps import Stamps
 
 log = logging.getLogger(__name__)
@@ -127,19 +128,40 @@ class HttpServer:
 
         Raises RefusedError.
         """
-        request = connection.next_request()
-        message = request.message
+        exchange.request = request = connection.next_request()
         exchange.id = connection.request_id = self._stamps.invocation_id()
         connection.request_headers = ()
+        known: Known | None = request.known
+        if known is None or known.routes is not self.routes:
+            if not self._admit(connection, exchange, request):
+                return False
+        else:
+            exchange.recall(known)
+        assert isinstance(exchange.found, Match)
+        body: bytes | None = b""
+        if request.length != 0:
+            most_bytes = exchange.found.route.max_body_bytes
+            check_announced(request.length, most_bytes)
+            body = connection.body_nowait(request, most_bytes)
+        if body is None:
+            connection.left = partial(self._left, exchange)
+            go_on = partial(self._serve, connection, exchange)
+            connection.await_body(go_on, asked=expects_continue(exchange.head.headers))
+            return True
+        return self._call(connection, exchange, body)
+
+    def _admit(self, connection: Connection, exchange: Exchange, request: Request) -> bool:
+        """Find out what the head says. Return whether a function is to be called. Raises RefusedError."""
+        message = request.message
         exchange.method, exchange.path = message.method, message.path.partition("?")[0]
         head = request.head
         if head is None:
-            head = parse_head(message.method, message.path, message.version, message.headers.items())
-            request.head = head
+            head = request.head = parse_head(message.method, message.path, message.version, message.headers.items())
         if self._proxies is not None:  # first, so that even a 404 is recorded with the client's own address
             exchange.client, exchange.scheme, head = self._proxies.origin(exchange.client, head)
         exchange.head = head
-        found = exchange.found = self.routes.find(head.method, head.path)
+        routes = exchange.routes = self.routes
+        found = exchange.found = routes.find(head.method, head.path)
         if not isinstance(found, Match):
             return False
         route = found.route
@@ -154,35 +176,35 @@ class HttpServer:
             exchange.holder = holder = self._keys.holder(head.headers, route.scopes)
             require(holder.scopes, route.scopes)
             exchange.head = without_key(head)
-        body: bytes | None = b""
-        if request.length != 0:
-            check_announced(request.length, route.max_body_bytes)
-            body = connection.body_nowait(request, route.max_body_bytes)
-        if body is None:
-            connection.left = partial(self._left, exchange)
-            go_on = partial(self._serve, connection, exchange)
-            connection.await_body(go_on, asked=expects_continue(exchange.head.headers))
-            return True
-        return self._call(connection, exchange, found, body)
+        return True
 
     def _resume(self, connection: Connection, exchange: Exchange) -> bool:
         """Take the body that was missing, and return what `_begin` does. Raises RefusedError."""
-        assert isinstance(exchange.found, Match)
-        return self._call(connection, exchange, exchange.found, connection.body())
+        return self._call(connection, exchange, connection.body())
 
-    def _call(self, connection: Connection, exchange: Exchange, found: Match, body: bytes) -> bool:
+    def _call(self, connection: Connection, exchange: Exchange, body: bytes) -> bool:
         """Make the event. Return whether its function gets it now, or else an errand has to see to it."""
-        exchange.event = event = to_event(
-            exchange.head,
-            found,
-            body,
-            remote=exchange.client,
-            scheme=exchange.scheme,
-            invocation_id=exchange.id,
-            time=self._stamps.time(),
-            holder=exchange.holder,
-        )
-        exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
+        request, found = exchange.request, exchange.found
+        assert request is not None
+        assert isinstance(found, Match)
+        known: Known | None = request.known
+        if known is not None and known.found is found:
+            event = replace(known.event, id=exchange.id, time=self._stamps.time(), body=body)
+            exchange.event = event
+        else:
+            event = exchange.event = to_event(
+                exchange.head,
+                found,
+                body,
+                remote=exchange.client,
+                scheme=exchange.scheme,
+                invocation_id=exchange.id,
+                time=self._stamps.time(),
+                holder=exchange.holder,
+            )
+            exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
+            if request.is_repeated:
+                request.known = exchange.known()
         if found.route.timeout_s is not None:
             return False
         begun = self._bus.begin(event, partial(self._done, connection, exchange))

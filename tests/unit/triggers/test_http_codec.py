@@ -130,6 +130,8 @@ def test_a_success_has_what_the_handler_returned() -> None:
         ("set-cookie", "a=1"),
         ("set-cookie", "b=2"),
         ("X-A", "é"),
+    )
+    assert answer.own_headers == (
         ("x-forklight-id", "i-1"),
         ("x-forklight-start", "fork"),
         ("server-timing", "queue;dur=0.000, start;dur=2.500, run;dur=6.500"),
@@ -165,8 +167,9 @@ def test_headers_that_a_handler_cannot_set_are_dropped(name: str) -> None:
 )
 def test_own_headers_can_be_omitted(outcome: Outcome) -> None:
     ours = {"x-forklight-id", "x-forklight-start", "server-timing"}
-    assert ours <= {name for name, _ in to_answer(outcome, "i").headers}
-    assert not ours & {name for name, _ in to_answer(outcome, "i", own_headers=False).headers}
+    assert ours <= {name for name, _ in to_answer(outcome, "i").own_headers}
+    bare = to_answer(outcome, "i", own_headers=False)
+    assert not ours & {name for name, _ in bare.headers + bare.own_headers}
 
 
 @pytest.mark.invariant("I31")
@@ -245,7 +248,7 @@ def test_internals_of_a_function_are_shown_only_in_dev() -> None:
     assert detail(shown.body)["traceback"] == "File x, line 1"
     assert b"secret" not in hidden.body
     assert "traceback" not in detail(hidden.body)
-    assert dict(hidden.headers)["x-forklight-start"] == "warm"
+    assert dict(hidden.own_headers)["x-forklight-start"] == "warm"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +326,8 @@ def test_any_request_becomes_an_event_or_is_refused(
 def test_any_outcome_has_an_answer_that_can_be_written(outcome: Ok | Failed, dev: bool) -> None:
     answer = to_answer(outcome, "i", dev=dev)
     assert 200 <= answer.status <= 599
-    assert all("\r" not in text and "\n" not in text for pair in answer.headers for text in pair)
+    assert all("\r" not in text and "\n" not in text for pair in answer.headers + answer.own_headers for text in pair)
+    assert answer.own == "".join(f"{name}: {value}\r\n" for name, value in answer.own_headers)
 
 
 def _packed(coding: str, *, decode: Literal["bytes"] | None = None, body: bytes = b"x") -> Event:

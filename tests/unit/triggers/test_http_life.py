@@ -40,6 +40,11 @@ def test_what_waits_goes_on_when_its_phase_ends() -> None:
             assert after is phase or (phase, after) == (Phase.IDLE, Phase.HEAD)
 
 
+def test_the_steps_of_every_request_are_those_that_the_connection_takes_without_the_table() -> None:
+    assert {STEPS[Signal.READY][phase] for phase in (Phase.IDLE, Phase.HEAD)} == {(Phase.BUSY, Act.SERVE)}
+    assert STEPS[Signal.ANSWERED][Phase.BUSY] == (Phase.IDLE, Act.NOTHING)
+
+
 def test_every_ending_works_from_every_phase() -> None:
     for phase in Phase:
         assert STEPS[Signal.LOST][phase][0] is Phase.GONE

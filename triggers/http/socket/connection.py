@@ -8,11 +8,12 @@ out, one after the other, and `finish`es their answers. So no request makes a ta
 cancels what its task waits for; without an errand it calls `left`.
 
 Transport, task, server and clock report to `_signal` what happens. `life.py` returns the next phase and an action,
-which is carried out here.
+which is carried out here. READY and ANSWERED, which every request has, are carried out without a look into the table.
 """
 
 from asyncio import AbstractEventLoop, BaseTransport, Protocol, Transport, sleep
 from collections.abc import Callable
+from math import inf
 from socket import AF_UNIX, SO_KEEPALIVE, SOL_SOCKET
 from typing import cast
 
@@ -31,8 +32,7 @@ from triggers.http.socket.request import Request
 from triggers.http.socket.retire import lift_hop_limit
 
 IDLE, HEAD, BUSY, BODY, WRITE, ENDING, GONE = Phase
-# Every request has these two signals; in Python 3.11 an enum's attribute costs several times as much as a global.
-READY, ANSWERED, NOTHING = Signal.READY, Signal.ANSWERED, Act.NOTHING
+NOTHING = Act.NOTHING  # in Python 3.11 an enum's attribute costs several times as much as a global
 
 
 class Connection(Protocol):
@@ -76,11 +76,9 @@ class Connection(Protocol):
         self._refused: RefusedError | None = None
         self._written_last: bool | None = None
         """In WRITE: whether the answer that the client reads is its last; None if the task goes on with it."""
-        self._client_done = False
-        self._reading_paused = False
+        self._client_done = self._reading_paused = False
         self.left: Callable[[], None] | None = None
-        self.remote = ""
-        self.request_id = ""
+        self.remote = self.request_id = ""
         self.request_headers: HeaderLines = ()
 
     def __repr__(self) -> str:
@@ -206,7 +204,7 @@ class Connection(Protocol):
 
     async def finish(self, answer: Answer) -> None:
         """Write the answer to the last request, if any, and its content if that is in a file."""
-        is_head = self._request is not None and self._request.message.method == "HEAD"
+        is_head = self._request is not None and self._request.method == "HEAD"
         last = self._write(answer)
         if last is None:
             return
@@ -224,13 +222,12 @@ class Connection(Protocol):
             self._body = None
         if self._phase is not BUSY:
             return None
-        message = None if request is None else request.message
         last = answer.last or self._connections.draining or request is None or not self._intake.may_go_on(request)
-        self._out.write(answer, message, last=last)
+        self._out.write(answer, request, last=last)
         return last
 
     def _finish(self, last: bool) -> None:
-        """The answer is written: serve the next request, or end, once the client has read most of it."""
+        """Serve the next request, or end, once the client has read most of the answer."""
         if self._phase is BUSY and self._out.is_paused:
             self._written_last = last
             self._signal(Signal.UNREAD)
@@ -238,15 +235,16 @@ class Connection(Protocol):
         self._out.release()
         if last:
             self._signal(Signal.LAST)
-        elif self._phase is BUSY:
-            self._signal(ANSWERED)
+        elif self._phase is BUSY:  # ANSWERED
+            self._phase = IDLE
+            self._deadline.begin(IDLE)
             if self._client_done or self._reading_paused or not self._intake.is_empty:
                 self._look()
 
     def fail(self) -> None:
         """End the connection after an error in the task, with a 500 if the request has no answer yet."""
         if self._phase is BUSY and self._request is not None:
-            self._out.write(self._identified(BROKEN), self._request.message)
+            self._out.write(self._identified(BROKEN), self._request)
             self._signal(Signal.LAST)
         self._signal(Signal.FAILED)
 
@@ -290,8 +288,11 @@ class Connection(Protocol):
 
     def _look(self) -> None:
         """Look for a complete head among the bytes received, while no request is served."""
-        if self._intake.is_ready():
-            self._signal(READY)
+        if self._intake.is_ready():  # READY
+            was, self._phase, self._deadline.at_s = self._phase, BUSY, inf
+            if self._client_done:
+                self._deadline.half_closed()
+            self._take_up(was)
         elif self._client_done:
             self._signal(Signal.CLIENT_DONE)
         else:
@@ -310,7 +311,7 @@ class Connection(Protocol):
             is_whole = True
         if is_whole:
             self._pause_reading(paused=False)  # or nothing would notice that the client leaves
-            self._signal(READY)
+            self._signal(Signal.READY)
         else:
             self._deadline.received(self._body.size_bytes)
             self._await_body()
@@ -371,7 +372,7 @@ class Connection(Protocol):
 
     def _stop(self, _was: Phase) -> None:
         if self._request is not None:
-            self._out.write(self._identified(STOPPED), self._request.message)
+            self._out.write(self._identified(STOPPED), self._request)
         self._wire.close()  # which withdraws the event, once the connection is lost
 
     def _cancel(self, _was: Phase) -> None:

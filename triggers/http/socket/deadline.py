@@ -59,10 +59,10 @@ class Deadline:
     def begin(self, phase: Phase) -> None:
         """Set the deadline of a phase that begins now."""
         settings = self._settings
-        if phase is BUSY or phase is GONE:
-            self.at_s = inf
-        elif phase is IDLE:
+        if phase is IDLE:
             self.at_s = self._now_s() + settings.idle_timeout_s
+        elif phase is BUSY or phase is GONE:
+            self.at_s = inf
         elif phase is HEAD:
             self.at_s = self._now_s() + settings.header_timeout_s
         else:

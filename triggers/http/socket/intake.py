@@ -68,6 +68,7 @@ class Intake:
         "_left",
         "_loop",
         "_parser",
+        "_repeats",
         "_seen",
         "_settings",
         "_stream",
@@ -85,12 +86,17 @@ class Intake:
         self._parser = self._new_parser()
         self._latest_head = b""
         """The head of `_latest`; empty if there is none to be compared."""
+        self._repeats = False
+        """Whether the head that is ready is that of `_latest`."""
         self._latest: Request
 
     def keep(self, data: bytes) -> None:
         """Append received bytes."""
-        self._kept = data if self._at == len(self._kept) else self._kept[self._at :] + data
-        self._end -= self._at
+        if self._at == len(self._kept):
+            self._kept = data
+        else:
+            self._kept = self._kept[self._at :] + data
+            self._end -= self._at
         self._at = 0
 
     @property
@@ -105,15 +111,16 @@ class Intake:
 
     def is_ready(self) -> bool:
         """Return whether `take` can return or refuse a request."""
-        kept, at = self._kept, self._at
+        kept, at, latest = self._kept, self._at, self._latest_head
+        if latest and kept.startswith(latest, at):
+            self._end = at + len(latest)
+            self._repeats = True
+            return True
         while at < len(kept) and kept[at] in _LINE_END:
             at += 1  # a server should ignore empty lines before a request (RFC 9112 §2.2)
         self._at = at
         if at == len(kept):
             return False
-        if self._latest_head and kept.startswith(self._latest_head, at):
-            self._end = at + len(self._latest_head)
-            return True
         seen = self._seen  # so that a head which arrives byte by byte is searched only once
         self._end = end = kept.find(_END, at + seen - len(_END) if seen > len(_END) else at) + len(_END)
         if end >= len(_END):
@@ -129,13 +136,17 @@ class Intake:
 
     def take(self) -> Request:
         """Return the next request after `is_ready`. Raises RefusedError, after which nothing more may be taken."""
+        if self._repeats:
+            self._repeats = False
+            self._at = self._end
+            request = self._latest
+            request.is_repeated = True
+            self._left = request.length
+            return request
         kept, at, end = self._kept, self._at, self._end
         is_whole = end >= len(_END)
         head = kept[at:end] if is_whole else kept[at:]
         self._at, self._seen = at + len(head), 0
-        if head == self._latest_head:
-            self._left = self._latest.length
-            return self._latest
         try:
             if not is_whole or len(head) > self._settings.max_head_bytes:
                 raise hopeless(head, self._settings) or RefusedError(400, "the request is incomplete")
@@ -149,7 +160,8 @@ class Intake:
             announced = message.headers.get(CONTENT_LENGTH)
             self._left = int(announced) if announced else 0
         self._used_up = message.upgrade or self._left != 0
-        request = Request(message, self._left)
+        version = message.version
+        request = Request(message, self._left, message.method, version == HttpVersion10, _stays_open(message))
         if len(head) <= REPEATED_BYTES and not message.chunked and not message.upgrade:
             self._latest_head, self._latest = head, request
         else:
@@ -203,13 +215,7 @@ class Intake:
         behind a proxy that shares connections may be another client's. Not after a body that was not read, even if it
         has arrived.
         """
-        message = request.message
-        if message.should_close or self._left != 0:
-            return False
-        # In HTTP/1.0 the parser overlooks `close` beside `keep-alive`, on the same line or another one.
-        return (
-            message.version != HttpVersion10 or "close" not in ",".join(message.headers.getall(CONNECTION, ())).lower()
-        )
+        return request.stays_open and self._left == 0
 
     def _new_parser(self) -> Any:  # HttpRequestParser, whose annotations do not hold: a tuple may come for a list
         settings = self._settings
@@ -223,3 +229,10 @@ class Intake:
             auto_decompress=False,
             max_msg_queue_size=1,  # it stops behind a chunked body
         )
+
+
+def _stays_open(message: Message) -> bool:
+    """Whether the client wants to go on. In HTTP/1.0 the parser overlooks `close` beside `keep-alive`."""
+    if message.should_close:
+        return False
+    return message.version != HttpVersion10 or "close" not in ",".join(message.headers.getall(CONNECTION, ())).lower()

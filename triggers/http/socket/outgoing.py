@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from triggers.http.answers import Answer, Content, encode_answer
 from triggers.http.socket.budget import UNCOUNTED_BYTES, Budget
-from triggers.http.socket.request import Message
+from triggers.http.socket.request import Request
 from triggers.http.stamps import Stamps
 
 PIECE_BYTES = 256 * 1024
@@ -78,10 +78,10 @@ class Outgoing:
             self._budget.give_back(self._held_bytes)
             self._held_bytes = 0
 
-    def write(self, answer: Answer, message: Message | None, *, last: bool = True) -> None:
-        """Write the answer to `message`, which is None if the request could not be parsed."""
-        method = message.method if message is not None else "GET"
-        connection = _CLOSE if last else _KEEP_ALIVE if message is not None and message.version == (1, 0) else ""
+    def write(self, answer: Answer, request: Request | None, *, last: bool = True) -> None:
+        """Write the answer to `request`, which is None if it could not be parsed."""
+        method = "GET" if request is None else request.method
+        connection = _CLOSE if last else _KEEP_ALIVE if request is not None and request.is_http10 else ""
         head, body = encode_answer(answer, method=method, connection=connection, date=self._stamps.date())
         wire = self._wire
         if wire.is_closing():

@@ -11,9 +11,15 @@ Message = Any
 
 
 class Request(Struct, gc=False):
-    """`length` of the body is 0 for none, None if it is chunked."""
+    """`length` of the body is 0 for none, None if it is chunked. `stays_open`: the client may send another request."""
 
     message: Message
     length: int | None
+    method: str = "GET"
+    is_http10: bool = False
+    stays_open: bool = False
     head: Head | None = None
     """What the server made of the message. A later request with the same head may be this object again."""
+    known: Any = None
+    """What else the server keeps for such a request, which `is_repeated`."""
+    is_repeated: bool = False
