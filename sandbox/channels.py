@@ -5,23 +5,24 @@
 | socket | one end | the other | calls (stream) or control messages (SEQPACKET) |
 | log | read end | write end | everything written to descriptors 1 and 2 |
 | lifeline | the only write end | read end | closing it kills the guest's process group |
-| stack | a sealed memfd | the same | the Python stack that faulthandler writes on request or at a fatal signal |
-| shared | a sealed memfd | the same | bodies of events, of an instance only |
+| memory | a sealed memfd | the same | a body of an event; behind it Python stacks, on request or at a fatal signal |
 
-Both files are sealed at their sizes, so that a guest cannot make them grow or shrink.
+The memory is sealed at its size, so that a guest cannot make it grow or shrink. It is one file for both purposes,
+because each descriptor costs every start.
 """
 
 import contextlib
 import fcntl
 import mmap
 import os
+import signal
 import socket
 from pathlib import Path
 from types import TracebackType
 
 from msgspec import Struct
 
-from sandbox.guest._forklight.wire import SHARED_BYTES, STACK_BYTES, TASKS_AT
+from sandbox.guest._forklight.wire import MEMORY_BYTES, SHARED_BYTES, STACK_AT, TASKS_AT
 
 _CALL_BUFFER_BYTES = 1024 * 1024
 """How much of a body one write may leave in the kernel; `net.core.wmem_max` may lower it. With its default of 208 KiB,
@@ -39,17 +40,13 @@ class Channels:
             undo.callback(self.socket.close)
             undo.callback(self._guest_socket.close)
             self.log, log_end = _pipe(undo)
-            lifeline_end, self.lifeline = _pipe(undo)
-            self.stack = _sealed_file("stack", STACK_BYTES)
-            undo.callback(os.close, self.stack)
-            self.shared = _sealed_file("shared", SHARED_BYTES) if kind == socket.SOCK_STREAM else -1
+            lifeline_end, self.lifeline = _lifeline(undo)
+            self.memory = _sealed_memory()
             undo.pop_all()
-        self._memory: mmap.mmap | None = None
+        self._mapped: mmap.mmap | None = None
         os.set_blocking(self.log, False)
         self.socket.setblocking(False)
-        self.guest_fds: tuple[int, ...] = (self._guest_socket.fileno(), log_end, lifeline_end, self.stack)
-        if self.shared >= 0:
-            self.guest_fds += (self.shared,)
+        self.guest_fds: tuple[int, ...] = (self._guest_socket.fileno(), log_end, lifeline_end, self.memory)
 
     def close_guest_ends(self) -> None:
         """Close our copies of the guest's ends, which would hide its end of file. Idempotent."""
@@ -60,17 +57,17 @@ class Channels:
 
     def share(self, body: bytes) -> bool:
         """Leave a body of at most `SHARED_BYTES` to the guest, in place of the last; return False if that cannot be."""
-        if self._memory is None:
+        if self._mapped is None:
             try:
-                self._memory = mmap.mmap(self.shared, SHARED_BYTES)
+                self._mapped = mmap.mmap(self.memory, SHARED_BYTES)
             except OSError:
                 return False
-        self._memory[: len(body)] = body
+        self._mapped[: len(body)] = body
         return True
 
     def read_stack(self) -> str:
         """The text that faulthandler has written so far, possibly empty."""
-        return self._read_stack(0)
+        return self._read_stack(STACK_AT)
 
     def read_tasks(self) -> str:
         """The stacks of the tasks whose calls are overdue, as the guest has written them, possibly empty."""
@@ -78,20 +75,20 @@ class Channels:
 
     def clear_stack(self) -> None:
         """Forget what faulthandler has written, and have it write at the beginning again."""
-        os.pwrite(self.stack, bytes(TASKS_AT), 0)
-        os.lseek(self.stack, 0, os.SEEK_SET)
+        os.pwrite(self.memory, bytes(TASKS_AT - STACK_AT), STACK_AT)
+        os.lseek(self.memory, STACK_AT, os.SEEK_SET)
 
     def _read_stack(self, at: int) -> str:
-        return os.pread(self.stack, STACK_BYTES, at).partition(b"\0")[0].decode(errors="backslashreplace")
+        return os.pread(self.memory, MEMORY_BYTES - at, at).partition(b"\0")[0].decode(errors="backslashreplace")
 
     def close(self) -> None:
         """Close all our ends except the log, which its reader closes after the last line."""
         if self.guest_fds:
             self.close_guest_ends()
         self.socket.close()
-        if self._memory is not None:
-            self._memory.close()
-        for name in ("lifeline", "stack", "shared"):
+        if self._mapped is not None:
+            self._mapped.close()
+        for name in ("lifeline", "memory"):
             fd = getattr(self, name)
             if fd >= 0:
                 os.close(fd)
@@ -137,8 +134,20 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _sealed_file(name: str, size_bytes: int) -> int:
-    file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, size_bytes)
+def _lifeline(undo: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe that kills the process group that owns its read end once the write end closes (fcntl(2), F_SETSIG).
+
+    The template makes a new instance's group the owner. All else is done here, before the fork, where nothing waits.
+    """
+    end, ours = _pipe(undo)
+    fcntl.fcntl(end, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(end, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    return end, ours
+
+
+def _sealed_memory() -> int:
+    file = os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, MEMORY_BYTES)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    os.lseek(file, STACK_AT, os.SEEK_SET)  # where faulthandler begins
     return file

@@ -8,7 +8,7 @@ runs the main file again in its children, and that must not be this file.
 import sys
 from types import ModuleType
 
-from _forklight import zygote
+from _forklight import at_fork, zygote  # noqa: F401 - first at_fork, before anything imports threading
 
 del sys.path[0]
 sys.modules["__main__"] = ModuleType("__main__")

@@ -22,6 +22,7 @@ The interface to a function:
 
 The care around forks:
 
+- `at_fork.py`: a fork of an instance without what other forks have to repair
 - `leftovers.py`, `sockets.py`, `threads.py`: what the import has left open or running
 - `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
 - `box.py`: the step where a template would enter namespaces

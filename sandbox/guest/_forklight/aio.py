@@ -112,7 +112,7 @@ class _Async:
         call.is_overdue = True
         if call.task is not None and call.has_begun:  # cancelled before its first step, a task would never reply
             self._stacks[call.i] = call.mark.encode() + _stack_of(call.task)
-            room = wire.STACK_BYTES - wire.TASKS_AT
+            room = wire.MEMORY_BYTES - wire.TASKS_AT
             os.pwrite(self._stack, b"".join(self._stacks.values())[:room].ljust(room, b"\0"), wire.TASKS_AT)
             call.task.cancel()
 

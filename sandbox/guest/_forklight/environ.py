@@ -12,6 +12,9 @@ import warnings
 
 _DEFAULT_LOCALES = ("", "C", "POSIX", "C.UTF-8", "C.utf8")
 """Locales that need no change: the interpreter starts with C.UTF-8, which also replaces the first three (PEP 538)."""
+_putenv = os.putenv
+_variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+"""What `os.environ` shows."""
 
 
 def take_on(env: dict[str, str]) -> None:
@@ -23,6 +26,14 @@ def take_on(env: dict[str, str]) -> None:
         sys.dont_write_bytecode = True
     if options := os.environ.get("PYTHONWARNINGS"):
         _filter_warnings(options.split(","))
+
+
+def replace(env: dict[str, str]) -> None:
+    """Set variables in a fresh fork, with few writes to memory that it shares (`os.environ.update` copies 40 pages)."""
+    for name, value in env.items():
+        key, content = name.encode(), value.encode()
+        _putenv(key, content)
+        _variables[key] = content
 
 
 def extra_path() -> list[str]:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from . import logs
+from . import at_fork, logs
 from .tracebacks import format_traceback
 
 
@@ -27,7 +27,7 @@ class Guard:
 
 
 generation = 0
-"""How many forks lie between this process and the zygote. It costs nothing to read, unlike the pid."""
+"""How many forks lie between this process and its instance. It costs nothing to read, unlike the pid."""
 
 
 def _count_fork() -> None:
@@ -35,7 +35,7 @@ def _count_fork() -> None:
     generation += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+at_fork.register(after_in_child=_count_fork)
 
 
 def end(error: BaseException | None) -> NoReturn:

@@ -21,7 +21,7 @@ import weakref
 from types import FrameType
 from typing import NoReturn
 
-from . import chance, forked, handler, invocation, leftovers, logs, posix, wire
+from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, wire
 from .orphans import Orphans
 
 _Limit = tuple[int, int]
@@ -36,19 +36,19 @@ class Prepared:
         orphans: Orphans,
         anew: "dict[int, int]",
         reseeds: "list[chance.Reseed]",
-        stack: int,
+        memory: int,
         *,
         files: _Limit,
         data: _Limit,
     ) -> None:
         """`anew`: the descriptors that a fork opens anew, with flags; `reseeds`: what it calls for random numbers.
 
-        `stack`: the descriptor that faulthandler uses.
+        `memory`: the number of the descriptor that faulthandler writes to.
 
         `files` and `data` are the RLIMIT_NOFILE and RLIMIT_DATA of an instance.
         """
         self.function = function
-        self.stack = stack
+        self.memory = wire.shared.fd = memory
         self.files = files
         self.data = data
         self.has_terminal = posix.is_terminal(0)
@@ -66,23 +66,22 @@ class Prepared:
 def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool) -> NoReturn:
     """Switch to this instance's own descriptors, variables and limits, then serve. Never returns.
 
-    `fds`: data socket, log, lifeline, stack, shared memory. `env`: the variables that differ between instances. They
-    are set after the fork, because the C library keeps every old value (setenv), and a template would grow with each
-    fork.
+    `fds`: data socket, log, lifeline, shared memory. `env`: the variables that differ between instances. They are set
+    after the fork, because the C library keeps every old value (setenv), and a template would grow with each fork.
     """
-    data, log, lifeline, stack, wire.shared.fd = fds
+    data, log, lifeline, memory = fds
     if is_fork:
         os.setsid()
-        prepared.orphans.forget()
         for fd, flags in prepared.anew.items():
             leftovers.open_anew(fd, flags)
-    os.environ.update(env)
+    else:
+        posix.arm_lifeline(lifeline)
+    environ.replace(env)
     if not prepared.has_terminal:  # else 1 and 2 are the terminal
         os.dup2(log, 1)
         os.dup2(log, 2)
-    os.dup2(stack, prepared.stack, False)  # faulthandler keeps writing to the number that the template gave it
-    os.close(stack)
-    posix.arm_lifeline(lifeline)
+    os.dup2(memory, prepared.memory, False)  # faulthandler keeps writing to the number that the template gave it
+    os.close(memory)
     posix.become_subreaper()
     resource.setrlimit(resource.RLIMIT_NOFILE, prepared.files)
     resource.setrlimit(resource.RLIMIT_DATA, prepared.data)
@@ -108,7 +107,7 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
         if sync is None:
             from . import aio
 
-            aio.serve(function, socket.socket(fileno=data), log, prepared.stack, prepared.orphans)
+            aio.serve(function, socket.socket(fileno=data), log, prepared.memory, prepared.orphans)
         else:
             sync.serve(data, log)
             function.run_hook("stop")
@@ -155,7 +154,7 @@ class _Sync:
         """of the call that runs; 0 between calls"""
         self._expired = False
         self._handle_deadlines()  # in hooks, too: the default action would leave no stack
-        os.register_at_fork(
+        at_fork.register(
             before=self._hold_sigterm, after_in_parent=self._release_sigterm, after_in_child=self._forget_deadlines
         )
 

@@ -30,7 +30,8 @@ def _prctl(option: int, value: int) -> None:
 
 def become_subreaper() -> None:
     """Have orphans below this process become its children, so that a sweep finds them all."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:  # `_prctl` itself is another two pages to copy
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def forbid_new_privileges() -> None:
@@ -65,6 +66,15 @@ def arm_lifeline(pipe: int) -> None:
     fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     if _has_hung_up(pipe):  # the server died before this was armed, so no signal will come
         os.killpg(0, signal.SIGKILL)
+
+
+def tie_to_lifeline(pid: int, pipe: int) -> None:
+    """Have the kernel SIGKILL the group of a newborn child when the only writer of `pipe` is gone.
+
+    The server has armed the rest of it. It works before the child has run its first line, which makes its group: the
+    kernel looks for the group only when it sends the signal.
+    """
+    fcntl.fcntl(pipe, _F_SETOWN, -pid)
 
 
 def soften_lifeline(pipe: int) -> None:

@@ -17,6 +17,7 @@ import time
 from typing import Any, NamedTuple, NoReturn
 
 from . import (
+    at_fork,
     box,
     chance,
     control,
@@ -41,8 +42,6 @@ _STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
 _MAX_GENERATORS = 20
 _MAX_GENERATOR_CHARS = 300
-_fork = os.fork
-"""The original, which `orphans.py` replaces for the function's code."""
 
 
 class Preloaded(NamedTuple):
@@ -56,13 +55,13 @@ def main(
     connection_fd: int,
     log: int,
     lifeline: int,
-    stack: int,
+    memory: int,
     box_pidfd: int | None = None,
     *,
     preloaded: Preloaded,
 ) -> NoReturn:
     """Turn a fresh fork of the zygote into a template: load the function, then fork instances. Never returns."""
-    own = {connection_fd, log, lifeline, stack, *([] if box_pidfd is None else [box_pidfd])}
+    own = {connection_fd, log, lifeline, memory, *([] if box_pidfd is None else [box_pidfd])}
     posix.close_all_but(own | preloaded.descriptors)
     box.enter(box_pidfd)
     os.setsid()
@@ -71,12 +70,12 @@ def main(
     posix.arm_lifeline(lifeline)
     posix.become_subreaper()
     posix.forbid_inspection()
-    faulthandler.enable(stack)
-    faulthandler.register(wire.STACK_SIGNAL, stack)  # before any fork, so that a newborn instance can get the signal
+    faulthandler.enable(memory)
+    faulthandler.register(wire.STACK_SIGNAL, memory)  # before any fork, so that a newborn instance can get the signal
     connection = socket.socket(fileno=connection_fd)
     connection.settimeout(None)  # a preloaded library may have called socket.setdefaulttimeout
     try:
-        Template(connection, log, lifeline, stack, preloaded).run()
+        Template(connection, log, lifeline, memory, preloaded).run()
     except control.Ended:
         pass
     finally:  # also after a bug of ours: this process must not return to the zygote's loop
@@ -101,10 +100,10 @@ def _redirect(log: int) -> None:
 class Template:
     """Loads a function once, then forks instances on request and reports their ends."""
 
-    def __init__(self, connection: socket.socket, log: int, lifeline: int, stack: int, preloaded: Preloaded) -> None:
+    def __init__(self, connection: socket.socket, log: int, lifeline: int, memory: int, preloaded: Preloaded) -> None:
         self._connection = connection
-        self._own_fds = (log, lifeline)
-        self._stack = stack
+        self._own_fds = (connection.fileno(), log, lifeline)
+        self._memory = memory
         self._preloaded = preloaded
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
@@ -180,7 +179,7 @@ class Template:
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(
-            self._function, self._orphans, anew, reseeds, self._stack, files=(files, files), data=(data, data)
+            self._function, self._orphans, anew, reseeds, self._memory, files=(files, files), data=(data, data)
         )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
         gc.freeze()
@@ -196,27 +195,28 @@ class Template:
 
     def _fork(self, n: int, fds: list[int], env: dict[str, str]) -> int | None:
         try:
-            pid = _fork()
+            if self._orphans.may_exist:  # here and not in the child, which would have to copy the pages
+                self._orphans.forget()
+            pid = at_fork.fork_bare()
         except OSError as error:
             control.close(tuple(fds))
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return None
         if pid == 0:
             self._become(fds, env, is_fork=True)
-        control.close(tuple(fds))  # at once: a copy of the data socket here would hide the instance's end of file
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
+        posix.tie_to_lifeline(pid, fds[2])
+        control.close(tuple(fds))  # a copy of the data socket here would hide the instance's end of file
         return pidfd
 
     def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool) -> NoReturn:
         """Turn this process (a fresh fork, or the template itself) into an instance. Never returns."""
         for pidfd in self._instances:
             os.close(pidfd)
-        os.close(self._connection.detach())
-        log, lifeline = self._own_fds
-        os.close(log)
-        os.close(lifeline)
+        for fd in self._own_fds:
+            os.close(fd)
         instance.main(self._prepared, fds, env, is_fork=is_fork)
 
     def _bury(self, pidfd: int) -> None:

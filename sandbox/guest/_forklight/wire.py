@@ -48,21 +48,24 @@ LEVEL_MARK = "\x1e"
 """Starts a log line that has a level; a digit follows, the index into LEVELS."""
 CALL_MARK = "\x1f"
 """Where several calls run at once: starts a log line of a call; the number of the call and a second mark follow."""
-STACK_BYTES = 64 * 1024
-"""The size of the stack file, which is sealed."""
-TASKS_AT = STACK_BYTES // 2
-"""Where the second half of the stack file begins. It has the stacks of the tasks of overdue calls, each behind the mark
-of its call; the first half is faulthandler's, which sees only threads."""
-RUNTIME_MARK = "forklight-requirements"
-"""A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
-and the command that installs them."""
 SHARED_FROM_BYTES, SHARED_BYTES = 16 * 1024, 256 * 1024
 """The sizes of a body that the server leaves in memory that it shares with the instance. The two copies cost half of
 those through a socket, which allocates and frees what it carries. A larger body costs its memory more than a socket."""
+STACK_BYTES = 64 * 1024
+STACK_AT = SHARED_BYTES
+"""Where the stacks begin in the memory that both sides share; the body is before them."""
+TASKS_AT = STACK_AT + STACK_BYTES // 2
+"""Where the second half of the stacks begins. It has the stacks of the tasks of overdue calls, each behind the mark of
+its call; the first half is faulthandler's, which sees only threads."""
+MEMORY_BYTES = STACK_AT + STACK_BYTES
+"""The size of that memory, which is sealed."""
+RUNTIME_MARK = "forklight-requirements"
+"""A file in the prefix of an environment made by `forklight install`. Its first lines are the path of the requirements
+and the command that installs them."""
 
 
 class Shared:
-    """The memory in which the server leaves one body; its sealed file has `SHARED_BYTES`."""
+    """The memory in which the server leaves one body."""
 
     fd = -1
     _memory: "mmap.mmap | None" = None

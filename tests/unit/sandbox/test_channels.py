@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.channels import Channels
 from sandbox.guest._forklight import wire
-from sandbox.guest._forklight.wire import SHARED_BYTES, STACK_BYTES, TASKS_AT
+from sandbox.guest._forklight.wire import MEMORY_BYTES, SHARED_BYTES, STACK_AT, STACK_BYTES, TASKS_AT
 from tests.kit.frames import open_fds
 
 pytestmark = pytest.mark.ordinary_user
@@ -27,7 +27,7 @@ def channels() -> Iterator[Channels]:
 
 def test_a_shared_body_is_seen_by_the_guest_and_replaced_by_the_next(channels: Channels) -> None:
     guest = wire.Shared()
-    guest.fd = channels.guest_fds[4]
+    guest.fd = channels.guest_fds[3]
     for body in (b"x" * SHARED_BYTES, b"y" * 1000):
         assert channels.share(body)
         assert guest.take(len(body)) == body
@@ -43,27 +43,27 @@ def test_a_large_body_needs_few_writes(channels: Channels) -> None:
 def test_the_stack_cannot_grow_nor_shrink_nor_be_closed_to_us(channels: Channels) -> None:
     stack = channels.guest_fds[3]
     with pytest.raises(PermissionError):
-        os.ftruncate(stack, STACK_BYTES + 1)
+        os.ftruncate(stack, MEMORY_BYTES + 1)
     with pytest.raises(PermissionError):
         os.ftruncate(stack, 0)
     with pytest.raises(PermissionError):
-        os.pwrite(stack, b"x", STACK_BYTES)
+        os.pwrite(stack, b"x", MEMORY_BYTES)
     with pytest.raises(PermissionError):
         fcntl.fcntl(stack, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    assert os.fstat(stack).st_size == STACK_BYTES
+    assert os.fstat(stack).st_size == MEMORY_BYTES
 
 
 def test_the_stack_s_allocation_cannot_grow(channels: Channels) -> None:
     with pytest.raises(PermissionError):
-        os.posix_fallocate(channels.guest_fds[3], 0, 2 * STACK_BYTES)
+        os.posix_fallocate(channels.guest_fds[3], 0, 2 * MEMORY_BYTES)
 
 
 def test_what_was_written_to_the_stack_is_read_as_text(channels: Channels) -> None:
     assert channels.read_stack() == ""
     os.write(channels.guest_fds[3], b"Thread 0x1: \xff")
     assert channels.read_stack() == "Thread 0x1: \\xff"
-    with mmap.mmap(channels.guest_fds[3], STACK_BYTES) as mapped:
-        mapped[:] = b"y" * STACK_BYTES
+    with mmap.mmap(channels.guest_fds[3], MEMORY_BYTES) as mapped:
+        mapped[STACK_AT:] = b"y" * STACK_BYTES
     assert channels.read_stack() == "y" * STACK_BYTES
 
 
@@ -76,7 +76,7 @@ def test_the_stacks_of_tasks_are_apart_and_stay_when_that_of_threads_is_cleared(
 
 
 def test_every_descriptor_is_close_on_exec(channels: Channels) -> None:
-    ours = (channels.socket.fileno(), channels.log, channels.lifeline, channels.stack)
+    ours = (channels.socket.fileno(), channels.log, channels.lifeline, channels.memory)
     assert not any(map(os.get_inheritable, (*ours, *channels.guest_fds)))
 
 
@@ -84,7 +84,7 @@ def test_handed_over_only_our_ends_stay_open() -> None:
     before = open_fds()
     with Channels(socket.SOCK_SEQPACKET) as channels:
         pass
-    ours = {channels.socket.fileno(), channels.log, channels.lifeline, channels.stack}
+    ours = {channels.socket.fileno(), channels.log, channels.lifeline, channels.memory}
     assert open_fds() - before == ours
     assert channels.socket.getblocking() is os.get_blocking(channels.log) is False
     channels.close_guest_ends()
@@ -102,10 +102,10 @@ def test_not_handed_over_all_are_closed() -> None:
 
 
 def test_closed_on_our_side_the_guest_sees_end_of_file(channels: Channels) -> None:
-    connection, log, lifeline, stack, shared = map(os.dup, channels.guest_fds)
+    connection, log, lifeline, memory = map(os.dup, channels.guest_fds)
     channels.close()
     assert os.read(connection, 1) == b""
     assert os.read(lifeline, 1) == b""
     os.write(log, b"its reader closes it, after the last line")
-    for fd in (connection, log, lifeline, stack, shared):
+    for fd in (connection, log, lifeline, memory):
         os.close(fd)

@@ -191,6 +191,32 @@ def test_a_writer_that_is_gone_before_kills_at_once() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
+def test_a_child_that_is_tied_before_it_has_a_group_of_its_own_dies_with_the_writer() -> None:
+    script = """
+import fcntl
+lifeline, writer = os.pipe2(os.O_CLOEXEC)
+fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+go, start = os.pipe()
+ready, tell = os.pipe()
+
+def child():
+    os.close(writer)
+    os.read(go, 1)
+    os.setsid()
+    os.write(tell, b".")
+    signal.pause()
+
+pid = fork(child)
+posix.tie_to_lifeline(pid, lifeline)
+os.write(start, b".")
+os.read(ready, 1)
+os.close(writer)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert prints(script) == f"{-signal.SIGKILL}\n"
+
+
 def test_a_softened_lifeline_does_not_kill() -> None:
     script = """
 os.setsid()
