@@ -85,6 +85,7 @@ class Dispatcher:
     async def drain(self, limit_s: float) -> int:
         """Refuse new events and wait for the accepted ones. Return how many had no outcome after `limit_s`."""
         self._draining = True
+        self._tree.settle()
         for runner in self._runners.values():
             runner.is_draining = True
         with anyio.move_on_after(limit_s):

@@ -50,6 +50,7 @@ from forklight.serving.waiting import broker_urls, unless_ended, wait_for_broker
 from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
+from sandbox.rehearsal import Plans
 from sandbox.tree import open_tree
 from triggers.http.server import HttpServer
 from triggers.http.socket.bind import parse_listen
@@ -146,7 +147,7 @@ async def _open(
         account = account_of(config.user)
         async with (
             open_stores(config.settings, state, application) as stores,
-            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account) as tree,
+            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account, plans=Plans()) as tree,
             anyio.create_task_group() as work,
         ):
             dispatcher = Dispatcher(functions_of(config, versions), tree, work)

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from sandbox.endings import Ending
-from sandbox.frames import OfCall, UnfitFrame
+from sandbox.frames import LearntFrame, OfCall, UnfitFrame
 
 
 class End(Struct, frozen=True, gc=False):
@@ -27,6 +27,12 @@ class Ready(Struct, frozen=True):
     unfit: UnfitFrame | None = None
 
 
+class Learn(Struct, frozen=True):
+    """Action: tell the tree which modules the instance has imported since its fork."""
+
+    frame: LearntFrame
+
+
 class Cancel(Struct, frozen=True):
     """Action: interrupt these overdue calls: request a stack, send a `cancel` each, and SIGTERM for a sync handler."""
 
@@ -43,4 +49,4 @@ class Leave(Struct, frozen=True):
     """Action: shut the socket down for writing; the guest runs its `stop` hook and exits."""
 
 
-Action = Ready | End | HandOver | Cancel | Kill | Leave
+Action = Ready | Learn | End | HandOver | Cancel | Kill | Leave

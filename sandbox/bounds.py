@@ -13,7 +13,11 @@ from msgspec import Meta
 from sandbox.guest._forklight.wire import (
     MAX_CODE_CHARS,
     MAX_HEADERS,
+    MAX_LEFT_OUT,
     MAX_MESSAGE_CHARS,
+    MAX_MODULE_CHARS,
+    MAX_MODULES,
+    MAX_REASON_CHARS,
     MAX_SECONDS,
     MAX_TEXT_CHARS,
     MAX_TRACEBACK_CHARS,
@@ -43,5 +47,14 @@ Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
 """Names, ids, and the names and values of headers."""
 Traceback = Annotated[str, Meta(max_length=MAX_TRACEBACK_CHARS)]
+
+ModuleName = Annotated[
+    str, Meta(max_length=MAX_MODULE_CHARS, pattern=r"\A[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
+]
+"""A dotted name. It goes back to the templates of the same function only, and into `ps`."""
+Modules = Annotated[tuple[ModuleName, ...], Meta(max_length=MAX_MODULES)]
+Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARS)]
+LeftOut = Annotated[dict[ModuleName, Reason], Meta(max_length=MAX_LEFT_OUT)]
+"""Why a template has not imported some modules ahead."""
 
 Headers = Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=MAX_HEADERS)]

@@ -16,10 +16,21 @@ import signal
 from typing import Final, Literal, TypeGuard
 
 from sandbox import call_life, instance_life
-from sandbox.actions import Action, Cancel, End, HandOver, Kill, Leave, Ready
+from sandbox.actions import Action, Cancel, End, HandOver, Kill, Learn, Leave, Ready
 from sandbox.call_life import COUNTED, NOTHING_LEFT, Call, Effect, Streams, input_of
 from sandbox.endings import MEMORY_EXCEEDED, TIMED_OUT, Answered, Died, Ending, Verdict, broken, crash
-from sandbox.frames import NOTHING, Answer, Asked, FailFrame, Frame, OfCall, OfInstance, OkFrame, ReadyFrame, UnfitFrame
+from sandbox.frames import (
+    NOTHING,
+    Answer,
+    Asked,
+    FailFrame,
+    Frame,
+    LearntFrame,
+    OfCall,
+    OkFrame,
+    ReadyFrame,
+    UnfitFrame,
+)
 from sandbox.instance_life import GONE, OVER, Input, State
 
 _SERVING: Final = State.SERVING
@@ -30,12 +41,16 @@ _RUNNING: Final = call_life.State.RUNNING
 class Calls:
     """The open calls of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
 
-    def __init__(self, *, slots: int, grace_ns: int, asynchronous: bool, starting: bool = False) -> None:
+    def __init__(
+        self, *, slots: int, grace_ns: int, asynchronous: bool, starting: bool = False, learning: bool = False
+    ) -> None:
+        """`learning`: the instance was asked which modules its first call imports."""
         self.state = State.STARTING if starting else State.SERVING
         self.was_asked_to_leave = False
         self._slots = slots
         self._grace_ns = grace_ns
         self._asynchronous = asynchronous
+        self._learning = learning
         self._open: dict[int, Call] = {}
         """In the order of their deadlines, so that with hundreds of them a tick looks at those that are due only."""
         self._latest_ns = 0
@@ -119,6 +134,8 @@ class Calls:
             return []
         if isinstance(frame, (ReadyFrame, UnfitFrame)):
             return self._begun(frame, now_ns)
+        if isinstance(frame, LearntFrame):
+            return self._learn(frame)
         return self._of_call(frame, body, now_ns)
 
     def _of_call(self, frame: OfCall, body: bytes, now_ns: int) -> list[Action]:
@@ -148,7 +165,15 @@ class Calls:
             return [end, *self._after_last(now_ns)]
         return [end, *self._condemn(verdict, frame.i)]
 
-    def _begun(self, frame: OfInstance, now_ns: int) -> list[Action]:
+    def _learn(self, frame: LearntFrame) -> list[Action]:
+        if not self._learning:
+            return self.breach("a `learnt` that was not asked for, or a second one")
+        if not self._open:
+            return self.breach("a `learnt` outside a call")
+        self._learning = False
+        return [Learn(frame)]
+
+    def _begun(self, frame: ReadyFrame | UnfitFrame, now_ns: int) -> list[Action]:
         """The `after_fork` hook has ended."""
         unfit = frame if isinstance(frame, UnfitFrame) else None
         what = Input.READY if unfit is None else Input.UNFIT

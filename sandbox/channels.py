@@ -17,6 +17,7 @@ import mmap
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -111,6 +112,9 @@ class Channels:
         self.discard()
 
 
+Learnt = Callable[[tuple[str, ...]], None]
+
+
 class Body(Struct, frozen=True):
     """The process of an instance, and what connects it to the server."""
 
@@ -125,6 +129,8 @@ class Body(Struct, frozen=True):
     asynchronous: bool
     loaded_kb: int = 0
     """Memory of its own from before: it was the template, and has imported the function itself."""
+    learnt: Learnt | None = None
+    """Gets the modules that its first call imports; None: it was not asked."""
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from msgspec import Meta, Struct
 
-from sandbox.bounds import Code, Kilobytes, Milliseconds, Number, Pid, Small
+from sandbox.bounds import Code, Kilobytes, LeftOut, Milliseconds, Modules, Number, Pid, Reason, Small
 from sandbox.commons import close_all
 from sandbox.errors import Ended
 from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_CHARS
@@ -44,6 +44,9 @@ class Message(Struct, kw_only=True):
     held: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None
+    rehearsed: Modules = ()
+    left_out: LeftOut = {}
+    spoilt: Reason = ""
     left: tuple[Pid, ...] = ()
     message: str = ""
     traceback: str = ""

@@ -16,6 +16,7 @@ from sandbox.bounds import (
     Kilobytes,
     MediaType,
     Message,
+    Modules,
     Seconds,
     Status,
     Text,
@@ -130,10 +131,16 @@ class UnfitFrame(Struct, tag_field="t", tag="unfit", kw_only=True):
     traceback: Traceback = ""
 
 
+class LearntFrame(Struct, tag_field="t", tag="learnt", kw_only=True):
+    """Before the first `ok` of an instance that was asked for it: the modules that it has imported since its fork."""
+
+    modules: Modules
+
+
 Answer = OkFrame | FailFrame | EndFrame
 """The frames that end a call."""
 OfCall = Answer | HeadFrame | ChunkFrame | CreditFrame | CallFrame
-OfInstance = ReadyFrame | UnfitFrame
+OfInstance = ReadyFrame | UnfitFrame | LearntFrame
 Frame = OfCall | OfInstance
 
 

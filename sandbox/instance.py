@@ -17,7 +17,7 @@ from typing import Protocol
 from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
 from sandbox import memory, outcomes, processes, stacks, wire
-from sandbox.actions import Action, Cancel, End, Kill, Leave, Ready
+from sandbox.actions import Action, Cancel, End, Kill, Learn, Leave, Ready
 from sandbox.birth import Birth
 from sandbox.calls import Calls
 from sandbox.channels import Body
@@ -43,7 +43,6 @@ FULL_WATCH_NS = 1_000_000_000
 """The shortest time between two full measurements."""
 BURIAL_LIMIT_NS = 5_000_000_000
 """How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
-
 
 Done = Callable[[Outcome], None]
 """Gets the one outcome of a call, in the event loop. It must not block or raise."""
@@ -82,10 +81,10 @@ class Instance:
         self._version = spec.version
         self._timeout_ns = int(spec.timeout_s * 1e9)
         self._watch_ns = min(self._timeout_ns, WATCH_NS)
-        has_hook = spec.hooks.after_fork is not None
-        grace_ns = int(spec.grace_s * 1e9)
+        has_hook, grace_ns = spec.hooks.after_fork is not None, int(spec.grace_s * 1e9)
         slots = spec.concurrency if body.asynchronous else 1
-        self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=body.asynchronous, starting=has_hook)
+        learns, is_async = body.learnt is not None, body.asynchronous
+        self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=is_async, starting=has_hook, learning=learns)
         self._shares = slots == 1  # its memory has room for one body, and is free again once the call has ended
         self._frames = wire.Frames(spec.limits.max_result_bytes)
         self._log = LogPipe(
@@ -338,6 +337,8 @@ class Instance:
                     self._end(action)
                 case Ready(unfit):
                     self._birth.done(unfit)
+                case Learn(frame) if self._body.learnt is not None:
+                    self._body.learnt(frame.modules)
                 case Cancel():
                     self._cancel(action.calls)
                 case Kill():

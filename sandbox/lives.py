@@ -5,8 +5,8 @@ ends because it was retired, because its control socket was closed, or by itself
 the requests under way. Each reaches `Life.on` as one input, in the order in which the server saw it; `TABLE` says what
 follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
 
-    unborn ─► loading ─► live ─► retired ─► ending ─► dead ─► swept ─► gone
-                          └────► becoming ─► instance ─┘
+    unborn ─► loading ─► live ─► replaced ─► retired ─► ending ─► dead ─► swept ─► gone
+                          └────► becoming ─► instance ───────────┘
 
 Each fork under way and each unburied instance holds its template; `ONCE_UNHELD` lists the states that wait until
 nothing holds it.
@@ -30,6 +30,8 @@ class State(StrEnum):
     """asked to turn into an instance"""
     INSTANCE = "instance"
     """has become an instance; its control socket closes by itself"""
+    REPLACED = "replaced"
+    """forks no more, because a better one of the same version does; its instances serve on"""
     RETIRED = "retired"
     """forks no more; its instances finish their calls"""
     ENDING = "ending"
@@ -55,6 +57,8 @@ class Input(StrEnum):
     BECAME = "became"
     LET_GO = "let go"
     """a fork failed, or an instance is buried"""
+    REPLACE = "replace"
+    """another template of the same version forks from now on"""
     RETIRE = "retire"
     CUT_OFF = "cut off"
     """either side closed the control socket"""
@@ -117,6 +121,7 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.FORK: _to(State.LIVE),
         Input.BECOME: _to(State.BECOMING, Action.WITHDRAW),
         Input.LET_GO: _to(State.LIVE),
+        Input.REPLACE: _to(State.REPLACED, Action.WITHDRAW),
         Input.RETIRE: _to(State.RETIRED, Action.WITHDRAW, Action.DISMISS),
         Input.CUT_OFF: _to(State.ENDING, Action.WITHDRAW, Action.KILL, Action.DISMISS),
     },
@@ -131,6 +136,12 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.RETIRE: _to(State.INSTANCE, Action.DISMISS),
         Input.CUT_OFF: _to(State.INSTANCE),
         Input.DIED: _to(State.DEAD, Action.SWEEP),
+    },
+    State.REPLACED: {
+        Input.FORK: _to(State.REPLACED, Action.REFUSE),
+        Input.LET_GO: _to(State.REPLACED),
+        Input.RETIRE: _to(State.RETIRED, Action.DISMISS),
+        Input.CUT_OFF: _to(State.ENDING, Action.KILL, Action.DISMISS),
     },
     State.RETIRED: {
         Input.FORK: _to(State.RETIRED, Action.REFUSE),
@@ -176,17 +187,18 @@ TABLE: dict[State, dict[Input, Step]] = {
 
 ONCE_UNHELD: dict[State, Step] = {
     State.BECOMING: _to(State.ENDING, Action.HANG_UP, Action.KILL),
+    State.REPLACED: _to(State.ENDING, Action.HANG_UP),
     State.RETIRED: _to(State.ENDING, Action.HANG_UP),
     State.SWEPT: _to(State.GONE, Action.RELEASE, Action.FINISH),
 }
 
 _ALL = frozenset(State)
 _UNMADE = frozenset({State.UNBORN, State.UNWANTED})
-_WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.INSTANCE, State.RETIRED})
+_WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.INSTANCE, State.REPLACED, State.RETIRED})
 _OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
 _NOT_LIVE_YET = _UNMADE | {State.LOADING}
 _TAKEN = frozenset({State.BECOMING, State.INSTANCE})
-_HELD = frozenset({State.RETIRED, State.SWEPT})
+_HELD = frozenset({State.REPLACED, State.RETIRED, State.SWEPT})
 
 IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
     Input.BORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
@@ -194,8 +206,12 @@ IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
     Input.LOADED: (_UNMADE | _WORKING - {State.LOADING} | {State.SWEPT}, "it loads once, before anything holds it"),
     Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree asks live templates only"),
     Input.BECOME: (_NOT_LIVE_YET | _TAKEN | _HELD, "the tree asks once, when it is live and nothing holds it"),
-    Input.BECAME: (_NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.RETIRED, State.GONE}, "it was not asked to"),
+    Input.BECAME: (
+        _NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.REPLACED, State.RETIRED, State.GONE},
+        "it was not asked to",
+    ),
     Input.LET_GO: (_NOT_LIVE_YET | {State.GONE}, "nothing holds it"),
+    Input.REPLACE: (_ALL - {State.LIVE}, "the tree replaces the template that forks"),
     Input.RETIRE: (frozenset(), ""),
     Input.CUT_OFF: (_UNMADE | _OVER, "the socket exists from its birth to its death"),
     Input.OVERDUE: (_UNMADE | _WORKING | {State.SWEPT}, "the limit starts when a template that nothing holds ends"),
@@ -222,7 +238,12 @@ class Life:
     @property
     def reaps(self) -> bool:
         """Whether it reaps its instances itself and reports them; otherwise the zygote does."""
-        return self.state in (State.LIVE, State.RETIRED, State.ENDING)
+        return self.state in (State.LIVE, State.REPLACED, State.RETIRED, State.ENDING)
+
+    @property
+    def keeps_newborns(self) -> bool:
+        """Whether an instance that was requested before may serve."""
+        return self.reason is None or self.state is State.REPLACED
 
     def on(self, what: Input, reason: str | None = None) -> tuple[Action, ...]:
         """Advance; returns the actions in order. An input that ends the template has a `reason`; the first counts."""

@@ -13,6 +13,7 @@ from bus.outcome import StartKind
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.errors import LoadFailed
+from sandbox.rehearsal import NOTHING_KNOWN
 from sandbox.spec import FunctionSpec, Limits
 from sandbox.template import Template
 from sandbox.zygote import Zygote
@@ -75,6 +76,11 @@ class Place(Failures, Generic[T]):
         self._made_ns = time.monotonic_ns()
         self.vacant = anyio.Event()
 
+    def replace(self, made: T) -> None:
+        """`made` can be used instead of what fills the place. Whoever waits for a vacancy waits on."""
+        self.made = made
+        self._made_ns = time.monotonic_ns()
+
     def vacate(self, made: T, cause: Cause | None = None) -> bool:
         """`made` cannot be used any more. Returns whether it filled the place. `cause`: why the next must start."""
         if self.made is not made:
@@ -99,6 +105,13 @@ class Branch(Place[Template]):
     made_by: StartKind = "load"
     why_become = ""
     """What the import left behind that forbids forking: the template becomes its one instance."""
+    plan = NOTHING_KNOWN
+    """What its templates import ahead."""
+    is_improving = False
+    candidate: Template | None = None
+    """A template that is loaded to replace the one that forks."""
+    older: tuple[Template, ...] = ()
+    """Templates that were replaced, whose instances serve on."""
     shared: tuple[str, ...] = ()
     """What the import left behind that all instances share."""
     files: frozenset[str] | None = None
@@ -117,6 +130,12 @@ class Branch(Place[Template]):
         self.births = Failures()
         """The failures of the `after_fork` hook, which backs off as a load does."""
 
+    def describe(self, template: Template) -> None:
+        """Note what the import of a new template has loaded and left behind."""
+        self.why_become = template.why_become
+        self.shared = template.shared
+        self.note_files(template.loaded.files)
+
     def note_files(self, files: Iterable[str] | None) -> None:
         """A template has loaded these files of the code, None if it cannot say which."""
         so_far = self.files if self._has_loaded else frozenset()
@@ -124,7 +143,7 @@ class Branch(Place[Template]):
         self.files = None if files is None or so_far is None else so_far | frozenset(files)
 
 
-Key = tuple[str, str, Limits, str, int, float, float, float]
+Key = tuple[str, str, Limits, str, int, str, float, float, float]
 
 
 def template_key(spec: FunctionSpec) -> Key:
@@ -133,4 +152,4 @@ def template_key(spec: FunctionSpec) -> Key:
     It has the function (each has its own log), the version, and the settings that are not part of the version.
     """
     times_s = (spec.timeout_s, spec.grace_s, spec.init_timeout_s)
-    return (spec.name, spec.version, spec.limits, spec.log_level, spec.concurrency, *times_s)
+    return (spec.name, spec.version, spec.limits, spec.log_level, spec.concurrency, spec.rehearsal, *times_s)

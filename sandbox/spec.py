@@ -4,6 +4,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sandbox.rehearsal import Scope
+
 MIB = 1024 * 1024
 
 
@@ -65,3 +67,5 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     timeout_s: float = 60.0
     grace_s: float = 0.5
     init_timeout_s: float = 30.0
+    rehearsal: Scope = "libraries"
+    """Which modules that handlers import its templates import ahead."""

@@ -16,26 +16,27 @@ from socket import SOCK_SEQPACKET, SOCK_STREAM
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
 from sandbox.box import Box
-from sandbox.channels import Body, Channels
+from sandbox.channels import Body, Channels, Learnt
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
-from sandbox.endings import ending
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
-from sandbox.launch import LOG_BYTES, search_path
+from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
-from sandbox.logs import LogPipe
+from sandbox.load_message import TOO_MUCH_MEMORY, load_error, load_message
+from sandbox.log_lines import LogLine
+from sandbox.logs import LogPipe, LogTurns
+from sandbox.rehearsal import Plan
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
 from sandbox.zygote import REQUEST_LIMIT_S, Zygote
-
-_TOO_MUCH_MEMORY = "it used too much memory"
 
 
 class _Kit(Struct, frozen=True):
@@ -45,12 +46,16 @@ class _Kit(Struct, frozen=True):
     identity: str
     channels: Channels
     folder: Path
+    learnt: Learnt | None = None
 
 
 class Template:
     """One live template. After `load` it forks instances until it is retired or dies."""
 
-    def __init__(self, spec: FunctionSpec, zygote: Zygote, commons: Commons) -> None:
+    def __init__(
+        self, spec: FunctionSpec, zygote: Zygote, commons: Commons, plan: Plan, *, is_candidate: bool = False
+    ) -> None:
+        """`plan`: what it imports ahead. A candidate is to take the place of one that has loaded the same code."""
         self.spec = spec
         self.zygote = zygote
         self.loaded = Message(t="loaded")
@@ -68,6 +73,12 @@ class Template:
         """How long it took to start the process and load the function."""
         self.on_end: Callable[[Template], None] = lambda _template: None
         self.on_gone: Callable[[Template], None] = lambda _template: None
+        self.on_learnt: Learnt | None = None
+        """Gets what the first call of an instance has imported; while it is None, instances are not asked."""
+        self._rehearse = plan.message(spec.rehearsal, tries=is_candidate)
+        self._is_candidate = is_candidate
+        self.has_answered = False
+        """Whether it has told how its load ended."""
         self._commons = commons
         self._meter = commons.meters.of(spec.name)
         self._held = Held(self._meter.templates)
@@ -94,6 +105,12 @@ class Template:
         return self._life.is_dead
 
     @property
+    def may_rehearse(self) -> bool:
+        """Whether it may import more than the function: what it was told to, or, since Python 3.15, lazy imports."""
+        wanted = self._rehearse
+        return wanted is not None and bool(wanted["modules"] or self.zygote.has_lazy_imports)
+
+    @property
     def must_become(self) -> bool:
         """Whether forking would be unsafe, so that each instance is a template of its own."""
         return self.why_become != ""
@@ -117,9 +134,9 @@ class Template:
         except BaseException:
             self._on(Input.STILLBORN)
             raise
-        self._log = LogPipe(
-            self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, self._commons.log_turns
-        )
+        # What a candidate prints as it loads was logged when the first template did.
+        turns = LogTurns(_drop) if self._is_candidate else self._commons.log_turns
+        self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.read(0, time.monotonic_ns())
@@ -145,12 +162,14 @@ class Template:
         overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
-            answer, fds = await self._control.request(self._load_message(), limit_s=limit_s)
+            request = load_message(spec, self._folder, self._rehearse)
+            answer, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             if self.zygote.ended is not None:
                 raise Ended(f"its zygote ended: {self.zygote.ended}") from None
             await self.gone.wait()
-            raise self._load_error(str(error)) from None
+            stack = stacks.readable(self._last_stack)
+            raise load_error(spec, str(error), self._exit_code, stack) from None
         except BaseException:
             self._control.close("its start was cancelled")
             raise
@@ -158,6 +177,7 @@ class Template:
             overtime.cancel()
             watch.end()
         close_all(fds)
+        self.has_answered = True
         if answer.t != "loaded":
             self._control.close("it failed to load")
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
@@ -166,48 +186,6 @@ class Template:
         self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
         self._held.read(self.own_kb, time.monotonic_ns())
         self._on(Input.LOADED)
-
-    def _load_message(self) -> dict[str, object]:
-        spec = self.spec
-        own = {
-            "PATH": search_path(spec.runtime),
-            "LANG": "C.UTF-8",
-            "HOME": str(self._folder),
-            "TMPDIR": str(self._folder),
-            "FORKLIGHT_FUNCTION": spec.name,
-            "FORKLIGHT_VERSION": spec.version,
-        }
-        function = {
-            "name": spec.name,
-            "version": spec.version,
-            "handler": spec.handler,
-            "runtime": spec.runtime.name,
-            "hooks": {"init": spec.hooks.init, "after_fork": spec.hooks.after_fork, "stop": spec.hooks.stop},
-            "max_result": spec.limits.max_result_bytes,
-            "concurrency": spec.concurrency,
-        }
-        limits = {
-            "memory_bytes": spec.limits.memory_bytes,
-            "template_memory_bytes": spec.limits.template_memory_bytes,
-            "open_files": spec.limits.open_files,
-            "max_file_bytes": spec.limits.max_file_bytes,
-        }
-        env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
-        load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
-        return load | {"log_level": spec.log_level}
-
-    def _load_error(self, reason: str) -> LoadFailed:
-        """The error of a template that ended while it loaded: too slow, too large, or crashed."""
-        if reason == _TOO_MUCH_MEMORY:
-            limit_mib = self.spec.limits.template_memory_bytes // (1024 * 1024)
-            message = f"loading {self.spec.name!r} used more than template_memory, {limit_mib} MiB"
-            return LoadFailed("InitFailed", message)
-        if reason.startswith("no answer"):
-            message = f"loading {self.spec.name!r} took longer than init_timeout, {self.spec.init_timeout_s:g} s"
-            return LoadFailed("InitTimeout", message, stacks.readable(self._last_stack))
-        how = reason if self._exit_code is None else ending(self._exit_code)
-        message = f"the process that loaded {self.spec.name!r} ended: {how}"
-        return LoadFailed("InitFailed", message, stacks.readable(self._last_stack))
 
     async def fork(self, *, ahead: bool = False) -> Instance:
         """Start an instance and wait for its `after_fork` hook; it can take an event at once.
@@ -228,7 +206,7 @@ class Template:
         if code is not None:  # not now: the caller must get the instance before its end is reported
             asyncio.get_running_loop().call_soon(instance.buried, code)
         await instance.start()
-        if self.ended is not None and not self.must_become:
+        if not (self._life.keeps_newborns or self.must_become):
             instance.leave()
             raise Ended(self.ended)
         return instance
@@ -236,6 +214,8 @@ class Template:
     async def _make_instance(self) -> tuple[Instance, int | None]:
         """A new instance, and its exit code if the template reported its end before its birth."""
         kit, self._kit = self._kit or self._make_kit(), None
+        if self.on_learnt is not None and not self.must_become:
+            kit = replace(kit, learnt=self.on_learnt)
         self._forking[kit.n] = None
         try:
             with kit.channels:
@@ -245,9 +225,16 @@ class Template:
             raise
         finally:
             code = self._forking.pop(kit.n)
-        loaded_kb = self.own_kb if self.must_become else 0
         body = Body(
-            kit.identity, pid or 0, pidfd, kit.channels, kit.folder, self.rss_kb, self.loaded.asynchronous, loaded_kb
+            kit.identity,
+            pid or 0,
+            pidfd,
+            kit.channels,
+            kit.folder,
+            self.rss_kb,
+            self.loaded.asynchronous,
+            loaded_kb=self.own_kb if self.must_become else 0,
+            learnt=kit.learnt,
         )
         instance = self.instances[kit.n] = Instance(self.spec, body, self._commons, self)
         return instance, code
@@ -271,7 +258,9 @@ class Template:
             self._kit = None
 
     async def _ask_fork(self, kit: _Kit) -> tuple[int | None, int]:
-        request = {"t": "fork", "n": kit.n, "env": self._private(kit.folder)}
+        request: dict[str, object] = {"t": "fork", "n": kit.n, "env": self._private(kit.folder)}
+        if kit.learnt is not None:
+            request["report"] = self.spec.rehearsal
         answer, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
         if answer.t == "error":
             close_all(fds)
@@ -295,6 +284,10 @@ class Template:
         """The variables that differ between instances, unless the configuration sets them."""
         configured = {*self.spec.env, *self.spec.secrets}
         return {name: str(folder) for name in ("HOME", "TMPDIR") if name not in configured}
+
+    def replace(self) -> None:
+        """Another template forks from now on. The instances serve on; the process ends after the last one."""
+        self._on(Input.REPLACE, "it was replaced")
 
     def retire(self) -> None:
         """Fork no more. The instances finish their calls and leave; the process ends after the last one."""
@@ -372,7 +365,7 @@ class Template:
         used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
         self._held.read(used_kb, now_ns)
         if used_kb * 1024 > self.spec.limits.template_memory_bytes:
-            self.kill(_TOO_MUCH_MEMORY)
+            self.kill(TOO_MUCH_MEMORY)
         return now_ns + int(WATCH_S * 1e9)
 
     def _died(self) -> None:
@@ -398,3 +391,7 @@ class Template:
         for instance in unburied:
             instance.buried(self.zygote.take_end(instance.pid, self._meter))
         self._on(Input.SWEPT)
+
+
+def _drop(_line: LogLine) -> None:
+    """The sink of lines that were logged before."""

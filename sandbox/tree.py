@@ -21,16 +21,16 @@ import anyio.abc
 from bus.outcome import StartKind
 from sandbox import launch, processes
 from sandbox.backoff import Backoff
-from sandbox.box import NO_BOX
 from sandbox.causes import Cause
 from sandbox.commons import Commons
 from sandbox.endings import Verdict
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.launch import Account
-from sandbox.log_lines import LogLine
+from sandbox.loading import Loader
 from sandbox.logs import LogSink
 from sandbox.places import Branch, Key, Root, template_key
+from sandbox.rehearsal import Plan, Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
 from sandbox.template import Template
@@ -42,8 +42,6 @@ T = TypeVar("T")
 CLOSE_LIMIT_S = 10.0
 """How long processes may take to end by themselves; then the zygotes kill the rest."""
 _SHUTDOWN = Verdict("crash", "InstanceKilled", "the server was shut down")
-_REMEDY = "start or open it in the after_fork hook to give each instance its own"
-HELD_MEANS = "whoever waits for it in an instance waits for ever; release it before the import ends"
 BACKGROUND_LOADS = 2
 """How many templates load at a time before an event needs them. The processors stay free for those that one needs."""
 BOOT_LIMIT_S = 60.0
@@ -53,7 +51,8 @@ BOOT_LIMIT_S = 60.0
 class Tree:
     """Starts zygotes, templates and instances, and keeps the first two. Use `open_tree`."""
 
-    def __init__(self, commons: Commons) -> None:
+    def __init__(self, commons: Commons, plans: Plans | None = None) -> None:
+        """Without `plans`, no call is asked what it has imported."""
         self._commons = commons
         self.meters = commons.meters
         self._roots: dict[str, Root] = {}
@@ -63,6 +62,7 @@ class Tree:
         """Templates that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
         self._background = anyio.CapacityLimiter(BACKGROUND_LOADS)
+        self._loader = Loader(commons, plans, self._background, self._watch)
 
     def __repr__(self) -> str:
         instances = sum(len(template.instances) for template in self._templates)
@@ -112,8 +112,9 @@ class Tree:
         branch.dropped = True
         if branch.keeper is not None:
             branch.keeper.cancel()
-        if branch.made is not None:
-            branch.made.retire()
+        for template in (branch.made, branch.candidate, *branch.older):
+            if template is not None:
+                template.retire()
         root = self._roots.get(repr(spec.runtime))
         if root is not None and root.made is not None:
             self._stop_if_idle(root.made)
@@ -148,6 +149,15 @@ class Tree:
         branch = self._branches.get(template_key(spec))
         return None if branch is None else branch.files
 
+    def rehearsed_of(self, spec: FunctionSpec) -> Plan:
+        """What this version's templates import ahead, and what they leave out."""
+        branch = self._branches.get(template_key(spec))
+        return self._loader.plans.of(spec.name, spec.version) if branch is None else branch.plan
+
+    def settle(self) -> None:
+        """Replace no more templates by better ones: the server ends."""
+        self._loader.settle()
+
     def templates(self) -> list[Template]:
         """All live templates, oldest first."""
         return sorted((one for one in self._templates if not one.is_dead), key=lambda template: template.n)
@@ -173,6 +183,7 @@ class Tree:
 
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
+        self.settle()
         for branch in tuple(self._branches.values()):
             self.drop(branch.spec)
         ending = tuple(self._templates)
@@ -192,6 +203,7 @@ class Tree:
         branch = self._branches.get(template_key(spec))
         if branch is None:
             branch = self._branches[template_key(spec)] = Branch(spec)
+            branch.plan = self._loader.plans.of(spec.name, spec.version)
         return branch
 
     @contextlib.contextmanager
@@ -219,7 +231,7 @@ class Tree:
                     await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
                 else:
                     backoff = Backoff()
-                    self._log_leftovers(branch)
+                    self._loader.log_leftovers(branch)
                     await branch.vacant.wait()
 
     async def _start(self, branch: Branch, *, ahead: bool) -> tuple[Instance, StartKind]:
@@ -229,7 +241,7 @@ class Tree:
         if template is None:
             raise Ended("it ended as soon as it was loaded")
         launch.require_descriptors()
-        self._log_leftovers(branch)
+        self._loader.log_leftovers(branch)
         if template.must_become:  # it becomes one instance only, for the first caller
             branch.vacate(template)
         try:
@@ -241,23 +253,6 @@ class Tree:
         branch.births.succeeded()
         return instance, kind
 
-    def _log_leftovers(self, branch: Branch) -> None:
-        """Log what the import left behind, once for each version."""
-        template = branch.made
-        if template is None or branch.has_logged_leftovers:
-            return
-        branch.has_logged_leftovers = True
-        texts = []
-        if template.why_become:
-            texts.append(f"{template.why_become}: each instance loads the function, none is forked; {_REMEDY}")
-        if template.shared:
-            texts.append(f"{', '.join(template.shared)}: all instances share it; {_REMEDY}")
-        if template.loaded.held:
-            texts.append(f"{', '.join(template.loaded.held)}: {HELD_MEANS}")
-        for text in texts:
-            line = f"[forklight] the import left {text}"
-            self._commons.log_turns.sink(LogLine(branch.spec.name, f"template-{template.n}", None, line, "warning"))
-
     async def _fill(self, branch: Branch) -> StartKind:
         """Ensure that the branch has a template; returns the kind of start. Raises LoadFailed, StartFailed, Ended."""
         if branch.made is not None:
@@ -267,33 +262,26 @@ class Tree:
                 return branch.made_by  # another caller started it, and this one waited just as long
             branch.refuse_early()
             zygote, booted = await self._zygote(branch.spec.runtime)
+            if branch.dropped:
+                self._stop_if_idle(zygote)
             try:
-                await self._load(branch, zygote)
+                template = await self._loader.load(branch, zygote)
             except LoadFailed as error:
                 branch.failed(error)
                 raise
+            branch.fill(template)
+            branch.describe(template)
             branch.made_by = "boot" if booted else "load"
+            if branch.dropped:  # while it was loaded
+                template.retire()
+            self._loader.improve_soon(branch)
             return branch.made_by
 
-    async def _load(self, branch: Branch, zygote: Zygote) -> None:
-        if branch.dropped:
-            self._stop_if_idle(zygote)
-            raise StartFailed(f"this version of {branch.spec.name!r} was dropped")
-        launch.require_descriptors()
-        template = Template(branch.spec, zygote, self._commons)
-        log.debug("%s: template %d of %s is loaded from %r", branch.spec.name, template.n, branch.spec.version, zygote)
+    def _watch(self, branch: Branch, template: Template) -> None:
+        """Know of a template from its first moment."""
         template.on_end = lambda ended: self._template_ended(branch, ended)
         template.on_gone = self._template_gone
         self._templates.add(template)
-        await template.start(NO_BOX)
-        if template.ended is not None:
-            raise Ended(template.ended)
-        branch.fill(template)
-        branch.why_become = template.why_become
-        branch.shared = template.shared
-        branch.note_files(template.loaded.files)
-        if branch.dropped:  # while it was loaded
-            template.retire()
 
     def _template_ended(self, branch: Branch, template: Template) -> None:
         log.debug("%s: %r ended: %s", branch.spec.name, template, template.ended)
@@ -376,18 +364,25 @@ async def _all_gone(templates: tuple[Template, ...]) -> None:
 
 @contextlib.asynccontextmanager
 async def open_tree(
-    *, guest: Path, folders: Path, sink: LogSink, account: Account | None = None, shares_input: bool = False
+    *,
+    guest: Path,
+    folders: Path,
+    sink: LogSink,
+    account: Account | None = None,
+    shares_input: bool = False,
+    plans: Plans | None = None,
 ) -> AsyncIterator[Tree]:
     """A tree that lives as long as the block; no process of it outlives the block.
 
     `guest`: the directory with the guest's code; `folders`: where the private folders of processes are created. Both
     must be readable for `account`, the unprivileged user; None is the server's own user, which must not be root.
     With `shares_input`, functions read the server's standard input; if that is a terminal, they also write to it
-    instead of to their logs, so that a debugger works.
+    instead of to their logs, so that a debugger works. With `plans`, templates import ahead what first calls imported.
     """
     launch.seal_descriptors()
     async with anyio.create_task_group() as tasks:
-        tree = Tree(Commons(account or launch.own_account(), guest, folders, sink, tasks, shares_input=shares_input))
+        commons = Commons(account or launch.own_account(), guest, folders, sink, tasks, shares_input=shares_input)
+        tree = Tree(commons, plans)
         try:
             yield tree
         finally:

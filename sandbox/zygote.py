@@ -49,6 +49,8 @@ class Zygote:
     def __init__(self, runtime: Runtime, commons: Commons) -> None:
         self.runtime = runtime
         self.rss_kb = 0
+        self.has_lazy_imports = False
+        """Whether its Python may put imports off (PEP 810)."""
         self.ended: str | None = None
         """Why it can no longer be used, or None while it can."""
         self.gone = anyio.Event()
@@ -128,6 +130,7 @@ class Zygote:
         self.rss_kb = hello.rss_kb
         self.boot_ns = time.monotonic_ns() - begun_ns
         self._held.read(self.rss_kb, time.monotonic_ns())
+        self.has_lazy_imports = hello.version >= (3, 15, 0)
 
     async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
         """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).

@@ -14,7 +14,7 @@ from forklight.observe.terminal import say, say_json
 from forklight.serving import check as checks
 from forklight.serving.once import Load, load_all
 from forklight.state.directory import state_path
-from sandbox.tree import HELD_MEANS
+from sandbox.loading import HELD_MEANS
 
 _REMEDY = "what the after_fork hook opens is each instance's own"
 

@@ -18,6 +18,7 @@ from bus import CallSection, Event, Failed, Ok, Outcome
 from forklight.state.directory import remove_tree
 from sandbox.launch import Account
 from sandbox.log_lines import LogLine
+from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 
@@ -136,7 +137,7 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def running_tree(python: Path | None = None) -> AsyncIterator[Bench]:
+async def running_tree(python: Path | None = None, plans: Plans | None = None) -> AsyncIterator[Bench]:
     """A tree over a copy of `tests/functions`, run by `python` (default: the interpreter of the tests)."""
     with readable_folder() as folder:
         guest = copy_readable(GUEST, folder / "guest")
@@ -145,19 +146,19 @@ async def running_tree(python: Path | None = None) -> AsyncIterator[Bench]:
         folders.mkdir(mode=0o711)
         lines: list[LogLine] = []
         interpreter = python or Path(sys.executable)
-        async with open_tree(guest=guest, folders=folders, sink=lines.append, account=account()) as tree:
+        async with open_tree(guest=guest, folders=folders, sink=lines.append, account=account(), plans=plans) as tree:
             yield Bench(tree, code, folders, lines, interpreter)
         assert not list(folders.iterdir()), "private folders of dead processes must be gone"
 
 
 @contextlib.asynccontextmanager
-async def hosted_tree(python: Path | None = None) -> AsyncIterator[Bench]:
+async def hosted_tree(python: Path | None = None, plans: Plans | None = None) -> AsyncIterator[Bench]:
     """`running_tree` for a fixture, which pytest-asyncio ends in another task than it began in: a task hosts it."""
     ready: asyncio.Future[Bench] = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
 
     async def host() -> None:
-        async with running_tree(python) as bench:
+        async with running_tree(python, plans) as bench:
             ready.set_result(bench)
             await done.wait()
 

@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from . import handler, invocation, logs, wire
+from .appeared import Watch
 from .attributing import attributing
 from .current import CALL, Call
 from .orphans import REAP_EVERY_S, Orphans
@@ -25,17 +26,35 @@ _TASK_STACK_BYTES = 8 * 1024
 """The limit of one task's stack in the stack file."""
 
 
-def serve(function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans) -> None:
-    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stack of an overdue call."""
+def serve(
+    function: "handler.Function",
+    connection: socket.socket,
+    log: int,
+    stack: int,
+    orphans: Orphans,
+    *,
+    watch: "Watch | None" = None,
+) -> None:
+    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stack of an overdue call.
+
+    With a `watch`, the first reply of a handler that succeeds follows what it has seen.
+    """
     with attributing() if function.concurrency > 1 else contextlib.nullcontext():
-        asyncio.run(_Async(function, connection, log, stack, orphans).serve())
+        asyncio.run(_Async(function, connection, log, stack, orphans, watch=watch).serve())
 
 
 class _Async:
     """Runs each call as a task; writes replies whole, in the order in which the calls end."""
 
     def __init__(
-        self, function: "handler.Function", connection: socket.socket, log: int, stack: int, orphans: Orphans
+        self,
+        function: "handler.Function",
+        connection: socket.socket,
+        log: int,
+        stack: int,
+        orphans: Orphans,
+        *,
+        watch: "Watch | None",
     ) -> None:
         self._function = function
         self._has_several = function.concurrency > 1
@@ -46,6 +65,7 @@ class _Async:
         self._connection = connection
         self._log = log
         self._stack = stack
+        self._watch = watch
         self._stacks: dict[int, bytes] = {}
         """of the overdue calls, each with its mark"""
         self._frames = wire.Frames()
@@ -123,6 +143,9 @@ class _Async:
         del self._calls[call.i]  # a `cancel` comes too late from here on
         self._stacks.pop(call.i, None)
         call.task = None  # a thread that outlives the call keeps `call`
+        if self._watch is not None and reply.is_ok:
+            self._write(self._watch.frame())
+            self._watch = None
         self._write(reply.pack(logs.has_unread(self._log)))
         if self._orphans.may_exist and not self._is_reaping:
             self._reap()

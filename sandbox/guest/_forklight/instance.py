@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, wire
+from .appeared import Watch
 from .orphans import Orphans
 
 _Limit = tuple[int, int]
@@ -38,6 +39,7 @@ class Prepared:
         reseeds: "list[chance.Reseed]",
         memory: int,
         *,
+        code: str,
         files: _Limit,
         data: _Limit,
     ) -> None:
@@ -45,7 +47,7 @@ class Prepared:
 
         `memory`: the number of the descriptor that faulthandler writes to.
 
-        `files` and `data` are the RLIMIT_NOFILE and RLIMIT_DATA of an instance.
+        `code` is the function's folder; `files` and `data` are the RLIMIT_NOFILE and RLIMIT_DATA of an instance.
         """
         self.function = function
         self.memory = wire.shared.fd = memory
@@ -58,12 +60,15 @@ class Prepared:
         if function.is_async:
             from . import aio  # noqa: F401 - once here instead of in every instance
         self.reseeds = reseeds
+        self.code = code
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may have cached the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
 
 
-def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool) -> NoReturn:
+def main(
+    prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool, report: "str | None" = None
+) -> NoReturn:
     """Switch to this instance's own descriptors, variables and limits, then serve. Never returns.
 
     `fds`: data socket, log, lifeline, shared memory. `env`: the variables that differ between instances. They are set
@@ -89,16 +94,17 @@ def main(prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork
         chance.run(prepared.reseeds)
     status = 1
     try:
-        status = _serve(prepared, data, log)
+        status = _serve(prepared, data, log, report)
         _run_exit_functions(prepared.finalizers if is_fork else [])
     finally:
         logs.flush()
         os._exit(status)
 
 
-def _serve(prepared: Prepared, data: int, log: int) -> int:
+def _serve(prepared: Prepared, data: int, log: int, scope: "str | None") -> int:
     """Answer calls until end of file, then run the `stop` hook. Returns the exit status."""
     function, sync = prepared.function, prepared.sync
+    watch = None if scope is None else Watch(prepared.code, scope)
     if sync is not None:
         sync.is_instance = True
     if "after_fork" in function.hooks and not _run_after_fork(function, data):
@@ -107,9 +113,9 @@ def _serve(prepared: Prepared, data: int, log: int) -> int:
         if sync is None:
             from . import aio
 
-            aio.serve(function, socket.socket(fileno=data), log, prepared.memory, prepared.orphans)
+            aio.serve(function, socket.socket(fileno=data), log, prepared.memory, prepared.orphans, watch=watch)
         else:
-            sync.serve(data, log)
+            sync.serve(data, log, watch)
             function.run_hook("stop")
     except handler.LoadError as error:  # nobody waits for a `stop` hook, so its failure goes to the log
         sys.stderr.write(f"{error.message}\n{error.traceback}")
@@ -158,8 +164,11 @@ class _Sync:
             before=self._hold_sigterm, after_in_parent=self._release_sigterm, after_in_child=self._forget_deadlines
         )
 
-    def serve(self, data: int, log: int) -> None:
-        """Read an event, run the handler, write the reply, until the server closes its end."""
+    def serve(self, data: int, log: int, watch: "Watch | None") -> None:
+        """Read an event, run the handler, write the reply, until the server closes its end.
+
+        With a `watch`, the first reply of a handler that succeeds follows what it has seen.
+        """
         if self._function.hooks:  # a hook may have set a signal handler of its own
             self._handle_deadlines()
         frames, has_expired, orphans = self._frames, self._has_expired, self._orphans
@@ -180,6 +189,9 @@ class _Sync:
             ):  # the deadline passed in our own code, outside the handler: no reply means a timeout, too
                 return
             self._deadline_ns = 0
+            if watch is not None and reply.is_ok:
+                wire.write(data, watch.frame())
+                watch = None
             wire.write(data, reply.pack(logs.has_unread(log)))
 
     def _has_expired(self) -> bool:

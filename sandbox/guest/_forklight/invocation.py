@@ -30,6 +30,11 @@ class Reply(NamedTuple):
     """of the header, as JSON without braces; `log` is missing, because lines may arrive until the frame is sent"""
     chunks: list[bytes]
 
+    @property
+    def is_ok(self) -> bool:
+        """Whether the handler returned a result that can be sent."""
+        return self.fields.startswith('"t":"ok"')
+
     def pack(self, log: int) -> list[bytes]:
         """The pieces of the frame. `log` is 1 if the log pipe holds lines of this call."""
         return wire.pack(f'{{{self.fields},"log":{log}}}', self.chunks)

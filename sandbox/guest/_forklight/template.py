@@ -152,9 +152,14 @@ class Template:
         gc.collect()  # no instance has to copy the garbage, and a database connection is one until it is collected
         objects = survey.Survey()
         left = leftovers.left_open(before, self._orphans.living(), objects)
+        rehearsed = {}
+        if seen.count <= 1 and not left.unsafe and _has_imports_to_come(message["rehearse"]):
+            del objects
+            rehearsed = self._rehearse(message, before, left)
+            objects = survey.Survey()
         generators = chance.find(objects, self._preloaded.generators)
         del objects  # it keeps what it has found
-        self._prepare(message["limits"], left.anew, generators.reseeds)
+        self._prepare(message, left.anew, generators.reseeds)
         self._older = posix.children()
         loaded = {
             "t": "loaded",
@@ -170,16 +175,35 @@ class Template:
             "files": own_files.loaded_files(message["code"]),
             "rss_kb": posix.memory_kb(),
         }
-        control.send(self._connection, loaded)
+        control.send(self._connection, loaded | rehearsed)
 
-    def _prepare(self, limits: dict[str, int], anew: dict[int, int], reseeds: list[chance.Reseed]) -> None:
+    def _rehearse(self, message: dict[str, Any], before: dict[int, str], left: leftovers.Leftovers) -> dict[str, Any]:
+        """Import what forks would import in their first call; returns fields of the report."""
+        from . import rehearsal
+
+        wanted = message["rehearse"]
+        done = rehearsal.rehearse(wanted["modules"], wanted["refused"], message["code"], wanted["scope"])
+        gc.collect()
+        if not done.spoilt and leftovers.left_open(before, self._orphans.living(), survey.Survey()) != left:
+            done.spoilt = "together they leave behind what the import of the function does not"
+        return {"rehearsed": done.modules, "left_out": done.left_out, "spoilt": done.spoilt}
+
+    def _prepare(self, message: dict[str, Any], anew: dict[int, int], reseeds: list[chance.Reseed]) -> None:
         """Prepare what every instance starts with."""
+        limits = message["limits"]
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
         files = _at_most(limits["open_files"], most_files)
         data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
         self._prepared = instance.Prepared(
-            self._function, self._orphans, anew, reseeds, self._memory, files=(files, files), data=(data, data)
+            self._function,
+            self._orphans,
+            anew,
+            reseeds,
+            self._memory,
+            code=message["code"],
+            files=(files, files),
+            data=(data, data),
         )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
         gc.freeze()
@@ -187,13 +211,14 @@ class Template:
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
         if message["t"] == "fork":
-            return self._fork(message["n"], fds, message["env"])
+            return self._fork(message, fds)
         if message["t"] == "become":  # forking would be unsafe, so this process becomes the instance itself
             control.send(self._connection, {"t": "became", "n": message["n"]})
             self._become(fds, message["env"], is_fork=False)
         raise control.Ended  # `stop`, or a message that this guest does not know
 
-    def _fork(self, n: int, fds: list[int], env: dict[str, str]) -> int | None:
+    def _fork(self, message: dict[str, Any], fds: list[int]) -> int | None:
+        n = message["n"]
         try:
             if self._orphans.may_exist:  # here and not in the child, which would have to copy the pages
                 self._orphans.forget()
@@ -203,7 +228,7 @@ class Template:
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return None
         if pid == 0:
-            self._become(fds, env, is_fork=True)
+            self._become(fds, message["env"], is_fork=True, report=message.get("report"))
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
@@ -211,13 +236,13 @@ class Template:
         control.close(tuple(fds))  # a copy of the data socket here would hide the instance's end of file
         return pidfd
 
-    def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool) -> NoReturn:
+    def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool, report: str | None = None) -> NoReturn:
         """Turn this process (a fresh fork, or the template itself) into an instance. Never returns."""
         for pidfd in self._instances:
             os.close(pidfd)
         for fd in self._own_fds:
             os.close(fd)
-        instance.main(self._prepared, fds, env, is_fork=is_fork)
+        instance.main(self._prepared, fds, env, is_fork=is_fork, report=report)
 
     def _bury(self, pidfd: int) -> None:
         """Reap a dead instance, kill everything it left behind, and only then report how it ended."""
@@ -241,6 +266,11 @@ def _load_function(message: dict[str, Any]) -> "handler.Function":
         if where is not None:
             advice = "the function's own module is hidden by that of the standard library: rename it"
             raise handler.LoadError("BuiltInModuleConflict", f"{where}: {advice}")
+
+
+def _has_imports_to_come(rehearse: "dict[str, Any] | None") -> bool:
+    """Whether there is something to import ahead: what the server names, or what the code has put off (PEP 810)."""
+    return rehearse is not None and bool(rehearse["modules"] or getattr(sys, "lazy_modules", ()))
 
 
 def _failed(error: "handler.LoadError") -> dict[str, Any]:

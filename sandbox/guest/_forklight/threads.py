@@ -51,7 +51,7 @@ class ThreadWatch:
             setattr(threading.Thread, "start", self._start)  # noqa: B010
         self._note_rise()
         started = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        self.count = _count_when_settled(self._before + len(started))
+        self.count = count_when_settled(self._before + len(started))
         self.names = [thread.name + self._places.get(thread, "") for thread in started]
         targets = {module for module in map(_module_of, started) if not _is_standard(module)}
         if self.count <= self._before:
@@ -103,7 +103,7 @@ def _module_of(thread: threading.Thread) -> str:
     return getattr(runs, "__module__", None) or "threading"
 
 
-def _count_when_settled(expected: int) -> int:
+def count_when_settled(expected: int) -> int:
     """The number of threads, after a short wait if it is over `expected`: `join` returns before the kernel is done."""
     for _ in range(_SETTLE_TRIES):
         if thread_count() <= expected:

@@ -33,6 +33,10 @@ MAX_MESSAGE_CHARS = 8 * 1024
 MAX_TRACEBACK_CHARS = 128 * 1024
 MAX_TEXT_CHARS = 64 * 1024
 MAX_HEADERS = 1000
+MAX_MODULES = 4096
+MAX_MODULE_CHARS = 200
+MAX_LEFT_OUT = 10
+MAX_REASON_CHARS = 160
 MAX_SECONDS = 366 * 86400.0
 """Limits of the fields of a frame; `sandbox/bounds.py` lists the fields."""
 

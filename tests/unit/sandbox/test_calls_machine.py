@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sandbox.actions import Action, Cancel, End, HandOver, Kill, Leave, Ready
+from sandbox.actions import Action, Cancel, End, HandOver, Kill, Learn, Leave, Ready
 from sandbox.calls import Calls
 from sandbox.endings import Answered, Died, Verdict
 from sandbox.frames import (
@@ -21,6 +21,7 @@ from sandbox.frames import (
     EndFrame,
     FailFrame,
     HeadFrame,
+    LearntFrame,
     OfCall,
     OkFrame,
     ReadyFrame,
@@ -100,10 +101,14 @@ class Interleavings(RuleBasedStateMachine):
         slots=st.integers(1, 4),
         asynchronous=st.booleans(),
         starting=st.booleans(),
+        learning=st.booleans(),
         calls=st.lists(st.tuples(TIMEOUTS, ASKED), max_size=4),
     )
-    def start(self, slots: int, asynchronous: bool, starting: bool, calls: list[tuple[int, Asked]]) -> None:
-        self.calls = Calls(slots=slots, grace_ns=GRACE, asynchronous=asynchronous, starting=starting)
+    def start(
+        self, slots: int, asynchronous: bool, starting: bool, learning: bool, calls: list[tuple[int, Asked]]
+    ) -> None:
+        self.calls = Calls(slots=slots, grace_ns=GRACE, asynchronous=asynchronous, starting=starting, learning=learning)
+        self.learning = learning
         self.starting, self.begun = starting, not starting
         self.slots, self.asynchronous = slots, asynchronous
         self.now = self.last = 0
@@ -129,6 +134,8 @@ class Interleavings(RuleBasedStateMachine):
                     assert not self.killed or self.dead, "a condemned instance's calls end at its death"
                     self.open.remove(i)
                     assert self.ended.setdefault(i, ending) is ending
+                case Learn():
+                    assert not self.killed
                 case HandOver(frame):
                     assert frame.i in self.open - self.overdue
                 case Cancel(calls):
@@ -159,6 +166,18 @@ class Interleavings(RuleBasedStateMachine):
         assert len(actions) == counts
         self.begun, self.starting = True, False
         self.closed |= counts and unfit
+
+    @rule()
+    def guest_tells_what_it_has_imported(self) -> None:
+        """May come once, during a call, if the instance was asked."""
+        is_over, is_legal = self.killed or self.dead, self.learning and bool(self.open)
+        frame = LearntFrame(modules=("a",))
+        actions = self.calls.frame(frame, b"", self.now)
+        self.carry_out(actions, "Breach")
+        if not is_over:
+            assert (actions == [Learn(frame)]) is is_legal
+            assert self.killed is not is_legal
+            self.learning = self.learning and not is_legal
 
     @precondition(lambda self: self.calls.free_slots)
     @rule(timeout=TIMEOUTS, asked=ASKED)

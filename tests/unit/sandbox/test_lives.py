@@ -53,7 +53,7 @@ class Interleavings(RuleBasedStateMachine):
         """a load awaits its answer"""
         self.offered = self.single = self.becomes = self.became = False
         """the tree has it; it must not fork; it was asked to become its one instance; it has answered"""
-        self.retired = self.withdrawn = self.limited = False
+        self.retired = self.replaced = self.withdrawn = self.limited = False
         self.sweeping = self.swept = self.released = self.finished = False
         self.forks = self.instances = 0
         self.pairs: set[tuple[State, Input]] = set()
@@ -93,7 +93,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def do_hang_up(self) -> None:
         assert self.connected
-        assert self.retired or self.becomes
+        assert self.retired or self.replaced or self.becomes
         self.connected = False
         self.limited = True
         assert self.happens(Input.CUT_OFF, "it was retired") == ()
@@ -162,6 +162,16 @@ class Interleavings(RuleBasedStateMachine):
         self.instances -= 1
         self.happens(Input.LET_GO)
 
+    @precondition(lambda self: self.offered and not self.withdrawn and not self.single)
+    @rule()
+    def replace(self) -> None:
+        self.replaced = True
+        actions = self.happens(Input.REPLACE, "it was replaced")
+        assert self.withdrawn
+        assert Action.DISMISS not in actions, "its instances serve on"
+        assert self.life.keeps_newborns or not self.forks
+        self.fork()
+
     @rule()
     def retire(self) -> None:
         self.retired = True
@@ -210,7 +220,8 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def what_is_of_no_use_and_holds_nothing_ends(self) -> None:
-        if (self.retired or self.becomes) and self.alive and not (self.forks + self.instances or self.became):
+        is_of_no_use = self.retired or self.replaced or self.becomes
+        if is_of_no_use and self.alive and not (self.forks + self.instances or self.became):
             assert not self.connected
             assert self.killed or (self.limited and not self.becomes)
 
@@ -264,6 +275,7 @@ MOVES: dict[str, Callable[[Interleavings], bool]] = {
     "fork_ends True": lambda one: one.forks > 0,
     "fork_ends False": lambda one: one.forks > 0,
     "instance_is_buried": lambda one: one.instances > 0,
+    "replace": lambda one: one.offered and not one.withdrawn and not one.single,
     "retire": lambda one: True,
     "cut_off": lambda one: one.connected,
     "overdue": lambda one: one.limited,

@@ -106,7 +106,9 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], list[bytes]]:
 
 
 UNFIT = st.fixed_dictionaries({"t": st.just("unfit"), "code": TEXTS, "message": TEXTS, "traceback": TEXTS})
-FIRST = (st.just({"t": "ready"}) | UNFIT).map(lambda header: (header, list[bytes]()))
+NAMES = st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}(\.[a-z]{1,9})?", fullmatch=True), max_size=4)
+LEARNT = st.fixed_dictionaries({"t": st.just("learnt"), "modules": NAMES})
+FIRST = (st.just({"t": "ready"}) | UNFIT | LEARNT).map(lambda header: (header, list[bytes]()))
 REPLIES = ok_replies() | fail_replies() | FIRST | PARTS | streams()
 
 

@@ -29,6 +29,7 @@ OK = {"t": "ok", "i": 1, "length": 0}
 FAIL = {"t": "fail", "i": 1, "kind": "error", "code": "E", "message": "no"}
 END = {"t": "end", "i": 1}
 UNFIT = {"t": "unfit", "code": "InitFailed", "message": "no"}
+LEARNT = {"t": "learnt", "modules": ["a.b"]}
 OUTPUT = ["send", "orders", "text/plain", 0, 0.0, None, {}]
 NUMBERS: list[float] = [0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**30, 10**308, 10**400]
 NUMBERS += [0.5, 1e308, -0.0, 5e-324]
@@ -53,9 +54,10 @@ FIELDS = {
     "fail": [*NUMBERED, "kind", "code", "message", "traceback", "retry_after_s"],
     "end": [*NUMBERED, "out"],
     "unfit": ["code", "message", "traceback"],
+    "learnt": ["modules"],
 }
 CONTROL = ["t", "n", "pid", "code", "errno", "version", "prefix", "rss_kb", "ms", "threads", "thread_owner", "sockets"]
-CONTROL += ["left", "message", "traceback"]
+CONTROL += ["left", "message", "traceback", "rehearsed", "left_out", "spoilt"]
 ALL = Selection()
 
 
@@ -97,7 +99,7 @@ def take(outcome: Outcome) -> None:
 
 @pytest.mark.invariant("I12")
 @settings(max_examples=200)
-@given(st.sampled_from([OK, FAIL, END, UNFIT]), st.data())
+@given(st.sampled_from([OK, FAIL, END, UNFIT, LEARNT]), st.data())
 def test_a_frame_of_extremes_is_a_breach_or_an_outcome(base: dict[str, Any], data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(FIELDS[base["t"]]), min_size=1, max_size=3, unique=True))
     outcome = outcome_of(frame(base | {name: data.draw(extreme) for name in names}))
@@ -105,7 +107,7 @@ def test_a_frame_of_extremes_is_a_breach_or_an_outcome(base: dict[str, Any], dat
         take(outcome)
 
 
-@pytest.mark.parametrize("base", [OK, FAIL, END, UNFIT], ids=["ok", "fail", "end", "unfit"])
+@pytest.mark.parametrize("base", [OK, FAIL, END, UNFIT, LEARNT], ids=["ok", "fail", "end", "unfit", "learnt"])
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS, LONG], ids=lambda value: repr(value)[:20])
 def test_each_extreme_in_each_field(base: dict[str, Any], value: object) -> None:
     for name in FIELDS[str(base["t"])]:
@@ -133,6 +135,32 @@ def test_each_extreme_in_each_field(base: dict[str, Any], value: object) -> None
 )
 def test_what_is_beyond_its_bound_is_a_breach(header: dict[str, Any]) -> None:
     assert outcome_of(frame(header)) is None
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["a"] * 4097,
+        ["x" * 201],
+        [""],
+        ["a."],
+        [".a"],
+        ["a..b"],
+        ["1a"],
+        ["a b"],
+        ["a\n"],
+        ["\x1b[2J"],
+        ["é"],
+        ["a/b"],
+        [1],
+        "a",
+    ],
+    ids=lambda modules: repr(modules)[:20],
+)
+def test_what_is_no_list_of_modules_is_a_breach(modules: object) -> None:
+    assert len(wire.Frames(1000).feed(frame(LEARNT))) == 1
+    with pytest.raises(wire.Breach):
+        wire.Frames(1000).feed(frame(LEARNT | {"modules": modules}))
 
 
 def test_the_time_on_processors_is_no_more_than_there_was() -> None:

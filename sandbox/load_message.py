@@ -1,0 +1,52 @@
+"""What a template is told to load, and how it reads if it ended over it. Pure."""
+
+from pathlib import Path
+
+from sandbox.endings import ending
+from sandbox.errors import LoadFailed
+from sandbox.launch import search_path
+from sandbox.spec import FunctionSpec
+
+TOO_MUCH_MEMORY = "it used too much memory"
+
+
+def load_message(spec: FunctionSpec, folder: Path, rehearse: dict[str, object] | None) -> dict[str, object]:
+    """The `load` message. `folder` is the private one of the process."""
+    own = {
+        "PATH": search_path(spec.runtime),
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "FORKLIGHT_FUNCTION": spec.name,
+        "FORKLIGHT_VERSION": spec.version,
+    }
+    function = {
+        "name": spec.name,
+        "version": spec.version,
+        "handler": spec.handler,
+        "runtime": spec.runtime.name,
+        "hooks": {"init": spec.hooks.init, "after_fork": spec.hooks.after_fork, "stop": spec.hooks.stop},
+        "max_result": spec.limits.max_result_bytes,
+        "concurrency": spec.concurrency,
+    }
+    limits = {
+        "memory_bytes": spec.limits.memory_bytes,
+        "template_memory_bytes": spec.limits.template_memory_bytes,
+        "open_files": spec.limits.open_files,
+        "max_file_bytes": spec.limits.max_file_bytes,
+    }
+    env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
+    load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
+    return load | {"log_level": spec.log_level, "rehearse": rehearse}
+
+
+def load_error(spec: FunctionSpec, reason: str, exit_code: int | None, stack: str) -> LoadFailed:
+    """The error of a template that ended while it loaded: too slow, too large, or crashed."""
+    if reason == TOO_MUCH_MEMORY:
+        limit_mib = spec.limits.template_memory_bytes // (1024 * 1024)
+        return LoadFailed("InitFailed", f"loading {spec.name!r} used more than template_memory, {limit_mib} MiB")
+    if reason.startswith("no answer"):
+        message = f"loading {spec.name!r} took longer than init_timeout, {spec.init_timeout_s:g} s"
+        return LoadFailed("InitTimeout", message, stack)
+    how = reason if exit_code is None else ending(exit_code)
+    return LoadFailed("InitFailed", f"the process that loaded {spec.name!r} ended: {how}", stack)

@@ -1,0 +1,3 @@
+"""Prints as it is imported."""
+
+print("printed at the import")
