@@ -84,6 +84,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         versions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
         if await _brokers_are_there(config, options, signals):
@@ -226,7 +227,6 @@ def _settle_memory() -> None:
     """Exclude everything that exists now from collections. It stays, and events make no garbage with cycles."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:

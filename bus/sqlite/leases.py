@@ -5,7 +5,7 @@ the table: all messages before it are leased or settled. A message that appears 
 due no later than the last one read, moves it back.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from bus.sqlite.shelf import Count, Shelf
@@ -85,12 +85,19 @@ class Leases:
 
     def __init__(self) -> None:
         self._queues: dict[str, OpenQueue] = {}
+        self._active: dict[OpenQueue, None] = {}
+        """Those that may have messages to read, now or later: of a thousand queues, most are empty."""
         self._maybe_run: set[int] = set()
         """Ids of messages that were handed out and left unsettled."""
 
     def open(self, intake: Intake, shelf: Shelf) -> None:
         """Add a consumer."""
-        self._queues.setdefault(intake.source.queue, OpenQueue(intake.source.queue, shelf)).intakes.append(intake)
+        name = intake.source.queue
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = OpenQueue(name, shelf)
+            self._active[queue] = None
+        queue.intakes.append(intake)
 
     def close(self, intake: Intake) -> None:
         """Remove a consumer; its messages are ready again, and with the last one those on the shelf."""
@@ -101,6 +108,7 @@ class Leases:
         queue.intakes.remove(intake)
         if not queue.intakes:
             del self._queues[queue.name]
+            self._active.pop(queue, None)
 
     def recall(self, shelf: Shelf, count: Count) -> None:
         """Return the messages on the shelf. What is read from now on counts anew."""
@@ -123,14 +131,15 @@ class Leases:
 
     def give_back(self, lease: Lease) -> None:
         """Return the message to its place in the queue."""
-        queue = self._queues[lease.queue]
-        del queue.leases[lease.id]
-        queue.arrived(lease.id, lease.due_ns)
+        del self._queues[lease.queue].leases[lease.id]
+        self.arrived(lease.id, lease.queue, lease.due_ns)
 
     def arrived(self, message_id: int, queue: str, due_ns: int) -> None:
-        """Note a stored message."""
-        if queue in self._queues:
-            self._queues[queue].arrived(message_id, due_ns)
+        """Note a stored or returned message."""
+        found = self._queues.get(queue)
+        if found is not None:
+            found.arrived(message_id, due_ns)
+            self._active[found] = None
 
     def of(self, queue: str) -> Collection[int]:
         """Return the ids of the queue's messages that consumers have. Those on the shelf are ready to all others."""
@@ -141,11 +150,12 @@ class Leases:
         """Whether the message may have run with an outcome that was lost. Unknown after a restart."""
         return message_id in self._maybe_run
 
-    def wanting(self, now_ns: int) -> Iterator[OpenQueue]:
+    def wanting(self, now_ns: int) -> list[OpenQueue]:
         """The queues to read now."""
-        return (queue for queue in self._queues.values() if queue.wants(now_ns))
+        self._active = {queue: None for queue in self._active if queue.unread or queue.next_due_ns is not None}
+        return [queue for queue in self._active if queue.wants(now_ns)]
 
     def next_due_ns(self) -> int | None:
         """When the next delayed message is due for which a consumer has room."""
-        due = (queue.next_due_ns for queue in self._queues.values() if queue.room > 0)
-        return min((each for each in due if each is not None), default=None)
+        waiting = (queue for queue in self._active if queue.next_due_ns is not None and queue.room > 0)
+        return min((queue.next_due_ns for queue in waiting if queue.next_due_ns is not None), default=None)

@@ -76,9 +76,13 @@ class SqliteStore:
         try:
             yield consumer
         finally:
+            were_full = self.taken_bytes >= ALL_TAKEN_BYTES
             consumer.close()
             self._drop_unused(shelf)
-            self.offer()
+            if were_full:
+                self.offer()
+            else:
+                shelf.offer()
 
     def _shelf(self, queue: str) -> Shelf:
         if queue not in self._shelves:

@@ -3,8 +3,8 @@
 The event loop puts operations into an inbox and gets the results by a callback; the two share nothing else. One round
 of the thread:
 
-1. take all waiting operations, up to a limit: they gathered while the previous round waited for the disk. A change of
-   the consumers ends a round, so that operations before and after it keep their order;
+1. take all waiting operations, up to a limit: they gathered while the previous round waited for the disk. Changes of
+   the consumers, one or a thousand, end a round, so that operations before and after them keep their order;
 2. run the writes in one transaction and commit it, with one sync of the disk for all of them (group commit);
 3. carry out the reads and the change;
 4. read the ready messages for every queue whose consumers have room, and some ahead (`shelf.py`), so that a message
@@ -69,6 +69,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
+        self._postponed: Operation | None = None
+        """Taken out of the inbox, but to be done in the next round."""
         self._copies: deque[Copy] = deque()
         self._is_open = self._is_stopping = False
         self._is_ending = self._is_copying = False
@@ -156,6 +158,8 @@ class Writer:
         log.exception("the store %s has failed and accepts nothing more: restart the server", self.path)
         self._is_stopping, self.is_writable = True, False
         waiting: list[Write | Read | Copy] = [*self._copies]
+        if isinstance(self._postponed, Write | Read | Copy):
+            waiting.append(self._postponed)
         with contextlib.suppress(queue.Empty):
             while True:
                 operation = self._inbox.get_nowait()
@@ -215,10 +219,15 @@ class Writer:
         """Return the next group of operations, empty if messages are due; note whether it is the last one."""
         operations: list[Operation] = []
         with contextlib.suppress(queue.Empty):
-            operation = self._inbox.get(timeout=self._sleep_s()) if waits else self._inbox.get_nowait()
+            operation, self._postponed = self._postponed, None
+            if operation is None:
+                operation = self._inbox.get(timeout=self._sleep_s()) if waits else self._inbox.get_nowait()
             while operation is not None:
+                if operations and isinstance(operations[-1], Change) and not isinstance(operation, Change):
+                    self._postponed = operation
+                    return operations
                 operations.append(operation)
-                if len(operations) == _GROUP_LIMIT or isinstance(operation, Change):
+                if len(operations) == _GROUP_LIMIT:
                     return operations
                 operation = self._inbox.get_nowait()
             self._is_ending = True
