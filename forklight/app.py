@@ -113,7 +113,7 @@ def _prepare(config: Config, state: State) -> tuple[Versions, Path]:
     """Take the snapshots, and remove old ones, which nothing can use yet."""
     versions = make_versions(config, state)
     guest = make_guest(config, state)
-    remove_unused(state, {guest.name, *(spec.version for spec in versions.specs.values())})
+    remove_unused(state, {guest.name, *(spec.code.name for spec in versions.specs.values())})
     if not config.settings.log.keep_bytes:
         remove_kept(state.path)
     return versions, guest

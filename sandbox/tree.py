@@ -172,10 +172,10 @@ class Tree:
                 found.add(template.pid)
         return {name: sum(map(processes.cpu_ns, each)) for name, each in pids.items()}
 
-    def versions(self) -> set[str]:
-        """The versions whose code may still be read, by a process that lives or may be started."""
+    def snapshots(self) -> set[Path]:
+        """The code that may still be read, by a process that lives or may be started."""
         specs = [*(one.spec for one in self._templates), *(branch.spec for branch in self._branches.values())]
-        return {spec.version for spec in specs}
+        return {spec.code for spec in specs}
 
     def zygotes(self) -> list[Zygote]:
         """All live zygotes, including those that are starting."""

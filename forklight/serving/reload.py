@@ -137,8 +137,8 @@ class Reloader:
                 warnings=tuple(warning for warning in config.warnings if warning not in warned),
             )
         finally:
-            current = {runner.function.spec.version for runner in running.dispatcher.runners().values()}
-            keep = {running.guest.name, *current, *running.tree.versions()}
+            current = {runner.function.spec.code.name for runner in running.dispatcher.runners().values()}
+            keep = {running.guest.name, *current, *(code.name for code in running.tree.snapshots())}
             await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
     def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Config, Versions]:

@@ -109,10 +109,18 @@ def make_guest(config: Config, state: State) -> Path:
 
 
 def remove_unused(state: State, keep: set[str]) -> None:
-    """Remove all snapshots, also incomplete ones, except the versions and guests named in `keep`."""
+    """Remove all snapshots, also incomplete ones, except those of code and guests named in `keep`."""
     for snapshot in (*state.versions.iterdir(), *state.guest.iterdir()):
         if snapshot.name not in keep:
             remove_tree(snapshot)
+
+
+def snapshot_name(code_digest: str, interpreter: Interpreter) -> str:
+    """Return the name of a snapshot: 12 hexadecimal digits of a hash of everything in it. Pure.
+
+    A thousand functions in one folder have one snapshot, whatever their configuration.
+    """
+    return sha256(f"{code_digest}\n{interpreter.cache_tag}".encode()).hexdigest()[:12]
 
 
 def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, code_digest: str, key: bytes) -> str:
@@ -132,7 +140,7 @@ class _Before(NamedTuple):
 
     def newest(self, functions: list[Function]) -> Path | None:
         """Return the latest snapshot of these functions: what they kept may be much older."""
-        found = [self.served[function.name].spec.code for function in functions if function.name in self.served]
+        found = {self.served[function.name].spec.code for function in functions if function.name in self.served}
         return max(filter(Path.exists, found), key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def why_renew(self, spec: FunctionSpec, contents: Contents) -> str | None:
@@ -144,25 +152,23 @@ class _Before(NamedTuple):
 
 
 def _snapshot(made: Versions, functions: list[Function], config: Config, state: State, before: _Before) -> None:
-    """Add the versions of functions that share code and runtime."""
+    """Add the versions of functions that share code and runtime, and so a snapshot."""
     first = functions[0]
     runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
     with staged(first.code, config.no_code | {state.path}, state.versions, before.newest(functions)) as stage:
         made.code[first.code] = stage.contents
-        is_compiled = False
+        code, key = state.versions / snapshot_name(stage.digest, interpreter), state.key
         for function in functions:
-            version = version_of(function, runtime, interpreter, stage.digest, state.key)
-            spec = _spec(function, version, state.versions / version, runtime)
+            version = version_of(function, runtime, interpreter, stage.digest, key)
+            spec = _spec(function, version, code, runtime)
             why = before.why_renew(spec, stage.contents)
             if why is None:
                 was = before.served[function.name]
                 made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
                 continue
-            if not spec.code.exists():
-                if not is_compiled:
-                    stage.compile(interpreter, config.user)
-                    is_compiled = True
-                stage.publish(spec.code)
+            if not code.exists():
+                stage.compile(interpreter, config.user)
+                stage.publish(code)
             made.functions[function.name] = Version(spec=spec, contents=stage.contents, why=why)
 
 

@@ -4,7 +4,7 @@
     <state>/key                     the random key of version hashes, readable by the owner only
     <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
     <state>/log.jsonl, log.1.jsonl  the kept log (`[log] keep`), readable by the owner only; the second is the older one
-    <state>/versions/<version>/     snapshots of code, read-only
+    <state>/versions/<hash>/        snapshots of code, read-only, each for all functions with the same code and Python
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
