@@ -246,7 +246,7 @@ class Runner:
     async def _start(self, ahead: bool) -> None:
         function, begun_ns = self.function, time.monotonic_ns()
         try:
-            instance, kind = await self._tree.start(function.spec, ahead=ahead)
+            instance, kind = await self._tree.start(function.spec, ahead=ahead, calls=function.pool.max_invocations)
         except LoadFailed as error:
             if function is self.function:
                 self._error = error

@@ -8,13 +8,14 @@ In reading order:
 - `calls.py`: the calls of an instance, by the tables in `call_life.py` and `instance_life.py`; `lives.py`: the life of
   a template; pure state machines that the files above carry out
 - `birth.py`: what an instance does before its first event
-- `frames.py`, `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `bounds.py`: the limits
-  of both
+- `frames.py`, `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `forks.py`: several
+  requests in one message; `bounds.py`: the limits of both
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `box.py`, `isolation.py`: what contains it
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance
-- `channels.py`, `folders.py`, `commons.py`: what connects a process to the server, and what all processes share
+- `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an
+  instance, and what all processes share
 - `sweep.py`: the one timer; `usage.py`: what processes hold and use, summed up by function
 - `spec.py`, `errors.py`: what to run, and why it could not be started
 

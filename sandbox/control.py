@@ -21,6 +21,10 @@ from sandbox.commons import close_all
 from sandbox.errors import Ended
 from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_CHARS
 
+ExitCode = Annotated[int, Meta(ge=-255, le=255)]
+"""Or minus the signal."""
+Post = Callable[[dict[str, object], Sequence[int]], None]
+
 
 class Message(Struct, kw_only=True):
     """Any message that a zygote or template may send. ARCHITECTURE.md §8 lists the fields of each."""
@@ -28,7 +32,7 @@ class Message(Struct, kw_only=True):
     t: Code
     n: Number | None = None
     pid: Pid = 0
-    code: Annotated[int, Meta(ge=-255, le=255)] | Code = 0
+    code: ExitCode | Code = 0
     errno: Annotated[int, Meta(ge=0, le=4095)] = 0
     version: tuple[Small, Small, Small] = (0, 0, 0)
     prefix: str = ""
@@ -48,6 +52,7 @@ class Message(Struct, kw_only=True):
     left_out: LeftOut = {}
     spoilt: Reason = ""
     left: tuple[Pid, ...] = ()
+    ended: tuple[tuple[Number, ExitCode], ...] = ()
     message: str = ""
     traceback: str = ""
 
@@ -75,17 +80,20 @@ class Control:
         self.ended: str | None = None
         """Why the channel is closed, or None while it is open."""
 
-    async def request(self, message: dict[str, object], fds: Sequence[int] = (), *, limit_s: float) -> _Answer:
+    async def request(
+        self, message: dict[str, object], fds: Sequence[int] = (), *, limit_s: float, post: Post | None = None
+    ) -> _Answer:
         """Send a message with a new `n` and wait for its answer. The caller owns the answer's descriptors.
 
-        Raises Ended if the channel ends; ends the channel if no answer comes within `limit_s`. For `fds` see `post`.
+        Raises Ended if the channel ends; ends the channel if no answer comes within `limit_s`. For `fds` see `post`;
+        another `post` may send the message later, unless `is_awaited` says that nobody waits any more.
         """
         n = message["n"]
         assert isinstance(n, int)
         answer: asyncio.Future[_Answer] = self._loop.create_future()
         self._waiting[n] = answer
         try:
-            self.post(message, fds)
+            (post or self.post)(message, fds)
             with anyio.fail_after(limit_s):
                 return await answer
         except TimeoutError:
@@ -97,6 +105,17 @@ class Control:
             raise
         finally:
             self._waiting.pop(n, None)
+
+    def is_awaited(self, n: object) -> bool:
+        """Whether the request `n` still waits for its answer. If not, its descriptors may be closed."""
+        answer = self._waiting.get(n) if isinstance(n, int) else None
+        return answer is not None and not answer.done()
+
+    def fail(self, n: object, error: Exception) -> None:
+        """Have the request `n` raise `error`, if it still waits."""
+        answer = self._waiting.get(n) if isinstance(n, int) else None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
 
     def post(self, message: dict[str, object], fds: Sequence[int] = ()) -> None:
         """Send without waiting for an answer. The caller keeps `fds` and may close them once this returns.

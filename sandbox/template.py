@@ -6,27 +6,25 @@ zygote, which adopts them, buries them.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from socket import SOCK_SEQPACKET, SOCK_STREAM
+from socket import SOCK_SEQPACKET
 
 import anyio
-from msgspec import Struct
-from msgspec.structs import replace
 
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
 from sandbox.box import Box
-from sandbox.channels import Body, Channels, Learnt
+from sandbox.channels import Body, Learnt
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
+from sandbox.forks import Forks
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
+from sandbox.kits import Kit, Kits
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
 from sandbox.load_message import TOO_MUCH_MEMORY, load_error, load_message
@@ -37,16 +35,6 @@ from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
 from sandbox.zygote import REQUEST_LIMIT_S, Zygote
-
-
-class _Kit(Struct, frozen=True):
-    """What the server prepares for one new instance."""
-
-    n: int
-    identity: str
-    channels: Channels
-    folder: Path
-    learnt: Learnt | None = None
 
 
 class Template:
@@ -83,7 +71,7 @@ class Template:
         self._meter = commons.meters.of(spec.name)
         self._held = Held(self._meter.templates)
         self._life = Life()
-        self._kit: _Kit | None = None
+        self._kits = Kits(spec, commons)
         """Prepared for the next instance when another is gone; none once the template forks no more."""
         self._forking: dict[int, int | None] = {}
         """Forks under way, each with its exit code if `exited` arrived before `forked`."""
@@ -138,6 +126,7 @@ class Template:
         turns = LogTurns(_drop) if self._is_candidate else self._commons.log_turns
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
+        self._forks = Forks(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.read(0, time.monotonic_ns())
         self._on(Input.BORN)
@@ -187,10 +176,10 @@ class Template:
         self._held.read(self.own_kb, time.monotonic_ns())
         self._on(Input.LOADED)
 
-    async def fork(self, *, ahead: bool = False) -> Instance:
+    async def fork(self, *, ahead: bool = False, calls: int | None = None) -> Instance:
         """Start an instance and wait for its `after_fork` hook; it can take an event at once.
 
-        `ahead`: no event waits for it.
+        `ahead`: no event waits for it, so it warms up first; `calls`: it ends by itself after so many.
 
         Raises Ended if this template ends, StartFailed if there is no room, LoadFailed if the hook fails.
         """
@@ -199,7 +188,7 @@ class Template:
         else:
             self._on(Input.FORK)
         try:
-            instance, code = await self._make_instance()
+            instance, code = await self._make_instance(ahead=ahead, calls=calls)
         except BaseException:
             self._on(Input.LET_GO)
             raise
@@ -211,15 +200,21 @@ class Template:
             raise Ended(self.ended)
         return instance
 
-    async def _make_instance(self) -> tuple[Instance, int | None]:
+    async def _make_instance(self, *, ahead: bool, calls: int | None) -> tuple[Instance, int | None]:
         """A new instance, and its exit code if the template reported its end before its birth."""
-        kit, self._kit = self._kit or self._make_kit(), None
-        if self.on_learnt is not None and not self.must_become:
-            kit = replace(kit, learnt=self.on_learnt)
+        kit = self._kits.take()
+        learnt = None if self.must_become else self.on_learnt
         self._forking[kit.n] = None
+        request: dict[str, object] = {"n": kit.n, "env": kit.private}
+        if learnt is not None:
+            request["report"] = self.spec.rehearsal
+        if ahead:
+            request["warm"] = True
+        if calls is not None:
+            request["calls"] = calls
         try:
             with kit.channels:
-                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit)
+                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit, request)
         except BaseException:
             self._commons.remove_folder(kit.folder)
             raise
@@ -234,34 +229,15 @@ class Template:
             self.rss_kb,
             self.loaded.asynchronous,
             loaded_kb=self.own_kb if self.must_become else 0,
-            learnt=kit.learnt,
+            learnt=learnt,
         )
         instance = self.instances[kit.n] = Instance(self.spec, body, self._commons, self)
         return instance, code
 
-    def _make_kit(self) -> _Kit:
-        """Raises StartFailed."""
-        n = self._commons.number()
-        identity = f"{self.spec.name}-{n}"
-        return _Kit(n, identity, *self._commons.equip(SOCK_STREAM, identity))
-
-    def _make_next_kit(self) -> None:
-        """Prepare the kit for the next instance while no event waits for it."""
-        if self._kit is None and self.ended is None and not self.must_become:
-            with contextlib.suppress(StartFailed):  # the next fork tries again, and raises
-                self._kit = self._make_kit()
-
-    def _drop_kit(self) -> None:
-        if self._kit is not None:
-            self._kit.channels.discard()
-            self._commons.remove_folder(self._kit.folder)
-            self._kit = None
-
-    async def _ask_fork(self, kit: _Kit) -> tuple[int | None, int]:
-        request: dict[str, object] = {"t": "fork", "n": kit.n, "env": self._private(kit.folder)}
-        if kit.learnt is not None:
-            request["report"] = self.spec.rehearsal
-        answer, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+    async def _ask_fork(self, kit: Kit, request: dict[str, object]) -> tuple[int | None, int]:
+        answer, fds = await self._control.request(
+            {"t": "fork", **request}, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S, post=self._forks.post
+        )
         if answer.t == "error":
             close_all(fds)
             raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {os.strerror(answer.errno)}")
@@ -271,19 +247,15 @@ class Template:
             self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None
 
-    async def _ask_become(self, kit: _Kit) -> tuple[int | None, int]:
-        request = {"t": "become", "n": kit.n, "env": self._private(kit.folder)}
-        _, fds = await self._control.request(request, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S)
+    async def _ask_become(self, kit: Kit, request: dict[str, object]) -> tuple[int | None, int]:
+        _, fds = await self._control.request(
+            {"t": "become", **request}, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S
+        )
         close_all(fds)
         self._meter.becomes = True
         self._held.end(time.monotonic_ns())  # from now on all its memory is that of an instance
         self._on(Input.BECAME)
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
-
-    def _private(self, folder: Path) -> dict[str, str]:
-        """The variables that differ between instances, unless the configuration sets them."""
-        configured = {*self.spec.env, *self.spec.secrets}
-        return {name: str(folder) for name in ("HOME", "TMPDIR") if name not in configured}
 
     def replace(self) -> None:
         """Another template forks from now on. The instances serve on; the process ends after the last one."""
@@ -306,7 +278,7 @@ class Template:
             case Action.REFUSE:
                 raise Ended(self.ended)
             case Action.WITHDRAW:
-                self._drop_kit()
+                self._kits.drop()
                 self.on_end(self)
             case Action.DISMISS:
                 for instance in tuple(self.instances.values()):
@@ -337,7 +309,8 @@ class Template:
     def forget(self, instance: Instance) -> None:
         """Called when an instance is buried. The last one of a retired template ends the template."""
         self.instances = {n: other for n, other in self.instances.items() if other is not instance}
-        self._make_next_kit()
+        if self.ended is None and not self.must_become:
+            self._kits.prepare()
         self._on(Input.LET_GO)
 
     async def _bury_orphan(self, instance: Instance) -> None:
@@ -347,15 +320,23 @@ class Template:
         instance.buried(self.zygote.take_end(instance.pid, self._meter))
 
     def _on_message(self, message: Message) -> None:
-        if message.t != "exited" or message.n is None or not isinstance(message.code, int):
+        if message.t != "exited" or not message.ended:
             return self.kill(f"it sent an unexpected message {message.t!r}")
-        if message.n in self._forking:
-            self._forking[message.n] = message.code
-            return None
-        instance = self.instances.get(message.n)
-        if instance is None or not processes.has_died(instance.pidfd):
-            return self.kill("it reported the death of an instance that is alive or does not exist")
-        return instance.buried(message.code)
+        for n, code in message.ended:
+            if not self._ended(n, code):
+                return self.kill("it reported the death of an instance that is alive or does not exist")
+        return None
+
+    def _ended(self, n: int, code: int) -> bool:
+        """The template has buried this instance; returns whether that can be true."""
+        if n in self._forking:
+            self._forking[n] = code
+            return True
+        instance = self.instances.get(n)
+        if instance is None or not (instance.is_dead or processes.has_died(instance.pidfd)):
+            return False
+        instance.buried(code)
+        return True
 
     def _on_control_end(self, reason: str) -> None:
         self._on(Input.CUT_OFF, reason)

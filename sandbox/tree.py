@@ -73,17 +73,19 @@ class Tree:
         """The one timer. Pools use it for their deadlines, too."""
         return self._commons.sweep
 
-    async def start(self, spec: FunctionSpec, *, ahead: bool = False) -> tuple[Instance, StartKind]:
+    async def start(
+        self, spec: FunctionSpec, *, ahead: bool = False, calls: int | None = None
+    ) -> tuple[Instance, StartKind]:
         """Start an instance of this version; returns it with the kind of start.
 
-        `ahead`: no event waits for it.
+        `ahead`: no event waits for it; `calls`: it ends by itself after so many.
 
         Raises LoadFailed if the code or its `after_fork` hook fails (during the back-off with the stored reason), and
         StartFailed if the machine has no room.
         """
         branch = self._branch(spec)
         with self._reporting(branch):
-            return await _again(branch, partial(self._start, ahead=ahead))
+            return await _again(branch, partial(self._start, ahead=ahead, calls=calls))
 
     async def load(self, spec: FunctionSpec) -> Template:
         """This version's live template, started now if there is none. Raises LoadFailed and StartFailed."""
@@ -234,7 +236,7 @@ class Tree:
                     self._loader.log_leftovers(branch)
                     await branch.vacant.wait()
 
-    async def _start(self, branch: Branch, *, ahead: bool) -> tuple[Instance, StartKind]:
+    async def _start(self, branch: Branch, *, ahead: bool, calls: int | None) -> tuple[Instance, StartKind]:
         branch.births.refuse_early()
         kind = await self._fill(branch)
         template = branch.made
@@ -245,7 +247,7 @@ class Tree:
         if template.must_become:  # it becomes one instance only, for the first caller
             branch.vacate(template)
         try:
-            instance = await template.fork(ahead=ahead)
+            instance = await template.fork(ahead=ahead, calls=calls)
         except LoadFailed as error:
             branch.births.failed(error)
             raise

@@ -21,6 +21,7 @@ from .appeared import Watch
 from .attributing import attributing
 from .current import CALL, Call
 from .orphans import REAP_EVERY_S, Orphans
+from .warmup import Empty
 
 _TASK_STACK_BYTES = 8 * 1024
 """The limit of one task's stack in the stack file."""
@@ -30,17 +31,20 @@ def serve(
     function: "handler.Function",
     connection: socket.socket,
     log: int,
-    stack: int,
+    memory: int,
     orphans: Orphans,
     *,
     watch: "Watch | None" = None,
+    empty: "Empty | None" = None,
+    calls: "int | None" = None,
 ) -> None:
-    """Answer calls until end of file, then run the `stop` hook. `stack`: the file for the stack of an overdue call.
+    """Answer calls until end of file, or so many `calls`, then run the `stop` hook.
 
-    With a `watch`, the first reply of a handler that succeeds follows what it has seen.
+    `empty`: a call to run before the first one; `memory`: the file for the stack of an overdue call. With a `watch`,
+    the first reply of a handler that succeeds follows what it has seen.
     """
     with attributing() if function.concurrency > 1 else contextlib.nullcontext():
-        asyncio.run(_Async(function, connection, log, stack, orphans, watch=watch).serve())
+        asyncio.run(_Async(function, connection, log, memory, orphans, watch=watch).serve(empty, calls))
 
 
 class _Async:
@@ -51,12 +55,14 @@ class _Async:
         function: "handler.Function",
         connection: socket.socket,
         log: int,
-        stack: int,
+        memory: int,
         orphans: Orphans,
         *,
         watch: "Watch | None",
     ) -> None:
         self._function = function
+        self._left: int | None = None
+        """How many more calls may end before this instance ends by itself; None: any number."""
         self._has_several = function.concurrency > 1
         self._is_measured = False
         """whether the CPU time of each call is known, see attributing.py"""
@@ -64,7 +70,7 @@ class _Async:
         self._is_reaping = False
         self._connection = connection
         self._log = log
-        self._stack = stack
+        self._stack = memory
         self._watch = watch
         self._stacks: dict[int, bytes] = {}
         """of the overdue calls, each with its mark"""
@@ -72,22 +78,32 @@ class _Async:
         self._calls: dict[int, Call] = {}
         self._unsent: deque[memoryview] = deque()
 
-    async def serve(self) -> None:
+    async def serve(self, empty: "Empty | None", calls: "int | None") -> None:
         """Read until the server closes its end, which it does after the last reply; then run the `stop` hook.
 
         `asyncio.run` cancels the tasks that the handler has left behind.
         """
+        self._left = calls
         self._loop = loop = asyncio.get_running_loop()
         self._connection.setblocking(False)
-        ended: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._connection, self._readable, ended)
+        self._ended: asyncio.Future[None] = loop.create_future()
+        if empty is not None:
+            await self._warm(empty)
+        loop.add_reader(self._connection, self._readable)
         self._is_measured = self._has_several and isinstance(loop, asyncio.BaseEventLoop)
         os.register_at_fork(after_in_child=lambda: _part_from(loop))
-        await ended
+        await self._ended
         loop.remove_reader(self._connection)
         await self._function.arun_hook("stop")
 
-    def _readable(self, ended: "asyncio.Future[None]") -> None:
+    async def _warm(self, empty: Empty) -> None:
+        """Run an empty call, all but the read and the write."""
+        self._frames.feed(empty.frame)
+        head, body = self._frames.next() or ({}, b"")
+        reply = await self._loop.create_task(invocation.arun(empty.function, head, body, lambda: False))
+        reply.pack(logs.has_unread(self._log))
+
+    def _readable(self) -> None:
         try:
             count = self._frames.read(self._connection.fileno())
         except BlockingIOError:
@@ -95,8 +111,7 @@ class _Async:
         except ConnectionError:
             count = 0
         if not count:
-            if not ended.done():
-                ended.set_result(None)
+            self._end()
             return
         while (frame := self._frames.next()) is not None:
             self._take(*frame)
@@ -147,8 +162,21 @@ class _Async:
             self._write(self._watch.frame())
             self._watch = None
         self._write(reply.pack(logs.has_unread(self._log)))
+        if self._left is not None:
+            self._count_down()
         if self._orphans.may_exist and not self._is_reaping:
             self._reap()
+
+    def _count_down(self) -> None:
+        """End by itself after the last call. If the socket has not taken all of the reply, the server ends it later."""
+        assert self._left is not None
+        self._left -= 1
+        if self._left == 0 and not self._unsent:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _reap(self) -> None:
         self._is_reaping = self._orphans.reap()

@@ -7,6 +7,7 @@ import array
 import json
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from .wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES
@@ -54,7 +55,7 @@ def send(control: socket.socket, message: "dict[str, Any]", fds: "tuple[int, ...
         raise Ended from None
 
 
-def close(fds: "tuple[int, ...]") -> None:
+def close(fds: "Iterable[int]") -> None:
     """Close descriptors that a child has inherited."""
     for fd in fds:
         os.close(fd)

@@ -19,11 +19,12 @@ import sys
 import time
 import weakref
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, wire
 from .appeared import Watch
 from .orphans import Orphans
+from .warmup import Empty
 
 _Limit = tuple[int, int]
 
@@ -61,18 +62,18 @@ class Prepared:
             from . import aio  # noqa: F401 - once here instead of in every instance
         self.reseeds = reseeds
         self.code = code
+        self.empty = Empty(function)
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may have cached the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
 
 
-def main(
-    prepared: Prepared, fds: "list[int]", env: "dict[str, str]", *, is_fork: bool, report: "str | None" = None
-) -> NoReturn:
+def main(prepared: Prepared, request: "dict[str, Any]", fds: "list[int]", *, is_fork: bool) -> NoReturn:
     """Switch to this instance's own descriptors, variables and limits, then serve. Never returns.
 
-    `fds`: data socket, log, lifeline, shared memory. `env`: the variables that differ between instances. They are set
-    after the fork, because the C library keeps every old value (setenv), and a template would grow with each fork.
+    `request`: what the server asked for, see `_serve`; its `env` has the variables that differ between instances. They
+    are set after the fork, because the C library keeps every old value (setenv), and a template would grow with each
+    fork. `fds`: data socket, log, lifeline, shared memory.
     """
     data, log, lifeline, memory = fds
     if is_fork:
@@ -81,7 +82,7 @@ def main(
             leftovers.open_anew(fd, flags)
     else:
         posix.arm_lifeline(lifeline)
-    environ.replace(env)
+    environ.replace(request["env"])
     if not prepared.has_terminal:  # else 1 and 2 are the terminal
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -94,17 +95,22 @@ def main(
         chance.run(prepared.reseeds)
     status = 1
     try:
-        status = _serve(prepared, data, log, report)
+        status = _serve(prepared, request, data, log)
         _run_exit_functions(prepared.finalizers if is_fork else [])
     finally:
         logs.flush()
         os._exit(status)
 
 
-def _serve(prepared: Prepared, data: int, log: int, scope: "str | None") -> int:
-    """Answer calls until end of file, then run the `stop` hook. Returns the exit status."""
+def _serve(prepared: Prepared, request: "dict[str, Any]", data: int, log: int) -> int:
+    """Answer calls until end of file, then run the `stop` hook. Returns the exit status.
+
+    With `calls` in the request, it ends by itself after so many; with `warm`, no event waits for it yet; with `report`,
+    it tells which modules of that scope the first call has imported.
+    """
     function, sync = prepared.function, prepared.sync
-    watch = None if scope is None else Watch(prepared.code, scope)
+    watch = Watch(prepared.code, request["report"]) if "report" in request else None
+    empty, calls = prepared.empty if "warm" in request else None, request.get("calls")
     if sync is not None:
         sync.is_instance = True
     if "after_fork" in function.hooks and not _run_after_fork(function, data):
@@ -113,9 +119,12 @@ def _serve(prepared: Prepared, data: int, log: int, scope: "str | None") -> int:
         if sync is None:
             from . import aio
 
-            aio.serve(function, socket.socket(fileno=data), log, prepared.memory, prepared.orphans, watch=watch)
+            connection, memory, orphans = socket.socket(fileno=data), prepared.memory, prepared.orphans
+            aio.serve(function, connection, log, memory, orphans, watch=watch, empty=empty, calls=calls)
         else:
-            sync.serve(data, log, watch)
+            if empty is not None:
+                sync.warm(empty, log)
+            sync.serve(data, log, watch, calls)
             function.run_hook("stop")
     except handler.LoadError as error:  # nobody waits for a `stop` hook, so its failure goes to the log
         sys.stderr.write(f"{error.message}\n{error.traceback}")
@@ -164,15 +173,21 @@ class _Sync:
             before=self._hold_sigterm, after_in_parent=self._release_sigterm, after_in_child=self._forget_deadlines
         )
 
-    def serve(self, data: int, log: int, watch: "Watch | None") -> None:
-        """Read an event, run the handler, write the reply, until the server closes its end.
+    def warm(self, empty: Empty, log: int) -> None:
+        """Run an empty call, all but the read and the write."""
+        self._frames.feed(empty.frame)
+        head, body = self._frames.next() or ({}, b"")
+        invocation.run(empty.function, head, body, self._has_expired).pack(logs.has_unread(log))
+
+    def serve(self, data: int, log: int, watch: "Watch | None", calls: "int | None") -> None:
+        """Read an event, run the handler, write the reply, until the server closes its end, or `calls` times.
 
         With a `watch`, the first reply of a handler that succeeds follows what it has seen.
         """
         if self._function.hooks:  # a hook may have set a signal handler of its own
             self._handle_deadlines()
         frames, has_expired, orphans = self._frames, self._has_expired, self._orphans
-        while True:
+        while calls is None or calls > 0:
             if orphans.may_exist:
                 orphans.reap_until_readable(data)
             frame = wire.read(data, frames)
@@ -193,6 +208,8 @@ class _Sync:
                 wire.write(data, watch.frame())
                 watch = None
             wire.write(data, reply.pack(logs.has_unread(log)))
+            if calls is not None:
+                calls -= 1
 
     def _has_expired(self) -> bool:
         return self._expired

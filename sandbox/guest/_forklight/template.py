@@ -40,6 +40,10 @@ _MAX_THREADS = 256
 """RLIMIT_DATA leaves room for this many. More can start if a function uses little else or `threading.stack_size`."""
 _STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
+_FDS_EACH = 4
+"""How many descriptors come with each request for an instance."""
+_MAX_ENDED = 1000
+"""How many ended instances fit into one message."""
 _MAX_GENERATORS = 20
 _MAX_GENERATOR_CHARS = 300
 
@@ -118,14 +122,14 @@ class Template:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
-            for fd, _ in poll.poll():
-                if fd in self._instances:
-                    poll.unregister(fd)
-                    self._bury(fd)
-                elif fd == self._connection.fileno():
-                    pidfd = self._answer(*control.receive(self._connection))
-                    if pidfd is not None:
-                        poll.register(pidfd, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll()]
+            if self._connection.fileno() in ready:  # first, because an event may wait for the new instances
+                for pidfd in self._answer(*control.receive(self._connection)):
+                    poll.register(pidfd, select.POLLIN)
+            if dead := [fd for fd in ready if fd in self._instances]:
+                for pidfd in dead:
+                    poll.unregister(pidfd)
+                self._bury(dead)
 
     def _load(self, message: dict[str, Any]) -> None:
         """Set limits, logs, variables and `sys.path`, then import the function's code and report the result."""
@@ -209,48 +213,59 @@ class Template:
         gc.freeze()
         gc.enable()  # for the instances; the template itself creates no more garbage
 
-    def _answer(self, message: dict[str, Any], fds: list[int]) -> int | None:
+    def _answer(self, message: dict[str, Any], fds: list[int]) -> list[int]:
+        """Do what the server asks for; returns the pidfds of new instances."""
         if message["t"] == "fork":
-            return self._fork(message, fds)
+            return [
+                pidfd for at, each in enumerate(message["each"]) if (pidfd := self._fork(each, fds, at * _FDS_EACH))
+            ]
         if message["t"] == "become":  # forking would be unsafe, so this process becomes the instance itself
             control.send(self._connection, {"t": "became", "n": message["n"]})
-            self._become(fds, message["env"], is_fork=False)
+            self._become(message, fds, is_fork=False)
         raise control.Ended  # `stop`, or a message that this guest does not know
 
-    def _fork(self, message: dict[str, Any], fds: list[int]) -> int | None:
-        n = message["n"]
+    def _fork(self, request: dict[str, Any], fds: list[int], at: int) -> int | None:
+        """Fork an instance and answer; None if that failed. `fds`: of all requests, open from `at` on."""
+        own, others = fds[at : at + _FDS_EACH], fds[at + _FDS_EACH :]
+        n = request["n"]
         try:
             if self._orphans.may_exist:  # here and not in the child, which would have to copy the pages
                 self._orphans.forget()
             pid = at_fork.fork_bare()
         except OSError as error:
-            control.close(tuple(fds))
+            control.close(own)
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return None
         if pid == 0:
-            self._become(fds, message["env"], is_fork=True, report=message.get("report"))
+            if others:
+                control.close(others)
+            self._become(request, own, is_fork=True)
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
         control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
-        posix.tie_to_lifeline(pid, fds[2])
-        control.close(tuple(fds))  # a copy of the data socket here would hide the instance's end of file
+        posix.tie_to_lifeline(pid, own[2])
+        control.close(own)  # a copy of the data socket here would hide the instance's end of file
         return pidfd
 
-    def _become(self, fds: list[int], env: dict[str, str], *, is_fork: bool, report: str | None = None) -> NoReturn:
+    def _become(self, request: dict[str, Any], fds: list[int], *, is_fork: bool) -> NoReturn:
         """Turn this process (a fresh fork, or the template itself) into an instance. Never returns."""
         for pidfd in self._instances:
             os.close(pidfd)
         for fd in self._own_fds:
             os.close(fd)
-        instance.main(self._prepared, fds, env, is_fork=is_fork, report=report)
+        instance.main(self._prepared, request, fds, is_fork=is_fork)
 
-    def _bury(self, pidfd: int) -> None:
-        """Reap a dead instance, kill everything it left behind, and only then report how it ended."""
-        n, pid = self._instances.pop(pidfd)
-        os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
+    def _bury(self, pidfds: list[int]) -> None:
+        """Reap dead instances, kill everything that they left behind, and only then report how they ended."""
+        ended = []
+        for pidfd in pidfds:
+            n, pid = self._instances.pop(pidfd)
+            os.close(pidfd)
+            _, status = os.waitpid(pid, 0)
+            ended.append((n, os.waitstatus_to_exitcode(status)))
         posix.kill_children({*self._older, *(pid for _, pid in self._instances.values())})
-        control.send(self._connection, {"t": "exited", "n": n, "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+        for at in range(0, len(ended), _MAX_ENDED):
+            control.send(self._connection, {"t": "exited", "ended": ended[at : at + _MAX_ENDED]})
 
 
 def _load_function(message: dict[str, Any]) -> "handler.Function":

@@ -1,4 +1,4 @@
-"""Runs the warm path in the zygote before its memory is frozen, so that instances do not have to warm up.
+"""Runs the warm path before the first event: in the zygote, whose memory all share, and in instances started ahead.
 
 The interpreter specialises code as it runs and fills caches in its objects (PEP 659). After a fork each such write
 copies a page; done here, it serves all instances. This only saves time: nothing depends on it.
@@ -12,6 +12,7 @@ from . import control, handler, invocation, wire
 
 _ROUNDS = 20
 """More than the runs after which the interpreter specialises code: 8 in Python 3.11."""
+_NEVER_NS = 2**62
 _EVENT = {
     "id": "warm-up",
     "source": "/forklight",
@@ -44,6 +45,30 @@ def warm_up() -> None:
     finally:
         for end in (*data, *control_ends):
             end.close()
+
+
+class Empty:
+    """An empty call of a function, prepared in its template: all but its handler, and without a trace.
+
+    An instance that no event waits for runs it once, so that its first event finds no page that has to be copied.
+    """
+
+    def __init__(self, function: handler.Function) -> None:
+        self.function = object.__new__(handler.Function)
+        self.function.__dict__.update(function.__dict__, call=_answer_async if function.is_async else _answer)
+        """The function with another handler: it has the same context, logger and limits."""
+        http = {"method": "POST", "path": "/", "query": {}, "headers": {"host": ""}, "params": {}, "client": ""}
+        event = {**_EVENT, "type": "forklight.http.request", "http": http}
+        head = {"t": "invoke", "i": 0, "deadline_ns": _NEVER_NS, "attempt": 1, "start": "warm", "event": event}
+        (self.frame,) = wire.pack(wire.encode(head), [b'{"n": 1}'])
+
+
+def _answer(*arguments: object) -> object:
+    return {"n": len(arguments)}
+
+
+async def _answer_async(*arguments: object) -> object:
+    return {"n": len(arguments)}
 
 
 def _handler(event: "dict[str, object]") -> object:

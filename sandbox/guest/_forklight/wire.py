@@ -41,7 +41,9 @@ MAX_SECONDS = 366 * 86400.0
 """Limits of the fields of a frame; `sandbox/bounds.py` lists the fields."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_DESCRIPTORS = 8
+MAX_FORKS = 16
+"""Requests for an instance per control message."""
+MAX_DESCRIPTORS = 4 * MAX_FORKS
 """Per control message."""
 PART_CHARS = 12 * 1024
 """A long control message travels in parts of this many characters of its JSON, each at most four bytes long."""

@@ -1,0 +1,58 @@
+"""What the server makes for an instance before its template forks it: descriptors in pairs, and a private folder."""
+
+import contextlib
+from pathlib import Path
+from socket import SOCK_STREAM
+
+from msgspec import Struct
+
+from sandbox.channels import Channels
+from sandbox.commons import Commons
+from sandbox.errors import StartFailed
+from sandbox.spec import FunctionSpec
+
+
+class Kit(Struct, frozen=True):
+    """What one new instance needs."""
+
+    n: int
+    identity: str
+    channels: Channels
+    folder: Path
+    private: dict[str, str]
+    """The variables that differ between instances, unless the configuration sets them."""
+
+
+class Kits:
+    """The kits of one template. The next one is made while no event waits for it: when an instance has gone."""
+
+    def __init__(self, spec: FunctionSpec, commons: Commons) -> None:
+        self._function = spec.name
+        self._commons = commons
+        configured = {*spec.env, *spec.secrets}
+        self._names = [name for name in ("HOME", "TMPDIR") if name not in configured]
+        self._next: Kit | None = None
+
+    def take(self) -> Kit:
+        """The kit that lies ready, or a new one. Raises StartFailed."""
+        kit, self._next = self._next or self._make(), None
+        return kit
+
+    def prepare(self) -> None:
+        """Have one ready."""
+        if self._next is None:
+            with contextlib.suppress(StartFailed):  # `take` tries again, and raises
+                self._next = self._make()
+
+    def drop(self) -> None:
+        """Close and remove what lies ready."""
+        if self._next is not None:
+            self._next.channels.discard()
+            self._commons.remove_folder(self._next.folder)
+            self._next = None
+
+    def _make(self) -> Kit:
+        n = self._commons.number()
+        identity = f"{self._function}-{n}"
+        channels, folder = self._commons.equip(SOCK_STREAM, identity)
+        return Kit(n, identity, channels, folder, dict.fromkeys(self._names, str(folder)))
