@@ -11,12 +11,22 @@ from pathlib import Path
 import anyio
 
 from sandbox.instance import Instance
+from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 from tests.kit.support import GUEST, account, copy_readable, readable_folder
 
 _FUNCTIONS = {
     "hello": "def handler(event):\n    return {'hello': event['data']['name']}\n",
+    "deferring": """
+def handler(event):
+    import _strptime
+    import email.mime.text
+    import importlib.metadata
+    import sqlite3
+
+    return {"hello": event["data"]["name"]}
+""",
     "with_numpy": "import numpy\n\n\ndef handler(event):\n    return int(numpy.arange(10).sum())\n",
     "with_fastapi": "import fastapi\n\n\ndef handler(event):\n    return fastapi.__version__\n",
 }
@@ -45,11 +55,11 @@ class Workshop:
             runtime=self.runtime,
         )
 
-    def tree(self) -> AbstractAsyncContextManager[Tree]:
-        """A tree with no process in it yet. What its functions log is not kept."""
+    def tree(self, plans: Plans | None = None) -> AbstractAsyncContextManager[Tree]:
+        """A tree with no process in it yet. What its functions log is not kept. With `plans`, it rehearses."""
         folders = self._folder / f"folders-{next(self._numbers)}"
         folders.mkdir(mode=0o711)
-        return open_tree(guest=self.guest, folders=folders, sink=lambda _line: None, account=account())
+        return open_tree(guest=self.guest, folders=folders, sink=lambda _line: None, account=account(), plans=plans)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ from forklight.serving.waiting import broker_urls, unless_ended, wait_for_broker
 from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
-from sandbox.rehearsal import Plans
+from forklight.state.rehearsals import KeptPlans
 from sandbox.tree import open_tree
 from triggers.http.server import HttpServer
 from triggers.http.socket.bind import parse_listen
@@ -145,10 +145,10 @@ async def _open(
         journal = Journal(options.render, 1, invocations=not options.quiet, keep=keep)
         writing.start_soon(journal.run)
         writing.start_soon(options.notifier.keep_alive)
-        account = account_of(config.user)
+        account, plans = account_of(config.user), KeptPlans(state.rehearsals, only=config.functions)
         async with (
             open_stores(config.settings, state, application) as stores,
-            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account, plans=Plans()) as tree,
+            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account, plans=plans) as tree,
             anyio.create_task_group() as work,
         ):
             dispatcher = Dispatcher(functions_of(config, versions), tree, work)

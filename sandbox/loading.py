@@ -121,7 +121,7 @@ class Loader:
         """An instance has told what its first call has imported."""
         if branch.made is not None:
             branch.made.on_learnt = None
-        if branch.plan.may_learn(branch.spec.rehearsal):
+        if branch.plan.may_learn(branch.spec.rehearsal) and not branch.dropped:
             log.debug("%s: the first call has imported %d modules", branch.spec.name, len(modules))
             self._plan(branch, branch.plan.learn(modules))
             self.improve_soon(branch)

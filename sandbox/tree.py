@@ -156,6 +156,11 @@ class Tree:
         branch = self._branches.get(template_key(spec))
         return self._loader.plans.of(spec.name, spec.version) if branch is None else branch.plan
 
+    def replaced_of(self, spec: FunctionSpec) -> tuple[Template, ...]:
+        """This version's templates that fork no more, but whose instances serve on."""
+        branch = self._branches.get(template_key(spec))
+        return () if branch is None else tuple(one for one in branch.older if not one.is_dead)
+
     def settle(self) -> None:
         """Replace no more templates by better ones: the server ends."""
         self._loader.settle()

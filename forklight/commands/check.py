@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from forklight.commands.rows import listed, rehearsal_notes
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.terminal import say, say_json
@@ -116,7 +117,9 @@ def told(load: Load) -> str:
         parts.append(f"left by the import: {', '.join(load.shared)}: all instances share it; {_REMEDY}")
     if load.held:
         parts.append(f"left by the import: {', '.join(load.held)}: {HELD_MEANS}")
-    return "; ".join([*parts, *load.generators])
+    if load.deferred:
+        parts.append(f"calls may import {listed(load.deferred)}: a server imports ahead what the first one does")
+    return "; ".join([*parts, *load.generators, *rehearsal_notes(load.rehearsed, load.left_out, "")])
 
 
 def _print_json(

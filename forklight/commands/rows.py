@@ -1,6 +1,6 @@
 """Rows of the tables that `ps` and `top` print: functions, queues and timers of a running server. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from forklight.commands.tables import Cell, Row, count
 from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
@@ -131,9 +131,7 @@ def _server_notes(status: Status) -> Iterator[str]:
         return
     changed = [*unread.settings, *unread.code]
     if changed:
-        more = f" and {len(changed) - _MOST_NAMES} more" if len(changed) > _MOST_NAMES else ""
-        names = f"{', '.join(changed[:_MOST_NAMES])}{more}"
-        yield f"changed on disk, and not yet served: {names}; run: forklight reload"
+        yield f"changed on disk, and not yet served: {listed(changed)}; run: forklight reload"
     if unread.problem:
         yield f"the files on disk cannot be compared with what is served: {unread.problem}"
 
@@ -149,9 +147,26 @@ def _function_notes(function: FunctionStatus) -> list[str]:
         told.append(f"instances are loaded one by one, not forked: the import left {function.loaded_each}")
     if function.shared:
         told.append(f"all instances share what the import left: {', '.join(function.shared)}")
+    told += rehearsal_notes(function.rehearsed, function.left_out, function.rehearsal)
     if function.last_failure:
         told.append(f"last failure: {function.last_failure}")
     return told
+
+
+def rehearsal_notes(rehearsed: Sequence[str], left_out: Mapping[str, str], given_up: str) -> list[str]:
+    """Return what the template imports ahead of the calls that would import it, and what it does not."""
+    told = [f"imported ahead of calls: {listed(rehearsed)}"] if rehearsed else []
+    if given_up:
+        told.append(f"nothing is imported ahead of calls: {given_up}")
+    if left_out:
+        told.append(f"not imported ahead of calls: {listed([f'{name} ({why})' for name, why in left_out.items()])}")
+    return told
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few of the names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def summary(status: Status) -> str:

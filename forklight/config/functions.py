@@ -156,6 +156,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     """Time after the timeout for the handler to clean up, before it is killed."""
     init_timeout_s: float = 30.0
     """Limit of the import and the `init` hook, and of the `after_fork` hook in each instance."""
+    rehearsal: Literal["libraries", "all", "none"] = "libraries"
+    """Which modules that calls import the template imports ahead: [instances.md](instances.md#rehearsal)."""
     limits: Annotated[Limits, flat()] = Limits()
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """The initial level of the root logger of `logging`."""

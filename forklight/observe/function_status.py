@@ -28,6 +28,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
     template = tree.template_of(spec)
     live = template if isinstance(template, Template) else None
     loaded_each, shared = tree.leftovers_of(spec)
+    plan = tree.rehearsed_of(spec)
     return FunctionStatus(
         name=name,
         version=spec.version,
@@ -36,6 +37,9 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         problem=tree.problem_of(spec),
         loaded_each=loaded_each,
         shared=shared,
+        rehearsed=plan.rehearsed,
+        left_out=plan.left_out,
+        rehearsal=plan.given_up,
         instances=Instances(*astuple(runner.statistics())),
         slots=runner.function.pool.slots,
         calls=runner.calls(),
@@ -43,7 +47,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         outcomes=dict(record.outcomes),
         failures=dict(record.failures),
         last_failure=record.last_failure,
-        memory_kb=_memory_kb(live, [instance.pid for instance in runner.instances()]),
+        memory_kb=_memory_kb(live, tree.replaced_of(spec), [instance.pid for instance in runner.instances()]),
         cpu_s=record.cpu_ns / 1e9,
         ran_s=record.ran.sum_ns / 1e9,
         waited_s=record.waited.sum_ns / 1e9,
@@ -58,7 +62,8 @@ def _template_text(template: Template | LoadFailed | None) -> str:
     return "none" if template is None else "ready"
 
 
-def _memory_kb(template: Template | None, pids: list[int]) -> int:
-    shared_kb = template.loaded.rss_kb if template is not None else 0
-    own_kb = max(LEAST_KB, shared_kb - template.zygote.rss_kb) if template is not None else 0
-    return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb)) for pid in pids)
+def _memory_kb(live: Template | None, replaced: tuple[Template, ...], pids: list[int]) -> int:
+    templates = replaced if live is None else (*replaced, live)
+    own_kb = sum(max(LEAST_KB, template.loaded.rss_kb - template.zygote.rss_kb) for template in templates)
+    shared_kb = {one.pid: template.loaded.rss_kb for template in templates for one in template.instances.values()}
+    return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb.get(pid, 0))) for pid in pids)

@@ -59,6 +59,12 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """what the import left behind that prevents forking, so that each instance loads the code itself"""
     shared: tuple[str, ...]
     """what the import left behind that all instances share"""
+    rehearsed: tuple[str, ...] = ()
+    """modules that the template has imported ahead, because the first call of a fork did"""
+    left_out: dict[str, str] = {}
+    """modules that it does not import ahead, and why"""
+    rehearsal: str = ""
+    """why it imports nothing ahead any more; empty if it may"""
     instances: Instances
     slots: int = 1
     """how many calls one instance runs at once"""

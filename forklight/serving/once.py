@@ -12,15 +12,18 @@ from msgspec.structs import replace
 
 from bus import Event, Failed, Outcome
 from bus.invocation import Invocation, Reporter
+from forklight.code.deferred import deferred_imports
 from forklight.config.configuration import Config
 from forklight.observe.terminal import coloured, say_lines
 from forklight.serving.versions import make_guest, make_versions
-from forklight.state.directory import open_here
+from forklight.state.directory import open_here, rehearsals_path
+from forklight.state.rehearsals import KeptPlans
 from forklight.state.users import User
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.launch import Account
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink
+from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec
 from sandbox.tree import Tree, open_tree
 
@@ -48,6 +51,12 @@ class Load(Struct, frozen=True, kw_only=True):
     """Locks that the import has not released."""
     generators: tuple[str, ...] = ()
     """The generators of random numbers that it made, and what becomes of each in an instance."""
+    rehearsed: tuple[str, ...] = ()
+    """Modules that were imported ahead, because a server has learnt that calls of this version import them."""
+    left_out: dict[str, str] = {}
+    """Modules that were not, and why."""
+    deferred: tuple[str, ...] = ()
+    """Modules that functions of the loaded code import in their bodies, if no server has learnt anything so far."""
     code: str = ""
     message: str = ""
     traceback: str = ""
@@ -86,7 +95,9 @@ async def load_all(config: Config, state_path: Path) -> list[Load]:
 
     Raises ConfigError if code cannot be read, StateError if the state directory cannot be used.
     """
-    async with _open_once(config, state_path, _print_named) as (tree, specs):
+    plans = KeptPlans(rehearsals_path(state_path), is_ours=False)
+    async with _open_once(config, state_path, _print_named, plans=plans) as (tree, specs):
+        tree.settle()
         return [await _load(tree, specs[name], config.functions[name].code) for name in sorted(specs)]
 
 
@@ -100,7 +111,9 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
     except StartFailed as error:
         return Load(function=spec.name, ok=False, code="MachineMemory", message=str(error))
     finally:
+        plan = tree.rehearsed_of(spec)
         tree.drop(spec)
+    has_to_learn = spec.rehearsal != "none" and plan.modules is None and not (loaded.threads > 1 or loaded.unsafe)
     return Load(
         function=spec.name,
         ok=True,
@@ -112,19 +125,22 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
         shared=loaded.shared,
         held=loaded.held,
         generators=loaded.generators,
+        rehearsed=loaded.rehearsed,
+        left_out=plan.left_out,
+        deferred=deferred_imports(spec.code, loaded.files or ()) if has_to_learn else (),
     )
 
 
 @contextlib.asynccontextmanager
 async def _open_once(
-    config: Config, state_path: Path, sink: LogSink, *, shares_input: bool = False
+    config: Config, state_path: Path, sink: LogSink, *, shares_input: bool = False, plans: Plans | None = None
 ) -> AsyncIterator[tuple[Tree, dict[str, FunctionSpec]]]:
     """A tree for the functions of `config`, and their specs by name."""
     with open_here(state_path, config.user) as state:
         specs, guest = make_versions(config, state).specs, make_guest(config, state)
         account = account_of(config.user)
         async with open_tree(
-            guest=guest, folders=state.tmp, sink=sink, account=account, shares_input=shares_input
+            guest=guest, folders=state.tmp, sink=sink, account=account, shares_input=shares_input, plans=plans
         ) as tree:
             yield tree, specs
 

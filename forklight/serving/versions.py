@@ -190,4 +190,5 @@ def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> Fun
         timeout_s=settings.timeout_s,
         grace_s=settings.grace_s,
         init_timeout_s=settings.init_timeout_s,
+        rehearsal=settings.rehearsal,
     )

@@ -8,6 +8,7 @@
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
+    <state>/rehearsals/NAME.json    what calls of a function have imported, readable by the owner only
     <state>/tmp/                    private folders of instances, emptied at start
     <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
 
@@ -51,6 +52,10 @@ class State(Struct, frozen=True):
         return self.path / "guest"
 
     @property
+    def rehearsals(self) -> Path:
+        return rehearsals_path(self.path)
+
+    @property
     def tmp(self) -> Path:
         return self.path / "tmp"
 
@@ -63,6 +68,11 @@ class State(Struct, frozen=True):
 def keys_path(state: Path) -> Path:
     """Return the path of the file with the keys of routes. It may not exist."""
     return state / "keys"
+
+
+def rehearsals_path(state: Path) -> Path:
+    """Return the folder of what calls have imported. It may not exist."""
+    return state / "rehearsals"
 
 
 def log_paths(state: Path) -> tuple[Path, Path]:
@@ -117,8 +127,17 @@ def open_here(path: Path, user: User | None) -> Iterator[State]:
             stack.callback(lock.unlink)
             stack.callback(remove_tree, mine)
             _make(mine, 0o750, user)
+            _adopt_key(path, mine)
             state = _prepare(mine, user)
         yield state
+
+
+def _adopt_key(path: Path, mine: Path) -> None:
+    """Give a temporary state the key of the lasting one, so that versions have the same names, if we may read it."""
+    with suppress(OSError):
+        key = (path / "key").read_bytes()
+        with open(os.open(mine / "key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key)
 
 
 def open_runtimes(path: Path, user: User | None) -> Path:
