@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,8 @@ class Commons:
         """The live processes of the tree: no later pidfd from a guest may claim one of them."""
         self._folders = folders
         self._has_made_folders = False
+        self._doomed: list[Path] = []
+        self._is_removing = False
         self._numbers = itertools.count(1)
 
     def number(self) -> int:
@@ -75,14 +78,17 @@ class Commons:
         """Log an error outside any call to the function's log."""
         self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", "error"))
 
-    def equip(self, kind: SocketKind, name: str) -> tuple[Channels, Path]:
-        """The channels and the private folder of a new process. Raises StartFailed if they cannot be created."""
+    def equip(self, kind: SocketKind, name: str, folder: Path | None = None) -> tuple[Channels, Path]:
+        """The channels and the private folder of a new process. Raises StartFailed if they cannot be created.
+
+        `folder`: that of a dead process, untouched.
+        """
         try:
             channels = Channels(kind)
         except OSError as error:
             raise StartFailed(f"no descriptors for a new process: {error.strerror}") from None
         try:
-            return channels, self.make_folder(name)
+            return channels, folder or self.make_folder(name)
         except OSError as error:
             channels.discard()
             raise StartFailed(f"no private folder in {self._folders}: {error.strerror}") from None
@@ -108,18 +114,38 @@ class Commons:
     def _new_folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folders))
 
+    def is_untouched(self, folder: Path) -> bool:
+        """Whether a dead process has left its private folder as it was made, so that another can have it."""
+        try:
+            found = os.lstat(folder)
+            with os.scandir(folder) as entries:
+                is_empty = next(entries, None) is None
+            is_plain = is_empty and not os.listxattr(folder)
+        except OSError:
+            return False
+        return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.uid
+
     def remove_folder(self, folder: Path) -> None:
-        """Remove the folder of a dead process: at once if it is empty, else in a thread."""
+        """Remove the folder of a dead process, in a thread: a file system may take 20 ms for it."""
+        self._doomed.append(folder)
+        if not self._is_removing:
+            self._is_removing = True
+            self.tasks.start_soon(self._remove_doomed)
+
+    async def _remove_doomed(self) -> None:
+        with anyio.CancelScope(shield=True):
+            while self._doomed:
+                folders, self._doomed = self._doomed, []
+                await anyio.to_thread.run_sync(_remove_all, folders)
+        self._is_removing = False
+
+
+def _remove_all(folders: list[Path]) -> None:
+    for folder in folders:
         try:
             folder.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            self.tasks.start_soon(self._remove_tree, folder)
-
-    async def _remove_tree(self, folder: Path) -> None:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(remove_tree, folder)
+        except OSError:  # it is not empty, or gone
+            remove_tree(folder)
 
 
 def close_all(fds: Iterable[int]) -> None:

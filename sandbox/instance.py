@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from bus import Event, Outcome
@@ -57,8 +58,8 @@ class Parent(Protocol):
     def bury_overdue(self, instance: "Instance") -> None:
         """The burial takes too long."""
 
-    def forget(self, instance: "Instance") -> None:
-        """The instance is buried, and its last outcome delivered."""
+    def forget(self, instance: "Instance", folder: Path) -> None:
+        """The instance is buried, and its last outcome delivered. Nobody needs its folder any more."""
 
 
 class Instance:
@@ -206,8 +207,7 @@ class Instance:
         self._log.close()
         self._body.channels.close()
         os.close(self.pidfd)
-        self._commons.remove_folder(self._body.folder)
-        self._parent.forget(self)
+        self._parent.forget(self, self._body.folder)
         self.on_dead(self)
 
     def tick(self, now_ns: int) -> int | None:

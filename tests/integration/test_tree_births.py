@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,22 @@ async def test_an_instance_ends_by_itself_after_its_calls(bench: Bench, handler:
     assert answer(await instance.invoke(event()))["calls"] == 2
     await end
     assert bench.texts() == ["stopped 2", "at exit"]
+
+
+@pytest.mark.parametrize("what", ["a file", "its mode"])
+async def test_only_an_untouched_folder_goes_to_another_instance(bench: Bench, what: str) -> None:
+    spec = bench.spec("births", "leaves")
+
+    async def folder(data: str) -> Path:
+        instance, _ = await bench.tree.start(spec)
+        (end,) = _ends([instance])
+        home = Path(answer(await instance.invoke(event(data.encode()))))
+        instance.leave()
+        await end
+        return home
+
+    first, second = await folder('"nothing"'), await folder(f'"{what}"')
+    third, fourth = await folder('"nothing"'), await folder('"nothing"')
+    assert (first, third) == (second, fourth)
+    assert first != third
+    await until(lambda: not first.exists())

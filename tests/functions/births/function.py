@@ -29,6 +29,16 @@ def waits(event):
     signal.pause()
 
 
+def leaves(event):
+    """Does something to its private folder; which one it is."""
+    home = os.environ["HOME"]
+    if event["data"] == "a file":
+        open(os.path.join(home, "file"), "w").close()
+    elif event["data"] == "its mode":
+        os.chmod(home, 0o755)
+    return home
+
+
 async def asynchronous(event, context):
     return handler(event, context)
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from socket import SOCK_STREAM
 
@@ -90,14 +90,41 @@ async def test_the_folder_of_all_is_made_again(tmp_path: Path) -> None:
         assert commons.make_folder("shop-2").is_dir()
 
 
-async def test_an_empty_folder_goes_at_once_and_a_full_one_soon(tmp_path: Path) -> None:
+async def test_folders_go_whether_they_are_empty_full_or_gone(tmp_path: Path) -> None:
     async with open_commons(tmp_path) as commons:
         empty, full = commons.make_folder("empty"), commons.make_folder("full")
         (full / "file").write_text("x")
         for folder in (empty, full, empty):
             commons.remove_folder(folder)
-        assert not empty.exists()
+    assert not empty.exists()
     assert not full.exists()
+
+
+def _link(folder: Path) -> None:
+    folder.rmdir()
+    folder.symlink_to("other")
+
+
+_TOUCHES: dict[str, Callable[[Path], object]] = {
+    "a file": lambda folder: (folder / "file").touch(),
+    "a folder": lambda folder: (folder / "folder").mkdir(),
+    "its mode": lambda folder: folder.chmod(0o755),
+    "a set bit": lambda folder: folder.chmod(0o1700),
+    "removed": Path.rmdir,
+    "a link to another": _link,
+}
+
+
+@pytest.mark.parametrize("touch", _TOUCHES.values(), ids=_TOUCHES)
+async def test_a_folder_that_was_touched_is_not_for_another_process(
+    tmp_path: Path, touch: Callable[[Path], object]
+) -> None:
+    async with open_commons(tmp_path) as commons:
+        (tmp_path / "other").mkdir(mode=0o700)
+        folder = commons.make_folder("shop-1")
+        assert commons.is_untouched(folder)
+        touch(folder)
+        assert not commons.is_untouched(folder)
 
 
 def test_a_folder_goes_whatever_was_left_in_it(tmp_path: Path) -> None:
