@@ -1,5 +1,6 @@
 """What the first call imports, the next template imports before it forks, and no function is worse for it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.rehearsal import Plans
-from sandbox.spec import FunctionSpec
+from sandbox.spec import MIB, FunctionSpec, Limits
 from sandbox.template import Template
 from tests.kit.support import Bench, answer, event, hosted_tree, is_gone, until
 
@@ -157,6 +158,48 @@ async def test_a_module_that_would_do_harm_is_left_out_of_a_clean_template(bench
     assert list(plan.left_out) == [module]
     assert why.replace("\x1b", r"\x1b") in plan.left_out[module]
     assert not template_of(bench, spec).must_become
+
+
+@pytest.mark.parametrize("module", ["holds", "spawns"])
+async def test_what_no_single_module_explains_has_all_left_out(bench: Bench, module: str) -> None:
+    spec = of_libraries(bench)
+    await bench.answer(spec, [module])
+    await settled(bench, spec)
+
+    assert not any((await bench.answer(spec, [module])).values())
+    assert "leave behind" in bench.tree.rehearsed_of(spec).given_up
+
+
+async def test_a_rehearsal_that_needs_more_than_template_memory_is_given_up(bench: Bench) -> None:
+    spec = of_libraries(bench, limits=Limits(template_memory_bytes=100 * MIB))
+    await bench.answer(spec, ["large"])
+    first = template_of(bench, spec)
+    await settled(bench, spec)
+
+    assert "template_memory" in bench.tree.rehearsed_of(spec).given_up
+    assert template_of(bench, spec) is first
+
+
+async def test_a_generator_of_a_rehearsed_module_draws_other_numbers_in_each_fork(bench: Bench) -> None:
+    spec = of_libraries(bench, "draws")
+    await bench.answer(spec)
+    await settled(bench, spec)
+    drawn = [await bench.answer(spec) for _ in range(3)]
+
+    assert all(one["before"] for one in drawn)
+    assert len({one["number"] for one in drawn}) == 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_async_handlers_teach_as_well(bench: Bench, concurrency: int) -> None:
+    spec = bench.spec("rehearsal", "imports_async", concurrency=concurrency)
+    instance, _ = await bench.tree.start(spec)
+    answers = await asyncio.gather(*(instance.invoke(event()) for _ in range(concurrency)))
+    assert answer(answers[0])["before"] == {"colorsys": False, "wave": False}
+    await settled(bench, spec)
+
+    assert (await bench.answer(spec))["before"] == {"colorsys": True, "wave": True}
+    assert answer(await instance.invoke(event()))["pid"] == answer(answers[0])["pid"]
 
 
 async def test_a_module_that_ends_the_process_has_all_left_out(bench: Bench) -> None:

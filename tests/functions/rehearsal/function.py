@@ -1,8 +1,8 @@
 """Handlers that import in their bodies."""
 
+import asyncio
 import os
 import sys
-import time
 
 
 def _seen(*names: str) -> dict[str, bool]:
@@ -37,6 +37,13 @@ def own(event: object) -> object:
     return {"before": before, "made_by": deferred.MADE_BY, "pid": os.getpid()}
 
 
+def draws(event: object) -> object:
+    before = "draws" in sys.modules
+    import draws as library
+
+    return {"before": before, "number": library.DICE.random()}
+
+
 def bad(event: dict[str, object]) -> object:
     """Import `colorsys`, then the modules in the data, which are libraries of the tests."""
     before = _seen("colorsys", "good", *event["data"])  # type: ignore[misc]
@@ -50,12 +57,11 @@ def bad(event: dict[str, object]) -> object:
     return before
 
 
-def waits(event: dict[str, object]) -> object:
-    """Import, tell by a file that it runs, then wait for another file."""
+async def imports_async(event: object) -> object:
+    before = _seen("colorsys", "wave")
     import colorsys  # noqa: F401
 
-    folder = str(event["data"])
-    open(os.path.join(folder, "runs"), "w").close()
-    while not os.path.exists(os.path.join(folder, "go on")):
-        time.sleep(0.01)
-    return os.getpid()
+    await asyncio.sleep(0)
+    import wave  # noqa: F401
+
+    return {"before": before, "pid": os.getpid()}

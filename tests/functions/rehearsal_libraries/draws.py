@@ -1,0 +1,5 @@
+"""Has a random generator of its own."""
+
+import random
+
+DICE = random.Random()

@@ -1,0 +1,6 @@
+"""Holds a lock."""
+
+import threading
+
+LOCK = threading.Lock()
+LOCK.acquire()

@@ -1,0 +1,5 @@
+"""Leaves a child process behind."""
+
+import subprocess
+
+CHILD = subprocess.Popen(["sleep", "1000"])
