@@ -49,6 +49,8 @@ async def test_the_second_fork_finds_what_the_first_call_has_imported(bench: Ben
     await settled(bench, spec)
 
     assert (await bench.answer(spec))["before"] == {"colorsys": True, "wave": True}
+    spare, _ = await bench.tree.start(spec, ahead=True)
+    assert answer(await spare.invoke(event()))["before"] == {"colorsys": True, "wave": True}
     plan = bench.tree.rehearsed_of(spec)
     assert {"colorsys", "wave"} <= set(plan.rehearsed)
     assert not plan.left_out

@@ -63,6 +63,8 @@ class Prepared:
         self.reseeds = reseeds
         self.code = code
         self.empty = Empty(function)
+        self.rehearsed: list[str] = []
+        """Modules that calls import, which are loaded."""
         self.finalizers = [*getattr(weakref.finalize, "_registry", ())]
         if "tempfile" in sys.modules:  # it may have cached the template's own folder
             sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
@@ -115,6 +117,10 @@ def _serve(prepared: Prepared, request: "dict[str, Any]", data: int, log: int) -
         sync.is_instance = True
     if "after_fork" in function.hooks and not _run_after_fork(function, data):
         return 1
+    if "warm" in request:  # even the import of a loaded module copies a few pages
+        for name in prepared.rehearsed:
+            if name in sys.modules:
+                __import__(name)
     try:
         if sync is None:
             from . import aio

@@ -164,6 +164,7 @@ class Template:
         generators = chance.find(objects, self._preloaded.generators)
         del objects  # it keeps what it has found
         self._prepare(message, left.anew, generators.reseeds)
+        self._prepared.rehearsed = rehearsed.get("rehearsed", [])
         self._older = posix.children()
         loaded = {
             "t": "loaded",
