@@ -1,5 +1,6 @@
 """What each process of the tree has in memory for itself, and with its share of what it has in common with others."""
 
+import asyncio
 import statistics
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from sandbox.instance import Instance
 
 INSTANCES = 5
 USS_TARGET = Target(2)
+IDLE_S = 2.0
+"""Longer than an instance has to be idle before it tidies up."""
 _UNREADABLE = "memory is unknown: guests forbid its inspection, so only root can read it: run as root."
 
 
@@ -28,6 +31,18 @@ async def measure(workshop: Workshop, function: str) -> list[Row]:
         ]
         await _call(instances, 99)
         return [*rows, *_rows(f"memory after 100 calls, {function}", pids, USS_TARGET)]
+
+
+async def measure_idle(workshop: Workshop) -> list[Row]:
+    """The same after calls that left garbage, at once and when the instances have gone idle."""
+    async with workshop.tree() as tree:
+        spec = workshop.spec("litter")
+        instances = [(await tree.start(spec))[0] for _ in range(INSTANCES)]
+        await _call(instances, 1)
+        pids = [instance.pid for instance in instances]
+        rows = _rows("memory after 1 call, litter", pids)
+        await asyncio.sleep(IDLE_S)
+        return [*rows, *_rows("memory when idle, litter", pids)]
 
 
 async def _call(instances: Sequence[Instance], times: int) -> None:

@@ -31,6 +31,7 @@ async def measure(hello: Workshop, heavy: Workshop | None) -> list[Row]:
             rows += await starts.measure(heavy, "with_fastapi", forks=150, loads=8)
         rows += await ends.measure(hello)
         rows += await footprint.measure(hello, "hello")
+        rows += await footprint.measure_idle(hello)
         return rows
 
 

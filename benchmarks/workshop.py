@@ -27,6 +27,13 @@ def handler(event):
 
     return {"hello": event["data"]["name"]}
 """,
+    "litter": (
+        "class Node:\n    pass\n\n\n"
+        "def handler(event):\n"
+        "    for _ in range(300):\n"
+        "        node = Node()\n"
+        "        node.itself, node.content = node, 'x' * 8192\n"
+    ),
     "with_numpy": "import numpy\n\n\ndef handler(event):\n    return int(numpy.arange(10).sum())\n",
     "with_fastapi": "import fastapi\n\n\ndef handler(event):\n    return fastapi.__version__\n",
 }

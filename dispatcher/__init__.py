@@ -8,6 +8,7 @@ In reading order:
 - `actions.py`: its decisions, as values
 - `line.py`: the events that wait
 - `runner.py`: carries out what a pool decides
+- `retirement.py`: replaces instances that have reached a limit
 - `settings.py`: the settings of a pool
 - `outcomes.py`: outcomes of events that reached no instance
 - `change.py`: a reload, prepared as a whole and then switched or undone

@@ -139,6 +139,15 @@ class Pool(Generic[Ticket, Member]):
         self._closed.add(member)
         self._open.pop(member, None)
 
+    def retire(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """Replace an instance that should serve no longer: it ends after its open calls, at once if it is idle."""
+        if member in self._busy:
+            self.close(member)
+        elif self._idle.pop(member, None) is not None:
+            self._leaving.add(member)
+            return [Leave(member), *self._attend(now_ns)]
+        return []
+
     def _freed_closed(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
         self._busy[member] -= 1
         if self._busy[member]:

@@ -15,6 +15,7 @@ from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start,
 from dispatcher.call import Call
 from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
+from dispatcher.retirement import Retirement
 from dispatcher.settings import Function
 from dispatcher.start_costs import StartCosts
 from sandbox.backoff import Backoff
@@ -56,6 +57,7 @@ class Runner:
         self._failed_start: Exception | None = None
         """The latest one. Events compare it by identity, to see whether a start failed while they waited."""
         self._has_rested = False
+        self.retirement = Retirement(self._retire, self._freed)
         self.start_costs = StartCosts()
         """What its starts have taken, those of earlier versions too."""
         self._noted_template = 0
@@ -109,6 +111,7 @@ class Runner:
             self._deliver(call, outcomes.unwritable(str(error)))
         else:
             if self._max_invocations is not None and instance.invocations >= self._max_invocations:
+                self.retirement.counts["invocations"] += 1
                 self._close(instance)
 
     def _close(self, instance: Instance) -> None:
@@ -275,6 +278,7 @@ class Runner:
 
     def _adopt(self, instance: Instance, now_ns: int) -> None:
         instance.on_free = self._freed
+        instance.on_worn = self.retirement.worn
         instance.on_dead = self._died
         self._born_ns[instance] = now_ns
 
@@ -299,6 +303,9 @@ class Runner:
             self._perform(actions)
         elif not self._had_capacity:
             self._report_capacity()
+
+    def _retire(self, instance: Instance) -> None:
+        self._carry_out(self._pool.retire(instance, time.monotonic_ns()))
 
     def _died(self, instance: Instance) -> None:
         now_ns = time.monotonic_ns()

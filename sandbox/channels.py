@@ -126,6 +126,8 @@ class Body(Struct, frozen=True):
     folder: Path
     baseline_kb: int
     """The template's memory at the fork, which is shared and not counted as this instance's own."""
+    anonymous_kb: int
+    """That of it which belongs to no file."""
     asynchronous: bool
     loaded_kb: int = 0
     """Memory of its own from before: it was the template, and has imported the function itself."""

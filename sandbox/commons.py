@@ -74,9 +74,9 @@ class Commons:
             self.pids.add(pid)
         return pid, fds[0]
 
-    def report(self, function: str, text: str) -> None:
-        """Log an error outside any call to the function's log."""
-        self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", "error"))
+    def report(self, function: str, text: str, level: str = "error") -> None:
+        """Log something outside any call to the function's log."""
+        self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", level))
 
     def equip(self, kind: SocketKind, name: str, folder: Path | None = None) -> tuple[Channels, Path]:
         """The channels and the private folder of a new process. Raises StartFailed if they cannot be created.

@@ -6,6 +6,7 @@ pidfd is readable; it is buried when its parent has also reaped it and killed ev
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -17,11 +18,12 @@ from typing import Protocol
 
 from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
-from sandbox import memory, outcomes, processes, stacks, wire
+from sandbox import outcomes, processes, stacks, wire
 from sandbox.actions import Action, Cancel, End, Kill, Learn, Leave, Ready
 from sandbox.birth import Birth
 from sandbox.calls import Calls
 from sandbox.channels import Body
+from sandbox.checkup import IDLE_WATCH_NS, WATCH_NS, Checkup, Found
 from sandbox.commons import Commons
 from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
 from sandbox.errors import InstanceGone
@@ -29,7 +31,6 @@ from sandbox.frames import OkFrame
 from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK_SIGNAL
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
-from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
 
 READ_BYTES = 64 * 1024
@@ -37,11 +38,6 @@ MAX_READ_BYTES = 256 * 1024
 """of a body that is known to be so long"""
 SOCKET_BYTES = 16 * 1024 * 1024
 """More than any socket buffer can hold."""
-WATCH_NS = int(WATCH_S * 1e9)
-IDLE_WATCH_NS = 2_000_000_000
-"""How often the memory of an idle instance is measured: its threads and child processes may still run."""
-FULL_WATCH_NS = 1_000_000_000
-"""The shortest time between two full measurements."""
 BURIAL_LIMIT_NS = 5_000_000_000
 """How long a template may take to reap a dead instance and sweep after it; then the template is killed."""
 
@@ -65,7 +61,8 @@ class Parent(Protocol):
 class Instance:
     """One live process that runs one function.
 
-    `on_free` is called whenever a slot becomes free, `on_dead` once, after the last outcome.
+    `on_free` is called whenever a slot becomes free; `on_worn` when its memory is over `retire_memory`, which
+    may be only for a call that runs; `on_dead` once, after the last outcome.
     """
 
     def __init__(self, spec: FunctionSpec, body: Body, commons: Commons, parent: Parent) -> None:
@@ -75,6 +72,7 @@ class Instance:
         self.pidfd = body.pidfd
         self.invocations = 0
         self.on_free: Callable[[Instance], None] = _nobody
+        self.on_worn: Callable[[Instance], None] = _nobody
         self.on_dead: Callable[[Instance], None] = _nobody
         self._body = body
         self._commons = commons
@@ -95,9 +93,10 @@ class Instance:
         """The open calls: who gets the outcome, and the facts that go into it."""
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
-        self._looked_ns = self._look_fully_ns = now_ns = time.monotonic_ns()
+        now_ns = time.monotonic_ns()
         self._held = Held(commons.meters.of(spec.name).instances, body.loaded_kb)
         self._held.read(0, now_ns)
+        self._checkup = Checkup(body, self._held, spec.limits, now_ns)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
@@ -105,7 +104,7 @@ class Instance:
         self._expect = self._watch.expect
         self._loop.add_reader(self._socket, self._readable)
         self._loop.add_reader(body.pidfd, self._died)
-        self._expect(self._looked_ns + IDLE_WATCH_NS)
+        self._expect(now_ns + IDLE_WATCH_NS)
 
     def __repr__(self) -> str:
         state = "dead" if self.is_dead else self._calls.state
@@ -184,7 +183,7 @@ class Instance:
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
         if not self.is_dead:  # a short life had no other reading
-            self._read_memory(time.monotonic_ns())
+            self._checkup.measure(time.monotonic_ns())
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 
@@ -219,31 +218,26 @@ class Instance:
             return None
         self._carry_out(self._calls.tick(now_ns))
         is_idle = self._calls.state == "serving" and not self._calls.open_calls
-        look_ns = self._looked_ns + (IDLE_WATCH_NS if is_idle else WATCH_NS)
-        if now_ns >= look_ns:
-            self._watch_memory(now_ns, is_idle)
-            look_ns = now_ns + (look_ns - self._looked_ns)
-            self._looked_ns = now_ns
-        next_ns = self._calls.next_tick_ns
+        self._react(self._checkup.look(now_ns, self.invocations, is_idle=is_idle), is_idle)
+        look_ns, next_ns = self._checkup.next_ns(self.invocations, is_idle=is_idle), self._calls.next_tick_ns
         return look_ns if next_ns is None else min(next_ns, look_ns)
 
-    def _watch_memory(self, now_ns: int, is_idle: bool) -> None:
-        """Kill the instance if its private memory, without the pages shared with the template, is over the limit."""
-        fully = now_ns >= self._look_fully_ns
-        if fully:
-            self._look_fully_ns = now_ns + FULL_WATCH_NS
-        found = memory.excess(self._read_memory(now_ns), self.spec.limits.memory_bytes, fully=fully)
-        if found is None:
-            return
-        if is_idle:  # no outcome of a call could say so
-            self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
-        self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
+    def _react(self, found: "Found | str | None", is_idle: bool) -> None:
+        if isinstance(found, str):
+            if is_idle:  # no outcome of a call could say so
+                self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
+            self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
+        elif found is Found.IDLE:
+            with contextlib.suppress(OSError):  # it is dying; the pidfd reports its end
+                self._send([wire.tidy()])
+        elif found is Found.WORN and self.invocations and self.is_serving:
+            self.on_worn(self)
 
-    def _read_memory(self, now_ns: int) -> memory.Use:
-        """Measure the memory, which counts as held from now on: of processes below it, an upper bound."""
-        use = memory.Use(self.pid, self._body.baseline_kb)
-        self._held.read(use.at_most_kb(), now_ns)
-        return use
+    def is_worn(self) -> bool:
+        """Whether its memory is over `retire_memory` now; then the log says so."""
+        if why := self._checkup.wear(time.monotonic_ns(), self.invocations):
+            self._commons.report(self.spec.name, f"{self.id} is replaced: {why}", "info")
+        return why != ""
 
     def _expect_tick(self) -> None:
         if (at_ns := self._calls.next_tick_ns) is not None:
@@ -397,4 +391,4 @@ class Instance:
 
 
 def _nobody(_instance: Instance) -> None:
-    """The default of both callbacks, until a pool sets its own."""
+    """The default of the callbacks, until a pool sets its own."""

@@ -109,3 +109,15 @@ def memory_kb(pid: int) -> int | None:
         return int(read_proc(f"/proc/{pid}/statm").split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
     except OSError:
         return None
+
+
+def anonymous_kb(pid: int) -> int | None:
+    """The part of the resident memory that belongs to no file; None like `memory_kb`.
+
+    A fork begins with all of its parent's, but with few of its file pages.
+    """
+    try:
+        _, resident, shared, *_ = map(int, read_proc(f"/proc/{pid}/statm").split())
+    except OSError:
+        return None
+    return (resident - shared) * (os.sysconf("SC_PAGE_SIZE") // 1024)

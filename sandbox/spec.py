@@ -36,6 +36,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     memory_bytes: int = 256 * MIB
     """For one instance and every process it starts, on top of the memory shared with the template."""
+    retire_memory_bytes: int | None = None
+    """An instance that has more than this after a call is replaced, before `memory` would be the end of it and of its
+    call. Default: no limit."""
     template_memory_bytes: int = 1024 * MIB
     """The memory limit of the template."""
     open_files: int = 1024
@@ -46,6 +49,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     """For the result and the outputs of an invocation together."""
     log_bytes: int = 1 * MIB
     """For the log of one invocation; each line counts 100 bytes on top of its text. The rest is dropped."""
+
+    def __post_init__(self) -> None:
+        if self.retire_memory_bytes is not None and self.retire_memory_bytes >= self.memory_bytes:
+            memory_mib = self.memory_bytes // MIB
+            raise ValueError(
+                f"retire_memory must be less than memory ({memory_mib} MiB), over which an instance is killed: "
+                f'write retire_memory = "{memory_mib * 3 // 4}MiB"'
+            )
 
 
 class FunctionSpec(Struct, frozen=True, kw_only=True):

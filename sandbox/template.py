@@ -58,10 +58,8 @@ class Template:
         self.instances: dict[int, Instance] = {}
         self.n = commons.number()
         self.pid = 0
-        self.rss_kb = 0
-        """Resident memory after the import, which every instance shares."""
-        self.own_kb = 0
-        """That beyond the zygote's."""
+        self.rss_kb = self.own_kb = self.anonymous_kb = 0
+        """Memory after the import, which every instance shares; that beyond the zygote's; that which is of no file."""
         self.load_ns = 0
         """How long it took to start the process and load the function."""
         self.on_end: Callable[[Template], None] = lambda _template: None
@@ -179,6 +177,7 @@ class Template:
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
         self.loaded = answer
         self.rss_kb = processes.memory_kb(self.pid) or 0
+        self.anonymous_kb = processes.anonymous_kb(self.pid) or 0
         self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
         self._held.read(self.own_kb, time.monotonic_ns())
         self._on(Input.LOADED)
@@ -234,6 +233,7 @@ class Template:
             kit.channels,
             kit.folder,
             self.rss_kb,
+            self.anonymous_kb,
             self.loaded.asynchronous,
             loaded_kb=self.own_kb if self.must_become else 0,
             learnt=learnt,

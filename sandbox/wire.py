@@ -170,6 +170,11 @@ def cancel(i: int) -> bytes:
     return _pack({"t": "cancel", "i": i}, b"")[0]
 
 
+def tidy() -> bytes:
+    """A `tidy` frame: no call has come for a while."""
+    return _pack({"t": "tidy", "i": 0}, b"")[0]
+
+
 def chunk(i: int, data: bytes) -> list[bytes]:
     """The pieces of a `chunk` frame: the next 1 to CHUNK_BYTES bytes of the request's body."""
     return _pack({"t": "chunk", "i": i}, data)

@@ -137,7 +137,7 @@ def _server_notes(status: Status) -> Iterator[str]:
 
 
 def _function_notes(function: FunctionStatus) -> list[str]:
-    """Return why it cannot load or start, what its import left behind, and its last failure."""
+    """Return why it cannot load or start, what its import left behind, what was replaced, and its last failure."""
     told = []
     if function.template not in ("ready", "none"):
         told.append(function.template)
@@ -148,6 +148,10 @@ def _function_notes(function: FunctionStatus) -> list[str]:
     if function.shared:
         told.append(f"all instances share what the import left: {', '.join(function.shared)}")
     told += rehearsal_notes(function.rehearsed, function.left_out, function.rehearsal)
+    if function.retired:
+        limits = {"memory": "for their memory (retire_memory)", "invocations": "after their max_invocations"}
+        replaced = " and ".join(f"{count} {limits[limit]}" for limit, count in function.retired.items())
+        told.append(f"instances replaced: {replaced}")
     if function.last_failure:
         told.append(f"last failure: {function.last_failure}")
     return told

@@ -122,6 +122,9 @@ class _Functions:
             "forklight_slots", "Calls that the idle, spare and busy instances can run at once", labels=["function"]
         )
         memory = GaugeMetricFamily("forklight_private_memory_bytes", "Template and instances", labels=["function"])
+        retired = CounterMetricFamily(
+            "forklight_retired_instances", "Replaced at a limit: memory or invocations", labels=["function", "limit"]
+        )
         for status in self._statuses:
             pool = status.instances
             for state in ("starting", "idle", "spare", "busy", "leaving"):
@@ -130,7 +133,9 @@ class _Functions:
             calls.add_metric([status.name], pool.calls)
             slots.add_metric([status.name], (pool.idle + pool.spare + pool.busy) * status.slots)
             memory.add_metric([status.name], status.memory_kb * 1024)
-        yield from (instances, waiting, calls, slots, memory)
+            for limit, count in status.retired.items():
+                retired.add_metric([status.name, limit], count)
+        yield from (instances, waiting, calls, slots, memory, retired)
 
 
 class _Used:

@@ -70,6 +70,8 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """how many calls one instance runs at once"""
     calls: dict[str, int] = {}
     """how many run now in each busy instance, by its id"""
+    retired: dict[str, int] = {}
+    """how many instances were replaced, by the limit that they had reached: `memory` or `invocations`"""
     starts: dict[str, int]
     outcomes: dict[str, int]
     failures: dict[str, int]

@@ -23,7 +23,9 @@ The interface to a function:
 The care around forks:
 
 - `at_fork.py`: a fork of an instance without what other forks have to repair
-- `leftovers.py`, `sockets.py`, `threads.py`: what the import has left open or running
+- `leftovers.py`, `sockets.py`, `threads.py`: what the import has left open or running; `survey.py`, `origins.py`: which
+  variable leads to it, and the line that made that
 - `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
+- `tidying.py`: what an idle instance gives back
 - `box.py`: the step where a template would enter namespaces
 """

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from . import handler, invocation, logs, wire
+from . import handler, invocation, logs, tidying, wire
 from .appeared import Watch
 from .attributing import attributing
 from .current import CALL, Call
@@ -128,6 +128,8 @@ class _Async:
             CALL.reset(token)
         elif head["t"] == "cancel" and i in self._calls:  # other frames are for streams, which no call asks for yet
             self._cancel(self._calls[i])
+        elif head["t"] == "tidy" and not self._calls:
+            tidying.tidy(self._connection.fileno())
 
     def _begin(self, answer: "Coroutine[Any, Any, None]") -> "asyncio.Task[None]":
         """A task that has run its first step, in which many a handler ends: it saves a turn of the event loop.

@@ -21,7 +21,7 @@ import weakref
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, wire
+from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, tidying, wire
 from .appeared import Watch
 from .orphans import Orphans
 from .warmup import Empty
@@ -200,8 +200,10 @@ class _Sync:
             if frame is None:
                 return
             head, body = frame
-            if head["t"] != "invoke":  # a `cancel`: SIGTERM arrived first
-                continue
+            if head["t"] != "invoke":
+                if head["t"] == "tidy":
+                    tidying.tidy(data)
+                continue  # else a `cancel`: SIGTERM arrived first
             self._deadline_ns = head["deadline_ns"]
             try:
                 reply = invocation.run(self._function, head, body, has_expired)

@@ -20,6 +20,10 @@ _SIGKILL = int(signal.SIGKILL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_malloc_trim = getattr(_libc, "malloc_trim", None)
+"""glibc's, which musl does not have"""
+if _malloc_trim is not None:
+    _malloc_trim.argtypes = [ctypes.c_size_t]
 
 
 def _prctl(option: int, value: int) -> None:
@@ -180,6 +184,12 @@ def memory_kb() -> int:
     """This process's resident memory in KiB."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
+
+
+def trim_heap() -> None:
+    """Give the free pages of the C library's heap back to the kernel, where it can (malloc_trim(3))."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def data_bytes() -> int:

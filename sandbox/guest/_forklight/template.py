@@ -31,6 +31,7 @@ from . import (
     posix,
     survey,
     threads,
+    tidying,
     wire,
 )
 from .orphans import Orphans
@@ -211,6 +212,7 @@ class Template:
             data=(data, data),
         )
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
+        tidying.prepare()
         gc.freeze()
         gc.enable()  # for the instances; the template itself creates no more garbage
 

@@ -338,6 +338,20 @@ def test_a_closed_instance_finishes_its_calls_and_gets_no_more() -> None:
     assert pool.died("a", 4, 4) == [Start()]
 
 
+def test_a_retired_instance_ends_after_its_calls_and_an_idle_one_at_once() -> None:
+    pool = with_idle("a", concurrency=3, max_instances=1)
+    pool.take()
+    pool.take()
+    assert pool.retire("a", 1) == []
+    assert pool.take() is None
+    assert pool.freed("a", 2) == []
+    assert pool.freed("a", 3) == [Leave("a")]
+
+    pool = with_idle("b", reserved=1)
+    assert pool.retire("b", 1) == [Leave("b"), Start()]
+    assert pool.retire("b", 2) == [], "it is leaving already"
+
+
 def test_no_instance_gets_more_events_at_once_than_it_may_ever_run() -> None:
     pool = make_pool(concurrency=10, max_invocations=2, max_instances=5)
 

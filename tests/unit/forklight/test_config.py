@@ -103,6 +103,15 @@ def test_less_than_one_long_line_of_the_log_cannot_be_kept(tmp_path: Path) -> No
         load(tmp_path, {})
 
 
+def test_an_instance_cannot_be_retired_after_it_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "forklight.toml").write_text(
+        '[functions.f]\nhandler = "f:h"\nmemory = "64MiB"\nretire_memory = "64MiB"'
+    )
+    said = r"forklight\.toml:1 functions\.f: retire_memory must be less than memory \(64 MiB\).*\"48MiB\""
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path, {})
+
+
 def test_a_single_file_needs_no_configuration(tmp_path: Path) -> None:
     file = tmp_path / "hello.py"
     file.write_text("def handler(event): ...")
