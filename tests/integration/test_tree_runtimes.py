@@ -38,6 +38,7 @@ def shop_python(folder: Path) -> Path:
     (site_packages(python) / "shopkit.py").write_text('NAME = "corner shop"\n')
     (site_packages(python) / "opener.py").write_text("FILE = open(__file__)\n")
     (site_packages(python) / "dicer.py").write_text("import random\nDICE = random.Random()\n")
+    (site_packages(python) / "locker.py").write_text("import threading\nLOCK = threading.Lock()\nLOCK.acquire()\n")
     (site_packages(python) / "looper.py").write_text("import asyncio\nLOOP = asyncio.new_event_loop()\n")
     return python
 
@@ -150,6 +151,15 @@ async def test_a_generator_of_a_preloaded_library_is_another_everywhere(bench: B
     numbers = [await bench.answer(spec) for spec in (forked, forked, loaded, loaded)]
 
     assert len(set(numbers)) == 4
+
+
+@pytest.mark.ordinary_user
+async def test_a_lock_that_a_preloaded_library_holds_is_told(bench: Bench, shop_python: Path) -> None:
+    runtime = Runtime(name="shop", python=shop_python, preload=("locker",))
+    await bench.answer(bench.spec("plain", runtime=runtime))
+
+    (told,) = [text for text in bench.texts() if "held" in text]
+    assert "a held threading.Lock (locker.LOCK, made at locker.py:2)" in told
 
 
 @pytest.mark.ordinary_user

@@ -48,9 +48,10 @@ def run(reseeds: list[Reseed]) -> None:
 
 def _find_random(survey: Survey, found: Generators) -> None:
     random: Any = sys.modules.get("random")
-    shared = getattr(random, "_inst", None)  # it reseeds itself after a fork
+    names: Any = getattr(sys.modules.get("tempfile"), "_name_sequence", None)
+    careful = (getattr(random, "_inst", None), getattr(names, "_rng", None))  # Python reseeds these after a fork
     for one in survey.of("random"):
-        if one is not shared and not issubclass(type(one), random.SystemRandom):
+        if not any(one is other for other in careful) and not issubclass(type(one), random.SystemRandom):
             found.reseeds.append(one.seed)
             _tell(found, survey, one, _RESEEDED)
 

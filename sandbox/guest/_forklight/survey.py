@@ -15,7 +15,7 @@ from typing import Any
 
 from .origins import Origins
 
-_MOST_FOLLOWED = 20_000
+_MOST_FOLLOWED = 10_000
 """Objects from the function's own modules, and as many from its libraries: it bounds the time, at 1 to 2 µs each."""
 _TYPES = {
     "random": ("random", "Random"),

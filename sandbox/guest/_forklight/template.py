@@ -53,6 +53,8 @@ class Preloaded(NamedTuple):
     """What the libraries that the zygote has preloaded have left in it."""
 
     descriptors: frozenset[int]
+    held: list[str]
+    """locks"""
     generators: chance.Generators
 
 
@@ -176,7 +178,7 @@ class Template:
             "asynchronous": self._function.is_async,
             "unsafe": left.unsafe,
             "shared": left.shared,
-            "held": left.held,
+            "held": [*self._preloaded.held, *left.held],
             "generators": [text[:_MAX_GENERATOR_CHARS] for text in generators.told[:_MAX_GENERATORS]],
             "files": own_files.loaded_files(message["code"]),
             "rss_kb": posix.memory_kb(),

@@ -61,8 +61,9 @@ def _preload(connection: socket.socket, lifeline: int) -> template.Preloaded:
             )
             os._exit(1)
     objects = survey.Survey()
-    unsafe = leftovers.left_open(before, (), objects).unsafe
-    preloaded = template.Preloaded(frozenset(leftovers.open_now()) - before.keys(), chance.find(objects))
+    left = leftovers.left_open(before, (), objects)
+    new = frozenset(leftovers.open_now()) - before.keys()
+    preloaded = template.Preloaded(new, left.held, chance.find(objects))
     del objects
     warmup.warm_up()
     gc.collect()
@@ -77,7 +78,7 @@ def _preload(connection: socket.socket, lifeline: int) -> template.Preloaded:
         "base_prefix": sys.base_prefix,
         "rss_kb": posix.memory_kb(),
         "threads": posix.thread_count(),
-        "unsafe": unsafe,
+        "unsafe": left.unsafe,
     }
     control.send(connection, hello)
     return preloaded

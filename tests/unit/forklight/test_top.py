@@ -85,7 +85,11 @@ def test_who_is_called_most_is_first() -> None:
 
 def test_what_is_wrong_catches_the_eye() -> None:
     failed = replace(
-        LATER, template="ImportModuleError: no", loaded_each="threads of grpc", last_failure="error/KeyError: 'x'"
+        LATER,
+        template="ImportModuleError: no",
+        loaded_each="threads of grpc",
+        retired={"memory": 3, "invocations": 20},
+        last_failure="error/KeyError: 'x'",
     )
     row = function_row(failed)
     assert (row[2], tone_of(row[2]), row[8], tone_of(row[8])) == ("failed", "red", "3", "red")
@@ -93,6 +97,7 @@ def test_what_is_wrong_catches_the_eye() -> None:
     assert notes(status(failed)) == [
         "greet: ImportModuleError: no",
         "greet: instances are loaded one by one, not forked: the import left threads of grpc",
+        "greet: instances replaced: 3 for their memory (retire_memory) and 20 after their max_invocations",
         "greet: last failure: error/KeyError: 'x'",
     ]
 

@@ -295,7 +295,7 @@ def streamed(draw: st.DrawFn) -> tuple[bytes, guest.Frame]:
     """A frame to the guest beside `invoke` and `cancel`: its bytes, and what the guest is to read."""
     i, c, body = draw(COUNTS), draw(CREDITS), draw(CHUNKS)
     error, outcome = draw(st.none() | TEXTS), draw(OUTCOMES | FAILURES)
-    match draw(st.sampled_from(["chunk", "end", "credit", "reply"])):
+    match draw(st.sampled_from(["chunk", "end", "credit", "reply", "tidy"])):
         case "chunk":
             return b"".join(wire.chunk(i, body)), ({"t": "chunk", "i": i}, body)
         case "end":
@@ -303,6 +303,8 @@ def streamed(draw: st.DrawFn) -> tuple[bytes, guest.Frame]:
             return wire.end(i, error), ({"t": "end", "i": i, **said}, b"")
         case "credit":
             return wire.credit(i, c), ({"t": "credit", "i": i, "bytes": c}, b"")
+        case "tidy":
+            return wire.tidy(), ({"t": "tidy", "i": 0}, b"")
     head = {"t": "reply", "i": i, "c": c}
     if isinstance(outcome, Ok):
         result: dict[str, Any] = {"status": outcome.status, "type": outcome.content_type, "headers": []}
