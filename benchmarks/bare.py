@@ -6,7 +6,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -45,18 +45,27 @@ class Bare:
         self._waiter.set_result(self._connection.recv(64 * 1024))
 
 
-@contextlib.asynccontextmanager
-async def bare_process(workshop: Workshop, mode: Literal["echo", "fork"], function: str) -> AsyncIterator[Bare]:
-    """A bare process that has imported what the function's template has, ready."""
+@contextlib.contextmanager
+def bare_socket(
+    workshop: Workshop, mode: Literal["echo", "fork"], function: str
+) -> Iterator[tuple[socket.socket, int]]:
+    """A bare process that has imported what the function's template has, ready: the socket to it, and its pid."""
     ours, theirs = socket.socketpair()
     code = workshop.code(function)
     python = str(workshop.runtime.python)
     argv = [python, "-I", str(SCRIPT), str(theirs.fileno()), mode, str(workshop.guest), str(code), function]
-    with subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=_ENVIRONMENT) as process, ours:  # noqa: ASYNC220
+    with subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=_ENVIRONMENT) as process, ours:
         theirs.close()
         ours.recv(1)
+        yield ours, process.pid
+
+
+@contextlib.asynccontextmanager
+async def bare_process(workshop: Workshop, mode: Literal["echo", "fork"], function: str) -> AsyncIterator[Bare]:
+    """Such a process, asked from an event loop."""
+    with bare_socket(workshop, mode, function) as (ours, pid):
         ours.setblocking(False)
-        bare = Bare(process.pid, ours)
+        bare = Bare(pid, ours)
         try:
             yield bare
         finally:

@@ -11,7 +11,7 @@ from benchmarks.workshop import Workshop
 from sandbox.instance import Instance
 
 INSTANCES = 5
-USS_TARGET = Target(2)
+USS_TARGET = Target(1.5)
 IDLE_S = 2.0
 """Longer than an instance has to be idle before it tidies up."""
 _UNREADABLE = "memory is unknown: guests forbid its inspection, so only root can read it: run as root."

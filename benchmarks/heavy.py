@@ -6,7 +6,7 @@ import sys
 import venv
 from pathlib import Path
 
-PACKAGES = ("numpy", "fastapi")
+PACKAGES = ("numpy", "fastapi", "pandas")
 
 
 def cache_folder() -> Path:
@@ -20,7 +20,7 @@ def python_with_libraries() -> Path:
     """Its interpreter; the first time this downloads the libraries. Raises CalledProcessError if pip cannot."""
     folder = cache_folder() / f"python{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"
-    ready = folder / "ready"
+    ready = folder / f"ready-{'-'.join(PACKAGES)}"
     if not ready.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True, timeout=300)

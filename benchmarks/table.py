@@ -16,6 +16,10 @@ class Target(NamedTuple):
 
     limit: float
     of_ratio: bool = False
+    plus: float = 0.0
+    """With `of_ratio`: the median may be so much more."""
+    at_least: bool = False
+    """`limit` is a lower one."""
 
 
 class Row(NamedTuple):
@@ -83,9 +87,10 @@ def _judge(row: Row) -> tuple[str, str]:
     """The target as text, and whether it was met."""
     if row.target is None:
         return "", ""
-    limit, of_ratio = row.target
-    text = f"<= {limit:g}{'x bare' if of_ratio else ''}"
-    measured = row.ratio if of_ratio else row.ours and row.ours.p50
-    if measured is None:
+    limit, of_ratio, plus, at_least = row.target
+    more = f" + {plus:g}" if plus else ""
+    text = f"{'>=' if at_least else '<='} {limit:g}{'x bare' if of_ratio else ''}{more}"
+    if row.ours is None or (of_ratio and row.bare is None):
         return text, ""
-    return text, "met" if measured <= limit else "missed"
+    most = limit * row.bare.p50 + plus if of_ratio and row.bare else limit
+    return text, "met" if (row.ours.p50 >= most if at_least else row.ours.p50 <= most) else "missed"

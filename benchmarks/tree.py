@@ -12,7 +12,7 @@ import sys
 import anyio
 import uvloop
 
-from benchmarks import ends, footprint, starts, warm
+from benchmarks import ends, footprint, tree_starts, warm
 from benchmarks.heavy import python_with_libraries
 from benchmarks.table import Row, render
 from benchmarks.workshop import Workshop, workshop
@@ -24,11 +24,11 @@ async def measure(hello: Workshop, heavy: Workshop | None) -> list[Row]:
     """All rows. Raises TimeoutError if the machine is too slow or too busy for the figures to mean anything."""
     with anyio.fail_after(LIMIT_S):
         rows = await warm.measure(hello)
-        rows += await starts.measure(hello, "hello", forks=300, loads=50)
-        rows += await starts.measure_boot(hello)
+        rows += await tree_starts.measure(hello, "hello", forks=300, loads=50)
+        rows += await tree_starts.measure_boot(hello)
         if heavy is not None:
-            rows += await starts.measure(heavy, "with_numpy", forks=150, loads=8)
-            rows += await starts.measure(heavy, "with_fastapi", forks=150, loads=8)
+            rows += await tree_starts.measure(heavy, "with_numpy", forks=150, loads=8)
+            rows += await tree_starts.measure(heavy, "with_fastapi", forks=150, loads=8)
         rows += await ends.measure(hello)
         rows += await footprint.measure(hello, "hello")
         rows += await footprint.measure_idle(hello)

@@ -16,6 +16,7 @@ from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 from tests.kit.support import GUEST, account, copy_readable, readable_folder
 
+_WORLD = "def handler(event):\n    return {'hello': 'world'}\n"
 _FUNCTIONS = {
     "hello": "def handler(event):\n    return {'hello': event['data']['name']}\n",
     "deferring": """
@@ -35,6 +36,8 @@ def handler(event):
         "        node.itself, node.content = node, 'x' * 8192\n"
     ),
     "with_numpy": "import numpy\n\n\ndef handler(event):\n    return int(numpy.arange(10).sum())\n",
+    "world": _WORLD,
+    "with_pandas": "import numpy\nimport pandas\n\n\n" + _WORLD,
     "with_fastapi": "import fastapi\n\n\ndef handler(event):\n    return fastapi.__version__\n",
 }
 
