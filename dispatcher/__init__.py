@@ -5,9 +5,11 @@ In reading order:
 - `dispatcher.py`: finds the function; drains
 - `call.py`: an event on its way, from its acceptance to its outcome
 - `pool.py`: decides what to assign, start, keep waiting, refuse and end
+- `members.py`: what each instance is doing, and the warm path; `staff.py`: how many instances the pool wants, and when
 - `actions.py`: its decisions, as values
-- `line.py`: the events that wait
-- `runner.py`: carries out what a pool decides
+- `line.py`: the events that wait; `key_line.py`: those that may have a key; `bindings.py`: which instance has which key
+- `keys.py`: the key of an event, as configured
+- `runner.py`: carries out what a pool decides; `capacity.py`: wakes consumers when there is room
 - `retirement.py`: replaces instances that have reached a limit
 - `settings.py`: the settings of a pool
 - `outcomes.py`: outcomes of events that reached no instance

@@ -23,14 +23,19 @@ class Line(Generic[Ticket]):
     def __iter__(self) -> Iterator[Ticket]:
         return iter(self._tickets)
 
-    def append(self, ticket: Ticket, accepted_ns: int, size_bytes: int) -> None:
+    def append(self, ticket: Ticket, accepted_ns: int, size_bytes: int, key: str | None = None) -> None:
+        """Put an event at the end. `key` is for a `KeyLine`."""
         self._tickets[ticket] = (accepted_ns, size_bytes)
         self.size_bytes += size_bytes
 
-    def insert(self, ticket: Ticket, accepted_ns: int, size_bytes: int) -> None:
+    def insert(self, ticket: Ticket, accepted_ns: int, size_bytes: int, key: str | None = None) -> None:
         """Put an event where the time of its acceptance belongs, which may be before others."""
-        self.append(ticket, accepted_ns, size_bytes)
+        self.append(ticket, accepted_ns, size_bytes, key)
         self._tickets = OrderedDict(sorted(self._tickets.items(), key=lambda item: item[1][0]))
+
+    def entries(self) -> list[tuple[Ticket, int, int]]:
+        """Every event in order, when it was accepted, and its bytes."""
+        return [(ticket, accepted_ns, size_bytes) for ticket, (accepted_ns, size_bytes) in self._tickets.items()]
 
     def pop(self) -> Ticket:
         """Remove and return the first in line."""

@@ -3,7 +3,8 @@
 import time
 
 from bus import Failed
-from dispatcher.settings import PoolSettings
+from bus.outcome import Code
+from dispatcher.settings import Function, PoolSettings
 from sandbox.errors import LoadFailed
 
 RETRY_AFTER_S = 1.0
@@ -12,6 +13,12 @@ RETRY_AFTER_S = 1.0
 
 def unknown_function(name: str | None) -> Failed:
     return Failed(kind="unknown_function", code="UnknownFunction", message=f"there is no function {name!r}")
+
+
+def throttled(code: Code, function: Function, waiting: int, problem: str) -> Failed:
+    """`QueueFull` or `WaitExpired`: `waiting` events wait. `problem`: why no instance could start, if none could."""
+    name, pool = function.spec.name, function.pool
+    return queue_full(name, pool, waiting) if code == "QueueFull" else wait_expired(name, pool, problem)
 
 
 def queue_full(name: str, pool: PoolSettings, waiting: int) -> Failed:

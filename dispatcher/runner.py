@@ -9,10 +9,13 @@ import anyio.abc
 
 from bus import Failed
 from bus.event import held_bytes
-from bus.outcome import Code, StartKind
+from bus.outcome import StartKind
 from dispatcher import outcomes
 from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
 from dispatcher.call import Call
+from dispatcher.capacity import Capacity
+from dispatcher.keys import KeyOf, key_of
+from dispatcher.loads import Loads
 from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
 from dispatcher.retirement import Retirement
@@ -24,7 +27,6 @@ from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
 from sandbox.sweep import WATCH_S
-from sandbox.template import Template
 from sandbox.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Runner:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._pool: Pool[Call, Instance] = Pool(function.pool, time.monotonic_ns())
+        self._key_of: KeyOf | None = key_of(function.pool.reuse)
+        """None if every event may have every instance."""
         self._backoff = Backoff()
         self.reasons = Reasons()
         self._cause: Cause | None = None
@@ -60,13 +64,13 @@ class Runner:
         self.retirement = Retirement(self._retire, self._freed)
         self.start_costs = StartCosts()
         """What its starts have taken, those of earlier versions too."""
-        self._noted_template = 0
-        """The number of the latest template whose load is in `start_costs`."""
+        self._loads = Loads(tree, self.start_costs)
         self._born_ns: dict[Instance, int] = {}
         self._meter = tree.meters.of(function.spec.name)
         self._error = LoadFailed("InitFailed", "it was never loaded")
-        self._on_capacity: list[Callable[[], None]] = []
-        self._had_capacity = True
+        self._capacity = Capacity(self.capacity)
+        self._on_capacity = self._capacity.callbacks
+        """Empty if no queue has this function: then nothing is looked at on the warm path."""
         self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
         self.is_draining = False
@@ -90,10 +94,12 @@ class Runner:
     def begin(self, call: Call) -> None:
         """Run the event in a free slot, or let it wait for one. The outcome comes in a later turn of the loop."""
         instance = self._take()
-        if instance is None:
-            self._wait(call)
-        else:
+        if instance is not None:
             self._run(call, instance, _WARM)
+        elif self._key_of is None:
+            self._wait(call, None)
+        else:
+            self._find(call, self._key_of(call.event))
 
     def _run(self, call: Call, instance: Instance, start: StartKind) -> None:
         event = call.event
@@ -117,7 +123,7 @@ class Runner:
     def _close(self, instance: Instance) -> None:
         """Give a busy instance no more events; its free slots are lost."""
         self._pool.close(instance)
-        self._report_capacity()
+        self._capacity.look()
 
     def _try_again(self, call: Call) -> None:
         if not call.is_over:
@@ -128,16 +134,35 @@ class Runner:
         while (instance := self._pool.take()) is not None and not instance.is_serving:
             self._pool.close(instance)
         # On the warm path only the last free slot matters, and only to the consumers of queues.
-        if self._on_capacity and self._had_capacity and not self._pool.has_free_slot:
-            self._report_capacity()
+        if self._on_capacity and self._capacity.has_room and not self._pool.has_free_slot:
+            self._capacity.look()
         return instance
 
-    def _wait(self, call: Call) -> None:
+    def _find(self, call: Call, key: str | None) -> None:
+        """Run the event in the instance of its key, or let it wait for one."""
+        instance = None if key is None else self._pool.take_of(key)
+        if instance is None:
+            self._wait(call, key)
+        elif instance.is_serving:
+            self._run(call, instance, _WARM)
+        else:  # its death will be reported, and then the event gets another one
+            self._pool.close(instance)
+            self._wait(call, key)
+
+    def _wait(self, call: Call, key: str | None) -> None:
+        """Give the event a spare, or put it in line."""
         event, now_ns = call.event, time.monotonic_ns()
+        for spare in self._pool.spares():
+            if not spare.is_serving:
+                self._pool.close(spare)
         call.found, call.failed_start = self._pool.statistics(), self._failed_start
-        actions = self._pool.wait(call, call.accepted_ns, now_ns, size_bytes=held_bytes(event), again=call.has_missed)
-        call.begun = len(actions) if actions and isinstance(actions[0], Start) else 0
-        if self._is_logged:
+        actions = self._pool.wait(
+            call, call.accepted_ns, now_ns, size_bytes=held_bytes(event), key=key, again=call.has_missed
+        )
+        call.begun = sum(isinstance(action, Start) and not action.ahead for action in actions)
+        if actions and isinstance(actions[0], Assign) and actions[0].ticket is call:
+            call.found = None  # it has a spare, and waits for nothing
+        elif self._is_logged:
             log.debug("%s: event %s waits: no free slot among %s", self.function.spec.name, event.id, call.found)
         if actions or not self._pool.is_full():
             self._carry_out(actions)
@@ -147,7 +172,7 @@ class Runner:
     def withdraw(self, call: Call) -> None:
         """Take an event out of the line, because its caller has left."""
         self._pool.withdraw(call)
-        self._report_capacity()
+        self._capacity.look()
 
     def _note(self, call: Call) -> None:
         """Keep for `why` what a call that waited had found."""
@@ -161,7 +186,7 @@ class Runner:
     def _carry_out(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""
         self._perform(actions, start)
-        self._report_capacity()
+        self._capacity.look()
         self._set_leads()
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
@@ -180,7 +205,8 @@ class Runner:
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(call, code):
-                    self._refuse(call, self._throttled(code))
+                    waiting, problem = self._pool.statistics().waiting, self._tree.problem_of(self.function.spec)
+                    self._refuse(call, outcomes.throttled(code, self.function, waiting, problem))
                 case Fail(call):
                     self._refuse(call, outcomes.not_loaded(self._error))
                 case Rest():
@@ -209,12 +235,6 @@ class Runner:
         """End a call without a run, in a later turn of the loop: its caller may bring the next event."""
         self._loop.call_soon(call.end, outcome)
 
-    def _throttled(self, code: Code) -> Failed:
-        name, pool = self.function.spec.name, self.function.pool
-        if code == "QueueFull":
-            return outcomes.queue_full(name, pool, self._pool.statistics().waiting)
-        return outcomes.wait_expired(name, pool, self._tree.problem_of(self.function.spec))
-
     def renew(self, function: Function, fresh: list[Instance]) -> None:
         """Run new and waiting events on this version, first on `fresh`; old instances end after their calls."""
         old, self.function = self.function.spec, function
@@ -230,9 +250,13 @@ class Runner:
         living = [instance for instance in fresh if not instance.is_dead]
         for instance in living:
             self._adopt(instance, now_ns)
-        self._carry_out(self._pool.renew(function.pool, living, now_ns))
+        self._key_of = key_of(function.pool.reuse)
+        self._carry_out(self._pool.renew(function.pool, living, now_ns, self._key_of_call))
         if template_key(old) != template_key(function.spec):
             self._tree.drop(old)
+
+    def _key_of_call(self, call: Call) -> str | None:
+        return None if self._key_of is None else self._key_of(call.event)
 
     def wind_up(self) -> None:
         """Run the accepted events, then end the instances and the template."""
@@ -240,7 +264,7 @@ class Runner:
         self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
     def _rest(self) -> None:
-        self._note_load()
+        self._loads.note(self.function.spec)
         self._has_rested = self._tree.has(self.function.spec)
         self._tree.drop(self.function.spec)
         if self._ending:
@@ -301,8 +325,8 @@ class Runner:
             self._watch.expect(now_ns + WATCH_NS)
         if actions:
             self._perform(actions)
-        elif not self._had_capacity:
-            self._report_capacity()
+        elif self._on_capacity and not self._capacity.has_room:
+            self._capacity.look()
 
     def _retire(self, instance: Instance) -> None:
         self._carry_out(self._pool.retire(instance, time.monotonic_ns()))
@@ -318,7 +342,7 @@ class Runner:
         """Called by the tree's sweep when something may be due. Return when to call again."""
         self._set_leads()
         self._perform(self._pool.tick(now_ns))
-        self._report_capacity()
+        self._capacity.look()
         self._set_leads()
         self._note_used()
         return self._pool.next_tick_ns(now_ns)
@@ -334,8 +358,7 @@ class Runner:
 
     def on_capacity(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the event loop each time capacity rises from 0."""
-        self._on_capacity.append(callback)
-        self._had_capacity = self.capacity() > 0
+        self._capacity.watch(callback)
 
     def expect(self, at_ns: int) -> None:
         """Have an instance ready for an event at `at_ns`."""
@@ -351,20 +374,9 @@ class Runner:
     def _set_leads(self) -> None:
         """Tell the pool how early to act for announced events, given whether the template lives now."""
         if self._pool.announced:
-            has_template = self._note_load()
+            has_template = self._loads.note(self.function.spec)
             init_timeout_s = self.function.spec.init_timeout_s
             self._pool.announced.leads = self.start_costs.leads(init_timeout_s, has_template=has_template)
-
-    def _note_load(self) -> bool:
-        """Note what the load of the live template took, once. Return whether there is one that forks."""
-        template = self._tree.template_of(self.function.spec)
-        if not isinstance(template, Template):
-            return False
-        if template.n != self._noted_template:
-            self._noted_template = template.n
-            self.start_costs.note("load", template.load_ns)
-            self.start_costs.note("boot", template.load_ns + template.zygote.boot_ns)
-        return not template.must_become
 
     def stop(self) -> None:
         """Start no more instances, not even to replace dead ones."""
@@ -380,12 +392,3 @@ class Runner:
     def calls(self) -> dict[str, int]:
         """How many calls run in each busy instance, by its id."""
         return {instance.id: count for instance, count in self._pool.calls().items()}
-
-    def _report_capacity(self) -> None:
-        """Wake the consumers that stopped because the pool was full."""
-        if not self._on_capacity:
-            return
-        had, self._had_capacity = self._had_capacity, self.capacity() > 0
-        if self._had_capacity and not had:
-            for callback in self._on_capacity:
-                callback()

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from dispatcher.keys import ALWAYS, Reuse
 from sandbox.spec import FunctionSpec
 
 
@@ -24,6 +25,11 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """How long an instance is kept after its last invocation."""
     reserved: Annotated[int, Meta(ge=0)] = 0
     """Instances that are always kept."""
+    spare: Annotated[int, Meta(ge=0)] = 1
+    """Instances that are kept ready, ahead of the events that will need them, while the function is active."""
+    reuse: Reuse = ALWAYS
+    """Whether an instance serves further events: `"always"`; `"never"`; or `"key:"` and what they must have in common,
+    such as `"key:header.x-session"`: [instances.md](instances.md)."""
     max_invocations: int | None = None
     """An instance is replaced after this many. Default: no limit."""
     rest: Literal["template", "none"] = "template"
@@ -33,7 +39,9 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def slots(self) -> int:
-        """How many events an instance has at once: no more than it may ever run."""
+        """How many events an instance has at once: no more than it may ever run, and one if it is not shared."""
+        if self.reuse != ALWAYS:
+            return 1
         return min(self.concurrency, self.max_invocations or self.concurrency)
 
 

@@ -25,6 +25,7 @@ from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader, keys
+from forklight.config.reuse import reuse_problems
 from forklight.config.runtimes import Environment, Finder
 from forklight.config.short_forms import with_long_forms
 from forklight.config.tables import belongs
@@ -109,6 +110,8 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
     names = [name for name in settings.functions if only in (None, name)]
     found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
     functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
+    for function in functions.values():
+        reader.problems += reuse_problems(function.settings, function.node)
     written = {name: function.settings.http for name, function in functions.items()}
     routes = routes_of(written, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)

@@ -64,7 +64,7 @@ async def test_a_failure_tells_the_client_nothing_but_where_to_look() -> None:
 
 async def test_a_timeout() -> None:
     with application(
-        function("hang", timeout="200ms") + function("stubborn", timeout="200ms", grace="100ms")
+        function("hang", timeout="200ms", spare=0) + function("stubborn", timeout="200ms", grace="100ms", spare=0)
     ) as folder:
         async with serving(folder) as server:
             for name in ("hang", "stubborn"):
@@ -120,7 +120,7 @@ async def test_who_waits_too_long_is_sent_away() -> None:
     with application(function("wait", max_instances=1, reserved=1, max_wait="50ms")) as folder:
         gate = Gate(folder)
         async with serving(folder) as server:
-            await server.wait_instances("wait", idle=1)
+            await server.wait_instances("wait", spare=1)
             running = asyncio.create_task(server.post("/wait", gate.request))
             async with gate.held():
                 expired = await server.post("/wait", gate.request)

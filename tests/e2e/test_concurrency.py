@@ -84,7 +84,7 @@ async def _posted(server: Server, path: str, data: list[Any]) -> list[Reply]:
 
 
 async def test_two_hundred_calls_are_in_flight_in_two_instances() -> None:
-    with application(function("held", concurrency=100, max_instances=8), f=CODE) as folder:
+    with application(function("held", concurrency=100, max_instances=8, spare=0), f=CODE) as folder:
         async with serving(folder) as server:
             calls, gate = await _hold(server, folder, "gate", 200)
             status = await server.status("held")

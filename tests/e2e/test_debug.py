@@ -29,7 +29,7 @@ async def test_the_signal_prints_the_picture_and_the_server_goes_on() -> None:
                     *("tasks", "pools", "zygotes", "templates", "instances", "triggers")
                 ]
                 assert re.search(r"^  .+ at /.+\.py:\d+$", shown, re.MULTILINE)
-                assert re.search(r"<Runner of pid \w+: serving, 1 idle", shown)
+                assert re.search(r"<Runner of pid \w+: serving, (1 spare, )?1 idle", shown)
                 assert "orders" in shown
             assert (await server.get("/pid")).json()["calls"] == 2
             assert "DEBUG" not in "".join(server.said)

@@ -45,7 +45,7 @@ async def test_an_event_waits_for_no_longer_than_it_may(bench: Bench) -> None:
     with closed_gate() as gate:
         spec = bench.spec("pool_work", "held")
         async with serving(bench.tree, spec, max_instances=1, max_wait_s=0.05, reserved=1) as served:
-            await until(lambda: served.now().idle)
+            await until(served.ready)
             running = served.begin(gate.path)
             await until(lambda: served.running() == 1)
             refused = await served.failure(gate.path)
@@ -81,7 +81,7 @@ async def test_a_client_that_leaves_the_line_takes_nothing_with_it(bench: Bench)
             gate.release(2)
 
             assert answer(await running) == answer(await waiting[1])
-            assert (served.now().idle, served.now().busy) == (1, 0)
+            assert (served.ready(), served.now().busy) == (1, 0)
 
 
 async def test_a_client_that_leaves_as_it_gets_an_instance_holds_up_nobody(bench: Bench) -> None:
@@ -104,7 +104,7 @@ async def test_a_client_that_leaves_as_it_gets_an_instance_holds_up_nobody(bench
             pid = await running
             assert await served_result(waiting[1]) == pid
             assert waiting[0].cancelled()
-            assert (served.now().idle, served.now().busy, served.now().waiting) == (1, 0, 0)
+            assert (served.ready(), served.now().busy, served.now().waiting) == (1, 0, 0)
 
 
 async def served_result(task: "asyncio.Task[object]") -> object:
@@ -123,7 +123,7 @@ async def test_a_client_that_leaves_a_running_call_lets_it_finish(bench: Bench) 
             await asyncio.wait({running})
             assert served.now().busy == 1
             gate.release()
-            await until(lambda: served.now().idle)
+            await until(served.ready)
             gate.release()
 
             assert {await served.pid(gate.path)} == pids

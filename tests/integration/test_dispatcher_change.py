@@ -21,7 +21,7 @@ pytestmark = pytest.mark.any_user
 
 def only(spec: FunctionSpec, **pool: Any) -> dict[str, Function]:
     """Serve only this function, as "f"."""
-    return {"f": Function(spec=spec, pool=PoolSettings(**pool))}
+    return {"f": Function(spec=spec, pool=PoolSettings(**{"spare": 0, **pool}))}
 
 
 async def change(served: Served, bench: Bench, functions: dict[str, Function]) -> None:
@@ -63,7 +63,7 @@ async def test_an_announced_event_finds_an_instance_of_a_version_that_came_just_
     old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
     async with serving(bench.tree, old, rest="none", keep_alive_s=0) as served:
         served.dispatcher.pool("f").expect(time.monotonic_ns() + 1_000_000_000)
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)
         await change(served, bench, only(replace(new, name=old.name), rest="none", keep_alive_s=0))
         outcome = await served.call()
 
@@ -104,12 +104,12 @@ async def test_a_version_that_cannot_load_changes_nothing(bench: Bench) -> None:
 async def test_reserved_instances_are_there_before_the_old_ones_go(bench: Bench) -> None:
     old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
     async with serving(bench.tree, old, reserved=2) as served:
-        await until(lambda: served.now().idle == 2)
+        await until(lambda: served.ready() == 2)
         before = served.pids()
         async with open_change(served.dispatcher, bench.tree, only(replace(new, name=old.name), reserved=2)) as made:
             assert served.pids() == before, "nothing is switched yet"
             made.switch()
-            assert served.now().idle == 2
+            assert served.ready() == 2
             assert not before & {one.pid for one in served.instances() if one.is_serving}
         await until(lambda: len(served.instances()) == 2)
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from dispatcher.keys import Reuse
 from tests.kit.serving import closed_gate, serving
 from tests.kit.support import Bench, answer, until
 
@@ -27,7 +28,7 @@ async def test_reserved_instances_are_there_before_any_event_and_stay(bench: Ben
     with closed_gate() as gate:
         spec = bench.spec("pool_work", "held")
         async with serving(bench.tree, spec, reserved=1, keep_alive_s=0) as served:
-            await until(lambda: served.now().idle == 1)
+            await until(lambda: served.ready() == 1)
             reserved = served.pids()
             calls = [served.begin(gate.path) for _ in range(3)]
             await until(lambda: served.running() == 3)
@@ -41,7 +42,7 @@ async def test_reserved_instances_are_there_before_any_event_and_stay(bench: Ben
 
 async def test_an_event_that_waited_for_an_instance_to_come_free_had_a_warm_start(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_work"), max_instances=1, reserved=1) as served:
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)
         outcomes = await asyncio.gather(served.call(), served.call())
 
         assert [outcome.start for outcome in outcomes] == ["warm", "warm"]
@@ -49,10 +50,10 @@ async def test_an_event_that_waited_for_an_instance_to_come_free_had_a_warm_star
 
 async def test_a_reserved_instance_that_dies_is_replaced_with_back_off(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_work"), reserved=1) as served:
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)
         (first,) = served.instances()
         os.kill(first.pid, signal.SIGKILL)
-        await until(lambda: served.now().idle == 1 and served.instances() != [first])
+        await until(lambda: served.ready() == 1 and served.instances() != [first])
         (second,) = served.instances()
         os.kill(second.pid, signal.SIGKILL)
         await until(lambda: not served.instances())
@@ -101,7 +102,7 @@ async def test_a_zygote_stays_as_long_as_another_function_needs_it(bench: Bench)
 async def test_an_announced_event_finds_an_instance(bench: Bench) -> None:
     async with serving(bench.tree, bench.spec("pool_work"), rest="none") as served:
         served.dispatcher.pool("f").expect(time.monotonic_ns() + 1_000_000_000)
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)
         outcomes = [await served.call() for _ in range(2)]
 
         assert [(outcome.start, outcome.spare) for outcome in outcomes] == [("warm", True), ("warm", False)]
@@ -122,3 +123,32 @@ async def test_a_function_whose_threads_forbid_forking_is_served_all_the_same(be
         assert len({answer(outcome)["pid"] for outcome in outcomes}) <= 3
         await until(lambda: not served.instances())
         assert (await served.call()).start == "load"
+
+
+async def test_a_spare_starts_after_the_first_event_and_serves_the_next_that_finds_no_idle_instance(
+    bench: Bench,
+) -> None:
+    with closed_gate() as gate:
+        spec = bench.spec("pool_work", "held")
+        async with serving(bench.tree, spec, spare=1, max_instances=3, keep_alive_s=0.05) as served:
+            assert served.instances() == []
+            calls = [served.begin(gate.path)]
+            await until(lambda: (served.running(), served.now().spare, served.now().starting) == (1, 1, 0))
+            calls.append(served.begin(gate.path))
+            await until(lambda: (served.running(), served.now().spare) == (2, 1))
+            calls.append(served.begin(gate.path))
+            await until(lambda: served.running() == 3)
+            gate.release(3)
+            outcomes = await asyncio.gather(*calls)
+
+            assert [(outcome.start, outcome.spare) for outcome in outcomes][1:] == [("warm", True)] * 2
+            await until(lambda: not served.instances())
+
+
+async def test_with_reuse_never_each_event_has_an_instance_of_its_own(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("pool_work"), reuse=Reuse("never"), spare=1, max_instances=2) as served:
+        pids = [await served.pid() for _ in range(4)]
+        pids += [answer(outcome) for outcome in await asyncio.gather(*(served.call() for _ in range(6)))]
+
+        assert len({*pids}) == 10
+        await until(lambda: (len(served.instances()), served.now().spare) == (1, 1))

@@ -40,7 +40,7 @@ async def test_what_was_found_and_what_was_decided(bench: Bench, monkeypatch: py
         path = f'"{gate.path}"'.encode()
         spec = bench.spec("pool_work", "held")
         async with serving(bench.tree, spec, max_instances=2, max_waiting=1, reserved=1) as served:
-            await until(lambda: served.now().idle)
+            await until(served.ready)
             running = [asyncio.create_task(call(served, "taken", path))]
             await until(lambda: served.running() == 1)
             running.append(asyncio.create_task(call(served, "forked", path)))
@@ -64,7 +64,7 @@ async def test_what_was_found_and_what_was_decided(bench: Bench, monkeypatch: py
 async def test_who_waited_for_next_to_nothing_is_not_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dispatcher.runner.WORTH_NOTING_NS", 3600 * 10**9)
     async with serving(bench.tree, bench.spec("pool_work"), max_instances=1, reserved=1) as served:
-        await until(lambda: served.now().idle)
+        await until(served.ready)
         outcomes = await asyncio.gather(*(call(served, str(number)) for number in range(3)))
         assert [outcome.start for outcome in outcomes] == ["warm"] * 3
         reasons = served.dispatcher.runners()["f"].reasons

@@ -104,9 +104,9 @@ async def test_a_function_that_is_removed_and_added_again_is_told_of_the_next_ti
         ticking(served.dispatcher, facts, every_minute()) as house,
     ):
         await house.pass_(MINUTE - timedelta(seconds=1))
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)
         served.dispatcher.remove("f")
         await house.runner.replace([])
         served.dispatcher.add("f", function)
         await house.runner.replace([every_minute()])
-        await until(lambda: served.now().idle == 1)
+        await until(lambda: served.ready() == 1)

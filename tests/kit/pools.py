@@ -15,6 +15,7 @@ pool_settings = st.builds(
     max_waiting_memory_bytes=st.sampled_from([0, 2, 1000]),
     max_wait_s=st.sampled_from([0.0, 2.0, 10.0]),
     keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
+    spare=st.sampled_from([0, 1, 1, 2]),
     reserved=st.integers(0, 3),
     rest=st.sampled_from(["template", "none"]),
     template_keep_alive_s=st.sampled_from([0.0, 3.0]),

@@ -45,6 +45,10 @@ class Served:
     def now(self) -> Statistics:
         return self.dispatcher.statistics()["f"]
 
+    def ready(self) -> int:
+        """How many instances run nothing."""
+        return self.now().idle + self.now().spare
+
     def instances(self) -> list[Instance]:
         return self.dispatcher.runners()["f"].instances()
 
@@ -58,9 +62,9 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(tree: Any, spec: FunctionSpec, **pool: Any) -> AsyncIterator[Served]:
-    """The function `spec` behind a dispatcher of its own, with these settings of its pool."""
+    """The function `spec` behind a dispatcher of its own, with these settings of its pool; no spares by default."""
     async with anyio.create_task_group() as tasks:
-        dispatcher = Dispatcher({"f": Function(spec=spec, pool=PoolSettings(**pool))}, tree, tasks)
+        dispatcher = Dispatcher({"f": Function(spec=spec, pool=PoolSettings(**{"spare": 0, **pool}))}, tree, tasks)
         yield Served(dispatcher)
         dispatcher.stop()
         tasks.cancel_scope.cancel()

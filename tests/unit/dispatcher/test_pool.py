@@ -9,11 +9,12 @@ from dispatcher.settings import PoolSettings
 from dispatcher.start_costs import Leads
 
 S = 1_000_000_000
+AHEAD = Start(ahead=True)
 
 
 def make_pool(**settings: Any) -> "Pool[str, str]":
-    """A pool at time 0. Tickets and members are names."""
-    return Pool(PoolSettings(**settings), 0)
+    """A pool at time 0, without spares unless they are set. Tickets and members are names."""
+    return Pool(PoolSettings(**{"spare": 0, **settings}), 0)
 
 
 def with_idle(*members: str, **settings: Any) -> "Pool[str, str]":
@@ -107,7 +108,7 @@ def test_a_withdrawn_event_leaves_its_start_to_the_next() -> None:
     pool.withdraw("a")
 
     assert pool.started("new", 1) == []
-    assert pool.take() == "new"
+    assert pool.wait("b", 2, 2) == [Assign("b", "new")]
 
 
 def test_an_instance_goes_when_it_has_idled_for_long_enough() -> None:
@@ -123,7 +124,7 @@ def test_an_instance_goes_when_it_has_idled_for_long_enough() -> None:
 def test_reserved_instances_are_started_at_once_and_never_go() -> None:
     pool = make_pool(reserved=2, keep_alive_s=0)
 
-    assert pool.tick(0) == [Start(), Start()]
+    assert pool.tick(0) == [AHEAD, AHEAD]
     pool.started("a", 1)
     pool.started("b", 1)
     assert pool.tick(100 * S) == []
@@ -137,7 +138,7 @@ def test_a_dead_reserved_instance_is_replaced_after_its_back_off() -> None:
 
     assert pool.died("a", 1 * S, 4 * S) == []
     assert pool.next_tick_ns(1 * S) == 4 * S
-    assert pool.tick(4 * S) == [Start()]
+    assert pool.tick(4 * S) == [AHEAD]
 
 
 def test_waiting_events_do_not_wait_for_that_back_off() -> None:
@@ -153,10 +154,10 @@ def test_a_spent_instance_leaves_and_what_is_reserved_is_started_before_it_ends(
     pool = make_pool(reserved=1)
     pool.tick(0)
     pool.started("a", 0)
-    pool.take()
+    pool.wait("event", 0, 0)
     pool.close("a")
 
-    assert pool.freed("a", 1) == [Leave("a"), Start()]
+    assert pool.freed("a", 1) == [Leave("a"), AHEAD]
 
 
 def test_while_it_cannot_load_events_fail_at_once() -> None:
@@ -209,7 +210,7 @@ def test_an_instance_is_made_ready_for_an_announced_event_and_held() -> None:
     pool.announced.add(10 * S)
 
     assert pool.next_tick_ns(0) == 7 * S
-    assert pool.tick(7 * S) == [Start()]
+    assert pool.tick(7 * S) == [AHEAD]
     pool.started("a", 8 * S)
     assert pool.tick(10 * S) == [], "the event is just about to come"
     assert pool.next_tick_ns(10 * S) == 10 * S + LATE_NS
@@ -393,4 +394,4 @@ def test_a_free_slot_is_ready_for_an_announced_event() -> None:
 
     assert pool.tick(9 * S) == [Leave("old")]
     pool.take()
-    assert pool.tick(9 * S) == [Start()]
+    assert pool.tick(9 * S) == [AHEAD]

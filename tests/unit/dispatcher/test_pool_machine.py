@@ -1,163 +1,27 @@
 """Every history of a pool: the invariants hold however events, starts, deaths and time interleave."""
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
-from dispatcher.announced import LATE_NS
-from dispatcher.pool import Pool
+from dispatcher.actions import Statistics
 from dispatcher.settings import PoolSettings
 from dispatcher.start_costs import Leads
+from tests.kit.pool_model import NOTHING, PoolModel, S, size_bytes
 from tests.kit.pools import pool_settings
 
-S = 1_000_000_000
-NOTHING = Statistics(0, 0, 0, 0, 0, 0)
 steps_ns = st.integers(0, 5 * S)
 picks = st.integers(0, 1000)
 
 
-def size_bytes(ticket: int) -> int:
-    """The bytes of an event, by ticket."""
-    return ticket % 3
-
-
-class PoolMachine(RuleBasedStateMachine):
+class PoolMachine(PoolModel, RuleBasedStateMachine):
     """A pool and the simplest model of one. Tickets and members are numbers, never used twice."""
 
     @initialize(settings=pool_settings)
     def open(self, settings: PoolSettings) -> None:
-        self.settings = settings
-        self.slots = settings.slots
-        self.now_ns = self.refill_ns = self.blocked_ns = self.active_ns = self.attended_ns = 100 * S
-        self.hopeless = self.resting = False
-        self.accepted: dict[int, int] = {}
-        self.waiting: list[int] = []
-        self.ended: dict[int, str] = {}
-        self.idle: list[int] = []
-        self.since: dict[int, int] = {}
-        self.busy: dict[int, list[int | None]] = {}
-        """the tickets that each one runs; None for one that found it dead"""
-        self.opened: dict[int, int] = {}
-        """for each busy one, which of them had all slots taken or free last: higher is later"""
-        self.closed: set[int] = set()
-        self.leaving: set[int] = set()
-        self.starting = 0
-        self.members = 0
-        self.expected: set[int] = set()
-        self.pool: Pool[int, int] = Pool(self.settings, self.now_ns)
+        self.begin(settings)
         self.tick()
-
-    def room(self) -> int:
-        return self.settings.max_instances - len(self.idle) - len(self.busy) - len(self.leaving) - self.starting
-
-    def open_ones(self) -> list[int]:
-        """The busy instances with a free slot, in the order in which they are taken."""
-        found = [one for one, tickets in self.busy.items() if one not in self.closed and len(tickets) < self.slots]
-        return sorted(found, key=self.opened.__getitem__, reverse=True)
-
-    def free_slots(self) -> int:
-        """Those that an event could take."""
-        return len(self.idle) * self.slots + sum(self.slots - len(self.busy[one]) for one in self.open_ones())
-
-    def calls(self) -> int:
-        return sum(map(len, self.busy.values()))
-
-    def run(self, ticket: int, member: int) -> None:
-        assert member not in self.closed
-        if member not in self.busy:
-            self.busy[member] = []
-            self.note_opened(member)
-        self.busy[member].append(ticket)
-        assert len(self.busy[member]) <= self.slots
-
-    def note_opened(self, member: int) -> None:
-        self.opened[member] = max(self.opened.values(), default=0) + 1
-
-    def running(self) -> list[tuple[int, int]]:
-        """Every member and ticket."""
-        return [(one, ticket) for one, tickets in self.busy.items() for ticket in tickets if ticket is not None]
-
-    def is_expected(self) -> bool:
-        return self.is_near(self.pool.announced.leads.start_ns)
-
-    def is_near(self, lead_ns: int) -> bool:
-        return any(at_ns - lead_ns <= self.now_ns < at_ns for at_ns in self.expected)
-
-    def awaits_announced(self) -> bool:
-        return any(self.now_ns < at_ns + LATE_NS for at_ns in self.expected)
-
-    def deficit(self) -> int:
-        reserved = self.settings.reserved - len(self.idle) - len(self.busy) if self.now_ns >= self.refill_ns else 0
-        return max(0, reserved, int(self.is_expected() and not self.free_slots()))
-
-    def end(self, ticket: int, how: str) -> None:
-        assert ticket not in self.ended
-        self.ended[ticket] = how
-
-    def carry_out(self, actions: "Sequence[Action[int, int]]", free: int | None = None, new: int | None = None) -> None:
-        """`free`: the member that just got a free slot or started. `new`: the ticket that just arrived."""
-        for action in actions:
-            match action:
-                case Assign(ticket, member):
-                    assert (ticket, member) == (self.waiting.pop(0), free)
-                    self.run(ticket, member)
-                case Leave(member):
-                    if member == free:
-                        free = None
-                    else:
-                        self.check_idled_out(member)
-                    self.leaving.add(member)
-                case Start():
-                    self.check_start()
-                    self.starting += 1
-                    self.resting = False
-                case Rest():
-                    self.check_rest()
-                    self.resting = True
-                case Refuse(ticket) | Fail(ticket):
-                    self.check_refusal(action, new)
-                    self.waiting.remove(ticket)
-                    self.end(ticket, "refused")
-        if free is not None and free not in self.busy:
-            self.idle.append(free)
-            self.since[free] = self.now_ns
-        if new not in self.ended:
-            self.attended_ns = self.now_ns
-
-    def check_refusal(self, action: Refuse[int] | Fail[int], new: int | None) -> None:
-        match action:
-            case Refuse(ticket, "QueueFull"):
-                assert ticket == new
-                assert self.is_line_full(ticket)
-            case Refuse(ticket, "WaitExpired"):
-                assert ticket == self.waiting[0]
-                assert self.now_ns >= self.accepted[ticket] + self.settings.max_wait_s * S
-            case Fail(ticket):
-                assert self.hopeless
-                assert self.now_ns < self.blocked_ns
-                assert not self.busy
-
-    def check_start(self) -> None:
-        assert self.now_ns >= self.blocked_ns
-        assert self.starting * self.slots < len(self.waiting) or self.starting < self.deficit()
-        assert self.room() > 0
-
-    def check_rest(self) -> None:
-        assert self.settings.rest == "none"
-        assert not self.resting
-        assert self.pool.statistics() == NOTHING
-        assert self.now_ns >= self.active_ns + self.settings.template_keep_alive_s * S
-        assert not self.is_near(self.pool.announced.leads.rest_ns)
-
-    def check_idled_out(self, member: int) -> None:
-        assert member == self.idle.pop(0)
-        assert self.now_ns >= self.since[member] + self.settings.keep_alive_s * S
-        assert len(self.idle) + len(self.busy) >= self.settings.reserved
-        assert self.free_slots() or not self.is_expected()
 
     def serve(self, ticket: int, *, again: bool) -> None:
         member = self.pool.take()
@@ -178,15 +42,6 @@ class PoolMachine(RuleBasedStateMachine):
         self.carry_out(actions, new=new)
         assert ticket in self.ended or not must_refuse
 
-    def is_line_full(self, new: int) -> bool:
-        """Whether the line has no room for `new`, the last ticket in it."""
-        before = [ticket for ticket in self.waiting if ticket != new]
-        usable = self.settings.max_instances - len(self.idle) - len(self.busy) - len(self.leaving)
-        could_run = usable * self.slots + self.free_slots()
-        held_bytes = sum(map(size_bytes, before))
-        is_large = held_bytes >= self.settings.max_waiting_memory_bytes and len(before) >= could_run
-        return len(before) >= self.settings.max_waiting + could_run or is_large
-
     @rule(count=st.integers(1, 4))
     def events(self, count: int) -> None:
         for _ in range(count):
@@ -204,6 +59,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.busy[member][self.busy[member].index(ticket)] = None
         self.close(member)
         self.serve(ticket, again=True)
+
+    @precondition(lambda self: self.spares)
+    @rule(pick=picks)
+    def spare_found_dead(self, pick: int) -> None:
+        """Its death is reported later."""
+        member = self.spares.pop(pick % len(self.spares))
+        self.busy[member] = []
+        self.close(member)
 
     @precondition(lambda self: self.busy)
     @rule(pick=picks)
@@ -232,7 +95,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.note_opened(member)
         self.busy[member].remove(ticket)
         self.end(ticket, "assigned")
-        self.active_ns = self.now_ns
+        self.active_ns = self.used_ns = self.now_ns
         before_ns, is_closed, is_last = self.attended_ns, member in self.closed, not self.busy[member]
         if is_last:
             del self.busy[member]
@@ -254,7 +117,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.active_ns = self.now_ns
         if self.hopeless:
             self.hopeless, self.blocked_ns = False, self.now_ns
-        self.carry_out(self.pool.started(self.members, self.now_ns), free=self.members)
+        self.spares.append(self.members)
+        self.since[self.members] = self.now_ns
+        self.carry_out(self.pool.started(self.members, self.now_ns))
 
     @precondition(lambda self: self.starting)
     @rule(hopeless=st.booleans(), after_ns=st.integers(1, 5 * S))
@@ -264,16 +129,20 @@ class PoolMachine(RuleBasedStateMachine):
         self.blocked_ns = self.now_ns + after_ns
         self.carry_out(self.pool.start_failed(self.now_ns, self.blocked_ns, hopeless=hopeless))
 
-    @precondition(lambda self: self.idle or self.busy or self.leaving)
+    @precondition(lambda self: self.spares or self.idle or self.busy or self.leaving)
     @rule(pick=picks, after_ns=steps_ns)
     def died(self, pick: int, after_ns: int) -> None:
-        living = [*self.idle, *self.busy, *self.leaving]
+        living = [*self.idle, *self.busy, *self.leaving, *self.spares]
         member = living[pick % len(living)]
         assert self.pool.is_leaving(member) == (member in self.leaving)
         if member not in self.leaving:
             self.refill_ns = max(self.refill_ns, self.now_ns + after_ns)
         if member in self.idle:
             self.idle.remove(member)
+        if member in self.spares:
+            self.spares.remove(member)
+        if member in self.busy:
+            self.used_ns = self.now_ns
         for ticket in self.busy.pop(member, []):
             if ticket is not None:
                 self.end(ticket, "assigned")
@@ -317,15 +186,16 @@ class PoolMachine(RuleBasedStateMachine):
             len(self.leaving),
             len(self.waiting),
             self.calls(),
+            len(self.spares),
         )
-        assert set(self.pool.members()) == {*self.idle, *self.busy, *self.leaving}
+        assert set(self.pool.members()) == {*self.spares, *self.idle, *self.busy, *self.leaving}
         running = [ticket for _, ticket in self.running()]
         assert len({*running}) == len(running)
         assert {*self.waiting, *running} | self.ended.keys() == self.accepted.keys()
 
     @invariant()
     def nobody_waits_beside_a_free_slot(self) -> None:
-        assert not (self.free_slots() and self.waiting)
+        assert not ((self.free_slots() or self.spares) and self.waiting)
         assert self.pool.has_free_slot == bool(self.free_slots())
 
     @invariant()
@@ -360,22 +230,26 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def capacity_is_what_could_run(self) -> None:
-        could_run = (self.room() + self.starting) * self.slots + self.free_slots() - len(self.waiting)
-        if self.hopeless and self.now_ns < self.blocked_ns and not self.idle and not self.busy:
+        coming = self.room() + self.starting + len(self.spares)
+        could_run = coming * self.slots + self.free_slots() - len(self.waiting)
+        if self.hopeless and self.now_ns < self.blocked_ns and not (self.spares or self.idle or self.busy):
             could_run = 0
         assert self.pool.room(self.now_ns) == max(0, could_run)
 
     def due_times(self) -> list[int]:
-        keep_alive_ns = int(self.settings.keep_alive_s * S)
         times = [self.accepted[ticket] + int(self.settings.max_wait_s * S) for ticket in self.waiting[:1]]
         if self.hopeless:
             times.append(self.blocked_ns)
-        if self.settings.reserved > len(self.idle) + len(self.busy) + self.starting and self.room() > 0:
+        if self.deficit() > self.starting and self.room() > 0:
             times.append(max(self.blocked_ns, self.refill_ns))
         if len(self.waiting) > self.starting * self.slots and self.room() > 0:
             times.append(self.blocked_ns)
-        if len(self.idle) + len(self.busy) > self.settings.reserved and self.idle and not self.awaits_announced():
-            times.append(self.since[self.idle[0]] + keep_alive_ns)
+        missing = max(0, self.settings.reserved - len(self.idle) - len(self.busy))
+        surplus = len(self.idle) + len(self.busy) - self.settings.reserved
+        if surplus > 0 and self.idle and not self.spares and not self.awaits_announced():
+            times.append(self.since[self.idle[0]] + self.keep_alive_ns())
+        if len(self.spares) > missing and not (self.busy or self.waiting or self.awaits_announced()):
+            times.append(max(self.since[self.spares[0]], self.used_ns) + self.keep_alive_ns())
         at_rest = self.pool.statistics() == NOTHING and not self.resting
         if self.settings.rest == "none" and at_rest and not self.awaits_announced():
             times.append(self.active_ns + int(self.settings.template_keep_alive_s * S))
@@ -395,5 +269,5 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.ended.keys() == self.accepted.keys()
 
 
-PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+PoolMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=50)
 TestPool = pytest.mark.invariant("I1", "I2", "I5", "I6", "I7", "I8", "I9")(PoolMachine.TestCase)

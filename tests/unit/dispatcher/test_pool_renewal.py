@@ -11,7 +11,7 @@ S = 1_000_000_000
 
 def make_pool(*idle: str, **settings: Any) -> "Pool[str, str]":
     """A pool at time 0 with these idle instances. Tickets and members are names."""
-    pool: Pool[str, str] = Pool(PoolSettings(**settings), 0)
+    pool: Pool[str, str] = Pool(PoolSettings(**{"spare": 0, **settings}), 0)
     for member in idle:
         pool.wait(member, 0, 0)
     for member in idle:
@@ -22,14 +22,14 @@ def make_pool(*idle: str, **settings: Any) -> "Pool[str, str]":
 
 
 def renewed(pool: "Pool[str, str]", *fresh: str, **settings: Any) -> list[Any]:
-    return list(pool.renew(PoolSettings(**settings), fresh, 1 * S))
+    return list(pool.renew(PoolSettings(**{"spare": 0, **settings}), fresh, 1 * S))
 
 
 def test_outdated_idle_instances_go_and_fresh_ones_take_their_place() -> None:
     pool = make_pool("old", reserved=1)
 
     assert renewed(pool, "new", reserved=1) == [Leave("old")]
-    assert pool.take() == "new"
+    assert pool.spares() == ["new"]
     assert pool.is_leaving("old")
 
 
@@ -81,7 +81,7 @@ def test_what_is_reserved_is_not_made_up_of_outdated_instances() -> None:
     pool = make_pool("old", reserved=1)
     pool.take()
 
-    assert renewed(pool, reserved=1) == [Start()]
+    assert renewed(pool, reserved=1) == [Start(ahead=True)]
 
 
 def test_the_death_of_an_outdated_instance_holds_no_refill_back() -> None:
@@ -89,7 +89,7 @@ def test_the_death_of_an_outdated_instance_holds_no_refill_back() -> None:
     pool.take()
     renewed(pool, reserved=1, max_instances=1)
 
-    assert pool.died("old", 2 * S, 60 * S) == [Start()]
+    assert pool.died("old", 2 * S, 60 * S) == [Start(ahead=True)]
     assert pool.members() == []
 
 

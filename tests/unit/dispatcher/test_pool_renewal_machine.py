@@ -23,6 +23,7 @@ pool_settings = st.builds(
     max_waiting=st.integers(0, 6),
     max_wait_s=st.sampled_from([2.0, 10.0]),
     keep_alive_s=st.sampled_from([0.0, 1.0, 10.0]),
+    spare=st.integers(0, 2),
     reserved=st.integers(0, 2),
     rest=st.sampled_from(["template", "none"]),
     template_keep_alive_s=st.sampled_from([0.0, 3.0]),
@@ -39,6 +40,7 @@ class RenewalMachine(RuleBasedStateMachine):
         self.tickets = self.members = self.starting = 0
         self.waiting: list[int] = []
         self.ended: set[int] = set()
+        self.spares: list[int] = []
         self.idle: list[int] = []
         self.busy: dict[int, list[int]] = {}
         """the tickets that each one runs"""
@@ -66,11 +68,13 @@ class RenewalMachine(RuleBasedStateMachine):
         return [*self.idle, *(one for one in given if len(self.busy[one]) < self.settings.concurrency)]
 
     def carry_out(self, actions: "Sequence[Action[int, int]]", free: Sequence[int] = ()) -> None:
-        """`free`: members that just got a free slot or started, in this order."""
+        """`free`: members that just got a free slot."""
         coming = list(free)
         for action in actions:
             match action:
                 case Assign(ticket, member):
+                    if member in self.spares:
+                        coming.append(self.spares.pop(0))
                     assert ticket == self.waiting.pop(0)
                     assert member == next(one for one in coming if self.has_free_slot(one))
                     self.run(ticket, member)
@@ -82,7 +86,7 @@ class RenewalMachine(RuleBasedStateMachine):
                     self.waiting.remove(ticket)
                     self.end(ticket)
                 case Rest():
-                    assert [*self.idle, *self.busy, *self.going, *self.waiting] == []
+                    assert [*self.spares, *self.idle, *self.busy, *self.going, *self.waiting] == []
                     assert self.starting == 0
                     self.has_rested = True
         self.idle += [one for one in coming if one not in self.busy]
@@ -97,7 +101,7 @@ class RenewalMachine(RuleBasedStateMachine):
     def take_away(self, member: int, coming: list[int]) -> None:
         assert member not in self.going
         assert member not in self.busy
-        (coming if member in coming else self.idle).remove(member)
+        next(ones for ones in (coming, self.spares, self.idle) if member in ones).remove(member)
         self.going.add(member)
 
     @precondition(lambda self: not self.is_ending)
@@ -144,7 +148,8 @@ class RenewalMachine(RuleBasedStateMachine):
     def started(self) -> None:
         self.starting -= 1
         self.members += 1
-        self.carry_out(self.pool.started(self.members, self.now_ns), free=[self.members])
+        self.spares.append(self.members)
+        self.carry_out(self.pool.started(self.members, self.now_ns))
 
     @precondition(lambda self: self.starting)
     @rule(hopeless=st.booleans(), after_ns=st.integers(1, 5 * S))
@@ -152,14 +157,15 @@ class RenewalMachine(RuleBasedStateMachine):
         self.starting -= 1
         self.carry_out(self.pool.start_failed(self.now_ns, self.now_ns + after_ns, hopeless=hopeless))
 
-    @precondition(lambda self: self.idle or self.busy or self.going)
+    @precondition(lambda self: self.spares or self.idle or self.busy or self.going)
     @rule(pick=picks, after_ns=st.integers(0, 5 * S))
     def died(self, pick: int, after_ns: int) -> None:
-        living = [*self.idle, *self.busy, *sorted(self.going)]
+        living = [*self.idle, *self.busy, *sorted(self.going), *self.spares]
         member = living[pick % len(living)]
         assert self.pool.is_leaving(member) == (member in self.going or member in self.outdated)
-        if member in self.idle:
-            self.idle.remove(member)
+        for ready in (self.spares, self.idle):
+            if member in ready:
+                ready.remove(member)
         for ticket in self.busy.pop(member, []):
             self.end(ticket)
         self.closed.discard(member)
@@ -173,11 +179,12 @@ class RenewalMachine(RuleBasedStateMachine):
         fresh = list(range(self.members + 1, self.members + 1 + count))
         self.members += count
         self.settings, self.is_ending, self.starting = settings, False, 0
-        self.outdated |= {*self.idle, *self.busy, *self.going}
-        before = list(self.idle)
+        self.outdated |= {*self.spares, *self.idle, *self.busy, *self.going}
+        before = [*self.spares, *self.idle]
+        self.spares += fresh
         actions = self.pool.renew(settings, fresh, self.now_ns)
         assert actions[: len(before)] == [Leave(member) for member in before]
-        self.carry_out(actions, free=fresh)
+        self.carry_out(actions)
         self.outdated |= self.going & set(fresh)
 
     @rule()
@@ -196,20 +203,26 @@ class RenewalMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_forgotten(self) -> None:
         assert self.pool.statistics() == Statistics(
-            self.starting, len(self.idle), len(self.busy), len(self.going), len(self.waiting), len(self.running())
+            self.starting,
+            len(self.idle),
+            len(self.busy),
+            len(self.going),
+            len(self.waiting),
+            len(self.running()),
+            len(self.spares),
         )
-        assert set(self.pool.members()) == {*self.idle, *self.busy, *self.going}
+        assert set(self.pool.members()) == {*self.spares, *self.idle, *self.busy, *self.going}
         assert {*self.waiting} | self.running() | self.ended == set(range(self.tickets))
 
     @invariant()
     def no_more_than_may_be_are_made(self) -> None:
         """Counts the current version. Instances of an earlier one take up room, but may have had a higher limit."""
-        current = len(self.idle) + self.starting + len(self.busy.keys() - self.outdated)
+        current = len(self.spares) + len(self.idle) + self.starting + len(self.busy.keys() - self.outdated)
         assert current <= self.settings.max_instances
 
     @invariant()
     def nobody_waits_beside_a_free_slot(self) -> None:
-        assert not (self.free_ones() and self.waiting)
+        assert not ((self.free_ones() or self.spares) and self.waiting)
         assert self.pool.has_free_slot == bool(self.free_ones())
 
     def teardown(self) -> None:

@@ -25,7 +25,7 @@ async def _dispatching(**handlers: str) -> AsyncIterator[tuple[Tree, Dispatcher]
     """Functions by name, each `folder/handler` of `tests/functions`."""
     async with running_tree() as bench, anyio.create_task_group() as tasks:
         specs = {name: bench.spec(*handler.split("/"), name=name) for name, handler in handlers.items()}
-        functions = {name: Function(spec=spec, pool=PoolSettings()) for name, spec in specs.items()}
+        functions = {name: Function(spec=spec, pool=PoolSettings(spare=0)) for name, spec in specs.items()}
         dispatcher = Dispatcher(functions, bench.tree, tasks)
         yield bench.tree, dispatcher
         dispatcher.stop()
