@@ -1,14 +1,18 @@
-"""The picture of the README, which scripts/record draws."""
+"""The pictures of the README, which scripts/record and `benchmarks.usage` draw."""
 
 from pathlib import Path
 from xml.etree import ElementTree
 
-PICTURE = Path(__file__).parents[1] / "docs/first-minute.svg"
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PICTURE = DOCS / "first-minute.svg"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_it_is_small_and_refers_to_nothing() -> None:
-    text = PICTURE.read_text()
+@pytest.mark.parametrize("picture", sorted(DOCS.glob("*.svg")), ids=lambda path: path.name)
+def test_it_is_small_and_refers_to_nothing(picture: Path) -> None:
+    text = picture.read_text()
     assert len(text) < 60_000
     assert not [word for word in ("href", "url(", "@import", "<image", "<script") if word in text]
 
