@@ -39,7 +39,8 @@ class Message(Struct, kw_only=True):
     base_prefix: str = ""
     rss_kb: Kilobytes = 0
     ms: Milliseconds = 0.0
-    cpu_ms: Milliseconds = 0.0
+    cpu_ms: Annotated[float, Meta(ge=0, le=1e15)] = 0.0
+    """On many processors it passes faster than time, so the bound is wide."""
     threads: Pid = 1
     thread_owner: str | None = None
     asynchronous: bool = False

@@ -95,7 +95,9 @@ class Instance:
         self._dead_ns: int | None = None
         now_ns = time.monotonic_ns()
         self._held = Held(commons.meters.of(spec.name).instances, body.loaded_kb)
-        self._held.read(0, now_ns)
+        self._held.begin(now_ns)
+        self._peak_kb = 0
+        """The most that the process has had, as it says itself."""
         self._checkup = Checkup(body, self._held, spec.limits, now_ns)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
@@ -182,8 +184,8 @@ class Instance:
 
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
-        if not self.is_dead:  # a short life had no other reading
-            self._checkup.measure(time.monotonic_ns())
+        if self._held.is_unread and self._peak_kb:  # a short life, and perhaps over already
+            self._held.read(self._peak_kb - self._body.baseline_kb, time.monotonic_ns())
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 
@@ -362,6 +364,7 @@ class Instance:
         done, run = self._pending.pop(frame.i)
         self._log.end(frame.i, drain=frame.log != 0)
         outcome = outcomes.succeeded(frame, body, run, time.monotonic_ns())
+        self._peak_kb = frame.peak_rss_kb
         self.on_free(self)
         done(outcome)
 
@@ -371,6 +374,7 @@ class Instance:
         self._log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
         stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
         outcome = outcomes.of(answer, stack, run, time.monotonic_ns())
+        self._peak_kb = max(self._peak_kb, outcome.peak_rss_kb)  # a verdict knows none
         self.on_free(self)  # first, because `done` may bring the next event of the same client
         done(outcome)
 

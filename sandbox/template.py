@@ -133,7 +133,7 @@ class Template:
         self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
         self._forks = Forks(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
-        self._held.read(0, time.monotonic_ns())
+        self._held.begin(time.monotonic_ns())
         self._on(Input.BORN)
         await self._load()
         self.load_ns = time.monotonic_ns() - begun_ns

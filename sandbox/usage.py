@@ -4,7 +4,7 @@ Theory of operation. A `Level` is a number that stays the same until it is chang
 function's instances now, the memory that they hold. Each change adds up the stretch that has ended, so a sum over
 thousands of processes needs no list of them, and nothing happens per call. A process enters the levels at its start,
 changes them at each reading of its memory (the sweep takes one four times a second while it is busy, every 2 s while
-it is idle), and leaves them at its end. A reading counts until the next one.
+it is idle), and leaves them at its end. A reading counts until the next one, the first one also back to the start.
 """
 
 LEAST_KB = 1024
@@ -26,6 +26,10 @@ class Level:
         self._sum = self.integral(now_ns)
         self._at_ns = now_ns
         self.now += by
+
+    def add(self, amount: int) -> None:
+        """Add to the integral alone, for a stretch of which more is known now."""
+        self._sum += amount
 
     def integral(self, now_ns: int) -> int:
         """Return the number times nanoseconds, added up to `now_ns`, which is no earlier than the last change."""
@@ -90,21 +94,31 @@ class Meters:
 class Held:
     """The memory charged for one process: never less than `LEAST_KB`, plus `beside_kb`."""
 
-    __slots__ = ("_beside_kb", "_crowd", "_kb")
+    __slots__ = ("_begun_ns", "_beside_kb", "_crowd", "_kb", "is_unread")
 
     def __init__(self, crowd: Crowd, beside_kb: int = 0) -> None:
         self._crowd = crowd
         self._beside_kb = beside_kb
         self._kb = 0
+        self._begun_ns = 0
+        self.is_unread = True
+
+    def begin(self, now_ns: int) -> None:
+        """The process has started."""
+        self._begun_ns = now_ns
+        self._kb = LEAST_KB + self._beside_kb
+        self._crowd.count.change(1, now_ns)
+        self._crowd.held_kb.change(self._kb, now_ns)
 
     def read(self, own_kb: int, now_ns: int) -> None:
-        """The process lives and has `own_kb` of its own: charge that until the next reading. The first is its start."""
+        """The process has `own_kb` of its own: charge that until the next reading, the first since its start too."""
         kb = max(LEAST_KB, own_kb) + self._beside_kb
-        if not self._kb:
-            self._crowd.count.change(1, now_ns)
         if kb != self._kb:
+            if self.is_unread:
+                self._crowd.held_kb.add((kb - self._kb) * (now_ns - self._begun_ns))
             self._crowd.held_kb.change(kb - self._kb, now_ns)
             self._kb = kb
+        self.is_unread = False
 
     def end(self, now_ns: int) -> None:
         """The process has ended. Idempotent."""

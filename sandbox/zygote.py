@@ -129,6 +129,7 @@ class Zygote:
             raise LoadFailed(code, f"runtime {self.runtime.name!r}: {wrong}")
         self.rss_kb = hello.rss_kb
         self.boot_ns = time.monotonic_ns() - begun_ns
+        self._held.begin(time.monotonic_ns())
         self._held.read(self.rss_kb, time.monotonic_ns())
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 

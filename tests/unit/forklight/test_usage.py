@@ -37,14 +37,19 @@ def meters() -> Meters:
     found = Meters()
     for name in ("busy", "calm"):
         found.of(name).served.change(1, 0)
-        Held(found.of(name).templates).read(5 * MIB, 0)
+        _begin(Held(found.of(name).templates), 5 * MIB, 0)
     for _ in range(2):
         instance = Held(found.of("busy").instances)
-        instance.read(20 * MIB, 10 * S)
+        _begin(instance, 20 * MIB, 10 * S)
         instance.end(20 * S)
     found.of("busy").note_used(2)
-    Held(found.zygotes).read(10 * MIB, 0)
+    _begin(Held(found.zygotes), 10 * MIB, 0)
     return found
+
+
+def _begin(held: Held, kb: int, at_ns: int) -> None:
+    held.begin(at_ns)
+    held.read(kb, at_ns)
 
 
 def test_always_on_is_the_most_ever_used_for_the_whole_time(meters: Meters) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sandbox.usage import LEAST_KB, Crowd, Held, Level, Meter
 
+BEGINS, ENDS = -1, -2
 _LIVES = st.lists(
     st.tuples(
         st.integers(0, 10**6),  # born
@@ -24,16 +25,21 @@ def test_the_sum_is_that_of_each_reading_until_the_next(
 ) -> None:
     crowd, steps, expected, lived_ns = Crowd(), [], 0, 0
     for number, (born_ns, readings, left_ns, beside_kb) in enumerate(lives):
-        at_ns, kb = born_ns, 0
-        steps.append((at_ns, number, beside_kb, kb))
-        for after_ns, next_kb in [*readings, (left_ns, -1)]:
+        at_ns, kb = born_ns, readings[0][1] if readings else 0  # the first one counts back to the start
+        steps.append((at_ns, number, BEGINS))
+        for after_ns, next_kb in [*readings, (left_ns, ENDS)]:
             expected += after_ns * (max(LEAST_KB, kb) + beside_kb)
             lived_ns += after_ns
             at_ns, kb = at_ns + after_ns, next_kb
-            steps.append((at_ns, number, beside_kb, kb))
+            steps.append((at_ns, number, kb))
     held = [Held(crowd, beside_kb) for _, _, _, beside_kb in lives]
-    for at_ns, number, _, kb in sorted(steps, key=lambda step: step[0]):
-        held[number].end(at_ns) if kb < 0 else held[number].read(kb, at_ns)
+    for at_ns, number, kb in sorted(steps, key=lambda step: step[0]):
+        if kb == BEGINS:
+            held[number].begin(at_ns)
+        elif kb == ENDS:
+            held[number].end(at_ns)
+        else:
+            held[number].read(kb, at_ns)
 
     now_ns = max((step[0] for step in steps), default=0) + later_ns
     assert (crowd.held_kb.integral(now_ns), crowd.count.integral(now_ns)) == (expected, lived_ns)
@@ -51,7 +57,7 @@ def test_a_level_counts_up_to_now() -> None:
 def test_a_process_ends_once() -> None:
     crowd = Crowd()
     held = Held(crowd)
-    held.read(0, 0)
+    held.begin(0)
     held.end(5)
     held.end(7)
 
