@@ -12,6 +12,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from bus import Event, Ok, Outcome, Output
+from bus.event import fixed_part
 from bus.pieces import Pieces
 from sandbox.errors import SandboxError
 from sandbox.frames import NOTHING, Asked, CallFrame, ChunkFrame, EndFrame, Frame, OkFrame
@@ -155,14 +156,13 @@ def invoke(
 
     `shared`: the body is not in the frame, but in the memory that the instance shares.
     """
-    head, body = _event_head(event) if event.items is None else _batch_head(event)
-    header = {"t": "invoke", "i": i, "deadline_ns": deadline_ns, "attempt": attempt, "start": start, "event": head}
-    if asked is not NOTHING:
-        header |= to_builtins(asked)
+    fixed, body = (event.fixed or fixed_part(event), event.body) if event.items is None else _batch(event)
+    more = {} if asked is NOTHING else to_builtins(asked)
     if shared:
-        header["shared"] = len(body)
+        more["shared"] = len(body)
         body = b""
-    return _pack(header, body)
+    call = _encode((i, deadline_ns, attempt, start, event.id, event.time, more))
+    return _joined(LENGTHS.pack(len(call) + len(fixed), len(body)) + call + fixed, body)
 
 
 def cancel(i: int) -> bytes:
@@ -203,20 +203,18 @@ def reply(i: int, c: int, outcome: Outcome) -> list[bytes]:
 
 def _pack(header: dict[str, Any], body: bytes) -> list[bytes]:
     head = _encode(header)
-    start = LENGTHS.pack(len(head), len(body)) + head
-    if len(start) + len(body) <= ONE_WRITE_BYTES:
-        return [start + body]
-    return [start, body]
+    return _joined(LENGTHS.pack(len(head), len(body)) + head, body)
 
 
-def _event_head(event: Event) -> tuple[Any, bytes]:
-    """The event without its body, and the body. Fields at their default are left out of the JSON."""
-    return (replace(event, body=b"") if event.body else event), event.body
+def _joined(start: bytes, body: bytes) -> list[bytes]:
+    return [start + body] if len(start) + len(body) <= ONE_WRITE_BYTES else [start, body]
 
 
-def _batch_head(event: Event) -> tuple[Any, bytes]:
-    """The same for a batch: the bodies are joined, and the head of each item has the `length` of its own."""
+def _batch(event: Event) -> tuple[bytes, bytes]:
+    """`fixed_part` and body of a batch: the bodies are joined, and each item is an event with the `length` of its own.
+
+    Fields at their default are left out of the JSON.
+    """
     items = event.items or ()
-    heads = [to_builtins(_event_head(item)[0]) | {"length": len(item.body)} for item in items]
-    head = to_builtins(replace(event, items=None)) | {"items": heads}
-    return head, b"".join(item.body for item in items)
+    heads = [to_builtins(replace(item, body=b"")) | {"length": len(item.body)} for item in items]
+    return _encode(to_builtins(replace(event, items=None)) | {"items": heads}), b"".join(item.body for item in items)

@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bus.event import Event
+from bus.event import Event, fixed_part
 from bus.invocation import HttpVerdict, Invocation
 from bus.outcome import Outcome
 from triggers.http.answers import Answer
@@ -64,7 +64,10 @@ class Exchange(Struct, gc=False):
         is_alone = self.holder is None and self.cors is None and "ce-specversion" not in self.head.headers
         if not is_alone or self.event is None or self.routes is None or not isinstance(self.found, Match):
             return None
-        event = replace(self.event, id="", time="", body=b"")
+        try:
+            event = replace(self.event, id="", time="", body=b"", fixed=fixed_part(self.event))
+        except (TypeError, ValueError):  # its call fails for the same reason
+            return None
         return Known(self.routes, self.found, event, self.client, self.method, self.path, self.scheme, self.head)
 
     def ended(self, status: int, reason: str, detail: str = "") -> Invocation:

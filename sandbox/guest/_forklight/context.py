@@ -30,11 +30,11 @@ class Context:
     """
 
     __slots__ = (
+        "_deadline",
         "_deadline_ns",
         "_outputs",
         "_traceparent",
         "attempt",
-        "deadline",
         "function",
         "invocation_id",
         "log",
@@ -52,8 +52,15 @@ class Context:
         self.start_kind: str = head["start"]
         self.log = log
         self._deadline_ns: int = head["deadline_ns"]
-        self.deadline = time.time() + (self._deadline_ns - time.monotonic_ns()) / 1e9
+        self._deadline = 0.0
         self._outputs = outputs
+
+    @property
+    def deadline(self) -> float:
+        """Seconds since the epoch. Later changes of the clock do not change it once it was read."""
+        if not self._deadline:  # computed on demand, because few handlers ask
+            self._deadline = time.time() + (self._deadline_ns - time.monotonic_ns()) / 1e9
+        return self._deadline
 
     @property
     def traceparent(self) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 from .codings import DECODED_BYTES
 from .decoding import Undecodable, decode_body, unpack_body
 
-_SECTIONS = ("http", "queue", "timer", "topic", "call")
+_SECTIONS = ("queue", "timer", "topic", "call")
+"""Besides `http`."""
 
 
 def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -25,9 +26,12 @@ def make_event(fields: dict[str, Any], body: bytes) -> dict[str, Any]:
         "subject": field("subject"),
         "datacontenttype": content_type,
     }
-    for name in _SECTIONS:
-        if (section := field(name)) is not None:
-            event[name] = section
+    if (http := field("http")) is not None:
+        event["http"] = http
+    else:
+        for name in _SECTIONS:
+            if (section := field(name)) is not None:
+                event[name] = section
     if "items" in fields:
         event["body"] = b""
         event["data"] = _make_items(fields["items"], body)

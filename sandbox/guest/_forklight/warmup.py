@@ -14,10 +14,8 @@ _ROUNDS = 20
 """More than the runs after which the interpreter specialises code: 8 in Python 3.11."""
 _NEVER_NS = 2**62
 _EVENT = {
-    "id": "warm-up",
     "source": "/forklight",
     "type": "forklight.call",
-    "time": "1970-01-01T00:00:00Z",
     "datacontenttype": "application/json",
     "call": {"caller": ""},
 }
@@ -32,14 +30,14 @@ def warm_up() -> None:
     reset_threads = getattr(threading, "_after_fork", _nothing)
     try:
         for i in range(_ROUNDS):
-            head = {"t": "invoke", "i": i, "deadline_ns": time.monotonic_ns(), "attempt": 1, "start": "warm"}
-            for piece in wire.pack(wire.encode(head | {"event": _EVENT}), [b'{"n": 1}']):
+            call = wire.encode([i, time.monotonic_ns(), 1, "warm", "warm-up", "1970-01-01T00:00:00Z", {}])
+            for piece in wire.pack(call + wire.encode(_EVENT), [b'{"n": 1}']):
                 data[0].sendall(piece)
-            received, body = wire.read(data[1].fileno(), frames) or (head, b"")
+            received, body = wire.read(data[1].fileno(), frames) or ({}, b"")
             reply = invocation.run(function, received, body, lambda: False)
             wire.write(data[1].fileno(), reply.pack(0))
             data[0].recv(wire.ONE_WRITE_BYTES)
-            control.send(control_ends[0], head)
+            control.send(control_ends[0], _EVENT)
             control.receive(control_ends[1])
             reset_threads()
     finally:
