@@ -93,8 +93,7 @@ class Calls:
         Requires a free slot, an id that was never used here, and a deadline that is not before those of earlier calls.
         """
         calls = self._open
-        is_full = self.state is not _SERVING or len(calls) >= self._slots
-        if is_full or i in calls or deadline_ns < self._latest_ns:
+        if self.state is not _SERVING or len(calls) >= self._slots or i in calls or deadline_ns < self._latest_ns:
             raise RuntimeError(f"call {i} cannot begin: {self.state}, {len(calls)} of {self._slots} slots taken")
         self._latest_ns = deadline_ns
         calls[i] = Call(deadline_ns, NOTHING_LEFT if asked is NOTHING else Streams.of(asked))

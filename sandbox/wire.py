@@ -29,7 +29,7 @@ CHUNK_BYTES = 64 * 1024
 
 _decode = msgspec.json.Decoder(Frame).decode
 _encode = msgspec.json.Encoder().encode
-_lengths = LENGTHS.unpack_from
+_lengths, _pack_lengths = LENGTHS.unpack_from, LENGTHS.pack
 
 
 class Frames:
@@ -162,7 +162,8 @@ def invoke(
         more["shared"] = len(body)
         body = b""
     call = _encode((i, deadline_ns, attempt, start, event.id, event.time, more))
-    return _joined(LENGTHS.pack(len(call) + len(fixed), len(body)) + call + fixed, body)
+    head = _pack_lengths(len(call) + len(fixed), len(body)) + call + fixed
+    return [head + body] if len(head) + len(body) <= ONE_WRITE_BYTES else [head, body]
 
 
 def cancel(i: int) -> bytes:
@@ -203,10 +204,7 @@ def reply(i: int, c: int, outcome: Outcome) -> list[bytes]:
 
 def _pack(header: dict[str, Any], body: bytes) -> list[bytes]:
     head = _encode(header)
-    return _joined(LENGTHS.pack(len(head), len(body)) + head, body)
-
-
-def _joined(start: bytes, body: bytes) -> list[bytes]:
+    start = _pack_lengths(len(head), len(body)) + head
     return [start + body] if len(start) + len(body) <= ONE_WRITE_BYTES else [start, body]
 
 

@@ -137,9 +137,9 @@ class HttpServer:
                 return False
         else:
             exchange.recall(known)
-        assert isinstance(exchange.found, Match)
         body: bytes | None = b""
         if request.length != 0:
+            assert isinstance(exchange.found, Match)
             most_bytes = exchange.found.route.max_body_bytes
             check_announced(request.length, most_bytes)
             body = connection.body_nowait(request, most_bytes)
@@ -184,14 +184,15 @@ class HttpServer:
 
     def _call(self, connection: Connection, exchange: Exchange, body: bytes) -> bool:
         """Make the event. Return whether its function gets it now, or else an errand has to see to it."""
-        request, found = exchange.request, exchange.found
+        request, found, now = exchange.request, exchange.found, self._stamps.time()
         assert request is not None
-        assert isinstance(found, Match)
         known: Known | None = request.known
         if known is not None and known.found is found:
-            event = replace(known.event, id=exchange.id, time=self._stamps.time(), body=body)
-            exchange.event = event
+            event = exchange.event = replace(known.event, id=exchange.id, time=now, body=body)
+            route = known.found.route
         else:
+            assert isinstance(found, Match)
+            route = found.route
             event = exchange.event = to_event(
                 exchange.head,
                 found,
@@ -199,13 +200,13 @@ class HttpServer:
                 remote=exchange.client,
                 scheme=exchange.scheme,
                 invocation_id=exchange.id,
-                time=self._stamps.time(),
+                time=now,
                 holder=exchange.holder,
             )
             exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
             if request.is_repeated:
                 request.known = exchange.known()
-        if found.route.timeout_s is not None:
+        if route.timeout_s is not None:
             return False
         begun = self._bus.begin(event, partial(self._done, connection, exchange))
         # Not in the exchange, to which `begun` leads: a cycle would stay in memory until the next collection.
