@@ -20,6 +20,8 @@ _OURS = re.compile(r"forklight\.((?:inbox|dead)\.[^.]+|undelivered)", re.DOTALL)
 _KINDS = frozenset(("inbox", "dead", "retry", "delay", "due", "undelivered"))
 """Applications may not have these names: their queues would look like those of version 0.1."""
 _HASH_DIGITS = 16
+_LETTER_BYTES = 4
+"""The longest in UTF-8: a shortened name lacks up to three bytes, because no part of a letter is left in it."""
 _LINE_ENDS = {ord("\r"): None, ord("\n"): None}
 
 
@@ -53,7 +55,7 @@ class Names(Struct, frozen=True):
     def retried(self, queue: str) -> tuple[str, str] | None:
         """Return the function and the queue of a retry queue; None if it is not one, or its name was shortened."""
         start = self._of("retry.")
-        if not queue.startswith(start) or len(queue.encode()) >= MAX_BYTES:
+        if not queue.startswith(start) or len(queue.encode()) > MAX_BYTES - _LETTER_BYTES:
             return None
         function, _, name = queue.removeprefix(start).partition(".")
         return function, name

@@ -1,7 +1,7 @@
 """The names of our queues on a broker contain the application's, whatever both are; other queues keep their names."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bus.message import UNDELIVERED, dead_queue, inbox
@@ -73,6 +73,9 @@ def test_a_name_that_fits_is_left_alone() -> None:
 
 @pytest.mark.invariant("I24")
 @given(FUNCTIONS, TEXTS)
+@example("f", "é" * 120)
+@example("f", "é" * 120 + "x")
+@example("f", "x" + "\U0001f600" * 70)
 def test_whose_retries_a_queue_is_for(function: str, queue: str) -> None:
     queue = SHOP.queue(queue)
     assert SHOP.retried(SHOP.retry(function, queue)) in (None, (function, queue))
