@@ -1,5 +1,7 @@
 """The counters of each function's outcomes: plain integers, bumped in place and read at a scrape."""
 
+from collections import defaultdict
+
 from bus import Failed, Outcome
 from dispatcher.histogram import Histogram, merged
 
@@ -13,15 +15,19 @@ SPARE = "spare"
 _READY = ("warm", SPARE)
 
 
+def _fine() -> Histogram:
+    return Histogram(fine=True)
+
+
 class Record:
     """The counters of one function."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {}
+        self.outcomes: defaultdict[str, int] = defaultdict(int)
         """by `ok` or the failure's kind"""
         self.failures: dict[str, int] = {}
         """by code; a function can raise any exception, so codes beyond MOST_CODES count as `other`"""
-        self.waits: dict[str, Histogram] = {}
+        self.waits: defaultdict[str, Histogram] = defaultdict(_fine)
         """By start kind or `spare`, finely: what events waited for, those of `warm` and `spare` until they were given
         to the instance, all others until the handler began."""
         self._cold_waits = Histogram()
@@ -31,12 +37,13 @@ class Record:
         self.last_failure = ""
 
     def add(self, outcome: Outcome) -> None:
-        kind, start = "ok", outcome.start
+        start = outcome.start
         if isinstance(outcome, Failed):
-            kind = str(outcome.kind)
+            self.outcomes[str(outcome.kind)] += 1
             self._count_failure(outcome)
             self.last_failure = f"{outcome.kind}/{outcome.code}: {outcome.message}"
-        self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
+        else:
+            self.outcomes["ok"] += 1
         if start is not None:
             timings = outcome.timings
             waited_ns = timings.assigned_ns - timings.accepted_ns
@@ -44,10 +51,7 @@ class Record:
                 self._cold_waits.add(waited_ns)
                 waited_ns = timings.started_ns - timings.accepted_ns
             name = SPARE if outcome.spare else start
-            waits = self.waits.get(name)
-            if waits is None:
-                waits = self.waits[name] = Histogram(fine=True)
-            waits.add(waited_ns)
+            self.waits[name].add(waited_ns)
             self.ran.add(timings.finished_ns - timings.started_ns)
             self.cpu_ns += outcome.cpu_ns
 

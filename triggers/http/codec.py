@@ -220,13 +220,21 @@ def _own_lines(outcome: Outcome, invocation_id: str) -> str:
     if outcome.start is None:
         return f"{name}: {value}\r\n"
     queue_ns, start_ns, run_ns = phases_ns(outcome)
-    # Three decimals from integers, because formatting a float costs as much as parsing a header.
     return (
         f"{name}: {value}\r\nx-forklight-start: {outcome.start}\r\n"
-        f"server-timing: queue;dur={queue_ns // 1_000_000}.{queue_ns // 1000 % 1000:03}, "
-        f"start;dur={start_ns // 1_000_000}.{start_ns // 1000 % 1000:03}, "
-        f"run;dur={run_ns // 1_000_000}.{run_ns // 1000 % 1000:03}\r\n"
+        f"server-timing: queue;dur={_ms(queue_ns)}, start;dur={_ms(start_ns)}, run;dur={_ms(run_ns)}\r\n"
     )
+
+
+_SHORT_MS = tuple(f"0.{us:03}" for us in range(1000))
+"""For times below a millisecond, because formatting three of them costs as much as parsing a header."""
+
+
+def _ms(duration_ns: int) -> str:
+    """Milliseconds with three decimals, rounded down."""
+    if 0 <= duration_ns < 1_000_000:
+        return _SHORT_MS[duration_ns // 1000]
+    return f"{duration_ns // 1_000_000}.{duration_ns // 1000 % 1000:03}"
 
 
 def _traceparent(headers: Headers) -> str | None:

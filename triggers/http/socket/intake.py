@@ -39,6 +39,8 @@ REPEATED_BYTES = 4 * 1024
 """The longest head that is kept to be compared with the next one. An idle connection keeps it, too."""
 
 _UNLIMITED_BYTES = 2**30
+_KEEP_ALIVE = "connection: keep-alive\r\n"
+"""Sent in HTTP/1.0 only, where connections close by default (RFC 9112 §9.3)."""
 _END = b"\r\n\r\n"
 _LINE_END = b"\r\n"
 
@@ -161,7 +163,8 @@ class Intake:
             self._left = int(announced) if announced else 0
         self._used_up = message.upgrade or self._left != 0
         version = message.version
-        request = Request(message, self._left, message.method, version == HttpVersion10, _stays_open(message))
+        goes_on = _KEEP_ALIVE if version == HttpVersion10 else ""
+        request = Request(message, self._left, message.method, goes_on, _stays_open(message))
         if len(head) <= REPEATED_BYTES and not message.chunked and not message.upgrade:
             self._latest_head, self._latest = head, request
         else:

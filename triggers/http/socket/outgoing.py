@@ -23,8 +23,6 @@ PIECE_BYTES = 256 * 1024
 _RESET = pack("ii", 1, 0)
 _JOIN_BYTES = 64 * 1024
 _CLOSE = "connection: close\r\n"
-_KEEP_ALIVE = "connection: keep-alive\r\n"
-"""Sent in HTTP/1.0 only, where connections close by default (RFC 9112 §9.3)."""
 
 
 class Outgoing:
@@ -80,10 +78,9 @@ class Outgoing:
 
     def write(self, answer: Answer, request: Request | None, *, last: bool = True) -> None:
         """Write the answer to `request`, which is None if it could not be parsed."""
-        method = "GET" if request is None else request.method
-        connection = _CLOSE if last else _KEEP_ALIVE if request is not None and request.is_http10 else ""
-        head, body = encode_answer(answer, method=method, connection=connection, date=self._stamps.date())
-        wire = self._wire
+        method, connection = ("GET", "") if request is None else (request.method, request.goes_on)
+        date, wire = self._stamps.date(), self._wire
+        head, body = encode_answer(answer, method=method, connection=_CLOSE if last else connection, date=date)
         if wire.is_closing():
             return
         self._written_bytes += len(head) + len(body)

@@ -16,7 +16,8 @@ class Request(Struct, gc=False):
     message: Message
     length: int | None
     method: str = "GET"
-    is_http10: bool = False
+    goes_on: str = ""
+    """The header line that tells the client that the connection stays open, if its version needs one."""
     stays_open: bool = False
     head: Head | None = None
     """What the server made of the message. A later request with the same head may be this object again."""
