@@ -140,9 +140,8 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         """Replace an instance that should serve no longer: it ends after its open calls, at once if it is idle."""
         if member in self._busy:
             self.close(member)
-        elif self._idle.pop(member, None) is not None:
-            self._leaving.add(member)
-            return [Leave(member), *self._attend(now_ns)]
+        elif member in self._idle or member in self._kept or member in self._spares:
+            return [self._dismiss(member), *self._attend(now_ns)]
         return []
 
     def _freed_closed(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":

@@ -83,6 +83,16 @@ def test_an_instance_of_a_key_idles_out() -> None:
     assert pool.wait("a", 11 * S, 11 * S, key="k") == [Start()]
 
 
+def test_an_instance_that_is_retired_serves_its_key_no_more() -> None:
+    pool = with_instances("k", "busy")
+    pool.take_of("busy")
+
+    assert pool.retire("k", 1) == [Leave("k")]
+    assert pool.wait("a", 1, 1, key="k") == [Start()]
+    assert pool.retire("busy", 2) == []
+    assert pool.freed("busy", 3) == [Leave("busy")]
+
+
 def test_the_longest_idle_instance_makes_room_for_another_key() -> None:
     pool = with_instances("old", "new", max_instances=2)
 
