@@ -71,6 +71,11 @@ class Record:
         return counts
 
     @property
+    def spares(self) -> int:
+        """How many of the `warm` starts met a spare."""
+        return self.waits[SPARE].count if SPARE in self.waits else 0
+
+    @property
     def waited(self) -> Histogram:
         """From acceptance to assignment to an instance."""
         return merged([self._cold_waits, *(self.waits[name] for name in _READY if name in self.waits)])

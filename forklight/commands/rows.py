@@ -15,7 +15,6 @@ TIMER_HEADINGS = ("TIMER", "FUNCTION", "LAST", "OUTCOME", "NEXT")
 def function_row(function: FunctionStatus) -> Row:
     """Return the row for FUNCTION_HEADINGS."""
     pool, outcomes = function.instances, function.outcomes
-    starts = " ".join(f"{kind}:{count}" for kind, count in sorted(function.starts.items())) or "-"
     return (
         function.name,
         Cell(f"{function.version} stale", "yellow") if function.stale else Cell(function.version, "dim"),
@@ -23,11 +22,18 @@ def function_row(function: FunctionStatus) -> Row:
         idle(function),
         busy(function),
         count(pool.waiting, "yellow"),
-        starts,
+        starts(function),
         str(outcomes.get("ok", 0)),
         count(failures(function), "red"),
         memory(function),
     )
+
+
+def starts(function: FunctionStatus) -> str:
+    """Return how many events reached an instance by each start kind; those that met a spare are counted apart."""
+    counts = {**function.starts, "spare": function.spares}
+    counts["warm"] = counts.get("warm", 0) - function.spares
+    return " ".join(f"{kind}:{number}" for kind, number in sorted(counts.items()) if number) or "-"
 
 
 def idle(function: FunctionStatus) -> Cell:

@@ -73,6 +73,8 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     retired: dict[str, int] = {}
     """how many instances were replaced, by the limit that they had reached: `memory` or `invocations`"""
     starts: dict[str, int]
+    spares: int = 0
+    """how many of the `warm` starts met a spare"""
     outcomes: dict[str, int]
     failures: dict[str, int]
     last_failure: str

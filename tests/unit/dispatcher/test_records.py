@@ -29,7 +29,7 @@ def test_what_events_waited_for_is_kept_by_start_kind_and_a_spare_is_apart() -> 
     record.add(Ok(start="fork", timings=Timings(0, 4 * MS, 7 * MS, 9 * MS)))
 
     assert {kind: waits.sum_ns // MS for kind, waits in record.waits.items()} == {"warm": 2, "spare": 1, "fork": 7}
-    assert record.starts == {"warm": 2, "fork": 1}, "to everybody else a spare is warm"
+    assert (record.starts, record.spares) == ({"warm": 2, "fork": 1}, 1), "to everybody else a spare is warm"
     assert record.waited.sum_ns == 7 * MS, "until they were sent"
 
 

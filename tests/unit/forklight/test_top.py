@@ -54,6 +54,13 @@ def test_of_instances_with_several_slots_it_says_how_many_are_taken() -> None:
     assert str(function_row(replace(GREET, instances=replace(busy, calls=2)))[column]) == "3"
 
 
+def test_spares_and_what_met_them_are_apart() -> None:
+    row = dict(
+        zip(FUNCTION_HEADINGS, function_row(replace(GREET, spares=4, instances=replace(IDLE, spare=2))), strict=True)
+    )
+    assert (row["IDLE"], row["STARTS"]) == ("1+2", "fork:1 spare:4 warm:5")
+
+
 def test_rates_are_of_the_time_between() -> None:
     found = rates(GREET, LATER, 2.0)
     assert (found.calls_per_s, found.failed_per_s, found.cpu) == (3.0, 1.5, 0.5)
