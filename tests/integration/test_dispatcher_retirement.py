@@ -1,6 +1,7 @@
 """Instances that are replaced because their memory is over `retire_memory`, or after `max_invocations`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 
 from sandbox.instance import Instance
 from sandbox.spec import MIB, FunctionSpec, Limits
+from tests.kit.consuming import ACK, trigger, working
 from tests.kit.serving import Served, serving
+from tests.kit.stores import StoreFactory, fresh
 from tests.kit.support import Bench, answer, readable_folder, until
 
 pytestmark = pytest.mark.ordinary_user
@@ -96,8 +99,42 @@ async def test_a_stream_of_calls_notices_nothing(bench: Bench) -> None:
         assert retired(served)["memory"] >= 2
 
 
-async def test_what_goes_after_so_many_calls_is_counted(bench: Bench) -> None:
-    async with serving(bench.tree, bench.spec("hoarding"), max_invocations=2) as served:
-        for _ in range(5):
-            await served.call()
-        assert retired(served) == {"memory": 0, "invocations": 2}
+async def test_a_spare_takes_over_from_what_is_replaced(bench: Bench) -> None:
+    async with serving(bench.tree, hoarding(bench), spare=1) as served:
+        grown = await served.pid(GROWN)
+        await until(lambda: grown not in served.pids() and served.now().spare == 1)
+        outcome = await served.call()
+        assert (outcome.start, outcome.spare) == ("warm", True)
+
+
+async def test_after_so_many_calls_a_spare_takes_over(bench: Bench) -> None:
+    async with serving(bench.tree, bench.spec("hoarding"), max_invocations=2, spare=1) as served:
+        ran = Counter[int]()
+        for _ in range(6):
+            outcome = await served.call()
+            ran[answer(outcome)] += 1
+            assert outcome.start == "warm" or not ran.total() > 1
+            await until(lambda: served.now().spare == 1)
+        assert list(ran.values()) == [2, 2, 2]
+        assert retired(served) == {"memory": 0, "invocations": 3}
+
+
+async def test_several_calls_at_once_are_never_more_than_an_instance_may_run(bench: Bench) -> None:
+    spec = bench.spec("hoarding", concurrency=4)
+    async with serving(bench.tree, spec, concurrency=4, max_invocations=6, max_instances=3, spare=1) as served:
+        outcomes = [await asyncio.gather(*(served.call() for _ in range(9))) for _ in range(4)]
+        ran = Counter(answer(outcome) for calls in outcomes for outcome in calls)
+        assert ran.total() == 36
+        assert max(ran.values()) <= 6
+
+
+async def test_messages_run_in_instances_that_are_replaced(bench: Bench, stores: StoreFactory) -> None:
+    queue = fresh()
+    spec = hoarding(bench)
+    async with working(bench, stores, spec, trigger(queue), max_invocations=3, max_instances=2) as running:
+        sent = await running.send(queue, *[{"keep": 4}] * 20)
+        await running.settled(20)
+        assert [running.decided(one) for one in sent] == [[ACK]] * 20
+        ran = Counter(answer(outcome) for outcome in running.outcomes() if outcome is not None)
+        assert ran.total() == 20
+        assert max(ran.values()) <= 3

@@ -189,6 +189,18 @@ class KeysMachine(RuleBasedStateMachine):
     def last_call(self, pick: int) -> None:
         self.close(sorted(self.busy)[pick % len(self.busy)])
 
+    @precondition(lambda self: self.kept)
+    @rule(pick=picks)
+    def retire(self, pick: int) -> None:
+        """The memory of an idle one is over `retire_memory`."""
+        member = list(self.kept)[pick % len(self.kept)]
+        del self.kept[member]
+        self.bound.pop(member, None)
+        self.leaving.add(member)
+        first, *others = self.pool.retire(member, self.now_ns)
+        assert first == Leave(member)
+        self.carry_out(others)
+
     def close(self, member: int) -> None:
         self.closed.add(member)
         self.pool.close(member)

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.actions import Statistics
+from dispatcher.actions import Leave, Statistics
 from dispatcher.settings import PoolSettings
 from dispatcher.start_costs import Leads
 from tests.kit.pool_model import NOTHING, PoolModel, S, size_bytes
@@ -73,6 +73,21 @@ class PoolMachine(PoolModel, RuleBasedStateMachine):
     def last_call(self, pick: int) -> None:
         """One that is busy has begun its last call under `max_invocations`."""
         self.close(sorted(self.busy)[pick % len(self.busy)])
+
+    @precondition(lambda self: self.idle or self.busy)
+    @rule(pick=picks)
+    def retire(self, pick: int) -> None:
+        """Its memory is over `retire_memory`."""
+        member = [*self.idle, *sorted(self.busy)][pick % (len(self.idle) + len(self.busy))]
+        if member in self.busy:
+            self.closed.add(member)
+            assert self.pool.retire(member, self.now_ns) == []
+            return
+        self.idle.remove(member)
+        self.leaving.add(member)
+        first, *others = self.pool.retire(member, self.now_ns)
+        assert first == Leave(member)
+        self.carry_out(others)
 
     def close(self, member: int) -> None:
         self.closed.add(member)
