@@ -34,7 +34,7 @@ def leaving(bench: Bench, what: str, handler: str = "handler", folder: Path | No
         ("pipe", "a pipe"),
         ("eventfd", "eventfd"),
         ("pidfd", "pidfd"),
-        ("database", "a.db (in function.held, made at function.py:20)"),
+        ("database", "a.db (in function.held, made at function.py:21)"),
         ("helper", "(sleep)"),
         ("scratch", "open to read and write"),
     ],
@@ -61,6 +61,7 @@ async def test_what_cannot_be_forked_has_each_instance_loaded(bench: Bench, fold
     [
         ("listener", "TCP on 127.0.0.1:"),
         ("datagrams", "UDP to 127.0.0.1:8125"),
+        ("strange_objects", "UDP to 127.0.0.1:8125 (in function.held"),
         ("held_lock", "the lock on"),
         ("lock", "a lock of multiprocessing"),
         ("segment", "the shared memory /dev/shm/"),

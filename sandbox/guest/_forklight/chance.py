@@ -52,8 +52,9 @@ def _find_random(survey: Survey, found: Generators) -> None:
     careful = (getattr(random, "_inst", None), getattr(names, "_rng", None))  # Python reseeds these after a fork
     for one in survey.of("random"):
         if not any(one is other for other in careful) and not issubclass(type(one), random.SystemRandom):
-            found.reseeds.append(one.seed)
-            _tell(found, survey, one, _RESEEDED)
+            with contextlib.suppress(Exception):  # of a subclass
+                found.reseeds.append(one.seed)
+                _tell(found, survey, one, _RESEEDED)
 
 
 def _find_numpy(survey: Survey, found: Generators) -> None:

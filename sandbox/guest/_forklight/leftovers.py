@@ -179,14 +179,21 @@ def _database_files(connection: Any) -> list[str]:
 
 def _held_locks(survey: Survey) -> list[str]:
     """Those that a variable leads to, since Python holds some of its own."""
-    held = [(one, "threading.Lock") for one in survey.of("lock") if one.locked()]
-    held += [(one, "threading.RLock") for one in survey.of("rlock") if repr(one).startswith("<locked ")]
-    held += [
-        (one, f"multiprocessing.{type(one).__name__}")
-        for one in survey.of("shared_lock")
-        if type(one).__name__ in ("Lock", "RLock") and one._semlock._is_zero()
-    ]
-    return [f"a held {kind}{owner}" for one, kind in held if (owner := survey.owner(one))]
+    found = []
+    for kind, described in (("lock", "threading.Lock"), ("rlock", "threading.RLock"), ("shared_lock", "")):
+        for one in survey.of(kind):
+            with contextlib.suppress(Exception):  # of a subclass
+                if _is_held(one, kind) and (owner := survey.owner(one)):
+                    found.append(f"a held {described or f'multiprocessing.{type(one).__name__}'}{owner}")
+    return found
+
+
+def _is_held(one: Any, kind: str) -> bool:
+    if kind == "lock":
+        return bool(one.locked())
+    if kind == "rlock":  # which has `locked` since Python 3.14
+        return repr(one).startswith("<locked ")
+    return type(one).__name__ in ("Lock", "RLock") and bool(one._semlock._is_zero())
 
 
 class _Tracker(NamedTuple):

@@ -46,9 +46,11 @@ class Survey:
         """Followed only as far as the names that were asked for."""
         self._names: dict[int, _Owner] = {}
         self._descriptors: dict[int, _Owner] = {}
-        kinds = _Kinds()
+        bases, kinds = _bases(), dict[int, str]()
         for one in gc.get_objects():
-            kind = kinds[type(one)]
+            kind = kinds.get(id(type(one)))  # by id, because a metaclass may forbid to hash its types
+            if kind is None:
+                kind = kinds[id(type(one))] = _kind_of(type(one), bases)
             if kind:
                 self._objects[kind].append(one)
 
@@ -68,6 +70,12 @@ class Survey:
         return self._described(self._descriptors, fd)
 
     def _described(self, owners: dict[int, _Owner], key: int) -> str:
+        """A name is worth something, but never a load: odd objects and modules of the function may raise anything."""
+        with contextlib.suppress(Exception):
+            return self._found(owners, key)
+        return ""
+
+    def _found(self, owners: dict[int, _Owner], key: int) -> str:
         while key not in owners:
             found = next(self._ahead, None)
             if found is None:
@@ -80,20 +88,17 @@ class Survey:
         return f" ({'' if is_itself else 'in '}{self._origins.described(module, name)})"
 
 
-class _Kinds(dict[type, str]):
-    """Type → the kind of its objects, empty for most."""
+def _bases() -> "list[tuple[type, str]]":
+    """The types that matter, as far as they are loaded, each with its kind."""
+    found = [(variables(sys.modules.get(module)).get(name), kind) for kind, (module, name) in _TYPES.items()]
+    return [(base, kind) for base, kind in found if isinstance(base, type)]
 
-    def __init__(self) -> None:
-        super().__init__()
-        found = [(variables(sys.modules.get(module)).get(name), kind) for kind, (module, name) in _TYPES.items()]
-        self._bases = [(base, kind) for base, kind in found if isinstance(base, type)]
 
-    def __missing__(self, one: type) -> str:
-        kind = ""
-        with contextlib.suppress(Exception):  # a metaclass may refuse
-            kind = next((kind for base, kind in self._bases if issubclass(one, base)), "")
-        self[one] = kind
-        return kind
+def _kind_of(one: type, bases: "list[tuple[type, str]]") -> str:
+    """The kind of a type's objects; empty for most."""
+    with contextlib.suppress(Exception):  # a metaclass may refuse
+        return next((kind for base, kind in bases if issubclass(one, base)), "")
+    return ""
 
 
 def variables(module: object) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def _reachable() -> Iterator[_Found]:
             for module, space in modules.items()
             if not _is_standard(module) and _is_own(space) is are_own
             for name, value in tuple(space.items())
-            if name[:2] != "__"
+            if type(name) is str and name[:2] != "__"
         ]
         yield from _followed(roots, seen)
 
@@ -156,10 +161,14 @@ def _is_own(space: dict[str, Any]) -> bool:
 def _descriptors_of(value: Any) -> Iterator[int]:
     """The descriptors of an object. Looks at its type first, because reading a proxy's attributes runs user code."""
     kind = type(value)
-    if kind.__name__ == "SpooledTemporaryFile":  # asked for a descriptor, it writes its content to the disk
-        return
     with contextlib.suppress(Exception):
+        if kind.__name__ == "SpooledTemporaryFile":  # asked for a descriptor, it writes its content to the disk
+            return
         if hasattr(kind, "run_until_complete"):
-            yield value._selector.fileno()
+            found = value._selector.fileno()
         elif callable(getattr(kind, "fileno", None)):
-            yield value.fileno()
+            found = value.fileno()
+        else:
+            return
+        if type(found) is int:
+            yield found

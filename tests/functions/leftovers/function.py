@@ -6,6 +6,7 @@ import logging
 import mmap
 import multiprocessing
 import os
+import random
 import selectors
 import socket
 import sqlite3
@@ -140,6 +141,39 @@ def mapping():
 
 def devices():
     held["files"] = [open("/dev/urandom", "rb"), open("/dev/null", "r+b")]
+
+
+def strange_objects():
+    """What a look at all objects must survive. A descriptor has to be named, so that all are looked at."""
+
+    class Meta(type):
+        __hash__ = None
+
+        def __getattr__(cls, name):
+            raise RuntimeError(name)
+
+    class Strange(metaclass=Meta):
+        @property
+        def __class__(self):
+            raise RuntimeError("not to be asked")
+
+        def fileno(self):
+            return []
+
+    class Dice(random.Random):
+        @property
+        def seed(self):
+            if held:
+                raise RuntimeError("not to be seeded")
+            return super().seed
+
+    class Mutex(type(threading.RLock())):
+        def __repr__(self):
+            raise RuntimeError("not to be shown")
+
+    globals()[1] = "not a name"
+    held["strange"] = [Dice(), Strange(), Strange, Mutex()]
+    datagrams()
 
 
 def nothing():

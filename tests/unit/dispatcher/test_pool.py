@@ -349,7 +349,7 @@ def test_a_retired_instance_ends_after_its_calls_and_an_idle_one_at_once() -> No
     assert pool.freed("a", 3) == [Leave("a")]
 
     pool = with_idle("b", reserved=1)
-    assert pool.retire("b", 1) == [Leave("b"), Start()]
+    assert pool.retire("b", 1) == [Leave("b"), Start(ahead=True)]
     assert pool.retire("b", 2) == [], "it is leaving already"
 
 
