@@ -1,7 +1,7 @@
 """A change of the served functions: prepared as a whole, then switched, or undone without a trace."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Set
 
 import anyio
 
@@ -25,7 +25,9 @@ class NotLoaded(Exception):
 class Change:
     """Use `open_change`. Call `add`, `switch` and `remove` in this order, each at most once; none of them can fail."""
 
-    def __init__(self, dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function], may_wait: Set[str]
+    ) -> None:
         served = {name: runner.function for name, runner in dispatcher.runners().items()}
         self.added = sorted(functions.keys() - served.keys())
         self.changed = sorted(name for name in served.keys() & functions.keys() if served[name] != functions[name])
@@ -34,6 +36,7 @@ class Change:
         self._tree = tree
         self._served = served
         self._functions = functions
+        self._may_wait = may_wait
         self._fresh: dict[str, list[Instance]] = {}
         self._is_added = self._is_switched = False
 
@@ -59,11 +62,11 @@ class Change:
 
     async def prepare(self) -> None:
         """Load every template needed, then start the instances that must be ready. Raises NotLoaded."""
-        new = {name: self._functions[name] for name in (*self.added, *self.changed)}
+        new = {name: self._functions[name] for name in (*self.added, *self.changed) if name not in self._may_wait}
         errors = await load_all(self._tree, (function.spec for function in new.values()))
         if errors:
             raise NotLoaded(errors)
-        for name in self.changed:
+        for name in (name for name in self.changed if name in new):
             self._fresh[name] = []
             with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again
                 for _ in range(self._ready_at_once(name)):
@@ -92,13 +95,16 @@ class Change:
 
 
 @contextlib.asynccontextmanager
-async def open_change(dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function]) -> AsyncIterator[Change]:
+async def open_change(
+    dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function], *, may_wait: Set[str] = frozenset()
+) -> AsyncIterator[Change]:
     """Prepare a change to exactly these functions, to be switched inside the block; undo it afterwards if it was not.
 
+    Those that `may_wait` are not loaded: they have no process, and nothing that they see has changed.
     Only one change may be open at a time. Raises NotLoaded before the block if a function cannot load; then nothing
     has changed.
     """
-    change = Change(dispatcher, tree, functions)
+    change = Change(dispatcher, tree, functions, may_wait)
     try:
         await change.prepare()
         yield change

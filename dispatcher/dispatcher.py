@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import anyio
 import anyio.abc
@@ -22,7 +22,10 @@ from sandbox.tree import Tree
 class Dispatcher:
     """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
 
-    def __init__(self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup, *, order: Iterable[str] = ()
+    ) -> None:
+        """Templates are loaded in the background in this `order` of functions; the rest follows as it comes."""
         self._loop = asyncio.get_running_loop()
         self._tree = tree
         self._tasks = tasks
@@ -32,8 +35,10 @@ class Dispatcher:
         self.records: dict[str, Record] = {}
         self.retired: dict[str, Record] = {}
         """By name: of functions that were removed, whether or not they were added again."""
-        for name, function in functions.items():
-            self.add(name, function)
+        for name in dict.fromkeys((*order, *functions)):
+            self.add(name, functions[name])
+        self._runners = {name: self._runners[name] for name in functions}
+        self.records = {name: self.records[name] for name in functions}
         self._open = InFlight()
         self._draining = False
 

@@ -1,7 +1,8 @@
 """The composition root of `forklight serve`: it builds all parts, connects them, and ends them in order.
 
 Start: state directory and its lock → code snapshots → journal → stores → process tree → dispatcher → bus → triggers →
-admin. The listener opens before templates are loaded; they load in the background, two at a time.
+admin. The listener opens before templates are loaded; they load in the background, two at a time, in the order in which
+`serving/expected_use.py` expects them to be used. An event's own template is loaded at once, beside them.
 
 Drain, on SIGTERM or SIGINT: the triggers accept nothing more and finish what they have within `drain`, the dispatcher
 finishes what it accepted, then instances, templates and zygotes end, and the stores close last. A second signal ends
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from socket import socket
+from typing import NamedTuple
 
 import anyio
 import anyio.abc
@@ -37,6 +39,7 @@ from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded, Usage
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
+from forklight.serving.expected_use import expected_use
 from forklight.serving.once import account_of
 from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, functions_of
@@ -86,9 +89,9 @@ async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        versions, guest = await anyio.to_thread.run_sync(_prepare, config, state)
+        prepared = await anyio.to_thread.run_sync(_prepare, config, state)
         if await _brokers_are_there(config, options, signals):
-            async with _open(config, state, options, versions, guest) as running:
+            async with _open(config, state, options, prepared) as running:
                 await _serve(running, options, signals)
 
 
@@ -109,14 +112,22 @@ async def _brokers_are_there(config: Config, options: Options, signals: AsyncIte
     return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, report), ended)
 
 
-def _prepare(config: Config, state: State) -> tuple[Versions, Path]:
+class _Prepared(NamedTuple):
+    """What is read and made before anything runs. `order`: which functions are likely to be needed first."""
+
+    versions: Versions
+    guest: Path
+    order: list[str]
+
+
+def _prepare(config: Config, state: State) -> _Prepared:
     """Take the snapshots, and remove old ones, which nothing can use yet."""
     versions = make_versions(config, state)
     guest = make_guest(config, state)
     remove_unused(state, {guest.name, *(spec.code.name for spec in versions.specs.values())})
     if not config.settings.log.keep_bytes:
         remove_kept(state.path)
-    return versions, guest
+    return _Prepared(versions, guest, expected_use(config, state.path, datetime.now(UTC)))
 
 
 def _start_keeper(config: Config, state: State, writing: anyio.abc.TaskGroup) -> Keeper | None:
@@ -134,8 +145,7 @@ async def _open(
     config: Config,
     state: State,
     options: Options,
-    versions: Versions,
-    guest: Path,
+    prepared: _Prepared,
 ) -> AsyncIterator[Running]:
     """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
     application, now = await anyio.to_thread.run_sync(application_of, config), datetime.now(UTC)
@@ -148,10 +158,11 @@ async def _open(
         account, plans = account_of(config.user), KeptPlans(state.rehearsals, only=config.functions)
         async with (
             open_stores(config.settings, state, application) as stores,
-            open_tree(guest=guest, folders=state.tmp, sink=journal.line, account=account, plans=plans) as tree,
+            open_tree(guest=prepared.guest, folders=state.tmp, sink=journal.line, account=account, plans=plans) as tree,
             anyio.create_task_group() as work,
         ):
-            dispatcher = Dispatcher(functions_of(config, versions), tree, work)
+            functions = functions_of(config, prepared.versions)
+            dispatcher = Dispatcher(functions, tree, work, order=prepared.order)
             bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
             bus.queues = own_names(config.queues)
             bus.attach(dispatcher)
@@ -165,9 +176,9 @@ async def _open(
                     yield Running(
                         config=config,
                         state=state,
-                        versions=versions,
+                        versions=prepared.versions,
                         reloaded=Reloaded(at=now, succeeded_at=now),
-                        guest=guest,
+                        guest=prepared.guest,
                         stores=stores,
                         tree=tree,
                         dispatcher=dispatcher,

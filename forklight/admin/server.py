@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
+import anyio.to_thread
 import msgspec
 from aiohttp import web
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from forklight.admin.backup import Backup
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
-from forklight.observe.metrics import CONTENT_TYPE
+from forklight.observe.metrics import CONTENT_TYPE, text
 from forklight.observe.timer_status import MOST_UPCOMING
 from forklight.serving.change import ReloadResult
 from forklight.serving.running import Current
@@ -113,7 +114,8 @@ class Admin:
         queues = await running.queue_statuses()
         timers = running.triggers.timers.statistics()
         status, usage = running.status(), running.usage()
-        body = running.observer.metrics(status.functions, queues, timers, running.reloaded, usage)
+        families = running.observer.metrics(status.functions, queues, timers, running.reloaded, usage)
+        body = await anyio.to_thread.run_sync(text, families)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _show_status(self, request: web.Request) -> web.Response:

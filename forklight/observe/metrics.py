@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from dispatcher.histogram import BUCKETS_S, Histogram
 from dispatcher.records import Record
@@ -17,10 +18,11 @@ from triggers.timer.work import TimerStatistics
 START_BUCKETS_S = (0.0001, 0.00025, 0.0005, *BUCKETS_S)
 """Finer, because a start may take less than a millisecond."""
 _MIB = 1024 * 1024
+Families = list[Metric]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(
+def gather(
     records: Mapping[str, Record],
     functions: Sequence[FunctionStatus],
     queues: Sequence[QueueStatus],
@@ -29,28 +31,39 @@ def render(
     *,
     reloaded: Reloaded | None = None,
     usage: Usage | None = None,
-) -> bytes:
-    """Return the answer to a scrape, in Prometheus's text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    if reloaded is not None:
-        registry.register(_Reloads(reloaded))
-    registry.register(_Functions(records, functions))
+) -> Families:
+    """Return all families as they are now. They share nothing with the server: `text` may run in a thread."""
+    collectors: list[Collector] = [_Reloads(reloaded)] if reloaded is not None else []
+    collectors.append(_Functions(records, functions))
     if usage is not None:
-        registry.register(_Used(records, usage))
-    registry.register(_Triggers(queues, tally))
-    registry.register(_Timers(timers, tally))
+        collectors.append(_Used(records, usage))
+    collectors += (_Triggers(queues, tally), _Timers(timers, tally))
+    return [family for collector in collectors for family in collector.collect()]
+
+
+def text(families: Sequence[Metric]) -> bytes:
+    """Return the answer to a scrape, in Prometheus's text format. With a thousand functions it takes a while."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Gathered(families))
     return generate_latest(registry)
 
 
-class _Reloads:
+class _Gathered(Collector):
+    """Families that have been made."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        """Return all families."""
+        return self._families
+
+
+class _Reloads(Collector):
     """Whether what is on disk could be read and served."""
 
     def __init__(self, reloaded: Reloaded) -> None:
         self._reloaded = reloaded
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: each scrape has a registry of its own."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
@@ -63,16 +76,12 @@ class _Reloads:
         )
 
 
-class _Functions:
+class _Functions(Collector):
     """Families by function, from the dispatcher's records and the state of its pools."""
 
     def __init__(self, records: Mapping[str, Record], statuses: Sequence[FunctionStatus]) -> None:
         self._records = records
         self._statuses = statuses
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: each scrape has a registry of its own."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
@@ -108,6 +117,8 @@ class _Functions:
         family = HistogramMetricFamily(name, text, labels=["function"])
         for function, record in self._records.items():
             histogram, total, buckets = pick(record), 0, []
+            if not any(histogram.counts):  # of a thousand functions, most have not run
+                continue
             for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], histogram.counts, strict=True):
                 total += count
                 buckets.append((bound, total))
@@ -138,16 +149,12 @@ class _Functions:
         yield from (instances, waiting, calls, slots, memory, retired)
 
 
-class _Used:
+class _Used(Collector):
     """Families of what functions have held and used, for those that are served."""
 
     def __init__(self, records: Mapping[str, Record], usage: Usage) -> None:
         self._records = records
         self._usage = usage
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: each scrape has a registry of its own."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
@@ -186,16 +193,12 @@ class _Used:
         return family
 
 
-class _Triggers:
+class _Triggers(Collector):
     """Families of requests and queues. A number that a store does not report has no sample."""
 
     def __init__(self, queues: Sequence[QueueStatus], tally: Tally) -> None:
         self._queues = queues
         self._tally = tally
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: each scrape has a registry of its own."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
@@ -248,16 +251,12 @@ class _Triggers:
         yield from (settled, dead)
 
 
-class _Timers:
+class _Timers(Collector):
     """Families of timers. What never happened has no sample; what did is remembered beyond a restart."""
 
     def __init__(self, timers: Sequence[TimerStatistics], tally: Tally) -> None:
         self._timers = timers
         self._tally = tally
-
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: each scrape has a registry of its own."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""

@@ -35,6 +35,6 @@ class Observer:
         timers: Sequence[TimerStatistics] = (),
         reloaded: Reloaded | None = None,
         usage: Usage | None = None,
-    ) -> bytes:
-        """Return the answer to a scrape."""
-        return metrics.render(self._records, functions, queues, self.tally, timers, reloaded=reloaded, usage=usage)
+    ) -> metrics.Families:
+        """Return all metrics as they are now."""
+        return metrics.gather(self._records, functions, queues, self.tally, timers, reloaded=reloaded, usage=usage)

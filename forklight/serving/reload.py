@@ -7,7 +7,7 @@ functions finish what they accepted. Reloads run one after the other. A reload c
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from datetime import UTC, datetime
 from functools import partial
 
@@ -125,15 +125,17 @@ class Reloader:
         try:
             config, versions = await anyio.to_thread.run_sync(self._prepare, running.served(), renew_all)
             functions = functions_of(config, versions)
-            async with open_change(running.dispatcher, running.tree, functions) as change:
+            may_wait = {name for name, version in versions.functions.items() if version.may_wait}
+            async with open_change(running.dispatcher, running.tree, functions, may_wait=may_wait) as change:
                 await self._switch(config, versions, change)
+            changed = tuple(name for name in change.changed if name not in may_wait)
             return ReloadResult(
                 ok=True,
-                changed=tuple(change.changed),
+                changed=changed,
                 added=tuple(change.added),
                 removed=tuple(change.removed),
-                kept=_kept(running, config, versions, change),
-                because={name: plain(why) for name in change.changed if (why := versions.functions[name].why)},
+                kept=_kept(running, config, versions, {*changed, *change.added}),
+                because={name: plain(why) for name in changed if (why := versions.functions[name].why)},
                 warnings=tuple(warning for warning in config.warnings if warning not in warned),
             )
         finally:
@@ -173,10 +175,10 @@ async def _attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResul
         return failed(error)
 
 
-def _kept(running: Running, config: Config, versions: Versions, change: Change) -> tuple[str, ...]:
-    """The functions that are not renewed, of those whose code differs from what was last read."""
+def _kept(running: Running, config: Config, versions: Versions, new: Set[str]) -> tuple[str, ...]:
+    """The functions that are not loaded again, of those whose code differs from what was last read."""
     before = running.versions.code
-    stayed = config.functions.keys() - {*change.changed, *change.added}
+    stayed = config.functions.keys() - new
     return tuple(
         sorted(name for name in stayed if before.get(code := config.functions[name].code) != versions.code[code])
     )

@@ -23,6 +23,8 @@ class Served(Struct, frozen=True, kw_only=True):
     """What is in its snapshot."""
     loaded: frozenset[str] | None
     """The files that its templates have loaded, None if they are unknown."""
+    at_rest: bool = False
+    """Whether it has no process, not even a template."""
     problem: str = ""
     """Why its latest start failed, if it did."""
 
@@ -46,7 +48,7 @@ class Readings:
         loaded = Loaded(
             contents=was.contents,
             entries=tuple(target.partition(":")[0] for target in targets),
-            files=was.loaded,
+            files=frozenset() if was.at_rest else was.loaded,
             variables=of_strings(was.spec.env.values()),
         )
         return why_renew(loaded, contents, partial(self._read, was.spec.code, was.contents))

@@ -65,8 +65,13 @@ class Running(Struct, frozen=True, kw_only=True):
         """What decides for each function whether a reload renews it."""
         found = {}
         for name, version in self.versions.functions.items():
-            loaded, problem = self.tree.files_of(version.spec), self.tree.problem_of(version.spec)
-            found[name] = Served(spec=version.spec, contents=version.contents, loaded=loaded, problem=problem)
+            found[name] = Served(
+                spec=version.spec,
+                contents=version.contents,
+                loaded=self.tree.files_of(version.spec),
+                at_rest=not self.tree.has(version.spec),
+                problem=self.tree.problem_of(version.spec),
+            )
         return found
 
     def status(self) -> Status:

@@ -32,7 +32,9 @@ class Version(Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     contents: Contents
     why: str = ""
-    """Why it is not the version that was served; empty if nothing was, or if it is."""
+    """Why it is not the version that was served; empty if nothing was, or if it is, or if it sees no change."""
+    may_wait: bool = False
+    """Whether it need not be loaded before it is served: nothing that it sees has changed, and it has no process."""
 
 
 class Versions(Struct, frozen=True, kw_only=True):
@@ -161,15 +163,15 @@ def _snapshot(made: Versions, functions: list[Function], config: Config, state: 
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, key)
             spec = _spec(function, version, code, runtime)
-            why = before.why_renew(spec, stage.contents)
-            if why is None:
-                was = before.served[function.name]
+            why, was = before.why_renew(spec, stage.contents), before.served.get(function.name)
+            if why is None and was is not None and not was.at_rest:
                 made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
                 continue
             if not code.exists():
                 stage.compile(interpreter, config.user)
                 stage.publish(code)
-            made.functions[function.name] = Version(spec=spec, contents=stage.contents, why=why)
+            version_of_it = Version(spec=spec, contents=stage.contents, why=why or "", may_wait=why is None)
+            made.functions[function.name] = version_of_it
 
 
 def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> FunctionSpec:

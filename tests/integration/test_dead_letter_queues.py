@@ -166,7 +166,7 @@ async def test_what_lies_in_the_queues_is_told(stores: StoreFactory) -> None:
         orders, refunds = await queue_statuses(Bus(store), house.triggers)
         assert (orders.queue, orders.ready, orders.running, orders.dead) == (house.orders, 3, 0, 2)
         assert (refunds.ready, refunds.dead, refunds.problem) == (0, 0, ""), "each letter is counted once"
-        scraped = metrics.render({}, (), (orders, refunds), Tally()).decode()
+        scraped = metrics.text(metrics.gather({}, (), (orders, refunds), Tally())).decode()
         assert f'forklight_queue_messages{{queue="{house.dead}",state="dead"}} 2.0' in scraped
 
 

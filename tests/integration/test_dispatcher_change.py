@@ -62,12 +62,27 @@ async def test_events_run_on_the_new_version_and_the_old_one_ends_after_its_last
 async def test_an_announced_event_finds_an_instance_of_a_version_that_came_just_before_it(bench: Bench) -> None:
     old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
     async with serving(bench.tree, old, rest="none", keep_alive_s=0) as served:
-        served.dispatcher.pool("f").expect(time.monotonic_ns() + 1_000_000_000)
-        await until(lambda: served.ready() == 1)
+        costs = served.dispatcher.pool("f").start_costs
+        for kind in ("fork", "load"):
+            costs.note(kind, 10_000_000_000)  # so that the event is near for as long as the test takes
+        served.dispatcher.pool("f").expect(time.monotonic_ns() + 15_000_000_000)
+        await until(lambda: served.instances())
         await change(served, bench, only(replace(new, name=old.name), rest="none", keep_alive_s=0))
         outcome = await served.call()
 
         assert (outcome.start, outcome.version) == ("warm", new.version)
+
+
+async def test_a_function_at_rest_that_may_wait_is_switched_without_a_process(bench: Bench) -> None:
+    old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
+    async with serving(bench.tree, old, rest="none") as served:
+        functions = only(replace(new, name=old.name), rest="none")
+        async with open_change(served.dispatcher, bench.tree, functions, may_wait={"f"}) as prepared:
+            prepared.add()
+            prepared.switch()
+            prepared.remove()
+        assert bench.tree.templates() == []
+        assert (await served.call()).version == new.version
 
 
 async def test_waiting_events_are_run_by_the_new_version(bench: Bench) -> None:

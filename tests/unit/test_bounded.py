@@ -50,7 +50,7 @@ def test_codes_of_failures() -> None:
     assert record.failures[OTHER] == MANY - MOST_CODES
     assert record.failures["QueueFull"] == 1
     assert sum(record.failures.values()) == record.outcomes["error"] + record.outcomes["throttled"]
-    assert len(metrics.render({"f": record}, (), (), Tally())) < 64 * 1024
+    assert len(metrics.text(metrics.gather({"f": record}, (), (), Tally()))) < 64 * 1024
 
 
 def test_content_types_of_results() -> None:
@@ -110,7 +110,7 @@ def test_requests_in_record_and_metrics() -> None:
         bus.report(ran.ended(200, "function"))
     assert len(observer.tally.requests) == 2
     assert journal._rings.size_bytes <= 2 * RING_BYTES
-    assert sys.getsizeof(observer.metrics((), ())) < 16 * 1024
+    assert sys.getsizeof(metrics.text(observer.metrics((), ()))) < 16 * 1024
 
 
 def test_ids_of_events_that_waited() -> None:

@@ -111,6 +111,17 @@ def read_kept(state: Path, selection: Selection) -> Iterator[list[Kept]]:
         yield from _read(_opened(log_paths(state), stack), selection)
 
 
+def read_latest(state: Path, most_bytes: int) -> Iterator[Kept]:
+    """Yield what is in the last `most_bytes` of each file in the state directory `state`. Raises OSError. Blocks."""
+    with ExitStack() as stack:
+        for descriptor in _opened(log_paths(state), stack):
+            reader = LineReader(Selection())
+            yield from reader.feed(os.read(descriptor, _PIECE_BYTES).partition(b"\n")[0] + b"\n")  # whose it is
+            size_bytes = os.fstat(descriptor).st_size
+            found = os.pread(descriptor, most_bytes, max(0, size_bytes - most_bytes))
+            yield from reader.feed(found.partition(b"\n")[2])
+
+
 def has_kept(state: Path) -> bool:
     """Return whether a server on the state directory `state` has kept anything."""
     return any(path.exists() for path in log_paths(state))

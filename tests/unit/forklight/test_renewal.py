@@ -54,6 +54,22 @@ def test_a_kept_function_keeps_its_version_and_is_compared_with_its_own_snapshot
     assert third.specs["g"] != second.specs["g"]
 
 
+def test_a_function_at_rest_gets_the_new_snapshot_and_is_loaded_only_if_it_sees_what_changed(
+    code: Path, state: State
+) -> None:
+    first = make_versions(load(code, {}), state)
+    (code / "f.py").write_text("def handler(event): return 2\n")
+    resting = {
+        name: Served(spec=version.spec, contents=version.contents, loaded=None, at_rest=True)
+        for name, version in first.functions.items()
+    }
+    second = make_versions(load(code, {}), state, resting, Readings())
+
+    assert {name: version.may_wait for name, version in second.functions.items()} == {"f": False, "g": True}
+    assert (second.functions["f"].why != "", second.functions["g"].why) == (True, "")
+    assert second.specs["g"].code == second.specs["f"].code != first.specs["g"].code
+
+
 def test_without_readings_everything_is_renewed(code: Path, state: State) -> None:
     first = make_versions(load(code, {}), state)
     (code / "README.md").write_text("")

@@ -71,7 +71,7 @@ async def test_a_scrape_tells_the_same() -> None:
         for name in ("plain", "plain", "fails"):
             await outcome_of(dispatcher, event(function=name))
         statuses = tuple(_statuses(tree, dispatcher).values())
-        text = metrics.render(dispatcher.records, statuses, (), Tally()).decode()
+        text = metrics.text(metrics.gather(dispatcher.records, statuses, (), Tally())).decode()
     families = list(text_string_to_metric_families(text))
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples

@@ -13,6 +13,7 @@ from bus.retry import Ack, Dead, Retry
 from forklight.observe.entry import Selection
 from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
+from forklight.observe.metrics import text
 from forklight.observe.observer import Observer
 from forklight.observe.status import QueueStatus
 from triggers.http.exchange import Exchange
@@ -32,8 +33,8 @@ def _observed(observer: Observer) -> Bus:
     return bus
 
 
-def _samples(text: bytes) -> dict[tuple[str, ...], float]:
-    families = text_string_to_metric_families(text.decode())
+def _samples(scraped: bytes) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(scraped.decode())
     return {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
 
 
@@ -43,7 +44,7 @@ def test_what_became_of_messages_is_counted_and_told() -> None:
     bus.report(Invocation(MESSAGE, Ok(), QueueVerdict((Ack(),))))
     bus.report(Invocation(MESSAGE, Ok(), QueueVerdict((Ack(), Retry(1.0, "e"), Dead("Attempts", "e")))))
     bus.report(Invocation(MESSAGE, FAILED, QueueVerdict(())))
-    samples = _samples(observer.metrics((), ()))
+    samples = _samples(text(observer.metrics((), ())))
     assert samples["forklight_settled_total", "ack", "f"] == 2
     assert samples["forklight_settled_total", "f", "retry"] == 1
     assert samples["forklight_settled_total", "dead", "f"] == 1
@@ -60,7 +61,7 @@ def test_requests_are_counted_by_class_and_reason() -> None:
     bus = _observed(observer)
     for status, reason in [(200, "function"), (204, "function"), (404, "no_route"), (499, "left"), (503, "stopping")]:
         bus.report(Exchange("127.0.0.1", 0).ended(status, reason))
-    samples = _samples(observer.metrics((), ()))
+    samples = _samples(text(observer.metrics((), ())))
     counted = {key[1:]: value for key, value in samples.items() if key[0] == "forklight_http_requests_total"}
     assert counted == {
         ("2xx", "function"): 2,
@@ -78,7 +79,7 @@ def test_runs_of_timers_are_counted_with_their_lateness() -> None:
     bus.report(Invocation(_fire(scheduled), Ok(timings=Timings(accepted_ns=time.monotonic_ns()))))
     bus.report(Invocation(_fire(scheduled), FAILED))
     bus.report(Invocation(_fire(scheduled), None))
-    samples = _samples(observer.metrics((), ()))
+    samples = _samples(text(observer.metrics((), ())))
     for outcome in ("ok", "timeout", "left"):
         assert samples["forklight_timer_fires_total", *sorted(("f", "nightly", outcome))] == 1
     assert 60 <= samples["forklight_timer_lateness_seconds", "f", "nightly"] < 120
@@ -90,8 +91,8 @@ def test_what_a_store_cannot_tell_has_no_sample() -> None:
         queue="orders", function="f", dead_letter="dead", ready=3, running=1, delayed=2, dead=4, oldest_age_s=1.5
     )
     unknown = QueueStatus(queue="other@shop", function="f", dead_letter="dead@shop", ready=5, problem="")
-    text = Observer(Journal(json_lines, -1), {}).metrics((), (known, known, unknown))
-    samples = _samples(text)
+    scraped = text(Observer(Journal(json_lines, -1), {}).metrics((), (known, known, unknown)))
+    samples = _samples(scraped)
     messages = {key[1:]: value for key, value in samples.items() if key[0] == "forklight_queue_messages"}
     assert messages == {
         ("orders", "ready"): 3,
@@ -101,4 +102,4 @@ def test_what_a_store_cannot_tell_has_no_sample() -> None:
         ("other@shop", "ready"): 5,
     }
     assert samples["forklight_queue_oldest_age_seconds", "orders"] == 1.5
-    assert text.count(b'forklight_queue_messages{queue="orders",state="ready"}') == 1
+    assert scraped.count(b'forklight_queue_messages{queue="orders",state="ready"}') == 1
