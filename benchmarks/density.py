@@ -161,7 +161,9 @@ def live(folder: Path, count: int) -> list[Row]:
     app = folder / "app"
     app.mkdir(parents=True)
     (app / "hold.py").write_text(_HOLDING)
-    table = f'[functions.hold]\nhandler = "hold:handler"\nhttp = "GET /hold"\nmax_instances = {count}\n'
+    table = (
+        f'[functions.hold]\nhandler = "hold:handler"\nhttp = "GET /hold"\nmax_instances = {count}\nkeep_alive = "10m"\n'
+    )
     (app / "forklight.toml").write_text(table)
     with running(forklight(app, folder / "state", sys.executable, "--quiet")) as server:
         all_ms, pids = _held(server, count)

@@ -13,6 +13,7 @@ from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.terminal import say, say_json
 from forklight.serving import check as checks
+from forklight.serving.change import some_of
 from forklight.serving.once import Load, load_all
 from forklight.state.directory import state_path
 from sandbox.loading import HELD_MEANS
@@ -98,7 +99,7 @@ def _print(functions: list[str], warnings: Sequence[Problem], problems: Sequence
     if problems and not failed:
         return
     shown = failed or functions
-    what = f"{len(shown)} function{'s' * (len(shown) != 1)} ({', '.join(shown)})"
+    what = f"{len(shown)} function{'s' * (len(shown) != 1)} ({some_of(shown)})"
     say(f"failed to load: {what}" if failed else f"ok: {what}")
 
 

@@ -40,6 +40,8 @@ from triggers.http.templates import PARAMETER
 _EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "a/b"}
 
 
+_MOST_SHOWN = 40
+"""Lines of routes, queues and timers at the start."""
 _LOOK_AGAIN_S = 0.5
 """How often `dev` looks whether the runtimes that it needs are installed by now."""
 
@@ -212,9 +214,12 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
     """Print routes and a curl command on standard error: standard output is for what functions write."""
     say(f"Forklight serves {config.path}", err=True)
     served = _served(config)
-    width = max((len(what) for what, _ in served), default=0)
-    for what, function in served:
+    shown = served if len(served) <= _MOST_SHOWN else served[: _MOST_SHOWN - 1]
+    width = max((len(what) for what, _ in shown), default=0)
+    for what, function in shown:
         say(f"  {what:{width}}  {function}", err=True)
+    if len(shown) < len(served):
+        say(f"  and {len(served) - len(shown)} more: forklight ps lists them", err=True)
     if config.settings.brokers or not config.settings.bus.url.is_embedded:
         say(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
     if admin_port is not None:

@@ -1,6 +1,6 @@
 """A change of the configuration while the server runs: what it cannot change, and how its result is reported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -105,7 +105,7 @@ def lines(result: ReloadResult) -> list[str]:
             found += failure.traceback.rstrip("\n").splitlines()
         return found
     parts = [
-        f"{', '.join(names)} {what}"
+        f"{some_of(names)} {what}"
         for names, what in ((result.changed, "changed"), (result.added, "added"), (result.removed, "removed"))
         if names
     ]
@@ -115,6 +115,13 @@ def lines(result: ReloadResult) -> list[str]:
         *(f"warning: {warning}" for warning in result.warnings),
         f"reloaded: {'; '.join(parts) or 'no function changed'}",
     ]
+
+
+def some_of(names: Sequence[str], most: int = 20) -> str:
+    """Return the names in one line, of too many the first ones and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _kept(names: tuple[str, ...]) -> str:

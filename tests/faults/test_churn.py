@@ -27,10 +27,10 @@ GROWTH_KIB = 6 * 1024
 """What the server may have more after the other rounds, however many."""
 TOML = "".join(
     (
-        function("pid", max_invocations=1),
+        function("pid", max_invocations=1, keep_alive="300ms"),
         function("echo", keep_alive="0s"),
-        function("hang", timeout="100ms", grace="50ms"),
-        function("crash", rest="none", template_keep_alive="0s"),
+        function("hang", timeout="100ms", grace="50ms", keep_alive="0s"),
+        function("crash", rest="none", keep_alive="0s", template_keep_alive="0s"),
     )
 )
 FREQUENT = {"pid": 20, "echo": 20, "hang": 3, "crash": 3}

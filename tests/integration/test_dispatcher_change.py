@@ -66,7 +66,7 @@ async def test_an_announced_event_finds_an_instance_of_a_version_that_came_just_
         for kind in ("fork", "load"):
             costs.note(kind, 10_000_000_000)  # so that the event is near for as long as the test takes
         served.dispatcher.pool("f").expect(time.monotonic_ns() + 15_000_000_000)
-        await until(lambda: served.instances())
+        await until(served.instances)
         await change(served, bench, only(replace(new, name=old.name), rest="none", keep_alive_s=0))
         outcome = await served.call()
 

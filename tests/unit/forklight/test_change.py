@@ -13,6 +13,13 @@ def test_what_was_switched() -> None:
     assert (told.is_quiet, ReloadResult(ok=True).is_quiet, ReloadResult(ok=False).is_quiet) == (False, True, False)
 
 
+def test_of_a_thousand_functions_some_are_named() -> None:
+    names = tuple(f"f{number}" for number in range(1000))
+    [line] = lines(ReloadResult(ok=True, changed=names))
+    assert line.startswith("reloaded: f0, f1, f2, ")
+    assert line.endswith("f19 and 980 more changed")
+
+
 def test_every_problem_with_its_place() -> None:
     problems = [Problem("f.toml", 3, "a.b", "is wrong"), Problem("f.toml", 1, "c", "is too")]
     assert lines(failed(ConfigError(problems))) == ["f.toml:1 c: is too", "f.toml:3 a.b: is wrong"]
