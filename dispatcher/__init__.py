@@ -9,6 +9,8 @@ In reading order:
 - `actions.py`: its decisions, as values
 - `line.py`: the events that wait; `key_line.py`: those that may have a key; `bindings.py`: which instance has which key
 - `keys.py`: the key of an event, as configured
+- `budget.py`, `relief.py`: what all pools may hold together, and who gets room; `machine.py`, `tenant.py`: the I/O
+  around the budget, and between it and one pool
 - `runner.py`: carries out what a pool decides; `capacity.py`: wakes consumers when there is room
 - `retirement.py`: replaces instances that have reached a limit
 - `settings.py`: the settings of a pool

@@ -11,7 +11,9 @@ from bus import Event, Outcome
 from bus.in_flight import InFlight
 from dispatcher import outcomes
 from dispatcher.actions import Statistics
+from dispatcher.budget import UNLIMITED, Limits
 from dispatcher.call import Call
+from dispatcher.machine import Machine
 from dispatcher.records import Record
 from dispatcher.runner import Runner
 from dispatcher.settings import Function
@@ -23,12 +25,20 @@ class Dispatcher:
     """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
 
     def __init__(
-        self, functions: Mapping[str, Function], tree: Tree, tasks: anyio.abc.TaskGroup, *, order: Iterable[str] = ()
+        self,
+        functions: Mapping[str, Function],
+        tree: Tree,
+        tasks: anyio.abc.TaskGroup,
+        limits: Limits = UNLIMITED,
+        *,
+        order: Iterable[str] = (),
     ) -> None:
-        """Templates are loaded in the background in this `order` of functions; the rest follows as it comes."""
+        """`limits`: of all functions together. Templates are loaded in the background in this `order` of functions; the
+        rest follows as it comes."""
         self._loop = asyncio.get_running_loop()
         self._tree = tree
         self._tasks = tasks
+        self.machine = Machine(limits, tree)
         self._runners: dict[str, Runner] = {}
         self._ending: dict[str, Runner] = {}
         """Removed functions, by name, that still run accepted events."""
@@ -63,7 +73,7 @@ class Dispatcher:
         self._ending = {name: runner for name, runner in self._ending.items() if not runner.is_gone}
         runner = self._ending.pop(name, None)
         if runner is None:
-            runner = Runner(function, self._tree, self._tasks)
+            runner = Runner(function, self._tree, self._tasks, self.machine)
         else:
             runner.renew(function, [])
         self._runners[name] = runner

@@ -1,5 +1,6 @@
 """What the loads of templates took: the tree makes them in the background, too, so a pool's starts do not tell."""
 
+from dispatcher.announced import Announced
 from dispatcher.start_costs import StartCosts
 from sandbox.spec import FunctionSpec
 from sandbox.template import Template
@@ -11,7 +12,7 @@ class Loads:
 
     def __init__(self, tree: Tree, costs: StartCosts) -> None:
         self._tree = tree
-        self._costs = costs
+        self.costs = costs
         self._noted = 0
         """The number of the latest template whose load was noted."""
 
@@ -22,6 +23,11 @@ class Loads:
             return False
         if template.n != self._noted:
             self._noted = template.n
-            self._costs.note("load", template.load_ns)
-            self._costs.note("boot", template.load_ns + template.zygote.boot_ns)
+            self.costs.note("load", template.load_ns)
+            self.costs.note("boot", template.load_ns + template.zygote.boot_ns)
         return not template.must_become
+
+    def set_leads(self, spec: FunctionSpec, announced: Announced) -> None:
+        """Tell the pool how early to act for announced events, given whether the template lives now."""
+        if announced:
+            announced.leads = self.costs.leads(spec.init_timeout_s, has_template=self.note(spec))

@@ -137,7 +137,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         return [Assign(line.pop_of(key), member)]
 
     def retire(self, member: Member, now_ns: int) -> "list[Action[Ticket, Member]]":
-        """Replace an instance that should serve no longer: it ends after its open calls, at once if it is idle."""
+        """End an instance that should serve no longer, or whose room others need: after its calls, if it has any."""
         if member in self._busy:
             self.close(member)
         elif member in self._idle or member in self._kept or member in self._spares:
@@ -213,7 +213,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
             self._waiting.append(ticket, accepted_ns, size_bytes, None if key_of is None else key_of(ticket))
         actions = self._outdate()
         self._starting = 0  # the runner drops the instances that these starts of the old version bring
-        self._hopeless = self._resting = False
+        self._hopeless = self._resting = self._is_put_off = self._lacks_room_for_spares = False
         self._active_ns = self._blocked_ns = self._refill_ns = now_ns
         for member in fresh:
             if len(self._spares) + len(self._busy) < self._most_living():
@@ -277,11 +277,28 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         self._withholds_spares = held
         return [*self._end_needless(now_ns), *self._attend(now_ns)]
 
+    def put_off(self) -> None:
+        """The machine has no room for a start that was decided: none is tried before `resume`."""
+        self._starting -= 1
+        self._is_put_off = True
+
+    def put_off_spare(self, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """The machine has no room for a spare: none but reserved ones is tried before `resume`."""
+        self._starting -= 1
+        self._lacks_room_for_spares = True
+        return self._attend(now_ns)
+
+    def resume(self, now_ns: int) -> "list[Action[Ticket, Member]]":
+        """The machine may have room again."""
+        self._is_put_off = self._lacks_room_for_spares = False
+        return self._attend(now_ns)
+
     def room(self, now_ns: int) -> int:
         """Return how many more events could run now; 0 while the function cannot load and no instance is alive."""
         if self._is_hopeless(now_ns) and not self._has_server():
             return 0
-        return max(0, self._places())
+        most = min(self.settings.max_instances, self._living()) if self._is_put_off else self.settings.max_instances
+        return max(0, self._places(most))
 
     def statistics(self) -> Statistics:
         busy = len(self._busy)
@@ -296,18 +313,18 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
             spare=len(self._spares),
         )
 
-    def _places(self) -> int:
-        """The slots of `max_instances` less the events that have or await one; if negative, that many wait for a turn.
+    def _places(self, most: int) -> int:
+        """The slots of `most` instances less the events that have or await one; if negative, that many wait for a turn.
 
         Only an open instance gives away the slots that it has free: those of a closed one are lost until it is gone.
         """
-        usable = (self.settings.max_instances - len(self._busy) - len(self._leaving)) * self._slots
+        usable = (most - len(self._busy) - len(self._leaving)) * self._slots
         free = sum(self._slots - self._busy[member] for member in self._open) if self._open else 0
         return usable + free - len(self._waiting)
 
     def _is_line_full(self, key: str | None) -> bool:
         """An event that can have a slot of its own is never refused, nor is any for its own size alone."""
-        waiting = -self._places()
+        waiting = -self._places(self.settings.max_instances)
         if self._bindings is not None:  # those that wait for the instance of their key leave places to others
             line, places = self._bindings.line, len(self._waiting) - waiting
             if line.seeking < places and not line.has(key):

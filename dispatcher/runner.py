@@ -16,11 +16,13 @@ from dispatcher.call import Call
 from dispatcher.capacity import Capacity
 from dispatcher.keys import KeyOf, key_of
 from dispatcher.loads import Loads
+from dispatcher.machine import Machine
 from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
 from dispatcher.retirement import Retirement
 from dispatcher.settings import Function
 from dispatcher.start_costs import StartCosts
+from dispatcher.tenant import Booked, FunctionTenant
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
@@ -44,7 +46,7 @@ _MADE: tuple[StartKind, ...] = ("load", "boot")
 class Runner:
     """One served function. Also what its triggers may ask: capacity, and instances for expected events."""
 
-    def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup, machine: Machine) -> None:
         self.function = function
         self._is_logged = log.isEnabledFor(logging.DEBUG)
         """Looked up once, because a pool decides too often to ask the logger each time."""
@@ -77,6 +79,7 @@ class Runner:
         """Whether the server accepts no more events: then capacity is 0, and announcements are ignored."""
         self._stopped = self._ending = False
         self._watch = tree.sweep.watch(self)
+        self._tenant = FunctionTenant(function, self._pool, self._loads, machine, self._carry_out)
         if function.pool.rest == "template":
             tree.keep(function.spec)
         self._carry_out(self._pool.tick(time.monotonic_ns()))
@@ -182,12 +185,14 @@ class Runner:
         self.reasons.note(event.id, event.attempt, call.found, self.function.pool, call.begun)
         if self._failed_start is not call.failed_start:
             self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
+        elif shortage := self._tenant.shortage_since(call.accepted_ns):
+            self.reasons.add_cause(event.id, event.attempt, Cause("no_room", shortage))
 
     def _carry_out(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""
         self._perform(actions, start)
         self._capacity.look()
-        self._set_leads()
+        self._loads.set_leads(self.function.spec, self._pool.announced)
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
             self._watch.expect(at_ns)
@@ -200,12 +205,13 @@ class Runner:
                 case Assign(call, instance):
                     self._assign(call, instance, start)
                 case Start(ahead):
-                    if not self._stopped:
-                        self._tasks.start_soon(self._start, ahead)
+                    if not self._stopped and (booking := self._tenant.book(ahead=ahead)) is not None:
+                        self._tasks.start_soon(self._start, ahead, booking)
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(call, code):
-                    waiting, problem = self._pool.statistics().waiting, self._tree.problem_of(self.function.spec)
+                    problem = self._tenant.shortage() or self._tree.problem_of(self.function.spec)
+                    waiting = self._pool.statistics().waiting
                     self._refuse(call, outcomes.throttled(code, self.function, waiting, problem))
                 case Fail(call):
                     self._refuse(call, outcomes.not_loaded(self._error))
@@ -244,11 +250,13 @@ class Runner:
         self._ending = False
         self._watch.end()
         self._watch = self._tree.sweep.watch(self)
+        self._tenant.open(function)
         if function.pool.rest == "template":
             self._tree.keep(function.spec)
         now_ns = time.monotonic_ns()
         living = [instance for instance in fresh if not instance.is_dead]
         for instance in living:
+            self._tenant.place(instance)
             self._adopt(instance, now_ns)
         self._key_of = key_of(function.pool.reuse)
         self._carry_out(self._pool.renew(function.pool, living, now_ns, self._key_of_call))
@@ -269,11 +277,13 @@ class Runner:
         self._tree.drop(self.function.spec)
         if self._ending:
             self._watch.end()
+            self._tenant.close()
 
-    async def _start(self, ahead: bool) -> None:
+    async def _start(self, ahead: bool, booking: Booked) -> None:
         function, begun_ns = self.function, time.monotonic_ns()
         try:
-            instance, kind = await self._tree.start(function.spec, ahead=ahead, calls=function.pool.max_invocations)
+            start = self._tree.start(function.spec, ahead=ahead, calls=function.pool.max_invocations)
+            instance, kind = await self._tenant.started(booking, start)
         except LoadFailed as error:
             if function is self.function:
                 self._error = error
@@ -333,6 +343,7 @@ class Runner:
 
     def _died(self, instance: Instance) -> None:
         now_ns = time.monotonic_ns()
+        self._tenant.ended(instance)
         lived_s = (now_ns - self._born_ns.pop(instance)) / 1e9
         if not self._pool.is_leaving(instance):
             self._backoff = self._backoff.ended(now_ns, lived_s)
@@ -340,10 +351,10 @@ class Runner:
 
     def tick(self, now_ns: int) -> int | None:
         """Called by the tree's sweep when something may be due. Return when to call again."""
-        self._set_leads()
+        self._loads.set_leads(self.function.spec, self._pool.announced)
         self._perform(self._pool.tick(now_ns))
         self._capacity.look()
-        self._set_leads()
+        self._loads.set_leads(self.function.spec, self._pool.announced)
         self._note_used()
         return self._pool.next_tick_ns(now_ns)
 
@@ -370,13 +381,6 @@ class Runner:
     def is_expecting(self) -> bool:
         """Whether an announced event is so near that an instance must be ready for it."""
         return self._pool.announced.wants_start(time.monotonic_ns())
-
-    def _set_leads(self) -> None:
-        """Tell the pool how early to act for announced events, given whether the template lives now."""
-        if self._pool.announced:
-            has_template = self._loads.note(self.function.spec)
-            init_timeout_s = self.function.spec.init_timeout_s
-            self._pool.announced.leads = self.start_costs.leads(init_timeout_s, has_template=has_template)
 
     def stop(self) -> None:
         """Start no more instances, not even to replace dead ones."""

@@ -37,12 +37,14 @@ class Staff(Members[Member], Generic[Ticket, Member]):
         self._hopeless = False
         """The last start failed because the function cannot load."""
         self._resting = False
+        self._is_put_off = self._lacks_room_for_spares = False
+        """The machine has no room for a start, or for another spare: none is tried."""
         self._withholds_spares = False
         """The machine has no memory for spares."""
 
     def is_full(self) -> bool:
         """Whether no instance more may start."""
-        return self._living() >= self._most_living()
+        return self._is_put_off or self._living() >= self._most_living()
 
     def _most_living(self) -> int:
         """The most instances and starts. A spare that anybody may take is one of `max_instances`."""
@@ -57,7 +59,7 @@ class Staff(Members[Member], Generic[Ticket, Member]):
 
     def _wanted_starts(self, now_ns: int) -> int:
         room = self._most_living() - self._living()
-        if room <= 0 or now_ns < self._blocked_ns:  # in a burst, every event that has to wait comes here
+        if self._is_put_off or room <= 0 or now_ns < self._blocked_ns:  # every event of a burst that waits comes here
             return 0
         needed = self._needed_now()
         ahead = 0
@@ -70,6 +72,8 @@ class Staff(Members[Member], Generic[Ticket, Member]):
     def _wanted_ready(self, now_ns: int) -> int:
         """How many instances should be ready beside those that have run events."""
         spare = self.settings.spare if self._wants_spares(now_ns) else 0
+        if self._lacks_room_for_spares:
+            spare = min(spare, len(self._spares))
         return max(self._reserved(), spare)
 
     def _reserved(self) -> int:
@@ -117,7 +121,7 @@ class Staff(Members[Member], Generic[Ticket, Member]):
         return bool(self._kept) and now_ns >= self._end_of_keeping_ns()
 
     def _may_rest(self, now_ns: int) -> bool:
-        empty = not (self.members() or self._starting or self._waiting)
+        empty = not (self.members() or self._starting or self._waiting or self._is_put_off)
         if self.settings.rest != "none" or self._resting or not empty or now_ns < self._rest_ns():
             return False
         return not self.announced.forbids_rest(now_ns)
@@ -173,3 +177,48 @@ class Staff(Members[Member], Generic[Ticket, Member]):
 
     def _rest_ns(self) -> int:
         return self._active_ns + int(self.settings.template_keep_alive_s * 1e9)
+
+    # What the budget of the machine asks, which may have no room for what this pool wants.
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether the machine has no room for a start."""
+        return self._is_put_off
+
+    @property
+    def has_spares_held(self) -> bool:
+        """Whether the machine lets it start no spare."""
+        return self._lacks_room_for_spares or self._withholds_spares
+
+    def wants_room(self, now_ns: int) -> bool:
+        """Whether a start would be decided if the machine had room."""
+        put_off, self._is_put_off = self._is_put_off, False
+        wanted = self._wanted_starts(now_ns)
+        self._is_put_off = put_off
+        return wanted > 0
+
+    def dispensable(self, now_ns: int) -> dict[Member, int]:
+        """The instances that could go at once, and when each fell idle: those with most reason to go first.
+
+        One that is kept for an announced event is left out, and so are reserved ones that must serve any key.
+        """
+        spares, idle = dict(self._spares), dict(self._idle)
+        if self._bindings is not None:
+            for _ in range(min(len(spares), self.settings.reserved)):
+                spares.popitem()
+        if not self._open:
+            latest = idle or spares
+            if latest and self.announced.holds(next(reversed(latest.values())), now_ns):
+                latest.popitem()
+        return spares | self._kept | idle
+
+    def surplus(self) -> int:
+        """How many instances may go, among those that could and those that are busy and will serve again."""
+        serving = sum(member not in self._closed for member in self._busy)
+        if self._bindings is not None:
+            return len(self._kept) + serving + max(0, len(self._spares) - self.settings.reserved)
+        return len(self._spares) + len(self._idle) + serving - self.settings.reserved
+
+    def serving(self) -> list[Member]:
+        """The busy instances that will get further events."""
+        return [member for member in self._busy if member not in self._closed]

@@ -42,7 +42,7 @@ from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.expected_use import expected_use
 from forklight.serving.once import account_of
 from forklight.serving.picture import printing_on_signal
-from forklight.serving.reload import Reloader, functions_of
+from forklight.serving.reload import Reloader, functions_of, limits_of
 from forklight.serving.running import Running
 from forklight.serving.stores import open_stores
 from forklight.serving.strays import Strays
@@ -162,7 +162,7 @@ async def _open(
             anyio.create_task_group() as work,
         ):
             functions = functions_of(config, prepared.versions)
-            dispatcher = Dispatcher(functions, tree, work, order=prepared.order)
+            dispatcher = Dispatcher(functions, tree, work, limits_of(config), order=prepared.order)
             bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
             bus.queues = own_names(config.queues)
             bus.attach(dispatcher)

@@ -14,7 +14,8 @@ class Cause(Struct, frozen=True):
     - `unforkable`: each instance loads the function itself; the detail says what the import left behind
     - `rested`: the function was at rest; the detail is after how many seconds. Set by the dispatcher
     - `start_failed`: an earlier start failed; the detail is its error. Set by the dispatcher
+    - `no_room`: other functions had all that the machine has; the detail is the limit. Set by the dispatcher
     """
 
-    code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed"]
+    code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed", "no_room"]
     detail: str = ""

@@ -94,11 +94,11 @@ class Instance:
         self._unsent: deque[memoryview] = deque()
         self._dead_ns: int | None = None
         now_ns = time.monotonic_ns()
-        self._held = Held(commons.meters.of(spec.name).instances, body.loaded_kb)
-        self._held.begin(now_ns)
+        self.held = Held(commons.meters.of(spec.name).instances, body.loaded_kb)
+        self.held.begin(now_ns)
         self._peak_kb = 0
         """The most that the process has had, as it says itself."""
-        self._checkup = Checkup(body, self._held, spec.limits, now_ns)
+        self._checkup = Checkup(body, self.held, spec.limits, now_ns)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
@@ -184,8 +184,8 @@ class Instance:
 
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
-        if self._held.is_unread and self._peak_kb:  # a short life, and perhaps over already
-            self._held.read(self._peak_kb - self._body.baseline_kb, time.monotonic_ns())
+        if self.held.is_unread and self._peak_kb:  # a short life, and perhaps over already
+            self.held.read(self._peak_kb - self._body.baseline_kb, time.monotonic_ns())
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 
@@ -283,7 +283,7 @@ class Instance:
         self._loop.remove_reader(self.pidfd)
         self._commons.pids.discard(self.pid)
         self._dead_ns = time.monotonic_ns()
-        self._held.end(self._dead_ns)
+        self.held.end(self._dead_ns)
         self._drain_replies()
 
     def _drain_replies(self) -> None:

@@ -22,6 +22,23 @@ T = TypeVar("T")
 _CRASH_LOOP = LoadFailed("CrashLoop", "it keeps ending right after it was loaded")
 
 
+class Gate:
+    """Open at first; while it is shut, whoever comes waits."""
+
+    def __init__(self) -> None:
+        self._opened = anyio.Event()
+        self._opened.set()
+
+    async def wait(self) -> None:
+        await self._opened.wait()
+
+    def shut(self) -> None:
+        self._opened = anyio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
 class Failures:
     """The latest of several failures in a row, and its back-off."""
 

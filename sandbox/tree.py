@@ -29,7 +29,7 @@ from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.loading import Loader
 from sandbox.logs import LogSink
-from sandbox.places import Branch, Key, Root, template_key
+from sandbox.places import Branch, Gate, Key, Root, template_key
 from sandbox.rehearsal import Plan, Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
@@ -63,6 +63,7 @@ class Tree:
         self._zygotes: set[Zygote] = set()
         self._background = anyio.CapacityLimiter(BACKGROUND_LOADS)
         self._loader = Loader(commons, plans, self._background, self._watch)
+        self.background = Gate()  # shut while only templates that an event needs are loaded
 
     def __repr__(self) -> str:
         instances = sum(len(template.instances) for template in self._templates)
@@ -230,6 +231,7 @@ class Tree:
         with scope:
             while True:
                 try:
+                    await self.background.wait()
                     async with self._background:
                         with self._reporting(branch):
                             await _again(branch, self._fill)

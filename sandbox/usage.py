@@ -94,7 +94,7 @@ class Meters:
 class Held:
     """The memory charged for one process: never less than `LEAST_KB`, plus `beside_kb`."""
 
-    __slots__ = ("_begun_ns", "_beside_kb", "_crowd", "_kb", "is_unread")
+    __slots__ = ("_begun_ns", "_beside_kb", "_crowd", "_kb", "is_unread", "own_kb")
 
     def __init__(self, crowd: Crowd, beside_kb: int = 0) -> None:
         self._crowd = crowd
@@ -102,6 +102,8 @@ class Held:
         self._kb = 0
         self._begun_ns = 0
         self.is_unread = True
+        self.own_kb = 0
+        """What it had when last read."""
 
     def begin(self, now_ns: int) -> None:
         """The process has started."""
@@ -112,6 +114,7 @@ class Held:
 
     def read(self, own_kb: int, now_ns: int) -> None:
         """The process has `own_kb` of its own: charge that until the next reading, the first since its start too."""
+        self.own_kb = own_kb
         kb = max(LEAST_KB, own_kb) + self._beside_kb
         if kb != self._kb:
             if self.is_unread:

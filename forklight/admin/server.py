@@ -114,7 +114,9 @@ class Admin:
         queues = await running.queue_statuses()
         timers = running.triggers.timers.statistics()
         status, usage = running.status(), running.usage()
-        families = running.observer.metrics(status.functions, queues, timers, running.reloaded, usage)
+        families = running.observer.metrics(
+            status.functions, queues, timers, running.reloaded, usage, machine=status.machine
+        )
         body = await anyio.to_thread.run_sync(text, families)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 

@@ -28,6 +28,7 @@ _CAUSES = {
     "unforkable": "{0.detail} cannot be forked, so each instance is loaded by itself",
     "rested": 'rest = "none" had ended it after {0.detail} s without an event',
     "start_failed": "a start before that failed: {0.detail}",
+    "no_room": "it waited for room on the machine: {0.detail}",
 }
 _REMEDIES = {
     "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; more at a time: {1}",

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from forklight.config.configuration import locate
 from forklight.config.document import Node, read_document
-from forklight.config.functions import MachineSettings, Name, RuntimeSettings
+from forklight.config.functions import Name, RuntimeSettings
+from forklight.config.machine import MachineSettings
 from forklight.config.problem import ConfigError
 from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder

@@ -13,6 +13,7 @@ from forklight.commands.rows import (
     QUEUE_HEADINGS,
     TIMER_HEADINGS,
     function_row,
+    machine,
     notes,
     queue_rows,
     summary,
@@ -61,6 +62,7 @@ def ps(path: Path, state: Path | None, with_usage: bool, as_json: bool) -> int:
         say()
     for note in notes(status):
         say(plain_lines(note, "  "))
+    say(machine(status))
     say(summary(status))
     return 0
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from forklight.commands.tables import Cell, Row, count
-from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
+from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Status, TimerStatus
 
 _MOST_NAMES = 5
+MIB = 1024 * 1024
 
 FUNCTION_HEADINGS = ("FUNCTION", "VERSION", "TEMPLATE", "IDLE", "BUSY", "WAIT", "STARTS", "OK", "FAILED", "MEMORY")
 QUEUE_HEADINGS = ("QUEUE", "FUNCTION", "READY", "RUNNING", "DELAYED", "DEAD", "OLDEST")
@@ -111,6 +112,8 @@ def told_outcome(timer: TimerStatus) -> Cell:
 def notes(status: Status) -> list[str]:
     """Return what does not fit in a column, a line each."""
     told = [f"{function.name}: {note}" for function in status.functions for note in _function_notes(function)]
+    if status.machine.waiting:
+        told.append(f"waiting for room on the machine: {waiting_for_room(status.machine)}")
     told += [f"{queue.queue}: {queue.problem}" for queue in status.queues if queue.problem]
     told += [note for timer in status.timers for note in _timer_notes(timer)]
     return told + list(_server_notes(status))
@@ -183,6 +186,27 @@ def summary(status: Status) -> str:
     """Return one line about the server itself."""
     draining = ", draining" if status.draining else ""
     return f"pid {status.pid}, up {duration(status.uptime_s)}, isolation: {status.isolation.level}{draining}"
+
+
+def machine(status: Status) -> str:
+    """Return one line about what all processes hold, and what they may hold."""
+    now = status.machine
+    memory = f"{now.memory_bytes / MIB:.1f} MiB"
+    if now.memory_limit_bytes is not None:
+        memory += f" of {now.memory_limit_bytes / MIB:,.0f} MiB"
+    instances = f"{now.instances} instance{'s' * (now.instances != 1)}"
+    if now.max_instances is not None:
+        instances = f"{now.instances} of {now.max_instances} instances"
+    evicted = f", {sum(now.evictions.values())} ended for others" if any(now.evictions.values()) else ""
+    pressure = f", memory pressure {now.pressure:g}%" if now.pressure else ""
+    return f"machine: {memory}, {instances}{evicted}{pressure}"
+
+
+def waiting_for_room(now: MachineStatus) -> str:
+    """Return the names of the functions that wait, and for what."""
+    more = f" and {len(now.waiting) - _MOST_NAMES} more" if len(now.waiting) > _MOST_NAMES else ""
+    what = f" ({now.lack} of [machine])" if now.lack else " (other starts are under way)"
+    return ", ".join(now.waiting[:_MOST_NAMES]) + more + what
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ Reading, from the file to structs:
 
 The structs, and what is checked across them:
 
-- `functions.py`: what can be set of a function, a runtime and the machine
+- `functions.py`: what can be set of a function and a runtime; `machine.py`: the budget of all functions
 - `http.py`, `queue.py`, `timer.py`: the triggers; `environment.py`, `envfile.py`: variables and secrets
 - `runtimes.py`, `requirements.py`: interpreters and their environments
 - `configuration.py`: the whole, `load` and `Config`

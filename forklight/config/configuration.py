@@ -6,7 +6,7 @@ before it reports any.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from forklight.config.environment import Secrets, data_variable, exec_only_warni
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
+from forklight.config.machine import Needs, machine_problems
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader, keys
@@ -33,6 +34,7 @@ from forklight.config.timer import all_timers, timer_warnings
 from forklight.state.data import data_path
 from forklight.state.directory import state_path
 from forklight.state.users import User, is_this_process, unprivileged_user
+from sandbox import hardware
 from sandbox.spec import Runtime
 from triggers.http import Route
 from triggers.queue.settings import QueueTrigger
@@ -112,14 +114,14 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
     functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
     for function in functions.values():
         reader.problems += reuse_problems(function.settings, function.node)
-    written = {name: function.settings.http for name, function in functions.items()}
-    routes = routes_of(written, root, reader.problems)
+    routes = routes_of({name: one.settings.http for name, one in functions.items()}, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if only is None:
         check_listen(settings.http, root, reader.problems)
         check_static(settings.http, root, reader.problems)
         check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
+        reader.problems += _machine_problems(functions, settings, root)
     else:
         reader.forgive(_needed_by(only, settings))
     if reader.problems:
@@ -228,6 +230,11 @@ def _queues(
         root=root,
         problems=problems,
     )
+
+
+def _machine_problems(functions: dict[str, Function], settings: Settings, root: Node) -> Iterator[Problem]:
+    needs = {name: Needs(one.settings.limits, one.pool) for name, one in functions.items()}
+    return machine_problems(settings.machine, needs, hardware.memory_bytes(), root)
 
 
 def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:

@@ -11,6 +11,7 @@ from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.http import RouteSettings
+from forklight.config.machine import MachineSettings
 from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
 from sandbox.spec import Hooks, Limits
@@ -181,13 +182,6 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Modules that every function of this runtime shares."""
     env: dict[str, str] = {}
     """Variables of the interpreter, such as `OMP_NUM_THREADS`."""
-
-
-class MachineSettings(Struct, frozen=True, kw_only=True):
-    """`[machine]`."""
-
-    user: str | None = None
-    """The user that functions run as if the server is started as root. Default: `forklight`, else `nobody`."""
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from dispatcher.histogram import BUCKETS_S, Histogram
 from dispatcher.records import Record
-from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
+from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import CLASSES, Tally
 from triggers.timer.work import TimerStatistics
 
@@ -31,9 +31,12 @@ def gather(
     *,
     reloaded: Reloaded | None = None,
     usage: Usage | None = None,
+    machine: MachineStatus | None = None,
 ) -> Families:
     """Return all families as they are now. They share nothing with the server: `text` may run in a thread."""
     collectors: list[Collector] = [_Reloads(reloaded)] if reloaded is not None else []
+    if machine is not None:
+        collectors.append(_Machine(machine))
     collectors.append(_Functions(records, functions))
     if usage is not None:
         collectors.append(_Used(records, usage))
@@ -74,6 +77,40 @@ class _Reloads(Collector):
             "When the server last started or reloaded",
             value=now.succeeded_at.timestamp(),
         )
+
+
+class _Machine(Collector):
+    """What all processes hold together, and what that leaves no room for. A limit that is not set has no sample."""
+
+    def __init__(self, machine: MachineStatus) -> None:
+        self._machine = machine
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families."""
+        now = self._machine
+        memory = GaugeMetricFamily(
+            "forklight_machine_memory_bytes", "What all processes are charged, and may be", labels=["what"]
+        )
+        instances = GaugeMetricFamily(
+            "forklight_machine_instances", "Instances of all functions, and how many there may be", labels=["what"]
+        )
+        for family, used, limit in (
+            (memory, now.memory_bytes, now.memory_limit_bytes),
+            (instances, now.instances, now.max_instances),
+        ):
+            family.add_metric(["used"], used)
+            if limit is not None:
+                family.add_metric(["limit"], limit)
+        yield from (memory, instances)
+        yield GaugeMetricFamily(
+            "forklight_machine_waiting_functions", "Functions that wait for room", value=len(now.waiting)
+        )
+        evictions = CounterMetricFamily(
+            "forklight_evictions", "Instances ended for others, by what they were", labels=["state"]
+        )
+        for state, count in now.evictions.items():
+            evictions.add_metric([state], count)
+        yield evictions
 
 
 class _Functions(Collector):

@@ -8,7 +8,7 @@ from forklight.observe import metrics
 from forklight.observe.journal import Journal
 from forklight.observe.kept.history import History
 from forklight.observe.kept.keeper import Keeper
-from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
+from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import Tally
 from triggers.timer.work import TimerStatistics
 
@@ -35,6 +35,10 @@ class Observer:
         timers: Sequence[TimerStatistics] = (),
         reloaded: Reloaded | None = None,
         usage: Usage | None = None,
+        *,
+        machine: MachineStatus | None = None,
     ) -> metrics.Families:
         """Return all metrics as they are now."""
-        return metrics.gather(self._records, functions, queues, self.tally, timers, reloaded=reloaded, usage=usage)
+        return metrics.gather(
+            self._records, functions, queues, self.tally, timers, reloaded=reloaded, usage=usage, machine=machine
+        )

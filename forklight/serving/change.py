@@ -12,7 +12,7 @@ from forklight.config.problem import ConfigError, Problem
 from sandbox.errors import LoadFailed
 
 FIXED = ("http", "bus", "brokers", "queues", "admin", "log", "machine")
-"""Tables that are only read at the start: listeners, stores and the user."""
+"""Tables that are only read at the start: listeners, stores and the user. Of `[machine]` that is only the user."""
 
 
 _MOST_NAMES = 5
@@ -62,7 +62,8 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
     before, after = _fixed(old), _fixed(new)
     for table in FIXED:
         if before[table] != after[table]:
-            yield root.at(table).problem(f"[{table}] has changed: that needs a restart")
+            what = "user of [machine]" if table == "machine" else f"[{table}]"
+            yield root.at(table).problem(f"{what} has changed: that needs a restart")
     known = {interpreter.cache_tag for interpreter in old.interpreters.values()}
     for name, interpreter in new.interpreters.items():
         if interpreter.cache_tag not in known:
@@ -74,7 +75,8 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
 def _fixed(config: Config) -> dict[str, object]:
     """The tables that cannot change. Folders of static files can: they are only part of the routes."""
     http = replace(config.settings.http, static=())
-    return {table: getattr(config.settings, table) for table in FIXED} | {"http": http}
+    fixed = {table: getattr(config.settings, table) for table in FIXED}
+    return fixed | {"http": http, "machine": config.settings.machine.user}
 
 
 def failed(error: Exception) -> ReloadResult:

@@ -17,6 +17,7 @@ import anyio.to_thread
 from msgspec.structs import replace
 
 from bus.store import StoreError
+from dispatcher.budget import Limits
 from dispatcher.change import Change, NotLoaded, load_all, open_change
 from dispatcher.settings import Function
 from forklight.config.configuration import Config
@@ -28,10 +29,13 @@ from forklight.serving.change import ReloadResult, failed, one_line, require_no_
 from forklight.serving.renewal import Served
 from forklight.serving.running import Running
 from forklight.serving.versions import Versions, make_versions, remove_unused
+from sandbox import hardware
 from triggers.http import RouteTable
 
 log = logging.getLogger(__name__)
 
+FORKS_PER_CORE = 4
+"""Forks in flight. One takes half its time in the template, and the rest in the server and in the new instance."""
 ENDING = ReloadResult(ok=False, error="the server is shutting down")
 
 
@@ -158,6 +162,7 @@ class Reloader:
             await triggers.keep_only(before.queues, 0)
             raise
         change.switch()
+        running.dispatcher.machine.resize(limits_of(config))
         triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
         running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
         self.running = replace(self.running, config=config, versions=versions)  # a drain may have begun meanwhile
@@ -187,3 +192,14 @@ def _kept(running: Running, config: Config, versions: Versions, new: Set[str]) -
 def functions_of(config: Config, versions: Versions) -> dict[str, Function]:
     """Return each function's version and pool."""
     return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in versions.specs.items()}
+
+
+def limits_of(config: Config) -> Limits:
+    """Return what all functions may hold together."""
+    machine, cores = config.settings.machine, hardware.cores()
+    return Limits(
+        memory_bytes=machine.memory.size_bytes(hardware.memory_bytes()),
+        max_instances=machine.max_instances,
+        loads=cores,
+        forks=FORKS_PER_CORE * cores,
+    )

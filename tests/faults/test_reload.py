@@ -162,6 +162,22 @@ async def test_what_cannot_change_while_it_runs_says_so() -> None:
             assert "forklight.toml:6 bus: [bus] has changed: that needs a restart\n" in done.stderr
 
 
+async def test_the_budget_of_all_functions_changes_with_a_reload() -> None:
+    toml = function("pid")
+    with application(toml) as folder:
+        write(folder, 1)
+        async with serving(folder) as server:
+            (folder / "forklight.toml").write_text(toml + '[machine]\nmemory = "512MiB"\nmax_instances = 3\n')
+            assert (await server.run("reload")).status == 0
+            machine = json.loads((await server.run("ps", "--json")).stdout)["machine"]
+            assert (machine["memory_limit_bytes"], machine["max_instances"]) == (512 * 1024 * 1024, 3)
+            assert " of 512 MiB, " in (await server.run("ps")).stdout
+            (folder / "forklight.toml").write_text(toml + '[machine]\nuser = "games"\n')
+            done = await server.run("reload")
+            assert done.status == 2
+            assert "forklight.toml:4 machine: user of [machine] has changed: that needs a restart\n" in done.stderr
+
+
 async def test_folders_of_files_come_and_go() -> None:
     toml = function("pid")
     with application(toml) as folder:

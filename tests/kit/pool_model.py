@@ -46,6 +46,12 @@ class PoolModel:
         living = len(self.spares) + len(self.idle) + len(self.busy) + len(self.leaving) + self.starting
         return self.settings.max_instances - living
 
+    def may_start(self) -> bool:
+        return self.room() > 0
+
+    def may_rest(self) -> bool:
+        return self.pool.statistics() == NOTHING and not self.resting
+
     def open_ones(self) -> list[int]:
         """The busy instances with a free slot, in the order in which they are taken."""
         found = [one for one, tickets in self.busy.items() if one not in self.closed and len(tickets) < self.slots]

@@ -62,7 +62,7 @@ _EXPLAINED = {
     "[admin]": "operating.md#health-and-metrics",
     "[log]": "operating.md#logs",
     "[runtimes.NAME]": "runtimes.md",
-    "[machine]": "operating.md#start-and-end",
+    "[machine]": "operating.md#one-budget-for-all-functions",
 }
 """Where more is said of a table."""
 _PLAIN = {BoolType: "`true` or `false`", IntType: "integer", FloatType: "number", StrType: "string"}

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dispatcher.actions import Leave, Statistics
 from dispatcher.settings import PoolSettings
 from dispatcher.start_costs import Leads
-from tests.kit.pool_model import NOTHING, PoolModel, S, size_bytes
+from tests.kit.pool_model import PoolModel, S, size_bytes
 from tests.kit.pools import pool_settings
 
 steps_ns = st.integers(0, 5 * S)
@@ -227,13 +227,13 @@ class PoolMachine(PoolModel, RuleBasedStateMachine):
     @invariant()
     def who_waits_has_a_start(self) -> None:
         if self.attended_ns >= self.blocked_ns:
-            assert self.room() == 0 or self.starting * self.slots >= len(self.waiting)
+            assert not self.may_start() or self.starting * self.slots >= len(self.waiting)
 
     @invariant()
     def what_is_reserved_or_announced_has_a_start(self) -> None:
         """At the latest once the due tick has run."""
         if self.now_ns >= self.blocked_ns and self.pool.next_tick_ns(self.now_ns) != self.now_ns:
-            assert self.starting >= min(self.deficit(), self.starting + self.room())
+            assert self.starting >= self.deficit() or not self.may_start()
 
     @invariant()
     def a_tick_comes_in_time(self) -> None:
@@ -245,7 +245,7 @@ class PoolMachine(PoolModel, RuleBasedStateMachine):
 
     @invariant()
     def capacity_is_what_could_run(self) -> None:
-        coming = self.room() + self.starting + len(self.spares)
+        coming = (self.room() if self.may_start() else 0) + self.starting + len(self.spares)
         could_run = coming * self.slots + self.free_slots() - len(self.waiting)
         if self.hopeless and self.now_ns < self.blocked_ns and not (self.spares or self.idle or self.busy):
             could_run = 0
@@ -255,9 +255,9 @@ class PoolMachine(PoolModel, RuleBasedStateMachine):
         times = [self.accepted[ticket] + int(self.settings.max_wait_s * S) for ticket in self.waiting[:1]]
         if self.hopeless:
             times.append(self.blocked_ns)
-        if self.deficit() > self.starting and self.room() > 0:
+        if self.may_start() and self.lacks_at(max(self.now_ns, self.blocked_ns, self.refill_ns)):
             times.append(max(self.blocked_ns, self.refill_ns))
-        if len(self.waiting) > self.starting * self.slots and self.room() > 0:
+        if len(self.waiting) > self.starting * self.slots and self.may_start():
             times.append(self.blocked_ns)
         missing = max(0, self.settings.reserved - len(self.idle) - len(self.busy))
         surplus = len(self.idle) + len(self.busy) - self.settings.reserved
@@ -265,10 +265,17 @@ class PoolMachine(PoolModel, RuleBasedStateMachine):
             times.append(self.since[self.idle[0]] + self.keep_alive_ns())
         if len(self.spares) > missing and not (self.busy or self.waiting or self.awaits_announced()):
             times.append(max(self.since[self.spares[0]], self.used_ns) + self.keep_alive_ns())
-        at_rest = self.pool.statistics() == NOTHING and not self.resting
-        if self.settings.rest == "none" and at_rest and not self.awaits_announced():
+        if self.settings.rest == "none" and self.may_rest() and not self.awaits_announced():
             times.append(self.active_ns + int(self.settings.template_keep_alive_s * S))
         return times
+
+    def lacks_at(self, at_ns: int) -> bool:
+        """Whether instances that no event waits for are missing now and then: what was announced may have passed."""
+        now_ns, now = self.now_ns, self.deficit() > self.starting
+        self.now_ns = at_ns
+        then = self.deficit() > self.starting
+        self.now_ns = now_ns
+        return now and then
 
     def teardown(self) -> None:
         """Whatever happened, every event ends."""

@@ -93,6 +93,11 @@ def test_all_of_one() -> None:
             '(rest = "none" had ended it after 5 s without an',
         ),
         (replace(FOUND, cause=Cause("start_failed", "no")), {"start": "fork"}, "(a start before that failed: no)"),
+        (
+            replace(FOUND, cause=Cause("no_room", "full")),
+            {"start": "fork"},
+            "(it waited for room on the machine: full)",
+        ),
         (None, {"cpu_ms": 1.0}, "1.0 ms of it on the processor: it mostly waited"),
         (None, {"cpu_ms": 10.0}, "10.0 ms of it on the processor: the rest it waited"),
         (None, {"run_ms": 2.0, "cpu_ms": 0.1}, "0.1 ms of it on the processor; the limit"),

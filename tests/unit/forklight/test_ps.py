@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from forklight.commands import ps as ps_command
 from forklight.commands.rows import notes
-from forklight.observe.status import QueueStatus, Status, TimerStatus
+from forklight.observe.status import MachineStatus, QueueStatus, Status, TimerStatus
 from forklight.serving.strays import Stray
 from sandbox import isolation
 
@@ -40,6 +40,16 @@ NIGHTLY = TimerStatus(
     failures=2,
     error="error/KeyError: 'x'\x1b[2J",
     next=("2026-11-24T00:00:00+00:00",),
+)
+FULL = MachineStatus(
+    memory_bytes=193 * 1024 * 512,
+    memory_limit_bytes=2 * 1024**3,
+    instances=6,
+    max_instances=6,
+    waiting=("a", "b", "c", "d", "e", "f"),
+    lack="max_instances",
+    pressure=1.25,
+    evictions={"idle": 3, "busy": 9},
 )
 OVER = TimerStatus(function="f", name="once", schedule="at", timezone="UTC", running=True)
 
@@ -75,6 +85,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         isolation=isolation.current(as_root=False),
         zygotes_kb=0,
         functions=(),
+        machine=FULL,
         queues=(ORDERS, SHOP, AWAY, INBOX, LONELY, STRAY),
         timers=(NIGHTLY, OVER),
     )
@@ -97,6 +108,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         "nightly f 2026-11-23T00:00:00+00:00 error/KeyError 2026-11-24T00:00:00+00:00",
         "once f - running never",
         "refunds@shop: no answer within 2 s",
+        "waiting for room on the machine: a, b, c, d, e and 1 more (max_instances of [machine])",
+        "machine: 96.5 MiB of 2,048 MiB, 6 of 6 instances, 12 ended for others, memory pressure 1.25%",
     ],
 )
 def test_a_row_tells_what_is_known(shown: str, row: str) -> None:

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+from msgspec.structs import asdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.settings import Function, PoolSettings
 from forklight.observe import metrics
 from forklight.observe.function_status import LEAST_KB, function_statuses
-from forklight.observe.status import FunctionStatus, Instances
+from forklight.observe.status import FunctionStatus, Instances, MachineStatus
 from forklight.observe.tally import Tally
 from sandbox.tree import Tree
 from tests.kit.support import answer, event, failure, running_tree, until
@@ -71,7 +72,8 @@ async def test_a_scrape_tells_the_same() -> None:
         for name in ("plain", "plain", "fails"):
             await outcome_of(dispatcher, event(function=name))
         statuses = tuple(_statuses(tree, dispatcher).values())
-        text = metrics.text(metrics.gather(dispatcher.records, statuses, (), Tally())).decode()
+        machine = MachineStatus(**asdict(dispatcher.machine.status()))
+        text = metrics.text(metrics.gather(dispatcher.records, statuses, (), Tally(), machine=machine)).decode()
     families = list(text_string_to_metric_families(text))
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
@@ -83,6 +85,10 @@ async def test_a_scrape_tells_the_same() -> None:
     assert samples["forklight_instances", "idle", "plain"] == 1
     assert samples["forklight_instances", "plain", "spare"] == statuses[0].instances.spare
     assert (samples["forklight_running_calls", "plain"], samples["forklight_slots", "plain"]) == (0, 1)
+    assert samples["forklight_machine_memory_bytes", "used"] == machine.memory_bytes
+    assert samples["forklight_machine_instances", "used"] == machine.instances >= 2
+    assert ("forklight_machine_instances", "limit") not in samples
+    assert (samples["forklight_machine_waiting_functions",], samples["forklight_evictions_total", "idle"]) == (0, 0)
     assert samples["forklight_invocation_cpu_seconds_total", "plain"] > 0
     for name in ("forklight_invocation_duration_seconds", "forklight_queue_wait_seconds"):
         buckets = [value for key, value in samples.items() if key[0] == f"{name}_bucket" and "plain" in key]

@@ -97,7 +97,7 @@ F = '[functions.f]\nhandler = "f:h"\n'
             f"{F}threads = 8",
             "functions.f.threads: unknown key: write max_instances, how many processes may run; or",
         ),
-        (f"{F}[machine]\nmax_instances = 3", "machine.max_instances: unknown key: belongs to [functions.NAME]: write"),
+        (f"{F}[machine]\nreserved = 3", "machine.reserved: unknown key: belongs to [functions.NAME]: write"),
         (f"{F}[admin]\nname = 3", "admin.name: unknown key: there are listen"),
     ],
 )

@@ -1,0 +1,162 @@
+"""The budget of the machine over a real tree: functions that share room, and what makes it."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from bus import Ok, Outcome
+from dispatcher.budget import Limits
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.settings import Function, PoolSettings
+from sandbox.causes import Cause
+from tests.kit.serving import closed_gate
+from tests.kit.support import Bench, answer, event, failure, until
+from tests.kit.targets import outcome_of
+
+pytestmark = [pytest.mark.any_user, pytest.mark.invariant("I43"), pytest.mark.invariant("I44")]
+
+
+@contextlib.asynccontextmanager
+async def sharing(bench: Bench, limits: Limits, handlers: dict[str, str], **pool: Any) -> AsyncIterator[Dispatcher]:
+    """Functions of `pool_work`, by name, that share these limits."""
+    async with anyio.create_task_group() as tasks:
+        specs = {name: bench.spec("pool_work", handler, name=name) for name, handler in handlers.items()}
+        settings = PoolSettings(**{"spare": 0, **pool})
+        functions = {name: Function(spec=spec, pool=settings) for name, spec in specs.items()}
+        dispatcher = Dispatcher(functions, bench.tree, tasks, limits)
+        yield dispatcher
+        dispatcher.stop()
+        tasks.cancel_scope.cancel()
+
+
+async def call(dispatcher: Dispatcher, name: str, data: Any = None, event_id: str = "") -> Outcome:
+    named = {"id": event_id} if event_id else {}
+    return await outcome_of(dispatcher, event(json.dumps(data).encode(), function=name, **named))
+
+
+def count(dispatcher: Dispatcher) -> int:
+    return sum(len(runner.instances()) for runner in dispatcher.runners().values())
+
+
+async def test_functions_that_burst_together_share_the_room(bench: Bench) -> None:
+    """More functions than there may be instances, all with clients that never pause: each gets its turns."""
+    names = {f"f{number}": "handler" for number in range(12)}
+    done: Counter[str] = Counter()
+    async with sharing(bench, Limits(max_instances=4), names) as dispatcher:
+        most = 0
+
+        async def client(name: str) -> None:
+            nonlocal most
+            while min(done[name] for name in names) < 3:
+                assert isinstance(await call(dispatcher, name), Ok)
+                done[name] += 1
+                most = max(most, count(dispatcher))
+
+        async with anyio.create_task_group() as clients:
+            for name in names:
+                for _ in range(2):
+                    clients.start_soon(client, name)
+        await until(lambda: dispatcher.machine.status().waiting == ())
+        status = dispatcher.machine.status()
+
+    assert most <= 4
+    assert sum(status.evictions.values()) >= 8
+
+
+async def test_a_burst_makes_no_more_instances_than_the_machine_may_have(bench: Bench) -> None:
+    async with sharing(
+        bench, Limits(max_instances=8), {"f": "handler", "g": "handler"}, max_instances=16
+    ) as dispatcher:
+        outcomes = await asyncio.gather(*(call(dispatcher, "fg"[n % 2], n) for n in range(500)))
+        assert all(isinstance(outcome, Ok) for outcome in outcomes)
+        assert count(dispatcher) <= 8
+
+
+async def test_an_idle_instance_makes_room_at_once(bench: Bench) -> None:
+    async with sharing(bench, Limits(max_instances=1), {"f": "handler", "g": "handler"}) as dispatcher:
+        pids = [answer(await call(dispatcher, name, event_id=f"{n}")) for n, name in enumerate("gfg")]
+        assert len(set(pids)) == 3
+        assert dispatcher.statistics()["f"].idle == 0
+        assert dispatcher.machine.status().evictions == {"idle": 2, "busy": 0}
+        found = dispatcher.runners()["g"].reasons.of("2", 1)
+        assert found is not None
+        assert found.cause == Cause("no_room", "[machine] max_instances allows 1, which are taken")
+
+
+async def test_a_busy_function_gives_up_an_instance_after_its_call(bench: Bench) -> None:
+    with closed_gate() as gate:
+        async with sharing(bench, Limits(max_instances=2), {"f": "held", "g": "held"}) as dispatcher:
+            held = [asyncio.create_task(call(dispatcher, "f", gate.path)) for _ in range(4)]
+            await until(lambda: dispatcher.statistics()["f"].busy == 2)
+            other = asyncio.create_task(call(dispatcher, "g", gate.path))
+            # the call of the first may take long, so the other is to go, too; whichever ends first makes room
+            await until(lambda: dispatcher.machine.status().evictions["busy"] == 2)
+            gate.release()
+            await until(lambda: dispatcher.statistics()["g"].busy == 1)
+            gate.release(4)
+            assert all(isinstance(outcome, Ok) for outcome in await asyncio.gather(*held, other))
+
+
+async def test_a_reserved_instance_is_never_taken(bench: Bench) -> None:
+    """Room is short for good, so the event is refused in the end, and the refusal names the limit."""
+    async with sharing(bench, Limits(max_instances=1), {"f": "handler"}, reserved=1) as dispatcher:
+        await until(lambda: dispatcher.statistics()["f"].spare == 1)
+        pool = PoolSettings(max_wait_s=0.2)
+        dispatcher.add("g", Function(spec=bench.spec("pool_work", name="g"), pool=pool))
+        refused = failure(await call(dispatcher, "g"))
+        assert (refused.kind, refused.code) == ("throttled", "WaitExpired")
+        assert "[machine] max_instances" in refused.message
+        assert dispatcher.statistics()["f"].spare == 1
+        assert dispatcher.machine.status().evictions == {"idle": 0, "busy": 0}
+
+
+async def test_a_spare_goes_first_and_none_is_started_without_room(bench: Bench) -> None:
+    async with sharing(bench, Limits(max_instances=2), {"f": "handler", "g": "handler"}, spare=1) as dispatcher:
+        used = answer(await call(dispatcher, "f"))
+        await until(lambda: dispatcher.statistics()["f"].spare == 1)
+        answer(await call(dispatcher, "g"))
+        found = dispatcher.statistics()
+        assert [(found[name].idle, found[name].spare, found[name].starting) for name in "fg"] == [(1, 0, 0)] * 2
+        assert answer(await call(dispatcher, "f")) == used
+        dispatcher.machine.resize(Limits(max_instances=4))
+        await until(lambda: all(dispatcher.statistics()[name].spare == 1 for name in "fg"))
+        assert dispatcher.machine.status().evictions == {"idle": 1, "busy": 0}
+
+
+async def test_memory_is_charged_and_bounds_the_instances(bench: Bench) -> None:
+    """Each instance is charged 1 MiB at least; beyond the limit one more of them waits for another to go."""
+    with closed_gate() as gate:
+        async with sharing(bench, Limits(), {"f": "held"}) as dispatcher:
+            running = [asyncio.create_task(call(dispatcher, "f", gate.path))]
+            await until(lambda: dispatcher.statistics()["f"].busy == 1)
+            status = dispatcher.machine.status()
+            assert status.instances == 1
+            assert status.memory_bytes > 4 * 1024 * 1024, "a zygote, a template and an instance"
+            dispatcher.machine.resize(Limits(memory_bytes=status.memory_bytes + 1024 * 1024 - 1))
+            running.append(asyncio.create_task(call(dispatcher, "f", gate.path)))
+            await until(lambda: dispatcher.machine.status().lack == "memory")
+            assert dispatcher.machine.status().waiting == ("f",)
+            dispatcher.machine.resize(Limits())
+            await until(lambda: dispatcher.statistics()["f"].busy == 2)
+            gate.release(2)
+            assert all(isinstance(outcome, Ok) for outcome in await asyncio.gather(*running))
+
+
+async def test_events_that_leave_the_line_leave_the_queue_for_room(bench: Bench) -> None:
+    with closed_gate() as gate:
+        async with sharing(bench, Limits(max_instances=1), {"f": "held", "g": "held"}) as dispatcher:
+            running = asyncio.create_task(call(dispatcher, "f", gate.path))
+            await until(lambda: dispatcher.statistics()["f"].busy == 1)
+            waiting = asyncio.create_task(call(dispatcher, "g", gate.path))
+            await until(lambda: dispatcher.machine.status().waiting == ("g",))
+            waiting.cancel()
+            await until(lambda: dispatcher.machine.status().waiting == ())
+            gate.release(2)
+            assert isinstance(await running, Ok)
+            assert isinstance(await call(dispatcher, "g", gate.path), Ok)
