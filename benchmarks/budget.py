@@ -2,7 +2,7 @@
 
 Every function has clients that never pause, each with one call at a time. All share `[machine] max_instances`, which is
 far below their number, so they take turns: what that costs in throughput, how long a call waits, and whether any
-function comes short. Alone is one function with as many clients as there are instances.
+function comes short. Alone is one function with two clients for each instance.
 """
 
 import argparse
@@ -93,7 +93,7 @@ async def _rows(shop: Workshop, functions: int, places: int, seconds: float) -> 
     """Measure both in turns."""
     alone, together = [], []
     for _ in range(TURNS):
-        alone.append(await measure(shop, 1, places, places, seconds))
+        alone.append(await measure(shop, 1, 2 * places, places, seconds))
         together.append(await measure(shop, functions, 2, places, seconds))
     rate, bare = (median(one.calls_per_s for one in shares) for shares in (together, alone))
     name = f"{functions} functions on {places} instances"

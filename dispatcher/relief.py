@@ -11,9 +11,9 @@ from msgspec import Struct
 from dispatcher.actions import Member
 from dispatcher.budget import Budget, Owner
 
-TURN_NS = 250_000_000
-"""How long an instance keeps its room at least while others wait. Handing it on costs about 6 ms of processor time, and
-with three instances to a processor, a turn has a third of its length: so 7% of the time goes into that."""
+TURN_NS = 500_000_000
+"""How long an instance keeps its room at least while others wait: `python -m benchmarks.budget` measures what handing
+it on costs. With turns of half the length, functions that are done in 0.1 ms lost a third of their throughput."""
 TURN_STARTS = 10
 """A turn lasts at least so many times as long as the start did: starts take a tenth of the time at most."""
 LONGEST_TURN_NS = 5_000_000_000
