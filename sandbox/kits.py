@@ -11,7 +11,7 @@ from sandbox.commons import Commons
 from sandbox.errors import StartFailed
 from sandbox.spec import FunctionSpec
 
-_MOST_FOLDERS = 8
+MOST_FOLDERS = 8
 """How many to keep for instances to come."""
 
 
@@ -54,7 +54,7 @@ class Kits:
 
     def put_back(self, folder: Path) -> None:
         """An instance is dead and does not need its folder any more."""
-        if len(self._folders) < _MOST_FOLDERS and self._commons.is_untouched(folder):
+        if len(self._folders) < MOST_FOLDERS and self._commons.is_untouched(folder):
             self._folders.append(folder)
         else:
             self._commons.remove_folder(folder)

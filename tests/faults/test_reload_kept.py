@@ -101,7 +101,7 @@ async def test_what_it_loads_or_may_load_later_renews_it(name: str) -> None:
         async with serving_two(folder) as server:
             before = (await server.get("/heavy")).json()
             (folder / name).write_text(f"{FILES[name]}\nANSWER = 2\n")
-            assert await reloaded(server) == "reloaded: heavy changed; light does not use what changed\n"
+            assert await reloaded(server) == "reloaded: no function uses what changed\n"
             after = (await server.get("/heavy")).json()
             assert after["template"] != before["template"]
             assert after["answer"] == (2 if name == "lazily.py" else 1)
@@ -131,12 +131,15 @@ async def test_a_doubt_renews_it_and_is_named() -> None:
             assert (told["changed"], told["because"]) == (["heavy", "light"], {"heavy": why, "light": why})
 
 
-async def test_a_function_that_has_no_template_yet_is_renewed() -> None:
+async def test_a_function_at_rest_is_loaded_by_no_change_that_it_does_not_see() -> None:
     with two_functions(more='rest = "none"\n') as folder:
         async with serving(folder) as server:
             assert (await server.get("/light")).status == 200
             (folder / "README.md").write_text("Functions.\n")
-            assert await reloaded(server) == "reloaded: heavy changed; light does not use what changed\n"
+            assert await reloaded(server) == "reloaded: no function uses what changed\n"
+            (folder / "lazily.py").write_text("ANSWER = 2\n")
+            await reloaded(server)
+            assert (await server.get("/heavy")).json()["answer"] == 2
 
 
 async def test_other_settings_of_the_pool_keep_the_template() -> None:
