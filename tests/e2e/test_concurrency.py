@@ -12,7 +12,7 @@ from tests.kit.application import application, function
 from tests.kit.served import Reply, Server, eventually, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 CODE = """
 import asyncio, os, subprocess, time

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.application import application, function
 from tests.kit.served import run, serving
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 MISTAKES = """
 [functions.echo]

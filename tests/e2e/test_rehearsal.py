@@ -3,12 +3,8 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.kit.application import open_folder
 from tests.kit.served import Server, eventually, run, serving
-
-pytestmark = pytest.mark.ordinary_user
 
 CODE = """
 import os

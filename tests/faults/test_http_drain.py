@@ -14,7 +14,7 @@ from tests.kit.load import Load
 from tests.kit.rounds import rounds
 from tests.kit.served import Server, eventually, serving
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 STOPS = rounds(6, 40)
 AT_ONCE = 2

@@ -16,7 +16,7 @@ from tests.kit.rounds import rounds
 from tests.kit.served import Server, serving
 from tests.kit.support import until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 SECONDS = rounds(5, 300)
 ANSWERS_BETWEEN_KILLS = 100

@@ -12,7 +12,7 @@ from tests.kit.consuming import Consuming, trigger, working
 from tests.kit.stores import BALANCED, Ledger, StoreFactory, fresh
 from tests.kit.support import Bench, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 MESSAGES = 600
 SETTLED_BETWEEN_KILLS = 20

@@ -12,7 +12,7 @@ from tests.kit.load import Load
 from tests.kit.served import Server, eventually, serving
 from tests.kit.support import is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 RELOADS = 20
 CODE = """

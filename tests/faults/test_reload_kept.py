@@ -12,8 +12,6 @@ import pytest
 from tests.kit.application import open_folder
 from tests.kit.served import Server, eventually, serving
 
-pytestmark = pytest.mark.ordinary_user
-
 FILES = {
     "heavy.py": """
 import os

@@ -11,7 +11,7 @@ from tests.kit.serving import serving
 from tests.kit.support import Bench, answer, event, failure, readable_folder, until
 from tests.kit.targets import outcome_of
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.invariant("I2")

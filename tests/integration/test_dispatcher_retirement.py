@@ -15,7 +15,7 @@ from tests.kit.serving import Served, serving
 from tests.kit.stores import StoreFactory, fresh
 from tests.kit.support import Bench, answer, readable_folder, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 GROWN, SMALL = {"keep": 40}, {"keep": 0}
 

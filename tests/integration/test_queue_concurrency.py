@@ -12,7 +12,7 @@ from tests.kit.consuming import ACK, Consuming, trigger, working
 from tests.kit.stores import StoreFactory, fresh
 from tests.kit.support import Bench, readable_folder, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 ONCE = RetryPolicy(attempts=1)
 

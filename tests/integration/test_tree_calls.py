@@ -12,7 +12,7 @@ from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES
 from sandbox.spec import Limits
 from tests.kit.support import Bench, account, answer, event, failure, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.parametrize("handler", ["handler", "asynchronous"])

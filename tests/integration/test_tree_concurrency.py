@@ -10,7 +10,7 @@ from sandbox.errors import InstanceGone
 from sandbox.spec import Limits
 from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.invariant("I1")

@@ -8,7 +8,7 @@ from sandbox.processes import memory_kb
 from sandbox.spec import Hooks
 from tests.kit.support import Bench, answer, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.parametrize("handler", ["litter", "litter_later"])

@@ -12,7 +12,7 @@ from sandbox.spec import MIB, FunctionSpec, Limits
 from sandbox.template import Template
 from tests.kit.support import Bench, answer, event, hosted_tree, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.support import Bench, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def test_live_objects_show_their_state(bench: Bench) -> None:

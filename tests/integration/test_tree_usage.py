@@ -9,7 +9,7 @@ from sandbox.spec import FunctionSpec
 from sandbox.usage import LEAST_KB, Meter
 from tests.kit.support import Bench, answer, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 HELD_KB = 36 * 1024
 """Of 40 MiB: the kernel is slow to count some pages, and others were the template's before."""
