@@ -99,7 +99,7 @@ async def test_what_it_loads_or_may_load_later_renews_it(name: str) -> None:
         async with serving_two(folder) as server:
             before = (await server.get("/heavy")).json()
             (folder / name).write_text(f"{FILES[name]}\nANSWER = 2\n")
-            assert await reloaded(server) == "reloaded: no function uses what changed\n"
+            assert await reloaded(server) == "reloaded: heavy changed; light does not use what changed\n"
             after = (await server.get("/heavy")).json()
             assert after["template"] != before["template"]
             assert after["answer"] == (2 if name == "lazily.py" else 1)
