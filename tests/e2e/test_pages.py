@@ -9,8 +9,6 @@ from tests.kit.installed import ROOT
 from tests.kit.pages import Wrong, blocks, framed, pages, try_page
 from tests.kit.terminal import alike
 
-pytestmark = pytest.mark.any_user
-
 PAGES = pages(ROOT)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 

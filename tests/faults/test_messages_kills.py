@@ -12,7 +12,7 @@ from tests.kit.messages import SLOTS, counted, load, wait_more
 from tests.kit.rounds import rounds
 from tests.kit.support import until
 
-KILLS = rounds(3, 10)
+KILLS = rounds(2, 10)
 IN_FLIGHT = 2 * SLOTS
 """What two queues can have handed out at a time; a broker may hold half as many again."""
 

@@ -9,12 +9,13 @@ import pytest
 
 from tests.kit.application import Gate, application, function
 from tests.kit.load import Load
+from tests.kit.rounds import rounds
 from tests.kit.served import Server, eventually, serving
 from tests.kit.support import is_gone, until
 
 pytestmark = pytest.mark.any_user
 
-RELOADS = 20
+RELOADS = rounds(8, 20)
 CODE = """
 import os
 
@@ -41,7 +42,7 @@ async def number(server: Server) -> int:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["kept connections", "a connection each"])
-async def test_no_request_is_dropped_by_twenty_reloads(keep_alive: bool) -> None:
+async def test_no_request_is_dropped_by_many_reloads(keep_alive: bool) -> None:
     with application(function("pid", max_instances=4, reserved=1)) as folder:
         write(folder, 0)
         async with serving(folder, "--quiet") as server:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.kit.http_server import LAST, request, running
 
-pytestmark = pytest.mark.any_user
-
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

@@ -292,4 +292,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = pytest.mark.invariant("I19")(pytest.mark.timeout(300)(StoreMachine.TestCase))
-StoreMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
