@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description="Functions that share a budget.")
     parser.add_argument("--functions", type=int, default=50)
     parser.add_argument("--places", type=int, default=6, help="[machine] max_instances")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each of the six measurements")
+    parser.add_argument("--seconds", type=float, default=10, help="of each of the six measurements")
     options = parser.parse_args()
     print(machine(), file=sys.stderr)
     with workshop() as shop:
