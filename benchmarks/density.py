@@ -27,6 +27,7 @@ LIVE = 500
 HELD_S = 12.0
 """How long each handler of the live instances runs, so that none serves two requests."""
 _SETTLE_S = 1.0
+"""After the start, before its idling is measured."""
 _START, _CPU, _FLAT = Target(3000), Target(0.1), Target(1.1, of_ratio=True)
 _HANDLER = 'def handler(event):\n    return {"hello": "world"}\n'
 _HOLDING = f"import os, time\n\ndef handler(event):\n    time.sleep({HELD_S})\n    return {{'pid': os.getpid()}}\n"

@@ -26,12 +26,13 @@ from typing import Generic, Literal, TypeVar
 from msgspec import Struct
 
 from dispatcher.actions import Member
+from sandbox.usage import LEAST_KB
 
 Owner = TypeVar("Owner")
 """A function."""
 
-LEAST_BYTES = 1024 * 1024
-"""Charged for any process: page tables and the like, which its resident memory does not show."""
+LEAST_BYTES = LEAST_KB * 1024
+"""Charged for any process."""
 PATIENCE_NS = 250_000_000
 """After this time, room that an instance was asked for is asked of another one too: its call may take long."""
 STUCK_NS = 1_000_000_000

@@ -214,7 +214,7 @@ class Staff(Members[Member], Generic[Ticket, Member]):
 
     def surplus(self) -> int:
         """How many instances may go, among those that could and those that are busy and will serve again."""
-        serving = sum(member not in self._closed for member in self._busy)
+        serving = len(self.serving())
         if self._bindings is not None:
             return len(self._kept) + serving + max(0, len(self._spares) - self.settings.reserved)
         return len(self._spares) + len(self._idle) + serving - self.settings.reserved

@@ -9,6 +9,7 @@ import sqlalchemy.orm  # type: ignore[import-not-found]
 from latency import note  # type: ignore[import-not-found]  # its folder is on the path
 
 WAIT_S = 0.01
+"""Each handler waits so long, as for a database."""
 LIBRARIES = (pydantic, requests, sqlalchemy.orm)
 """What many services import: about 44 MiB in each process that loads it by itself."""
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from dispatcher.budget import MachineState
 from forklight.commands.tables import Cell, Row, count
-from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Status, TimerStatus
+from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
 
 _MOST_NAMES = 5
 MIB = 1024 * 1024
@@ -202,7 +203,7 @@ def machine(status: Status) -> str:
     return f"machine: {memory}, {instances}{evicted}{pressure}"
 
 
-def waiting_for_room(now: MachineStatus) -> str:
+def waiting_for_room(now: MachineState) -> str:
     """Return the names of the functions that wait, and for what."""
     more = f" and {len(now.waiting) - _MOST_NAMES} more" if len(now.waiting) > _MOST_NAMES else ""
     what = f" ({now.lack} of [machine])" if now.lack else " (other starts are under way)"

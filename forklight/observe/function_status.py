@@ -10,9 +10,7 @@ from sandbox import memory
 from sandbox.errors import LoadFailed
 from sandbox.template import Template
 from sandbox.tree import Tree
-
-LEAST_KB = 1024
-"""Assumed for any process: page tables and the like, which its RSS does not show."""
+from sandbox.usage import LEAST_KB
 
 
 def function_statuses(
@@ -66,6 +64,6 @@ def _template_text(template: Template | LoadFailed | None) -> str:
 
 def _memory_kb(live: Template | None, replaced: tuple[Template, ...], pids: list[int]) -> int:
     templates = replaced if live is None else (*replaced, live)
-    own_kb = sum(max(LEAST_KB, template.loaded.rss_kb - template.zygote.rss_kb) for template in templates)
-    shared_kb = {one.pid: template.loaded.rss_kb for template in templates for one in template.instances.values()}
+    own_kb = sum(max(LEAST_KB, template.own_kb) for template in templates)
+    shared_kb = {one.pid: template.rss_kb for template in templates for one in template.instances.values()}
     return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb.get(pid, 0))) for pid in pids)

@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dispatcher.budget import MachineState
 from dispatcher.histogram import BUCKETS_S, Histogram
 from dispatcher.records import Record
-from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Reloaded, Usage
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import CLASSES, Tally
 from triggers.timer.work import TimerStatistics
 
@@ -31,7 +32,7 @@ def gather(
     *,
     reloaded: Reloaded | None = None,
     usage: Usage | None = None,
-    machine: MachineStatus | None = None,
+    machine: MachineState | None = None,
 ) -> Families:
     """Return all families as they are now. They share nothing with the server: `text` may run in a thread."""
     collectors: list[Collector] = [_Reloads(reloaded)] if reloaded is not None else []
@@ -82,7 +83,7 @@ class _Reloads(Collector):
 class _Machine(Collector):
     """What all processes hold together, and what that leaves no room for. A limit that is not set has no sample."""
 
-    def __init__(self, machine: MachineStatus) -> None:
+    def __init__(self, machine: MachineState) -> None:
         self._machine = machine
 
     def collect(self) -> Iterator[Metric]:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from bus.bus import Bus
+from dispatcher.budget import MachineState
 from dispatcher.records import Record
 from forklight.observe import metrics
 from forklight.observe.journal import Journal
 from forklight.observe.kept.history import History
 from forklight.observe.kept.keeper import Keeper
-from forklight.observe.status import FunctionStatus, MachineStatus, QueueStatus, Reloaded, Usage
+from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import Tally
 from triggers.timer.work import TimerStatistics
 
@@ -36,7 +37,7 @@ class Observer:
         reloaded: Reloaded | None = None,
         usage: Usage | None = None,
         *,
-        machine: MachineStatus | None = None,
+        machine: MachineState | None = None,
     ) -> metrics.Families:
         """Return all metrics as they are now."""
         return metrics.gather(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import anyio
 from msgspec import Struct, field
-from msgspec.structs import asdict
 
 from bus.bus import Bus
 from bus.message import inbox
@@ -24,7 +23,7 @@ from forklight.observe.function_status import function_statuses
 from forklight.observe.function_usage import usage_now
 from forklight.observe.observer import Observer
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
-from forklight.observe.status import MachineStatus, QueueStatus, Reloaded, Status, TimerStatus, Usage
+from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus, Usage
 from forklight.observe.timer_status import timer_statuses
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.stores import Stores
@@ -84,7 +83,7 @@ class Running(Struct, frozen=True, kw_only=True):
             isolation=isolation.current(as_root=os.getuid() == 0),
             reload=self.reloaded,
             zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
-            machine=MachineStatus(**asdict(self.dispatcher.machine.status())),
+            machine=self.dispatcher.machine.status(),
             functions=function_statuses(self.dispatcher, self.tree, _triggers(self.config)),
         )
 

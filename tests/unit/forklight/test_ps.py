@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from dispatcher.budget import MachineState
 from forklight.commands import ps as ps_command
 from forklight.commands.rows import notes
-from forklight.observe.status import MachineStatus, QueueStatus, Status, TimerStatus
+from forklight.observe.status import QueueStatus, Status, TimerStatus
 from forklight.serving.strays import Stray
 from sandbox import isolation
 
@@ -41,7 +42,7 @@ NIGHTLY = TimerStatus(
     error="error/KeyError: 'x'\x1b[2J",
     next=("2026-11-24T00:00:00+00:00",),
 )
-FULL = MachineStatus(
+FULL = MachineState(
     memory_bytes=193 * 1024 * 512,
     memory_limit_bytes=2 * 1024**3,
     instances=6,

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
-from msgspec.structs import asdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.settings import Function, PoolSettings
 from forklight.observe import metrics
-from forklight.observe.function_status import LEAST_KB, function_statuses
-from forklight.observe.status import FunctionStatus, Instances, MachineStatus
+from forklight.observe.function_status import function_statuses
+from forklight.observe.status import FunctionStatus, Instances
 from forklight.observe.tally import Tally
 from sandbox.tree import Tree
+from sandbox.usage import LEAST_KB
 from tests.kit.support import answer, event, failure, running_tree, until
 from tests.kit.targets import outcome_of
 
@@ -72,7 +72,7 @@ async def test_a_scrape_tells_the_same() -> None:
         for name in ("plain", "plain", "fails"):
             await outcome_of(dispatcher, event(function=name))
         statuses = tuple(_statuses(tree, dispatcher).values())
-        machine = MachineStatus(**asdict(dispatcher.machine.status()))
+        machine = dispatcher.machine.status()
         text = metrics.text(metrics.gather(dispatcher.records, statuses, (), Tally(), machine=machine)).decode()
     families = list(text_string_to_metric_families(text))
     samples = {
