@@ -10,7 +10,7 @@ In reading order:
 - `line.py`: the events that wait; `key_line.py`: those that may have a key; `bindings.py`: which instance has which key
 - `keys.py`: the key of an event, as configured
 - `budget.py`, `relief.py`: what all pools may hold together, and who gets room; `machine.py`, `tenant.py`: the I/O
-  around the budget, and between it and one pool
+  around the budget, and between it and one pool; `machine_state.py`: what `ps` shows of it
 - `runner.py`: carries out what a pool decides; `capacity.py`: wakes consumers when there is room
 - `retirement.py`: replaces instances that have reached a limit
 - `settings.py`: the settings of a pool

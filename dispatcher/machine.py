@@ -12,7 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from dispatcher.budget import LEAST_BYTES, Booking, Budget, Limits, MachineState
+from dispatcher.budget import LEAST_BYTES, Booking, Budget, Limits
+from dispatcher.machine_state import MachineState
 from dispatcher.relief import Holder, relieve
 from sandbox import hardware
 from sandbox.instance import Instance

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dispatcher.budget import MachineState
+from dispatcher.machine_state import MachineState
 from forklight.commands.tables import Cell, Row, count
 from forklight.observe.status import FunctionStatus, QueueStatus, Status, TimerStatus
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dispatcher.budget import MachineState
 from dispatcher.histogram import BUCKETS_S, Histogram
+from dispatcher.machine_state import MachineState
 from dispatcher.records import Record
 from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import CLASSES, Tally

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bus.bus import Bus
-from dispatcher.budget import MachineState
+from dispatcher.machine_state import MachineState
 from dispatcher.records import Record
 from forklight.observe import metrics
 from forklight.observe.journal import Journal

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from dispatcher.budget import MachineState
+from dispatcher.machine_state import MachineState
 from sandbox.isolation import Isolation
 
 

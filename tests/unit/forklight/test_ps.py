@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from dispatcher.budget import MachineState
+from dispatcher.machine_state import MachineState
 from forklight.commands import ps as ps_command
 from forklight.commands.rows import notes
 from forklight.observe.status import QueueStatus, Status, TimerStatus
