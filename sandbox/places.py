@@ -12,6 +12,7 @@ import anyio
 from bus.outcome import StartKind
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
+from sandbox.containment import Containment
 from sandbox.errors import LoadFailed
 from sandbox.rehearsal import NOTHING_KNOWN
 from sandbox.spec import FunctionSpec, Limits
@@ -160,7 +161,7 @@ class Branch(Place[Template]):
         self.files = None if files is None or so_far is None else so_far | frozenset(files)
 
 
-Key = tuple[str, str, Limits, str, int, str, float, float, float]
+Key = tuple[str, str, Limits, Containment, str, int, str, float, float, float]
 
 
 def template_key(spec: FunctionSpec) -> Key:
@@ -169,4 +170,5 @@ def template_key(spec: FunctionSpec) -> Key:
     It has the function (each has its own log), the version, and the settings that are not part of the version.
     """
     times_s = (spec.timeout_s, spec.grace_s, spec.init_timeout_s)
-    return (spec.name, spec.version, spec.limits, spec.log_level, spec.concurrency, spec.rehearsal, *times_s)
+    settings = (spec.log_level, spec.concurrency, spec.rehearsal)
+    return (spec.name, spec.version, spec.limits, spec.containment, *settings, *times_s)

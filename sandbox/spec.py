@@ -4,6 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sandbox.containment import Containment
 from sandbox.rehearsal import Scope
 
 MIB = 1024 * 1024
@@ -71,6 +72,7 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
     hooks: Hooks = Hooks()
     limits: Limits = Limits()
+    containment: Containment = Containment()
     log_level: str = "info"
     """The level of the root logger when the code is imported: one of LEVELS."""
     concurrency: int = 1

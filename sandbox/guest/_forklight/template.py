@@ -247,9 +247,10 @@ class Template:
             self._become(request, own, is_fork=True)
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
-        control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
         posix.tie_to_lifeline(pid, own[2])
-        control.close(own)  # a copy of the data socket here would hide the instance's end of file
+        # Before the server knows of the instance: a copy of the data socket here would hide its death, and take events.
+        control.close(own)
+        control.send(self._connection, {"t": "forked", "n": n, "pid": pid}, (pidfd,))
         return pidfd
 
     def _become(self, request: dict[str, Any], fds: list[int], *, is_fork: bool) -> NoReturn:
