@@ -1,20 +1,21 @@
 """What all processes of one tree share in the server: the sweep, the sink of the logs, the user, private folders."""
 
+import asyncio
 import contextlib
 import itertools
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from socket import SocketKind
 
-import anyio
 import anyio.abc
-import anyio.to_thread
 
 from sandbox import processes
 from sandbox.channels import Channels
+from sandbox.errands import Errands
 from sandbox.errors import StartFailed
 from sandbox.folders import remove_tree
 from sandbox.launch import Account
@@ -50,8 +51,7 @@ class Commons:
         """The live processes of the tree: no later pidfd from a guest may claim one of them."""
         self._folders = folders
         self._has_made_folders = False
-        self._doomed: list[Path] = []
-        self._is_removing = False
+        self._making, self._removing = Errands(tasks), Errands(tasks)  # a folder can take long to remove, none to make
         self._numbers = itertools.count(1)
 
     def number(self) -> int:
@@ -78,23 +78,47 @@ class Commons:
         """Log something outside any call to the function's log."""
         self.log_turns.sink(LogLine(function, "", None, f"[forklight] {text}", level))
 
-    def equip(self, kind: SocketKind, name: str, folder: Path | None = None) -> tuple[Channels, Path]:
-        """The channels and the private folder of a new process. Raises StartFailed if they cannot be created.
-
-        `folder`: that of a dead process, untouched.
-        """
+    def equip(self, kind: SocketKind) -> Channels:
+        """The channels of a new process. Raises StartFailed if they cannot be created."""
         try:
-            channels = Channels(kind)
+            return Channels(kind)
         except OSError as error:
             raise StartFailed(f"no descriptors for a new process: {error.strerror}") from None
+
+    async def new_folder(self, name: str) -> Path:
+        """Like `make_folder`, in a thread: a journaling file system may take 20 ms for it. Raises StartFailed."""
+        made: asyncio.Future[Path | OSError] = asyncio.get_running_loop().create_future()
+
+        def hand_over(found: Path | OSError) -> None:
+            if made.cancelled():
+                self._drop(found)
+            else:
+                made.set_result(found)
+
+        self._making.run(partial(self._try_folder, name), hand_over)
         try:
-            return channels, folder or self.make_folder(name)
+            found = await made
+        except asyncio.CancelledError:
+            if made.done() and not made.cancelled():
+                self._drop(made.result())
+            raise
+        if isinstance(found, OSError):
+            raise StartFailed(f"no private folder in {self._folders}: {found.strerror}")
+        return found
+
+    def _try_folder(self, name: str) -> Path | OSError:
+        try:
+            return self.make_folder(name)
         except OSError as error:
-            channels.discard()
-            raise StartFailed(f"no private folder in {self._folders}: {error.strerror}") from None
+            return error
+
+    def _drop(self, found: Path | OSError) -> None:
+        """Nobody waits for this folder any more."""
+        if isinstance(found, Path):
+            self.remove_folder(found)
 
     def make_folder(self, name: str) -> Path:
-        """Create a private folder for one process, owned by `account` and closed to all other users.
+        """Create a private folder for one process, owned by `account` and closed to all other users. Blocks.
 
         Its random name cannot be taken in advance. The parent folder is created again if a function has removed it,
         which the functions of an ordinary user can.
@@ -126,26 +150,28 @@ class Commons:
         return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.uid
 
     def remove_folder(self, folder: Path) -> None:
-        """Remove the folder of a dead process, in a thread: a file system may take 20 ms for it."""
-        self._doomed.append(folder)
-        if not self._is_removing:
-            self._is_removing = True
-            self.tasks.start_soon(self._remove_doomed)
+        """Remove the folder of a dead process, in a thread."""
+        self._removing.run(partial(_remove, folder), _ignore)
 
-    async def _remove_doomed(self) -> None:
-        with anyio.CancelScope(shield=True):
-            while self._doomed:
-                folders, self._doomed = self._doomed, []
-                await anyio.to_thread.run_sync(_remove_all, folders)
-        self._is_removing = False
+    def renew_folder(self, folder: Path, name: str, give: Callable[[Path | OSError], object]) -> None:
+        """Remove the folder of a dead process and `give` a new one, in a later turn of the loop."""
+
+        def renew() -> Path | OSError:
+            _remove(folder)
+            return self._try_folder(name)
+
+        self._removing.run(renew, give)
 
 
-def _remove_all(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:  # it is not empty, or gone
-            remove_tree(folder)
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # it is not empty, or gone
+        remove_tree(folder)
+
+
+def _ignore(_nothing: None) -> None:
+    """What follows the removal of a folder."""
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -1,5 +1,6 @@
 """What the server makes for an instance before its template forks it: descriptors in pairs, and a private folder."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 from socket import SOCK_STREAM
@@ -27,10 +28,10 @@ class Kit(Struct, frozen=True):
 
 
 class Kits:
-    """The kits of one template. The next one is made while no event waits for it: when an instance has gone.
+    """The kits of one template. The next one is made while no event waits for it: after an instance has gone.
 
-    Its folder goes to another instance of the same function, if it is as it was. To remove one and make one takes a
-    journaling file system up to 20 ms each while another process syncs a file, and most instances leave theirs empty.
+    The folder of an instance goes to another one of the same function, if it is as it was: most instances leave theirs
+    empty. No folder is made or removed in the event loop.
     """
 
     def __init__(self, spec: FunctionSpec, commons: Commons) -> None:
@@ -40,27 +41,51 @@ class Kits:
         self._names = [name for name in ("HOME", "TMPDIR") if name not in configured]
         self._next: Kit | None = None
         self._folders: list[Path] = []
+        self._awaited = 0
+        """Folders that are being made in place of others."""
+        self._is_dropped = False
 
-    def take(self) -> Kit:
+    async def take(self) -> Kit:
         """The kit that lies ready, or a new one. Raises StartFailed."""
-        kit, self._next = self._next or self._make(), None
-        return kit
-
-    def prepare(self) -> None:
-        """Have one ready."""
-        if self._next is None:
-            with contextlib.suppress(StartFailed):  # `take` tries again, and raises
-                self._next = self._make()
+        kit, self._next = self._next, None
+        if kit is not None:
+            return kit
+        n = self._commons.number()
+        identity = f"{self._function}-{n}"
+        folder = self._folders.pop() if self._folders else await self._commons.new_folder(identity)
+        return self._make(n, identity, folder)
 
     def put_back(self, folder: Path) -> None:
-        """An instance is dead and does not need its folder any more."""
-        if len(self._folders) < MOST_FOLDERS and self._commons.is_untouched(folder):
-            self._folders.append(folder)
-        else:
+        """An instance is dead and does not need its folder any more: it is for the next one."""
+        if len(self._folders) + self._awaited >= MOST_FOLDERS:
             self._commons.remove_folder(folder)
+        elif self._commons.is_untouched(folder):
+            self._folders.append(folder)
+            asyncio.get_running_loop().call_soon(self._prepare)  # a turn of its own: it takes as long as a burial
+        else:
+            self._awaited += 1
+            self._commons.renew_folder(folder, self._function, self._renewed)
+
+    def _renewed(self, folder: Path | OSError) -> None:
+        self._awaited -= 1
+        if isinstance(folder, OSError):  # `take` tries again, and raises
+            return
+        if self._is_dropped:
+            self._commons.remove_folder(folder)
+            return
+        self._folders.append(folder)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have a kit ready, if there is a folder for it."""
+        if self._next is None and self._folders and not self._is_dropped:
+            n = self._commons.number()
+            with contextlib.suppress(StartFailed):  # `take` tries again, and raises
+                self._next = self._make(n, f"{self._function}-{n}", self._folders.pop())
 
     def drop(self) -> None:
-        """Close and remove what lies ready."""
+        """Close and remove what lies ready. Nothing is kept from now on."""
+        self._is_dropped = True
         for folder in self._folders:
             self._commons.remove_folder(folder)
         self._folders.clear()
@@ -69,10 +94,10 @@ class Kits:
             self._commons.remove_folder(self._next.folder)
             self._next = None
 
-    def _make(self) -> Kit:
-        n = self._commons.number()
-        identity = f"{self._function}-{n}"
-        left = self._folders[-1] if self._folders else None
-        channels, folder = self._commons.equip(SOCK_STREAM, identity, left)
-        del self._folders[-1:]
+    def _make(self, n: int, identity: str, folder: Path) -> Kit:
+        try:
+            channels = self._commons.equip(SOCK_STREAM)
+        except StartFailed:
+            self._commons.remove_folder(folder)
+            raise
         return Kit(n, identity, channels, folder, dict.fromkeys(self._names, str(folder)))

@@ -7,6 +7,7 @@ instance is at most `WATCH_S` away. Without any deadline, the timer is not armed
 
 import asyncio
 import time
+from collections import deque
 from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -14,6 +15,8 @@ from typing import Protocol
 WATCH_S = 0.25
 """How often the memory of a busy process is measured."""
 NEVER_NS = 2**63 - 1
+TURN_NS = 500_000
+"""For how long one turn of the event loop ticks what is due: the rest has to wait for what else the loop has to do."""
 
 
 class Watched(Protocol):
@@ -49,6 +52,8 @@ class Sweep:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Watch]] = []
         """Also entries that are void, because their watch has been put forward or has ended."""
+        self._due: deque[Watch] = deque()
+        """What is due and has not been ticked yet."""
         self._numbers = count()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -71,6 +76,7 @@ class Sweep:
         """Stop all ticks."""
         self._is_closed = True
         self._heap.clear()
+        self._due.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -84,20 +90,23 @@ class Sweep:
     def _run(self) -> None:
         now_ns = time.monotonic_ns()
         self._timer_ns = now_ns  # the ticks below arm nothing: it is done once, after them
-        for watch in self._due(now_ns):
-            self._tick(watch, now_ns)
+        self._collect(now_ns)
+        while self._due:
+            self._tick(self._due.popleft(), now_ns)
+            if time.monotonic_ns() >= now_ns + TURN_NS:
+                break
         self._timer = None
-        if self._heap:
+        if self._due:
+            self._arm(now_ns)
+        elif self._heap:
             self._arm(self._heap[0][0])
 
-    def _due(self, now_ns: int) -> list[Watch]:
-        due = []
+    def _collect(self, now_ns: int) -> None:
         while self._heap and self._heap[0][0] <= now_ns:
             at_ns, _, watch = heappop(self._heap)
             if watch.due_ns == at_ns:
                 watch.due_ns = NEVER_NS
-                due.append(watch)
-        return due
+                self._due.append(watch)
 
     def _tick(self, watch: Watch, now_ns: int) -> None:
         watched = watch.watched

@@ -1,10 +1,9 @@
 """The process tree of one server: a zygote per runtime, a template per function version, and instances forked from it.
 
-Theory of operation. The tree starts each process when it is first needed, once, however many callers ask for it at the
-same time. The start kind of an event says what it had to wait for: `fork` if the template existed, `load` if it had to
-be started, `boot` if even the zygote had to be. A process that dies is replaced: at once if it was healthy, with
-back-off if it keeps failing; during the back-off every start fails at once with the stored reason. The template of a
-version that is kept restarts as soon as it dies. A process that no version needs ends. The tree itself ends last.
+Theory of operation. The tree starts each process when it is first needed, once, however many callers ask. The start
+kind of an event says what it had to wait for: `fork` if the template existed, `load` if it had to be started, `boot` if
+even the zygote had to be. A process that dies is replaced, with back-off if it keeps failing: then every start fails at
+once with the stored reason. The template of a version that is kept restarts at once. What no version needs ends.
 """
 
 import contextlib
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.abc
+from anyio.lowlevel import checkpoint
 
 from bus.outcome import StartKind
 from sandbox import launch, processes
@@ -192,8 +192,9 @@ class Tree:
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
         self.settle()
-        for branch in tuple(self._branches.values()):
-            self.drop(branch.spec)
+        while self._branches:
+            self.drop(next(iter(self._branches.values())).spec)
+            await checkpoint()
         ending = tuple(self._templates)
         for template in ending:
             for instance in tuple(template.instances.values()):
@@ -308,9 +309,8 @@ class Tree:
         if any(branch.spec.runtime == zygote.runtime for branch in self._branches.values()):
             return
         root = self._roots[repr(zygote.runtime)]
-        if all(template.zygote is not zygote for template in self._templates) and root.vacate(
-            zygote, Cause("unneeded")
-        ):
+        is_used = any(template.zygote is zygote for template in self._templates)
+        if not is_used and root.vacate(zygote, Cause("unneeded")):
             self._commons.tasks.start_soon(self._stop, zygote)
 
     async def _stop(self, zygote: Zygote) -> None:

@@ -1,12 +1,12 @@
 """What the processes of a tree share: the set of known pids, and private folders, which are removed after them."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from socket import SOCK_STREAM
 
 import anyio
 import pytest
@@ -100,6 +100,19 @@ async def test_folders_go_whether_they_are_empty_full_or_gone(tmp_path: Path) ->
     assert not full.exists()
 
 
+async def test_a_folder_that_nobody_waits_for_any_more_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    async with open_commons(tmp_path / "all") as commons:
+        for turns in range(4):
+            waiting = asyncio.ensure_future(commons.new_folder("shop-1"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                commons.remove_folder(await waiting)
+    assert list((tmp_path / "all").iterdir()) == []
+
+
 def _link(folder: Path) -> None:
     folder.rmdir()
     folder.symlink_to("other")
@@ -191,5 +204,5 @@ async def test_a_start_that_finds_no_room_for_its_folder_is_put_off_and_leaks_no
     async with open_commons(tmp_path / "missing") as commons:
         before = open_fds()
         with pytest.raises(StartFailed, match="no private folder"):
-            commons.equip(SOCK_STREAM, "shop-1")
+            await commons.new_folder("shop-1")
         assert open_fds() == before

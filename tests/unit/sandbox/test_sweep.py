@@ -4,7 +4,7 @@ import asyncio
 import time
 import weakref
 
-from sandbox.sweep import Sweep
+from sandbox.sweep import TURN_NS, Sweep
 
 HOUR_NS = 3600 * 1_000_000_000
 
@@ -118,6 +118,33 @@ async def test_what_is_ended_by_the_tick_of_another_is_not_ticked_any_more() -> 
     for other in others:
         other.cancel()
     assert len(done) == 1
+
+
+class Slow(Alarm):
+    """Takes a whole turn for its tick."""
+
+    def tick(self, now_ns: int) -> int | None:
+        while time.monotonic_ns() < now_ns + TURN_NS:
+            pass
+        return super().tick(now_ns)
+
+
+async def test_what_is_due_at_once_leaves_turns_of_the_loop_to_others() -> None:
+    sweep, turns = Sweep(), 0
+    alarms = [Slow(sweep) for _ in range(5)]
+
+    def count_turn() -> None:
+        nonlocal turns
+        turns += 1
+        if any(alarm.ticks.empty() for alarm in alarms):
+            asyncio.get_running_loop().call_soon(count_turn)
+
+    for alarm in alarms:
+        alarm.expect()
+    count_turn()
+    for alarm in alarms:
+        await alarm.ticks.get()
+    assert turns >= len(alarms)
 
 
 async def test_closed_it_ticks_no_more() -> None:
