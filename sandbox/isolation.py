@@ -1,6 +1,12 @@
-"""The mechanisms that contain the functions of this server, and those that are missing, with the reason. For `ps`."""
+"""Finds out which mechanisms this machine has for containing functions; what `ps` says of them."""
 
 from msgspec import Struct
+
+from sandbox.containment import Level, Mechanism
+from sandbox.levels import Found, Missing, best_level, mechanisms_of
+
+_NOT_BUILT = Missing("not built in this version")
+_NOT_ROOT = Missing("not started as root: functions could signal the server and read its files")
 
 
 class Isolation(Struct, frozen=True):
@@ -11,20 +17,18 @@ class Isolation(Struct, frozen=True):
     missing: dict[str, str]
 
 
-def current(*, as_root: bool) -> Isolation:
-    """The isolation of this version: level `limits`. `as_root`: the server runs as root, functions as another user."""
-    in_force = (
-        "session of its own",
-        "limits on open files, file size and core dumps",
-        "memory watched",
-        "timeout by SIGKILL of all it started",
-        "scrubbed environment",
-        "closed descriptors",
-        "no new privileges",
-        "no ptrace",
-        "killed before the server when memory ends",
-    )
-    missing = {"namespaces": "not built in this version", "seccomp and Landlock filters": "not built in this version"}
+def find(*, as_root: bool) -> Found:
+    """Return what the machine has. `as_root`: the server runs as root, functions as another user."""
+    built = mechanisms_of(Level.LIMITS)
+    missing = {one: _NOT_BUILT for one in Mechanism if one not in built or one.endswith(("cgroup", "per function"))}
+    del missing[Mechanism.NO_NEW_PRIVILEGES]
     if not as_root:
-        missing["a user of its own"] = "not started as root: functions could signal the server and read its files"
-    return Isolation("limits", in_force, missing)
+        missing[Mechanism.USER_APART] = _NOT_ROOT
+    return Found(missing)
+
+
+def current(*, as_root: bool) -> Isolation:
+    """The isolation of this version. `as_root`: the server runs as root, functions as another user."""
+    found = find(as_root=as_root)
+    in_force = tuple(one.value for one in Mechanism if found.has(one))
+    return Isolation(best_level(found), in_force, {one.value: str(why) for one, why in found.missing.items()})

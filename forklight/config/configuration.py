@@ -6,7 +6,7 @@ before it reports any.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,13 @@ from forklight.config.environment import Secrets, data_variable, exec_only_warni
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
+from forklight.config.isolation import mount_problems
 from forklight.config.machine import Needs, machine_problems
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader, keys
 from forklight.config.reuse import reuse_problems
-from forklight.config.runtimes import Environment, Finder
+from forklight.config.runtimes import Environment, Finder, Runtimes
 from forklight.config.short_forms import with_long_forms
 from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
@@ -112,8 +113,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
     names = [name for name in settings.functions if only in (None, name)]
     found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
     functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
-    for function in functions.values():
-        reader.problems += reuse_problems(function.settings, function.node)
+    reader.problems += _problems_of_functions(functions.values(), place, found)
     routes = routes_of({name: one.settings.http for name, one in functions.items()}, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
@@ -214,6 +214,14 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
         merged = {name: merge(usable, node) for name, node in functions.value.items()}
         tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
     return Node(tables, root.file)
+
+
+def _problems_of_functions(functions: Iterable[Function], state: Path, found: Runtimes) -> Iterator[Problem]:
+    """Yield what is wrong between the keys of one function, and with its mounts."""
+    for function in functions:
+        yield from reuse_problems(function.settings, function.node)
+        own = found.folders_of(function.settings.runtime)
+        yield from mount_problems(function.settings.isolation, function.node, state, own)
 
 
 def _queues(

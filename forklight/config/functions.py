@@ -11,6 +11,7 @@ from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.http import RouteSettings
+from forklight.config.isolation import IsolationSettings
 from forklight.config.machine import MachineSettings
 from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
@@ -132,6 +133,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
             "write max_instances, how many processes may run; or concurrency, how many calls each runs if async",
         ),
         "retries": "write attempts below [[functions.NAME.queue]], or retry below [[functions.NAME.timer]]",
+        **dict.fromkeys(("volumes", "volume", "binds"), 'write mounts = ["/srv/data:rw"]'),
+        **dict.fromkeys(("sandbox", "container"), 'write isolation = "best", or the name of a level'),
         "requirements": 'write runtime = "app", and requirements below [runtimes.app]',
         "python": 'write runtime = "app", and python below [runtimes.app]',
     }
@@ -160,6 +163,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     rehearsal: Literal["libraries", "all", "none"] = "libraries"
     """Which modules that calls import the template imports ahead: [instances.md](instances.md#rehearsal)."""
     limits: Annotated[Limits, flat()] = Limits()
+    isolation: Annotated[IsolationSettings, flat()] = IsolationSettings()
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """The initial level of the root logger of `logging`."""
     pool: Annotated[PoolSettings, flat()] = PoolSettings()

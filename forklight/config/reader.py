@@ -11,7 +11,7 @@ How a package declares its settings:
 - a struct may have a class variable `example`, the TOML of one, for messages about anything else, and one `elsewhere`:
   what to say of a key that belongs to another table;
 - structs, `dict[str, X]`, `tuple[X, ...]` and `X | None` nest; a `Literal` is one of its strings; `int | str | bool` is
-  any of these;
+  any of these, and `bool | tuple[X, ...]` either;
 - `Annotated[Limits, flat()]` puts the keys of another package's struct into the same table; a package
   that cannot import this one writes `Meta(extra={"flat": True})`;
 - `__post_init__` may raise ValueError for keys that do not go together.
@@ -63,7 +63,8 @@ def without_marks(type_: inspect.Type) -> inspect.Type:
     if isinstance(type_, inspect.Metadata):
         type_ = type_.type
     if isinstance(type_, inspect.UnionType):
-        type_ = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
+        members = tuple(member for member in type_.types if not isinstance(member, inspect.NoneType))
+        type_ = members[0] if len(members) == 1 else inspect.UnionType(members)
     return type_
 
 
@@ -163,8 +164,8 @@ class Reader:
                 return self._parsed(node, _parser(type_), "")
             case inspect.StrType():
                 return _or_nothing(self.text(node))
-            case inspect.UnionType():
-                return self._any(node)
+            case inspect.UnionType(types=types):
+                return self._any(node, types)
             case inspect.LiteralType(values=choices):
                 return self._choice(node, list(map(str, choices)))
         return self._plain(node, type_)
@@ -209,13 +210,29 @@ class Reader:
             return node.value
         return self._wrong(node, expected)
 
-    def _any(self, node: Node) -> Any:
-        """Return a string, an integer, or true or false."""
+    def _any(self, node: Node, types: tuple[inspect.Type, ...]) -> Any:
+        """Return true or false, and either a string or an integer or a list."""
+        for type_ in types:
+            if isinstance(type_, inspect.VarTupleType):
+                return self._switch_or_list(node, type_.item_type)
         if isinstance(node.value, str):
             return _or_nothing(self.text(node))
         if isinstance(node.value, int):  # a bool is one, too
             return node.value
         self.problems.append(node.problem(f"must be a string, an integer, or true or false, not {_name(node.value)}"))
+        return _NOTHING
+
+    def _switch_or_list(self, node: Node, item_type: inspect.Type) -> Any:
+        if isinstance(node.value, bool):
+            return node.value
+        if node.value == []:
+            self.problems.append(node.problem("is an empty list: write false"))
+            return _NOTHING
+        if isinstance(node.value, list):
+            return self._list(node, item_type)
+        text = node.value if isinstance(node.value, str) else ""
+        advice = right_form(text, bool) or (f': write ["{text}"]' if text else "")
+        self.problems.append(node.problem(f"must be true, false or a list, not {_name(node.value)}{advice}"))
         return _NOTHING
 
     def _parsed(self, node: Node, parse: Callable[[str], Any], form: str) -> Any:

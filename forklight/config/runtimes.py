@@ -70,6 +70,11 @@ class Runtimes(Struct, frozen=True):
     interpreters: dict[str, Interpreter] = {}
     environments: dict[str, Environment] = {}
 
+    def folders_of(self, runtime: str) -> tuple[Path, ...]:
+        """Return the folders of an interpreter and of its libraries; none of a runtime that has a problem."""
+        found = self.interpreters.get(runtime)
+        return (Path(found.prefix), Path(found.base_prefix)) if found else ()
+
 
 class Finder(Struct, frozen=True):
     """Finds interpreters. Appends mistakes to the problems of `reader`, with their place below `root`."""

@@ -14,6 +14,7 @@ from forklight.code.selection import IGNORE_FILE, CodeError, select
 from forklight.config.configuration import Config, Function, load
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.faults import CodeFault, code_faults
+from forklight.serving.isolation import containments
 from forklight.state.directory import state_path
 
 _MOST_NAMES = 5
@@ -30,9 +31,11 @@ class Checked(Struct, frozen=True):
 def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> Checked:
     """Check the configuration and the code. `state` is the value of --state, if it was given.
 
-    Raises ConfigError for problems of the configuration, and for code that cannot be taken.
+    Raises ConfigError for problems of the configuration, for isolation that is asked for and cannot be had here, and
+    for code that cannot be taken.
     """
     config = load(path, environ, state)
+    containments(config)
     apart = config.no_code | {state_path(state, environ, config.path)}
     together: dict[Path, list[Function]] = {}
     for function in config.functions.values():

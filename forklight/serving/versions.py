@@ -18,9 +18,11 @@ from forklight.code.selection import CodeError
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem
+from forklight.serving.isolation import containments
 from forklight.serving.renewal import Readings, Served
 from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
+from sandbox.containment import Containment
 from sandbox.spec import FunctionSpec, Hooks, Runtime
 
 NONE_SERVED: Mapping[str, Served] = MappingProxyType({})
@@ -57,8 +59,10 @@ def make_versions(
 
     Functions with the same code and runtime are copied and compiled together; what is the same in the snapshot of one
     that is `served`, by the same interpreter, is not compiled again. With `readings`, a function that sees no change
-    keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError.
+    keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError, also for what
+    a function asks of its isolation and the machine does not have.
     """
+    making = _Making(config, state, containments(config), served, readings)
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
@@ -66,7 +70,7 @@ def make_versions(
     problems = _data_problems(config)
     for functions in together.values():
         try:
-            _snapshot(made, functions, config, state, _Before(served, readings))
+            _snapshot(made, functions, making)
         except CodeError as error:
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
@@ -136,7 +140,12 @@ def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, c
     return sha256(msgspec.json.encode(seen, order="deterministic", enc_hook=str)).hexdigest()[:12]
 
 
-class _Before(NamedTuple):
+class _Making(NamedTuple):
+    """What versions are made of, and what was served before."""
+
+    config: Config
+    state: State
+    contained: Mapping[str, Containment]
     served: Mapping[str, Served]
     readings: Readings | None
 
@@ -153,17 +162,18 @@ class _Before(NamedTuple):
         return self.readings.why_renew(was, spec, contents) or None
 
 
-def _snapshot(made: Versions, functions: list[Function], config: Config, state: State, before: _Before) -> None:
+def _snapshot(made: Versions, functions: list[Function], making: _Making) -> None:
     """Add the versions of functions that share code and runtime, and so a snapshot."""
-    first = functions[0]
+    first, config, state = functions[0], making.config, making.state
     runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
-    with staged(first.code, config.no_code | {state.path}, state.versions, before.newest(functions)) as stage:
+    apart = config.no_code | {state.path}
+    with staged(first.code, apart, state.versions, making.newest(functions)) as stage:
         made.code[first.code] = stage.contents
         code, key = state.versions / snapshot_name(stage.digest, interpreter), state.key
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, key)
-            spec = _spec(function, version, code, runtime)
-            why, was = before.why_renew(spec, stage.contents), before.served.get(function.name)
+            spec = _spec(function, version, code, runtime, making.contained[function.name])
+            why, was = making.why_renew(spec, stage.contents), making.served.get(function.name)
             if why is None and was is not None and not was.at_rest:
                 made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
                 continue
@@ -174,7 +184,7 @@ def _snapshot(made: Versions, functions: list[Function], config: Config, state: 
             made.functions[function.name] = version_of_it
 
 
-def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> FunctionSpec:
+def _spec(function: Function, version: str, code: Path, runtime: Runtime, contained: Containment) -> FunctionSpec:
     settings = function.settings
     hooks = msgspec.structs.asdict(settings.hooks)
     return FunctionSpec(
@@ -187,6 +197,7 @@ def _spec(function: Function, version: str, code: Path, runtime: Runtime) -> Fun
         secrets=function.secrets,
         hooks=Hooks(**{name: hook and str(hook) for name, hook in hooks.items()}),
         limits=settings.limits,
+        containment=contained,
         log_level=settings.log_level,
         concurrency=settings.pool.concurrency,
         timeout_s=settings.timeout_s,

@@ -92,11 +92,8 @@ BROKEN = {
         ],
     ),
     "what is to come is not accepted without effect": (
-        OK + 'streaming = true\nscratch = "1MiB"\n',
-        [
-            "forklight.toml:3 functions.f.streaming: unknown key",
-            "forklight.toml:4 functions.f.scratch: unknown key",
-        ],
+        OK + "streaming = true\n",
+        ["forklight.toml:3 functions.f.streaming: unknown key"],
     ),
     "units": (
         OK + 'timeout = 10\ngrace = "1 second"\ninit_timeout = "0s"\nmemory = 512\nmax_result = "6M"\nopen_files = 0\n',

@@ -25,6 +25,7 @@ from msgspec.inspect import (
     StrType,
     StructType,
     Type,
+    UnionType,
     VarTupleType,
 )
 
@@ -165,6 +166,8 @@ def _plain_type(type_: Type) -> str:
             return "table"
         case VarTupleType():
             return "list"
+        case UnionType(types=types):
+            return ", or ".join(map(_plain_type, types))
         case LiteralType(values=values):
             return " or ".join(f'`"{value}"`' for value in sorted(map(str, values)))
         case CustomType(cls=cls):

@@ -1,0 +1,186 @@
+"""What a function gets of what it asks for, given the mechanisms that the machine has. Pure.
+
+Whatever is asked for by name is had or refused; `best` takes what there is, one mechanism at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from sandbox.containment import MIB, Containment, Endpoint, Level, Mechanism, Mount
+
+SCRATCH_BYTES = 64 * MIB
+MAX_PROCESSES = 1024
+
+REQUIRED: Mapping[Level, tuple[Mechanism, ...]] = {
+    Level.LIMITS: (),
+    Level.FILTERS: (
+        Mechanism.SYSTEM_CALL_FILTER,
+        Mechanism.FILE_RULES,
+        Mechanism.NO_CAPABILITIES,
+        Mechanism.NO_NEW_PRIVILEGES,
+    ),
+    Level.NAMESPACES: (
+        Mechanism.USER_NAMESPACE,
+        Mechanism.MOUNT_NAMESPACE,
+        Mechanism.PROCESS_NAMESPACE,
+        Mechanism.IPC_NAMESPACE,
+        Mechanism.HOST_NAME_NAMESPACE,
+    ),
+}
+"""What a level that is asked for by name has to have, besides what the levels below it require."""
+OPTIONAL: Mapping[Level, tuple[Mechanism, ...]] = {
+    Level.LIMITS: (
+        Mechanism.MEMORY_CGROUP,
+        Mechanism.PROCESS_CGROUP,
+        Mechanism.CPU_CGROUP,
+        Mechanism.USER_APART,
+        Mechanism.USER_PER_FUNCTION,
+        Mechanism.NO_INSPECTION,
+        Mechanism.SESSION,
+        Mechanism.RESOURCE_LIMITS,
+        Mechanism.WATCHED_MEMORY,
+        Mechanism.CLEAN_ENVIRONMENT,
+        Mechanism.CLOSED_DESCRIPTORS,
+    ),
+    Level.FILTERS: (Mechanism.SIGNAL_SCOPE, Mechanism.TCP_RULES),
+    Level.NAMESPACES: (Mechanism.NETWORK_NAMESPACE,),
+}
+"""What a level also has where the machine has it. A function that needs one, for its `cpu` say, is refused without."""
+_ASCENDING = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
+_SETS_APART = {
+    Level.FILTERS: frozenset((Mechanism.SYSTEM_CALL_FILTER, Mechanism.FILE_RULES)),
+    Level.NAMESPACES: frozenset(REQUIRED[Level.NAMESPACES]),
+}
+"""Of `best`: a function is at `namespaces` with all of the box, and at `filters` with either of the filters."""
+
+
+class Missing(Struct, frozen=True):
+    """Why the machine does not have a mechanism, and how to get it."""
+
+    why: str
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.how}" if self.how else self.why
+
+
+class Found(Struct, frozen=True):
+    """Which mechanisms the machine has: all but the `missing` ones. `details` says more of those that it has."""
+
+    missing: dict[Mechanism, Missing] = {}
+    details: dict[Mechanism, str] = {}
+
+    def has(self, *mechanisms: Mechanism) -> bool:
+        """Return whether the machine has all of these."""
+        return not self.missing.keys() & set(mechanisms)
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a function asks for. None is what there is: the best level, and the default of a limit if it can be had."""
+
+    level: Level | None = None
+    mounts: tuple[Mount, ...] = ()
+    network: bool | tuple[Endpoint, ...] = True
+    scratch_bytes: int | None = None
+    max_processes: int | None = None
+    cpu: float | None = None
+
+
+class Refused(Struct, frozen=True):
+    """What cannot be had: the key that asks for it, and why."""
+
+    key: str
+    why: str
+
+
+class CannotBeHad(Exception):
+    """What a function asks for by name cannot be had on this machine."""
+
+    def __init__(self, refused: tuple[Refused, ...]) -> None:
+        super().__init__("; ".join(f"{one.key} {one.why}" for one in refused))
+        self.refused = refused
+
+
+def up_to(level: Level) -> tuple[Level, ...]:
+    """Return the levels from the lowest to this one."""
+    return _ASCENDING[: _ASCENDING.index(level) + 1]
+
+
+def mechanisms_of(level: Level) -> tuple[Mechanism, ...]:
+    """Return what a level may have, and those below it, from the highest level to the lowest."""
+    return tuple(one for below in reversed(up_to(level)) for one in (*REQUIRED[below], *OPTIONAL[below]))
+
+
+def best_level(found: Found) -> Level:
+    """Return the highest level that the machine has, be it without some mechanisms."""
+    if found.has(*_SETS_APART[Level.NAMESPACES]):
+        return Level.NAMESPACES
+    return Level.FILTERS if _SETS_APART[Level.FILTERS] - found.missing.keys() else Level.LIMITS
+
+
+def resolve(asked: Asked, found: Found) -> Containment:
+    """Return what is in force for a function. Raises CannotBeHad."""
+    level = best_level(found) if asked.level is None else asked.level
+    without = frozenset(found.missing.keys() & set(mechanisms_of(level)))
+    has = frozenset(mechanisms_of(level)) - without
+    if refused := tuple(_refused(asked, level, has, found)):
+        raise CannotBeHad(refused)
+    return Containment(
+        level=level,
+        without=without,
+        mounts=tuple(sorted(asked.mounts, key=lambda mount: mount.target.parts)),
+        network=asked.network,
+        scratch_bytes=SCRATCH_BYTES if asked.scratch_bytes is None else asked.scratch_bytes,
+        max_processes=MAX_PROCESSES if asked.max_processes is None else asked.max_processes,
+        cpu=asked.cpu,
+    )
+
+
+def _refused(asked: Asked, level: Level, has: frozenset[Mechanism], found: Found) -> Iterator[Refused]:
+    if asked.level is not None:
+        needs = [one for below in reversed(up_to(asked.level)) for one in REQUIRED[below]]
+        if causes := _causes(needs, found):
+            yield Refused("isolation", f'"{asked.level}" cannot be had: {"; ".join(causes)}; or write "best"')
+            return
+    if asked.network is not True and not _bounds_network(asked.network, has):
+        yield Refused("network", _no_network(asked.network, level, found))
+    if asked.cpu is not None and Mechanism.CPU_CGROUP not in has:
+        yield Refused("cpu", f"cannot be had: {found.missing[Mechanism.CPU_CGROUP]}; or leave it out")
+    if asked.max_processes is not None and not _bounds_processes(has):
+        uncounted = found.missing[Mechanism.PROCESS_CGROUP]
+        yield Refused("max_processes", f"cannot be had at level {level}: {uncounted}; or leave it out")
+    if level != Level.NAMESPACES:
+        yield from _needs_box(asked, level, found)
+
+
+def _needs_box(asked: Asked, level: Level, found: Found) -> Iterator[Refused]:
+    """Yield what only a box can do, of a function that has none."""
+    why = "; ".join(_causes(REQUIRED[Level.NAMESPACES], found)) or f'the function has isolation = "{level}"'
+    if asked.scratch_bytes is not None:
+        yield Refused("scratch", f"needs isolation at level namespaces: {why}; or leave it out")
+    if any(mount.source != mount.target for mount in asked.mounts):
+        yield Refused("mounts", f"to another place need isolation at level namespaces: {why}; or mount it where it is")
+
+
+def _bounds_network(network: bool | tuple[Endpoint, ...], has: frozenset[Mechanism]) -> bool:
+    """Whether a network other than all can be kept to: in a box, or by a filter."""
+    filtered = Mechanism.SYSTEM_CALL_FILTER if network is False else Mechanism.TCP_RULES
+    return Mechanism.NETWORK_NAMESPACE in has or filtered in has
+
+
+def _no_network(network: bool | tuple[Endpoint, ...], level: Level, found: Found) -> str:
+    needs = [Mechanism.NETWORK_NAMESPACE, Mechanism.SYSTEM_CALL_FILTER if network is False else Mechanism.TCP_RULES]
+    what = "false" if network is False else "of some places only"
+    why = "; ".join(_causes(needs, found)) or f'the function has isolation = "{level}"'
+    return f"{what} cannot be had: {why}; or write network = true"
+
+
+def _bounds_processes(has: frozenset[Mechanism]) -> bool:
+    """Whether processes can be counted: by a cgroup, in a box, or by a user that no other function has."""
+    return bool(has & {Mechanism.PROCESS_CGROUP, Mechanism.USER_NAMESPACE, Mechanism.USER_PER_FUNCTION})
+
+
+def _causes(needs: list[Mechanism] | tuple[Mechanism, ...], found: Found) -> list[str]:
+    """Return why the missing ones of these are missing, each cause once."""
+    return list(dict.fromkeys(str(found.missing[one]) for one in needs if one in found.missing))

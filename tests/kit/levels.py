@@ -1,0 +1,33 @@
+"""The levels of isolation that this machine has, for tests that run at each of them."""
+
+import os
+from functools import cache
+
+from sandbox import isolation
+from sandbox.containment import Containment, Level
+from sandbox.levels import Asked, CannotBeHad, Found, resolve
+
+
+@cache
+def found() -> Found:
+    """The mechanisms that there are for functions of this user; as root, of another one."""
+    return isolation.find(as_root=os.getuid() == 0)
+
+
+def contained(level: Level) -> Containment:
+    """What a function has that asks for this level. Raises CannotBeHad."""
+    return resolve(Asked(level=level), found())
+
+
+def why_not(level: Level) -> str:
+    """Why the level cannot be had here; empty if it can."""
+    try:
+        contained(level)
+    except CannotBeHad as error:
+        return str(error)
+    return ""
+
+
+def levels() -> tuple[Level, ...]:
+    """The levels to be had here, lowest first."""
+    return tuple(level for level in Level if not why_not(level))
