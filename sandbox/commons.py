@@ -58,15 +58,18 @@ class Commons:
         """A number that was never returned before in this tree."""
         return next(self._numbers)
 
-    def verified(self, fds: list[int], parent_pid: int) -> tuple[int | None, int]:
+    def verified(self, fds: list[int], parent_pid: int, uid: int | None = None) -> tuple[int | None, int]:
         """Verify the one pidfd of a guest's answer; returns (pid, or None if dead on arrival; pidfd).
+
+        `uid`, here and below: the function's own user, None for that of all functions.
 
         Raises Forged; all of `fds` are closed then.
         """
         try:
             if len(fds) != 1:
                 raise processes.Forged(f"{len(fds)} descriptors instead of one pidfd")
-            pid = processes.verify(fds[0], parent_pid=parent_pid, uid=self.account.uid, known=self.pids)
+            own, _ = self.account.user_of(uid)
+            pid = processes.verify(fds[0], parent_pid=parent_pid, uid=own, known=self.pids)
         except BaseException:  # also OSError, if no descriptor is left to read /proc with
             close_all(fds)
             raise
@@ -85,7 +88,7 @@ class Commons:
         except OSError as error:
             raise StartFailed(f"no descriptors for a new process: {error.strerror}") from None
 
-    async def new_folder(self, name: str) -> Path:
+    async def new_folder(self, name: str, uid: int | None = None) -> Path:
         """Like `make_folder`, in a thread: a journaling file system may take 20 ms for it. Raises StartFailed."""
         made: asyncio.Future[Path | OSError] = asyncio.get_running_loop().create_future()
 
@@ -95,7 +98,7 @@ class Commons:
             else:
                 made.set_result(found)
 
-        self._making.run(partial(self._try_folder, name), hand_over)
+        self._making.run(partial(self._try_folder, name, uid), hand_over)
         try:
             found = await made
         except asyncio.CancelledError:
@@ -106,9 +109,9 @@ class Commons:
             raise StartFailed(f"no private folder in {self._folders}: {found.strerror}")
         return found
 
-    def _try_folder(self, name: str) -> Path | OSError:
+    def _try_folder(self, name: str, uid: int | None) -> Path | OSError:
         try:
-            return self.make_folder(name)
+            return self.make_folder(name, uid)
         except OSError as error:
             return error
 
@@ -117,8 +120,8 @@ class Commons:
         if isinstance(found, Path):
             self.remove_folder(found)
 
-    def make_folder(self, name: str) -> Path:
-        """Create a private folder for one process, owned by `account` and closed to all other users. Blocks.
+    def make_folder(self, name: str, uid: int | None = None) -> Path:
+        """Create a private folder for one process, owned by its user and closed to all others. Blocks.
 
         Its random name cannot be taken in advance. The parent folder is created again if a function has removed it,
         which the functions of an ordinary user can.
@@ -132,13 +135,13 @@ class Commons:
             folder = self._new_folder(name)
         self._has_made_folders = True
         if self.account.switch:
-            os.chown(folder, self.account.uid, self.account.gid)
+            os.chown(folder, *self.account.user_of(uid))
         return folder
 
     def _new_folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folders))
 
-    def is_untouched(self, folder: Path) -> bool:
+    def is_untouched(self, folder: Path, uid: int | None = None) -> bool:
         """Whether a dead process has left its private folder as it was made, so that another can have it."""
         try:
             found = os.lstat(folder)
@@ -147,18 +150,20 @@ class Commons:
             is_plain = is_empty and not os.listxattr(folder)
         except OSError:
             return False
-        return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.uid
+        return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.user_of(uid)[0]
 
     def remove_folder(self, folder: Path) -> None:
         """Remove the folder of a dead process, in a thread."""
         self._removing.run(partial(_remove, folder), _ignore)
 
-    def renew_folder(self, folder: Path, name: str, give: Callable[[Path | OSError], object]) -> None:
+    def renew_folder(
+        self, folder: Path, name: str, give: Callable[[Path | OSError], object], uid: int | None = None
+    ) -> None:
         """Remove the folder of a dead process and `give` a new one, in a later turn of the loop."""
 
         def renew() -> Path | OSError:
             _remove(folder)
-            return self._try_folder(name)
+            return self._try_folder(name, uid)
 
         self._removing.run(renew, give)
 

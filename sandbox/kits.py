@@ -35,7 +35,7 @@ class Kits:
     """
 
     def __init__(self, spec: FunctionSpec, commons: Commons) -> None:
-        self._function = spec.name
+        self._function, self._uid = spec.name, spec.containment.uid
         self._commons = commons
         configured = {*spec.env, *spec.secrets}
         self._names = [name for name in ("HOME", "TMPDIR") if name not in configured]
@@ -52,19 +52,19 @@ class Kits:
             return kit
         n = self._commons.number()
         identity = f"{self._function}-{n}"
-        folder = self._folders.pop() if self._folders else await self._commons.new_folder(identity)
+        folder = self._folders.pop() if self._folders else await self._commons.new_folder(identity, self._uid)
         return self._make(n, identity, folder)
 
     def put_back(self, folder: Path) -> None:
         """An instance is dead and does not need its folder any more: it is for the next one."""
         if len(self._folders) + self._awaited >= MOST_FOLDERS:
             self._commons.remove_folder(folder)
-        elif self._commons.is_untouched(folder):
+        elif self._commons.is_untouched(folder, self._uid):
             self._folders.append(folder)
             asyncio.get_running_loop().call_soon(self._prepare)  # a turn of its own: it takes as long as a burial
         else:
             self._awaited += 1
-            self._commons.renew_folder(folder, self._function, self._renewed)
+            self._commons.renew_folder(folder, self._function, self._renewed, self._uid)
 
     def _renewed(self, folder: Path | OSError) -> None:
         self._awaited -= 1

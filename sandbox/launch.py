@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from sandbox.errors import StartFailed
 from sandbox.spec import Runtime
+from sandbox.user_filter import Ids, user_filter
 
 GUEST_CONTROL_FD = 3
 GUEST_LIFELINE_FD = 4
@@ -37,12 +38,37 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THRE
 """Numeric libraries start a thread per core at import, and a process with threads cannot be forked safely."""
 
 
+class Uids(Struct, frozen=True):
+    """The numbers from which each function gets a user and a group of its own, both ends included."""
+
+    first: int
+    """of the zygotes: a function that could signal one could end all others"""
+    last: int
+
+
 class Account(Struct, frozen=True):
-    """The unprivileged user of every process below the server. `switch`: the server is root and has to change to it."""
+    """The unprivileged user of every process below the server. `switch`: the server is root and has to change to it.
+
+    With `uids`, it is the user of those functions only that have none of their own. Its group is everybody's, if only
+    as a supplementary one: what the group may read (snapshots, libraries), all functions may.
+    """
 
     uid: int
     gid: int
     switch: bool
+    uids: Uids | None = None
+
+    def user_of(self, uid: int | None) -> tuple[int, int]:
+        """The user and the group of a function whose own user is `uid`."""
+        return (self.uid, self.gid) if uid is None else (uid, uid)
+
+    @property
+    def filter(self) -> bytes:
+        """The seccomp filter of a zygote: it may change to the functions' users, and no further. Empty without."""
+        if self.uids is None:
+            return b""
+        first, last = self.uids.first, self.uids.last
+        return user_filter(Ids(first, last, self.uid), Ids(first, last, self.gid))
 
 
 def own_account() -> Account:
@@ -169,5 +195,10 @@ def _offer_to_the_kernel(pid: int) -> None:
 def _become(account: Account) -> list[str]:
     if not account.switch:
         return []
-    drop = ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--clear-groups"]
-    return ["/usr/bin/setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", *drop, "--"]
+    if account.uids is None:
+        uid, kept, groups = account.uid, "-all", "--clear-groups"
+    else:
+        uid, kept, groups = account.uids.first, "-all,+setuid,+setgid", f"--groups={account.gid}"
+    ids = [f"--reuid={uid}", f"--regid={account.gid}", groups]
+    capabilities = [f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"]
+    return ["/usr/bin/setpriv", *ids, *capabilities, "--no-new-privs", "--"]

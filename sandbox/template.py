@@ -46,7 +46,7 @@ class Template:
         self, spec: FunctionSpec, zygote: Zygote, commons: Commons, plan: Plan, *, is_candidate: bool = False
     ) -> None:
         """`plan`: what it imports ahead. A candidate is to take the place of one that has loaded the same code."""
-        self.spec = spec
+        self.spec, self._uid = spec, spec.containment.uid
         self.zygote = zygote
         self.loaded = Message(t="loaded")
         """The template's report after the import: its memory, its threads, whether the handler is async."""
@@ -136,10 +136,10 @@ class Template:
         self.load_ns = time.monotonic_ns() - begun_ns
 
     async def _be_born(self, box: Box) -> None:
-        self._folder = await self._commons.new_folder(f"template-{self.n}")
+        self._folder = await self._commons.new_folder(f"template-{self.n}", self._uid)
         try:
             with self._commons.equip(SOCK_SEQPACKET) as self._channels:
-                pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box)
+                pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box, self._uid)
         except BaseException:
             self._commons.remove_folder(self._folder)
             raise
@@ -246,7 +246,7 @@ class Template:
             close_all(fds)
             raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {os.strerror(answer.errno)}")
         try:
-            return self._commons.verified(fds, self.pid)
+            return self._commons.verified(fds, self.pid, self._uid)
         except processes.Forged as error:
             self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None

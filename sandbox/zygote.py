@@ -113,6 +113,7 @@ class Zygote:
         """Wait until the libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""
         begun_ns = time.monotonic_ns()
         request: dict[str, object] = {"t": "preload", "n": 0, "preload": self.runtime.preload}
+        request["filter"] = self._commons.account.filter.hex()
         try:
             hello, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
@@ -133,18 +134,23 @@ class Zygote:
         self._held.read(self.rss_kb, time.monotonic_ns())
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 
-    async def fork_template(self, n: int, channels: Channels, box: Box) -> tuple[int | None, int]:
+    async def fork_template(self, n: int, channels: Channels, box: Box, uid: int | None) -> tuple[int | None, int]:
         """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).
+
+        `uid`: the function's own user, if it has one.
 
         Raises Ended, or StartFailed if the machine has no room for another process.
         """
         fds = [*channels.guest_fds, *([] if box.pidfd is None else [box.pidfd])]
-        answer, got = await self._control.request({"t": "template", "n": n}, fds, limit_s=REQUEST_LIMIT_S)
+        account = self._commons.account
+        request: dict[str, object] = {"t": "template", "n": n, "user": account.uids and account.user_of(uid)}
+        answer, got = await self._control.request(request, fds, limit_s=REQUEST_LIMIT_S)
         if answer.t == "error":
             close_all(got)
-            raise StartFailed(f"no template could be forked: {os.strerror(answer.errno)}")
+            who = "" if uid is None else f" as the user {uid}"
+            raise StartFailed(f"no template could be forked{who}: {os.strerror(answer.errno)}")
         try:
-            return self._commons.verified(got, self.pid)
+            return self._commons.verified(got, self.pid, uid)
         except processes.Forged as error:
             self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None

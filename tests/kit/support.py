@@ -16,7 +16,7 @@ from typing import Any
 import sandbox.guest
 from bus import CallSection, Event, Failed, Ok, Outcome
 from forklight.state.directory import remove_tree
-from sandbox.launch import Account
+from sandbox.launch import Account, Uids
 from sandbox.log_lines import LogLine
 from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
@@ -26,12 +26,12 @@ FUNCTIONS = Path(__file__).parents[1] / "functions"
 GUEST = Path(sandbox.guest.__file__).parent
 
 
-def account() -> Account:
-    """As root, functions run as `nobody`; otherwise as the user we are."""
+def account(uids: Uids | None = None) -> Account:
+    """As root, functions run as `nobody`, or with `uids` as users of their own; otherwise as the user we are."""
     if os.getuid() != 0:
         return Account(os.getuid(), os.getgid(), switch=False)
     nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid, switch=True)
+    return Account(nobody.pw_uid, nobody.pw_gid, switch=True, uids=uids)
 
 
 @contextlib.contextmanager
@@ -137,7 +137,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def running_tree(python: Path | None = None, plans: Plans | None = None) -> AsyncIterator[Bench]:
+async def running_tree(
+    python: Path | None = None, plans: Plans | None = None, uids: Uids | None = None
+) -> AsyncIterator[Bench]:
     """A tree over a copy of `tests/functions`, run by `python` (default: the interpreter of the tests)."""
     with readable_folder() as folder:
         guest = copy_readable(GUEST, folder / "guest")
@@ -146,7 +148,8 @@ async def running_tree(python: Path | None = None, plans: Plans | None = None) -
         folders.mkdir(mode=0o711)
         lines: list[LogLine] = []
         interpreter = python or Path(sys.executable)
-        async with open_tree(guest=guest, folders=folders, sink=lines.append, account=account(), plans=plans) as tree:
+        who = account(uids)
+        async with open_tree(guest=guest, folders=folders, sink=lines.append, account=who, plans=plans) as tree:
             yield Bench(tree, code, folders, lines, interpreter)
         assert not list(folders.iterdir()), "private folders of dead processes must be gone"
 

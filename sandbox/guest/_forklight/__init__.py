@@ -7,7 +7,8 @@ The processes, in the order in which they start:
 - `instance.py`: serves a sync handler; `aio.py`: an async handler; `coroutines.py`: a sync handler that returns a
   coroutine
 - `invocation.py`: one call, from its frame to the reply
-- `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks
+- `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks;
+  `users.py`: a user for each function
 
 The interface to a function:
 

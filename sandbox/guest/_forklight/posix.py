@@ -1,6 +1,6 @@
 """System calls of the process tree, including those that Python does not offer.
 
-Sources: prctl(2), fcntl(2) on F_SETSIG and O_ASYNC, proc(5) on `task/TID/children`.
+Sources: prctl(2), seccomp(2), capset(2), fcntl(2) on F_SETSIG and O_ASYNC, proc(5) on `task/TID/children`.
 """
 
 import ctypes
@@ -9,12 +9,15 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_CAPABILITY_VERSION = 0x20080522
+"""_LINUX_CAPABILITY_VERSION_3"""
 _F_SETOWN, _F_SETSIG = 8, 10
 _SIGKILL = int(signal.SIGKILL)
 
@@ -41,6 +44,28 @@ def become_subreaper() -> None:
 def forbid_new_privileges() -> None:
     """Prevent setuid programs started from here from gaining privileges. Every descendant inherits it."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog"""
+
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+
+
+def set_filter(program: bytes) -> None:
+    """Put a seccomp filter on this process; every descendant inherits it. Requires `forbid_new_privileges`."""
+    given = _Program(len(program) // 8, program)  # an instruction has 8 bytes
+    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(given), 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl(PR_SET_SECCOMP): {os.strerror(code)}")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good: the effective, permitted, inheritable and with them the ambient ones."""
+    header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    if _libc.capset(header, none) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
 
 
 def forbid_inspection() -> None:
@@ -146,7 +171,15 @@ def reap(pid: int = -1) -> End | None:
     return End(found, os.waitstatus_to_exitcode(status), (used.ru_utime + used.ru_stime) * 1000)
 
 
-def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[End]:
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+Kill = Callable[[int], None]
+"""Sends SIGKILL to a child."""
+
+
+def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0, kill: Kill = _kill) -> list[End]:
     """SIGKILL and reap every child not in `keep`, including orphans that become children meanwhile.
 
     Returns those reaped; gives up after `limit_s` on processes that the kernel cannot end.
@@ -155,15 +188,15 @@ def kill_children(keep: Iterable[int] = (), limit_s: float = 3.0) -> list[End]:
     reaped: list[End] = []
     end = time.monotonic() + limit_s
     while (strangers := children() - kept) and time.monotonic() < end:
-        reaped += kill_and_reap(strangers, end - time.monotonic())
+        reaped += kill_and_reap(strangers, end - time.monotonic(), kill)
     return reaped
 
 
-def kill_and_reap(pids: "set[int]", limit_s: float = 3.0) -> list[End]:
+def kill_and_reap(pids: "set[int]", limit_s: float = 3.0, kill: Kill = _kill) -> list[End]:
     """SIGKILL these children; returns those that were reaped within `limit_s`."""
     end = time.monotonic() + limit_s
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
     found = [_reap_before(pid, end) for pid in pids]
     return [one for one in found if one is not None]
 

@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import chance, control, imports, leftovers, posix, survey, template, warmup
+from . import chance, control, imports, leftovers, posix, survey, template, users, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_LEFT = 1000
@@ -35,7 +35,7 @@ def main(control_fd: int, lifeline: int) -> NoReturn:
         preloaded = _preload(connection, lifeline)
         Zygote(connection, before, preloaded).run()
     except control.Ended:
-        posix.kill_children()
+        posix.kill_children(kill=users.kill)
     os._exit(0)
 
 
@@ -47,6 +47,8 @@ def _preload(connection: socket.socket, lifeline: int) -> template.Preloaded:
     posix.arm_lifeline(lifeline)
     message, _ = control.receive(connection)
     posix.forbid_inspection()  # not earlier: the server first writes our oom_score_adj, then sends its first message
+    if message["filter"]:
+        posix.set_filter(bytes.fromhex(message["filter"]))  # before anything is imported that could change the user
     before = leftovers.open_now()
     for name in message["preload"]:
         try:
@@ -119,14 +121,14 @@ class Zygote:
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> None:
         if message["t"] == "template":
-            self._fork_template(message["n"], fds)
+            self._fork_template(message["n"], fds, users.User(*message["user"]) if message["user"] else None)
         elif message["t"] == "sweep":
             self._sweep(message["n"], set(message["kill"]))
 
     def _sweep(self, n: int, unwanted: set[int]) -> None:
         """Kill the orphans that the server names, and report the others, which only the server can judge."""
         self._reap()  # reports the dead before `swept`, whose reader takes the rest to be alive
-        for end in posix.kill_and_reap(unwanted & self._adopted()):
+        for end in posix.kill_and_reap(unwanted & self._adopted(), kill=users.kill):
             self._report(end)
         left = sorted(self._adopted())[:_MAX_LEFT]  # the rest is reported once these are gone
         control.send(self._connection, {"t": "swept", "n": n, "left": left})
@@ -134,9 +136,9 @@ class Zygote:
     def _adopted(self) -> set[int]:
         return posix.children() - self._templates.keys()
 
-    def _fork_template(self, n: int, fds: list[int]) -> None:
+    def _fork_template(self, n: int, fds: list[int], user: "users.User | None") -> None:
         try:
-            pid = os.fork()
+            pid = os.fork() if user is None else users.fork_as(user)
         except OSError as error:
             control.close(tuple(fds))
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
