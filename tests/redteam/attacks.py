@@ -1,0 +1,48 @@
+"""The table of attacks: what hostile functions try, and what comes of it at each level. Pure.
+
+`attacks.txt` has it for people, too, and says what its columns mean. The tests run every row; docs/security.md shows
+it. `DONE` is the outcome of an attack that nothing stops.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sandbox.containment import Level
+
+DONE = "done"
+_LEVELS = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
+
+
+class Attack(NamedTuple):
+    """One row of the table."""
+
+    theme: str
+    name: str
+    what: str
+    """what it is after, in words"""
+    outcomes: dict[Level, str]
+
+    def expected(self, level: Level, *, as_root: bool) -> frozenset[str]:
+        """The outcomes that are right at this level. `as_root`: the server runs as root, the function does not."""
+        root, _, user = self.outcomes[level].partition("/")
+        return frozenset((root if as_root or not user else user).split("|"))
+
+    def is_stopped(self, level: Level, *, as_root: bool) -> bool:
+        """Whether it is stopped on every machine that has the level."""
+        return DONE not in self.expected(level, as_root=as_root)
+
+
+def attacks(theme: str | None = None) -> list[Attack]:
+    """All attacks, or those of one theme, in the order of the table."""
+    return [attack for attack in _read() if theme in (None, attack.theme)]
+
+
+def _read() -> Iterator[Attack]:
+    theme = ""
+    for line in Path(__file__).with_name("attacks.txt").read_text().splitlines():
+        if line.startswith("["):
+            theme = line.strip("[]")
+        elif line and not line.startswith("#"):
+            name, *outcomes, what = line.split(maxsplit=len(_LEVELS) + 1)
+            yield Attack(theme, name, what, dict(zip(_LEVELS, outcomes, strict=True)))

@@ -1,0 +1,136 @@
+"""Hostile functions, one attack after the other at each level: every outcome is the one that the table names."""
+
+import ast
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from bus import Ok, Outcome
+from sandbox.containment import Containment, Level
+from sandbox.instance import Instance
+from sandbox.spec import FunctionSpec, Limits
+from tests.kit.support import FUNCTIONS, Bench, answer, event, processes_with
+from tests.redteam.attacks import Attack, attacks
+from tests.redteam.world import VARIABLE, World, world
+
+pytestmark = pytest.mark.ordinary_user
+
+AS_ROOT = os.getuid() == 0
+MIB = 1024 * 1024
+MARK = f"redteam-{os.getpid()}"
+"""On the command line of what daemons start."""
+PROBES = ("files", "processes", "kernel", "network")
+"""The themes whose attacks leave the process as it was, so that one runs all of them."""
+
+
+async def test_an_attack_ends_as_the_table_says(bench: Bench, level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a handler, and in the code that a template runs when it imports the function."""
+    monkeypatch.setenv(VARIABLE, "the server's own")
+    containment = Containment(level=level)
+    async with world(bench, containment) as around:
+        spec = bench.spec("redteam", containment=containment)
+        hostile, sibling = [(await bench.tree.start(spec))[0] for _ in range(2)]
+        around |= {"sibling": sibling.pid, "template": bench.tree.templates()[-1].pid}
+        at_import = await _at_import(bench, spec, around)
+        in_handler = {attack.name: await _in_handler(hostile, attack, around) for attack in _probes()}
+
+    _require(in_handler, level, *PROBES)
+    _require(at_import, level, *PROBES)
+
+
+def _probes() -> list[Attack]:
+    return [attack for theme in PROBES for attack in attacks(theme)]
+
+
+async def _in_handler(hostile: Instance, attack: Attack, around: World) -> str:
+    data = {"theme": attack.theme, "name": attack.name, "world": around}
+    return _said(await hostile.invoke(event(json.dumps(data).encode())))
+
+
+async def _at_import(bench: Bench, spec: FunctionSpec, around: World) -> dict[str, str]:
+    todo = {"world": around, "attacks": {theme: [attack.name for attack in attacks(theme)] for theme in PROBES}}
+    importing = bench.spec("redteam", "at_import", env={"AT_IMPORT": json.dumps(todo)}, containment=spec.containment)
+    found: dict[str, str] = await bench.answer(importing)
+    return found
+
+
+def _said(outcome: Outcome) -> str:
+    """What the attack answered, or how its call failed."""
+    if isinstance(outcome, Ok):
+        return str(answer(outcome))
+    return f"Signal:{outcome.message.split()[-1]}" if outcome.code == "Signal" else outcome.code
+
+
+def _require(found: dict[str, str], level: Level, *themes: str) -> None:
+    """Every attack of these themes had one of the outcomes that the table names."""
+    wrong = []
+    for attack in (attack for theme in themes for attack in attacks(theme)):
+        expected = attack.expected(level, as_root=AS_ROOT)
+        if found[attack.name] not in expected:
+            wrong.append(f"{attack.name}: {found[attack.name]} instead of {'|'.join(sorted(expected))}")
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_what_a_function_uses_up_is_its_own(bench: Bench, level: Level) -> None:
+    """All at once, and meanwhile a neighbour gets its memory, its processes and its answers."""
+    containment = Containment(level=level, max_processes=64, scratch_bytes=32 * MIB)
+    calls = {}
+    for attack in attacks("exhaustion"):
+        memory_mib = 512 if attack.name in ("processes", "threads") else 64
+        limits = Limits(memory_bytes=memory_mib * MIB, open_files=64, max_file_bytes=8 * MIB)
+        hungry = bench.spec("redteam", "exhaustion:handler", limits=limits, containment=containment)
+        calls[attack.name] = (hungry, attack.name)
+    async with unharmed(bench, containment):
+        found = await _all(bench, calls)
+
+    _require(found, level, "exhaustion")
+
+
+async def test_a_process_ends_as_the_table_says(bench: Bench, level: Level) -> None:
+    containment = Containment(level=level)
+    data = {"crashing.hard_exit": 4, "hostile.wrong": "garbage"}
+    calls = {}
+    for attack in attacks("ends"):
+        spec = bench.spec(*attack.name.split("."), containment=containment, timeout_s=0.4, grace_s=0.1)
+        calls[attack.name] = (spec, data.get(attack.name, MARK))
+    async with unharmed(bench, containment):
+        found = await _all(bench, calls)
+
+    _require(found, level, "ends")
+    assert processes_with(MARK) == set()
+
+
+async def _all(bench: Bench, calls: Mapping[str, tuple[FunctionSpec, object]]) -> dict[str, str]:
+    """What came of the calls, a few at a time, each in an instance of its own."""
+    turns = asyncio.Semaphore(6)
+
+    async def one(spec: FunctionSpec, data: object) -> str:
+        async with turns:
+            return _said(await bench.call(spec, data))
+
+    return dict(zip(calls, await asyncio.gather(*(one(*call) for call in calls.values())), strict=True))
+
+
+@contextlib.asynccontextmanager
+async def unharmed(bench: Bench, containment: Containment) -> AsyncIterator[None]:
+    """A neighbour that lives through it and does all that it may."""
+    neighbour, _ = await bench.tree.start(bench.spec("redteam", "neighbour:handler", containment=containment))
+    before = answer(await neighbour.invoke(event()))
+    yield
+    after = answer(await neighbour.invoke(event()))
+    assert after == before | {"calls": 2}
+
+
+@pytest.mark.any_user
+@pytest.mark.parametrize("theme", [*PROBES, "exhaustion"])
+def test_every_hostile_function_is_in_the_table(theme: str) -> None:
+    """An attack that nobody runs proves nothing."""
+    module = ast.parse((FUNCTIONS / "redteam" / f"{theme}.py").read_text())
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    written = {one.name for one in functions if one.name[0] != "_" and ast.unparse(one.args) in ("", "world")}
+
+    assert written == {attack.name for attack in attacks(theme)}

@@ -1,0 +1,134 @@
+"""Where attacks happen: what hostile functions look for, and how to find it."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from sandbox.containment import Containment
+from sandbox.launch import forbid_inspection
+from tests.kit.children import children
+from tests.kit.support import Bench, answer, event, until
+
+VARIABLE = "REDTEAM_VARIABLE_OF_THE_SERVER"
+World = dict[str, Any]
+
+
+@contextlib.asynccontextmanager
+async def world(bench: Bench, containment: Containment) -> AsyncIterator[World]:
+    """All that the attacks of one level need to know: pids, paths, ports and names, with a neighbour behind each."""
+    mark = f"redteam-{os.getpid()}"
+    secret = f"secret-{os.urandom(8).hex()}"
+    places = {
+        "secret": secret,
+        "variable_of_the_server": VARIABLE,
+        "planted_in_tmp": f"/tmp/{mark}",
+        "planted_in_shm": f"/dev/shm/{mark}",
+        "victim_abstract": f"\0{mark}-victim",
+        "sysv_key": 0x0F0F0000 + os.getpid() % 0xFFFF,
+        "queue": mark,
+    }
+    victim_code = bench.code.parent / "victim"
+    if not victim_code.exists():
+        shutil.copytree(bench.code / "redteam", victim_code, ignore=shutil.ignore_patterns("function.py"))
+    spec = bench.spec(
+        "redteam", "victim:handler", code=victim_code, secrets={"API_KEY": secret}, containment=containment
+    )
+    victim, _ = await bench.tree.start(spec)
+    [template] = bench.tree.templates()
+    with _as_a_server(), _things_of_the_server(bench, mark) as things:
+        folder = answer(await victim.invoke(event(json.dumps(places).encode())))
+        [child] = await until(lambda: children(victim.pid))
+        try:
+            yield (
+                places
+                | things
+                | {
+                    "server": os.getpid(),
+                    "zygote": bench.tree.zygotes()[0].pid,
+                    "victim": victim.pid,
+                    "victim_template": template.pid,
+                    "victim_child": child,
+                    "victim_code": str(victim_code),
+                    "victim_folder": folder,
+                    "guest": str(bench.code.parent / "guest"),
+                    "own_code": str(bench.code / "redteam"),
+                }
+            )
+        finally:
+            answer(await victim.invoke(event(json.dumps(places).encode())))
+
+
+@contextlib.contextmanager
+def _as_a_server() -> Iterator[None]:
+    """Nobody but root may look into a server."""
+    forbid_inspection()
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as it was
+
+
+@contextlib.contextmanager
+def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
+    """A state directory with a secret and a control socket, a library of an environment of ours, open ports."""
+    state, library = bench.code.parent / "state", bench.code.parent / "library"
+    for folder, mode in ((state, 0o700), (library, 0o755)):
+        folder.mkdir(mode=mode, exist_ok=True)
+    (state / "key").write_text("secret")
+    (state / "key").chmod(0o600)
+    setuid = ""
+    if os.getuid() == 0:
+        setuid = str(shutil.copy("/usr/bin/id", library / "id"))
+        os.chmod(setuid, 0o4755)
+    with contextlib.ExitStack() as open_things:
+
+        def listen(family: socket.AddressFamily, address: Any) -> socket.socket:
+            listening = open_things.enter_context(socket.socket(family))
+            listening.bind(address)
+            listening.listen(100)
+            return listening
+
+        udp = open_things.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", 0))
+        threading.Thread(target=_echo, args=[udp], daemon=True).start()
+        listen(socket.AF_UNIX, str(state / "control.sock"))
+        (state / "control.sock").chmod(0o600)
+        listen(socket.AF_UNIX, f"\0{mark}")
+        try:
+            yield {
+                "state": str(state),
+                "secret_file": str(state / "key"),
+                "control": str(state / "control.sock"),
+                "library": str(library),
+                "setuid_program": setuid,
+                "abstract": f"\0{mark}",
+                "port": listen(socket.AF_INET, ("127.0.0.1", 0)).getsockname()[1],
+                "port6": _port_of_ipv6(open_things),
+                "udp_port": udp.getsockname()[1],
+            }
+        finally:
+            udp.sendto(b"", udp.getsockname())
+            (state / "control.sock").unlink()
+
+
+def _port_of_ipv6(open_things: contextlib.ExitStack) -> int:
+    """A port of ::1; 9, at which nobody listens, on a machine without it."""
+    try:
+        listening = open_things.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    except OSError:
+        return 9
+    return int(listening.getsockname()[1])
+
+
+def _echo(udp: socket.socket) -> None:
+    while True:
+        data, sender = udp.recvfrom(10)
+        if not data:
+            return
+        udp.sendto(data, sender)
