@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import stat
@@ -23,6 +24,9 @@ from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink, LogTurns
 from sandbox.sweep import Sweep
 from sandbox.usage import Meters
+
+_MOST_TRIES = 10
+"""Two threads make and remove the folder of a function; more rounds than that only a hostile function causes."""
 
 
 class Commons:
@@ -88,7 +92,11 @@ class Commons:
         except OSError as error:
             raise StartFailed(f"no descriptors for a new process: {error.strerror}") from None
 
-    async def new_folder(self, name: str, uid: int | None = None) -> Path:
+    def folder_of(self, function: str) -> Path:
+        """Where the private folders of all processes of a function lie, and nothing else. It goes with the last."""
+        return self._folders / function
+
+    async def new_folder(self, function: str, uid: int | None = None) -> Path:
         """Like `make_folder`, in a thread: a journaling file system may take 20 ms for it. Raises StartFailed."""
         made: asyncio.Future[Path | OSError] = asyncio.get_running_loop().create_future()
 
@@ -98,7 +106,7 @@ class Commons:
             else:
                 made.set_result(found)
 
-        self._making.run(partial(self._try_folder, name, uid), hand_over)
+        self._making.run(partial(self._try_folder, function, uid), hand_over)
         try:
             found = await made
         except asyncio.CancelledError:
@@ -109,9 +117,9 @@ class Commons:
             raise StartFailed(f"no private folder in {self._folders}: {found.strerror}")
         return found
 
-    def _try_folder(self, name: str, uid: int | None) -> Path | OSError:
+    def _try_folder(self, function: str, uid: int | None) -> Path | OSError:
         try:
-            return self.make_folder(name, uid)
+            return self.make_folder(function, uid)
         except OSError as error:
             return error
 
@@ -120,26 +128,32 @@ class Commons:
         if isinstance(found, Path):
             self.remove_folder(found)
 
-    def make_folder(self, name: str, uid: int | None = None) -> Path:
+    def make_folder(self, function: str, uid: int | None = None) -> Path:
         """Create a private folder for one process, owned by its user and closed to all others. Blocks.
 
-        Its random name cannot be taken in advance. The parent folder is created again if a function has removed it,
-        which the functions of an ordinary user can.
+        Its random name cannot be taken in advance. The folders around it are created again if they are gone: that of
+        the function is removed with the last of its processes, and the functions of an ordinary user can remove both.
         """
-        try:
-            folder = self._new_folder(name)
-        except FileNotFoundError:
-            if not self._has_made_folders:
-                raise
-            self._folders.mkdir(mode=0o700)
-            folder = self._new_folder(name)
+        for _ in range(_MOST_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                folder = Path(tempfile.mkdtemp(dir=self.folder_of(function)))
+                break
+            self._make_folder_of(function)
+        else:
+            raise FileNotFoundError(errno.ENOENT, "it is removed as soon as it is made")
         self._has_made_folders = True
         if self.account.switch:
             os.chown(folder, *self.account.user_of(uid))
         return folder
 
-    def _new_folder(self, name: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folders))
+    def _make_folder_of(self, function: str) -> None:
+        if self._has_made_folders:
+            self._folders.mkdir(mode=0o700, exist_ok=True)
+        folder = self.folder_of(function)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            if self.account.switch:
+                folder.chmod(0o711)  # it stays the server's, so that no function can put anything beside its folders
 
     def is_untouched(self, folder: Path, uid: int | None = None) -> bool:
         """Whether a dead process has left its private folder as it was made, so that another can have it."""
@@ -157,13 +171,13 @@ class Commons:
         self._removing.run(partial(_remove, folder), _ignore)
 
     def renew_folder(
-        self, folder: Path, name: str, give: Callable[[Path | OSError], object], uid: int | None = None
+        self, folder: Path, function: str, give: Callable[[Path | OSError], object], uid: int | None = None
     ) -> None:
         """Remove the folder of a dead process and `give` a new one, in a later turn of the loop."""
 
         def renew() -> Path | OSError:
             _remove(folder)
-            return self._try_folder(name, uid)
+            return self._try_folder(function, uid)
 
         self._removing.run(renew, give)
 
@@ -173,6 +187,8 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
     except OSError:  # it is not empty, or gone
         remove_tree(folder)
+    with contextlib.suppress(OSError):  # the function has other processes
+        folder.parent.rmdir()
 
 
 def _ignore(_nothing: None) -> None:

@@ -52,7 +52,7 @@ class Kits:
             return kit
         n = self._commons.number()
         identity = f"{self._function}-{n}"
-        folder = self._folders.pop() if self._folders else await self._commons.new_folder(identity, self._uid)
+        folder = self._folders.pop() if self._folders else await self._commons.new_folder(self._function, self._uid)
         return self._make(n, identity, folder)
 
     def put_back(self, folder: Path) -> None:

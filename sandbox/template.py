@@ -136,7 +136,7 @@ class Template:
         self.load_ns = time.monotonic_ns() - begun_ns
 
     async def _be_born(self, box: Box) -> None:
-        self._folder = await self._commons.new_folder(f"template-{self.n}", self._uid)
+        self._folder = await self._commons.new_folder(self.spec.name, self._uid)
         try:
             with self._commons.equip(SOCK_SEQPACKET) as self._channels:
                 pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box, self._uid)

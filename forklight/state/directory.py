@@ -9,7 +9,7 @@
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
     <state>/rehearsals/NAME.json    what calls of a function have imported, readable by the owner only
-    <state>/tmp/                    private folders of instances, emptied at start
+    <state>/tmp/NAME/               private folders of the processes of a function; tmp is emptied at start
     <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
 
 Started as root, the group is that of the unprivileged user, who can read everything but the key and can pass through

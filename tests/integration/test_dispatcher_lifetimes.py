@@ -80,7 +80,7 @@ async def test_a_function_that_rests_without_processes_has_none(bench: Bench) ->
             assert outcome.start == "boot"
             await until(lambda: not bench.tree.zygotes())
             assert (bench.tree.templates(), served.instances()) == ([], [])
-        assert not list(bench.folders.iterdir())
+        await until(lambda: not list(bench.folders.iterdir()))
 
 
 async def test_a_zygote_stays_as_long_as_another_function_needs_it(bench: Bench) -> None:

@@ -155,7 +155,7 @@ async def test_each_instance_has_a_private_folder_that_goes_with_it(bench: Bench
         assert found["tmpdir"] == found["home"]
         assert found["file"].startswith(f"{found['tmpdir']}/")
     names = {os.path.basename(found["tmpdir"]) for found in (first, second)}
-    await until(lambda: names.isdisjoint(path.name for path in bench.folders.iterdir()))
+    await until(lambda: names.isdisjoint(path.name for path in bench.folders.glob("*/*")))
     assert first["tmpdir"] != second["tmpdir"]
 
 

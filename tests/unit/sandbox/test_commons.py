@@ -78,16 +78,26 @@ async def test_a_folder_is_private(tmp_path: Path) -> None:
 async def test_no_name_of_a_folder_can_be_taken_ahead(tmp_path: Path) -> None:
     async with open_commons(tmp_path) as commons:
         names = {commons.make_folder("shop-1").name for _ in range(10)}
-    assert len(names) == 10
-    assert all(name.startswith("shop-1-") for name in names)
+        assert len(names) == 10
+        assert set(os.listdir(tmp_path / "shop-1")) == names
 
 
 async def test_the_folder_of_all_is_made_again(tmp_path: Path) -> None:
     async with open_commons(tmp_path / "all") as commons:
         (tmp_path / "all").mkdir()
-        commons.make_folder("shop-1").rmdir()
+        remove_tree(commons.make_folder("shop-1").parent)
         (tmp_path / "all").rmdir()
         assert commons.make_folder("shop-2").is_dir()
+
+
+async def test_a_function_has_a_folder_while_it_has_processes(tmp_path: Path) -> None:
+    async with open_commons(tmp_path) as commons:
+        first, second, other = map(commons.make_folder, ("shop", "shop", "ship"))
+        assert first.parent == second.parent == commons.folder_of("shop") != other.parent
+        commons.remove_folder(first)
+        commons.remove_folder(other)
+    assert os.listdir(tmp_path) == ["shop"]
+    assert os.listdir(tmp_path / "shop") == [second.name]
 
 
 async def test_folders_go_whether_they_are_empty_full_or_gone(tmp_path: Path) -> None:
