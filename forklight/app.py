@@ -54,7 +54,8 @@ from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
 from forklight.state.directory import State, keys_path
 from forklight.state.rehearsals import KeptPlans
-from sandbox.tree import open_tree
+from sandbox import cgroups
+from sandbox.tree import Tree, open_tree
 from triggers.http.server import HttpServer
 from triggers.http.socket.bind import parse_listen
 
@@ -140,6 +141,19 @@ def _start_keeper(config: Config, state: State, writing: anyio.abc.TaskGroup) ->
     return keeper
 
 
+def _open_tree(
+    config: Config, state: State, guest: Path, journal: Journal
+) -> contextlib.AbstractAsyncContextManager[Tree]:
+    return open_tree(
+        guest=guest,
+        folders=state.tmp,
+        sink=journal.line,
+        account=account_of(config.user),
+        plans=KeptPlans(state.rehearsals, only=config.functions),
+        cgroups=cgroups.find(),
+    )
+
+
 @contextlib.asynccontextmanager
 async def _open(
     config: Config,
@@ -155,10 +169,9 @@ async def _open(
         journal = Journal(options.render, 1, invocations=not options.quiet, keep=keep)
         writing.start_soon(journal.run)
         writing.start_soon(options.notifier.keep_alive)
-        account, plans = account_of(config.user), KeptPlans(state.rehearsals, only=config.functions)
         async with (
             open_stores(config.settings, state, application) as stores,
-            open_tree(guest=prepared.guest, folders=state.tmp, sink=journal.line, account=account, plans=plans) as tree,
+            _open_tree(config, state, prepared.guest, journal) as tree,
             anyio.create_task_group() as work,
         ):
             functions = functions_of(config, prepared.versions)

@@ -14,6 +14,7 @@ In reading order:
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `containment.py`, `isolation.py`, `box.py`: what contains it
 - `seccomp.py`: the system calls that are refused; `probes.py`: whether the kernel can filter
+- `cgroups.py`: where control groups can be made; `group.py`: that of a template
 - `hardware.py`: what the machine has
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance; `checkup.py`: when, and what follows
 - `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an

@@ -13,15 +13,19 @@ from pathlib import Path
 from socket import SocketKind
 
 import anyio.abc
+import anyio.to_thread
 
 from sandbox import processes
+from sandbox.cgroups import Groups
 from sandbox.channels import Channels
 from sandbox.errands import Errands
 from sandbox.errors import StartFailed
 from sandbox.folders import remove_tree
+from sandbox.group import Group
 from sandbox.launch import Account
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink, LogTurns
+from sandbox.spec import FunctionSpec
 from sandbox.sweep import Sweep
 from sandbox.usage import Meters
 
@@ -40,6 +44,7 @@ class Commons:
         sink: LogSink,
         tasks: anyio.abc.TaskGroup,
         *,
+        groups: Groups,
         shares_input: bool = False,
     ) -> None:
         self.account = account
@@ -47,6 +52,8 @@ class Commons:
         """The directory of the guest's code, readable for `account`."""
         self.log_turns = LogTurns(sink)
         self.tasks = tasks
+        self.groups = groups
+        """The control groups, in which each template gets one."""
         self.shares_input = shares_input
         """Whether functions read the server's standard input instead of an empty one."""
         self.sweep = Sweep()
@@ -166,6 +173,23 @@ class Commons:
             return False
         return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.user_of(uid)[0]
 
+    async def admit(self, group: Group, pid: int, spec: FunctionSpec) -> None:
+        """Put a newborn template into its group, in a thread: that may take 13 ms. Raises StartFailed.
+
+        `pid` 0: it was dead on arrival. Written to a group, that would mean the server itself.
+        """
+        if pid and group.exists:
+            try:
+                await anyio.to_thread.run_sync(group.admit, pid, spec)
+            except OSError as error:
+                why = f"{error.filename}: {error.strerror}"
+                raise StartFailed(f"no control group for {spec.name!r}: {why}") from None
+
+    def remove_group(self, group: Group) -> None:
+        """Remove the group of a template that is gone, in a thread."""
+        if group.exists:
+            self._removing.run(group.remove, _ignore)
+
     def remove_folder(self, folder: Path) -> None:
         """Remove the folder of a dead process, in a thread."""
         self._removing.run(partial(_remove, folder), _ignore)
@@ -191,8 +215,8 @@ def _remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _ignore(_nothing: None) -> None:
-    """What follows the removal of a folder."""
+def _ignore(_nothing: object) -> None:
+    """What follows a removal."""
 
 
 def close_all(fds: Iterable[int]) -> None:

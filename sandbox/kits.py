@@ -10,6 +10,7 @@ from msgspec import Struct
 from sandbox.channels import Channels
 from sandbox.commons import Commons
 from sandbox.errors import StartFailed
+from sandbox.rehearsal import Scope
 from sandbox.spec import FunctionSpec
 
 MOST_FOLDERS = 8
@@ -25,6 +26,15 @@ class Kit(Struct, frozen=True):
     folder: Path
     private: dict[str, str]
     """The variables that differ between instances, unless the configuration sets them."""
+
+    def request(self, report: Scope | None, *, ahead: bool, calls: int | None) -> dict[str, object]:
+        """The request for the instance. `report`: which of the modules that its first call imports it is to name."""
+        asked: dict[str, object] = {"n": self.n, "env": self.private}
+        if report is not None:
+            asked["report"] = report
+        if ahead:
+            asked["warm"] = True
+        return asked if calls is None else asked | {"calls": calls}
 
 
 class Kits:

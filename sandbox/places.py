@@ -4,7 +4,7 @@ The task that fills a place holds its lock. A failure is stored, so that other s
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 import anyio
@@ -13,7 +13,7 @@ from bus.outcome import StartKind
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.containment import Containment
-from sandbox.errors import LoadFailed
+from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.rehearsal import NOTHING_KNOWN
 from sandbox.spec import FunctionSpec, Limits
 from sandbox.template import Template
@@ -159,6 +159,20 @@ class Branch(Place[Template]):
         so_far = self.files if self._has_loaded else frozenset()
         self._has_loaded = True
         self.files = None if files is None or so_far is None else so_far | frozenset(files)
+
+
+async def again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
+    """The result of `make`, tried again once if a process ended during it. Raises LoadFailed and StartFailed."""
+    name = branch.spec.name
+    try:
+        try:
+            return await make(branch)
+        except Ended:
+            return await make(branch)
+    except Ended as error:
+        raise LoadFailed("CrashLoop", f"the template of {name!r} keeps ending: {error}") from None
+    except OSError as error:  # any system call on the way: the machine has run out of descriptors or memory
+        raise StartFailed(f"no process of {name!r} could be started: {error.strerror}") from error
 
 
 Key = tuple[str, str, Limits, Containment, str, int, str, float, float, float]

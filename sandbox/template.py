@@ -24,6 +24,7 @@ from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.forks import Forks
+from sandbox.group import Group
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
 from sandbox.kits import Kit, Kits
@@ -63,6 +64,7 @@ class Template:
         self.on_gone: Callable[[Template], None] = lambda _template: None
         self.on_learnt: Learnt | None = None
         """Gets what the first call of an instance has imported; while it is None, instances are not asked."""
+        self.group = Group(commons.groups, self.n)
         self._rehearse = plan.message(spec.rehearsal, tries=is_candidate)
         self._is_candidate = is_candidate
         self.has_answered = False
@@ -153,6 +155,7 @@ class Template:
         overtime = asyncio.get_running_loop().call_later(spec.init_timeout_s, processes.kill, self._pidfd, STACK_SIGNAL)
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
+            await self._commons.admit(self.group, self.pid, spec)
             request = load_message(spec, self._folder, self._rehearse)
             answer, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
@@ -208,13 +211,8 @@ class Template:
         kit = await self._kits.take()
         learnt = None if self.must_become else self.on_learnt
         self._forking[kit.n] = None
-        request: dict[str, object] = {"n": kit.n, "env": kit.private}
-        if learnt is not None:
-            request["report"] = self.spec.rehearsal
-        if ahead:
-            request["warm"] = True
-        if calls is not None:
-            request["calls"] = calls
+        self.group.allow_instances(len(self.instances) + len(self._forking), self.spec, self.own_kb)
+        request = kit.request(None if learnt is None else self.spec.rehearsal, ahead=ahead, calls=calls)
         try:
             with kit.channels:
                 pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit, request)
@@ -298,6 +296,7 @@ class Template:
             case Action.RELEASE:
                 self._channels.close()
             case Action.FINISH:
+                self._commons.remove_group(self.group)
                 self.gone.set()
                 self.on_gone(self)
 

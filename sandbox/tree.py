@@ -9,10 +9,9 @@ once with the stored reason. The template of a version that is kept restarts at 
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 import anyio.abc
@@ -22,6 +21,7 @@ from bus.outcome import StartKind
 from sandbox import launch, processes
 from sandbox.backoff import Backoff
 from sandbox.causes import Cause
+from sandbox.cgroups import NOWHERE, Found, open_groups
 from sandbox.commons import Commons
 from sandbox.endings import Verdict
 from sandbox.errors import Ended, LoadFailed, StartFailed
@@ -29,7 +29,7 @@ from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.loading import Loader
 from sandbox.logs import LogSink
-from sandbox.places import Branch, Gate, Key, Root, template_key
+from sandbox.places import Branch, Gate, Key, Root, again, template_key
 from sandbox.rehearsal import Plan, Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
@@ -37,7 +37,6 @@ from sandbox.template import Template
 from sandbox.zygote import Zygote
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CLOSE_LIMIT_S = 10.0
 """How long processes may take to end by themselves; then the zygotes kill the rest."""
@@ -86,12 +85,12 @@ class Tree:
         """
         branch = self._branch(spec)
         with self._reporting(branch):
-            return await _again(branch, partial(self._start, ahead=ahead, calls=calls))
+            return await again(branch, partial(self._start, ahead=ahead, calls=calls))
 
     async def load(self, spec: FunctionSpec) -> Template:
         """This version's live template, started now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
-        await _again(branch, self._fill)
+        await again(branch, self._fill)
         if branch.made is None:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} ended as soon as it was loaded")
         return branch.made
@@ -235,7 +234,7 @@ class Tree:
                     await self.background.wait()
                     async with self._background:
                         with self._reporting(branch):
-                            await _again(branch, self._fill)
+                            await again(branch, self._fill)
                 except (LoadFailed, StartFailed):
                     backoff = backoff.failed(time.monotonic_ns())
                     await anyio.sleep(backoff.remaining_s(time.monotonic_ns()))
@@ -350,20 +349,6 @@ class Tree:
                 template.retire()
 
 
-async def _again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
-    """The result of `make`, tried again once if a process ended during it. Raises LoadFailed and StartFailed."""
-    name = branch.spec.name
-    try:
-        try:
-            return await make(branch)
-        except Ended:
-            return await make(branch)
-    except Ended as error:
-        raise LoadFailed("CrashLoop", f"the template of {name!r} keeps ending: {error}") from None
-    except OSError as error:  # any system call on the way: the machine has run out of descriptors or memory
-        raise StartFailed(f"no process of {name!r} could be started: {error.strerror}") from error
-
-
 async def _all_gone(templates: tuple[Template, ...]) -> None:
     """Wait until all are gone, but no longer than `CLOSE_LIMIT_S`."""
     with anyio.move_on_after(CLOSE_LIMIT_S):
@@ -380,6 +365,7 @@ async def open_tree(
     account: Account | None = None,
     shares_input: bool = False,
     plans: Plans | None = None,
+    cgroups: Found = NOWHERE,
 ) -> AsyncIterator[Tree]:
     """A tree that lives as long as the block; no process of it outlives the block.
 
@@ -387,14 +373,20 @@ async def open_tree(
     must be readable for `account`, the unprivileged user; None is the server's own user, which must not be root.
     With `shares_input`, functions read the server's standard input; if that is a terminal, they also write to it
     instead of to their logs, so that a debugger works. With `plans`, templates import ahead what first calls imported.
+    `cgroups`: where there can be control groups for them.
     """
     launch.seal_descriptors()
-    async with anyio.create_task_group() as tasks:
-        commons = Commons(account or launch.own_account(), guest, folders, sink, tasks, shares_input=shares_input)
-        tree = Tree(commons, plans)
-        try:
-            yield tree
-        finally:
-            with anyio.CancelScope(shield=True):
-                await tree.close()
-            tasks.cancel_scope.cancel()
+    with open_groups(cgroups) as groups:
+        async with anyio.create_task_group() as tasks:
+            commons = Commons(
+                *(account or launch.own_account(), guest, folders, sink, tasks),
+                groups=groups,
+                shares_input=shares_input,
+            )
+            tree = Tree(commons, plans)
+            try:
+                yield tree
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await tree.close()
+                tasks.cancel_scope.cancel()

@@ -16,6 +16,7 @@ from typing import Any
 import sandbox.guest
 from bus import CallSection, Event, Failed, Ok, Outcome
 from forklight.state.directory import remove_tree
+from sandbox.cgroups import NOWHERE, Found
 from sandbox.launch import Account, Uids
 from sandbox.log_lines import LogLine
 from sandbox.rehearsal import Plans
@@ -138,7 +139,10 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def running_tree(
-    python: Path | None = None, plans: Plans | None = None, uids: Uids | None = None
+    python: Path | None = None,
+    plans: Plans | None = None,
+    uids: Uids | None = None,
+    cgroups: Found = NOWHERE,
 ) -> AsyncIterator[Bench]:
     """A tree over a copy of `tests/functions`, run by `python` (default: the interpreter of the tests)."""
     with readable_folder() as folder:
@@ -149,7 +153,9 @@ async def running_tree(
         lines: list[LogLine] = []
         interpreter = python or Path(sys.executable)
         who = account(uids)
-        async with open_tree(guest=guest, folders=folders, sink=lines.append, account=who, plans=plans) as tree:
+        async with open_tree(
+            guest=guest, folders=folders, sink=lines.append, account=who, plans=plans, cgroups=cgroups
+        ) as tree:
             yield Bench(tree, code, folders, lines, interpreter)
         assert not list(folders.iterdir()), "private folders of dead processes must be gone"
 

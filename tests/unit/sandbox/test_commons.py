@@ -11,12 +11,16 @@ from pathlib import Path
 import anyio
 import pytest
 
+from sandbox.cgroups import NOWHERE, Groups, open_groups
 from sandbox.commons import Commons
 from sandbox.errors import StartFailed
 from sandbox.folders import remove_tree
+from sandbox.group import Group
 from sandbox.launch import Account
 from sandbox.processes import Forged
+from sandbox.spec import FunctionSpec, Runtime
 from tests.kit.frames import child, open_fds
+from tests.kit.groups import FOUND, can, told
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -27,7 +31,7 @@ OWN = Account(os.getuid(), os.getgid(), switch=False)
 async def open_commons(folders: Path, account: Account = OWN) -> AsyncIterator[Commons]:
     """Commons whose tasks end with the block."""
     async with anyio.create_task_group() as tasks:
-        yield Commons(account, Path("/"), folders, lambda _line: None, tasks)
+        yield Commons(account, Path("/"), folders, lambda _line: None, tasks, groups=Groups(NOWHERE))
 
 
 async def test_no_number_is_given_twice(tmp_path: Path) -> None:
@@ -46,6 +50,22 @@ async def test_a_verified_process_is_known_from_then_on(tmp_path: Path) -> None:
             with pytest.raises(Forged, match="already known"):
                 commons.verified([os.pidfd_open(process.pid)], os.getpid())
             assert open_fds() == before
+
+
+async def test_a_control_group_that_cannot_be_made_fails_the_start_and_says_which(tmp_path: Path) -> None:
+    if not can("memory"):
+        assert told("memory")
+        return
+    spec = FunctionSpec(name="f", version="1", code=tmp_path, handler="a:b", runtime=Runtime(name="r", python=tmp_path))
+    async with open_commons(tmp_path) as commons:
+        with open_groups(FOUND) as groups, child() as process:
+            group = Group(groups, 1)
+            await commons.admit(group, 0, spec)  # dead on arrival, which the kernel would take for this process
+            assert not any(list(place.folder.glob("t[0-9]*")) for place in groups.folders.values())
+            for folder in {place.folder for place in groups.folders.values()}:
+                folder.rmdir()
+            with pytest.raises(StartFailed, match=r"no control group for 'f': /\S+: No such file"):
+                await commons.admit(group, process.pid, spec)
 
 
 async def test_one_that_is_dead_on_arrival_is_not(tmp_path: Path) -> None:

@@ -1,0 +1,196 @@
+"""The control group of one template and all its instances: what they may use together, and what the kernel tells of it.
+
+The limit on memory is a backstop, because the sweep watches each instance by itself, four times a second. What outruns
+the sweep, or what it cannot see, ends where the group may have no more: the kernel kills the largest process in it. So
+the limit follows the number of instances: it is what the template has, plus for each instance its `memory` with some
+room for what a process needs in the kernel. It never falls, because to lower it could block.
+"""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from sandbox.cgroups import Controller, Groups
+from sandbox.spec import MIB, FunctionSpec
+
+_ROOM_BYTES = 32 * MIB
+"""For each process on top of its memory and a quarter of it: page tables, sockets, what it grows between two looks."""
+_PERIOD_US = 100_000
+_LEAST_QUOTA_US = 1000
+"""The kernel's own period, and the least processor time in one that it accepts."""
+Version = Literal[1, 2]
+
+_MEMORY: dict[Version, tuple[str, ...]] = {
+    1: ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+    2: ("memory.max",),
+}
+"""The second of version 1 is for memory and swap together, and never below the first."""
+_MEMORY_EVENTS: dict[Version, str] = {1: "memory.oom_control", 2: "memory.events"}
+
+
+class Strain(Struct, frozen=True):
+    """For how long the processes of a group have waited so far, in microseconds; None is unknown.
+
+    `throttled`: for their next share of the processors, because `cpu` was used up. The others are PSI (`some total`):
+    at least one process waited for memory, the disk or a processor.
+    """
+
+    throttled_us: int | None = None
+    memory_us: int | None = None
+    io_us: int | None = None
+    cpu_us: int | None = None
+
+
+class Group:
+    """One group, in each hierarchy that has a part in it. Its methods block; only `admit` may take longer than 1 ms."""
+
+    def __init__(self, groups: Groups, n: int) -> None:
+        """`n`: the number of the template."""
+        self._folders = {name: place.folder / f"t{n}" for name, place in groups.folders.items()}
+        self._versions: dict[Controller, Version] = {name: place.version for name, place in groups.folders.items()}
+        self._pressure = None if groups.pressure is None else groups.pressure / f"t{n}"
+        self.memory_bytes = 0
+        """The limit; 0 if there is none."""
+        self._kills = 0
+        """How many kills of the kernel are known."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is one at all."""
+        return bool(self._all())
+
+    @property
+    def bounds_processes(self) -> bool:
+        return "pids" in self._folders
+
+    def admit(self, pid: int, spec: FunctionSpec) -> None:
+        """Make the group, with the limits of the function, and move a newborn template into it. Raises OSError."""
+        folders = self._all()
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        self._bound(spec)
+        for folder in folders:
+            with contextlib.suppress(ProcessLookupError):  # it has died; its pidfd says so
+                _write(folder / "cgroup.procs", pid)
+
+    def _all(self) -> set[Path]:
+        return {*self._folders.values(), *([self._pressure] if self._pressure else [])}
+
+    def _bound(self, spec: FunctionSpec) -> None:
+        self.allow(_with_room(spec.limits.template_memory_bytes))
+        if (memory := self._folders.get("memory")) is not None and self._versions["memory"] == 2:
+            with contextlib.suppress(FileNotFoundError):  # a kernel without swap
+                _write(memory / "memory.swap.max", 0)
+        if (pids := self._folders.get("pids")) is not None:
+            _write(pids / "pids.max", spec.containment.max_processes + 1)  # and the template
+        if (cpu := self._folders.get("cpu")) is not None and spec.containment.cpu is not None:
+            quota_us = max(_LEAST_QUOTA_US, round(spec.containment.cpu * _PERIOD_US))
+            self._bound_cpu(cpu, quota_us)
+
+    def _bound_cpu(self, folder: Path, quota_us: int) -> None:
+        if self._versions["cpu"] == 2:
+            return _write(folder / "cpu.max", f"{quota_us} {_PERIOD_US}")
+        try:
+            _write(folder / "cpu.cfs_period_us", _PERIOD_US)
+            _write(folder / "cpu.cfs_quota_us", quota_us)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # else a group around ours allows less already
+                raise
+        return None
+
+    def allow(self, memory_bytes: int) -> None:
+        """Let the group have so much memory, unless it may have more already."""
+        folder = self._folders.get("memory")
+        if folder is None or memory_bytes <= self.memory_bytes:
+            return
+        names = _MEMORY[self._versions["memory"]]
+        for name in reversed(names) if self.memory_bytes else names:
+            with contextlib.suppress(FileNotFoundError):  # a kernel that does not count swap
+                _write(folder / name, memory_bytes)
+        self.memory_bytes = memory_bytes
+
+    def allow_instances(self, count: int, spec: FunctionSpec, template_kb: int) -> None:
+        """Let the group have memory for so many instances beside the template."""
+        self.allow(_with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes))
+
+    def has_killed(self) -> bool:
+        """Whether the kernel has killed a process of the group for its memory since this was last asked."""
+        folder = self._folders.get("memory")
+        kills = 0 if folder is None else _number(folder / _MEMORY_EVENTS[self._versions["memory"]], "oom_kill")
+        found = (kills or 0) > self._kills
+        self._kills = kills or 0
+        return found
+
+    def is_full(self) -> bool:
+        """Whether it has as many processes and threads as it may."""
+        folder = self._folders.get("pids")
+        if folder is None:
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            return int((folder / "pids.current").read_text()) >= int((folder / "pids.max").read_text())
+        return False
+
+    def strain(self) -> Strain:
+        """Read for how long the processes have waited so far; about 10 µs a figure."""
+        folder = self._pressure
+        found = {}
+        if folder is not None:
+            found = {f"{name}_us": _pressure(folder / f"{name}.pressure") for name in ("memory", "io", "cpu")}
+        return Strain(throttled_us=self._throttled_us(), **found)
+
+    def _throttled_us(self) -> int | None:
+        folder = self._folders.get("cpu")
+        if folder is None:
+            return None
+        if self._versions["cpu"] == 2:
+            return _number(folder / "cpu.stat", "throttled_usec")
+        nanoseconds = _number(folder / "cpu.stat", "throttled_time")
+        return None if nanoseconds is None else nanoseconds // 1000
+
+    def remove(self) -> bool:
+        """Remove the group once all its processes are gone; returns whether it is."""
+        for folder in self._all():
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
+
+
+def _with_room(memory_bytes: int) -> int:
+    return memory_bytes + memory_bytes // 4 + _ROOM_BYTES
+
+
+def _write(file: Path, value: object) -> None:
+    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    except OSError as error:
+        error.filename = str(file)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _number(file: Path, name: str) -> int | None:
+    """The number after a name, such as `oom_kill 3`, in a file of such lines."""
+    try:
+        pairs = (line.split() for line in file.read_text().splitlines())
+        return next((int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0] == name), None)
+    except (OSError, ValueError):
+        return None
+
+
+def _pressure(file: Path) -> int | None:
+    """The microseconds of `some … total=` (PSI)."""
+    try:
+        some = file.read_text().partition("\n")[0]
+        return int(some.rpartition("total=")[2])
+    except (OSError, ValueError):
+        return None
