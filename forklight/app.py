@@ -40,7 +40,7 @@ from forklight.observe.status import Reloaded, Usage
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.expected_use import expected_use
-from forklight.serving.once import account_of
+from forklight.serving.isolation import account_of
 from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, functions_of, limits_of
 from forklight.serving.running import Running

@@ -125,7 +125,7 @@ def spawn(
     Standard output and error are `log`; standard input is empty, or the server's with `shares_input`.
     The lifeline is armed here, because an interpreter that has not run its first line cannot do so itself.
     """
-    argv = [*_become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
+    argv = [*become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
     with _high((control.fileno(), log, lifeline)) as (high_control, high_log, high_lifeline):
         pid = os.posix_spawn(
             argv[0],
@@ -192,7 +192,8 @@ def _offer_to_the_kernel(pid: int) -> None:
             time.sleep(0.001)  # blocks the event loop for about as long as starting the process did, once per zygote
 
 
-def _become(account: Account) -> list[str]:
+def become(account: Account) -> list[str]:
+    """The beginning of a command that runs as this user; nothing if that is the server's own."""
     if not account.switch:
         return []
     if account.uids is None:

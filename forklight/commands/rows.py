@@ -1,5 +1,6 @@
 """Rows of the tables that `ps` and `top` print: functions, queues and timers of a running server. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from dispatcher.machine_state import MachineState
@@ -186,7 +187,17 @@ def listed(names: Sequence[str]) -> str:
 def summary(status: Status) -> str:
     """Return one line about the server itself."""
     draining = ", draining" if status.draining else ""
-    return f"pid {status.pid}, up {duration(status.uptime_s)}, isolation: {status.isolation.level}{draining}"
+    return f"pid {status.pid}, up {duration(status.uptime_s)}, isolation: {levels(status)}{draining}"
+
+
+def levels(status: Status) -> str:
+    """Return the isolation levels of the functions, each with the names of its functions if there are several."""
+    by_level: dict[str, list[str]] = defaultdict(list)
+    for function in status.functions:
+        by_level[function.isolation].append(function.name)
+    if len(by_level) < 2:
+        return next(iter(by_level), status.isolation.level)
+    return ", ".join(f"{level} ({listed(names)})" for level, names in sorted(by_level.items()))
 
 
 def machine(status: Status) -> str:

@@ -30,6 +30,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
     return FunctionStatus(
         name=name,
         version=spec.version,
+        isolation=spec.containment.level,
         triggers=triggers,
         template=_template_text(template),
         problem=tree.problem_of(spec),

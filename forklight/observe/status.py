@@ -5,7 +5,6 @@ from datetime import datetime
 from msgspec import Struct
 
 from dispatcher.machine_state import MachineState
-from sandbox.isolation import Isolation
 
 
 class Instances(Struct, frozen=True, gc=False):
@@ -49,6 +48,8 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
+    isolation: str = "limits"
+    """the level in force"""
     stale: bool = False
     """whether a reload would renew it, because its code has changed on disk"""
     triggers: tuple[str, ...]
@@ -179,6 +180,18 @@ class Usage(Struct, frozen=True, kw_only=True):
     server_cpu_s: float = 0.0
     """of the server's own process, which is in no sum"""
     server_mib: float = 0.0
+
+
+class Isolation(Struct, frozen=True):
+    """What the machine has to contain functions: the best level that they can have, and its mechanisms.
+
+    `missing` maps each mechanism that is not in force to the reason, `remedies` some of them to how to get it.
+    """
+
+    level: str
+    in_force: tuple[str, ...]
+    missing: dict[str, str]
+    remedies: dict[str, str] = {}
 
 
 class Status(Struct, frozen=True, kw_only=True):

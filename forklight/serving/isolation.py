@@ -2,14 +2,33 @@
 
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
+from forklight.observe.status import Isolation
+from forklight.state.users import User
 from sandbox import isolation
-from sandbox.containment import Containment
-from sandbox.levels import CannotBeHad, Found, resolve
+from sandbox.containment import Containment, Mechanism
+from sandbox.launch import Account, own_account
+from sandbox.levels import CannotBeHad, Found, best_level, resolve
+
+
+def account_of(user: User | None) -> Account:
+    """Return the account that the processes below the server run as; None is the user of this process."""
+    return own_account() if user is None else Account(user.uid, user.gid, switch=True)
 
 
 def found_for(config: Config) -> Found:
     """Return the mechanisms that there are for the functions of `config`."""
-    return isolation.find(as_root=config.user is not None)
+    return isolation.find(account_of(config.user))
+
+
+def isolation_of(config: Config) -> Isolation:
+    """Return the same, as `ps` shows it."""
+    found = found_for(config)
+    return Isolation(
+        level=best_level(found),
+        in_force=tuple(one.value for one in Mechanism if found.has(one)),
+        missing={one.value: missing.why for one, missing in found.missing.items()},
+        remedies={one.value: missing.how for one, missing in found.missing.items() if missing.how},
+    )
 
 
 def containments(config: Config) -> dict[str, Containment]:

@@ -15,12 +15,11 @@ from bus.invocation import Invocation, Reporter
 from forklight.code.deferred import deferred_imports
 from forklight.config.configuration import Config
 from forklight.observe.terminal import coloured, say_lines
+from forklight.serving.isolation import account_of
 from forklight.serving.versions import make_guest, make_versions
 from forklight.state.directory import open_here, rehearsals_path
 from forklight.state.rehearsals import KeptPlans
-from forklight.state.users import User
 from sandbox.errors import LoadFailed, StartFailed
-from sandbox.launch import Account
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink
 from sandbox.rehearsal import Plans
@@ -156,11 +155,6 @@ def _terminal_as_it_was() -> Iterator[bool]:
         yield True
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def account_of(user: User | None) -> Account | None:
-    """Return the account that the processes below the dispatcher run as; None is the user of this process."""
-    return None if user is None else Account(user.uid, user.gid, switch=True)
 
 
 def _print(line: LogLine) -> None:

@@ -25,13 +25,13 @@ from forklight.observe.observer import Observer
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
 from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus, Usage
 from forklight.observe.timer_status import timer_statuses
+from forklight.serving.isolation import isolation_of
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Stray, Strays
 from forklight.serving.triggers import Triggers
 from forklight.serving.versions import Versions
 from forklight.state.directory import State
-from sandbox import isolation
 from sandbox.tree import Tree
 
 
@@ -80,7 +80,7 @@ class Running(Struct, frozen=True, kw_only=True):
             pid=os.getpid(),
             uptime_s=time.monotonic() - self.started_s,
             draining=self.draining,
-            isolation=isolation.current(as_root=os.getuid() == 0),
+            isolation=isolation_of(self.config),
             reload=self.reloaded,
             zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
             machine=self.dispatcher.machine.status(),

@@ -35,7 +35,7 @@ from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded
 from forklight.serving.change import ReloadResult
 from forklight.serving.invoking import outcome_as_json
-from forklight.serving.once import account_of
+from forklight.serving.isolation import account_of
 from forklight.serving.running import Running
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Strays

@@ -1,17 +1,17 @@
 """The levels of isolation that this machine has, for tests that run at each of them."""
 
-import os
 from functools import cache
 
 from sandbox import isolation
 from sandbox.containment import Containment, Level
 from sandbox.levels import Asked, CannotBeHad, Found, resolve
+from tests.kit.support import account
 
 
 @cache
 def found() -> Found:
     """The mechanisms that there are for functions of this user; as root, of another one."""
-    return isolation.find(as_root=os.getuid() == 0)
+    return isolation.find(account())
 
 
 def contained(level: Level) -> Containment:

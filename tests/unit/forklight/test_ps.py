@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from dispatcher.machine_state import MachineState
 from forklight.commands import ps as ps_command
 from forklight.commands.rows import notes
-from forklight.observe.status import QueueStatus, Status, TimerStatus
+from forklight.observe.status import Isolation, QueueStatus, Status, TimerStatus
 from forklight.serving.strays import Stray
-from sandbox import isolation
 
 ORDERS = QueueStatus(
     queue="orders",
@@ -66,7 +65,7 @@ def test_what_became_of_the_runs_of_a_timer_is_told(shown: str) -> None:
         pid=7,
         uptime_s=1.0,
         draining=False,
-        isolation=isolation.current(as_root=False),
+        isolation=Isolation("limits", (), {}),
         zygotes_kb=0,
         functions=(),
         timers=(late,),
@@ -83,7 +82,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         pid=7,
         uptime_s=1.0,
         draining=False,
-        isolation=isolation.current(as_root=False),
+        isolation=Isolation("limits", (), {}),
         zygotes_kb=0,
         functions=(),
         machine=FULL,

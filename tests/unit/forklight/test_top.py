@@ -8,8 +8,7 @@ from msgspec.structs import replace
 from forklight.commands.rates import HEADINGS, Rates, rates, rows, total_per_s
 from forklight.commands.rows import FUNCTION_HEADINGS, duration, function_row, notes, queue_rows, told_outcome
 from forklight.commands.tables import table, tone_of
-from forklight.observe.status import FunctionStatus, Instances, QueueStatus, Status, TimerStatus
-from sandbox import isolation
+from forklight.observe.status import FunctionStatus, Instances, Isolation, QueueStatus, Status, TimerStatus
 
 IDLE = Instances(starting=0, idle=1, busy=0, leaving=0, waiting=0)
 GREET = FunctionStatus(
@@ -32,7 +31,7 @@ GREET = FunctionStatus(
 
 
 def status(*functions: FunctionStatus, uptime_s: float = 10.0, **fields: Any) -> Status:
-    own: dict[str, Any] = {"pid": 7, "draining": False, "isolation": isolation.current(as_root=False), "zygotes_kb": 0}
+    own: dict[str, Any] = {"pid": 7, "draining": False, "isolation": Isolation("limits", (), {}), "zygotes_kb": 0}
     return Status(uptime_s=uptime_s, functions=functions, **(own | fields))
 
 
