@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from bus import Failed
+from sandbox.containment import Level
 from sandbox.errors import InstanceGone, LoadFailed
 from sandbox.instance import Instance
 from sandbox.kits import MOST_FOLDERS
@@ -27,19 +28,21 @@ from tests.kit.rounds import rounds
 from tests.kit.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
 
 AS_ROOT = os.getuid() == 0
+LEVELS = (Level.LIMITS,)
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.invariant("I16")
 @pytest.mark.timeout(600)
-async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+async def test_a_dispatcher_that_is_killed_takes_everything_with_it(level: Level) -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
     drivers, kills_each = 4, rounds(5, 50)
     with readable_folder() as folder:
         copy_readable(GUEST, folder / "guest")
         copy_readable(FUNCTIONS, folder / "functions")
         folder.chmod(0o755)
-        runs = [_kill_dispatchers(folder, kills_each, seed) for seed in range(drivers)]
+        runs = [_kill_dispatchers(folder, kills_each, seed, level) for seed in range(drivers)]
         kills = [kill for run in await asyncio.gather(*runs) for kill in run]
 
     assert len(kills) == drivers * kills_each
@@ -47,9 +50,9 @@ async def test_a_dispatcher_that_is_killed_takes_everything_with_it() -> None:
     assert max(kill["had"] for kill in kills) > len(HANDLERS)
 
 
-async def _kill_dispatchers(folder: Path, kills: int, seed: int) -> list[dict[str, Any]]:
+async def _kill_dispatchers(folder: Path, kills: int, seed: int, level: Level) -> list[dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.kit.dispatchers", str(folder), str(kills), str(seed)),
+        *(sys.executable, "-m", "tests.kit.dispatchers", str(folder), str(kills), str(seed), level),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

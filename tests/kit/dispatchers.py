@@ -1,12 +1,18 @@
-"""Starts dispatchers and kills them: `python -m tests.kit.dispatchers FOLDER KILLS SEED`, one JSON line per kill.
+"""Starts dispatchers and kills them: `python -m tests.kit.dispatchers FOLDER KILLS SEED LEVEL`, one JSON line per kill.
 
 Each dispatcher is a process that opens a tree on the guest and the functions in FOLDER, and runs functions that never
-end by themselves. It is killed with SIGKILL at a random moment, every fourth only after all its functions were at
-work, and every eighth with a zygote that has been stopped; a line says after how long (`after_s`), how many processes
-it had then (`had`), how long until all of them were gone (`gone_s`), or which were left (`left`).
+end by themselves at this level. It is killed with SIGKILL at a random moment, every fourth only after all its functions
+were at work, every eighth with a zygote that has been stopped, and every other one shortly after some process below it
+was killed. A line says after how long (`after_s`), how many processes it had then (`had`), what was killed before it
+(`before`), and either how long until all of them were gone (`gone_s`) or which were left (`left`).
+
+Whatever loses its parent becomes a child of this process, as long as nobody below adopts it. So nothing can hide: what
+has no descendants here has left nothing behind.
 """
 
 import asyncio
+import contextlib
+import ctypes
 import json
 import os
 import random
@@ -18,12 +24,18 @@ from pathlib import Path
 
 import uvloop
 
+from sandbox.containment import Containment, Level
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
-from tests.kit.support import account, event, processes_with
+from tests.kit.support import account, event
+
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None)
 
 LONGEST_LIFE_S = 0.5
-LIMIT_S = 3.0
+BEFORE_S = 0.05
+"""How long the dispatcher lives on, at most, after something below it was killed."""
+LIMIT_S = 10.0
 """The kernel kills at once all but a zygote whose interpreter just starts: it must get to its first line to see that
 nobody is there, which takes its time where many start together. The promise is 1 s, where the machine keeps up."""
 HANDLERS = ("quick", "ignores_signals", "hangs_in_c", "holds_gil", "daemonizes", "forks_itself", "awaits")
@@ -31,16 +43,16 @@ HANDLERS = ("quick", "ignores_signals", "hangs_in_c", "holds_gil", "daemonizes",
 
 def main() -> None:
     """Kill as many dispatchers as asked, one after the other."""
-    folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, kills, seed, level = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Level(sys.argv[4])
     chance = random.Random(seed)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in range(kills):
         folders = folder / f"folders-{seed}-{number}"
         folders.mkdir(mode=0o711)
-        mark = f"mark-{seed}-{number}-{os.getpid()}"
         busy, busy_end = os.pipe()
         pid = os.fork()
         if pid == 0:
-            uvloop.run(dispatch(folder, folders, mark, busy_end))
+            uvloop.run(dispatch(folder, folders, level, busy_end))
             os._exit(1)
         if number % 4 == 3:
             os.read(busy, 1)
@@ -48,16 +60,15 @@ def main() -> None:
         time.sleep(after_s)  # the random moment itself
         os.close(busy)
         os.close(busy_end)
-        killed = kill(pid, mark, stop_zygote=number % 8 == 7)
-        sys.stdout.write(json.dumps({"after_s": after_s, **killed}) + "\n")
+        before = kill_below(pid, level, chance) if number % 2 else ""
+        killed = kill(pid, stop_zygote=number % 8 == 7)
+        sys.stdout.write(json.dumps({"after_s": after_s, "before": before, **killed}) + "\n")
         sys.stdout.flush()
 
 
-async def dispatch(folder: Path, folders: Path, mark: str, busy: int) -> None:
+async def dispatch(folder: Path, folders: Path, level: Level, busy: int) -> None:
     """One dispatcher: all functions at once, each called again and again. Writes to `busy` when all are at work."""
-    os.chdir(folder)
-    guest = folder / mark  # its name is in the command line of the zygote, and of all that are forked from it
-    guest.symlink_to("guest")
+    guest = folder / "guest"
     async with open_tree(guest=guest, folders=folders, sink=lambda _line: None, account=account()) as tree:
         waiting = [*HANDLERS]
 
@@ -66,22 +77,29 @@ async def dispatch(folder: Path, folders: Path, mark: str, busy: int) -> None:
             if not waiting:
                 os.write(busy, b"!")
 
-        await asyncio.gather(*(call_for_ever(tree, spec(folder, handler), mark, at_work) for handler in HANDLERS))
+        await asyncio.gather(*(call_for_ever(tree, spec(folder, handler, level), at_work) for handler in HANDLERS))
 
 
-def spec(folder: Path, handler: str) -> FunctionSpec:
+def spec(folder: Path, handler: str, level: Level) -> FunctionSpec:
     """A handler of `tests/functions/stubborn`."""
     runtime = Runtime(name="default", python=Path(sys.executable))
     code = folder / "functions" / "stubborn"
-    return FunctionSpec(name=handler, version=handler, code=code, handler=f"function:{handler}", runtime=runtime)
+    return FunctionSpec(
+        name=handler,
+        version=handler,
+        code=code,
+        handler=f"function:{handler}",
+        runtime=runtime,
+        containment=Containment(level=level),
+    )
 
 
-async def call_for_ever(tree: Tree, function: FunctionSpec, mark: str, at_work: Callable[[str], None]) -> None:
+async def call_for_ever(tree: Tree, function: FunctionSpec, at_work: Callable[[str], None]) -> None:
     """New instances one after the other, though most never answer."""
     first = True
     while True:
         instance, kind = await tree.start(function)
-        call = instance.invoke(event(json.dumps(mark).encode()), start=kind)
+        call = instance.invoke(event(b'"x"'), start=kind)
         if first:
             at_work(function.name)
             first = False
@@ -89,19 +107,60 @@ async def call_for_ever(tree: Tree, function: FunctionSpec, mark: str, at_work: 
         instance.leave()
 
 
-def kill(pid: int, mark: str, *, stop_zygote: bool) -> dict[str, object]:
-    """SIGKILL a dispatcher, then look until nothing that bears its mark is left, at most `LIMIT_S`."""
-    had = len(processes_with(mark))
+def kill_below(dispatcher: int, level: Level, chance: random.Random) -> str:
+    """SIGKILL any process below the dispatcher, and give the rest a moment; returns what it was.
+
+    Not a zygote where there are no boxes: whoever leaves its session needs it to be found.
+    """
+    below = descendants(dispatcher)
+    if level != Level.NAMESPACES:
+        below = [pid for pid in below if pid not in children(dispatcher)]
+    if not below:
+        return ""
+    pid = chance.choice(below)
+    with contextlib.suppress(OSError):  # it has just ended by itself
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(chance.uniform(0, BEFORE_S))
+        return name
+    return ""
+
+
+def kill(dispatcher: int, *, stop_zygote: bool) -> dict[str, object]:
+    """SIGKILL a dispatcher, then reap what becomes our child until nothing is left below us, at most `LIMIT_S`."""
+    had = descendants(dispatcher)
     if stop_zygote:
-        for zygote in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(zygote), signal.SIGSTOP)
-    os.kill(pid, signal.SIGKILL)
+        for below in children(dispatcher):
+            os.kill(below, signal.SIGSTOP)
+    os.kill(dispatcher, signal.SIGKILL)
     killed = time.monotonic()
-    os.waitpid(pid, 0)
-    while left := processes_with(mark):
-        if time.monotonic() - killed > LIMIT_S:
-            return {"had": had, "left": [Path(f"/proc/{one}/cmdline").read_text() for one in left]}
-    return {"had": had, "left": [], "gone_s": time.monotonic() - killed}
+    while time.monotonic() - killed < LIMIT_S:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.001)
+        except ChildProcessError:
+            return {"had": len(had), "left": [], "gone_s": time.monotonic() - killed}
+    return {"had": len(had), "left": [_line(pid) for pid in descendants(os.getpid())]}
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one, as far as they can be seen at once."""
+    found = children(pid)
+    for below in found:
+        found += children(below)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    return []
+
+
+def _line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return "ended since"
 
 
 if __name__ == "__main__":
