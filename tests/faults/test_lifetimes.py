@@ -24,17 +24,17 @@ from sandbox.instance import Instance
 from sandbox.kits import MOST_FOLDERS
 from sandbox.spec import FunctionSpec
 from tests.kit.dispatchers import HANDLERS
+from tests.kit.levels import levels
 from tests.kit.rounds import rounds
 from tests.kit.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
 
 AS_ROOT = os.getuid() == 0
-LEVELS = (Level.LIMITS,)
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.invariant("I16")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("level", LEVELS, ids=str)
+@pytest.mark.parametrize("level", levels(), ids=str)
 async def test_a_dispatcher_that_is_killed_takes_everything_with_it(level: Level) -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
     drivers, kills_each = 4, rounds(5, 50)

@@ -24,9 +24,10 @@ from pathlib import Path
 
 import uvloop
 
-from sandbox.containment import Containment, Level
+from sandbox.containment import Level
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
+from tests.kit.levels import contained
 from tests.kit.support import account, event
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -90,7 +91,7 @@ def spec(folder: Path, handler: str, level: Level) -> FunctionSpec:
         code=code,
         handler=f"function:{handler}",
         runtime=runtime,
-        containment=Containment(level=level),
+        containment=contained(level),
     )
 
 

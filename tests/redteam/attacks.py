@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.containment import Level
+from sandbox.containment import Level, Mechanism
 
 DONE = "done"
+CONDITIONS = {
+    "apart": Mechanism.USER_APART,
+    "own": Mechanism.USER_PER_FUNCTION,
+    "memory": Mechanism.MEMORY_CGROUP,
+    "pids": Mechanism.PROCESS_CGROUP,
+    "scope": Mechanism.SIGNAL_SCOPE,
+}
+"""What outcomes depend on, by its name in the table."""
 _LEVELS = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
 
 
@@ -23,14 +31,18 @@ class Attack(NamedTuple):
     """what it is after, in words"""
     outcomes: dict[Level, str]
 
-    def expected(self, level: Level, *, as_root: bool) -> frozenset[str]:
-        """The outcomes that are right at this level. `as_root`: the server runs as root, the function does not."""
-        root, _, user = self.outcomes[level].partition("/")
-        return frozenset((root if as_root or not user else user).split("|"))
+    def expected(self, level: Level, has: frozenset[Mechanism]) -> frozenset[str]:
+        """The outcomes that are right at this level, given what there is."""
+        outcome = self.outcomes[level]
+        while "?" in outcome:
+            name, _, choice = outcome.partition("?")
+            with_it, _, without_it = choice.partition(":")
+            outcome = with_it if CONDITIONS[name] in has else without_it
+        return frozenset(outcome.split("|"))
 
-    def is_stopped(self, level: Level, *, as_root: bool) -> bool:
-        """Whether it is stopped on every machine that has the level."""
-        return DONE not in self.expected(level, as_root=as_root)
+    def is_stopped(self, level: Level, has: frozenset[Mechanism]) -> bool:
+        """Whether it is stopped on every machine that has these mechanisms."""
+        return DONE not in self.expected(level, has)
 
 
 def attacks(theme: str | None = None) -> list[Attack]:

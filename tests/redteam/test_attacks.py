@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from bus import Ok, Outcome
-from sandbox.containment import Containment, Level
+from sandbox.containment import Level
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Limits
+from tests.kit.levels import levels
 from tests.kit.support import FUNCTIONS, Bench, answer, event, processes_with
 from tests.redteam.attacks import Attack, attacks
-from tests.redteam.world import VARIABLE, World, world
+from tests.redteam.world import VARIABLE, Ground, World, ground, world
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -27,19 +28,22 @@ PROBES = ("files", "processes", "kernel", "network")
 """The themes whose attacks leave the process as it was, so that one runs all of them."""
 
 
-async def test_an_attack_ends_as_the_table_says(bench: Bench, level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+GROUNDS = [(level, own_users) for level in levels() for own_users in ([False, True] if AS_ROOT else [False])]
+
+
+@pytest.mark.parametrize(("level", "own_users"), GROUNDS)
+async def test_an_attack_ends_as_the_table_says(level: Level, own_users: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a handler, and in the code that a template runs when it imports the function."""
     monkeypatch.setenv(VARIABLE, "the server's own")
-    containment = Containment(level=level)
-    async with world(bench, containment) as around:
-        spec = bench.spec("redteam", containment=containment)
-        hostile, sibling = [(await bench.tree.start(spec))[0] for _ in range(2)]
-        around |= {"sibling": sibling.pid, "template": bench.tree.templates()[-1].pid}
-        at_import = await _at_import(bench, spec, around)
+    async with ground(level, own_users=own_users) as here, world(here) as around:
+        spec = here.bench.spec("redteam", containment=here.containment())
+        hostile, sibling = [(await here.bench.tree.start(spec))[0] for _ in range(2)]
+        around |= {"sibling": sibling.pid, "template": here.bench.tree.templates()[-1].pid}
+        at_import = await _at_import(here.bench, spec, around)
         in_handler = {attack.name: await _in_handler(hostile, attack, around) for attack in _probes()}
 
-    _require(in_handler, level, *PROBES)
-    _require(at_import, level, *PROBES)
+    _require(in_handler, here, *PROBES)
+    _require(at_import, here, *PROBES)
 
 
 def _probes() -> list[Attack]:
@@ -65,42 +69,45 @@ def _said(outcome: Outcome) -> str:
     return f"Signal:{outcome.message.split()[-1]}" if outcome.code == "Signal" else outcome.code
 
 
-def _require(found: dict[str, str], level: Level, *themes: str) -> None:
+def _require(found: dict[str, str], here: Ground, *themes: str) -> None:
     """Every attack of these themes had one of the outcomes that the table names."""
     wrong = []
     for attack in (attack for theme in themes for attack in attacks(theme)):
-        expected = attack.expected(level, as_root=AS_ROOT)
+        expected = attack.expected(here.level, here.has)
         if found[attack.name] not in expected:
             wrong.append(f"{attack.name}: {found[attack.name]} instead of {'|'.join(sorted(expected))}")
     assert not wrong, "\n".join(wrong)
 
 
-async def test_what_a_function_uses_up_is_its_own(bench: Bench, level: Level) -> None:
+@pytest.mark.parametrize("level", levels())
+async def test_what_a_function_uses_up_is_its_own(level: Level) -> None:
     """All at once, and meanwhile a neighbour gets its memory, its processes and its answers."""
-    containment = Containment(level=level, max_processes=64, scratch_bytes=32 * MIB)
-    calls = {}
-    for attack in attacks("exhaustion"):
-        memory_mib = 512 if attack.name in ("processes", "threads") else 64
-        limits = Limits(memory_bytes=memory_mib * MIB, open_files=64, max_file_bytes=8 * MIB)
-        hungry = bench.spec("redteam", "exhaustion:handler", limits=limits, containment=containment)
-        calls[attack.name] = (hungry, attack.name)
-    async with unharmed(bench, containment):
-        found = await _all(bench, calls)
+    async with ground(level) as here, unharmed(here):
+        calls = {}
+        for attack in attacks("exhaustion"):
+            memory_mib = 512 if attack.name in ("processes", "threads") else 64
+            limits = Limits(memory_bytes=memory_mib * MIB, open_files=64, max_file_bytes=8 * MIB)
+            containment = here.containment(max_processes=64, scratch_bytes=32 * MIB)
+            hungry = here.bench.spec("redteam", "exhaustion:handler", limits=limits, containment=containment)
+            calls[attack.name] = (hungry, attack.name)
+        found = await _all(here.bench, calls)
 
-    _require(found, level, "exhaustion")
+    _require(found, here, "exhaustion")
 
 
-async def test_a_process_ends_as_the_table_says(bench: Bench, level: Level) -> None:
-    containment = Containment(level=level)
+@pytest.mark.parametrize("level", levels())
+async def test_a_process_ends_as_the_table_says(level: Level) -> None:
     data = {"crashing.hard_exit": 4, "hostile.wrong": "garbage"}
-    calls = {}
-    for attack in attacks("ends"):
-        spec = bench.spec(*attack.name.split("."), containment=containment, timeout_s=0.4, grace_s=0.1)
-        calls[attack.name] = (spec, data.get(attack.name, MARK))
-    async with unharmed(bench, containment):
-        found = await _all(bench, calls)
+    async with ground(level) as here, unharmed(here):
+        calls = {}
+        for attack in attacks("ends"):
+            folder, _, handler = attack.name.partition(".")
+            contained = here.containment()
+            spec = here.bench.spec(folder, handler, timeout_s=0.4, grace_s=0.1, containment=contained)
+            calls[attack.name] = (spec, data.get(attack.name, MARK))
+        found = await _all(here.bench, calls)
 
-    _require(found, level, "ends")
+    _require(found, here, "ends")
     assert processes_with(MARK) == set()
 
 
@@ -116,9 +123,10 @@ async def _all(bench: Bench, calls: Mapping[str, tuple[FunctionSpec, object]]) -
 
 
 @contextlib.asynccontextmanager
-async def unharmed(bench: Bench, containment: Containment) -> AsyncIterator[None]:
+async def unharmed(here: Ground) -> AsyncIterator[None]:
     """A neighbour that lives through it and does all that it may."""
-    neighbour, _ = await bench.tree.start(bench.spec("redteam", "neighbour:handler", containment=containment))
+    spec = here.bench.spec("redteam", "neighbour:handler", containment=here.containment(2))
+    neighbour, _ = await here.bench.tree.start(spec)
     before = answer(await neighbour.invoke(event()))
     yield
     after = answer(await neighbour.invoke(event()))

@@ -8,20 +8,54 @@ import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from sandbox.containment import Containment
-from sandbox.launch import forbid_inspection
+from msgspec import structs
+
+from sandbox.containment import Containment, Level, Mechanism
+from sandbox.launch import Uids, forbid_inspection
+from sandbox.levels import mechanisms_of
 from tests.kit.children import children
-from tests.kit.support import Bench, answer, event, until
+from tests.kit.groups import FOUND
+from tests.kit.levels import contained
+from tests.kit.support import Bench, answer, event, running_tree, until
 
 VARIABLE = "REDTEAM_VARIABLE_OF_THE_SERVER"
+UIDS = Uids(200_000, 200_099)
 World = dict[str, Any]
 
 
+class Ground(NamedTuple):
+    """A tree on which the functions of one level run, with all that the machine has for that level."""
+
+    bench: Bench
+    level: Level
+    own_users: bool
+    """whether each function has a user of its own"""
+
+    @property
+    def has(self) -> frozenset[Mechanism]:
+        """What contains the functions, on top of what every machine with this level has."""
+        has = frozenset(mechanisms_of(self.level)) - contained(self.level).without - {Mechanism.USER_PER_FUNCTION}
+        return has | {Mechanism.USER_PER_FUNCTION} if self.own_users else has
+
+    def containment(self, number: int = 1, **settings: Any) -> Containment:
+        """What contains function `number`; `settings` are fields of it."""
+        uid = UIDS.first + number if self.own_users else None
+        return structs.replace(contained(self.level), uid=uid, **settings)
+
+
 @contextlib.asynccontextmanager
-async def world(bench: Bench, containment: Containment) -> AsyncIterator[World]:
+async def ground(level: Level, *, own_users: bool = False) -> AsyncIterator[Ground]:
+    """A tree for functions of this level. Only root can give them `own_users`."""
+    async with running_tree(uids=UIDS if own_users else None, cgroups=FOUND) as bench:
+        yield Ground(bench, level, own_users)
+
+
+@contextlib.asynccontextmanager
+async def world(ground: Ground) -> AsyncIterator[World]:
     """All that the attacks of one level need to know: pids, paths, ports and names, with a neighbour behind each."""
+    bench = ground.bench
     mark = f"redteam-{os.getpid()}"
     secret = f"secret-{os.urandom(8).hex()}"
     places = {
@@ -34,10 +68,9 @@ async def world(bench: Bench, containment: Containment) -> AsyncIterator[World]:
         "queue": mark,
     }
     victim_code = bench.code.parent / "victim"
-    if not victim_code.exists():
-        shutil.copytree(bench.code / "redteam", victim_code, ignore=shutil.ignore_patterns("function.py"))
+    shutil.copytree(bench.code / "redteam", victim_code, ignore=shutil.ignore_patterns("function.py"))
     spec = bench.spec(
-        "redteam", "victim:handler", code=victim_code, secrets={"API_KEY": secret}, containment=containment
+        "redteam", "victim:handler", code=victim_code, secrets={"API_KEY": secret}, containment=ground.containment(2)
     )
     victim, _ = await bench.tree.start(spec)
     [template] = bench.tree.templates()
@@ -50,6 +83,7 @@ async def world(bench: Bench, containment: Containment) -> AsyncIterator[World]:
                 | things
                 | {
                     "server": os.getpid(),
+                    "uid": UIDS.first + 2,
                     "zygote": bench.tree.zygotes()[0].pid,
                     "victim": victim.pid,
                     "victim_template": template.pid,

@@ -18,7 +18,7 @@ def becomes_root(world):
 
 
 def becomes_another_user(world):
-    os.setresuid(200_001, 200_001, 200_001)
+    os.setresuid(*[world["uid"]] * 3)
 
 
 def joins_groups(world):
