@@ -68,7 +68,7 @@ class Account(Struct, frozen=True):
         if self.uids is None:
             return b""
         first, last = self.uids.first, self.uids.last
-        return user_filter(Ids(first, last, self.uid), Ids(first, last, self.gid))
+        return user_filter(Ids(first, last, self.uid), Ids(first, last, self.gid), os.uname().machine)
 
 
 def own_account() -> Account:

@@ -10,59 +10,33 @@ Sources: seccomp(2); linux/filter.h, linux/seccomp.h and linux/audit.h for the n
 """
 
 import errno
-import os
 import struct
-import sys
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-_LOAD = 0x20
-"""BPF_LD | BPF_W | BPF_ABS"""
-_IS_EQUAL, _IS_GREATER, _IS_AT_LEAST, _HAS_BITS, _RETURN = 0x15, 0x25, 0x35, 0x45, 0x06
+from sandbox.seccomp import MACHINES, Machine, number
+
+_LOAD, _RETURN = 0x20, 0x06
+_IS_EQUAL, _IS_GREATER, _IS_AT_LEAST, _HAS_BITS = 0x15, 0x25, 0x35, 0x45
 _ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NUMBER_AT, _ARCH_AT = 0, 4
-_FIRST_ARGUMENT_AT = 16
-_X32 = 0x40000000
-"""The bit of the calls of a second ABI that an x86-64 process can make."""
+_NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _CLONE_NEWUSER = 0x10000000
 _UNCHANGED = 0xFFFFFFFF
 """-1: leave this id as it is."""
 
-_GENERIC = {
-    "setregid": 143,
-    "setgid": 144,
-    "setreuid": 145,
-    "setuid": 146,
-    "setresuid": 147,
-    "setresgid": 149,
-    "setfsuid": 151,
-    "setfsgid": 152,
-    "setgroups": 159,
-    "unshare": 97,
-    "clone": 220,
-    "clone3": 435,
+_NUMBERS = {
+    "setuid": (105, 146),
+    "setgid": (106, 144),
+    "setreuid": (113, 145),
+    "setregid": (114, 143),
+    "setresuid": (117, 147),
+    "setresgid": (119, 149),
+    "setfsuid": (122, 151),
+    "setfsgid": (123, 152),
+    "setgroups": (116, 159),
 }
-_X86_64 = {
-    "setuid": 105,
-    "setgid": 106,
-    "setreuid": 113,
-    "setregid": 114,
-    "setresuid": 117,
-    "setresgid": 119,
-    "setfsuid": 122,
-    "setfsgid": 123,
-    "setgroups": 116,
-    "unshare": 272,
-    "clone": 56,
-    "clone3": 435,
-}
-_MACHINES = {
-    "x86_64": (0xC000003E, _X86_64),
-    "aarch64": (0xC00000B7, _GENERIC),
-    "riscv64": (0xC00000F3, _GENERIC),
-}
-"""The audit architecture and the numbers of the system calls, by the name that uname(2) gives the machine."""
+"""On x86_64 and on aarch64, as in `seccomp.py`, which has the others."""
 _USERS_IN = {"setuid": 1, "setreuid": 2, "setresuid": 3}
 _GROUPS_IN = {"setgid": 1, "setregid": 2, "setresgid": 3}
 """How many ids each takes, the first arguments."""
@@ -79,50 +53,46 @@ class Ids(Struct, frozen=True):
     also: int
 
 
-def machines() -> tuple[str, ...]:
-    """The machines that there is a filter for, as uname(2) names them."""
-    return tuple(_MACHINES)
-
-
-def user_filter(users: Ids, groups: Ids, machine: str | None = None) -> bytes:
-    """The program for seccomp(2). Raises KeyError for a machine whose system calls are unknown."""
-    arch, calls = _MACHINES[machine or os.uname().machine]
+def user_filter(users: Ids, groups: Ids, machine_name: str) -> bytes:
+    """The program for seccomp(2). Raises KeyError for a machine that is not in `seccomp.MACHINES`."""
+    machine = MACHINES[machine_name]
     code: list[_Code] = [
         (_LOAD, 0, 0, _ARCH_AT),
-        (_IS_EQUAL, 1, 0, arch),
+        (_IS_EQUAL, 1, 0, machine.audit_arch),
         (_RETURN, 0, 0, _KILL),  # the system calls of another architecture have other numbers
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    if machine_has_x32(arch):
-        code += [(_IS_AT_LEAST, 0, 1, _X32), _fail(errno.EPERM)]
+    if machine.least_foreign is not None:
+        code += [(_IS_AT_LEAST, 0, 1, machine.least_foreign), _fail(errno.ENOSYS)]
     for name in ("setfsuid", "setfsgid", "setgroups"):
-        code += _on(calls[name], [_fail(errno.EPERM)])
-    code += _on(calls["clone3"], [_fail(errno.ENOSYS)])
+        code += _on(_number(name, machine), [_fail(errno.EPERM)])
+    code += _on(_number("clone3", machine), [_fail(errno.ENOSYS)])
     for name in ("unshare", "clone"):
         flagged = [(_HAS_BITS, 0, 1, _CLONE_NEWUSER), _fail(errno.EPERM)]
-        code += _on(calls[name], [(_LOAD, 0, 0, _low(0)), *flagged, (_RETURN, 0, 0, _ALLOW)])
+        code += _on(_number(name, machine), [_load(0), *flagged, (_RETURN, 0, 0, _ALLOW)])
     for counts, ids in ((_USERS_IN, users), (_GROUPS_IN, groups)):
         for name, count in counts.items():
-            code += _on(calls[name], list(_only(ids, count)))
+            code += _on(_number(name, machine), list(_only(ids, count)))
     code.append((_RETURN, 0, 0, _ALLOW))
-    return b"".join(struct.pack("=HBBI", *one) for one in code)
+    return b"".join(struct.pack("<HBBI", *one) for one in code)
 
 
-def machine_has_x32(arch: int) -> bool:
-    """Whether its processes can make the calls of the x32 ABI, which have other numbers."""
-    return arch == _MACHINES["x86_64"][0]
+def _number(name: str, machine: Machine) -> int:
+    found = _NUMBERS[name][machine.column] if name in _NUMBERS else number(name, machine)
+    assert found is not None
+    return found
 
 
-def _on(number: int, block: list[_Code]) -> list[_Code]:
+def _on(call: int, block: list[_Code]) -> list[_Code]:
     """Run the block, which ends with a return, if this is the system call."""
-    return [(_IS_EQUAL, 0, len(block), number), *block]
+    return [(_IS_EQUAL, 0, len(block), call), *block]
 
 
 def _only(ids: Ids, count: int) -> Iterator[_Code]:
     """Allow the call if each of its first arguments is one of `ids` or -1."""
     for at in range(count):
         rest = 5 * (count - at - 1)  # the instructions of later arguments; behind them the two returns
-        yield (_LOAD, 0, 0, _low(at))
+        yield _load(at)
         yield (_IS_EQUAL, 3, 0, _UNCHANGED)
         yield (_IS_EQUAL, 2, 0, ids.also)
         yield (_IS_AT_LEAST, 0, rest + 2, ids.first)
@@ -131,9 +101,9 @@ def _only(ids: Ids, count: int) -> Iterator[_Code]:
     yield _fail(errno.EPERM)
 
 
-def _low(argument: int) -> int:
-    """Where the low half of an argument is. An id or a set of flags has 32 bits, and the kernel ignores the others."""
-    return _FIRST_ARGUMENT_AT + 8 * argument + (0 if sys.byteorder == "little" else 4)
+def _load(argument: int) -> _Code:
+    """Its low half, which comes first: an id or a set of flags has 32 bits, and the kernel ignores the others."""
+    return (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument)
 
 
 def _fail(error: int) -> _Code:

@@ -138,6 +138,6 @@ def _require_readable(path: Path, user: User | None) -> None:
         raise InterpreterError(f"{path} cannot be read: {error.strerror}") from error
     if place is None:
         return
-    who = f"the user {user.name!r}" if user else "this user"
+    who = user.who if user else "this user"
     what = "cannot be read by" if place == path.resolve() else f"is blocked by {place} for"
     raise InterpreterError(f"{path} {what} {who}: move it, open it, or take another interpreter")

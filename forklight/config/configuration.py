@@ -32,9 +32,11 @@ from forklight.config.runtimes import Environment, Finder, Runtimes
 from forklight.config.short_forms import with_long_forms
 from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
+from forklight.config.uids import uid_problems, user_warnings
 from forklight.state.data import data_path
 from forklight.state.directory import state_path
-from forklight.state.users import User, is_this_process, unprivileged_user
+from forklight.state.uids import uids_path
+from forklight.state.users import User, unprivileged_user
 from sandbox import hardware
 from sandbox.spec import Runtime
 from triggers.http import Route
@@ -58,6 +60,11 @@ class Function(Struct, frozen=True, kw_only=True):
     node: Node
     """The place of later problems."""
 
+    @property
+    def has_own_user(self) -> bool:
+        """Whether it gets one, if functions do. Those that share files have the same: SQLite could not share them."""
+        return not self.settings.data
+
 
 class Config(Struct, frozen=True, kw_only=True):
     """A configuration without problems. `path` is the absolute file it was read from: a `forklight.toml` or a `.py`."""
@@ -76,6 +83,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """The user that functions run as; None is the user of this process."""
     data: Path
     """The folder of functions with `data = true`. It may not exist."""
+    uids: Path
+    """The file of the functions' own users. It may not exist."""
     routes: tuple[Route, ...] = ()
     queues: tuple[QueueTrigger, ...] = ()
     """Every queue that a function consumes, its inbox included."""
@@ -104,8 +113,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
     reader = Reader(file.parent, environ, partial(belongs, Settings))
     root = _single_file(file) if file.suffix == ".py" else completed(read_document(file), reader)
     settings = reader.struct(root, Settings) or Settings()
-    misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
-    if root.at("functions").value == {} or not ("functions" in root.value or misspelt):
+    if _has_no_functions(root):
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
     place = state_path(state, environ, file)
@@ -114,6 +122,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
     found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
     functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
     reader.problems += _problems_of_functions(functions.values(), place, found)
+    reader.problems += _problems_of_users(functions.values(), user, place, root)
     routes = routes_of({name: one.settings.http for name, one in functions.items()}, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
@@ -136,11 +145,17 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
         environments=found.environments,
         user=user,
         data=data_path(place),
+        uids=uids_path(place),
         routes=routes,
         queues=queues,
         timers=timers,
-        warnings=tuple(_warnings(functions, settings, timers, root, reader)),
+        warnings=tuple(sorted(set(_warnings(functions, settings, timers, root, reader)))),
     )
+
+
+def _has_no_functions(root: Node) -> bool:
+    misspelt = any(did_you_mean(key, ["functions"]) for key in root.value)
+    return root.at("functions").value == {} or not ("functions" in root.value or misspelt)
 
 
 def _needed_by(name: str, settings: Settings) -> tuple[str, ...]:
@@ -224,6 +239,13 @@ def _problems_of_functions(functions: Iterable[Function], state: Path, found: Ru
         yield from mount_problems(function.settings.isolation, function.node, state, own)
 
 
+def _problems_of_users(functions: Iterable[Function], user: User | None, state: Path, root: Node) -> Iterator[Problem]:
+    """Yield why functions cannot have users of their own, if they are to."""
+    if user:
+        own = [one.name for one in functions if one.has_own_user]
+        yield from uid_problems(user, own, uids_path(state), root.at("machine").at("uids"))
+
+
 def _queues(
     functions: dict[str, Function], settings: Settings, root: Node, problems: list[Problem]
 ) -> tuple[QueueTrigger, ...]:
@@ -247,7 +269,8 @@ def _machine_problems(functions: dict[str, Function], settings: Settings, root: 
 
 def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:
     try:
-        return unprivileged_user(settings.machine.user)
+        uids = settings.machine.uids
+        return unprivileged_user(settings.machine.user, uids.uids if uids else None)
     except ValueError as error:
         problems.append(root.at("machine").at("user").problem(str(error)))
         return None
@@ -305,10 +328,6 @@ def _warnings(
 ) -> list[Problem]:
     found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
     found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
-    configured = settings.machine.user
-    if configured and os.geteuid() != 0 and not is_this_process(configured):
-        place = root.at("machine").at("user")
-        found.append(place.problem("has no effect: only root can run functions as another user"))
     for name, runtime in settings.runtimes.items():
         env = root.at("runtimes").at(name).at("env")
         ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
@@ -316,5 +335,6 @@ def _warnings(
     shared = bool(settings.brokers) or not settings.bus.url.is_embedded
     bus = reader.environ.get("FORKLIGHT_BUS_URL") or settings.bus.url
     found += embedded_warnings(settings.queues, settings.brokers, bus, root)
+    found += user_warnings(settings.machine.user, settings.machine.uids, root.at("machine"))
     found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)
-    return sorted(set(found))
+    return found

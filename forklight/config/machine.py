@@ -9,6 +9,7 @@ from dispatcher.budget import LEAST_BYTES
 from dispatcher.settings import PoolSettings
 from forklight.config.document import Node
 from forklight.config.problem import Problem
+from forklight.config.uids import UidRange
 from forklight.config.units import SIZE_FORM, parse_size
 from sandbox.spec import Limits
 
@@ -50,6 +51,9 @@ class MachineSettings(Struct, frozen=True, kw_only=True):
 
     user: str | None = None
     """The user that functions run as if the server is started as root. Default: `forklight`, else `nobody`."""
+    uids: UidRange | None = None
+    """If the server is started as root: numbers of which each function gets one, as a user and group of its own, such
+    as `"200000-200999"`. Those with `data = true` share `user`. Default: all functions share `user`."""
     memory: MachineMemory = MachineMemory("80%")
     """What the processes of all functions may hold together: a size such as `"2GiB"`, or a part of the memory of the
     machine or container."""

@@ -12,7 +12,7 @@ from forklight.config.problem import ConfigError, Problem
 from sandbox.errors import LoadFailed
 
 FIXED = ("http", "bus", "brokers", "queues", "admin", "log", "machine")
-"""Tables that are only read at the start: listeners, stores and the user. Of `[machine]` that is only the user."""
+"""Tables that are only read at the start: listeners, stores and the user. Of `[machine]` these are only the users."""
 
 
 _MOST_NAMES = 5
@@ -62,8 +62,7 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
     before, after = _fixed(old), _fixed(new)
     for table in FIXED:
         if before[table] != after[table]:
-            what = "user of [machine]" if table == "machine" else f"[{table}]"
-            yield root.at(table).problem(f"{what} has changed: that needs a restart")
+            yield root.at(table).problem(f"{_what(table, old, new)} changed: that needs a restart")
     known = {interpreter.cache_tag for interpreter in old.interpreters.values()}
     for name, interpreter in new.interpreters.items():
         if interpreter.cache_tag not in known:
@@ -72,11 +71,19 @@ def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
             yield place.problem(f"{was}, and its own code is not compiled for that: it needs a restart")
 
 
+def _what(table: str, old: Config, new: Config) -> str:
+    if table != "machine":
+        return f"[{table}] has"
+    before, after = old.settings.machine, new.settings.machine
+    changed = [name for name in ("user", "uids") if getattr(before, name) != getattr(after, name)]
+    return f"{' and '.join(changed)} of [machine] {'has' if changed == ['user'] else 'have'}"
+
+
 def _fixed(config: Config) -> dict[str, object]:
     """The tables that cannot change. Folders of static files can: they are only part of the routes."""
     http = replace(config.settings.http, static=())
     fixed = {table: getattr(config.settings, table) for table in FIXED}
-    return fixed | {"http": http, "machine": config.settings.machine.user}
+    return fixed | {"http": http, "machine": (config.settings.machine.user, config.settings.machine.uids)}
 
 
 def failed(error: Exception) -> ReloadResult:

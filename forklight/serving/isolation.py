@@ -7,12 +7,14 @@ from forklight.state.users import User
 from sandbox import isolation
 from sandbox.containment import Containment, Mechanism
 from sandbox.launch import Account, own_account
-from sandbox.levels import CannotBeHad, Found, best_level, resolve
+from sandbox.levels import CannotBeHad, Found, Missing, best_level, resolve
+
+_SHARES_DATA = Missing("functions with data = true share files, and so a user")
 
 
 def account_of(user: User | None) -> Account:
     """Return the account that the processes below the server run as; None is the user of this process."""
-    return own_account() if user is None else Account(user.uid, user.gid, switch=True)
+    return own_account() if user is None else Account(user.uid, user.gid, switch=True, uids=user.uids)
 
 
 def found_for(config: Config) -> Found:
@@ -34,10 +36,11 @@ def isolation_of(config: Config) -> Isolation:
 def containments(config: Config) -> dict[str, Containment]:
     """Return what contains each function. Raises ConfigError with everything that the machine does not have."""
     found, problems = found_for(config), []
+    sharing = Found(found.missing | {Mechanism.USER_PER_FUNCTION: _SHARES_DATA}, found.details)
     resolved = {}
     for name, function in config.functions.items():
         try:
-            resolved[name] = resolve(function.settings.isolation.asked, found)
+            resolved[name] = resolve(function.settings.isolation.asked, found if function.has_own_user else sharing)
         except CannotBeHad as error:
             problems += [function.node.at(one.key).problem(one.why) for one in error.refused]
     if problems:

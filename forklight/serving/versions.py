@@ -1,5 +1,7 @@
 """Versions of functions, with their code as a read-only snapshot. Everything here blocks."""
 
+import os
+import stat
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from hashlib import sha256
@@ -10,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 import sandbox
 from forklight.code.files import Contents
@@ -22,6 +25,7 @@ from forklight.serving.isolation import containments
 from forklight.serving.renewal import Readings, Served
 from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
+from forklight.state.uids import UidsError, keep_uids
 from sandbox.containment import Containment
 from sandbox.spec import FunctionSpec, Hooks, Runtime
 
@@ -62,7 +66,7 @@ def make_versions(
     keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError, also for what
     a function asks of its isolation and the machine does not have.
     """
-    making = _Making(config, state, containments(config), served, readings)
+    making = _Making(config, state, _with_users(config, containments(config)), served, readings)
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
@@ -75,7 +79,36 @@ def make_versions(
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
         raise ConfigError(problems)
+    _restrict(made, served)
     return made
+
+
+def _with_users(config: Config, contained: dict[str, Containment]) -> dict[str, Containment]:
+    """Add each function's own user, which those that are new get now."""
+    if config.user is None or config.user.uids is None:
+        return contained
+    try:
+        own = [name for name, function in config.functions.items() if function.has_own_user]
+        uids = keep_uids(config.uids, own, config.user.uids)
+    except UidsError as error:
+        raise ConfigError([Problem(str(config.path), 0, "machine.uids", str(error))]) from error
+    return {name: replace(one, uid=uids.get(name)) for name, one in contained.items()}
+
+
+def _restrict(made: Versions, served: Mapping[str, Served]) -> None:
+    """Let a snapshot that functions with one user of their own have be read by that user alone, else by all."""
+    users: dict[Path, set[int | None]] = defaultdict(set)
+    for spec in (*made.specs.values(), *(one.spec for one in served.values())):
+        users[spec.code].add(spec.containment.uid)
+    for code, uids in users.items():
+        own = next(iter(uids)) if len(uids) == 1 else None
+        found = code.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if own is not None and (found.st_gid, mode) != (own, 0o550):
+            os.chown(code, -1, own)
+            code.chmod(0o550)
+        elif own is None and mode != 0o555:
+            code.chmod(0o555)
 
 
 def _data_problems(config: Config) -> list[Problem]:

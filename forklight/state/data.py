@@ -25,8 +25,10 @@ def data_path(state: Path) -> Path:
 def make_data_folder(path: Path, user: User | None) -> None:
     """Make the folder if it does not exist, and check that functions can write to it. Raises DataError.
 
-    Functions run as `user`; None is the user of this process.
+    Functions run as `user`; None is the user of this process. Functions that share this folder have no users of their
+    own: what one of them writes, the others could not read.
     """
+    user = user.alone if user else None
     try:
         if not path.is_symlink() and not path.exists():
             _make(path, user)

@@ -2,6 +2,7 @@
 
     <state>/.gitignore  lock        the lock holds the pid of its owner
     <state>/key                     the random key of version hashes, readable by the owner only
+    <state>/uids                    the number of each function's own user ([machine] uids), if they have any
     <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
     <state>/log.jsonl, log.1.jsonl  the kept log (`[log] keep`), readable by the owner only; the second is the older one
     <state>/versions/<hash>/        snapshots of code, read-only, each for all functions with the same code and Python
@@ -194,7 +195,7 @@ def _make_base(path: Path, user: User | None) -> None:
     (path / ".gitignore").write_text("*\n")
     if user and (place := blocking(path, user)) is not None:
         raise StateError(
-            f"the state directory {path} is out of reach for the user {user.name!r}: {place} blocks the way; "
+            f"the state directory {path} is out of reach for {user.who}: {place} blocks the way; "
             f"open it (chmod a+x {place}), or name another with --state"
         )
 

@@ -6,6 +6,9 @@ import stat
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from sandbox.launch import Uids
 
 
 class User(Struct, frozen=True):
@@ -14,10 +17,26 @@ class User(Struct, frozen=True):
     name: str
     uid: int
     gid: int
+    uids: Uids | None = None
+    """Functions have users of their own, in this range, and the group of this one as a supplementary one."""
+
+    @property
+    def alone(self) -> "User":
+        """This user, without those that functions have of their own."""
+        return replace(self, uids=None)
+
+    @property
+    def who(self) -> str:
+        """It, in a message about what cannot be reached."""
+        if self.uids is None:
+            return f"the user {self.name!r}"
+        return f"the users {self.uids.first}-{self.uids.last} ([machine] uids), who have the group of {self.name!r}"
 
 
-def unprivileged_user(name: str | None = None) -> User | None:
+def unprivileged_user(name: str | None = None, uids: Uids | None = None) -> User | None:
     """Return the user that functions run as, or None if this process is not root: then it is the same user.
+
+    With `uids`, it is that of functions that have none of their own.
 
     As root with no `name`: `forklight` if there is such a user, else `nobody`. Raises ValueError if the user does not
     exist or is root.
@@ -30,7 +49,7 @@ def unprivileged_user(name: str | None = None) -> User | None:
         raise ValueError(f'"{name}" is not a user of this machine: create it with useradd --system') from None
     if entry.pw_uid == 0:
         raise ValueError(f'"{entry.pw_name}" is root (uid 0): functions never run as root, name another user')
-    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, uids)
 
 
 def is_this_process(name: str) -> bool:
@@ -78,13 +97,18 @@ def may_write(folder: Path, user: User | None) -> bool:
 
 
 def _bits(status: os.stat_result, user: User | None) -> int:
-    """Return the three permission bits that apply to `user`, or to this process if it is None."""
+    """Return the three permission bits that apply to `user`, or to this process if it is None.
+
+    If functions have users of their own, these are no owners: what both the user and its group may do counts.
+    """
     uid, groups = (user.uid, {user.gid}) if user else (os.geteuid(), {os.getegid(), *os.getgroups()})
     if uid == 0:
         return 0o7
-    if status.st_uid == uid:
-        return status.st_mode >> 6
-    return status.st_mode >> 3 if status.st_gid in groups else status.st_mode
+    as_member = status.st_mode >> 3 if status.st_gid in groups else status.st_mode
+    if status.st_uid != uid:
+        return as_member
+    as_owner = status.st_mode >> 6
+    return as_owner & as_member if user and user.uids else as_owner
 
 
 def _default_entry() -> pwd.struct_passwd:

@@ -115,6 +115,7 @@ def _config(folder: Path) -> Config:
         runtimes={},
         interpreters={},
         user=unprivileged_user(),
+        uids=folder / "uids",
         data=folder / "state/data",
         queues=TRIGGERS,
         timers=TIMERS,
