@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bus.outcome import ExceptionName
 from sandbox.calls import Calls
-from sandbox.endings import Verdict, ending
+from sandbox.endings import Died, Verdict, ending
 from sandbox.errors import Ended, LoadFailed
 from sandbox.frames import UnfitFrame
 from sandbox.spec import FunctionSpec
@@ -74,14 +74,15 @@ class Birth:
                 None if unfit is None else LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
             )
 
-    def died(self, calls: Calls, code: int | None, stack: str) -> None:
-        """The process is dead; `code` None: how it ended is unknown."""
+    def died(self, calls: Calls, died: Died, stack: str) -> None:
+        """The process is dead."""
         if self._ended.done():
             return
         condemned = calls.condemned_for
         if calls.was_asked_to_leave:
             self._ended.set_result(Ended("the instance was asked to leave"))
             return
-        how = f"it ended its process with {ending(code)}" if code is not None else "its process is gone"
+        how = f"it ended its process with {ending(died.code)}" if died.code is not None else "its process is gone"
+        how = died.out_of_memory or how
         why = how if condemned is None else condemned.message
         self._ended.set_result(LoadFailed("InitFailed", f"{_HOOK} did not return: {why}", stack))

@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeGuard
 from sandbox import call_life, instance_life
 from sandbox.actions import Action, Cancel, End, HandOver, Kill, Learn, Leave, Ready
 from sandbox.call_life import COUNTED, NOTHING_LEFT, Call, Effect, Streams, input_of
-from sandbox.endings import MEMORY_EXCEEDED, TIMED_OUT, Answered, Died, Ending, Verdict, broken, crash
+from sandbox.endings import TIMED_OUT, Answered, Died, Ending, Verdict, broken, crash, ran_out
 from sandbox.frames import (
     NOTHING,
     Answer,
@@ -32,6 +32,7 @@ from sandbox.frames import (
     UnfitFrame,
 )
 from sandbox.instance_life import GONE, OVER, Input, State
+from sandbox.spec import FunctionSpec
 
 _SERVING: Final = State.SERVING
 _RUNNING: Final = call_life.State.RUNNING
@@ -42,14 +43,22 @@ class Calls:
     """The open calls of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
 
     def __init__(
-        self, *, slots: int, grace_ns: int, asynchronous: bool, starting: bool = False, learning: bool = False
+        self,
+        *,
+        slots: int,
+        grace_ns: int,
+        asynchronous: bool,
+        memory_bytes: int | None = None,
+        starting: bool = False,
+        learning: bool = False,
     ) -> None:
-        """`learning`: the instance was asked which modules its first call imports."""
+        """`memory_bytes`: what it may have; `learning`: it was asked which modules its first call imports."""
         self.state = State.STARTING if starting else State.SERVING
         self.was_asked_to_leave = False
         self._slots = slots
         self._grace_ns = grace_ns
         self._asynchronous = asynchronous
+        self._memory_bytes = memory_bytes
         self._learning = learning
         self._open: dict[int, Call] = {}
         """In the order of their deadlines, so that with hundreds of them a tick looks at those that are due only."""
@@ -59,6 +68,18 @@ class Calls:
         self._overstayed = Verdict("crash", "Exit", "the instance closed its connection")
         self._condemned_for: tuple[Verdict, int | None] | None = None
         """Why it was killed, and the call at fault (None: every open call)."""
+
+    @classmethod
+    def of(cls, spec: FunctionSpec, *, asynchronous: bool, learning: bool) -> "Calls":
+        """The calls of an instance of this function."""
+        return cls(
+            slots=spec.concurrency if asynchronous else 1,
+            grace_ns=int(spec.grace_s * 1e9),
+            asynchronous=asynchronous,
+            memory_bytes=spec.limits.memory_bytes,
+            starting=spec.hooks.after_fork is not None,
+            learning=learning,
+        )
 
     @property
     def condemned_for(self) -> Verdict | None:
@@ -157,8 +178,8 @@ class Calls:
             return [HandOver(frame, body)]
         if effect is Effect.IGNORE:
             return []
-        verdict = MEMORY_EXCEEDED if effect is Effect.RUN_OUT else TIMED_OUT
-        traceback = frame.traceback if isinstance(frame, FailFrame) else ""
+        traceback, peak_kb = (frame.traceback, frame.peak_rss_kb) if isinstance(frame, FailFrame) else ("", 0)
+        verdict = ran_out(self._memory_bytes, peak_kb) if effect is Effect.RUN_OUT else TIMED_OUT
         end = self._end(frame.i, verdict, traceback)
         if effect is Effect.TIME_OUT and self._asynchronous:  # the one kind of process that survives it
             return [end, *self._after_last(now_ns)]

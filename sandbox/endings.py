@@ -13,6 +13,8 @@ class Died(Struct, frozen=True):
     """How a process ended: its exit code, or minus the signal, or None if unknown."""
 
     code: int | None
+    out_of_memory: str = ""
+    """What the kernel killed it for, if that was memory."""
 
 
 class Verdict(Struct, frozen=True):
@@ -33,7 +35,6 @@ class Answered(Struct, frozen=True, gc=False):
 Ending = Answered | Verdict
 
 TIMED_OUT: Final = Verdict("timeout", "Timeout", "the handler did not finish by its deadline")
-MEMORY_EXCEEDED: Final = Verdict("crash", "MemoryExceeded", "the handler ran out of memory")
 
 
 def broken(how: str) -> Verdict:
@@ -41,8 +42,21 @@ def broken(how: str) -> Verdict:
     return Verdict("protocol", "Breach", f"the instance sent {how}")
 
 
+def memory_exceeded(message: str) -> Verdict:
+    """The verdict on an instance that had more memory than it may have, or could get none."""
+    return Verdict("crash", "MemoryExceeded", message)
+
+
+def ran_out(memory_bytes: int | None, peak_rss_kb: int) -> Verdict:
+    """The verdict on a handler that got a MemoryError. `peak_rss_kb`: with what it shares with its template."""
+    limit = f"it may have {memory_bytes >> 20} MiB (memory), " if memory_bytes is not None else ""
+    return memory_exceeded(f"the handler ran out of memory: {limit}its process had {peak_rss_kb >> 10} MiB at its peak")
+
+
 def crash(how: Died) -> Verdict:
     """The verdict on a call whose process died."""
+    if how.out_of_memory:
+        return memory_exceeded(how.out_of_memory)
     if how.code is None:
         return Verdict("crash", "Exit", "the instance is gone; how it ended is unknown")
     if how.code >= 0:

@@ -3,18 +3,21 @@
 The limit on memory is a backstop, because the sweep watches each instance by itself, four times a second. What outruns
 the sweep, or what it cannot see, ends where the group may have no more: the kernel kills the largest process in it. So
 the limit follows the number of instances: it is what the template has, plus for each instance its `memory` with some
-room for what a process needs in the kernel. It never falls, because to lower it could block.
+room for what a process needs in the kernel. While the template loads it is `template_memory`. With the first instance
+it falls to what is in use, and from then on it only rises, because the kernel may have to free memory to lower it.
 """
 
 import contextlib
 import errno
 import os
+import signal
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
 from sandbox.cgroups import Controller, Groups
+from sandbox.processes import read_proc
 from sandbox.spec import MIB, FunctionSpec
 
 _ROOM_BYTES = 32 * MIB
@@ -29,6 +32,9 @@ _MEMORY: dict[Version, tuple[str, ...]] = {
     2: ("memory.max",),
 }
 """The second of version 1 is for memory and swap together, and never below the first."""
+_MEMORY_PEAK: dict[Version, str] = {1: "memory.max_usage_in_bytes", 2: "memory.peak"}
+_FULL = 0.95
+"""of the limit: at a lower peak it was not the group's limit that a process was killed for"""
 _MEMORY_EVENTS: dict[Version, str] = {1: "memory.oom_control", 2: "memory.events"}
 
 
@@ -55,6 +61,8 @@ class Group:
         self._pressure = None if groups.pressure is None else groups.pressure / f"t{n}"
         self.memory_bytes = 0
         """The limit; 0 if there is none."""
+        self._most_bytes = 0
+        """The highest limit for instances so far."""
         self._kills = 0
         """How many kills of the kernel are known."""
 
@@ -81,7 +89,7 @@ class Group:
         return {*self._folders.values(), *([self._pressure] if self._pressure else [])}
 
     def _bound(self, spec: FunctionSpec) -> None:
-        self.allow(_with_room(spec.limits.template_memory_bytes))
+        self._allow(_with_room(spec.limits.template_memory_bytes))
         if (memory := self._folders.get("memory")) is not None and self._versions["memory"] == 2:
             with contextlib.suppress(FileNotFoundError):  # a kernel without swap
                 _write(memory / "memory.swap.max", 0)
@@ -102,27 +110,46 @@ class Group:
                 raise
         return None
 
-    def allow(self, memory_bytes: int) -> None:
-        """Let the group have so much memory, unless it may have more already."""
+    def allow_instances(self, count: int, spec: FunctionSpec, template_kb: int) -> None:
+        """Let the group have memory for so many instances beside the template."""
+        wanted_bytes = _with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes)
+        if wanted_bytes > self._most_bytes:
+            self._most_bytes = wanted_bytes
+            with contextlib.suppress(OSError):  # it could not be lowered
+                self._allow(wanted_bytes)
+
+    def _allow(self, memory_bytes: int) -> None:
         folder = self._folders.get("memory")
-        if folder is None or memory_bytes <= self.memory_bytes:
+        if folder is None:
             return
         names = _MEMORY[self._versions["memory"]]
-        for name in reversed(names) if self.memory_bytes else names:
+        for name in reversed(names) if 0 < self.memory_bytes < memory_bytes else names:
             with contextlib.suppress(FileNotFoundError):  # a kernel that does not count swap
                 _write(folder / name, memory_bytes)
         self.memory_bytes = memory_bytes
 
-    def allow_instances(self, count: int, spec: FunctionSpec, template_kb: int) -> None:
-        """Let the group have memory for so many instances beside the template."""
-        self.allow(_with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes))
+    def why_killed(self, code: int | None, seen_kb: int) -> str:
+        """What the kernel has killed a process of the group for, if that was memory; empty if it has not.
 
-    def has_killed(self) -> bool:
-        """Whether the kernel has killed a process of the group for its memory since this was last asked."""
+        `code` is minus the signal that it ended by, `seen_kb` the memory that it was last seen with.
+        """
         folder = self._folders.get("memory")
-        kills = 0 if folder is None else _number(folder / _MEMORY_EVENTS[self._versions["memory"]], "oom_kill")
-        found = (kills or 0) > self._kills
-        self._kills = kills or 0
+        if folder is None or code not in (-signal.SIGKILL, None) or not self._has_killed(folder):
+            return ""
+        peak = _lines(folder / _MEMORY_PEAK[self._versions["memory"]])  # version 2 has it since Linux 5.19
+        peak_bytes = int(peak[0]) if peak else self.memory_bytes
+        seen = f"{seen_kb >> 10} MiB of it in this one when last seen"
+        if peak_bytes < self.memory_bytes * _FULL:
+            return f"the kernel ended the process, because the machine had no memory left; {seen}"
+        limit_mib, peak_mib = self.memory_bytes >> 20, peak_bytes >> 20
+        told = f"the function's processes together used more than their {limit_mib} MiB of memory"
+        return f"{told}: {peak_mib} MiB at their peak, {seen}, which the kernel ended"
+
+    def _has_killed(self, folder: Path) -> bool:
+        """Whether the kernel has killed one more process of the group than was asked for so far."""
+        kills = _number(folder / _MEMORY_EVENTS[self._versions["memory"]], "oom_kill") or 0
+        found = kills > self._kills
+        self._kills += found
         return found
 
     def is_full(self) -> bool:
@@ -130,9 +157,8 @@ class Group:
         folder = self._folders.get("pids")
         if folder is None:
             return False
-        with contextlib.suppress(OSError, ValueError):
-            return int((folder / "pids.current").read_text()) >= int((folder / "pids.max").read_text())
-        return False
+        current, most = _lines(folder / "pids.current"), _lines(folder / "pids.max")
+        return bool(current and most) and int(current[0]) >= int(most[0])
 
     def strain(self) -> Strain:
         """Read for how long the processes have waited so far; about 10 µs a figure."""
@@ -180,17 +206,20 @@ def _write(file: Path, value: object) -> None:
 
 def _number(file: Path, name: str) -> int | None:
     """The number after a name, such as `oom_kill 3`, in a file of such lines."""
-    try:
-        pairs = (line.split() for line in file.read_text().splitlines())
-        return next((int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0] == name), None)
-    except (OSError, ValueError):
-        return None
+    for line in _lines(file):
+        if line.startswith(f"{name} "):
+            return int(line.partition(" ")[2])
+    return None
 
 
 def _pressure(file: Path) -> int | None:
     """The microseconds of `some … total=` (PSI)."""
+    return next((int(line.rpartition("total=")[2]) for line in _lines(file) if line.startswith("some ")), None)
+
+
+def _lines(file: Path) -> list[str]:
+    """None if the group is gone, or the kernel has no such file."""
     try:
-        some = file.read_text().partition("\n")[0]
-        return int(some.rpartition("total=")[2])
-    except (OSError, ValueError):
-        return None
+        return read_proc(str(file)).decode().splitlines()
+    except OSError:
+        return []

@@ -25,9 +25,10 @@ from sandbox.calls import Calls
 from sandbox.channels import Body
 from sandbox.checkup import IDLE_WATCH_NS, WATCH_NS, Checkup, Found
 from sandbox.commons import Commons
-from sandbox.endings import MEMORY_EXCEEDED, Answered, Died, Verdict
+from sandbox.endings import Answered, Died, Verdict, memory_exceeded
 from sandbox.errors import InstanceGone
 from sandbox.frames import OkFrame
+from sandbox.group import Group
 from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK_SIGNAL
 from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
@@ -47,6 +48,8 @@ Done = Callable[[Outcome], None]
 
 class Parent(Protocol):
     """The template that forked an instance."""
+
+    group: Group
 
     def bury(self, instance: "Instance") -> None:
         """The process is dead: reap it, kill everything it left behind, then call its `buried`."""
@@ -80,10 +83,8 @@ class Instance:
         self._version = spec.version
         self._timeout_ns = int(spec.timeout_s * 1e9)
         self._watch_ns = min(self._timeout_ns, WATCH_NS)
-        has_hook, grace_ns = spec.hooks.after_fork is not None, int(spec.grace_s * 1e9)
         slots = spec.concurrency if body.asynchronous else 1
-        learns, is_async = body.learnt is not None, body.asynchronous
-        self._calls = Calls(slots=slots, grace_ns=grace_ns, asynchronous=is_async, starting=has_hook, learning=learns)
+        self._calls = Calls.of(spec, asynchronous=body.asynchronous, learning=body.learnt is not None)
         self._shares = slots == 1  # its memory has room for one body, and is free again once the call has ended
         self._frames = wire.Frames(spec.limits.max_result_bytes)
         self._log = LogPipe(
@@ -200,8 +201,9 @@ class Instance:
         if not self.is_dead:  # the parent's report arrived before the pidfd event
             self._note_death()
         self._watch.end()
-        self._birth.died(self._calls, code, self.last_stack())
-        self._carry_out(self._calls.died(Died(code)))
+        killed = "" if self._calls.condemned_for else self._parent.group.why_killed(code, self.held.own_kb)
+        self._birth.died(self._calls, Died(code, killed), self.last_stack())
+        self._carry_out(self._calls.died(Died(code, killed)))
         for fd in (self._socket, self.pidfd):
             self._loop.remove_reader(fd)
         self._loop.remove_writer(self._socket)
@@ -228,7 +230,7 @@ class Instance:
         if isinstance(found, str):
             if is_idle:  # no outcome of a call could say so
                 self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
-            self.kill(Verdict("crash", MEMORY_EXCEEDED.code, found))
+            self.kill(memory_exceeded(found))
         elif found is Found.IDLE:
             with contextlib.suppress(OSError):  # it is dying; the pidfd reports its end
                 self._send([wire.tidy()])

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from sandbox.endings import ending
+from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
 from sandbox.launch import search_path
 from sandbox.spec import FunctionSpec
 
-TOO_MUCH_MEMORY = "it used too much memory"
+_TOO_MUCH_MEMORY = "it used too much memory"
 
 
 def load_message(spec: FunctionSpec, folder: Path, rehearse: dict[str, object] | None) -> dict[str, object]:
@@ -40,13 +40,22 @@ def load_message(spec: FunctionSpec, folder: Path, rehearse: dict[str, object] |
     return load | {"log_level": spec.log_level, "rehearse": rehearse}
 
 
-def load_error(spec: FunctionSpec, reason: str, exit_code: int | None, stack: str) -> LoadFailed:
+def too_much_memory(used_kb: int) -> str:
+    """The reason to end a template that has so much."""
+    return f"{_TOO_MUCH_MEMORY}: {used_kb >> 10} MiB at its peak"
+
+
+def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str) -> LoadFailed:
     """The error of a template that ended while it loaded: too slow, too large, or crashed."""
-    if reason == TOO_MUCH_MEMORY:
-        limit_mib = spec.limits.template_memory_bytes // (1024 * 1024)
-        return LoadFailed("InitFailed", f"loading {spec.name!r} used more than template_memory, {limit_mib} MiB")
+    limit_mib = spec.limits.template_memory_bytes >> 20
+    if reason.startswith(_TOO_MUCH_MEMORY):
+        peak = reason.removeprefix(_TOO_MUCH_MEMORY)
+        return LoadFailed("InitFailed", f"loading {spec.name!r} used more than template_memory, {limit_mib} MiB{peak}")
+    if how.out_of_memory:
+        told = f"the process that loaded {spec.name!r} ended; template_memory is {limit_mib} MiB"
+        return LoadFailed("InitFailed", f"{told}: {how.out_of_memory}")
     if reason.startswith("no answer"):
         message = f"loading {spec.name!r} took longer than init_timeout, {spec.init_timeout_s:g} s"
         return LoadFailed("InitTimeout", message, stack)
-    how = reason if exit_code is None else ending(exit_code)
-    return LoadFailed("InitFailed", f"the process that loaded {spec.name!r} ended: {how}", stack)
+    told = reason if how.code is None else ending(how.code)
+    return LoadFailed("InitFailed", f"the process that loaded {spec.name!r} ended: {told}", stack)

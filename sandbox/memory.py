@@ -23,12 +23,12 @@ def excess(use: "Use", limit_bytes: int, *, fully: bool) -> str | None:
     """
     limit_kb = limit_bytes // 1024
     unmapped_kb = use.unmapped_kb() if fully else 0
-    if use.at_most_kb() + unmapped_kb <= limit_kb or use.close_kb() + unmapped_kb <= limit_kb:
+    if use.at_most_kb() + unmapped_kb <= limit_kb or (peak_kb := use.close_kb() + unmapped_kb) <= limit_kb:
         return None
-    message = f"the instance used more than its {limit_kb // 1024} MiB of memory"
+    message = f"the instance used more than its {limit_kb // 1024} MiB of memory: {peak_kb // 1024} MiB at its peak"
     if use.own_kb > limit_kb:
         return message
-    below_mib = (use.close_kb() - use.own_kb) // 1024
+    below_mib = (peak_kb - unmapped_kb - use.own_kb) // 1024
     if below_mib > unmapped_kb // 1024:
         return f"{message}, {below_mib} MiB of it in processes that it started"
     return f"{message}, {unmapped_kb // 1024} MiB of it in files in memory (memfd, /dev/shm)"

@@ -22,6 +22,7 @@ from sandbox.box import Box
 from sandbox.channels import Body, Learnt
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
+from sandbox.endings import Died
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.forks import Forks
 from sandbox.group import Group
@@ -30,7 +31,7 @@ from sandbox.instance import Instance
 from sandbox.kits import Kit, Kits
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
-from sandbox.load_message import TOO_MUCH_MEMORY, load_error, load_message
+from sandbox.load_message import load_error, load_message, too_much_memory
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogPipe, LogTurns
 from sandbox.rehearsal import Plan
@@ -163,7 +164,8 @@ class Template:
                 raise Ended(f"its zygote ended: {self.zygote.ended}") from None
             await self.gone.wait()
             stack = stacks.readable(self._last_stack)
-            raise load_error(spec, str(error), self._exit_code, stack) from None
+            how = Died(self._exit_code, self.group.why_killed(self._exit_code, self._held.own_kb))
+            raise load_error(spec, str(error), how, stack) from None
         except BaseException:
             self._control.close("its start was cancelled")
             raise
@@ -359,7 +361,7 @@ class Template:
         used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
         self._held.read(used_kb, now_ns)
         if used_kb * 1024 > self.spec.limits.template_memory_bytes:
-            self.kill(TOO_MUCH_MEMORY)
+            self.kill(too_much_memory(used_kb))
         return now_ns + int(WATCH_S * 1e9)
 
     def _died(self) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sandbox.endings import MEMORY_EXCEEDED
+from sandbox.endings import memory_exceeded
 from sandbox.spec import FunctionSpec
 from sandbox.usage import LEAST_KB, Meter
 from tests.kit.support import Bench, answer, event, until
@@ -71,7 +71,7 @@ async def test_processor_time_stays_when_processes_end(bench: Bench, end: str) -
     if end == "outlives its template":  # then the zygote buries it
         template.kill("the test ends it")
     elif end == "is killed":
-        instance.kill(MEMORY_EXCEEDED)
+        instance.kill(memory_exceeded("the test ends it"))
     else:
         instance.leave()
     await until(lambda: not template.instances)

@@ -81,3 +81,11 @@ def threads(event):
         for thread in started:
             thread.join()
     return len(started)
+
+
+def at_once(event):
+    return len(b"x" * (event["data"] * MIB))
+
+
+def getpid(event):
+    return os.getpid()

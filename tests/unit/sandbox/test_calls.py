@@ -160,6 +160,23 @@ def test_a_death_ends_the_call_with_how_the_process_ended(code: int | None, verd
     assert serving(1).died(Died(code)) == [End(1, verdict)]
 
 
+def test_what_the_kernel_killed_for_memory_exceeded_it() -> None:
+    verdict = Verdict("crash", "MemoryExceeded", "all together had too much")
+    assert serving(1, 2, slots=2).died(Died(-signal.SIGKILL, verdict.message)) == [End(1, verdict), End(2, verdict)]
+
+
+def test_a_handler_that_gets_no_memory_is_told_its_limit_and_its_peak() -> None:
+    for memory_bytes, limit in ((64 << 20, "it may have 64 MiB (memory), "), (None, "")):
+        calls = Calls(slots=1, grace_ns=GRACE, asynchronous=False, memory_bytes=memory_bytes)
+        calls.begin(1, DEADLINE)
+        frame = FailFrame(i=1, kind="error", code="MemoryError", message="m", peak_rss_kb=9 << 10)
+        [end, _] = calls.frame(frame, b"", 50)
+        verdict = Verdict(
+            "crash", "MemoryExceeded", f"the handler ran out of memory: {limit}its process had 9 MiB at its peak"
+        )
+        assert end == End(1, verdict)
+
+
 def test_what_it_died_of_before_our_kill_reached_it_is_the_truth() -> None:
     calls = serving(1)
     calls.kill(TOO_MUCH)
