@@ -14,7 +14,7 @@ from forklight.state.directory import StateError
 from sandbox.launch import forbid_inspection
 
 _COMMANDS = (
-    *("backup", "check", "dev", "dlq", "init", "install", "invoke", "keys", "logs"),
+    *("backup", "check", "dev", "dlq", "doctor", "init", "install", "invoke", "keys", "logs"),
     *("ps", "reload", "send", "serve", "systemd", "timers", "top", "why"),
 )
 _MODULES = {"dev": "serve"}

@@ -17,7 +17,7 @@ from sandbox.probes import landlock_abi, seccomp_problem
 _TCP_RULES_ABI = 4
 _SIGNAL_SCOPE_ABI = 6
 _NOT_BUILT = Missing("not built in this version")
-_TO_COME = frozenset(mechanisms_of(Level.NAMESPACES)) - set(mechanisms_of(Level.LIMITS)) - {Mechanism.NO_NEW_PRIVILEGES}
+_TO_COME = frozenset(mechanisms_of(Level.NAMESPACES)) - set(mechanisms_of(Level.LIMITS))
 _NOT_ROOT = Missing(
     "the server was not started as root: at level limits, functions can signal it and read its files",
     "start it as root, or get a higher level",
@@ -37,7 +37,7 @@ _CGROUPS: dict[Controller, Mechanism] = {
 @lru_cache(maxsize=8)
 def find(account: Account) -> Found:
     """Return what the machine has for functions that run as `account`. Blocks, the first time: it starts processes."""
-    missing = missing_namespaces(account) | dict(_filters()) | dict.fromkeys(_TO_COME, _NOT_BUILT)
+    missing = dict.fromkeys(_TO_COME, _NOT_BUILT) | missing_namespaces(account) | dict(_filters())
     for name, lack in cgroups.find().lacks.items():
         missing[_CGROUPS[name]] = Missing(lack.why, lack.how)
     if not account.switch:

@@ -14,12 +14,7 @@ MAX_PROCESSES = 1024
 
 REQUIRED: Mapping[Level, tuple[Mechanism, ...]] = {
     Level.LIMITS: (),
-    Level.FILTERS: (
-        Mechanism.SYSTEM_CALL_FILTER,
-        Mechanism.FILE_RULES,
-        Mechanism.NO_CAPABILITIES,
-        Mechanism.NO_NEW_PRIVILEGES,
-    ),
+    Level.FILTERS: (Mechanism.SYSTEM_CALL_FILTER, Mechanism.FILE_RULES),
     Level.NAMESPACES: (
         Mechanism.USER_NAMESPACE,
         Mechanism.MOUNT_NAMESPACE,
@@ -36,6 +31,8 @@ OPTIONAL: Mapping[Level, tuple[Mechanism, ...]] = {
         Mechanism.CPU_CGROUP,
         Mechanism.USER_APART,
         Mechanism.USER_PER_FUNCTION,
+        Mechanism.NO_CAPABILITIES,
+        Mechanism.NO_NEW_PRIVILEGES,
         Mechanism.NO_INSPECTION,
         Mechanism.SESSION,
         Mechanism.RESOURCE_LIMITS,
@@ -49,7 +46,7 @@ OPTIONAL: Mapping[Level, tuple[Mechanism, ...]] = {
 """What a level also has where the machine has it. A function that needs one, for its `cpu` say, is refused without."""
 _ASCENDING = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
 _SETS_APART = {
-    Level.FILTERS: frozenset((Mechanism.SYSTEM_CALL_FILTER, Mechanism.FILE_RULES)),
+    Level.FILTERS: frozenset(REQUIRED[Level.FILTERS]),
     Level.NAMESPACES: frozenset(REQUIRED[Level.NAMESPACES]),
 }
 """Of `best`: a function is at `namespaces` with all of the box, and at `filters` with either of the filters."""

@@ -187,16 +187,17 @@ def listed(names: Sequence[str]) -> str:
 def summary(status: Status) -> str:
     """Return one line about the server itself."""
     draining = ", draining" if status.draining else ""
-    return f"pid {status.pid}, up {duration(status.uptime_s)}, isolation: {levels(status)}{draining}"
+    levels = told_levels({one.name: one.isolation for one in status.functions}) or status.isolation.level
+    return f"pid {status.pid}, up {duration(status.uptime_s)}, isolation: {levels}{draining}"
 
 
-def levels(status: Status) -> str:
-    """Return the isolation levels of the functions, each with the names of its functions if there are several."""
+def told_levels(levels: Mapping[str, str]) -> str:
+    """Return the isolation levels of functions by name: the one of all, or each with the names of its functions."""
     by_level: dict[str, list[str]] = defaultdict(list)
-    for function in status.functions:
-        by_level[function.isolation].append(function.name)
-    if len(by_level) < 2:
-        return next(iter(by_level), status.isolation.level)
+    for name, level in levels.items():
+        by_level[level].append(name)
+    if len(by_level) == 1:
+        return next(iter(by_level))
     return ", ".join(f"{level} ({listed(names)})" for level, names in sorted(by_level.items()))
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from bus.message import inbox
 from bus.store import StoreError
 from forklight import app
+from forklight.commands.rows import told_levels
 from forklight.commands.usage_rows import last_line
 from forklight.config import queue
 from forklight.config.configuration import Config, load
@@ -28,6 +29,7 @@ from forklight.serving.application import application_name
 from forklight.serving.change import ReloadResult, lines
 from forklight.serving.check import file_warnings
 from forklight.serving.installing import Holder, remove_unused
+from forklight.serving.isolation import containments
 from forklight.serving.picture import ignore_print_signal
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_runtimes, open_state, state_path
@@ -224,6 +226,8 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
         say(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
     if admin_port is not None:
         say(f"  health and metrics on port {admin_port}", err=True)
+    levels = {name: contained.level for name, contained in containments(config).items()}
+    say(f"  isolation: {told_levels(levels)} (forklight doctor says more)", err=True)
     if config.routes:
         listen = config.settings.http.listen if given is None else listen_address(given)
         say(f"Try: {_curl(config, _base(listen, port))}", err=True)

@@ -135,3 +135,17 @@ async def test_a_timer_that_cannot_run_is_told_until_it_can_also_after_a_restart
     )
     assert "none has succeeded yet" in shown.stdout
     assert (told["failures"] > 0, told["succeeded"], told["error"][:24]) == (True, None, "load/ImportModuleError: ")
+
+
+async def test_doctor_tells_what_the_server_has() -> None:
+    with application(function("echo", isolation="limits") + function("pid", isolation="best")) as folder:
+        async with serving(folder) as server:
+            status = (await server.ask("/status")).json()
+            by_name = {one["name"]: one["isolation"] for one in status["functions"]}
+            assert by_name == {"echo": "limits", "pid": status["isolation"]["level"]}
+            assert await server.wait_said(r"^  isolation: .*limits.* \(forklight doctor says more\)$")
+            told = json.loads((await server.run("doctor", "--json")).stdout)
+            assert told["pid"] == server.process.pid
+            assert {one["name"]: one["level"] for one in told["functions"]} == by_name
+            in_force = [one["name"] for one in told["mechanisms"] if one["in_force"]]
+            assert sorted(in_force) == sorted(status["isolation"]["in_force"])
