@@ -13,7 +13,8 @@ In reading order:
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `containment.py`, `isolation.py`, `box.py`: what contains it
-- `seccomp.py`: the system calls that are refused; `probes.py`: whether the kernel can filter
+- `confinement.py`: what a template gives up before it imports the function; `seccomp.py`: system calls, `landlock.py`:
+  files; `probes.py`: whether the kernel can filter
 - `cgroups.py`: where control groups can be made; `group.py`: that of a template
 - `hardware.py`: what the machine has
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance; `checkup.py`: when, and what follows

@@ -37,6 +37,7 @@ class Message(Struct, kw_only=True):
     version: tuple[Small, Small, Small] = (0, 0, 0)
     prefix: str = ""
     base_prefix: str = ""
+    path: tuple[str, ...] = ()
     rss_kb: Kilobytes = 0
     ms: Milliseconds = 0.0
     cpu_ms: Annotated[float, Meta(ge=0, le=1e15)] = 0.0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sandbox.confinement import Confinement
 from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
 from sandbox.launch import search_path
@@ -10,8 +11,10 @@ from sandbox.spec import FunctionSpec
 _TOO_MUCH_MEMORY = "it used too much memory"
 
 
-def load_message(spec: FunctionSpec, folder: Path, rehearse: dict[str, object] | None) -> dict[str, object]:
-    """The `load` message. `folder` is the private one of the process."""
+def load_message(
+    spec: FunctionSpec, folder: Path, rehearse: dict[str, object] | None, confine: Confinement | None
+) -> dict[str, object]:
+    """The `load` message. `folder` is the private one of the process, `confine` what it does to itself first."""
     own = {
         "PATH": search_path(spec.runtime),
         "LANG": "C.UTF-8",
@@ -37,7 +40,7 @@ def load_message(spec: FunctionSpec, folder: Path, rehearse: dict[str, object] |
     }
     env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
     load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
-    return load | {"log_level": spec.log_level, "rehearse": rehearse}
+    return load | {"log_level": spec.log_level, "rehearse": rehearse, "confine": confine}
 
 
 def too_much_memory(used_kb: int) -> str:

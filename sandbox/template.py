@@ -157,7 +157,7 @@ class Template:
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
             await self._commons.admit(self.group, self.pid, spec)
-            request = load_message(spec, self._folder, self._rehearse)
+            request = load_message(spec, self._folder, self._rehearse, self.zygote.confinement(spec))
             answer, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             if self.zygote.ended is not None:

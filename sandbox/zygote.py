@@ -18,10 +18,11 @@ from sandbox import launch, processes
 from sandbox.box import Box
 from sandbox.channels import Channels
 from sandbox.commons import Commons, close_all
+from sandbox.confinement import Confinement, confinement
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.logs import LogPipe
-from sandbox.spec import Runtime
+from sandbox.spec import FunctionSpec, Runtime
 from sandbox.usage import Held, Meter
 
 REQUEST_LIMIT_S = 5.0
@@ -49,6 +50,8 @@ class Zygote:
     def __init__(self, runtime: Runtime, commons: Commons) -> None:
         self.runtime = runtime
         self.rss_kb = 0
+        self.folders: tuple[Path, ...] = ()
+        """What its Python reads: its own libraries and those installed for it."""
         self.has_lazy_imports = False
         """Whether its Python may put imports off (PEP 810)."""
         self.ended: str | None = None
@@ -132,6 +135,7 @@ class Zygote:
         self.boot_ns = time.monotonic_ns() - begun_ns
         self._held.begin(time.monotonic_ns())
         self._held.read(self.rss_kb, time.monotonic_ns())
+        self.folders = _folders(hello)
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 
     async def fork_template(self, n: int, channels: Channels, box: Box, uid: int | None) -> tuple[int | None, int]:
@@ -154,6 +158,11 @@ class Zygote:
         except processes.Forged as error:
             self._control.close(f"it answered with the pidfd of another process: {error}")
             raise Ended(self.ended) from None
+
+    def confinement(self, spec: FunctionSpec) -> Confinement | None:
+        """What a template of this function does to itself before it imports it. Raises LoadFailed."""
+        readable = (spec.code, self._commons.guest, self.runtime.python, *self.folders)
+        return confinement(spec.containment, readable, self._commons.folder_of(spec.name))
 
     async def sweep(self) -> None:
         """Have it kill and reap all that it adopted except live instances; returns when they are gone.
@@ -216,6 +225,12 @@ class Zygote:
         self._held.end(time.monotonic_ns())
         self.gone.set()
         self.on_gone(self)
+
+
+def _folders(hello: Message) -> tuple[Path, ...]:
+    """The folders that its Python reads."""
+    named = (hello.prefix, hello.base_prefix, *hello.path)
+    return tuple(path for path in map(Path, named) if path.is_absolute() and os.path.exists(path))
 
 
 def _complaint(hello: Message, runtime: Runtime) -> str | None:

@@ -28,5 +28,6 @@ The care around forks:
   variable leads to it, and the line that made that
 - `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
 - `tidying.py`: what an idle instance gives back
+- `confine.py`: what a template gives up for good before it imports the function
 - `box.py`: the step where a template would enter namespaces
 """

@@ -1,7 +1,8 @@
 """The template: a process that imports one version of one function, then does nothing but fork instances.
 
 The order of the first steps is a security boundary: close inherited descriptors, enter the box, start a session, forbid
-inspection, set the limits, and only then run the function's code, which could undo anything that came later.
+inspection, set the limits, confine itself, and only then run the function's code, which could undo anything that came
+later.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from . import (
     at_fork,
     box,
     chance,
+    confine,
     control,
     environ,
     handler,
@@ -135,9 +137,9 @@ class Template:
                 self._bury(dead)
 
     def _load(self, message: dict[str, Any]) -> None:
-        """Set limits, logs, variables and `sys.path`, then import the function's code and report the result."""
+        """Contain this process, set logs, variables and `sys.path`, import the code and report the result."""
         started = time.monotonic()
-        _limit(message["limits"])
+        self._contain(message)
         os.chdir(message["code"])
         logs.set_up(message["log_level"], has_several_calls=message["function"]["concurrency"] > 1)
         environ.take_on(message["env"])  # on top of the zygote's, which has only the runtime's variables
@@ -184,6 +186,16 @@ class Template:
             "rss_kb": posix.memory_kb(),
         }
         control.send(self._connection, loaded | rehearsed)
+
+    def _contain(self, message: dict[str, Any]) -> None:
+        """Limit and confine this process. If the kernel refuses, tell so and raise control.Ended."""
+        _limit(message["limits"])
+        try:
+            confine.confine(message["confine"])
+        except confine.Unconfined as error:
+            refused = f"the function cannot be confined: {error}; `forklight doctor` says what this machine has"
+            control.send(self._connection, {"t": "failed", "n": 0, "code": "InitFailed", "message": refused})
+            raise control.Ended from None
 
     def _rehearse(self, message: dict[str, Any], before: dict[int, str], left: leftovers.Leftovers) -> dict[str, Any]:
         """Import what forks would import in their first call; returns fields of the report."""

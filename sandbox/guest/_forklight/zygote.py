@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from . import chance, control, imports, leftovers, posix, survey, template, users, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_MAX_PATH = 100
 _MAX_LEFT = 1000
 """How many pids fit into one message."""
 
@@ -78,6 +79,7 @@ def _preload(connection: socket.socket, lifeline: int) -> template.Preloaded:
         "version": list(sys.version_info[:3]),
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
+        "path": sys.path[:_MAX_PATH],
         "rss_kb": posix.memory_kb(),
         "threads": posix.thread_count(),
         "unsafe": left.unsafe,

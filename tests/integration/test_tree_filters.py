@@ -1,0 +1,101 @@
+"""Level `filters`: what a function cannot do there, with which error, and what it can do as ever."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox import landlock
+from sandbox.containment import Containment, Level, Mount
+from sandbox.errors import LoadFailed
+from tests.kit.support import Bench, answer, event
+
+pytestmark = pytest.mark.ordinary_user
+
+FILTERS = Containment(level=Level.FILTERS)
+
+
+async def test_system_calls_without_a_use_are_refused(bench: Bench) -> None:
+    """Each for the filter's reason: without it, the same calls succeed, or fail for another."""
+    plain = await bench.answer(bench.spec("filters", "calls"))
+    filtered = await bench.answer(bench.spec("filters", "calls", containment=FILTERS))
+
+    others = {"clone3": "ENOSYS", "vsock": "EAFNOSUPPORT", "alg": "EAFNOSUPPORT"}
+    assert filtered == dict.fromkeys(plain, "EPERM") | others
+    assert {name for name in plain if plain[name] == filtered[name]} <= {"vsock", "alg", "bpf"}
+
+
+async def test_a_function_sees_its_own_files_and_those_of_the_system(bench: Bench) -> None:
+    read_only, writable, other = (_open_folder(bench, name) for name in ("ro", "rw", "other"))
+    mounts = (Mount(read_only, read_only), Mount(writable, writable, writable=True))
+    stranger, _ = await bench.tree.start(bench.spec("plain", "scratch", containment=FILTERS))
+    strange = Path(answer(await stranger.invoke(event()))["tmpdir"])
+    code, guest, prefix = bench.code / "filters", bench.code.parent / "guest", Path(sys.prefix)
+    shown = [code, guest, prefix, read_only, writable, Path("/usr/bin/env"), Path("/etc/passwd"), Path("/proc/stat")]
+    hidden = [bench.code / "plain", strange, strange.parent, bench.folders, other, Path("/etc/fstab"), Path("/tmp")]
+    closed = [code, guest, prefix, read_only, strange, strange.parent, bench.folders, other, Path("/tmp")]
+    spec = bench.spec("filters", "files", containment=Containment(level=Level.FILTERS, mounts=mounts))
+    data = {"read": [*map(str, shown), *map(str, hidden)], "write": [str(writable), *map(str, closed)]}
+    found = await bench.answer(spec, data)
+
+    assert {path: found[str(path)] for path in shown} == dict.fromkeys(shown, "done")
+    assert {path: found[str(path)] for path in hidden} == dict.fromkeys(hidden, "EACCES")
+    assert found[f"w {writable}"] == "done"
+    assert {path: found[f"w {path}"] for path in closed} == dict.fromkeys(closed, "EACCES")
+
+
+def _open_folder(bench: Bench, name: str) -> Path:
+    """A folder beside the code that every user may write to."""
+    folder = bench.code.parent / name
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+async def test_everything_can_be_done_in_a_private_folder(bench: Bench) -> None:
+    assert await bench.answer(bench.spec("filters", "own_files", containment=FILTERS)) == "te"
+
+
+async def test_common_libraries_find_what_they_need(bench: Bench) -> None:
+    spec = bench.spec("filters", "libraries", name="short", containment=FILTERS)  # paths of sockets are short
+    assert await bench.answer(spec) == {
+        "thread": ["thread"],
+        "pool": [2, 4, 6],
+        "manager": 1,
+        "shell": "SHELL",
+        "python": sys.prefix,
+        "asyncio": "asyncio",
+        "idna": "xn--bcher-kva.example",
+        "certificates": True,
+        "zone": "Asia/Tokyo",
+        "user": True,
+        "processors": True,
+        "status": True,
+    }
+
+
+async def test_without_a_network_sockets_are_local(bench: Bench) -> None:
+    spec = bench.spec("filters", "network", containment=Containment(level=Level.FILTERS, network=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        found = await bench.answer(spec, listening.getsockname()[1])
+
+    assert found == {
+        "ipv4": "EACCES",
+        "ipv6": "EACCES",
+        "connect": "EACCES",
+        "local": "x",
+        "interfaces": ["lo"],
+        "address": "127.0.0.1",
+    }
+
+
+async def test_nothing_is_loaded_with_less_than_was_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "_FIRST_ABI", 1 << 62)  # a right that no kernel knows
+    with pytest.raises(LoadFailed) as failed:
+        await bench.tree.start(bench.spec("plain", containment=FILTERS))
+
+    assert failed.value.code == "InitFailed"
+    assert failed.value.message.startswith(
+        "the function cannot be confined: Landlock: system call 444: Invalid argument; `fork"
+    )
