@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from sandbox.containment import MIB, Containment, Endpoint, Level, Mechanism, Mount
+from sandbox.errors import SandboxError
 
 SCRATCH_BYTES = 64 * MIB
 MAX_PROCESSES = 1024
@@ -91,7 +92,7 @@ class Refused(Struct, frozen=True):
     why: str
 
 
-class CannotBeHad(Exception):
+class CannotBeHad(SandboxError):
     """What a function asks for by name cannot be had on this machine."""
 
     def __init__(self, refused: tuple[Refused, ...]) -> None:
