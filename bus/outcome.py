@@ -99,8 +99,9 @@ def deliver(waiter: "Future[Outcome]", outcome: Outcome) -> None:
 def phases_ns(outcome: Outcome) -> tuple[int, int, int]:
     """Return the nanoseconds that an event spent waiting in line, waiting for a start, and running.
 
-    An event that took a ready instance only waited in line; any other waited for the start of an instance.
+    An event that took a ready instance, or reached none, only waited in line; any other waited for the start of an
+    instance.
     """
     timings = outcome.timings
-    assigned_ns = timings.assigned_ns if outcome.start == "warm" else timings.accepted_ns
+    assigned_ns = timings.assigned_ns if outcome.start in ("warm", None) else timings.accepted_ns
     return assigned_ns - timings.accepted_ns, timings.started_ns - assigned_ns, timings.finished_ns - timings.started_ns

@@ -34,6 +34,9 @@ class Start(Struct, frozen=True):
 
     ahead: bool = False
     """Whether nothing waits for it now: it may take the time to warm up before it is ready."""
+    spare: bool = False
+    """Whether the pool can do without it, so that it takes no room from others: neither an event waits for it, nor is
+    one announced, nor is an instance reserved."""
 
 
 class Leave(Struct, Generic[Member], frozen=True):

@@ -345,9 +345,10 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         wanted = self._wanted_starts(now_ns)
         if wanted:
             needed = max(0, self._needed_now() - self._starting)
+            firm = wanted if needed >= wanted else self._wanted_starts(now_ns, spares=False)
             self._starting += wanted
             self._resting = False
-            actions += [Start(ahead=n >= needed) for n in range(wanted)]
+            actions += [Start(ahead=n >= needed, spare=n >= firm) for n in range(wanted)]
         return actions
 
     def _hand_out(self) -> "list[Action[Ticket, Member]]":

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 
 import anyio.abc
+from msgspec.structs import replace
 
 from bus import Failed
 from bus.event import held_bytes
-from bus.outcome import StartKind
+from bus.outcome import StartKind, Timings
 from dispatcher import outcomes
 from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
 from dispatcher.call import Call
@@ -204,8 +205,8 @@ class Runner:
             match action:
                 case Assign(call, instance):
                     self._assign(call, instance, start)
-                case Start(ahead):
-                    if not self._stopped and (booking := self._tenant.book(ahead=ahead)) is not None:
+                case Start(ahead, spare):
+                    if not self._stopped and (booking := self._tenant.book(spare=spare)) is not None:
                         self._tasks.start_soon(self._start, ahead, booking)
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
@@ -235,7 +236,8 @@ class Runner:
 
     def _refuse(self, call: Call, outcome: Failed) -> None:
         self._note(call)
-        self._deliver(call, outcome)
+        now_ns = time.monotonic_ns()
+        self._deliver(call, replace(outcome, timings=Timings(call.accepted_ns, now_ns, now_ns, now_ns)))
 
     def _deliver(self, call: Call, outcome: Failed) -> None:
         """End a call without a run, in a later turn of the loop: its caller may bring the next event."""

@@ -57,14 +57,15 @@ class Staff(Members[Member], Generic[Ticket, Member]):
             return -(-len(self._waiting) // self._slots)
         return min(self._bindings.line.seeking, self.settings.max_instances - self._used())
 
-    def _wanted_starts(self, now_ns: int) -> int:
+    def _wanted_starts(self, now_ns: int, *, spares: bool = True) -> int:
+        """How many instances should start now. Without `spares`: those that the pool cannot do without."""
         room = self._most_living() - self._living()
         if self._is_put_off or room <= 0 or now_ns < self._blocked_ns:  # every event of a burst that waits comes here
             return 0
         needed = self._needed_now()
         ahead = 0
         if now_ns >= self._refill_ns:
-            ahead = (self._reserved() if needed else self._wanted_ready(now_ns)) - len(self._spares)
+            ahead = (self._wanted_ready(now_ns) if spares and not needed else self._reserved()) - len(self._spares)
         if self.announced.wants_start(now_ns) and not (self.has_free_slot or self._spares):
             ahead = max(ahead, 1)
         return max(0, min(max(needed, ahead) - self._starting, room))
@@ -184,11 +185,6 @@ class Staff(Members[Member], Generic[Ticket, Member]):
     def is_put_off(self) -> bool:
         """Whether the machine has no room for a start."""
         return self._is_put_off
-
-    @property
-    def has_spares_held(self) -> bool:
-        """Whether the machine lets it start no spare."""
-        return self._lacks_room_for_spares or self._withholds_spares
 
     def wants_room(self, now_ns: int) -> bool:
         """Whether a start would be decided if the machine had room."""

@@ -48,13 +48,12 @@ class FunctionTenant:
     def name(self) -> str:
         return self._function.spec.name
 
-    def book(self, *, ahead: bool) -> Booked | None:
+    def book(self, *, spare: bool) -> Booked | None:
         """Book a start that the pool has decided. None: there is no room, and the pool waits until there is.
 
-        A spare waits for no room and takes none from others. A reserved instance, or one for an announced event, which
-        nothing waits for either, is what the pool still wants when it knows that there is no room for spares.
+        A spare waits for no room and takes none from others.
         """
-        if ahead and not self._pool.has_spares_held:
+        if spare:
             return self._book_spare()
         booking = self._machine.request(self, loads=not self._loads.note(self._function.spec))
         if booking is None:

@@ -31,8 +31,8 @@ _CAUSES = {
     "no_room": "it waited for room on the machine: {0.detail}",
 }
 _REMEDIES = {
-    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; more at a time: {1}",
-    "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); more at a time: {1}",
+    "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; {1}",
+    "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); {1}",
     "Timeout": "more time: timeout ({0.timeout_s:g} s)",
     "MemoryExceeded": "more memory: memory",
 }
@@ -130,7 +130,7 @@ def _decision(entry: Entry, reason: Reason) -> str:
     if entry.outcome.endswith("/QueueFull"):
         return "so it was refused"
     if entry.outcome.endswith("/WaitExpired"):
-        return "none came free in time"
+        return "none came free in time" + _cause(reason)
     if entry.start == "warm" and reason.begun:
         return "one more was started for it, but another came free first"
     if entry.start == "warm":
@@ -175,14 +175,14 @@ def _rest(found: Explanation) -> Iterator[str]:
     if found.lines:
         written = "1 line" if found.lines == 1 else f"{found.lines} lines"
         yield f"wrote {written}: forklight logs --id {entry.invocation[-8:]}"
-    if found.limits is not None and (advice := _advice(entry, found.limits)):
+    if found.limits is not None and (advice := _advice(entry, found.limits, found.reason)):
         yield f"to change that: {advice}"
 
 
-def _advice(entry: Entry, limits: Limits) -> str:
+def _advice(entry: Entry, limits: Limits, reason: Reason | None) -> str:
     code = entry.outcome.rpartition("/")[2]
     if code in _REMEDIES:
-        return _REMEDIES[code].format(limits, _more_at_a_time(limits))
+        return _REMEDIES[code].format(limits, _more_room(limits, reason))
     if entry.start_ms > max(entry.run_ms, entry.queue_ms, _WORTH_ADVICE_MS) and entry.start != "warm":
         if limits.rest == "none" and entry.start != "fork":
             return 'rest = "template" keeps the code loaded'
@@ -191,6 +191,12 @@ def _advice(entry: Entry, limits: Limits) -> str:
     if entry.queue_ms > max(entry.run_ms, entry.start_ms, _WORTH_ADVICE_MS):
         return _more_at_a_time(limits)
     return ""
+
+
+def _more_room(limits: Limits, reason: Reason | None) -> str:
+    if reason is not None and reason.cause is not None and reason.cause.code == "no_room":
+        return f"more room: {reason.cause.detail.partition(' allows ')[0]}"
+    return f"more at a time: {_more_at_a_time(limits)}"
 
 
 def _more_at_a_time(limits: Limits) -> str:

@@ -56,4 +56,4 @@ async def test_decisions_are_logged_with_ids() -> None:
         said = "".join(server.said)
     assert re.search(r"DEBUG sandbox\.tree: runtime default: a zygote is started", said)
     assert f"DEBUG dispatcher.runner: pid: event {reply.headers['X-Forklight-Id']} waits" in said
-    assert re.search(r"DEBUG dispatcher\.runner: pid: the pool decides: Start\(ahead=False\)", said)
+    assert re.search(r"DEBUG dispatcher\.runner: pid: the pool decides: Start\(ahead=False", said)

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from bus import Ok, Outcome
+from bus.outcome import phases_ns
 from dispatcher.budget import Limits
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.settings import Function, PoolSettings
@@ -112,6 +113,7 @@ async def test_a_reserved_instance_is_never_taken(bench: Bench) -> None:
         refused = failure(await call(dispatcher, "g"))
         assert (refused.kind, refused.code) == ("throttled", "WaitExpired")
         assert "[machine] max_instances" in refused.message
+        assert phases_ns(refused)[0] >= 200_000_000, "it waited in line"
         assert dispatcher.statistics()["f"].spare == 1
         assert dispatcher.machine.status().evictions == {"idle": 0, "busy": 0}
 
@@ -127,6 +129,19 @@ async def test_a_spare_goes_first_and_none_is_started_without_room(bench: Bench)
         dispatcher.machine.resize(Limits(max_instances=4))
         await until(lambda: all(dispatcher.statistics()[name].spare == 1 for name in "fg"))
         assert dispatcher.machine.status().evictions == {"idle": 1, "busy": 0}
+
+
+async def test_spares_for_which_there_is_no_room_take_it_from_nobody(bench: Bench) -> None:
+    """However many a function wants: otherwise two functions at rest would end each other's spares for ever."""
+    async with sharing(bench, Limits(max_instances=3), {"f": "handler", "g": "handler"}, spare=3) as dispatcher:
+        for name in "fg":
+            answer(await call(dispatcher, name))
+        await until(lambda: dispatcher.machine.status().instances == 3)
+        evictions = dispatcher.machine.status().evictions
+        dispatcher.machine.resize(Limits(max_instances=3))  # looks for room for whatever waits for it
+        await until(lambda: dispatcher.statistics()["f"].spare + dispatcher.statistics()["g"].spare == 1)
+        assert dispatcher.machine.status().waiting == ()
+        assert dispatcher.machine.status().evictions == evictions
 
 
 async def test_memory_is_charged_and_bounds_the_instances(bench: Bench) -> None:

@@ -106,6 +106,12 @@ class PoolModel:
                 ready = self.settings.reserved - len(self.idle) - len(self.busy)
         return max(0, ready, int(self.is_expected() and not (self.free_slots() or self.spares)))
 
+    def indispensable(self) -> int:
+        """The same, without mere spares."""
+        missing = self.settings.reserved - len(self.idle) - len(self.busy) - len(self.spares)
+        is_expected = self.is_expected() and not (self.free_slots() or self.spares)
+        return max(0, missing if self.now_ns >= self.refill_ns else 0, int(is_expected))
+
     def end(self, ticket: int, how: str) -> None:
         assert ticket not in self.ended
         self.ended[ticket] = how
@@ -122,8 +128,9 @@ class PoolModel:
                 case Leave(member):
                     self.leave(member, is_free=member == free)
                     free = None if member == free else free
-                case Start(ahead):
+                case Start(ahead, spare):
                     assert ahead == (self.starting * self.slots >= len(self.waiting))
+                    assert spare == (ahead and self.starting >= self.indispensable())
                     self.check_start()
                     self.starting += 1
                     self.resting = False

@@ -8,7 +8,7 @@ from dispatcher.pool import PATIENCE_NS, Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
-AHEAD = Start(ahead=True)
+SPARE = Start(ahead=True, spare=True)
 KEY = Reuse("key:header.x-session")
 
 
@@ -31,14 +31,14 @@ def test_with_reuse_never_each_instance_ends_after_one_event() -> None:
     pool = make_pool(reuse=Reuse("never"), spare=1, max_instances=2)
     pool.wait("a", 0, 0)
 
-    assert pool.started("one", 0) == [Assign("a", "one"), AHEAD]
+    assert pool.started("one", 0) == [Assign("a", "one"), SPARE]
     assert pool.started("two", 0) == []
     assert pool.freed("one", 1) == [Leave("one")]
     assert pool.take() is None
-    assert pool.wait("b", 2, 2) == [Assign("b", "two"), AHEAD]
+    assert pool.wait("b", 2, 2) == [Assign("b", "two"), SPARE]
     assert pool.started("three", 3) == []
     assert pool.wait("c", 4, 4) == [], "one runs and one is ending"
-    assert pool.died("one", 5, 5) == [Assign("c", "three"), AHEAD]
+    assert pool.died("one", 5, 5) == [Assign("c", "three"), SPARE]
 
 
 def test_a_key_has_one_instance_which_runs_its_events_in_order() -> None:

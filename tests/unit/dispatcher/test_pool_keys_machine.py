@@ -169,8 +169,11 @@ class KeysMachine(RuleBasedStateMachine):
         is_last = member in self.closed | self.outdated
         if not is_last:
             self.kept[member] = self.now_ns
+        before_ns = self.attended_ns
         self.carry_out(self.pool.freed(member, self.now_ns), free=member)
         assert not is_last or member in self.leaving
+        if member in self.busy:  # it went on with its key: what a block held up is for the tick that is due at its end
+            self.attended_ns = before_ns
 
     def running(self) -> list[tuple[int, int]]:
         return [(member, ticket) for member, ticket in self.busy.items() if ticket is not None]

@@ -27,7 +27,7 @@ class PoolOnMachine(PoolMachine):
         for action in actions:
             if isinstance(action, Start) and self.machine_is_full:
                 self.starting -= 1
-                if action.ahead and not self.lacks_spares:
+                if action.spare:
                     self.lacks_spares = True
                     self.carry_out(self.pool.put_off_spare(self.now_ns))
                 else:

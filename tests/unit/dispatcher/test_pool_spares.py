@@ -8,7 +8,7 @@ from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
-AHEAD = Start(ahead=True)
+RESERVED, SPARE = Start(ahead=True), Start(ahead=True, spare=True)
 
 
 def make_pool(**settings: Any) -> "Pool[str, str]":
@@ -30,7 +30,7 @@ def test_a_spare_starts_once_the_first_event_has_its_instance() -> None:
     pool = make_pool()
 
     assert pool.wait("a", 0, 0) == [Start()]
-    assert pool.started("one", 1) == [Assign("a", "one"), AHEAD]
+    assert pool.started("one", 1) == [Assign("a", "one"), SPARE]
     assert pool.started("two", 2) == []
     assert pool.statistics() == Statistics(starting=0, idle=0, busy=1, leaving=0, waiting=0, calls=1, spare=1)
 
@@ -40,7 +40,7 @@ def test_an_event_takes_an_idle_instance_before_a_spare_which_is_replaced() -> N
 
     assert pool.take() == "used"
     assert pool.take() is None
-    assert pool.wait("a", 1, 1) == [Assign("a", "spare"), AHEAD]
+    assert pool.wait("a", 1, 1) == [Assign("a", "spare"), SPARE]
 
 
 def test_instances_and_spares_together_are_no_more_than_max_instances() -> None:
@@ -58,17 +58,17 @@ def test_no_spare_starts_while_an_event_waits_for_a_start() -> None:
     pool.wait("b", 0, 0)
 
     assert pool.started("one", 1) == [Assign("a", "one")]
-    assert pool.started("two", 2) == [Assign("b", "two"), AHEAD]
+    assert pool.started("two", 2) == [Assign("b", "two"), SPARE]
 
 
 def test_a_reserved_instance_that_has_run_nothing_is_a_spare() -> None:
     pool = make_pool(reserved=2)
-    assert pool.tick(0) == [AHEAD, AHEAD]
+    assert pool.tick(0) == [RESERVED, RESERVED]
     pool.started("one", 0)
     pool.started("two", 0)
 
     assert pool.wait("a", 1, 1) == [Assign("a", "one")]
-    assert pool.wait("b", 1, 1) == [Assign("b", "two"), AHEAD]
+    assert pool.wait("b", 1, 1) == [Assign("b", "two"), SPARE]
 
 
 def test_a_function_at_rest_has_no_spare_and_what_is_reserved_stays_as_it_is() -> None:
@@ -105,7 +105,7 @@ def test_spares_go_at_once_when_the_machine_is_short_of_memory_but_not_the_reser
     assert pool.hold_spares(True, 1) == [Leave("spare")]
     assert pool.next_tick_ns(1) is None
     pool.died("spare", 2, 2)
-    assert pool.hold_spares(False, 3) == [AHEAD]
+    assert pool.hold_spares(False, 3) == [SPARE]
 
 
 def test_a_spare_that_dies_is_replaced_after_the_back_off() -> None:
@@ -113,13 +113,13 @@ def test_a_spare_that_dies_is_replaced_after_the_back_off() -> None:
 
     assert pool.died("spare", 1 * S, 4 * S) == []
     assert pool.next_tick_ns(1 * S) == 4 * S
-    assert pool.tick(4 * S) == [AHEAD]
+    assert pool.tick(4 * S) == [SPARE]
 
 
 def test_a_renewed_function_that_was_in_use_has_spares_of_the_new_version() -> None:
     pool = active()
 
-    assert pool.renew(PoolSettings(), [], 1 * S) == [Leave("spare"), Leave("used"), AHEAD]
+    assert pool.renew(PoolSettings(), [], 1 * S) == [Leave("spare"), Leave("used"), SPARE]
 
 
 def test_a_burst_makes_no_more_than_max_instances_and_spares() -> None:

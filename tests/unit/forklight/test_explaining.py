@@ -154,6 +154,13 @@ def test_one_that_reached_no_instance(outcome: str, said: str) -> None:
     assert " start " not in text
 
 
+def test_one_that_waited_for_room_on_the_machine_is_told_of_its_limit() -> None:
+    reason = replace(FOUND, cause=Cause("no_room", "[machine] memory allows 64 MiB, which are taken"))
+    text = told(reason, outcome="throttled/WaitExpired", start="", instance="", queue_ms=1000, start_ms=0, run_ms=0)
+    assert "in time (it waited for room on the machine: [machine] memory allows 64 MiB, which are taken)" in text
+    assert "to change that: more patience: max_wait (60 s); more room: [machine] memory" in text
+
+
 @pytest.mark.parametrize(
     ("fields", "advice"),
     [
