@@ -12,7 +12,9 @@ In reading order:
   requests in one message; `bounds.py`: the limits of both
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
-- `launch.py`: starts a zygote; `containment.py`, `isolation.py`, `box.py`: what contains it
+- `launch.py`: starts a zygote; `containment.py`, `isolation.py`: what contains it
+- `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows;
+  `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried
 - `confinement.py`: what a template gives up before it imports the function; `seccomp.py`: system calls, `landlock.py`:
   files; `probes.py`: whether the kernel can filter
 - `cgroups.py`: where control groups can be made; `group.py`: that of a template

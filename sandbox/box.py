@@ -1,16 +1,148 @@
-"""The box that a template enters before it imports anything. Level `limits` has no namespaces, and so no box.
+"""What a box shows: the options of bubblewrap, from what contains a function and what its processes have to read.
 
-`Box.pidfd` names the process whose namespaces the template enters; it travels with the `template` request. The guest
-(`_forklight/box.py`) enters it right after closing inherited descriptors and before anything else.
+A box has a root folder of its own, in which nothing exists but what is named here: the system's programs and
+libraries, a few files of /etc, the interpreter, the guest and the function's code, all of them read-only; the mounts
+of the function; and an empty /tmp and /dev/shm of limited size. Every path is the same inside as outside, also where
+it leads through symbolic links.
 """
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 from msgspec import Struct
 
+from sandbox.containment import Containment, Mechanism, Mount
+from sandbox.errors import LoadFailed
+
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = (
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"),
+    *("passwd", "group", "localtime", "timezone", "mime.types", "fonts", "terminfo"),
+    *("hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "protocols", "services", "krb5.conf"),
+    *("ssl", "ca-certificates", "crypto-policies", "pki/ca-trust", "pki/tls/certs", "pki/tls/cert.pem"),
+    "pki/tls/openssl.cnf",
+)
+"""Names, the network, time zones and certificates: what the C library and Python's own modules read. Nothing else."""
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_MOST_LINKS = 40
+"""As many as the kernel follows in one path."""
+KEEPER = ("/usr/bin/env", "--ignore-signal=CHLD", "/usr/bin/cat")
+"""The first process of a box: it ends with its standard input, and the kernel reaps its orphans, because SIGCHLD is
+ignored, which an exec keeps."""
+
 
 class Box(Struct, frozen=True):
-    """How a template enters its box. `pidfd` None: level `limits`, which has a session and rlimits, no namespaces."""
+    """An open box, as a template enters it: the pidfd of its first process, and its namespaces as flags of setns(2)."""
 
-    pidfd: int | None = None
+    pidfd: int
+    namespaces: int
 
 
-NO_BOX = Box()
+def options(containment: Containment, needed: Iterable[Path]) -> list[str]:
+    """The arguments of bubblewrap for a box that shows `needed` and the function's mounts.
+
+    Raises LoadFailed if one of them does not exist.
+    """
+    is_cut_off = containment.network is not True and Mechanism.NETWORK_NAMESPACE not in containment.without
+    own_network = ["--unshare-net"] if is_cut_off else []
+    return [
+        # By name: `--unshare-all` goes on without a user namespace where root may do without one.
+        *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", *own_network),
+        *("--as-pid-1", "--cap-drop", "ALL", "--clearenv"),
+        *_contents(containment, needed),
+        *("--remount-ro", "/", "--chdir", "/", "--", *KEEPER),
+    ]
+
+
+def _contents(containment: Containment, needed: Iterable[Path]) -> list[str]:
+    """The options for all that the box shows, each folder before what lies in it: bubblewrap goes by their order."""
+    shown = _Shown(containment)
+    paths = [_existing(path, "the function needs it") for path in needed]
+    paths += [path for name in _SYSTEM if os.path.exists(path := Path("/", name))]
+    paths += [path for name in _ETC if os.path.exists(path := Path("/etc", name))]
+    shown.show(paths)
+    for mount in containment.mounts:
+        shown.mount(mount)
+    return shown.in_order()
+
+
+class _Shown:
+    """What lies where in the box: for each path the option that puts it there."""
+
+    def __init__(self, containment: Containment) -> None:
+        scratch = ["--perms", "1777", "--size", str(containment.scratch_bytes), "--tmpfs"]
+        devices = [f"/dev/{name}" for name in _DEVICES]
+        self._options: dict[Path, list[str]] = {
+            Path("/proc"): ["--proc", "/proc"],
+            Path("/tmp"): [*scratch, "/tmp"],  # noqa: S108  that of the box
+            Path("/dev/shm"): [*scratch, "/dev/shm"],  # noqa: S108
+            Path("/dev/fd"): ["--symlink", "/proc/self/fd", "/dev/fd"],
+            Path("/var/tmp"): ["--symlink", "../tmp", "/var/tmp"],  # noqa: S108
+            **{Path(device): ["--dev-bind", device, device] for device in devices},
+        }
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            self._options[Path("/dev", name)] = ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+        self._same: set[Path] = set()
+        """The folders and files that are as outside, with all that is in them."""
+
+    def show(self, paths: Iterable[Path]) -> None:
+        """Show these read-only, and the links that lead to them."""
+        links: dict[Path, str] = {}
+        places: set[Path] = set()
+        for path in paths:
+            found, place = _follow(path)
+            links |= found
+            places.add(place)
+        for place in sorted(places, key=_depth):
+            if not self._is_shown(place):
+                self._options[place] = ["--ro-bind", str(place), str(place)]
+                self._same.add(place)
+        for link, target in links.items():
+            if not self._is_shown(link):
+                self._options[link] = ["--symlink", target, str(link)]
+
+    def mount(self, mount: Mount) -> None:
+        """Show a file or folder where the function wants it."""
+        source = _existing(mount.source, "mounts names it")
+        self._options[mount.target] = ["--bind" if mount.writable else "--ro-bind", str(source), str(mount.target)]
+
+    def in_order(self) -> list[str]:
+        return [word for _, each in sorted(self._options.items(), key=lambda one: one[0].parts) for word in each]
+
+    def _is_shown(self, path: Path) -> bool:
+        """Whether the box has it already, because it has the innermost folder around it that was placed as outside."""
+        placed = next((one for one in (path, *path.parents) if one in self._options), None)
+        return placed is not None and placed in self._same
+
+
+def _depth(path: Path) -> int:
+    return len(path.parts)
+
+
+def _existing(path: Path, why: str) -> Path:
+    try:
+        path.stat()
+    except OSError as error:
+        raise LoadFailed("InitFailed", f"no box can be made: {path}: {error.strerror}, and {why}") from None
+    return path
+
+
+def _follow(path: Path) -> tuple[dict[Path, str], Path]:
+    """The symbolic links on the way to `path`, each with the target that it names, and the place where they end."""
+    links: dict[Path, str] = {}
+    at, ahead = Path("/"), list(path.parts[1:])
+    while ahead:
+        name = ahead.pop(0)
+        here = at.parent if name == ".." else at / name
+        if here.is_symlink() and len(links) < _MOST_LINKS:
+            links[here] = os.readlink(here)
+            target = Path(links[here])
+            at, ahead = (Path("/") if target.is_absolute() else at), [*_names(target), *ahead]
+        else:
+            at = here
+    return links, at
+
+
+def _names(path: Path) -> list[str]:
+    return list(path.parts[1:] if path.is_absolute() else path.parts)

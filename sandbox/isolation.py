@@ -8,16 +8,16 @@ from functools import lru_cache
 
 from sandbox import cgroups
 from sandbox.cgroups import Controller
-from sandbox.containment import Level, Mechanism
+from sandbox.containment import Mechanism
 from sandbox.launch import Account
-from sandbox.levels import Found, Missing, mechanisms_of
+from sandbox.levels import Found, Missing
 from sandbox.namespaces import missing_namespaces
 from sandbox.probes import landlock_abi, seccomp_problem
 
 _TCP_RULES_ABI = 4
 _SIGNAL_SCOPE_ABI = 6
 _NOT_BUILT = Missing("not built in this version")
-_TO_COME = frozenset(mechanisms_of(Level.NAMESPACES)) - set(mechanisms_of(Level.LIMITS))
+_TO_COME = (Mechanism.TCP_RULES,)
 _NOT_ROOT = Missing(
     "the server was not started as root: at level limits, functions can signal it and read its files",
     "start it as root, or get a higher level",

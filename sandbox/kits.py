@@ -10,6 +10,7 @@ from msgspec import Struct
 from sandbox.channels import Channels
 from sandbox.commons import Commons
 from sandbox.errors import StartFailed
+from sandbox.quarters import Quarters
 from sandbox.rehearsal import Scope
 from sandbox.spec import FunctionSpec
 
@@ -26,6 +27,7 @@ class Kit(Struct, frozen=True):
     folder: Path
     private: dict[str, str]
     """The variables that differ between instances, unless the configuration sets them."""
+    guest_makes_folder: bool
 
     def request(self, report: Scope | None, *, ahead: bool, calls: int | None) -> dict[str, object]:
         """The request for the instance. `report`: which of the modules that its first call imports it is to name."""
@@ -34,6 +36,8 @@ class Kit(Struct, frozen=True):
             asked["report"] = report
         if ahead:
             asked["warm"] = True
+        if self.guest_makes_folder:
+            asked["folder"] = str(self.folder)
         return asked if calls is None else asked | {"calls": calls}
 
 
@@ -44,9 +48,10 @@ class Kits:
     empty. No folder is made or removed in the event loop.
     """
 
-    def __init__(self, spec: FunctionSpec, commons: Commons) -> None:
-        self._function, self._uid = spec.name, spec.containment.uid
+    def __init__(self, spec: FunctionSpec, commons: Commons, quarters: Quarters) -> None:
+        self._function = spec.name
         self._commons = commons
+        self._quarters = quarters
         configured = {*spec.env, *spec.secrets}
         self._names = [name for name in ("HOME", "TMPDIR") if name not in configured]
         self._next: Kit | None = None
@@ -62,26 +67,26 @@ class Kits:
             return kit
         n = self._commons.number()
         identity = f"{self._function}-{n}"
-        folder = self._folders.pop() if self._folders else await self._commons.new_folder(self._function, self._uid)
+        folder = self._folders.pop() if self._folders else await self._quarters.new_folder()
         return self._make(n, identity, folder)
 
     def put_back(self, folder: Path) -> None:
         """An instance is dead and does not need its folder any more: it is for the next one."""
         if len(self._folders) + self._awaited >= MOST_FOLDERS:
-            self._commons.remove_folder(folder)
-        elif self._commons.is_untouched(folder, self._uid):
+            self._quarters.remove_folder(folder)
+        elif self._quarters.is_untouched(folder):
             self._folders.append(folder)
             asyncio.get_running_loop().call_soon(self._prepare)  # a turn of its own: it takes as long as a burial
         else:
             self._awaited += 1
-            self._commons.renew_folder(folder, self._function, self._renewed, self._uid)
+            self._quarters.renew_folder(folder, self._renewed)
 
     def _renewed(self, folder: Path | OSError) -> None:
         self._awaited -= 1
         if isinstance(folder, OSError):  # `take` tries again, and raises
             return
         if self._is_dropped:
-            self._commons.remove_folder(folder)
+            self._quarters.remove_folder(folder)
             return
         self._folders.append(folder)
         self._prepare()
@@ -97,17 +102,18 @@ class Kits:
         """Close and remove what lies ready. Nothing is kept from now on."""
         self._is_dropped = True
         for folder in self._folders:
-            self._commons.remove_folder(folder)
+            self._quarters.remove_folder(folder)
         self._folders.clear()
         if self._next is not None:
             self._next.channels.discard()
-            self._commons.remove_folder(self._next.folder)
+            self._quarters.remove_folder(self._next.folder)
             self._next = None
 
     def _make(self, n: int, identity: str, folder: Path) -> Kit:
         try:
             channels = self._commons.equip(SOCK_STREAM)
         except StartFailed:
-            self._commons.remove_folder(folder)
+            self._quarters.remove_folder(folder)
             raise
-        return Kit(n, identity, channels, folder, dict.fromkeys(self._names, str(folder)))
+        private = dict.fromkeys(self._names, str(folder))
+        return Kit(n, identity, channels, folder, private, self._quarters.guest_makes_folders)

@@ -193,13 +193,21 @@ def _offer_to_the_kernel(pid: int) -> None:
 
 
 def become(account: Account) -> list[str]:
-    """The beginning of a command that runs as this user; nothing if that is the server's own."""
+    """The beginning of a command that runs as the user of zygotes; nothing if that is the server's own."""
+    if account.uids is None:
+        return become_user(account, None)
+    return _setpriv(account, account.uids.first, account.gid, "-all,+setuid,+setgid")
+
+
+def become_user(account: Account, uid: int | None) -> list[str]:
+    """The same for the user of a function, whose own one is `uid`. It can become nobody else."""
+    return _setpriv(account, *account.user_of(uid), "-all")
+
+
+def _setpriv(account: Account, uid: int, gid: int, kept: str) -> list[str]:
     if not account.switch:
         return []
-    if account.uids is None:
-        uid, kept, groups = account.uid, "-all", "--clear-groups"
-    else:
-        uid, kept, groups = account.uids.first, "-all,+setuid,+setgid", f"--groups={account.gid}"
-    ids = [f"--reuid={uid}", f"--regid={account.gid}", groups]
+    groups = "--clear-groups" if account.uids is None else f"--groups={account.gid}"
+    ids = [f"--reuid={uid}", f"--regid={gid}", groups]
     capabilities = [f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"]
     return ["/usr/bin/setpriv", *ids, *capabilities, "--no-new-privs", "--"]

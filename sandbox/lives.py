@@ -1,15 +1,18 @@
 """The life of a template as one table: for each state and input, the next state and the actions to carry out.
 
-Theory of operation. A zygote forks the template's process, which imports the function, forks instances on request, and
-ends because it was retired, because its control socket was closed, or by itself. These race with one another and with
-the requests under way. Each reaches `Life.on` as one input, in the order in which the server saw it; `TABLE` says what
-follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py` does the I/O.
+Theory of operation. The server opens a box, a zygote forks the template's process into it, and this imports the
+function, forks instances on request, and ends because it was retired, because its control socket was closed, or by
+itself. These race with one another and with the requests under way. Each reaches `Life.on` as one input, in the order
+in which the server saw it; `TABLE` says what follows, and `IMPOSSIBLE` why the other pairs cannot occur. `template.py`
+does the I/O.
 
-    unborn ─► loading ─► live ─► replaced ─► retired ─► ending ─► dead ─► swept ─► gone
-                          └────► becoming ─► instance ───────────┘
+    opening ─► unborn ─► loading ─► live ─► replaced ─► retired ─► ending ─► dead ─► swept ─► closing ─► gone
+                                     └────► becoming ─► instance ───────────┘
 
 Each fork under way and each unburied instance holds its template; `ONCE_UNHELD` lists the states that wait until
-nothing holds it.
+nothing holds it. So a box closes after the last process in it, however the template ends. Where there are no
+namespaces, nothing is opened: `OPENED` and `CLOSED` follow at once. If a box ends by itself, the kernel has killed all
+that was in it, and the control socket is closed like that of any template that dies (`CUT_OFF`).
 """
 
 from enum import StrEnum
@@ -19,6 +22,10 @@ from typing import NamedTuple
 class State(StrEnum):
     """The state of a template."""
 
+    OPENING = "opening"
+    """its box is being opened"""
+    CALLED_OFF = "called off"
+    """retired before its box was open"""
     UNBORN = "unborn"
     """the zygote has been asked to fork its process"""
     UNWANTED = "unwanted"
@@ -40,12 +47,17 @@ class State(StrEnum):
     """dead, and what it left behind is not swept yet"""
     SWEPT = "swept"
     """dead and swept, but some of its instances live on"""
+    CLOSING = "closing"
+    """nothing of it is left but its box, which is being closed"""
     GONE = "gone"
 
 
 class Input(StrEnum):
     """An event in the life of a template."""
 
+    OPENED = "opened"
+    UNOPENED = "unopened"
+    """its box could not be opened, and nothing is left of the attempt"""
     BORN = "born"
     STILLBORN = "stillborn"
     """the zygote could not fork it"""
@@ -68,6 +80,8 @@ class Input(StrEnum):
     """the pidfd is readable"""
     SWEPT = "swept"
     """the zygote has killed and reaped what the template left behind"""
+    CLOSED = "closed"
+    """the box is gone, with whatever was in it"""
 
 
 class Action(StrEnum):
@@ -86,6 +100,8 @@ class Action(StrEnum):
     """have the zygote clean up; SWEPT follows"""
     RELEASE = "release"
     """close the lifeline: a newborn instance is in its process group until it has a session of its own"""
+    CLOSE = "close"
+    """close the box; CLOSED follows"""
     FINISH = "finish"
     """notify the tree that nothing is left"""
 
@@ -102,14 +118,24 @@ def _to(state: State, *actions: Action) -> Step:
 
 
 TABLE: dict[State, dict[Input, Step]] = {
+    State.OPENING: {
+        Input.OPENED: _to(State.UNBORN),
+        Input.UNOPENED: _to(State.GONE, Action.FINISH),
+        Input.RETIRE: _to(State.CALLED_OFF, Action.WITHDRAW),
+    },
+    State.CALLED_OFF: {
+        Input.OPENED: _to(State.CLOSING, Action.CLOSE),
+        Input.UNOPENED: _to(State.GONE, Action.FINISH),
+        Input.RETIRE: _to(State.CALLED_OFF),
+    },
     State.UNBORN: {
         Input.BORN: _to(State.LOADING),
-        Input.STILLBORN: _to(State.GONE, Action.FINISH),
+        Input.STILLBORN: _to(State.CLOSING, Action.CLOSE),
         Input.RETIRE: _to(State.UNWANTED, Action.WITHDRAW),
     },
     State.UNWANTED: {
         Input.BORN: _to(State.ENDING, Action.HANG_UP, Action.KILL),
-        Input.STILLBORN: _to(State.GONE, Action.FINISH),
+        Input.STILLBORN: _to(State.CLOSING, Action.CLOSE),
         Input.RETIRE: _to(State.UNWANTED),
     },
     State.LOADING: {  # it does not listen while it imports, so hanging up alone would not end it
@@ -176,6 +202,14 @@ TABLE: dict[State, dict[Input, Step]] = {
         Input.LET_GO: _to(State.SWEPT),
         Input.RETIRE: _to(State.SWEPT, Action.DISMISS),
     },
+    State.CLOSING: {
+        Input.LOADED: _to(State.CLOSING),
+        Input.FORK: _to(State.CLOSING, Action.REFUSE),
+        Input.BECOME: _to(State.CLOSING, Action.REFUSE),
+        Input.RETIRE: _to(State.CLOSING),
+        Input.OVERDUE: _to(State.CLOSING),
+        Input.CLOSED: _to(State.GONE, Action.FINISH),
+    },
     State.GONE: {
         Input.LOADED: _to(State.GONE),
         Input.FORK: _to(State.GONE, Action.REFUSE),
@@ -189,34 +223,39 @@ ONCE_UNHELD: dict[State, Step] = {
     State.BECOMING: _to(State.ENDING, Action.HANG_UP, Action.KILL),
     State.REPLACED: _to(State.ENDING, Action.HANG_UP),
     State.RETIRED: _to(State.ENDING, Action.HANG_UP),
-    State.SWEPT: _to(State.GONE, Action.RELEASE, Action.FINISH),
+    State.SWEPT: _to(State.CLOSING, Action.RELEASE, Action.CLOSE),
 }
 
 _ALL = frozenset(State)
-_UNMADE = frozenset({State.UNBORN, State.UNWANTED})
+_BOXLESS = frozenset({State.OPENING, State.CALLED_OFF})
+_ASKED_FOR = frozenset({State.UNBORN, State.UNWANTED})
+_UNMADE = _BOXLESS | _ASKED_FOR
 _WORKING = frozenset({State.LOADING, State.LIVE, State.BECOMING, State.INSTANCE, State.REPLACED, State.RETIRED})
-_OVER = frozenset({State.DEAD, State.SWEPT, State.GONE})
+_OVER = frozenset({State.DEAD, State.SWEPT, State.CLOSING, State.GONE})
 _NOT_LIVE_YET = _UNMADE | {State.LOADING}
 _TAKEN = frozenset({State.BECOMING, State.INSTANCE})
 _HELD = frozenset({State.REPLACED, State.RETIRED, State.SWEPT})
 
 IMPOSSIBLE: dict[Input, tuple[frozenset[State], str]] = {
-    Input.BORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
-    Input.STILLBORN: (_ALL - _UNMADE, "the zygote is asked for it once"),
+    Input.OPENED: (_ALL - _BOXLESS, "its box is opened once"),
+    Input.UNOPENED: (_ALL - _BOXLESS, "its box is opened once"),
+    Input.BORN: (_ALL - _ASKED_FOR, "the zygote is asked for it once, in an open box"),
+    Input.STILLBORN: (_ALL - _ASKED_FOR, "the zygote is asked for it once, in an open box"),
     Input.LOADED: (_UNMADE | _WORKING - {State.LOADING} | {State.SWEPT}, "it loads once, before anything holds it"),
     Input.FORK: (_NOT_LIVE_YET | _TAKEN, "the tree asks live templates only"),
     Input.BECOME: (_NOT_LIVE_YET | _TAKEN | _HELD, "the tree asks once, when it is live and nothing holds it"),
     Input.BECAME: (
-        _NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.REPLACED, State.RETIRED, State.GONE},
+        _NOT_LIVE_YET | {State.LIVE, State.INSTANCE, State.REPLACED, State.RETIRED, State.CLOSING, State.GONE},
         "it was not asked to",
     ),
-    Input.LET_GO: (_NOT_LIVE_YET | {State.GONE}, "nothing holds it"),
+    Input.LET_GO: (_NOT_LIVE_YET | {State.CLOSING, State.GONE}, "nothing holds it"),
     Input.REPLACE: (_ALL - {State.LIVE}, "the tree replaces the template that forks"),
     Input.RETIRE: (frozenset(), ""),
     Input.CUT_OFF: (_UNMADE | _OVER, "the socket exists from its birth to its death"),
     Input.OVERDUE: (_UNMADE | _WORKING | {State.SWEPT}, "the limit starts when a template that nothing holds ends"),
     Input.DIED: (_UNMADE | _OVER | _WORKING - {State.INSTANCE}, "its control socket is closed first, and that ends it"),
     Input.SWEPT: (_ALL - {State.DEAD}, "the zygote is asked to sweep once, at its death"),
+    Input.CLOSED: (_ALL - {State.CLOSING}, "its box is closed once, after the last process in it"),
 }
 """The pairs that cannot occur, and why. Together with `TABLE` they cover every pair."""
 
@@ -225,7 +264,7 @@ class Life:
     """The state of one template, and the number of its holders."""
 
     def __init__(self) -> None:
-        self.state = State.UNBORN
+        self.state = State.OPENING
         self.reason: str | None = None
         """Why it forks no more, or None while it does or may yet."""
         self._holders = 0

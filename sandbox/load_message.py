@@ -12,7 +12,12 @@ _TOO_MUCH_MEMORY = "it used too much memory"
 
 
 def load_message(
-    spec: FunctionSpec, folder: Path, rehearse: dict[str, object] | None, confine: Confinement | None
+    spec: FunctionSpec,
+    folder: Path,
+    rehearse: dict[str, object] | None,
+    confine: Confinement | None,
+    *,
+    guest_makes_folder: bool,
 ) -> dict[str, object]:
     """The `load` message. `folder` is the private one of the process, `confine` what it does to itself first."""
     own = {
@@ -40,6 +45,8 @@ def load_message(
     }
     env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
     load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
+    if guest_makes_folder:
+        load["folder"] = str(folder)
     return load | {"log_level": spec.log_level, "rehearse": rehearse, "confine": confine}
 
 

@@ -14,7 +14,6 @@ from functools import partial
 import anyio
 
 from sandbox import launch
-from sandbox.box import NO_BOX
 from sandbox.commons import Commons
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.log_lines import LogLine
@@ -61,7 +60,7 @@ class Loader:
             launch.require_descriptors()
             template = self._make(branch, zygote, is_candidate=is_candidate)
             try:
-                await template.start(NO_BOX)
+                await template.start()
             except LoadFailed as error:
                 is_wanted = not branch.dropped and (self._learns or not is_candidate)
                 if template.has_answered or not template.may_rehearse or not is_wanted:

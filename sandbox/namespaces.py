@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox.containment import Mechanism
-from sandbox.launch import Account, become
+from sandbox.launch import Account, become_user
 from sandbox.levels import Missing
 
 PATH = "/usr/bin:/usr/local/bin:/bin"
@@ -86,8 +86,7 @@ def missing_namespaces(account: Account) -> dict[Mechanism, Missing]:
     program = bubblewrap()
     if program is None:
         return dict.fromkeys(KINDS, NOT_INSTALLED)
-    # A function's own user changes nothing, and bubblewrap refuses to start with the privileges to switch to it.
-    started = [*become(Account(account.uid, account.gid, switch=account.switch)), program]
+    started = [*become_user(account, None), program]
     said = _said([*started, *_WHOLE, "--", _NOTHING])
     if not said:
         return {}
@@ -100,9 +99,9 @@ def missing_namespaces(account: Account) -> dict[Mechanism, Missing]:
 def why_missing(whole: str, alone: Mapping[Mechanism, str], kernel: Kernel) -> dict[Mechanism, Missing]:
     """Return what is missing, given what bubblewrap said of a whole box and of each kind alone, empty if it worked."""
     if said := alone[Mechanism.USER_NAMESPACE]:
-        return dict.fromkeys(KINDS, _why(said, kernel))
-    missing = {one: _why(said, kernel) for one, said in alone.items() if said}
-    return missing or {Mechanism.MOUNT_NAMESPACE: _why(whole, kernel)}
+        return dict.fromkeys(KINDS, why_failed(said, kernel))
+    missing = {one: why_failed(said, kernel) for one, said in alone.items() if said}
+    return missing or {Mechanism.MOUNT_NAMESPACE: why_failed(whole, kernel)}
 
 
 def bubblewrap() -> str | None:
@@ -121,7 +120,8 @@ def read_kernel() -> Kernel:
     )
 
 
-def _why(said: str, kernel: Kernel) -> Missing:
+def why_failed(said: str, kernel: Kernel) -> Missing:
+    """Return what stands in the way, given what bubblewrap said."""
     if "mount proc" in said:
         return _MASKED
     if _NO_SPACE.search(said):

@@ -9,8 +9,8 @@ import asyncio
 import fcntl
 import os
 import time
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from socket import SOCK_SEQPACKET
 
@@ -18,7 +18,6 @@ import anyio
 
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
-from sandbox.box import Box
 from sandbox.channels import Body, Learnt
 from sandbox.commons import Commons, close_all
 from sandbox.control import Control, Message
@@ -34,7 +33,9 @@ from sandbox.lives import Action, Input, Life
 from sandbox.load_message import load_error, load_message, too_much_memory
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogPipe, LogTurns
+from sandbox.quarters import quarters
 from sandbox.rehearsal import Plan
+from sandbox.reports import Reports
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
@@ -74,12 +75,10 @@ class Template:
         self._meter = commons.meters.of(spec.name)
         self._held = Held(self._meter.templates)
         self._life = Life()
-        self._kits = Kits(spec, commons)
+        self._quarters = quarters(spec, zygote, commons)
+        self._kits = Kits(spec, commons, self._quarters)
         """Prepared for the next instance when another is gone; none once the template forks no more."""
-        self._forking: dict[int, int | None] = {}
-        """Forks under way, each with its exit code if `exited` arrived before `forked`."""
-        self._reported: deque[tuple[int, int]] = deque()
-        """The template has buried these instances, the server has not: the number of each, and its exit code."""
+        self._reports = Reports(self.instances, self.kill)
         self._last_stack = ""
         self._exit_code: int | None = None
 
@@ -119,32 +118,42 @@ class Template:
         """What the import left behind that all instances share."""
         return () if self.must_become else self.loaded.shared
 
-    async def start(self, box: Box) -> None:
+    async def start(self) -> None:
         """Have the zygote fork the process, then load the function. Raises LoadFailed, StartFailed, Ended (zygote)."""
         begun_ns = time.monotonic_ns()
         try:
-            await self._be_born(box)
+            await self._quarters.open()
+        except BaseException:
+            self._on(Input.UNOPENED)
+            raise
+        self._on(Input.OPENED)
+        if self._life.reason is not None:
+            raise Ended(self._life.reason)
+        try:
+            await self._be_born()
         except BaseException:
             self._on(Input.STILLBORN)
             raise
         # What a candidate prints as it loads was logged when the first template did.
         turns = LogTurns(_drop) if self._is_candidate else self._commons.log_turns
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
-        self._control = Control(self._channels.socket, self._on_message, self._on_control_end)
+        self._control = Control(self._channels.socket, self._reports.take, self._on_control_end)
         self._forks = Forks(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.begin(time.monotonic_ns())
         self._on(Input.BORN)
+        self._quarters.watch(self.kill)
         await self._load()
         self.load_ns = time.monotonic_ns() - begun_ns
 
-    async def _be_born(self, box: Box) -> None:
-        self._folder = await self._commons.new_folder(self.spec.name, self._uid)
+    async def _be_born(self) -> None:
+        self._folder = await self._quarters.new_folder()
         try:
             with self._commons.equip(SOCK_SEQPACKET) as self._channels:
+                box = self._quarters.box()
                 pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box, self._uid)
         except BaseException:
-            self._commons.remove_folder(self._folder)
+            self._quarters.remove_folder(self._folder)
             raise
         self.pid = pid or 0
 
@@ -157,7 +166,8 @@ class Template:
         try:
             limit_s = spec.init_timeout_s + spec.grace_s
             await self._commons.admit(self.group, self.pid, spec)
-            request = load_message(spec, self._folder, self._rehearse, self.zygote.confinement(spec))
+            makes_folder, confine = self._quarters.guest_makes_folders, self.zygote.confinement(spec)
+            request = load_message(spec, self._folder, self._rehearse, confine, guest_makes_folder=makes_folder)
             answer, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             if self.zygote.ended is not None:
@@ -212,17 +222,18 @@ class Template:
         """A new instance, and its exit code if the template reported its end before its birth."""
         kit = await self._kits.take()
         learnt = None if self.must_become else self.on_learnt
-        self._forking[kit.n] = None
-        self.group.allow_instances(len(self.instances) + len(self._forking), self.spec, self.own_kb)
+        forking = self._reports.forking
+        forking[kit.n] = None
+        self.group.allow_instances(len(self.instances) + len(forking), self.spec, self.own_kb)
         request = kit.request(None if learnt is None else self.spec.rehearsal, ahead=ahead, calls=calls)
         try:
             with kit.channels:
                 pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit, request)
         except BaseException:
-            self._commons.remove_folder(kit.folder)
+            self._quarters.remove_folder(kit.folder)
             raise
         finally:
-            code = self._forking.pop(kit.n)
+            code = forking.pop(kit.n)
         body = Body(
             kit.identity,
             pid or 0,
@@ -275,12 +286,12 @@ class Template:
 
     def _on(self, what: Input, reason: str | None = None) -> None:
         for action in self._life.on(what, reason):
+            if action is Action.REFUSE:
+                raise Ended(self.ended)
             self._carry_out(action)
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Action.REFUSE:
-                raise Ended(self.ended)
             case Action.WITHDRAW:
                 self._kits.drop()
                 self.on_end(self)
@@ -297,6 +308,8 @@ class Template:
                 self._commons.tasks.start_soon(self._settle_estate, unburied)
             case Action.RELEASE:
                 self._channels.close()
+            case Action.CLOSE:
+                self._quarters.close(partial(self._on, Input.CLOSED))
             case Action.FINISH:
                 self._commons.remove_group(self.group)
                 self.gone.set()
@@ -305,7 +318,7 @@ class Template:
     def bury(self, instance: Instance) -> None:
         """Called when an instance is dead. A template that still reaps buries it and reports `exited`."""
         if not self._life.reaps:
-            self._commons.tasks.start_soon(self._bury_orphan, instance)
+            self._commons.tasks.start_soon(self._bury_orphans, [instance])
 
     def bury_overdue(self, instance: Instance) -> None:
         """Called when `exited` is overdue. The template is stuck: kill it, and the zygote buries in its place."""
@@ -313,45 +326,21 @@ class Template:
 
     def forget(self, instance: Instance, folder: Path) -> None:
         """Called when an instance is buried. The last one of a retired template ends the template."""
-        self.instances = {n: other for n, other in self.instances.items() if other is not instance}
+        for n in [n for n, other in self.instances.items() if other is instance]:
+            del self.instances[n]
         if self.ended is None and not self.must_become:
             self._kits.put_back(folder)
         else:
-            self._commons.remove_folder(folder)
+            self._quarters.remove_folder(folder)
         self._on(Input.LET_GO)
 
-    async def _bury_orphan(self, instance: Instance) -> None:
-        """The zygote has adopted the instance: it reaps it and kills everything that it left behind."""
+    async def _bury_orphans(self, instances: list[Instance]) -> None:
+        """Bury instances in place of the template."""
         with anyio.CancelScope(shield=True):
-            await self.zygote.sweep()
-        instance.buried(self.zygote.take_end(instance.pid, self._meter))
-
-    def _on_message(self, message: Message) -> None:
-        if message.t != "exited" or not message.ended:
-            return self.kill(f"it sent an unexpected message {message.t!r}")
-        for n, code in message.ended:
-            if n in self._forking:
-                self._forking[n] = code
-            else:
-                self._reported.append((n, code))
-        self._bury_reported()
-        return None
-
-    def _bury_reported(self) -> None:
-        """Bury one, and the rest in later turns of the loop: a burial takes up to 0.5 ms."""
-        if self._reported and not self._ended(*self._reported.popleft()):
-            self._reported.clear()
-            self.kill("it reported the death of an instance that is alive or does not exist")
-        if self._reported:
-            asyncio.get_running_loop().call_soon(self._bury_reported)
-
-    def _ended(self, n: int, code: int) -> bool:
-        """The template has buried this instance; returns whether that can be true."""
-        instance = self.instances.get(n)
-        if instance is None or not (instance.is_dead or processes.has_died(instance.pidfd)):
-            return False
-        instance.buried(code)
-        return True
+            await self._quarters.clear(is_last=self.must_become)
+        for instance in instances:
+            if instance in self.instances.values():  # else it was buried meanwhile
+                instance.buried(self._quarters.end_of(instance.pid, instance.pidfd, self._meter))
 
     def _on_control_end(self, reason: str) -> None:
         self._on(Input.CUT_OFF, reason)
@@ -367,8 +356,7 @@ class Template:
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         self._held.end(time.monotonic_ns())
-        while self._reported:
-            self._bury_reported()
+        self._reports.finish()
         self._last_stack = self._channels.read_stack()
         self._commons.pids.discard(self.pid)
         self._control.close("the process ended")
@@ -385,9 +373,9 @@ class Template:
             await self.zygote.sweep()
         if not self.must_become:  # else the burial of the instance takes it
             self._exit_code = self.zygote.take_end(self.pid, self._meter)
-        self._commons.remove_folder(self._folder)
-        for instance in unburied:
-            instance.buried(self.zygote.take_end(instance.pid, self._meter))
+        self._quarters.remove_folder(self._folder)
+        if unburied:
+            await self._bury_orphans(unburied)
         self._on(Input.SWEPT)
 
 

@@ -138,16 +138,21 @@ class Zygote:
         self.folders = _folders(hello)
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 
-    async def fork_template(self, n: int, channels: Channels, box: Box, uid: int | None) -> tuple[int | None, int]:
+    async def fork_template(
+        self, n: int, channels: Channels, box: Box | None, uid: int | None
+    ) -> tuple[int | None, int]:
         """Fork a template that gets the guest's ends of `channels`; returns (pid, or None if dead on arrival; pidfd).
 
         `uid`: the function's own user, if it has one.
 
         Raises Ended, or StartFailed if the machine has no room for another process.
         """
-        fds = [*channels.guest_fds, *([] if box.pidfd is None else [box.pidfd])]
         account = self._commons.account
         request: dict[str, object] = {"t": "template", "n": n, "user": account.uids and account.user_of(uid)}
+        fds = [*channels.guest_fds]
+        if box is not None:
+            request["namespaces"] = box.namespaces
+            fds.append(box.pidfd)
         answer, got = await self._control.request(request, fds, limit_s=REQUEST_LIMIT_S)
         if answer.t == "error":
             close_all(got)

@@ -29,5 +29,6 @@ The care around forks:
 - `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
 - `tidying.py`: what an idle instance gives back
 - `confine.py`: what a template gives up for good before it imports the function
-- `box.py`: the step where a template would enter namespaces
+- `box.py`: how a template enters its box, and gives each instance a pid namespace; `remains.py`: removes there what
+  instances leave in their private folders
 """

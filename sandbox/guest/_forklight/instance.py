@@ -90,6 +90,10 @@ def main(prepared: Prepared, request: "dict[str, Any]", fds: "list[int]", *, is_
         os.dup2(log, 2)
     os.dup2(memory, prepared.memory, False)  # faulthandler keeps writing to the number that the template gave it
     os.close(memory)
+    if "folder" in request:  # in a box
+        posix.drop_capabilities()
+        with contextlib.suppress(OSError):  # tempfile then takes /tmp
+            os.mkdir(request["folder"], 0o700)
     posix.become_subreaper()
     resource.setrlimit(resource.RLIMIT_NOFILE, prepared.files)
     resource.setrlimit(resource.RLIMIT_DATA, prepared.data)

@@ -16,13 +16,15 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
+CLONE_NEWPID = 0x20000000
 _SECCOMP = 317 if os.uname().machine == "x86_64" else 277
 """The number of seccomp(2); most machines have the same one."""
 _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1 << 2
 """Before Linux 5.16 a filter also kept the processor from speculating, which makes everything slower."""
-_CAPABILITY_VERSION = 0x20080522
-"""_LINUX_CAPABILITY_VERSION_3"""
+_CAPABILITY_HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)
+"""_LINUX_CAPABILITY_VERSION_3, this process"""
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 _F_SETOWN, _F_SETSIG = 8, 10
 _SIGKILL = int(signal.SIGKILL)
 
@@ -38,6 +40,29 @@ def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {os.strerror(code)}")
+
+
+def drop_capabilities(keep: int = 0) -> None:
+    """Give up every capability but these for good: effective, permitted, inheritable, and with them the ambient ones.
+
+    `keep` is a set of bits of the first 32; they are not inheritable.
+    """
+    kept = (ctypes.c_uint32 * 6)(keep, keep) if keep else _NO_CAPABILITIES  # an instance has to copy the pages of both
+    if _libc.capset(_CAPABILITY_HEADER, kept) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
+
+
+def enter_namespaces(fd: int, namespaces: int) -> None:
+    """setns(2): `fd` is that of a namespace, or the pidfd of a process that is in all of these namespaces."""
+    if _libc.setns(fd, namespaces) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def unshare(namespaces: int) -> None:
+    """unshare(2). Of CLONE_NEWPID, it is the next child that is the first process of the new namespace."""
+    if _libc.unshare(namespaces) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
 
 
 def become_subreaper() -> None:
@@ -70,17 +95,6 @@ def system_call(number: int, *arguments: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"system call {number}: {os.strerror(code)}")
     return result
-
-
-def drop_capabilities(keep: int = 0) -> None:
-    """Give up every capability but these for good: effective, permitted, inheritable, and with them the ambient ones.
-
-    `keep` is a set of bits of the first 32; they are not inheritable.
-    """
-    header, kept = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)(keep, keep)
-    if _libc.capset(header, kept) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"capset: {os.strerror(code)}")
 
 
 def limit_capabilities() -> None:
@@ -176,9 +190,30 @@ def close_all_but(keep: Iterable[int]) -> None:
 
 
 def children() -> set[int]:
-    """The pids of this single-threaded process's children, zombies included."""
-    with open(f"/proc/self/task/{os.getpid()}/children", "rb") as listing:
-        return set(map(int, listing.read().split()))
+    """The pids of the children of this thread, zombies included.
+
+    /proc may be that of an outer pid namespace, as in an instance in a box: the pids in it are others than ours.
+    """
+    with open("/proc/thread-self/children", "rb") as listing:
+        found = set(map(int, listing.read().split()))
+    if found and os.readlink("/proc/self") != str(os.getpid()):
+        return {own for pid in found if (own := _own_pid(pid))}
+    return found
+
+
+def _own_pid(pid: int) -> int:
+    """The pid in our own pid namespace of a child that /proc shows as `pid`; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return next(int(line.split()[-1]) for line in status if line.startswith(b"NSpid:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def pid_of(pidfd: int) -> int:
+    """The pid of the process that a pidfd names, in the namespace of /proc; -1 if it was reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith(b"Pid:"))
 
 
 class End(NamedTuple):

@@ -37,6 +37,7 @@ from . import (
     wire,
 )
 from .orphans import Orphans
+from .remains import Remains
 
 _MAX_OWNER_CHARS = 500
 _MAX_THREADS = 256
@@ -65,14 +66,15 @@ def main(
     log: int,
     lifeline: int,
     memory: int,
-    box_pidfd: int | None = None,
     *,
+    entrance: "box.Entrance | None",
     preloaded: Preloaded,
 ) -> NoReturn:
     """Turn a fresh fork of the zygote into a template: load the function, then fork instances. Never returns."""
-    own = {connection_fd, log, lifeline, memory, *([] if box_pidfd is None else [box_pidfd])}
-    posix.close_all_but(own | preloaded.descriptors)
-    box.enter(box_pidfd)
+    own = {connection_fd, log, lifeline, memory}
+    posix.close_all_but(own | preloaded.descriptors | {*(() if entrance is None else entrance.fds)})
+    if entrance is not None:
+        entrance.enter()
     os.setsid()
     os.umask(0o077)
     _redirect(log)
@@ -84,7 +86,8 @@ def main(
     connection = socket.socket(fileno=connection_fd)
     connection.settimeout(None)  # a preloaded library may have called socket.setdefaulttimeout
     try:
-        Template(connection, log, lifeline, memory, preloaded).run()
+        nursery = None if entrance is None else box.Nursery()
+        Template(connection, log, lifeline, memory, preloaded=preloaded, nursery=nursery).run()
     except control.Ended:
         pass
     finally:  # also after a bug of ours: this process must not return to the zygote's loop
@@ -109,14 +112,28 @@ def _redirect(log: int) -> None:
 class Template:
     """Loads a function once, then forks instances on request and reports their ends."""
 
-    def __init__(self, connection: socket.socket, log: int, lifeline: int, memory: int, preloaded: Preloaded) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        log: int,
+        lifeline: int,
+        memory: int,
+        *,
+        preloaded: Preloaded,
+        nursery: "box.Nursery | None",
+    ) -> None:
         self._connection = connection
-        self._own_fds = (connection.fileno(), log, lifeline)
+        self._own_fds = (connection.fileno(), log, lifeline, *(() if nursery is None else (nursery.fd,)))
+        self._fork_child = at_fork.fork_bare if nursery is None else nursery.fork
+        self._is_in_box = nursery is not None
+        self._remains = Remains()
         self._memory = memory
         self._preloaded = preloaded
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
         """pidfd → (the server's number of the instance, pid)"""
+        self._folders: dict[int, str] = {}
+        """the server's number of the instance → its private folder, in a box only"""
         self._older: set[int] = set()
         """children that the import or the `init` hook started; they end with the template"""
 
@@ -127,7 +144,9 @@ class Template:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in poll.poll()]
+            ready = [fd for fd, _ in poll.poll(0 if self._remains.folders else None)]
+            if not ready:
+                self._remains.remove_some()
             if self._connection.fileno() in ready:  # first, because an event may wait for the new instances
                 for pidfd in self._answer(*control.receive(self._connection)):
                     poll.register(pidfd, select.POLLIN)
@@ -189,6 +208,8 @@ class Template:
 
     def _contain(self, message: dict[str, Any]) -> None:
         """Limit and confine this process. If the kernel refuses, tell so and raise control.Ended."""
+        if "folder" in message:  # in a box
+            os.mkdir(message["folder"], 0o700)
         _limit(message["limits"])
         try:
             confine.confine(message["confine"])
@@ -248,7 +269,7 @@ class Template:
         try:
             if self._orphans.may_exist:  # here and not in the child, which would have to copy the pages
                 self._orphans.forget()
-            pid = at_fork.fork_bare()
+            pid = self._fork_child()
         except OSError as error:
             control.close(own)
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
@@ -259,6 +280,8 @@ class Template:
             self._become(request, own, is_fork=True)
         pidfd = os.pidfd_open(pid)
         self._instances[pidfd] = (n, pid)
+        if self._is_in_box:
+            self._folders[n] = request["folder"]
         posix.tie_to_lifeline(pid, own[2])
         # Before the server knows of the instance: a copy of the data socket here would hide its death, and take events.
         control.close(own)
@@ -281,7 +304,10 @@ class Template:
             os.close(pidfd)
             _, status = os.waitpid(pid, 0)
             ended.append((n, os.waitstatus_to_exitcode(status)))
-        posix.kill_children({*self._older, *(pid for _, pid in self._instances.values())})
+            if self._is_in_box:
+                self._remains.add(self._folders.pop(n))
+        if not self._is_in_box:  # there the kernel has killed it
+            posix.kill_children({*self._older, *(pid for _, pid in self._instances.values())})
         for at in range(0, len(ended), _MAX_ENDED):
             control.send(self._connection, {"t": "exited", "ended": ended[at : at + _MAX_ENDED]})
 

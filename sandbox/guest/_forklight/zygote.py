@@ -15,10 +15,13 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import chance, control, imports, leftovers, posix, survey, template, users, warmup
+from . import box, chance, control, imports, leftovers, posix, survey, template, users, warmup
 
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _MAX_PATH = 100
+"""How many folders of `sys.path` the server is told."""
+_TEMPLATE_FDS = 4
+"""How many descriptors a template gets, the box's not counted."""
 _MAX_LEFT = 1000
 """How many pids fit into one message."""
 
@@ -123,7 +126,7 @@ class Zygote:
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> None:
         if message["t"] == "template":
-            self._fork_template(message["n"], fds, users.User(*message["user"]) if message["user"] else None)
+            self._fork_template(message, fds)
         elif message["t"] == "sweep":
             self._sweep(message["n"], set(message["kill"]))
 
@@ -138,21 +141,34 @@ class Zygote:
     def _adopted(self) -> set[int]:
         return posix.children() - self._templates.keys()
 
-    def _fork_template(self, n: int, fds: list[int], user: "users.User | None") -> None:
+    def _fork_template(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Fork a template, as a user of its own and into a box if the server says so, and answer."""
+        n, namespaces = message["n"], message.get("namespaces", 0)
+        user = users.User(*message["user"]) if message["user"] else None
         try:
-            pid = os.fork() if user is None else users.fork_as(user)
+            entrance = box.Entrance(fds[-1], namespaces) if namespaces else None
+            pid, pidfd = self._make_template(fds[:_TEMPLATE_FDS], user, entrance)
         except OSError as error:
-            control.close(tuple(fds))
             control.send(self._connection, {"t": "error", "n": n, "errno": error.errno})
             return
-        if pid == 0:
-            self._leave_behind()
-            template.main(*fds, preloaded=self._preloaded)
+        finally:
+            control.close(fds)
         self._templates[pid] = n
-        control.close(tuple(fds))
-        pidfd = os.pidfd_open(pid)
         control.send(self._connection, {"t": "template", "n": n, "pid": pid}, (pidfd,))
         os.close(pidfd)
+
+    def _make_template(
+        self, fds: list[int], user: "users.User | None", entrance: "box.Entrance | None"
+    ) -> tuple[int, int]:
+        """The pid and the pidfd of a new template."""
+        pid = os.fork() if user is None else users.fork_as(user)
+        if pid == 0:
+            self._leave_behind()
+            template.main(*fds, entrance=entrance, preloaded=self._preloaded)
+        if entrance is None:
+            return pid, os.pidfd_open(pid)
+        pidfd = entrance.wait(pid)
+        return posix.pid_of(pidfd), pidfd
 
     def _leave_behind(self) -> None:
         """In a new template: detach from the zygote's descriptors, whose numbers are about to be reused."""

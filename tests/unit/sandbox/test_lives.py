@@ -35,7 +35,7 @@ def test_an_impossible_pair_is_reported_with_its_reason(what: Input) -> None:
 
 def test_every_state_is_reached() -> None:
     steps = {*ONCE_UNHELD.items(), *((state, step) for state, row in TABLE.items() for step in row.values())}
-    reached = {State.UNBORN}
+    reached = {State.OPENING}
     while more := {step.next for state, step in steps if state in reached} - reached:
         reached |= more
     assert reached == set(State)
@@ -47,7 +47,7 @@ class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.life = Life()
-        self.unborn = True
+        self.opening, self.unborn, self.closing = True, False, False
         self.alive = self.connected = self.killed = False
         self.loads = False
         """a load awaits its answer"""
@@ -63,6 +63,7 @@ class Interleavings(RuleBasedStateMachine):
     def start(self, far: int, single: bool, then: str) -> None:
         """Start anywhere in the life of a template, because most random walks end early."""
         if far > 0:
+            self.opening_ends(True)
             self.birth(True)
         if far > 1:
             self.loaded(single)
@@ -114,10 +115,30 @@ class Interleavings(RuleBasedStateMachine):
         assert not self.forks + self.instances
         self.released = True
 
+    def do_close(self) -> None:
+        assert not self.closing
+        assert not self.alive
+        assert not self.forks + self.instances, "a box closes after the last process in it"
+        self.closing = True
+
     def do_finish(self) -> None:
         assert not self.finished
         assert not self.alive
         self.finished = True
+
+    @precondition(lambda self: self.opening)
+    @rule(made=st.booleans())
+    def opening_ends(self, made: bool) -> None:
+        self.opening = False
+        self.unborn = made and not self.retired
+        self.happens(Input.OPENED if made else Input.UNOPENED)
+        assert self.closing == (made and self.retired), "a box that nobody wants any more closes empty"
+
+    @precondition(lambda self: self.closing)
+    @rule()
+    def box_closes(self) -> None:
+        self.closing = False
+        self.happens(Input.CLOSED)
 
     @precondition(lambda self: self.unborn)
     @rule(made=st.booleans())
@@ -176,7 +197,7 @@ class Interleavings(RuleBasedStateMachine):
     def retire(self) -> None:
         self.retired = True
         actions = self.happens(Input.RETIRE, "it was retired")
-        assert self.withdrawn or self.finished
+        assert self.withdrawn or self.closing or self.finished
         assert self.killed or not (self.alive and self.loads), "it does not listen while it imports"
         assert not self.instances or Action.DISMISS in actions
         if self.offered and not self.becomes:
@@ -216,7 +237,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def what_forks_no_more_says_why(self) -> None:
         assert not self.withdrawn or self.life.reason
-        assert not self.life.reason or self.withdrawn or self.finished
+        assert not self.life.reason or self.withdrawn or self.closing or self.finished
 
     @invariant()
     def what_is_of_no_use_and_holds_nothing_ends(self) -> None:
@@ -227,9 +248,10 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def it_is_finished_after_all_that_it_started(self) -> None:
-        over = not (self.unborn or self.alive or self.sweeping or self.forks or self.instances)
-        assert self.finished == over
-        assert self.released == (self.finished and self.swept)
+        over = not (self.opening or self.unborn or self.alive or self.sweeping or self.forks or self.instances)
+        assert (self.finished or self.closing) == over
+        assert not self.finished or not self.closing
+        assert self.released == (over and self.swept)
 
     @invariant()
     def it_reaps_only_while_it_can(self) -> None:
@@ -238,6 +260,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """From any state, the template is gone once its process and everything it started are gone."""
+        if self.opening:
+            self.opening_ends(True)
         if self.unborn:
             self.birth(True)
         if self.alive:
@@ -250,6 +274,8 @@ class Interleavings(RuleBasedStateMachine):
         while self.instances:
             self.instance_is_buried()
         self.it_is_finished_after_all_that_it_started()
+        if self.closing:
+            self.box_closes()
         assert self.finished
         self.retire()
         self.comes_too_late()
@@ -267,6 +293,9 @@ TestInterleavings.settings = settings(max_examples=100, stateful_step_count=15)
 
 
 MOVES: dict[str, Callable[[Interleavings], bool]] = {
+    "opening_ends True": lambda one: one.opening,
+    "opening_ends False": lambda one: one.opening,
+    "box_closes": lambda one: one.closing,
     "birth True": lambda one: one.unborn,
     "birth False": lambda one: one.unborn,
     "loaded True": lambda one: one.loads,
