@@ -349,7 +349,7 @@ def _failed(error: "handler.LoadError") -> dict[str, Any]:
 
 def _limit(limits: dict[str, int]) -> None:
     """Set the kernel's limits per process. The server watches memory that they do not count (memfd)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # with 0, a core dump still goes to a program (core(5))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
