@@ -64,6 +64,10 @@ _MASKED = Missing(
     "parts of /proc are hidden, as in a container, so the kernel allows no other /proc",
     "start the container with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)",
 )
+_NO_MOUNTS = Missing(
+    "an AppArmor profile around the server, such as Docker's, forbids mounts",
+    "start the container with --security-opt apparmor=unconfined as well",
+)
 _NOT_PERMITTED = re.compile("No permissions|not permitted|Permission denied|uid map")
 _NO_SPACE = re.compile("ENOSPC|No space left")
 
@@ -126,10 +130,12 @@ def why_failed(said: str, kernel: Kernel) -> Missing:
         return _MASKED
     if _NO_SPACE.search(said):
         return _NONE_ALLOWED if kernel.most == 0 else _USED_UP
+    if "make / slave" in said:
+        return _NO_MOUNTS
     if _NOT_PERMITTED.search(said):
         if kernel.unprivileged == 0:
             return _SWITCHED_OFF
-        if kernel.is_filtered:
+        if kernel.is_filtered and "uid map" not in said:  # AppArmor lets them be made, but not be set up
             return _FILTERED
         if kernel.apparmor == 1:
             return _APPARMOR
