@@ -14,7 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from sandbox.containment import Mechanism
+from sandbox.box import KEEPER, options
+from sandbox.containment import Containment, Level, Mechanism
 from sandbox.launch import Account, become_user
 from sandbox.levels import Missing
 
@@ -23,10 +24,6 @@ PATH = "/usr/bin:/usr/local/bin:/bin"
 LIMIT_S = 10.0
 """A dry run takes milliseconds; on a busy machine it may take a hundred times as long."""
 _NOTHING = "/usr/bin/true"
-_WHOLE = (
-    *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--as-pid-1", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc"),
-)
 _ALONE: Mapping[Mechanism, tuple[str, ...]] = {
     Mechanism.USER_NAMESPACE: (),
     Mechanism.PROCESS_NAMESPACE: ("--unshare-pid", "--proc", "/proc"),
@@ -91,7 +88,8 @@ def missing_namespaces(account: Account) -> dict[Mechanism, Missing]:
     if program is None:
         return dict.fromkeys(KINDS, NOT_INSTALLED)
     started = [*become_user(account, None), program]
-    said = _said([*started, *_WHOLE, "--", _NOTHING])
+    whole = options(Containment(level=Level.NAMESPACES, network=False), ())[: -len(KEEPER)]
+    said = _said([*started, *whole, _NOTHING])
     if not said:
         return {}
     with ThreadPoolExecutor(len(_ALONE)) as threads:
