@@ -10,6 +10,9 @@ one for all. There, a group that passes controllers on must not have processes i
 leaf of its own group. It does so only where that group is its own: delegated to it (systemd's Delegate=yes) or with no
 other process in it.
 
+With their groups, functions share the processors by function, however many processes each has: all functions together
+weigh as much as one process for each processor.
+
 The server holds a lock (flock(2)) on its group. The kernel releases it with the process, however that ends, so the next
 server recognizes what a killed one has left behind, and removes it.
 """
@@ -24,6 +27,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from msgspec import Struct
+
+from sandbox import hardware
 
 Controller = Literal["memory", "pids", "cpu"]
 CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
@@ -233,6 +238,9 @@ class Groups:
         if place.version == 2:
             _pass_on(place.folder, names)
         folder = self._locked(place.folder / self.name)
+        if "cpu" in names:
+            name, each = ("cpu.shares", 1024) if place.version == 1 else ("cpu.weight", 100)
+            _write_if_there(folder / name, min(10_000, each * hardware.cores()))
         if place.version == 2:
             _pass_on(folder, names)
             self.pressure = folder if (folder / "memory.pressure").exists() else None
@@ -256,6 +264,11 @@ class Groups:
             os.close(fd)
         self._locks.clear()
         self.folders.clear()
+
+
+def _write_if_there(file: Path, value: int) -> None:
+    with contextlib.suppress(FileNotFoundError), file.open("r+") as opened:
+        opened.write(str(value))
 
 
 def _pass_on(folder: Path, names: list[Controller]) -> None:

@@ -17,6 +17,8 @@ from typing import Literal
 from msgspec import Struct
 
 from sandbox.cgroups import Controller, Groups
+from sandbox.containment import Containment
+from sandbox.load_message import most_processes
 from sandbox.processes import read_proc
 from sandbox.spec import MIB, FunctionSpec
 
@@ -63,6 +65,10 @@ class Group:
         """The limit; 0 if there is none."""
         self._most_bytes = 0
         """The highest limit for instances so far."""
+        self._refused = 0
+        """How many forks the kernel has refused, as far as known."""
+        self.holds_forks = False
+        """Whether no process in it may fork, until the remains of dead instances are gone."""
         self._kills = 0
         """How many kills of the kernel are known."""
 
@@ -94,7 +100,7 @@ class Group:
             with contextlib.suppress(FileNotFoundError):  # a kernel without swap
                 _write(memory / "memory.swap.max", 0)
         if (pids := self._folders.get("pids")) is not None:
-            _write(pids / "pids.max", spec.containment.max_processes + 1)  # and the template
+            _write(pids / "pids.max", _most_pids(spec))
         if (cpu := self._folders.get("cpu")) is not None and spec.containment.cpu is not None:
             quota_us = max(_LEAST_QUOTA_US, round(spec.containment.cpu * _PERIOD_US))
             self._bound_cpu(cpu, quota_us)
@@ -160,6 +166,29 @@ class Group:
         current, most = _lines(folder / "pids.current"), _lines(folder / "pids.max")
         return bool(current and most) and int(current[0]) >= int(most[0])
 
+    def hold_forks(self) -> None:
+        """An instance is dead. If its processes fork as fast as others kill them, they can only be killed meanwhile."""
+        folder = self._folders.get("pids")
+        refused = 0 if folder is None else _number(folder / "pids.events", "max") or 0
+        if folder is not None and refused > self._refused:
+            self._refused = refused
+            self.holds_forks = True
+            with contextlib.suppress(OSError):
+                _write(folder / "pids.max", 0)
+
+    def release_forks(self, spec: FunctionSpec) -> None:
+        """All that dead instances had started is gone."""
+        self.holds_forks = False
+        with contextlib.suppress(OSError):
+            _write(self._folders["pids"] / "pids.max", _most_pids(spec))
+
+    def why_no_fork(self, number: int, containment: Containment) -> str:
+        """What stood in the way of a fork of the template, which failed with this error."""
+        is_counted_otherwise = most_processes(containment, counted=self.bounds_processes) is not None
+        if number == errno.EAGAIN and (is_counted_otherwise or self.is_full()):
+            return f"all {containment.max_processes} processes and threads that it may have are taken (max_processes)"
+        return os.strerror(number)
+
     def strain(self) -> Strain:
         """Read for how long the processes have waited so far; about 10 µs a figure."""
         folder = self._pressure
@@ -187,6 +216,10 @@ class Group:
             except OSError:
                 return False
         return True
+
+
+def _most_pids(spec: FunctionSpec) -> int:
+    return spec.containment.max_processes + 1  # and the template
 
 
 def _with_room(memory_bytes: int) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def cores() -> int:
             if quota != "max":
                 usable = min(usable, math.ceil(int(quota) / int(period)))
     return max(1, usable)
+
+
+def kernel() -> tuple[int, int]:
+    """Return the version of the running kernel, such as (6, 1)."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(found[1]), int(found[2])) if found is not None else (0, 0)
 
 
 def memory_bytes() -> int:

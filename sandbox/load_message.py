@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+from sandbox import hardware
 from sandbox.confinement import Confinement
+from sandbox.containment import Containment, Level
 from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
 from sandbox.launch import search_path
 from sandbox.spec import FunctionSpec
 
+_COUNTS_IN_BOXES = hardware.kernel() >= (5, 14)
+_TEMPLATE, _HOLDER = 1, 2
+"""How many processes there are besides those of instances."""
 _TOO_MUCH_MEMORY = "it used too much memory"
 
 
@@ -17,9 +22,13 @@ def load_message(
     rehearse: dict[str, object] | None,
     confine: Confinement | None,
     *,
+    counted: bool,
     guest_makes_folder: bool,
 ) -> dict[str, object]:
-    """The `load` message. `folder` is the private one of the process, `confine` what it does to itself first."""
+    """The `load` message. `folder` is the private one of the process, `confine` what it does to itself first.
+
+    `counted`: a control group counts its processes.
+    """
     own = {
         "PATH": search_path(spec.runtime),
         "LANG": "C.UTF-8",
@@ -42,12 +51,24 @@ def load_message(
         "template_memory_bytes": spec.limits.template_memory_bytes,
         "open_files": spec.limits.open_files,
         "max_file_bytes": spec.limits.max_file_bytes,
+        "processes": most_processes(spec.containment, counted=counted),
     }
     env = {**own, **spec.runtime.env, **spec.env, **spec.secrets}
     load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
     if guest_makes_folder:
         load["folder"] = str(folder)
     return load | {"log_level": spec.log_level, "rehearse": rehearse, "confine": confine}
+
+
+def most_processes(containment: Containment, *, counted: bool) -> int | None:
+    """What RLIMIT_NPROC is for the function's processes; None if it is of no use.
+
+    It counts all processes and threads of a user, in a box only those that live there (since Linux 5.14).
+    """
+    is_boxed = containment.level is Level.NAMESPACES and _COUNTS_IN_BOXES
+    if counted or not (is_boxed or containment.uid is not None):
+        return None
+    return containment.max_processes + _TEMPLATE + is_boxed * _HOLDER
 
 
 def too_much_memory(used_kb: int) -> str:

@@ -167,7 +167,11 @@ class Template:
             limit_s = spec.init_timeout_s + spec.grace_s
             await self._commons.admit(self.group, self.pid, spec)
             makes_folder, confine = self._quarters.guest_makes_folders, self.zygote.confinement(spec)
-            request = load_message(spec, self._folder, self._rehearse, confine, guest_makes_folder=makes_folder)
+            request = load_message(
+                *(spec, self._folder, self._rehearse, confine),
+                counted=self.group.bounds_processes,
+                guest_makes_folder=makes_folder,
+            )
             answer, fds = await self._control.request(request, limit_s=limit_s)
         except Ended as error:
             if self.zygote.ended is not None:
@@ -255,7 +259,8 @@ class Template:
         )
         if answer.t == "error":
             close_all(fds)
-            raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {os.strerror(answer.errno)}")
+            why = self.group.why_no_fork(answer.errno, self.spec.containment)
+            raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {why}")
         try:
             return self._commons.verified(fds, self.pid, self._uid)
         except processes.Forged as error:
@@ -317,6 +322,7 @@ class Template:
 
     def bury(self, instance: Instance) -> None:
         """Called when an instance is dead. A template that still reaps buries it and reports `exited`."""
+        self.group.hold_forks()
         if not self._life.reaps:
             self._commons.tasks.start_soon(self._bury_orphans, [instance])
 
@@ -328,6 +334,8 @@ class Template:
         """Called when an instance is buried. The last one of a retired template ends the template."""
         for n in [n for n, other in self.instances.items() if other is instance]:
             del self.instances[n]
+        if self.group.holds_forks and not any(other.is_dead for other in self.instances.values()):
+            self.group.release_forks(self.spec)
         if self.ended is None and not self.must_become:
             self._kits.put_back(folder)
         else:

@@ -60,7 +60,7 @@ async def test_that_no_more_threads_can_start_says_what_helps(bench: Bench) -> N
     failed = await bench.failure(bench.spec("memory", "threads", limits=SMALL), 2000)
 
     assert (failed.kind, failed.code) == ("error", "RuntimeError")
-    assert failed.message.startswith("can't start new thread: the stacks of threads count towards what `memory` allows")
+    assert failed.message.startswith("can't start new thread: threads count towards max_processes, and their stacks")
 
 
 def _peak_mib(message: str) -> int:

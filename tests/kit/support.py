@@ -161,13 +161,15 @@ async def running_tree(
 
 
 @contextlib.asynccontextmanager
-async def hosted_tree(python: Path | None = None, plans: Plans | None = None) -> AsyncIterator[Bench]:
+async def hosted_tree(
+    python: Path | None = None, plans: Plans | None = None, cgroups: Found = NOWHERE
+) -> AsyncIterator[Bench]:
     """`running_tree` for a fixture, which pytest-asyncio ends in another task than it began in: a task hosts it."""
     ready: asyncio.Future[Bench] = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
 
     async def host() -> None:
-        async with running_tree(python, plans) as bench:
+        async with running_tree(python, plans, cgroups=cgroups) as bench:
             ready.set_result(bench)
             await done.wait()
 

@@ -21,6 +21,16 @@ _SCRATCH = 'scratch in os.environ["TMPDIR"]'
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MAX_PAGE_BYTES = 65536
 """The most that SQLite writes at once."""
+_USED_UP = (errno.EMFILE, errno.EAGAIN, errno.ENOSPC)
+_LEAST_ROOM_BYTES = 65536
+"""A file system with less room is full: a larger write has failed."""
+_FORKS = frozenset(("fork", "forkpty", "fork_exec", "_fork_exec", "posix_spawn", "posix_spawnp"))
+"""The functions that start a process."""
+_THREADS = (
+    "threads count towards max_processes, and their stacks towards what `memory` allows; raise it, or use "
+    "threading.stack_size()"
+)
+_PROCESSES = "the processes and threads of all instances together are as many as max_processes allows"
 _NOT_WRITABLE = ("unable to open database file", "attempt to write a readonly database")
 
 
@@ -47,7 +57,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _hint(error: BaseException) -> str:
     if type(error) is RuntimeError and error.args == ("can't start new thread",):
-        return "the stacks of threads count towards what `memory` allows; raise it, or use threading.stack_size()"
+        return _THREADS
+    if isinstance(error, OSError) and error.errno in _USED_UP:
+        return _used_up(error)
     if os.access(os.curdir, os.W_OK):
         return ""
     if isinstance(error, KeyError) and _raised_in(error) == "os":
@@ -55,6 +67,45 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, OSError):
         return _of_file(error)
     return _of_database(str(error)) if type(error).__module__.endswith("sqlite3") else ""
+
+
+def _used_up(error: OSError) -> str:
+    """What the process has all of that it may have."""
+    if error.errno == errno.EMFILE:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"the process has all {most} files, sockets and pipes open that open_files allows"
+    if error.errno == errno.ENOSPC:
+        return _full()
+    return _PROCESSES if _is_fork(error) else ""
+
+
+def _full() -> str:
+    """Which of the places that a function may write to has no room left. The error of a write does not name it."""
+    kept = [os.environ[name] for name in ("TMPDIR", _DATA) if name in os.environ]
+    for folder in ("/tmp", "/dev/shm", *kept):  # noqa: S108  looked at, not written to
+        found = os.statvfs(folder)
+        if found.f_bavail * found.f_frsize < _LEAST_ROOM_BYTES:
+            if folder in kept or not _is_boxed():
+                return f"the disk of {folder} is full"
+            size_mib = found.f_blocks * found.f_frsize >> 20
+            return f"all files in {folder} together have at most scratch, {size_mib} MiB"
+    return ""
+
+
+def _is_boxed() -> bool:
+    """Whether the root is one that was made for the function, in memory."""
+    with open("/proc/self/mountinfo") as mounts:
+        return any(line.split()[4] == "/" and " - tmpfs " in line for line in mounts)
+
+
+def _is_fork(error: OSError) -> bool:
+    """Whether a fork failed. Reading from a socket fails with the same error."""
+    at = error.__traceback__
+    while at is not None:  # a frame of ours may lie behind that of the fork
+        if not _FORKS.isdisjoint(at.tb_frame.f_code.co_names):
+            return True
+        at = at.tb_next
+    return False
 
 
 def _of_variable(error: KeyError) -> str:

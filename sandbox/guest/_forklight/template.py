@@ -347,9 +347,13 @@ def _failed(error: "handler.LoadError") -> dict[str, Any]:
     return failed
 
 
-def _limit(limits: dict[str, int]) -> None:
+def _limit(limits: "dict[str, Any]") -> None:
     """Set the kernel's limits per process. The server watches memory that they do not count (memfd)."""
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # with 0, a core dump still goes to a program (core(5))
+    if limits["processes"] is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        most = _at_most(limits["processes"], hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -3,6 +3,10 @@
 import os
 import resource
 import socket
+import subprocess
+import sys
+import threading
+import time
 
 socket.setdefaulttimeout(0.05)
 
@@ -43,3 +47,50 @@ def oom_score(event):
             score.write("0")
     except OSError as error:
         return error.strerror
+
+
+def leaves_files_open(event):
+    """The error reaches the caller, who has to learn which limit it was."""
+    held = []
+    while True:
+        held.append(os.pipe())
+
+
+def forks(event):
+    """As often as it can, each child for as long as the call."""
+    while True:
+        if os.fork() == 0:
+            time.sleep(60)
+
+
+def starts_programs(event):
+    held = []
+    while True:
+        held.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]))
+
+
+def starts_threads(event):
+    while True:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+
+def fork_bomb(event):
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+
+
+def fills(event):
+    """The folder, until it has no room."""
+    with open(os.path.join(event["data"], "filled"), "wb") as file:
+        while True:
+            file.write(bytes(1024 * 1024))
+
+
+def reads_nothing(event):
+    """The same error as that of a fork that cannot be had."""
+    one, _other = socket.socketpair()
+    one.setblocking(False)
+    one.recv(1)

@@ -1,0 +1,80 @@
+"""Each limit has its own outcome, which names it; and what one function uses up is not missing in another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sandbox.containment import Containment
+from sandbox.errors import StartFailed
+from sandbox.spec import Limits
+from tests.kit.groups import FOUND, can, told
+from tests.kit.support import Bench, answer, event, failure, hosted_tree, until
+
+pytestmark = pytest.mark.ordinary_user
+
+FEW = Containment(max_processes=12)
+
+
+@pytest.fixture
+async def grouped() -> AsyncIterator[Bench]:
+    """A running process tree with control groups, where there are any."""
+    async with hosted_tree(cgroups=FOUND) as running:
+        yield running
+
+
+async def test_too_many_open_files_name_open_files(bench: Bench) -> None:
+    failed = await bench.failure(bench.spec("limits", "leaves_files_open", limits=Limits(open_files=64)))
+
+    assert (failed.kind, failed.code) == ("error", "OSError")
+    told_limit = "the process has all 64 files, sockets and pipes open that open_files allows"
+    assert failed.message == f"[Errno 24] Too many open files: {told_limit}"
+
+
+async def test_a_socket_without_data_names_no_limit(bench: Bench) -> None:
+    failed = await bench.failure(bench.spec("limits", "reads_nothing"))
+
+    assert (failed.code, failed.message) == ("BlockingIOError", "[Errno 11] Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize("handler", ["forks", "starts_programs", "starts_threads"])
+async def test_too_many_processes_name_max_processes(grouped: Bench, handler: str) -> None:
+    spec = grouped.spec("limits", handler, containment=FEW)
+    instance, _ = await grouped.tree.start(spec)
+    if not can("pids"):
+        assert told("pids")
+        return
+    failed = failure(await instance.invoke(event()))
+
+    assert (failed.kind, failed.code) == ("error", "RuntimeError" if "threads" in handler else "BlockingIOError")
+    assert "max_processes" in failed.message
+    if handler == "forks":  # the children live until their instance ends
+        with pytest.raises(StartFailed, match=r"could be forked: all 12 processes .* taken \(max_processes\)"):
+            await grouped.tree.start(spec)
+    instance.leave()
+    template = await grouped.tree.load(spec)
+    await until(lambda: not template.instances)
+    assert not template.group.is_full()
+
+
+async def test_a_fork_bomb_ends_in_its_own_function(grouped: Bench) -> None:
+    """Its call times out and everything that it started is gone, while other functions answer."""
+    spec = grouped.spec("limits", "fork_bomb", containment=FEW, timeout_s=1.0, grace_s=0.2)
+    bomb, _ = await grouped.tree.start(spec)
+    other, _ = await grouped.tree.start(grouped.spec("plain", "echo"))
+    if not can("pids", "cpu"):
+        assert told("pids", "cpu")
+        return
+    template = await grouped.tree.load(spec)
+    outcome = bomb.invoke(event())
+    answers = 0
+    while not outcome.done():
+        answer(await other.invoke(event()))
+        answers += 1
+        await asyncio.sleep(0.01)
+
+    assert failure(await outcome).kind == "timeout"
+    assert answers > 5
+    await until(lambda: not template.instances)
+    assert not template.group.is_full()
+    assert (await grouped.failure(spec)).kind == "timeout"  # the next instance starts as if nothing had been
