@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 
-from sandbox.containment import Containment
+from sandbox.containment import MIB, Containment, Level
 from sandbox.errors import StartFailed
 from sandbox.spec import Limits
 from tests.kit.groups import FOUND, can, told
+from tests.kit.levels import contained, levels, why_not
 from tests.kit.support import Bench, answer, event, failure, hosted_tree, until
 
 pytestmark = pytest.mark.ordinary_user
@@ -78,3 +80,27 @@ async def test_a_fork_bomb_ends_in_its_own_function(grouped: Bench) -> None:
     await until(lambda: not template.instances)
     assert not template.group.is_full()
     assert (await grouped.failure(spec)).kind == "timeout"  # the next instance starts as if nothing had been
+
+
+@pytest.mark.parametrize("handler", ["forks", "starts_threads"])
+async def test_in_a_box_processes_are_counted_without_a_group(bench: Bench, handler: str) -> None:
+    if Level.NAMESPACES not in levels():
+        assert why_not(Level.NAMESPACES)
+        return
+    few = structs.replace(contained(Level.NAMESPACES), max_processes=12)
+    failed = await bench.failure(bench.spec("limits", handler, containment=few))
+
+    assert failed.code == ("RuntimeError" if "threads" in handler else "BlockingIOError")
+    assert "max_processes" in failed.message
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm"])
+async def test_a_full_box_names_scratch(bench: Bench, folder: str) -> None:
+    if Level.NAMESPACES not in levels():
+        assert why_not(Level.NAMESPACES)
+        return
+    small = structs.replace(contained(Level.NAMESPACES), scratch_bytes=2 * MIB)
+    failed = await bench.failure(bench.spec("limits", "fills", containment=small), folder)
+
+    told_limit = f"all files in {folder} together have at most scratch, 2 MiB"
+    assert failed.message == f"[Errno 28] No space left on device: {told_limit}"
