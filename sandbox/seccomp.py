@@ -95,6 +95,7 @@ _NUMBERS: Mapping[str, tuple[int | None, int | None]] = {
     "perf_event_open": (298, 241),
     "pidfd_getfd": (438, 438),
     "pivot_root": (155, 41),
+    "prlimit64": (302, 261),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
@@ -126,7 +127,7 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _NETLINK_ROUTE = 0
 
-_ELSEWHERE = {"ioctl", "clone", "clone3", "unshare", "setns", "socket", "socketpair", "truncate"}
+_ELSEWHERE = {"ioctl", "prlimit64", "clone", "clone3", "unshare", "setns", "socket", "socketpair", "truncate"}
 _REFUSED = {name: (Case(EPERM),) for name in _NUMBERS if name not in _ELSEWHERE}
 
 
@@ -142,6 +143,8 @@ def rules(*, in_box: bool, network: bool = True, truncates: bool = True) -> Rule
             Case(EPERM, (Condition(1, _TIOCSTI),)),  # types into the terminal of whoever shares it
             Case(EPERM, (Condition(1, _TIOCLINUX),)),
         ),
+        # its own limits only: those of a neighbour with the same user, set to nothing, would end it
+        "prlimit64": (Case(ALLOW, (Condition(0, 0),)), Case(EPERM)),
         "clone": (Case(ALLOW, (Condition(0, 0, mask=_OF_CLONE),)), Case(EPERM)),
         "clone3": (Case(ENOSYS),),  # its flags are in memory; the C library then takes clone
         "unshare": (*_only(0, _NEW_PIDS, in_box), Case(EPERM)),

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.ordinary_user
 TOML = """
 [defaults]
 data = true
-isolation = "best"
 [functions.keep]
 handler = "f:keep"
 http = "POST /keep"

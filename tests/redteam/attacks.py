@@ -19,6 +19,7 @@ CONDITIONS = {
     "scope": Mechanism.SIGNAL_SCOPE,
 }
 """What outcomes depend on, by its name in the table."""
+_AT_IMPORT = "import"
 _LEVELS = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
 
 
@@ -31,13 +32,14 @@ class Attack(NamedTuple):
     """what it is after, in words"""
     outcomes: dict[Level, str]
 
-    def expected(self, level: Level, has: frozenset[Mechanism]) -> frozenset[str]:
-        """The outcomes that are right at this level, given what there is."""
+    def expected(self, level: Level, has: frozenset[Mechanism], *, at_import: bool = False) -> frozenset[str]:
+        """The outcomes that are right at this level, given what there is. `at_import`: of code that a template runs."""
         outcome = self.outcomes[level]
         while "?" in outcome:
             name, _, choice = outcome.partition("?")
             with_it, _, without_it = choice.partition(":")
-            outcome = with_it if CONDITIONS[name] in has else without_it
+            holds = at_import if name == _AT_IMPORT else CONDITIONS[name] in has
+            outcome = with_it if holds else without_it
         return frozenset(outcome.split("|"))
 
     def is_stopped(self, level: Level, has: frozenset[Mechanism]) -> bool:

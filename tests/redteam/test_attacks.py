@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
+from msgspec import structs
 
 from bus import Ok, Outcome
 from sandbox.containment import Level
@@ -28,6 +29,7 @@ PROBES = ("files", "processes", "kernel", "network")
 """The themes whose attacks leave the process as it was, so that one runs all of them."""
 
 
+WITHIN = {"signals_own_template", "signals_sibling", "traces_sibling", "reads_memory_of_sibling"}
 GROUNDS = [(level, own_users) for level in levels() for own_users in ([False, True] if AS_ROOT else [False])]
 
 
@@ -42,8 +44,8 @@ async def test_an_attack_ends_as_the_table_says(level: Level, own_users: bool, m
         at_import = await _at_import(here.bench, spec, around)
         in_handler = {attack.name: await _in_handler(hostile, attack, around) for attack in _probes()}
 
-    _require(in_handler, here, *PROBES)
-    _require(at_import, here, *PROBES)
+    _require(in_handler, here)
+    _require(at_import, here, at_import=True)
 
 
 def _probes() -> list[Attack]:
@@ -56,7 +58,9 @@ async def _in_handler(hostile: Instance, attack: Attack, around: World) -> str:
 
 
 async def _at_import(bench: Bench, spec: FunctionSpec, around: World) -> dict[str, str]:
-    todo = {"world": around, "attacks": {theme: [attack.name for attack in attacks(theme)] for theme in PROBES}}
+    """All but those on its own template and instances: while it is imported, there is neither."""
+    names = {theme: [attack.name for attack in attacks(theme) if attack.name not in WITHIN] for theme in PROBES}
+    todo = {"world": around, "attacks": names}
     importing = bench.spec("redteam", "at_import", env={"AT_IMPORT": json.dumps(todo)}, containment=spec.containment)
     found: dict[str, str] = await bench.answer(importing)
     return found
@@ -69,12 +73,12 @@ def _said(outcome: Outcome) -> str:
     return f"Signal:{outcome.message.split()[-1]}" if outcome.code == "Signal" else outcome.code
 
 
-def _require(found: dict[str, str], here: Ground, *themes: str) -> None:
-    """Every attack of these themes had one of the outcomes that the table names."""
+def _require(found: dict[str, str], here: Ground, *, at_import: bool = False) -> None:
+    """Every attack had one of the outcomes that the table names."""
     wrong = []
-    for attack in (attack for theme in themes for attack in attacks(theme)):
-        expected = attack.expected(here.level, here.has)
-        if found[attack.name] not in expected:
+    for attack in attacks():
+        expected = attack.expected(here.level, here.has, at_import=at_import)
+        if attack.name in found and found[attack.name] not in expected:
             wrong.append(f"{attack.name}: {found[attack.name]} instead of {'|'.join(sorted(expected))}")
     assert not wrong, "\n".join(wrong)
 
@@ -89,10 +93,10 @@ async def test_what_a_function_uses_up_is_its_own(level: Level) -> None:
             limits = Limits(memory_bytes=memory_mib * MIB, open_files=64, max_file_bytes=8 * MIB)
             containment = here.containment(max_processes=64, scratch_bytes=32 * MIB)
             hungry = here.bench.spec("redteam", "exhaustion:handler", limits=limits, containment=containment)
-            calls[attack.name] = (hungry, attack.name)
+            calls[attack.name] = (structs.replace(hungry, version=attack.name), attack.name)  # each has its own scratch
         found = await _all(here.bench, calls)
 
-    _require(found, here, "exhaustion")
+    _require(found, here)
 
 
 @pytest.mark.parametrize("level", levels())
@@ -107,7 +111,7 @@ async def test_a_process_ends_as_the_table_says(level: Level) -> None:
             calls[attack.name] = (spec, data.get(attack.name, MARK))
         found = await _all(here.bench, calls)
 
-    _require(found, here, "ends")
+    _require(found, here)
     assert processes_with(MARK) == set()
 
 

@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import structs
@@ -56,7 +58,7 @@ async def ground(level: Level, *, own_users: bool = False) -> AsyncIterator[Grou
 async def world(ground: Ground) -> AsyncIterator[World]:
     """All that the attacks of one level need to know: pids, paths, ports and names, with a neighbour behind each."""
     bench = ground.bench
-    mark = f"redteam-{os.getpid()}"
+    mark = f"redteam-{os.urandom(8).hex()}"
     secret = f"secret-{os.urandom(8).hex()}"
     places = {
         "secret": secret,
@@ -64,7 +66,7 @@ async def world(ground: Ground) -> AsyncIterator[World]:
         "planted_in_tmp": f"/tmp/{mark}",
         "planted_in_shm": f"/dev/shm/{mark}",
         "victim_abstract": f"\0{mark}-victim",
-        "sysv_key": 0x0F0F0000 + os.getpid() % 0xFFFF,
+        "sysv_key": random.randrange(1, 2**31),
         "queue": mark,
     }
     victim_code = bench.code.parent / "victim"
@@ -112,13 +114,16 @@ def _as_a_server() -> Iterator[None]:
 def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
     """A state directory with a secret and a control socket, a library of an environment of ours, open ports."""
     state, library = bench.code.parent / "state", bench.code.parent / "library"
-    for folder, mode in ((state, 0o700), (library, 0o755)):
-        folder.mkdir(mode=mode, exist_ok=True)
+    open_folder = bench.code.parent / "open"
+    for folder, mode in ((state, 0o700), (library, 0o755), (open_folder, 0o1777)):
+        folder.mkdir()
+        folder.chmod(mode)
     (state / "key").write_text("secret")
     (state / "key").chmod(0o600)
+    (planted := Path("/tmp", mark)).write_text("planted")
     setuid = ""
     if os.getuid() == 0:
-        setuid = str(shutil.copy("/usr/bin/id", library / "id"))
+        setuid = str(shutil.copy("/usr/bin/id", bench.code / "redteam"))
         os.chmod(setuid, 0o4755)
     with contextlib.ExitStack() as open_things:
 
@@ -140,6 +145,7 @@ def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
                 "secret_file": str(state / "key"),
                 "control": str(state / "control.sock"),
                 "library": str(library),
+                "open_folder": str(open_folder),
                 "setuid_program": setuid,
                 "abstract": f"\0{mark}",
                 "port": listen(socket.AF_INET, ("127.0.0.1", 0)).getsockname()[1],
@@ -149,6 +155,7 @@ def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
         finally:
             udp.sendto(b"", udp.getsockname())
             (state / "control.sock").unlink()
+            planted.unlink()
 
 
 def _port_of_ipv6(open_things: contextlib.ExitStack) -> int:

@@ -94,8 +94,9 @@ def _fill(folder):
     names = []
     try:
         for number in range(MUCH // (4 * MIB)):
-            names.append(f"{folder}/fill-{os.getpid()}-{number}")
-            with open(names[-1], "wb", buffering=0) as file:
+            name = f"{folder}/fill-{os.getpid()}-{number}"
+            with open(name, "wb", buffering=0) as file:
+                names.append(name)
                 for _ in range(4):
                     if file.write(bytes(MIB)) < MIB:
                         raise OSError(errno.ENOSPC, "full")

@@ -23,7 +23,9 @@ def reads_other_code(world):
 
 
 def lists_other_code(world):
-    os.listdir(os.path.dirname(world["victim_code"]))
+    folder, name = os.path.split(world["victim_code"])
+    if name not in os.listdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "only its own is shown")
 
 
 def reads_other_folder(world):
@@ -78,15 +80,13 @@ def writes_interpreter(world):
     write(f"{os.path.dirname(os.__file__)}/planted.py")
 
 
-def writes_shared_tmp(world):
-    """Where every other program of the machine would find it."""
-    path = f"/var/tmp/planted-{os.getpid()}"
-    write(path)
-    os.remove(path)
+def writes_open_folder(world):
+    """Where every user of the machine may write, and every other program would find it."""
+    write(f"{world['open_folder']}/planted")
 
 
 def seen_in_tmp(world):
-    """What another function has left in /tmp."""
+    """What any other program has left in /tmp."""
     read(world["planted_in_tmp"])
 
 
@@ -158,7 +158,7 @@ def leaves_chroot(world):
 
 def opens_by_handle(world):
     """Opens files by their inode, whatever folders are closed; containers have been left by it."""
-    mount = os.open("/", os.O_RDONLY)
+    mount = os.open(world["own_code"], os.O_RDONLY)
     try:
         syscalls.call("open_by_handle_at", mount, b"\x08\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0", 0)
     finally:
@@ -166,8 +166,8 @@ def opens_by_handle(world):
 
 
 def foreign_descriptors(world):
-    """What it has inherited that it was not given: anything but pipes, sockets, its memory and /dev/null."""
-    allowed = ("pipe:", "socket:", "/memfd:", "/dev/null", "anon_inode:")
+    """What it was not given: anything but pipes, sockets, its memory, /dev/null and its own pid namespace."""
+    allowed = ("pipe:", "socket:", "/memfd:", "/dev/null", "anon_inode:", os.readlink("/proc/self/ns/pid_for_children"))
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
