@@ -19,6 +19,9 @@ ADVICE = "`forklight doctor` says what this machine has"
 class Confinement(Struct, frozen=True):
     """Everything that it gives up, for itself and for all instances. The guest applies all of it or fails."""
 
+    level: Level
+    network: bool
+    """whether it has any; both are for what the guest says of an error"""
     capabilities: int
     """those that it keeps, as a set of bits; its instances keep none"""
     landlock: Ruleset | None
@@ -41,6 +44,8 @@ def confinement(containment: Containment, readable: Iterable[Path], private: Pat
         raise _missing("rules for files", abi)
     version = abi if isinstance(abi, int) else 0
     return Confinement(
+        level=containment.level,
+        network=containment.network is not False,
         capabilities=_CAP_SYS_ADMIN if in_box else 0,
         landlock=landlock.ruleset(containment, version, readable, private),
         seccomp=None if Mechanism.SYSTEM_CALL_FILTER in containment.without else _filter(containment, version),

@@ -1,7 +1,9 @@
 """Level `filters`: what a function cannot do there, with which error, and what it can do as ever."""
 
+import json
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from sandbox import landlock
 from sandbox.containment import Containment, Level, Mount
 from sandbox.errors import LoadFailed
-from tests.kit.support import Bench, answer, event
+from tests.kit.support import Bench, answer, event, failure
 
 pytestmark = pytest.mark.ordinary_user
 
@@ -88,6 +90,44 @@ async def test_without_a_network_sockets_are_local(bench: Bench) -> None:
         "interfaces": ["lo"],
         "address": "127.0.0.1",
     }
+
+
+KEEP = 'write mounts = ["PATH"] or ["PATH:rw"], keep files in os.environ["FORKLIGHT_DATA"]'
+REACH = "a function reads the files of the system, its own and its mounts, and writes to mounts that say so"
+
+
+async def test_an_error_tells_what_keeps_the_function_apart(bench: Bench) -> None:
+    outside = _open_folder(bench, "outside")
+    (outside / "file").touch(0o644)
+    fails = await _failing(bench, Level.FILTERS)
+
+    for message in (await fails("read", outside / "file"), await fails("write", outside / "new")):
+        assert f": at level filters, {REACH}: {KEEP}" in message
+    assert REACH not in await fails("read", "/etc/shadow")
+    assert await fails("connect") == "[Errno 13] Permission denied: the function has network = false"
+    assert (await fails("resolve", "forklight.example")).endswith(": the function has network = false")
+
+
+async def test_an_error_tells_what_a_box_does_not_show(bench: Bench) -> None:
+    fails = await _failing(bench, Level.NAMESPACES)
+
+    for message in (await fails("read", "/srv/orders/1.csv"), await fails("write", "/usr/orders.csv")):
+        assert f": at level namespaces, {REACH}: {KEEP}" in message
+    assert REACH not in await fails("read", "/tmp/orders/1.csv")
+    assert await fails("connect") == "[Errno 111] Connection refused"
+    assert (await fails("resolve", "forklight.example")).endswith(": the function has network = false")
+
+
+async def _failing(bench: Bench, level: Level) -> Callable[..., Awaitable[str]]:
+    """Has a function without a network fail, and returns the message of the error."""
+    (bench.code / "filters").chmod(0o555)
+    spec = bench.spec("filters", "fails", containment=Containment(level=level, network=False))
+    instance, _ = await bench.tree.start(spec)
+
+    async def fails(how: str, what: object = "") -> str:
+        return failure(await instance.invoke(event(json.dumps([how, str(what)]).encode()))).message
+
+    return fails
 
 
 async def test_nothing_is_loaded_with_less_than_was_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,11 @@ _FILE_RIGHTS = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 """To execute, write, read and truncate it, and ioctl(2) on a device; all others are rights on a folder."""
 
 
+level = "limits"
+"""The level of this process and all that it forks."""
+has_network = True
+
+
 class Unconfined(Exception):
     """The kernel has refused a part; the message says which, and why."""
 
@@ -33,8 +38,10 @@ def confine(wanted: "dict[str, Any] | None") -> None:
 
     The order matters: each step is forbidden after the next one, or needs the one before.
     """
+    global level, has_network
     if wanted is None:
         return
+    level, has_network = wanted["level"], wanted["network"]
     _do("capabilities", posix.limit_capabilities)
     _do("capabilities", posix.drop_capabilities, wanted["capabilities"])
     _do("no new privileges", posix.forbid_new_privileges)

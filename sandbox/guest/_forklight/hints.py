@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from . import confine
 from .tracebacks import cut
 
 _MAX_LINKS = 20
@@ -65,7 +66,7 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, KeyError) and _raised_in(error) == "os":
         return _of_variable(error)
     if isinstance(error, OSError):
-        return _of_file(error)
+        return _of_network(error) or _of_file(error)
     return _of_database(str(error)) if type(error).__module__.endswith("sqlite3") else ""
 
 
@@ -118,13 +119,55 @@ def _of_file(error: OSError) -> str:
     if error.errno == errno.EFBIG:
         return _too_big()
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-    if error.errno not in _DENIED or not names:
+    if not names:
+        return ""
+    if error.errno == errno.ENOENT:
+        return _kept_apart() if any(map(_is_not_in_the_box, names)) else ""
+    if error.errno not in _DENIED:
         return ""
     if any(_is_in(name, os.curdir) for name in names):
         return f"the code is a read-only snapshot of its folder; {_keep()}"
+    if error.errno == errno.EROFS if confine.level == "namespaces" else any(map(_is_closed_by_rules, names)):
+        return _kept_apart()
     if error.errno == errno.EROFS:
         return f"that is read-only for the whole server, as ProtectSystem= in its unit makes it; {_keep()}"
     return f"the function runs as the user {_user(os.geteuid())!r}"
+
+
+def _kept_apart() -> str:
+    reach = f"at level {confine.level}, a function reads the files of the system, its own and its mounts"
+    return f'{reach}, and writes to mounts that say so: write mounts = ["PATH"] or ["PATH:rw"], {_keep()}'
+
+
+def _is_not_in_the_box(path: str) -> bool:
+    """Whether a path leads to a folder that was made for the box, where nothing can be missing that is not outside."""
+    if confine.level != "namespaces" or not os.path.isabs(path):
+        return False
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.stat(path).st_dev == os.stat("/").st_dev
+
+
+def _is_closed_by_rules(path: str) -> bool:
+    """Whether the user of the functions might use a file, so that it is a rule of level `filters` that forbids it."""
+    if confine.level != "filters":
+        return False
+    place = path if os.path.exists(path) else os.path.dirname(os.path.abspath(path))
+    if os.access(place, os.W_OK):
+        return True
+    try:
+        os.close(os.open(place, os.O_RDONLY))
+    except OSError:
+        return os.access(place, os.R_OK)
+    return False
+
+
+def _of_network(error: OSError) -> str:
+    """A hint for what is refused because of `network = false`: a socket, a connection, or the address of a name."""
+    is_refused = (error.errno == errno.EACCES and error.filename is None) or error.errno == errno.ENETUNREACH
+    if confine.has_network or not (is_refused or type(error).__name__ == "gaierror"):
+        return ""
+    return "the function has network = false"
 
 
 def _of_database(message: str) -> str:

@@ -153,3 +153,14 @@ def libraries(event):
         "processors": os.cpu_count() >= 1,
         "status": "Seccomp:" in Path("/proc/self/status").read_text(),
     }
+
+
+def fails(event):
+    """Raises what the function is not allowed to do."""
+    how, what = event["data"]
+    {
+        "read": lambda: _read(what),
+        "write": lambda: _touch(what),
+        "connect": lambda: socket.create_connection(("127.0.0.1", 9)),
+        "resolve": lambda: socket.getaddrinfo(what, 80),
+    }[how]()
