@@ -86,6 +86,8 @@ def _no_key(_event: Event) -> None:
 def _text(value: object) -> str | None:
     if not isinstance(value, _SCALARS):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # whoever wrote it may not tell one from the other, as JavaScript does not
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) <= LONGEST_KEY:
         return text or None

@@ -18,8 +18,9 @@ out. The I/O around the pool (`runner.py`) decides nothing. Five rules cover eve
 5. With `reuse = "never"` or a key, instances are not shared. An event takes the instance of its key, once that is idle,
    or else a spare or a new one, which serves no other key afterwards. Without a key, the instance ends after the event.
    Where `max_instances` leave no room for a key, the longest idle instance of another one ends; and if all are busy,
-   the first to finish a call, once an event has waited for `PATIENCE_NS`. A spare does not count towards
-   `max_instances` before it serves, because until then it may be of no use to the events that wait.
+   the first to finish a call, once an event has waited for `PATIENCE_NS` and the instance has had its key for
+   `TURN_NS` (`bindings.py`). A spare does not count towards `max_instances` before it serves, as it may be of no use
+   to the events that wait until then.
 
 A renewal makes every instance outdated: it gets no further event and ends as soon as it is not busy. A busy outdated
 instance counts towards `max_instances`; one that is ending does not, or events would wait for its end. An instance that
@@ -38,10 +39,6 @@ from dispatcher.bindings import Bindings
 from dispatcher.line import Line, Ticket
 from dispatcher.settings import PoolSettings
 from dispatcher.staff import Staff
-
-PATIENCE_NS = 1_000_000_000
-"""An instance goes on with the events of its key until one of a key without an instance has waited so long: then they
-take turns. Less would give up what handlers keep in memory too often, more would let busy keys starve the others."""
 
 
 class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
@@ -131,7 +128,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
             self._kept[member] = now_ns
             return self._attend(now_ns) if line.seeking else []
         room = self.settings.max_instances - len(self._busy) - len(self._kept)
-        if line.seeking > room and line.oldest_seeker_ns() <= min(accepted_ns, now_ns - PATIENCE_NS):
+        if line.seeking > room and bindings.gives_way(member, now_ns):
             self._closed.add(member)
             return self._freed_closed(member, now_ns)
         return [Assign(line.pop_of(key), member)]
@@ -337,7 +334,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
 
     def _attend(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Give spares to waiting events, make room for the others, and start what is wanted."""
-        actions = self._hand_out()
+        actions = self._hand_out(now_ns)
         if self._hopeless and self._is_hopeless(now_ns):
             return [*actions, *self._give_up()]
         if self._bindings is not None:
@@ -351,27 +348,27 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
             actions += [Start(ahead=n >= needed, spare=n >= firm) for n in range(wanted)]
         return actions
 
-    def _hand_out(self) -> "list[Action[Ticket, Member]]":
+    def _hand_out(self, now_ns: int) -> "list[Action[Ticket, Member]]":
         """Give the spares to the waiting events that may have them."""
         actions: list[Action[Ticket, Member]] = []
         while self._spares and (calls := min(self._needed_now() * self._slots, len(self._waiting), self._slots)) > 0:
             member, _ = self._spares.popitem(last=False)
             self._busy[member] = calls
             if self._bindings is not None:
-                actions.append(self._bind(member, self._bindings))
+                actions.append(self._bind(member, self._bindings, now_ns))
                 continue
             if calls < self._slots:
                 self._open[member] = None
             actions += [Assign(self._waiting.pop(), member) for _ in range(calls)]
         return actions
 
-    def _bind(self, member: Member, bindings: "Bindings[Ticket, Member]") -> "Assign[Ticket, Member]":
+    def _bind(self, member: Member, bindings: "Bindings[Ticket, Member]", now_ns: int) -> "Assign[Ticket, Member]":
         """Give an instance to the first event that seeks one. Without a key it is not used again."""
         ticket, key = bindings.line.pop_seeker()
         if key is None:
             self._closed.add(member)
         else:
-            bindings.bind(member, key)
+            bindings.bind(member, key, now_ns)
         return Assign(ticket, member)
 
     def _make_room(self, seeking: int) -> "list[Action[Ticket, Member]]":

@@ -3,7 +3,7 @@
 Whatever is asked for by name is had or refused; `best` takes what there is, one mechanism at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from msgspec import Struct
 
@@ -13,19 +13,7 @@ from sandbox.errors import SandboxError
 SCRATCH_BYTES = 64 * MIB
 MAX_PROCESSES = 1024
 
-REQUIRED: Mapping[Level, tuple[Mechanism, ...]] = {
-    Level.LIMITS: (),
-    Level.FILTERS: (Mechanism.SYSTEM_CALL_FILTER, Mechanism.FILE_RULES),
-    Level.NAMESPACES: (
-        Mechanism.USER_NAMESPACE,
-        Mechanism.MOUNT_NAMESPACE,
-        Mechanism.PROCESS_NAMESPACE,
-        Mechanism.IPC_NAMESPACE,
-        Mechanism.HOST_NAME_NAMESPACE,
-    ),
-}
-"""What a level that is asked for by name has to have, besides what the levels below it require."""
-OPTIONAL: Mapping[Level, tuple[Mechanism, ...]] = {
+MECHANISMS: Mapping[Level, tuple[Mechanism, ...]] = {
     Level.LIMITS: (
         Mechanism.MEMORY_CGROUP,
         Mechanism.PROCESS_CGROUP,
@@ -41,16 +29,31 @@ OPTIONAL: Mapping[Level, tuple[Mechanism, ...]] = {
         Mechanism.CLEAN_ENVIRONMENT,
         Mechanism.CLOSED_DESCRIPTORS,
     ),
-    Level.FILTERS: (Mechanism.SIGNAL_SCOPE, Mechanism.TCP_RULES),
-    Level.NAMESPACES: (Mechanism.NETWORK_NAMESPACE,),
+    Level.FILTERS: (
+        Mechanism.SYSTEM_CALL_FILTER,
+        Mechanism.FILE_RULES,
+        Mechanism.SIGNAL_SCOPE,
+        Mechanism.TCP_RULES,
+    ),
+    Level.NAMESPACES: (
+        Mechanism.USER_NAMESPACE,
+        Mechanism.MOUNT_NAMESPACE,
+        Mechanism.PROCESS_NAMESPACE,
+        Mechanism.IPC_NAMESPACE,
+        Mechanism.HOST_NAME_NAMESPACE,
+        Mechanism.NETWORK_NAMESPACE,
+    ),
 }
-"""What a level also has where the machine has it. A function that needs one, for its `cpu` say, is refused without."""
-_ASCENDING = (Level.LIMITS, Level.FILTERS, Level.NAMESPACES)
-_SETS_APART = {
-    Level.FILTERS: frozenset(REQUIRED[Level.FILTERS]),
-    Level.NAMESPACES: frozenset(REQUIRED[Level.NAMESPACES]),
+"""What each level adds to those below it, where the machine has it."""
+BOX = frozenset(MECHANISMS[Level.NAMESPACES]) - {Mechanism.NETWORK_NAMESPACE}
+"""Without one of these there is no box; one with the network of the machine is a box."""
+REQUIRED: Mapping[Level, frozenset[Mechanism]] = {
+    Level.LIMITS: frozenset(),
+    Level.FILTERS: frozenset((Mechanism.SYSTEM_CALL_FILTER, Mechanism.FILE_RULES)),
+    Level.NAMESPACES: BOX | {Mechanism.SYSTEM_CALL_FILTER},
 }
-"""Of `best`: a function is at `namespaces` with all of the box, and at `filters` with either of the filters."""
+"""What a level that is asked for by name has to have. A box needs no rules for files: nothing else is there."""
+_ASCENDING = tuple(MECHANISMS)
 
 
 class Missing(Struct, frozen=True):
@@ -107,14 +110,14 @@ def up_to(level: Level) -> tuple[Level, ...]:
 
 def mechanisms_of(level: Level) -> tuple[Mechanism, ...]:
     """Return what a level may have, and those below it, from the highest level to the lowest."""
-    return tuple(one for below in reversed(up_to(level)) for one in (*REQUIRED[below], *OPTIONAL[below]))
+    return tuple(one for below in reversed(up_to(level)) for one in MECHANISMS[below])
 
 
 def best_level(found: Found) -> Level:
-    """Return the highest level that the machine has, be it without some mechanisms."""
-    if found.has(*_SETS_APART[Level.NAMESPACES]):
+    """Return the highest level that the machine has: a box, or either of the filters, even if others are missing."""
+    if found.has(*BOX):
         return Level.NAMESPACES
-    return Level.FILTERS if _SETS_APART[Level.FILTERS] - found.missing.keys() else Level.LIMITS
+    return Level.FILTERS if REQUIRED[Level.FILTERS] - found.missing.keys() else Level.LIMITS
 
 
 def resolve(asked: Asked, found: Found) -> Containment:
@@ -136,25 +139,23 @@ def resolve(asked: Asked, found: Found) -> Containment:
 
 
 def _refused(asked: Asked, level: Level, has: frozenset[Mechanism], found: Found) -> Iterator[Refused]:
-    if asked.level is not None:
-        needs = [one for below in reversed(up_to(asked.level)) for one in REQUIRED[below]]
-        if causes := _causes(needs, found):
-            yield Refused("isolation", f'"{asked.level}" cannot be had: {"; ".join(causes)}; or write "best"')
-            return
+    if asked.level is not None and (causes := _causes(REQUIRED[asked.level], found)):
+        yield Refused("isolation", f'"{asked.level}" cannot be had: {"; ".join(causes)}; or write "best"')
+        return
     if asked.network is not True and not _bounds_network(asked.network, has):
-        yield Refused("network", _no_network(asked.network, level, found))
+        yield Refused("network", _no_network(asked, found))
     if asked.cpu is not None and Mechanism.CPU_CGROUP not in has:
         yield Refused("cpu", f"cannot be had: {found.missing[Mechanism.CPU_CGROUP]}; or leave it out")
     if asked.max_processes is not None and not _bounds_processes(has):
         uncounted = found.missing[Mechanism.PROCESS_CGROUP]
         yield Refused("max_processes", f"cannot be had at level {level}: {uncounted}; or leave it out")
     if level != Level.NAMESPACES:
-        yield from _needs_box(asked, level, found)
+        yield from _needs_box(asked, found)
 
 
-def _needs_box(asked: Asked, level: Level, found: Found) -> Iterator[Refused]:
+def _needs_box(asked: Asked, found: Found) -> Iterator[Refused]:
     """Yield what only a box can do, of a function that has none."""
-    why = "; ".join(_causes(REQUIRED[Level.NAMESPACES], found)) or f'the function has isolation = "{level}"'
+    why = _why_not(asked, BOX, found)
     if asked.scratch_bytes is not None:
         yield Refused("scratch", f"needs isolation at level namespaces: {why}; or leave it out")
     if any(mount.source != mount.target for mount in asked.mounts):
@@ -167,10 +168,10 @@ def _bounds_network(network: bool | tuple[Endpoint, ...], has: frozenset[Mechani
     return Mechanism.NETWORK_NAMESPACE in has or filtered in has
 
 
-def _no_network(network: bool | tuple[Endpoint, ...], level: Level, found: Found) -> str:
-    needs = [Mechanism.NETWORK_NAMESPACE, Mechanism.SYSTEM_CALL_FILTER if network is False else Mechanism.TCP_RULES]
-    what = "false" if network is False else "of some places only"
-    why = "; ".join(_causes(needs, found)) or f'the function has isolation = "{level}"'
+def _no_network(asked: Asked, found: Found) -> str:
+    what = "false" if asked.network is False else "of some places only"
+    filtered = Mechanism.SYSTEM_CALL_FILTER if asked.network is False else Mechanism.TCP_RULES
+    why = _why_not(asked, {Mechanism.NETWORK_NAMESPACE, filtered}, found)
     return f"{what} cannot be had: {why}; or write network = true"
 
 
@@ -179,6 +180,14 @@ def _bounds_processes(has: frozenset[Mechanism]) -> bool:
     return bool(has & {Mechanism.PROCESS_CGROUP, Mechanism.USER_NAMESPACE, Mechanism.USER_PER_FUNCTION})
 
 
-def _causes(needs: list[Mechanism] | tuple[Mechanism, ...], found: Found) -> list[str]:
-    """Return why the missing ones of these are missing, each cause once."""
-    return list(dict.fromkeys(str(found.missing[one]) for one in needs if one in found.missing))
+def _why_not(asked: Asked, needs: Set[Mechanism], found: Found) -> str:
+    """Return why a function has none of these mechanisms."""
+    if asked.level is not None and not needs & set(mechanisms_of(asked.level)):
+        return f'the function has isolation = "{asked.level}"'
+    return "; ".join(_causes(needs, found) or _causes(BOX | REQUIRED[Level.FILTERS], found))
+
+
+def _causes(needs: Set[Mechanism], found: Found) -> list[str]:
+    """Return why the missing ones of these are missing, each cause once, those of higher levels first."""
+    missing = [one for one in mechanisms_of(Level.NAMESPACES) if one in needs and one in found.missing]
+    return list(dict.fromkeys(str(found.missing[one]) for one in missing))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from sandbox.containment import Mechanism
+from sandbox.box import KEEPER, options
+from sandbox.containment import Containment, Level, Mechanism
 from sandbox.launch import Account, become_user
 from sandbox.levels import Missing
 
@@ -23,10 +24,6 @@ PATH = "/usr/bin:/usr/local/bin:/bin"
 LIMIT_S = 10.0
 """A dry run takes milliseconds; on a busy machine it may take a hundred times as long."""
 _NOTHING = "/usr/bin/true"
-_WHOLE = (
-    *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--as-pid-1", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc"),
-)
 _ALONE: Mapping[Mechanism, tuple[str, ...]] = {
     Mechanism.USER_NAMESPACE: (),
     Mechanism.PROCESS_NAMESPACE: ("--unshare-pid", "--proc", "/proc"),
@@ -64,6 +61,10 @@ _MASKED = Missing(
     "parts of /proc are hidden, as in a container, so the kernel allows no other /proc",
     "start the container with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)",
 )
+_NO_MOUNTS = Missing(
+    "an AppArmor profile around the server, such as Docker's, forbids mounts",
+    "start the container with --security-opt apparmor=unconfined as well",
+)
 _NOT_PERMITTED = re.compile("No permissions|not permitted|Permission denied|uid map")
 _NO_SPACE = re.compile("ENOSPC|No space left")
 
@@ -87,7 +88,8 @@ def missing_namespaces(account: Account) -> dict[Mechanism, Missing]:
     if program is None:
         return dict.fromkeys(KINDS, NOT_INSTALLED)
     started = [*become_user(account, None), program]
-    said = _said([*started, *_WHOLE, "--", _NOTHING])
+    whole = options(Containment(level=Level.NAMESPACES, network=False), ())[: -len(KEEPER)]
+    said = _said([*started, *whole, _NOTHING])
     if not said:
         return {}
     with ThreadPoolExecutor(len(_ALONE)) as threads:
@@ -126,10 +128,12 @@ def why_failed(said: str, kernel: Kernel) -> Missing:
         return _MASKED
     if _NO_SPACE.search(said):
         return _NONE_ALLOWED if kernel.most == 0 else _USED_UP
+    if "make / slave" in said:
+        return _NO_MOUNTS
     if _NOT_PERMITTED.search(said):
         if kernel.unprivileged == 0:
             return _SWITCHED_OFF
-        if kernel.is_filtered:
+        if kernel.is_filtered and "uid map" not in said:  # AppArmor lets them be made, but not be set up
             return _FILTERED
         if kernel.apparmor == 1:
             return _APPARMOR

@@ -29,8 +29,8 @@ from triggers.http.socket.bind import parse_listen, unix_path
 def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
     """Print a hardened systemd unit that serves a directory or a single file.
 
-    With the socket unit beside it, systemd listens: nobody is refused while the server restarts, and a port below 1024
-    needs no root.
+    Under it, functions get the highest level of isolation that the machine allows. With the socket unit beside it,
+    systemd listens: nobody is refused while the server restarts, and a port below 1024 needs no root.
 
     \b
     Examples:
@@ -41,6 +41,7 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
     config = load(path, os.environ)
     if as_socket:
         _check_listen(config.settings.http.listen)
+    mounts = [mount for one in config.functions.values() for mount in one.settings.isolation.asked.mounts]
     started = str(config.origin)  # not where a link such as /srv/app/current leads now
     unit = Unit(
         name=_checked(name),
@@ -52,7 +53,9 @@ def systemd(path: Path, name: str, user: str, as_socket: bool) -> int:
             Path(sys.prefix),
             *(function.code for function in config.functions.values()),
             *(one.dir.resolve() for one in config.settings.http.static),
+            *(mount.source for mount in mounts if not mount.writable),
         ),
+        writes=tuple(dict.fromkeys(mount.source for mount in mounts if mount.writable)),
         listen=str(config.settings.http.listen),
         drain_s=config.settings.http.drain_s,
         wait_s=config.settings.bus.wait_s if (urls := broker_urls(config.settings)) else 0.0,

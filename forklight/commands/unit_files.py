@@ -1,7 +1,7 @@
 """The texts of a server's systemd units. Pure.
 
-The unit keeps from the server, and so from its functions, what neither needs: other users' files, devices, the kernel's
-settings, every privilege. What they do need is left open, and says so beside it.
+The unit keeps from the server, and so from its functions, what neither needs: other users' files, devices, every
+privilege. What they do need is left open, and says so beside it.
 """
 
 from math import ceil
@@ -45,26 +45,27 @@ OOMScoreAdjust=-500
 ManagedOOMPreference=avoid
 LimitNOFILE=65536
 UMask=0077
+# The limits of functions are control groups below that of the unit.
+Delegate=yes
 
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
-ProtectHome={home}
+{writes}ProtectHome={home}
 PrivateTmp={tmp}
 PrivateDevices=yes
 ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
 ProtectKernelModules=yes
-ProtectKernelTunables=yes
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
-# Left open: namespaces, of which boxes are made; memory that is written and executed, as compilers of libraries do;
-# /proc, as ProtectProc= hides the functions' processes, which cannot be inspected, from the server that watches them.
+# Left open, as the boxes of functions need it: namespaces (RestrictNamespaces=), control groups
+# (ProtectControlGroups=), and all of /proc, because beside a part of it the kernel allows no other one
+# (ProtectKernelTunables=, ProtectKernelLogs=). An ordinary user cannot change what these would protect.
+# Left open, too: memory that is written and executed, as compilers of libraries do; and the functions' processes, which
+# ProtectProc= would hide from the server that watches them.
 
 [Install]
 WantedBy=multi-user.target
@@ -93,6 +94,8 @@ class Unit(Struct, frozen=True, kw_only=True):
     """The command that reloads the running server, and fails if the reload does."""
     reads: tuple[Path, ...]
     listen: str
+    writes: tuple[Path, ...] = ()
+    """The folders and files that functions write, besides the state directory."""
     drain_s: float
     wait_s: float = 0.0
     """How long the start may wait for brokers."""
@@ -111,6 +114,7 @@ def service_unit(unit: Unit) -> str:
         after=" ".join(("network-online.target", *_local_brokers(unit))),
         start_s=ceil(unit.wait_s) + _STARTED_AFTER_S,
         stop_s=ceil(2 * unit.drain_s) + _KILLED_AFTER_S,
+        writes=f"ReadWritePaths={' '.join(_quoted(str(path)) for path in unit.writes)}\n" if unit.writes else "",
         home="read-only" if _reads_below(unit, "/home", "/root", "/run/user") else "yes",
         tmp="no" if _reads_below(unit, "/tmp", "/var/tmp") else "yes",  # noqa: S108  named, not used
     )
@@ -129,12 +133,17 @@ def _local_brokers(unit: Unit) -> tuple[str, ...]:
 
 
 def _reads_below(unit: Unit, *folders: str) -> bool:
-    return any(path.is_relative_to(folder) for path in unit.reads for folder in folders)
+    return any(path.is_relative_to(folder) for path in (*unit.reads, *unit.writes) for folder in folders)
 
 
 def _word(text: str) -> str:
     """One argument of ExecStart= (systemd.service(5), "Command lines"); dollar signs begin variables there."""
-    escaped = _literal(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return _quoted(text).replace("$", "$$")
+
+
+def _quoted(text: str) -> str:
+    """One item of a list (systemd.syntax(7), "Quoting")."""
+    escaped = _literal(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if any(mark in escaped for mark in " \t'\";\\") else escaped
 
 

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from sandbox.containment import MIB, Endpoint, Level, Mechanism, Mount
 from sandbox.levels import (
-    OPTIONAL,
-    REQUIRED,
+    BOX,
+    MECHANISMS,
     Asked,
     CannotBeHad,
     Found,
@@ -24,9 +24,9 @@ from sandbox.levels import (
 )
 
 _SPARED_BY_A_BOX = frozenset(
-    (Mechanism.USER_APART, Mechanism.USER_PER_FUNCTION, Mechanism.SIGNAL_SCOPE, Mechanism.PROCESS_CGROUP)
+    (Mechanism.USER_APART, Mechanism.USER_PER_FUNCTION, Mechanism.FILE_RULES, Mechanism.PROCESS_CGROUP)
 )
-"""What adds nothing to a box, which counts processes itself."""
+"""What adds nothing to a box: it shows no other files and processes, and the kernel counts its processes."""
 
 
 class MechanismFound(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def wants(asked: Asked, mechanism: Mechanism, found: Found) -> bool:
     level = asked.level or Level.NAMESPACES
     if mechanism not in mechanisms_of(level):
         return False
-    has_box = level == Level.NAMESPACES and found.has(*REQUIRED[Level.NAMESPACES])
+    has_box = level == Level.NAMESPACES and found.has(*BOX)
     match mechanism:
         case Mechanism.CPU_CGROUP:
             return asked.cpu is not None
@@ -121,7 +121,7 @@ def _mechanism(mechanism: Mechanism, found: Found, asked: Mapping[str, Asked]) -
     missing = found.missing.get(mechanism)
     return MechanismFound(
         name=mechanism,
-        level=next(level for level in up_to(Level.NAMESPACES) if mechanism in (*REQUIRED[level], *OPTIONAL[level])),
+        level=next(level for level in up_to(Level.NAMESPACES) if mechanism in MECHANISMS[level]),
         in_force=missing is None,
         wanted_by=tuple(name for name, one in sorted(asked.items()) if wants(one, mechanism, found)),
         why=missing.why if missing else "",

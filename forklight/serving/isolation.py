@@ -1,13 +1,15 @@
 """What contains each function of a configuration on this machine. Blocks, the first time, for the probes."""
 
-from forklight.config.configuration import Config
+from msgspec.structs import replace
+
+from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError
 from forklight.observe.status import Isolation
 from forklight.state.users import User
 from sandbox import isolation
-from sandbox.containment import Containment, Mechanism
+from sandbox.containment import Containment, Mechanism, Mount
 from sandbox.launch import Account, own_account
-from sandbox.levels import CannotBeHad, Found, Missing, best_level, resolve
+from sandbox.levels import Asked, CannotBeHad, Found, Missing, best_level, resolve
 
 _SHARES_DATA = Missing("functions with data = true share files, and so a user")
 
@@ -33,14 +35,24 @@ def isolation_of(config: Config) -> Isolation:
     )
 
 
+def _asked(function: Function, config: Config) -> Asked:
+    """Return what a function asks for; the data folder is a mount like those that it names itself."""
+    asked = function.settings.isolation.asked
+    if not function.settings.data:
+        return asked
+    return replace(asked, mounts=(*asked.mounts, Mount(config.data, config.data, writable=True)))
+
+
 def containments(config: Config) -> dict[str, Containment]:
     """Return what contains each function. Raises ConfigError with everything that the machine does not have."""
     found, problems = found_for(config), []
     sharing = Found(found.missing | {Mechanism.USER_PER_FUNCTION: _SHARES_DATA}, found.details)
     resolved = {}
     for name, function in config.functions.items():
+        if isinstance(function.settings.isolation.network, tuple):
+            problems.append(function.node.at("network").problem("of some places only is not built in this version"))
         try:
-            resolved[name] = resolve(function.settings.isolation.asked, found if function.has_own_user else sharing)
+            resolved[name] = resolve(_asked(function, config), found if function.has_own_user else sharing)
         except CannotBeHad as error:
             problems += [function.node.at(one.key).problem(one.why) for one in error.refused]
     if problems:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.ordinary_user
 TOML = """
 [defaults]
 data = true
+isolation = "best"
 [functions.keep]
 handler = "f:keep"
 http = "POST /keep"

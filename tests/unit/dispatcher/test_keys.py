@@ -40,6 +40,8 @@ def message(body: bytes, **attributes: Any) -> Event:
         ("key:cookie.sid", message(b""), None),
         ("key:data.user.id", message(b'{"a": [1, {"user": 2}], "user": {"x": {}, "id": "u"}}'), "u"),
         ("key:data.id", message(b'{"id": 1.50}', datacontenttype="application/x+json; charset=utf-8"), "1.5"),
+        ("key:data.id", message(b'{"id": 7.0}'), "7"),
+        ("key:data.id", message(b'{"id": -0e0}'), "0"),
         ("key:data.id", message(b'{"id": true}', datacontenttype=None, decode="json"), "true"),
         ("key:data.id", message(b'{"id": null}'), None),
         ("key:data.id", message(b'{"id": ["x"]}'), None),

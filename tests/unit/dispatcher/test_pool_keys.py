@@ -3,8 +3,9 @@
 from typing import Any
 
 from dispatcher.actions import Assign, Fail, Leave, Refuse, Start, Statistics
+from dispatcher.bindings import PATIENCE_NS, TURN_NS
 from dispatcher.keys import Reuse
-from dispatcher.pool import PATIENCE_NS, Pool
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
@@ -122,6 +123,21 @@ def test_a_busy_key_does_not_starve_the_others() -> None:
     assert pool.freed("k", 1 + PATIENCE_NS) == [Leave("k")]
     pool.died("k", 2 * S, 2 * S)
     assert pool.started("one", 2 * S) == [Assign("b", "one")]
+
+
+def test_under_overload_keys_take_turns_instead_of_starting_an_instance_for_each_event() -> None:
+    pool = with_instances("k", max_instances=1)
+    pool.take_of("k")
+    for number, ticket in enumerate(["k0", "m0", "k1", "m1", "k2", "m2"]):
+        pool.wait(ticket, number, number, key=ticket[0])
+
+    late_ns = 10 * S  # all have waited for longer than an instance waits for events of its own key
+    assert pool.freed("k", late_ns) == [Assign("k0", "k")]
+    assert pool.freed("k", late_ns) == [Leave("k")], "m0 is older than k1"
+    pool.died("k", late_ns, late_ns)
+    assert pool.started("m", late_ns) == [Assign("m0", "m")]
+    assert pool.freed("m", late_ns + TURN_NS - 1) == [Assign("m1", "m")]
+    assert pool.freed("m", late_ns + TURN_NS) == [Leave("m")], "k1 is older than m2"
 
 
 def test_the_next_event_of_a_key_whose_instance_was_killed_gets_a_new_one() -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
+from dispatcher.bindings import PATIENCE_NS, TURN_NS
 from dispatcher.keys import Reuse
-from dispatcher.pool import PATIENCE_NS, Pool
+from dispatcher.pool import Pool
 from dispatcher.settings import PoolSettings
 
 S = 1_000_000_000
@@ -47,6 +48,7 @@ class KeysMachine(RuleBasedStateMachine):
         """the ticket that each one runs; None for one that found it dead"""
         self.bound: dict[int, str] = {}
         """the keys of kept and busy ones"""
+        self.bound_ns: dict[int, int] = {}
         self.closed: set[int] = set()
         self.leaving: set[int] = set()
         self.outdated: set[int] = set()
@@ -114,6 +116,7 @@ class KeysMachine(RuleBasedStateMachine):
             self.closed.add(member)
         else:
             self.bound[member] = key
+            self.bound_ns[member] = self.now_ns
 
     def leave(self, member: int, free: int | None) -> None:
         if member in self.spares:
@@ -123,7 +126,9 @@ class KeysMachine(RuleBasedStateMachine):
             has_idled = self.now_ns >= self.kept[member] + self.settings.keep_alive_s * S
             lacking = len(self.seekers()) > self.settings.max_instances - len(self.busy) - len(self.kept)
             gives_way = (
-                member == free and self.now_ns >= min(map(self.accepted.__getitem__, self.seekers())) + PATIENCE_NS
+                member == free
+                and self.now_ns >= min(map(self.accepted.__getitem__, self.seekers())) + PATIENCE_NS
+                and self.now_ns >= self.bound_ns[member] + TURN_NS
             )
             assert has_idled or (lacking and (member == next(iter(self.kept)) or gives_way))
             del self.kept[member]

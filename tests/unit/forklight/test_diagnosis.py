@@ -21,18 +21,18 @@ def unmet(found: Found, **asked: Asked) -> set[str]:
 
 
 def test_every_mechanism_has_one_line() -> None:
-    diagnosis = diagnose(Found(details={Mechanism.FILE_RULES: "ABI 7"}), {"f": Asked(cpu=1.0, network=False)})
+    diagnosis = diagnose(Found(details={Mechanism.SIGNAL_SCOPE: "ABI 7"}), {"f": Asked(cpu=1.0, network=False)})
     assert sorted(one.name for one in diagnosis.mechanisms) == sorted(Mechanism)
-    rules = next(one for one in diagnosis.mechanisms if one.name == Mechanism.FILE_RULES)
-    assert (rules.level, rules.in_force, rules.wanted_by, rules.detail) == (Level.FILTERS, True, ("f",), "ABI 7")
+    scope = next(one for one in diagnosis.mechanisms if one.name == Mechanism.SIGNAL_SCOPE)
+    assert (scope.level, scope.in_force, scope.wanted_by, scope.detail) == (Level.FILTERS, True, ("f",), "ABI 7")
     assert (diagnosis.status, diagnosis.best) == ("complete", Level.NAMESPACES)
 
 
 def test_what_a_box_makes_needless_is_wanted_without_one() -> None:
-    spared = (Mechanism.USER_PER_FUNCTION, Mechanism.USER_APART, Mechanism.SIGNAL_SCOPE, Mechanism.PROCESS_CGROUP)
+    spared = (Mechanism.USER_PER_FUNCTION, Mechanism.USER_APART, Mechanism.FILE_RULES, Mechanism.PROCESS_CGROUP)
     assert unmet(without(*spared), f=Asked()) == set()
     assert unmet(without(*spared, Mechanism.USER_NAMESPACE), f=Asked()) == {*spared, Mechanism.USER_NAMESPACE}
-    assert unmet(without(*spared), f=Asked(), g=LIMITS) == {*spared} - {Mechanism.SIGNAL_SCOPE}
+    assert unmet(without(*spared), f=Asked(), g=LIMITS) == {*spared} - {Mechanism.FILE_RULES}
 
 
 def test_what_only_some_functions_need_is_wanted_by_them() -> None:

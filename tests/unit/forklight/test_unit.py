@@ -47,11 +47,20 @@ def test_what_a_service_says() -> None:
         "ProtectSystem": "strict",
         "ProtectHome": "yes",
         "PrivateTmp": "yes",
+        "Delegate": "yes",
     }
     assert expected.items() <= said.items()
     # What boxes and compiling libraries need must not be taken from them, nor the sight of functions from the server.
     taken = {"RestrictNamespaces", "MemoryDenyWriteExecute", "SystemCallFilter", "ProcSubset", "ProtectProc"}
+    # These lay mounts over parts of /proc or make control groups read-only.
+    taken |= {"ProtectKernelTunables", "ProtectKernelLogs", "ProtectControlGroups", "PrivateUsers", "ReadWritePaths"}
     assert not taken & said.keys()
+
+
+def test_what_functions_write_is_writable() -> None:
+    writes = (Path("/srv/a b/100%"), Path("/home/a/spool"))
+    said = settings(service_unit(replace(UNIT, writes=writes)))
+    assert (said["ReadWritePaths"], said["ProtectHome"]) == ('"/srv/a b/100%%" /home/a/spool', "read-only")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,7 @@ def test_what_a_socket_says() -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:80", "unix:/run/shop.sock"])
 def test_systemd_takes_them(tmp_path: Path, listen: str) -> None:
-    unit = replace(UNIT, listen=listen, wait_s=300.0, brokers=("localhost",))
+    unit = replace(UNIT, listen=listen, wait_s=300.0, brokers=("localhost",), writes=(Path("/srv/a b/%$"),))
     (tmp_path / "shop.service").write_text(service_unit(unit))
     (tmp_path / "shop.socket").write_text(socket_unit(unit))
     command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "shop.service", "shop.socket"]

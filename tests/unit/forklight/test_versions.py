@@ -15,10 +15,12 @@ from forklight.code.interpreter import own_interpreter
 from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, load
 from forklight.config.problem import ConfigError
+from forklight.serving.isolation import containments
 from forklight.serving.renewal import Served
 from forklight.serving.versions import make_guest, make_versions, remove_unused, version_of
 from forklight.state.directory import State, open_state
 from forklight.state.users import as_user, unprivileged_user
+from sandbox.containment import Mount
 from sandbox.spec import FunctionSpec
 
 
@@ -38,6 +40,18 @@ def _config(folder: Path, more: str = "", environ: dict[str, str] | None = None)
 
 def _spec(folder: Path, state: State, more: str = "", environ: dict[str, str] | None = None) -> FunctionSpec:
     return make_versions(_config(folder, more, environ), state).specs["f"]
+
+
+def test_the_data_folder_is_a_mount_of_the_function_that_asks_for_it(open_path: Path) -> None:
+    config = _config(
+        open_path / "code", f'mounts = ["{sys.prefix}"]\ndata = true\n[functions.g]\nhandler = "a:handler"'
+    )
+    found = containments(config)
+    assert found["f"].mounts == (
+        Mount(Path(sys.prefix), Path(sys.prefix)),
+        Mount(config.data, config.data, writable=True),
+    )
+    assert found["g"].mounts == ()
 
 
 def test_a_snapshot_is_read_only_compiled_and_complete(open_path: Path, state: State) -> None:

@@ -9,6 +9,7 @@ WORKS: dict[Mechanism, str] = dict.fromkeys([one for one in KINDS if one != Mech
 NO_PERMISSIONS = "bwrap: No permissions to create new namespace, likely because the kernel does not allow them"
 UID_MAP = "bwrap: setting up uid map: Permission denied"
 FULL = "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)"
+NO_SLAVE = "bwrap: Failed to make / slave: Permission denied"
 NO_PROC = "bwrap: Can't mount proc on /newroot/proc: Operation not permitted"
 
 
@@ -18,7 +19,13 @@ NO_PROC = "bwrap: Can't mount proc on /newroot/proc: Operation not permitted"
         (NO_PERMISSIONS, Kernel(unprivileged=0), "kernel.unprivileged_userns_clone = 0", "sysctl -w kernel.unpriv"),
         (NO_PERMISSIONS, Kernel(is_filtered=True), "a filter of system calls around the server", "seccomp=unconfined"),
         (NO_PERMISSIONS, Kernel(apparmor=1), "AppArmor keeps programs from user namespaces", "a profile with `userns`"),
-        (UID_MAP, Kernel(apparmor=1, most=9), "AppArmor keeps programs from user namespaces", "/usr/bin/bwrap"),
+        (
+            UID_MAP,
+            Kernel(apparmor=1, most=9, is_filtered=True),
+            "AppArmor keeps programs from user namespaces",
+            "/usr/bin/bwrap",
+        ),
+        (NO_SLAVE, Kernel(), "Docker's, forbids mounts", "--security-opt apparmor=unconfined"),
         (FULL, Kernel(most=0), "user.max_user_namespaces = 0", "sysctl -w user.max_user_namespaces="),
         (FULL, Kernel(most=9), "no further namespaces may be made here", "outside of that sandbox"),
         (NO_PERMISSIONS, Kernel(), "bubblewrap fails: No permissions to create new namespace", ""),
