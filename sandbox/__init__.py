@@ -13,7 +13,8 @@ In reading order:
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `containment.py`, `isolation.py`: what contains it
-- `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows;
+- `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows
+  (`system_files.py`);
   `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried
 - `confinement.py`: what a template gives up before it imports the function; `seccomp.py`: system calls, `landlock.py`:
   files; `probes.py`: whether the kernel can filter

@@ -14,17 +14,8 @@ from msgspec import Struct
 
 from sandbox.containment import Containment, Mechanism, Mount
 from sandbox.errors import LoadFailed
+from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
-_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC = (
-    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"),
-    *("passwd", "group", "localtime", "timezone", "mime.types", "fonts", "terminfo"),
-    *("hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "protocols", "services", "krb5.conf"),
-    *("ssl", "ca-certificates", "crypto-policies", "pki/ca-trust", "pki/tls/certs", "pki/tls/cert.pem"),
-    "pki/tls/openssl.cnf",
-)
-"""Names, the network, time zones and certificates: what the C library and Python's own modules read. Nothing else."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
 KEEPER = ("/usr/bin/env", "--ignore-signal=CHLD", "/usr/bin/cat")
@@ -59,8 +50,8 @@ def _contents(containment: Containment, needed: Iterable[Path]) -> list[str]:
     """The options for all that the box shows, each folder before what lies in it: bubblewrap goes by their order."""
     shown = _Shown(containment)
     paths = [_existing(path, "the function needs it") for path in needed]
-    paths += [path for name in _SYSTEM if os.path.exists(path := Path("/", name))]
-    paths += [path for name in _ETC if os.path.exists(path := Path("/etc", name))]
+    of_system = (*PROGRAMS, *(f"/etc/{name}" for name in ETC), PROCESSORS)
+    paths += [Path(path) for path in of_system if os.path.exists(path)]
     shown.show(paths)
     for mount in containment.mounts:
         shown.mount(mount)
@@ -72,7 +63,7 @@ class _Shown:
 
     def __init__(self, containment: Containment) -> None:
         scratch = ["--perms", "1777", "--size", str(containment.scratch_bytes), "--tmpfs"]
-        devices = [f"/dev/{name}" for name in _DEVICES]
+        devices = [f"/dev/{name}" for name in DEVICES]
         self._options: dict[Path, list[str]] = {
             Path("/proc"): ["--proc", "/proc"],
             Path("/tmp"): [*scratch, "/tmp"],  # noqa: S108  that of the box

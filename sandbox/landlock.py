@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox.containment import Containment, Level, Mechanism
+from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
@@ -35,18 +36,8 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _LOOK = _READ_FILE | _READ_DIR
 _USE_DEVICE = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_ETC = (
-    *("alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "group", "host.conf", "hostname"),
-    *("hosts", "krb5.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "magic"),
-    *("mime.types", "networks", "nsswitch.conf", "os-release", "passwd", "pki/ca-trust", "pki/tls/cert.pem"),
-    *("pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "resolv.conf", "rpc", "services", "ssl/cert.pem"),
-    *("ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone"),
-)
-"""Names, the network, time zones and certificates: what the C library and common libraries read, and no keys."""
-_KERNEL = ("/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm")
+_KERNEL = ("/proc", PROCESSORS, "/sys/fs/cgroup", "/sys/kernel/mm")
 """Of other processes, /proc shows only what everybody may know: the rest is closed by the restriction itself."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
 
@@ -78,10 +69,10 @@ def _known(abi: int) -> int:
 
 
 def _system() -> Iterator[tuple[str, int]]:
-    yield from ((path, _READ) for path in _SYSTEM)
-    yield from ((f"/etc/{name}", _READ) for name in _ETC)
+    yield from ((path, _READ) for path in PROGRAMS)
+    yield from ((f"/etc/{name}", _READ) for name in ETC)
     yield from ((path, _LOOK) for path in _KERNEL)
-    yield from ((f"/dev/{name}", _USE_DEVICE) for name in _DEVICES)
+    yield from ((f"/dev/{name}", _USE_DEVICE) for name in DEVICES)
 
 
 def _own(containment: Containment, private: Path) -> Iterator[tuple[str, int]]:

@@ -9,6 +9,7 @@ namespace requires, and its instances none. An instance is the first process of 
 started is killed by the kernel as soon as it ends, daemons too.
 """
 
+import errno
 import os
 import socket
 
@@ -49,8 +50,8 @@ class Entrance:
         with self._outer, self._inner:
             _, status = os.waitpid(pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            if code:
-                raise OSError(max(code, 0), "the template could not enter its box")
+            if code:  # the errno, or minus the signal that killed it
+                raise OSError(code if code > 0 else errno.ESRCH, "the template could not enter its box")
             _, (pidfd,) = control.receive(self._outer)
             return pidfd
 
