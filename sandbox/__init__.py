@@ -16,9 +16,8 @@ In reading order:
 - `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows
   (`system_files.py`);
   `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried
-- `confinement.py`: what a template gives up before it imports the function; `seccomp.py`: system calls, `landlock.py`:
-  files; `probes.py`: whether the kernel can filter
-- `cgroups.py`: where control groups can be made; `group.py`: that of a template
+- `readable.py`: what a function reads; `confinement.py`: what a template gives up before it imports the function;
+  `seccomp.py`: system calls; `landlock.py`: files; `probes.py`: whether the kernel can filter
 - `hardware.py`: what the machine has
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance; `checkup.py`: when, and what follows
 - `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an

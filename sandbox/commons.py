@@ -61,6 +61,8 @@ class Commons:
         self.pids: set[int] = set()
         """The live processes of the tree: no later pidfd from a guest may claim one of them."""
         self._folders = folders
+        self.state = folders.parent
+        """Where the folders lie, beside the code of all functions."""
         self._has_made_folders = False
         self._making, self._removing = Errands(tasks), Errands(tasks)  # a folder can take long to remove, none to make
         self._numbers = itertools.count(1)

@@ -129,8 +129,7 @@ class InBox:
     async def open(self) -> None:
         """Have a holder open the box."""
         spec, zygote = self._spec, self._zygote
-        needed = (spec.runtime.python, *zygote.folders, spec.code, self._commons.guest)
-        options = box.options(spec.containment, needed)
+        options = box.options(spec.containment, zygote.readable(spec))
         self._holder = await open_box(options, self._commons.account, spec.containment.uid)
 
     def watch(self, lost: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from sandbox.confinement import Confinement, confinement
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.logs import LogPipe
+from sandbox.readable import readable
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.usage import Held, Meter
 
@@ -50,8 +51,8 @@ class Zygote:
     def __init__(self, runtime: Runtime, commons: Commons) -> None:
         self.runtime = runtime
         self.rss_kb = 0
-        self.folders: tuple[Path, ...] = ()
-        """What its Python reads: its own libraries and those installed for it."""
+        self._libraries: tuple[Path, ...] = ()
+        """The folders of its Python, and where that looks for modules."""
         self.has_lazy_imports = False
         """Whether its Python may put imports off (PEP 810)."""
         self.ended: str | None = None
@@ -135,7 +136,7 @@ class Zygote:
         self.boot_ns = time.monotonic_ns() - begun_ns
         self._held.begin(time.monotonic_ns())
         self._held.read(self.rss_kb, time.monotonic_ns())
-        self.folders = _folders(hello)
+        self._libraries = tuple(map(Path, dict.fromkeys((hello.prefix, hello.base_prefix, *hello.path))))
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 
     async def fork_template(
@@ -166,8 +167,11 @@ class Zygote:
 
     def confinement(self, spec: FunctionSpec) -> Confinement | None:
         """What a template of this function does to itself before it imports it. Raises LoadFailed."""
-        readable = (spec.code, self._commons.guest, self.runtime.python, *self.folders)
-        return confinement(spec.containment, readable, self._commons.folder_of(spec.name))
+        return confinement(spec.containment, self.readable(spec), self._commons.folder_of(spec.name))
+
+    def readable(self, spec: FunctionSpec) -> tuple[Path, ...]:
+        """What the processes of a function read besides the system's files and its mounts."""
+        return readable(spec, self._commons.guest, self._libraries, self._commons.state)
 
     async def sweep(self) -> None:
         """Have it kill and reap all that it adopted except live instances; returns when they are gone.
@@ -230,12 +234,6 @@ class Zygote:
         self._held.end(time.monotonic_ns())
         self.gone.set()
         self.on_gone(self)
-
-
-def _folders(hello: Message) -> tuple[Path, ...]:
-    """The folders that its Python reads."""
-    named = (hello.prefix, hello.base_prefix, *hello.path)
-    return tuple(path for path in map(Path, named) if path.is_absolute() and os.path.exists(path))
 
 
 def _complaint(hello: Message, runtime: Runtime) -> str | None:
