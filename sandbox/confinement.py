@@ -7,10 +7,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox import landlock, seccomp
-from sandbox.containment import Containment, Level, Mechanism
+from sandbox.containment import Containment, Endpoint, Level, Mechanism
 from sandbox.errors import LoadFailed
 from sandbox.landlock import Ruleset
 from sandbox.probes import landlock_abi, seccomp_problem
+from sandbox.seccomp import Network
 
 _CAP_SYS_ADMIN = 1 << 21
 ADVICE = "`forklight doctor` says what this machine has"
@@ -60,10 +61,16 @@ def _filter(containment: Containment, abi: int) -> str:
     program = seccomp.filter_of(
         os.uname().machine,
         in_box=in_box,
-        network=containment.network is not False or has_own_network,
+        network=Network.ALL if has_own_network else _network(containment.network),
         truncates=in_box or abi >= landlock.TRUNCATES,
     )
     return program.hex()
+
+
+def _network(wanted: bool | tuple[Endpoint, ...]) -> Network:
+    if isinstance(wanted, bool):
+        return Network.ALL if wanted else Network.NONE
+    return Network.PORTS
 
 
 def _missing(what: str, why: str) -> LoadFailed:

@@ -11,7 +11,8 @@ Of an argument only the low 32 bits are looked at: the kernel reads no more of t
 
 import struct
 from collections.abc import Mapping
-from errno import EACCES, EAFNOSUPPORT, ENOSYS, EPERM
+from enum import Enum, auto
+from errno import EACCES, EAFNOSUPPORT, ENOSYS, EOPNOTSUPP, EPERM, EPROTONOSUPPORT
 from functools import cache
 
 from msgspec import Struct
@@ -38,6 +39,15 @@ class Case(Struct, frozen=True):
 
 Rules = Mapping[str, tuple[Case, ...]]
 """By the name of a system call; the first case that fits decides. A call that fits no case runs."""
+
+
+class Network(Enum):
+    """Which sockets there are, besides local ones."""
+
+    ALL = auto()
+    PORTS = auto()
+    """those of TCP, for which Landlock has rules by port, and of UDP"""
+    NONE = auto()
 
 
 class Machine(Struct, frozen=True):
@@ -103,6 +113,9 @@ _NUMBERS: Mapping[str, tuple[int | None, int | None]] = {
     "quotactl_fd": (443, 443),
     "reboot": (169, 142),
     "request_key": (249, 218),
+    "sendmmsg": (307, 269),
+    "sendmsg": (46, 211),
+    "sendto": (44, 206),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),
     "setns": (308, 268),
@@ -126,17 +139,22 @@ _OF_CLONE = _NAMESPACES & ~0xFF  # the low byte is the signal of the child's end
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _NETLINK_ROUTE = 0
+_STREAM, _DATAGRAM, _SOCKET_TYPE = 1, 2, 0xF
+_TCP, _UDP = 6, 17
+_MSG_FASTOPEN = 0x20000000
 
-_ELSEWHERE = {"ioctl", "prlimit64", "clone", "clone3", "unshare", "setns", "socket", "socketpair", "truncate"}
+_ELSEWHERE = {
+    *("ioctl", "prlimit64", "clone", "clone3", "unshare", "setns", "socket", "socketpair", "truncate"),
+    *("sendto", "sendmsg", "sendmmsg"),
+}
 _REFUSED = {name: (Case(EPERM),) for name in _NUMBERS if name not in _ELSEWHERE}
 
 
-def rules(*, in_box: bool, network: bool = True, truncates: bool = True) -> Rules:
+def rules(*, in_box: bool, network: Network = Network.ALL, truncates: bool = True) -> Rules:
     """The verdicts on all calls that are judged.
 
     `in_box`: the template makes a pid namespace for each instance, which takes a capability that instances do not have.
-    Not `network`: only local sockets. Not `truncates`: no truncate(2), which Landlock did not know before ABI 3;
-    ftruncate(2) works.
+    Not `truncates`: no truncate(2), which Landlock did not know before ABI 3; ftruncate(2) works.
     """
     judged: dict[str, tuple[Case, ...]] = {
         "ioctl": (
@@ -149,9 +167,11 @@ def rules(*, in_box: bool, network: bool = True, truncates: bool = True) -> Rule
         "clone3": (Case(ENOSYS),),  # its flags are in memory; the C library then takes clone
         "unshare": (*_only(0, _NEW_PIDS, in_box), Case(EPERM)),
         "setns": (*_only(1, _NEW_PIDS, in_box), Case(EPERM)),
-        "socket": _sockets(network=network),
-        "socketpair": _sockets(network=network),
+        "socket": _sockets(network),
+        "socketpair": _sockets(network),
     }
+    if network is Network.PORTS:
+        judged |= _NO_FAST_OPEN
     if not truncates:
         judged["truncate"] = (Case(EPERM),)
     return judged | _REFUSED
@@ -161,19 +181,36 @@ def _only(argument: int, value: int, when: bool) -> tuple[Case, ...]:
     return (Case(ALLOW, (Condition(argument, value),)),) if when else ()
 
 
-def _sockets(*, network: bool) -> tuple[Case, ...]:
+_NO_FAST_OPEN = {
+    name: (Case(ALLOW, (Condition(at, 0, mask=_MSG_FASTOPEN),)), Case(EOPNOTSUPP))
+    for name, at in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
+}
+"""A first message that is sent with this flag connects its socket, and Landlock's rules for TCP look at connect(2)
+only. A kernel without TCP Fast Open gives the same error."""
+
+
+def _sockets(network: Network) -> tuple[Case, ...]:
     """Local sockets, those of the internet, and questions about interfaces and routes (netlink), which the C library
     asks for getaddrinfo and if_nameindex and which reach nothing. The other families, such as AF_VSOCK, AF_ALG and
     AF_PACKET, fail as in a kernel that has not got them.
     """
-    internet = ALLOW if network else EACCES
     return (
         Case(ALLOW, (Condition(0, _AF_UNIX),)),
-        Case(internet, (Condition(0, _AF_INET),)),
-        Case(internet, (Condition(0, _AF_INET6),)),
+        *_internet(_AF_INET, network),
+        *_internet(_AF_INET6, network),
         Case(ALLOW, (Condition(0, _AF_NETLINK), Condition(2, _NETLINK_ROUTE))),
         Case(EAFNOSUPPORT),
     )
+
+
+def _internet(family: int, network: Network) -> tuple[Case, ...]:
+    """Its sockets. MPTCP and SCTP connect to the ports of TCP and beside them, and no rule of Landlock knows them."""
+    this = Condition(0, family)
+    if network is not Network.PORTS:
+        return (Case(ALLOW if network is Network.ALL else EACCES, (this,)),)
+    known = ((_STREAM, 0), (_STREAM, _TCP), (_DATAGRAM, 0), (_DATAGRAM, _UDP))
+    allowed = (Case(ALLOW, (this, Condition(1, kind, mask=_SOCKET_TYPE), Condition(2, one))) for kind, one in known)
+    return (*allowed, Case(EPROTONOSUPPORT, (this,)))
 
 
 def number(name: str, machine: Machine) -> int | None:
@@ -191,7 +228,7 @@ _Instruction = tuple[int, int, int, int]
 
 
 @cache
-def filter_of(machine_name: str, *, in_box: bool, network: bool = True, truncates: bool = True) -> bytes:
+def filter_of(machine_name: str, *, in_box: bool, network: Network = Network.ALL, truncates: bool = True) -> bytes:
     """The program for `rules(…)`. Raises KeyError for a machine that is not in `MACHINES`."""
     return assemble(rules(in_box=in_box, network=network, truncates=truncates), MACHINES[machine_name])
 

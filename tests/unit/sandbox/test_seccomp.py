@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.seccomp import ALLOW, MACHINES, Machine, Rules, assemble, filter_of, number, rules
+from sandbox.seccomp import ALLOW, MACHINES, Machine, Network, Rules, assemble, filter_of, number, rules
 
 pytestmark = pytest.mark.any_user
 
@@ -19,7 +19,7 @@ KILL = -1
 SETTINGS: list[dict[str, Any]] = [
     {"in_box": box, "network": network, "truncates": truncates}
     for box in (False, True)
-    for network in (False, True)
+    for network in Network
     for truncates in (False, True)
 ]
 
@@ -169,6 +169,22 @@ def test_sockets_are_local_and_of_the_internet() -> None:
 
 def test_without_a_network_sockets_are_local() -> None:
     for family in (INET, INET6):
-        assert verdict("socket", family, 1, network=False) == errno.EACCES
+        assert verdict("socket", family, 1, network=Network.NONE) == errno.EACCES
     for family in (UNIX, NETLINK):
-        assert verdict("socket", family, 1, network=False) == ALLOW
+        assert verdict("socket", family, 1, network=Network.NONE) == ALLOW
+
+
+STREAM, DATAGRAM, RAW, CLOSE_ON_EXEC = 1, 2, 3, 0o2000000
+TCP, UDP, SCTP, MPTCP = 6, 17, 132, 262
+
+
+@pytest.mark.parametrize("family", [INET, INET6])
+def test_where_tcp_has_rules_by_port_there_is_no_way_past_them(family: int) -> None:
+    for kind, protocol in ((STREAM, 0), (STREAM | CLOSE_ON_EXEC, TCP), (DATAGRAM, 0), (DATAGRAM, UDP)):
+        assert verdict("socket", family, kind, protocol, network=Network.PORTS) == ALLOW
+    for kind, protocol in ((STREAM, MPTCP), (STREAM, SCTP), (RAW, TCP), (STREAM, UDP), (DATAGRAM, 136)):
+        assert verdict("socket", family, kind, protocol, network=Network.PORTS) == errno.EPROTONOSUPPORT
+    for call, at in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        flags = [0] * at
+        assert verdict(call, *flags, 0x20000000 | 0x4000, network=Network.PORTS) == errno.EOPNOTSUPP
+        assert verdict(call, *flags, 0x4000, network=Network.PORTS) == verdict(call, *flags, 0x20000000) == ALLOW
