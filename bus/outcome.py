@@ -39,6 +39,17 @@ class Timings(Struct, frozen=True, gc=False):
     finished_ns: int = 0
 
 
+class Waits(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """For how long the processes of a function waited while a slow call ran, in ms; 0 also where nothing is known."""
+
+    throttled_ms: float = 0.0
+    """for their next share of the processors, because `cpu` was used up"""
+    memory_ms: float = 0.0
+    disk_ms: float = 0.0
+    processor_ms: float = 0.0
+    """for one that others had"""
+
+
 class Output(Struct, frozen=True):
     """What a handler sent (`send`), published (`publish`) or spawned (`spawn`); stored only if the invocation is ok."""
 
@@ -65,6 +76,7 @@ class _Run(Struct, frozen=True, kw_only=True, gc=False):
     attempt: int = 1
     cpu_ns: int = 0
     peak_rss_kb: int = 0
+    waits: Waits | None = None
 
 
 class Ok(_Run, frozen=True, kw_only=True, gc=False):

@@ -11,16 +11,16 @@ import contextlib
 import errno
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Literal
-
-from msgspec import Struct
 
 from sandbox.cgroups import Controller, Groups
 from sandbox.containment import Containment
 from sandbox.load_message import most_processes
 from sandbox.processes import read_proc
 from sandbox.spec import MIB, FunctionSpec
+from sandbox.strain import Strain, Strains
 
 _ROOM_BYTES = 32 * MIB
 """For each process on top of its memory and a quarter of it: page tables, sockets, what it grows between two looks."""
@@ -40,19 +40,6 @@ _FULL = 0.95
 _MEMORY_EVENTS: dict[Version, str] = {1: "memory.oom_control", 2: "memory.events"}
 
 
-class Strain(Struct, frozen=True):
-    """For how long the processes of a group have waited so far, in microseconds; None is unknown.
-
-    `throttled`: for their next share of the processors, because `cpu` was used up. The others are PSI (`some total`):
-    at least one process waited for memory, the disk or a processor.
-    """
-
-    throttled_us: int | None = None
-    memory_us: int | None = None
-    io_us: int | None = None
-    cpu_us: int | None = None
-
-
 class Group:
     """One group, in each hierarchy that has a part in it. Its methods block; only `admit` may take longer than 1 ms."""
 
@@ -61,6 +48,8 @@ class Group:
         self._folders = {name: place.folder / f"t{n}" for name, place in groups.folders.items()}
         self._versions: dict[Controller, Version] = {name: place.version for name, place in groups.folders.items()}
         self._pressure = None if groups.pressure is None else groups.pressure / f"t{n}"
+        self.strains = Strains(self._strain if self._pressure or "cpu" in self._folders else None)
+        """What its processes have waited for."""
         self.memory_bytes = 0
         """The limit; 0 if there is none."""
         self._most_bytes = 0
@@ -120,6 +109,7 @@ class Group:
         """Let the group have memory for so many instances beside the template."""
         wanted_bytes = _with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes)
         if wanted_bytes > self._most_bytes:
+            self.strains.note(time.monotonic_ns())  # what was waited for while it loaded is not the first call's
             self._most_bytes = wanted_bytes
             with contextlib.suppress(OSError):  # it could not be lowered
                 self._allow(wanted_bytes)
@@ -189,8 +179,8 @@ class Group:
             return f"all {containment.max_processes} processes and threads that it may have are taken (max_processes)"
         return os.strerror(number)
 
-    def strain(self) -> Strain:
-        """Read for how long the processes have waited so far; about 10 µs a figure."""
+    def _strain(self) -> Strain:
+        """About 10 µs a figure."""
         folder = self._pressure
         found = {}
         if folder is not None:

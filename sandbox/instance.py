@@ -80,6 +80,7 @@ class Instance:
         self._body = body
         self._commons = commons
         self._parent = parent
+        self._strains = parent.group.strains
         self._version = spec.version
         self._timeout_ns = int(spec.timeout_s * 1e9)
         self._watch_ns = min(self._timeout_ns, WATCH_NS)
@@ -175,7 +176,8 @@ class Instance:
             self._log.end(i, drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
         is_spare = i == 1 and start == "warm"  # it was ready before its first event came
-        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare)
+        before = self._strains.latest
+        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare, before)
         self._pending[i] = done, run
         self._expect(now_ns + self._watch_ns)
 
@@ -220,6 +222,7 @@ class Instance:
                 return self._dead_ns + BURIAL_LIMIT_NS
             self._parent.bury_overdue(self)
             return None
+        self._strains.note(now_ns)
         self._carry_out(self._calls.tick(now_ns))
         is_idle = self._calls.state == "serving" and not self._calls.open_calls
         self._react(self._checkup.look(now_ns, self.invocations, is_idle=is_idle), is_idle)
@@ -345,19 +348,15 @@ class Instance:
                     self._shut()
 
     def _shut(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it closed its own end first
             self._socket.shutdown(1)
-        except OSError:  # it closed its own end first
-            return
 
     def _cancel(self, calls: tuple[int, ...]) -> None:
         """Interrupt the calls. The stack comes first, so that it shows the handler and not its interruption."""
         self._body.channels.clear_stack()
         processes.kill(self.pidfd, STACK_SIGNAL)
-        try:
+        with contextlib.suppress(OSError):  # it is dying; the pidfd reports its end
             self._send([b"".join(map(wire.cancel, calls))])
-        except OSError:
-            return
         if not self._body.asynchronous:
             processes.kill(self.pidfd, signal.SIGTERM)
 

@@ -5,10 +5,11 @@ import os
 from msgspec import Struct
 
 from bus import Failed, Ok, Outcome, Timings
-from bus.outcome import ExceptionName, StartKind
+from bus.outcome import ExceptionName, StartKind, Waits
 from sandbox import wire
 from sandbox.endings import Answered, Verdict
 from sandbox.frames import Answer, EndFrame, FailFrame, OkFrame
+from sandbox.strain import SLOW_NS, Count
 
 _PROCESSORS = os.cpu_count() or 1
 
@@ -23,6 +24,8 @@ class Run(Struct, frozen=True, gc=False):
     version: str
     attempt: int
     spare: bool = False
+    before: Count | None = None
+    """How long the processes of the function had waited before."""
 
 
 def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
@@ -47,6 +50,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
         attempt=run.attempt,
         cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,
+        waits=None if now_ns - run.written_ns < SLOW_NS else _waits(run, now_ns),
     )
 
 
@@ -63,6 +67,7 @@ def _unanswered(verdict: Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
         instance=run.instance,
         version=run.version,
         attempt=run.attempt,
+        waits=_waits(run, now_ns),
     )
 
 
@@ -83,7 +88,13 @@ def succeeded(frame: OkFrame | EndFrame, body: bytes, run: Run, now_ns: int) -> 
         attempt=run.attempt,
         cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,
+        waits=None if now_ns - run.written_ns < SLOW_NS else _waits(run, now_ns),
     )
+
+
+def _waits(run: Run, now_ns: int) -> Waits | None:
+    """What the function waited for meanwhile. Reads a few files of the kernel, so it is for slow calls."""
+    return None if run.before is None else run.before.waits(run.written_ns, now_ns)
 
 
 def _measured(frame: Answer, run: Run, now_ns: int) -> tuple[Timings, int]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
+from bus.outcome import Waits
 from dispatcher.reasons import Reason
 from forklight.observe.entry import Entry
 from forklight.observe.explanation import Explanation, Limits, total_ms
@@ -29,6 +30,12 @@ _CAUSES = {
     "rested": 'rest = "none" had ended it after {0.detail} s without an event',
     "start_failed": "a start before that failed: {0.detail}",
     "no_room": "it waited for room on the machine: {0.detail}",
+}
+_WAITS = {
+    "throttled_ms": "for its share of the processors (cpu)",
+    "memory_ms": "for memory",
+    "disk_ms": "for the disk",
+    "processor_ms": "for a processor",
 }
 _REMEDIES = {
     "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; {1}",
@@ -166,8 +173,17 @@ def _kind(entry: Entry) -> str:
     return ": it computed" if share > 1 - _LITTLE else ": the rest it waited"
 
 
+def _waited(entry: Entry) -> str:
+    """Return what its function could not have at once while it ran; empty if nothing is known of that."""
+    waits = entry.waits or Waits()
+    parts = [(getattr(waits, name), what) for name, what in _WAITS.items()]
+    return ", ".join(f"{ms:,.1f} ms {what}" for ms, what in parts if ms >= _WORTH_ADVICE_MS)
+
+
 def _rest(found: Explanation) -> Iterator[str]:
     entry = found.entry
+    if waited := _waited(entry):
+        yield f"meanwhile its function waited {waited}"
     if entry.decision:
         yield f"then: {entry.decision}"
     if entry.text:
@@ -180,6 +196,8 @@ def _rest(found: Explanation) -> Iterator[str]:
 
 
 def _advice(entry: Entry, limits: Limits, reason: Reason | None) -> str:
+    if entry.waits is not None and entry.waits.throttled_ms > _LITTLE * entry.run_ms:
+        return "a larger share of the processors: cpu"
     code = entry.outcome.rpartition("/")[2]
     if code in _REMEDIES:
         return _REMEDIES[code].format(limits, _more_room(limits, reason))

@@ -74,6 +74,7 @@ def _answered(event: Event, outcome: Ok, verdict: HttpVerdict, now_s: float, now
         start_ms=_ms(start_ns),
         run_ms=_ms(run_ns),
         cpu_ms=_ms(outcome.cpu_ns),
+        waits=outcome.waits,
         version=outcome.version,
     )
 
@@ -150,6 +151,7 @@ def _add_outcome(fields: Fields, outcome: Outcome) -> None:
     fields["start_ms"] = _ms(start_ns)
     fields["run_ms"] = _ms(run_ns)
     fields["cpu_ms"] = _ms(outcome.cpu_ns)
+    fields["waits"] = outcome.waits
     fields["version"] = outcome.version
 
 

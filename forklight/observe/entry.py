@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Raw, Struct, json
 
+from bus.outcome import Waits
 from sandbox.guest._forklight.wire import LEVELS
 from sandbox.log_lines import NO_EXTRA
 
@@ -61,6 +62,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     run_ms: float = 0.0
     cpu_ms: float = 0.0
     """processor time of the run; the rest of `run_ms` it waited"""
+    waits: Waits | None = None
+    """for how long its function waited for what it could not have meanwhile; of slow runs only, where that is known"""
     version: str = ""
     traceback: str = ""
     extra: Raw = NO_EXTRA

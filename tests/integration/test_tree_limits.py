@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
+from bus import Ok
 from sandbox.containment import MIB, Containment, Level
 from sandbox.errors import StartFailed
 from sandbox.spec import Limits
@@ -104,3 +105,19 @@ async def test_a_full_box_names_scratch(bench: Bench, folder: str) -> None:
 
     told_limit = f"all files in {folder} together have at most scratch, 2 MiB"
     assert failed.message == f"[Errno 28] No space left on device: {told_limit}"
+
+
+async def test_a_slow_call_is_told_what_its_function_waited_for(grouped: Bench) -> None:
+    burns = grouped.spec("limits", "burns", containment=Containment(cpu=0.1))
+    instance, _ = await grouped.tree.start(burns)
+    if not can("cpu"):
+        assert told("cpu")
+        return
+    slow, fast = await instance.invoke(event(b"50")), await instance.invoke(event(b"0"))
+
+    assert isinstance(slow, Ok)
+    assert slow.waits is not None
+    assert slow.waits.throttled_ms > 100
+    assert slow.cpu_ns < 100_000_000
+    assert isinstance(fast, Ok)
+    assert fast.waits is None

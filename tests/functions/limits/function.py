@@ -94,3 +94,10 @@ def reads_nothing(event):
     one, _other = socket.socketpair()
     one.setblocking(False)
     one.recv(1)
+
+
+def burns(event):
+    """So many milliseconds of processor time."""
+    end = time.process_time() + event["data"] / 1000
+    while time.process_time() < end:
+        pass

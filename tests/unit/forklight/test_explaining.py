@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from bus.outcome import Waits
 from dispatcher.reasons import Reason
 from forklight.commands.explaining import tell
 from forklight.observe.entry import Entry
@@ -98,6 +99,13 @@ def test_all_of_one() -> None:
             {"start": "fork"},
             "(it waited for room on the machine: full)",
         ),
+        (None, {"waits": Waits(memory_ms=0.9)}, "wrote 2 lines"),
+        (
+            None,
+            {"waits": Waits(throttled_ms=1201.25, disk_ms=9.0, processor_ms=0.4)},
+            "meanwhile its function waited 1,201.2 ms for its share of the processors (cpu), 9.0 ms for the disk",
+        ),
+        (None, {"waits": Waits(throttled_ms=4.1)}, "to change that: a larger share of the processors: cpu"),
         (None, {"cpu_ms": 1.0}, "1.0 ms of it on the processor: it mostly waited"),
         (None, {"cpu_ms": 10.0}, "10.0 ms of it on the processor: the rest it waited"),
         (None, {"run_ms": 2.0, "cpu_ms": 0.1}, "0.1 ms of it on the processor; the limit"),
