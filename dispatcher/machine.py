@@ -268,7 +268,7 @@ class Machine:
 
     def _charge_templates(self) -> None:
         zygotes_kb = sum(zygote.rss_kb for zygote in self._tree.zygotes())
-        own = (max(LEAST_BYTES, one.own_kb * 1024) for one in self._tree.templates())
+        own = (max(LEAST_BYTES, one.look_kb() * 1024) for one in self._tree.templates())
         self._budget.charge_fixed(zygotes_kb * 1024 + sum(own))
 
     def _hold_back(self, now_ns: int) -> None:

@@ -3,8 +3,9 @@
 The limit on memory is a backstop, because the sweep watches each instance by itself, four times a second. What outruns
 the sweep, or what it cannot see, ends where the group may have no more: the kernel kills the largest process in it. So
 the limit follows the number of instances: it is what the template has, plus for each instance its `memory` with some
-room for what a process needs in the kernel. While the template loads it is `template_memory`. With the first instance
-it falls to what is in use, and from then on it only rises, because the kernel may have to free memory to lower it.
+room for what a process needs in the kernel, plus what the files of a box may have. While the template loads it is
+`template_memory`. With the first instance it falls to what is in use, and from then on it only rises, because the
+kernel may have to free memory to lower it.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sandbox.cgroups import Controller, Groups
-from sandbox.containment import Containment
+from sandbox.containment import Containment, Level
 from sandbox.load_message import most_processes
 from sandbox.processes import read_proc
 from sandbox.spec import MIB, FunctionSpec
@@ -107,7 +108,8 @@ class Group:
 
     def allow_instances(self, count: int, spec: FunctionSpec, template_kb: int) -> None:
         """Let the group have memory for so many instances beside the template."""
-        wanted_bytes = _with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes)
+        files_bytes = 2 * spec.containment.scratch_bytes if spec.containment.level is Level.NAMESPACES else 0
+        wanted_bytes = _with_room(template_kb * 1024) + count * _with_room(spec.limits.memory_bytes) + files_bytes
         if wanted_bytes > self._most_bytes:
             self.strains.note(time.monotonic_ns())  # what was waited for while it loaded is not the first call's
             self._most_bytes = wanted_bytes

@@ -53,6 +53,9 @@ class Quarters(Protocol):
     def renew_folder(self, folder: Path, give: Callable[[Path | OSError], object]) -> None:
         """Remove the folder and `give` a new one."""
 
+    def files_kb(self) -> int:
+        """The memory of all files that the processes have written there, in KiB."""
+
     async def clear(self, *, is_last: bool) -> None:
         """Ensure the death of all that dead instances started whose template does not. `is_last`: none is alive."""
 
@@ -105,6 +108,10 @@ class OnHost:
     def renew_folder(self, folder: Path, give: Callable[[Path | OSError], object]) -> None:
         """Do both in a later turn of the loop."""
         self._commons.renew_folder(folder, self._function, give, self._uid)
+
+    def files_kb(self) -> int:
+        """Files are on a disk, or counted with the process that has them open."""
+        return 0
 
     async def clear(self, *, is_last: bool) -> None:
         """The zygote has adopted the instances: it reaps them, and kills everything that they left behind."""
@@ -170,6 +177,10 @@ class InBox:
     def renew_folder(self, folder: Path, give: Callable[[Path | OSError], object]) -> None:
         """Only a new name is needed."""
         give(self._new_folder())
+
+    def files_kb(self) -> int:
+        """Of its /tmp and /dev/shm."""
+        return 0 if self._holder is None else self._holder.files_kb()
 
     async def clear(self, *, is_last: bool) -> None:
         """All that an instance started died before it did, unless it was a template: then the box ends with it."""

@@ -277,6 +277,13 @@ class Template:
         self._on(Input.BECAME)
         return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
+    def look_kb(self) -> int:
+        """What it holds beside its instances: its own memory, and the files that they have written in their box."""
+        held_kb = self.own_kb + (self._quarters.files_kb() if self.instances else 0)
+        if not (self.is_dead or self.must_become):
+            self._held.read(held_kb, time.monotonic_ns())
+        return held_kb
+
     def replace(self) -> None:
         """Another template forks from now on. The instances serve on; the process ends after the last one."""
         self._on(Input.REPLACE, "it was replaced")

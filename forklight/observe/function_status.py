@@ -65,6 +65,6 @@ def _template_text(template: Template | LoadFailed | None) -> str:
 
 def _memory_kb(live: Template | None, replaced: tuple[Template, ...], pids: list[int]) -> int:
     templates = replaced if live is None else (*replaced, live)
-    own_kb = sum(max(LEAST_KB, template.own_kb) for template in templates)
+    own_kb = sum(max(LEAST_KB, template.look_kb()) for template in templates)
     shared_kb = {one.pid: template.rss_kb for template in templates for one in template.instances.values()}
     return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb.get(pid, 0))) for pid in pids)

@@ -1,6 +1,7 @@
 """Each limit has its own outcome, which names it; and what one function uses up is not missing in another."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -121,3 +122,18 @@ async def test_a_slow_call_is_told_what_its_function_waited_for(grouped: Bench) 
     assert slow.cpu_ns < 100_000_000
     assert isinstance(fast, Ok)
     assert fast.waits is None
+
+
+async def test_files_in_a_box_are_memory_of_its_function(bench: Bench) -> None:
+    if Level.NAMESPACES not in levels():
+        assert why_not(Level.NAMESPACES)
+        return
+    roomy = structs.replace(contained(Level.NAMESPACES), scratch_bytes=16 * MIB)
+    spec = bench.spec("limits", "keeps", containment=roomy)
+    instance, _ = await bench.tree.start(spec)
+    template = await bench.tree.load(spec)
+    before_kb = template.look_kb()
+    for folder in ("/tmp", "/dev/shm"):
+        answer(await instance.invoke(event(json.dumps({"folder": folder, "mib": 7}).encode())))
+
+    assert 14 * 1024 <= template.look_kb() - before_kb < 15 * 1024

@@ -101,3 +101,9 @@ def burns(event):
     end = time.process_time() + event["data"] / 1000
     while time.process_time() < end:
         pass
+
+
+def keeps(event):
+    """A file of so many MiB."""
+    with open(os.path.join(event["data"]["folder"], "kept"), "wb") as file:
+        file.write(bytes(event["data"]["mib"] * 1024 * 1024))
