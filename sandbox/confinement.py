@@ -48,9 +48,17 @@ def confinement(containment: Containment, readable: Iterable[Path], private: Pat
         level=containment.level,
         network=containment.network is not False,
         capabilities=_CAP_SYS_ADMIN if in_box else 0,
-        landlock=landlock.ruleset(containment, version, readable, private),
+        landlock=landlock.ruleset(containment, version, (*readable, *_resolver()), private),
         seccomp=None if Mechanism.SYSTEM_CALL_FILTER in containment.without else _filter(containment, version),
     )
+
+
+def _resolver() -> tuple[Path, ...]:
+    """The folder to which /etc/resolv.conf leads. systemd-resolved and others replace the file there, and a rule for
+    the file alone would not know the new one.
+    """
+    place = Path("/etc/resolv.conf").resolve()
+    return () if place.parent == Path("/etc") else (place.parent,)
 
 
 def _filter(containment: Containment, abi: int) -> str:

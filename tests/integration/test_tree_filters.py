@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import landlock
-from sandbox.containment import Containment, Level, Mount
+from sandbox.containment import Containment, Level, Mechanism, Mount
 from sandbox.errors import LoadFailed
 from tests.kit.support import Bench, answer, event, failure
 
@@ -57,6 +57,17 @@ def _open_folder(bench: Bench, name: str) -> Path:
 
 async def test_everything_can_be_done_in_a_private_folder(bench: Bench) -> None:
     assert await bench.answer(bench.spec("filters", "own_files", containment=FILTERS)) == "te"
+
+
+async def test_a_kernel_without_rules_for_truncate_has_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.1: a function of the server's user could empty the server's files."""
+    monkeypatch.setattr("sandbox.confinement.landlock_abi", lambda: 2)
+    without = frozenset({Mechanism.SIGNAL_SCOPE})
+    spec = bench.spec("filters", "own_files", containment=Containment(level=Level.FILTERS, without=without))
+    failed = await bench.failure(spec)
+
+    assert failed.message.startswith("[Errno 1] Operation not permitted: ")
+    assert "os.truncate(" in failed.traceback
 
 
 async def test_common_libraries_find_what_they_need(bench: Bench) -> None:

@@ -36,6 +36,15 @@ def reads_secrets_of_the_server(world):
     read(world["secret_file"])
 
 
+def empties_file_of_the_server(world):
+    os.truncate(world["secret_file"], os.path.getsize(world["secret_file"]))
+
+
+def opens_file_of_the_server_to_all(world):
+    os.chmod(world["secret_file"], 0o604)
+    os.chmod(world["secret_file"], 0o600)
+
+
 def lists_state(world):
     os.listdir(world["state"])
 
