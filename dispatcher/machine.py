@@ -90,6 +90,7 @@ class Machine:
         self._logged_ns: int | None = None
         self.shortage = ""
         """Which limit leaves no room for the functions that wait, for people; empty if none does."""
+        self.pressure_file = hardware.PRESSURE
         self._pressure: float | None = None
         self._spares_held = self._loads_held = False
         self._spareless: set[Tenant] = set()
@@ -184,7 +185,7 @@ class Machine:
         if now_ns >= self._read_ns:
             self._read_ns = now_ns + LOOK_NS
             self._charge_templates()
-            self._pressure = hardware.memory_pressure()
+            self._pressure = hardware.memory_pressure(self.pressure_file)
             self._hold_back(now_ns)
         return self._settle(now_ns)
 

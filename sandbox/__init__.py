@@ -21,7 +21,7 @@ In reading order:
 - `hardware.py`: what the machine has
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance; `checkup.py`: when, and what follows
 - `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an
-  instance, and what all processes share
+  instance, and what all processes share; `errands.py`: work for a thread
 - `sweep.py`: the one timer; `usage.py`: what processes hold and use, summed up by function
 - `spec.py`, `errors.py`: what to run, and why it could not be started
 

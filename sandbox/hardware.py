@@ -9,6 +9,7 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+PRESSURE = Path("/proc/pressure/memory")
 
 
 def cores() -> int:
@@ -38,10 +39,10 @@ def memory_bytes() -> int:
     return found
 
 
-def memory_pressure(path: str = "/proc/pressure/memory") -> float | None:
+def memory_pressure(path: Path = PRESSURE) -> float | None:
     """Return in how many per cent of the last 10 s a task waited for memory (PSI, `some avg10`); None if unknown."""
     try:
-        with open(path, encoding="ascii") as file:
+        with path.open(encoding="ascii") as file:
             fields = file.readline().split()
         return float(dict(field.partition("=")[::2] for field in fields)["avg10"])
     except (OSError, ValueError, KeyError):

@@ -28,6 +28,8 @@ LOG_BYTES = 1024 * 1024
 """How much of the log of a zygote or template to keep."""
 SPARE_DESCRIPTORS = 64
 """How many must be free before a start: each start takes a dozen, and others may be under way."""
+TABLE_SIZE = 16_384
+"""Descriptors for which the kernel has a place from the start: 128 KiB. An instance has four in the server."""
 _PR_SET_DUMPABLE = 4
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 KILLED_EARLIER = 500
@@ -88,7 +90,11 @@ def forbid_inspection() -> None:
 
 
 def seal_descriptors() -> None:
-    """Make every inherited descriptor close-on-exec, and raise the limit on open files to the hard limit."""
+    """Make every inherited descriptor close-on-exec, and raise the limit on open files to the hard limit.
+
+    The kernel's table of descriptors grows now. In a process with threads it would do so by waiting for all processors
+    (`expand_fdtable` calls `synchronize_rcu`): up to 30 ms in the event loop each time their number doubles.
+    """
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd > 2:
@@ -98,6 +104,8 @@ def seal_descriptors() -> None:
                 continue
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(OSError):  # there is no standard input, or no limit
+        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, min(hard, TABLE_SIZE) - 1))
 
 
 def require_descriptors() -> None:

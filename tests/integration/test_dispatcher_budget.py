@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +17,7 @@ from bus import Ok, Outcome
 from bus.outcome import phases_ns
 from dispatcher.budget import Limits
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.machine import LOOK_NS
 from dispatcher.settings import Function, PoolSettings
 from sandbox.causes import Cause
 from tests.kit.serving import closed_gate
@@ -142,6 +146,48 @@ async def test_spares_for_which_there_is_no_room_take_it_from_nobody(bench: Benc
         await until(lambda: dispatcher.statistics()["f"].spare + dispatcher.statistics()["g"].spare == 1)
         assert dispatcher.machine.status().waiting == ()
         assert dispatcher.machine.status().evictions == evictions
+
+
+async def test_memory_pressure_ends_spares_first_and_then_background_loads(bench: Bench, tmp_path: Path) -> None:
+    """Each begins at one level and is resumed below a lower one (`SPARES_PRESSURE`, `LOADS_PRESSURE`)."""
+    file, looks = tmp_path / "memory", itertools.count(1)
+
+    def press(avg10: float) -> None:
+        file.write_text(f"some avg10={avg10} avg60=0.00 avg300=0.00 total=0\n")
+        machine.tick(time.monotonic_ns() + next(looks) * 2 * LOOK_NS)  # a time at which it reads again
+
+    def held() -> tuple[bool, bool]:
+        status = machine.status()
+        return status.spares_held, status.loads_held
+
+    async with sharing(bench, Limits(), {"f": "handler"}, spare=2) as dispatcher:
+        machine = dispatcher.machine
+        machine.pressure_file = file
+        answer(await call(dispatcher, "f"))
+        await until(lambda: dispatcher.statistics()["f"].spare == 2)
+        press(9.9)
+        assert held() == (False, False)
+        press(10.0)
+        assert held() == (True, False)
+        await until(lambda: (dispatcher.statistics()["f"].spare, dispatcher.statistics()["f"].leaving) == (0, 0))
+        assert dispatcher.statistics()["f"].idle == 1
+        press(20.0)
+        assert held() == (True, True)
+        dispatcher.add("h", Function(spec=bench.spec("pool_work", name="h"), pool=PoolSettings()))
+        dispatcher.add("g", Function(spec=bench.spec("pool_work", name="g"), pool=PoolSettings(spare=2)))
+        assert isinstance(await call(dispatcher, "g"), Ok), "what an event waits for is loaded all the same"
+        assert dispatcher.statistics()["g"].spare == dispatcher.statistics()["g"].starting == 0
+        assert bench.tree.template_of(dispatcher.runners()["h"].function.spec) is None
+        press(10.0)
+        assert held() == (True, True)
+        press(9.9)
+        assert held() == (True, False)
+        await until(lambda: bench.tree.template_of(dispatcher.runners()["h"].function.spec) is not None)
+        assert dispatcher.statistics()["f"].spare == 0
+        press(4.9)
+        assert held() == (False, False)
+        await until(lambda: all(dispatcher.statistics()[name].spare == 2 for name in "fg"))
+        assert machine.status().pressure == 4.9
 
 
 async def test_memory_is_charged_and_bounds_the_instances(bench: Bench) -> None:

@@ -46,7 +46,7 @@ def test_pressure(tmp_path: Path) -> None:
     file.write_text(
         "some avg10=12.34 avg60=1.00 avg300=0.10 total=99\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
     )
-    assert hardware.memory_pressure(str(file)) == 12.34
-    assert hardware.memory_pressure(str(tmp_path / "none")) is None
+    assert hardware.memory_pressure(file) == 12.34
+    assert hardware.memory_pressure(tmp_path / "none") is None
     file.write_text("nonsense\n")
-    assert hardware.memory_pressure(str(file)) is None
+    assert hardware.memory_pressure(file) is None
