@@ -14,7 +14,8 @@ from sandbox.instance import Instance
 from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
-from tests.kit.support import GUEST, account, copy_readable, readable_folder
+from tests.kit.accounts import account
+from tests.kit.support import GUEST, copy_readable, readable_folder
 
 _WORLD = "def handler(event):\n    return {'hello': 'world'}\n"
 _FUNCTIONS = {

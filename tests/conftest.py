@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sandbox.namespaces import missing_namespaces
+from tests.kit.accounts import account
 from tests.kit.broker import Node, running_node
-from tests.kit.support import account
 
 # A busy machine is no bug: how long an example takes decides no test.
 settings.register_profile("forklight", deadline=None, suppress_health_check=[HealthCheck.too_slow])

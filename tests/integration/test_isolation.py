@@ -9,8 +9,8 @@ import pytest
 from sandbox import isolation
 from sandbox.containment import Level, Mechanism
 from sandbox.namespaces import KINDS
+from tests.kit.accounts import account
 from tests.kit.levels import levels, why_not
-from tests.kit.support import account
 from tests.kit.without import WITHOUT, without
 
 _ASK = """

@@ -14,8 +14,9 @@ from sandbox.containment import Containment, Level, Mount
 from sandbox.errors import LoadFailed
 from sandbox.spec import MIB, FunctionSpec
 from sandbox.template import Template
+from tests.kit.accounts import account
 from tests.kit.children import children
-from tests.kit.support import Bench, account, answer, event, is_gone, processes_with, until
+from tests.kit.support import Bench, answer, event, is_gone, processes_with, until
 
 pytestmark = [pytest.mark.ordinary_user, pytest.mark.box]
 

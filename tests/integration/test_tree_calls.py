@@ -10,7 +10,8 @@ from bus import Ok
 from sandbox.errors import InstanceGone
 from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES
 from sandbox.spec import Limits
-from tests.kit.support import Bench, account, answer, event, failure, is_gone, until
+from tests.kit.accounts import account
+from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
 pytestmark = pytest.mark.any_user
 

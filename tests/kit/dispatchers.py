@@ -27,8 +27,9 @@ import uvloop
 from sandbox.containment import Level
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
+from tests.kit.accounts import account
 from tests.kit.levels import contained
-from tests.kit.support import account, event
+from tests.kit.support import event
 
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None)

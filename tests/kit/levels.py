@@ -1,11 +1,12 @@
 """The levels of isolation that this machine has, for tests that run at each of them."""
 
+import os
 from functools import cache
 
 from sandbox import isolation
 from sandbox.containment import Containment, Level
 from sandbox.levels import Asked, CannotBeHad, Found, resolve
-from tests.kit.support import account
+from tests.kit.accounts import account
 
 
 @cache
@@ -31,3 +32,9 @@ def why_not(level: Level) -> str:
 def levels() -> tuple[Level, ...]:
     """The levels to be had here, lowest first."""
     return tuple(level for level in Level if not why_not(level))
+
+
+@cache
+def usual() -> Containment:
+    """What contains the functions of a tree that ask for nothing: level `limits`, or `FORKLIGHT_TEST_LEVEL`."""
+    return contained(Level(os.environ.get("FORKLIGHT_TEST_LEVEL", Level.LIMITS)))

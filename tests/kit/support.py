@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
 import shutil
 import sys
 import tempfile
@@ -17,22 +16,16 @@ import sandbox.guest
 from bus import CallSection, Event, Failed, Ok, Outcome
 from forklight.state.directory import remove_tree
 from sandbox.cgroups import NOWHERE, Found
-from sandbox.launch import Account, Uids
+from sandbox.launch import Uids
 from sandbox.log_lines import LogLine
 from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
+from tests.kit.accounts import account
+from tests.kit.levels import usual
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 GUEST = Path(sandbox.guest.__file__).parent
-
-
-def account(uids: Uids | None = None) -> Account:
-    """As root, functions run as `nobody`, or with `uids` as users of their own; otherwise as the user we are."""
-    if os.getuid() != 0:
-        return Account(os.getuid(), os.getgid(), switch=False)
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid, switch=True, uids=uids)
 
 
 @contextlib.contextmanager
@@ -113,6 +106,7 @@ class Bench:
         """The function `handler` of `tests/functions/FOLDER/function.py`; each handler is a version of its own."""
         identity = f"{folder}-{handler}-{abs(hash(repr(sorted(settings.items(), key=repr))))}"
         fixed: dict[str, Any] = {"name": f"{folder}-{handler}", "version": identity, "runtime": self.runtime}
+        fixed["containment"] = usual()
         target = handler if ":" in handler else f"function:{handler}"
         return FunctionSpec(**(fixed | {"code": self.code / folder, "handler": target} | settings))
 

@@ -1,0 +1,14 @@
+"""Who functions of the tests run as."""
+
+import os
+import pwd
+
+from sandbox.launch import Account, Uids
+
+
+def account(uids: Uids | None = None) -> Account:
+    """As root, functions run as `nobody`, or with `uids` as users of their own; otherwise as the user we are."""
+    if os.getuid() != 0:
+        return Account(os.getuid(), os.getgid(), switch=False)
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid, switch=True, uids=uids)
