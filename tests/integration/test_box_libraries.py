@@ -10,6 +10,7 @@ pytestmark = pytest.mark.ordinary_user
 
 AS_EVERYWHERE = {
     "own_process": [True, True, True, True],
+    "own_number": True,
     "own_threads": 1,
     "names_of_hosts": [True, True, True],
     "international_name": "xn--bcher-kva.example",
