@@ -117,6 +117,9 @@ class Holder:
             self.on_lost("the first process of its box was killed")
 
     def _reap(self) -> None:
+        if self._inner < 0:  # what it has started may wait for it for ever; our zombie keeps the number of the group
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         self._pidfd = self._end(self._pidfd)
 

@@ -89,6 +89,13 @@ def is_first(pid: int, *, parent_pid: int) -> bool:
     return int(_field(text, b"\nPPid:")) == parent_pid and _field(text, b"\nNSpid:").split()[-1] == b"1"
 
 
+def reap_adopted(pid: int) -> None:
+    """Reap a dead process, if it has become a child of the server."""
+    with contextlib.suppress(ChildProcessError):
+        if pid:
+            os.waitpid(pid, os.WNOHANG)
+
+
 def exit_code(pidfd: int) -> int | None:
     """How a dead process ended that somebody has reaped; None before Linux 6.15, which does not say (pidfd_open(2))."""
     info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, bytes(52), 0))

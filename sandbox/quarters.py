@@ -32,8 +32,8 @@ class Quarters(Protocol):
     async def open(self) -> None:
         """Prepare for the first process. Raises LoadFailed and StartFailed."""
 
-    def watch(self, lost: Callable[[str], None]) -> None:
-        """`lost` gets the reason if everything there ends before `close`."""
+    def watch(self, pid: int, lost: Callable[[str], None]) -> None:
+        """The template `pid` lives there. `lost` gets the reason if everything there ends before `close`."""
 
     def box(self) -> Box | None:
         """The box that the template enters. Raises StartFailed if it has ended."""
@@ -83,7 +83,7 @@ class OnHost:
     async def open(self) -> None:
         """There is nothing to open."""
 
-    def watch(self, lost: Callable[[str], None]) -> None:
+    def watch(self, pid: int, lost: Callable[[str], None]) -> None:
         """There is nothing that could end."""
 
     def box(self) -> None:
@@ -132,6 +132,7 @@ class InBox:
         self._zygote = zygote
         self._commons = commons
         self._holder: Holder | None = None
+        self._template_pid = 0
 
     async def open(self) -> None:
         """Have a holder open the box."""
@@ -139,8 +140,9 @@ class InBox:
         options = box.options(spec.containment, zygote.readable(spec))
         self._holder = await open_box(options, self._commons.account, spec.containment.uid)
 
-    def watch(self, lost: Callable[[str], None]) -> None:
+    def watch(self, pid: int, lost: Callable[[str], None]) -> None:
         """The box ends by itself if its first process is killed."""
+        self._template_pid = pid
         if self._holder is not None:
             self._holder.on_lost = lost
 
@@ -156,9 +158,21 @@ class InBox:
 
     async def _close(self, closed: Callable[[], None]) -> None:
         with anyio.CancelScope(shield=True):
-            if self._holder is not None:
-                await self._holder.close()
+            await self._end()
         closed()
+
+    async def _end(self) -> None:
+        """End the box. Its first process cannot end before somebody has reaped the template, which is dead."""
+        if self._holder is not None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._reap_in_place_of_zygote)
+                await self._holder.close()
+                tasks.cancel_scope.cancel()
+
+    async def _reap_in_place_of_zygote(self) -> None:
+        """Once it is gone, the server itself adopts the template, if it is the first process of a container."""
+        await self._zygote.gone.wait()
+        processes.reap_adopted(self._template_pid)
 
     async def new_folder(self) -> Path:
         """One that the guest makes, in the /tmp of the box. No name is used twice."""
@@ -184,8 +198,8 @@ class InBox:
 
     async def clear(self, *, is_last: bool) -> None:
         """All that an instance started died before it did, unless it was a template: then the box ends with it."""
-        if is_last and self._holder is not None:
-            await self._holder.close()
+        if is_last:
+            await self._end()
             await self._zygote.sweep()  # which has reaped it, and tells how it ended
 
     def end_of(self, pid: int, pidfd: int, meter: Meter) -> int | None:

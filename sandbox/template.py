@@ -142,7 +142,7 @@ class Template:
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.begin(time.monotonic_ns())
         self._on(Input.BORN)
-        self._quarters.watch(self.kill)
+        self._quarters.watch(self.pid, self.kill)
         await self._load()
         self.load_ns = time.monotonic_ns() - begun_ns
 

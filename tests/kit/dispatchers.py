@@ -133,7 +133,8 @@ def kill(dispatcher: int, *, stop_zygote: bool) -> dict[str, object]:
     had = descendants(dispatcher)
     if stop_zygote:
         for below in children(dispatcher):
-            os.kill(below, signal.SIGSTOP)
+            if "bwrap" not in _line(below):  # a stopped one waits for whoever stopped it; in its box all are dead
+                os.kill(below, signal.SIGSTOP)
     os.kill(dispatcher, signal.SIGKILL)
     killed = time.monotonic()
     while time.monotonic() - killed < LIMIT_S:
