@@ -220,7 +220,9 @@ async def _answers(echo: _End) -> bool:
 
 def _failure(said: bytes) -> SandboxError:
     """What bubblewrap has said, and what to do about it."""
-    text = said.decode(errors="backslashreplace").strip().replace("\n", "; ") or "bubblewrap ended without a word"
+    text = said.decode(errors="backslashreplace").strip().replace("\n", "; ")
+    if not text:
+        return StartFailed("no box could be opened: bubblewrap was killed")
     if _NO_ROOM.search(text):
         return StartFailed(f"no box could be opened: {text}")
     if _UNREADABLE.search(text):

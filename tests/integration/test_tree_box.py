@@ -1,17 +1,23 @@
 """Functions in a box: what is there, what is not, and that a box ends with everything in it."""
 
 import asyncio
+import contextlib
+import ctypes
 import json
 import os
 import socket
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from sandbox.box import options
 from sandbox.containment import Containment, Level, Mount
-from sandbox.errors import LoadFailed
+from sandbox.errors import LoadFailed, StartFailed
+from sandbox.holder import CLOSE_LIMIT_S, open_box
 from sandbox.spec import MIB, FunctionSpec
 from sandbox.template import Template
 from tests.kit.accounts import account
@@ -19,6 +25,9 @@ from tests.kit.children import children
 from tests.kit.support import Bench, answer, event, is_gone, processes_with, until
 
 pytestmark = [pytest.mark.ordinary_user, pytest.mark.box]
+
+PR_SET_CHILD_SUBREAPER = 36
+prctl = ctypes.CDLL(None).prctl
 
 
 def boxed(
@@ -43,6 +52,18 @@ def writable_folder(bench: Bench, name: str = "data") -> Path:
 def holders() -> set[int]:
     """The bubblewrap processes of this process."""
     return {pid for pid in children(os.getpid()) if b"bwrap" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+def living(group: int) -> list[int]:
+    """The processes of a group; zombies are dead."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                state, _, process_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(process_group) == group and state != "Z":
+                    found.append(int(entry.name))
+    return found
 
 
 async def test_a_function_sees_its_box_and_nothing_else(bench: Bench) -> None:
@@ -235,3 +256,54 @@ async def test_a_template_that_was_retired_while_its_box_opened_leaves_nothing(b
     with pytest.raises((LoadFailed, Exception)):
         await starting
     await until(lambda: not holders())
+
+
+async def test_an_instance_reaps_its_orphans_although_it_numbers_them_otherwise(bench: Bench) -> None:
+    instance, kind = await bench.tree.start(boxed(bench, "orphans"))
+    for _ in range(3):
+        assert answer(await instance.invoke(event(), start=kind)) == 0
+    instance.leave()
+
+
+async def test_a_box_ends_although_its_template_has_become_the_servers_child(bench: Bench) -> None:
+    """As the first process of a container, the server adopts whatever loses its parent."""
+    spec = boxed(bench, "looks")
+    instance, _ = await bench.tree.start(spec)
+    template = template_of(bench, spec)
+    (holder,) = holders()
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        os.kill(template.zygote.pid, 9)
+        with anyio.fail_after(CLOSE_LIMIT_S / 2):
+            await template.gone.wait()
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+    assert is_gone(holder)
+    assert is_gone(template.pid)
+    assert instance.is_dead
+
+
+async def test_bubblewrap_killed_halfway_leaves_nothing(bench: Bench) -> None:
+    needed = [Path(sys.executable)]
+    for number in range(10):
+        opening = asyncio.create_task(open_box(options(Containment(level=Level.NAMESPACES), needed), account(), None))
+        (holder,) = await until(holders)
+        await asyncio.sleep(number / 2000)  # anywhere in the few milliseconds that it takes
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder, 9)
+        with contextlib.suppress(StartFailed):
+            await (await opening).close()
+        assert not living(holder)
+
+
+async def test_a_user_that_may_not_read_what_a_box_shows_is_told(bench: Bench) -> None:
+    hidden = bench.folders.parent / "hidden"
+    (hidden / "inner").mkdir(parents=True)
+    hidden.chmod(0)
+    mounts = (Mount(hidden / "inner", Path("/inner")),)
+    try:
+        with pytest.raises(LoadFailed, match=f"{hidden}/inner.*Permission denied"):
+            await bench.tree.start(boxed(bench, "looks", contained=Containment(level=Level.NAMESPACES, mounts=mounts)))
+    finally:
+        hidden.chmod(0o755)

@@ -93,5 +93,21 @@ def daemonizes(event):
     return os.getpid()
 
 
+def orphans(event):
+    """Leave a dead grandchild, and return how many there were before."""
+    before = [pid for pid in os.listdir("/proc") if pid.isdecimal() and _state(pid) == "Z"]
+    child = os.fork()
+    if child == 0:
+        os.fork()
+        os._exit(0)
+    os.waitpid(child, 0)
+    return len(before)
+
+
+def _state(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
 def sleeps(event):
     time.sleep(1000)

@@ -167,3 +167,14 @@ def test_a_live_process_that_proc_hides_is_not_taken_for_a_dead_one() -> None:
     believed, refused = done.stdout.splitlines()
     assert believed == "True"
     assert "mounted with hidepid" in refused
+
+
+def test_the_end_of_a_reaped_process_is_known_to_newer_kernels() -> None:
+    for code, how in ((3, "sys.exit(3)"), (-9, "os.kill(os.getpid(), 9)")):
+        started = subprocess.Popen([sys.executable, "-I", "-c", f"import os, sys; {how}"])
+        with pidfd_of(started.pid) as pidfd:
+            assert processes.exit_code(pidfd) is None
+            started.wait()
+            assert processes.exit_code(pidfd) in (code, None)
+            if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15):
+                assert processes.exit_code(pidfd) == code
