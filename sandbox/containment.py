@@ -81,6 +81,9 @@ class Mount(Struct, frozen=True):
     source: Path
     target: Path
     writable: bool = False
+    inode: tuple[int, int] = (0, 0)
+    """The device and the number of what lies at `source`. A template sees only what lay there when it started, so one
+    that is to see another folder at the same path is another template."""
 
 
 class Endpoint(Struct, frozen=True):

@@ -38,9 +38,17 @@ def isolation_of(config: Config) -> Isolation:
 def _asked(function: Function, config: Config) -> Asked:
     """Return what a function asks for; the data folder is a mount like those that it names itself."""
     asked = function.settings.isolation.asked
-    if not function.settings.data:
-        return asked
-    return replace(asked, mounts=(*asked.mounts, Mount(config.data, config.data, writable=True)))
+    data = [Mount(config.data, config.data, writable=True)] if function.settings.data else []
+    return replace(asked, mounts=tuple(map(_identified, (*asked.mounts, *data))))
+
+
+def _identified(mount: Mount) -> Mount:
+    """Return the mount with the identity of what is there now, if there is anything."""
+    try:
+        found = mount.source.stat()
+    except OSError:
+        return mount
+    return replace(mount, inode=(found.st_dev, found.st_ino))
 
 
 def containments(config: Config) -> dict[str, Containment]:

@@ -66,12 +66,12 @@ def make_versions(
     keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError, also for what
     a function asks of its isolation and the machine does not have.
     """
+    problems = _data_problems(config)  # first: the folder is a mount, which has to be there
     making = _Making(config, state, _with_users(config, containments(config)), served, readings)
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)
     for function in config.functions.values():
         together[function.code, function.settings.runtime].append(function)
     made = Versions(functions={}, code={}, settings=hashes_of(config.no_code))
-    problems = _data_problems(config)
     for functions in together.values():
         try:
             _snapshot(made, functions, making)

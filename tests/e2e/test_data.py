@@ -92,6 +92,9 @@ async def test_a_folder_that_cannot_be_used_is_told_at_start_and_at_a_reload() -
             (folder / "state/data").unlink()
             assert (await server.run("reload")).status == 0
             assert (await server.post("/keep", "later")).status == 204
+            (folder / "state/data").rename(folder / "aside")
+            assert "changed" in (await server.run("reload")).stdout
+            assert (await server.post("/keep", "to another folder of the same name")).status == 204
 
 
 FAILS = """

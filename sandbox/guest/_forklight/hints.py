@@ -178,7 +178,7 @@ def _of_database(message: str) -> str:
         return _too_big() if is_full else ""
     if message not in _NOT_WRITABLE:
         return ""
-    if _DATA in os.environ and not os.path.isdir(os.environ[_DATA]):
+    if _DATA in os.environ and _is_gone(os.environ[_DATA]):
         return f"the data folder {os.environ[_DATA]} is gone: a reload makes a new one"
     for entry in _data():
         if not os.access(entry.path, os.W_OK) and entry.stat().st_uid != os.geteuid():
@@ -186,6 +186,14 @@ def _of_database(message: str) -> str:
             return f"{entry.path} belongs to {owner!r}, and functions run as {user!r}: chown {user}: {entry.path}"
     where = "a relative path is in the code, a read-only snapshot of its folder"
     return f"{where}, and any other must be open to the user of the functions; {_keep()}"
+
+
+def _is_gone(folder: str) -> bool:
+    """Whether a folder was removed; a box still shows it, as one that no folder names."""
+    try:
+        return os.stat(folder).st_nlink == 0
+    except OSError:
+        return True
 
 
 def _data() -> "list[os.DirEntry[str]]":

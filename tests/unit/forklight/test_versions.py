@@ -20,7 +20,6 @@ from forklight.serving.renewal import Served
 from forklight.serving.versions import make_guest, make_versions, remove_unused, version_of
 from forklight.state.directory import State, open_state
 from forklight.state.users import as_user, unprivileged_user
-from sandbox.containment import Mount
 from sandbox.spec import FunctionSpec
 
 
@@ -43,15 +42,21 @@ def _spec(folder: Path, state: State, more: str = "", environ: dict[str, str] | 
 
 
 def test_the_data_folder_is_a_mount_of_the_function_that_asks_for_it(open_path: Path) -> None:
-    config = _config(
-        open_path / "code", f'mounts = ["{sys.prefix}"]\ndata = true\n[functions.g]\nhandler = "a:handler"'
-    )
-    found = containments(config)
-    assert found["f"].mounts == (
-        Mount(Path(sys.prefix), Path(sys.prefix)),
-        Mount(config.data, config.data, writable=True),
-    )
+    config = _config(open_path / "code", 'mounts = ["/srv"]\ndata = true\n[functions.g]\nhandler = "a:handler"')
+    found, data = containments(config), config.data
+    assert {(mount.source, mount.writable) for mount in found["f"].mounts} == {(data, True), (Path("/srv"), False)}
     assert found["g"].mounts == ()
+
+
+def test_a_function_whose_mount_is_replaced_is_another(open_path: Path) -> None:
+    folder, aside = open_path / "mounted", open_path / "aside"
+    folder.mkdir()
+    config = _config(open_path / "code", f'mounts = ["{folder}"]')
+    before = containments(config)
+    assert containments(config) == before
+    folder.rename(aside)  # so that the number of its inode is not given to another
+    folder.mkdir()
+    assert containments(config) != before
 
 
 def test_a_snapshot_is_read_only_compiled_and_complete(open_path: Path, state: State) -> None:
