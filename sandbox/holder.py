@@ -1,6 +1,6 @@
 """Opens a box and keeps it open: a bubblewrap process, and in it the first process of the box, a `cat`.
 
-Theory of operation. The only write end of the cat's standard input is in the server. When the server closes it or dies,
+Theory of operation. The only other end of the cat's standard input is in the server. When the server closes it or dies,
 the cat reads end of file and exits, and the kernel kills everything in the box, whatever it did: the cat is the first
 process of its pid namespace. So nothing in a box outlives the server.
 
@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -173,7 +174,8 @@ def _start(argv: list[str]) -> tuple[Holder, _End, _End]:
     """The process with the write end of its standard input, and the read ends of its output and errors."""
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         try:
-            stdin_end, stdin = os.pipe2(os.O_CLOEXEC)
+            # Not a pipe: through /proc, what is in the box could open its other end, and keep the box open for ever.
+            stdin_end, stdin = (end.detach() for end in socket.socketpair())
             theirs.callback(os.close, stdin_end)
             ours.callback(os.close, stdin)
             echo, echo_end = os.pipe2(os.O_CLOEXEC)

@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from bus import Ok, Outcome
-from sandbox.containment import Level
+from sandbox.containment import Level, Mechanism
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Limits
 from tests.kit.levels import levels
@@ -30,14 +31,21 @@ PROBES = ("files", "processes", "kernel", "network")
 
 
 WITHIN = {"signals_own_template", "signals_sibling", "traces_sibling", "reads_memory_of_sibling"}
-GROUNDS = [(level, own_users) for level in levels() for own_users in ([False, True] if AS_ROOT else [False])]
+OLDER: dict[str, Any] = {"without": frozenset({Mechanism.SIGNAL_SCOPE})}
+GROUNDS: list[tuple[Level, dict[str, Any]]] = [
+    *((level, {}) for level in levels()),
+    *((level, OLDER) for level in levels() if level is not Level.LIMITS),
+    *((level, {"own_users": True}) for level in levels() if AS_ROOT),
+]
 
 
-@pytest.mark.parametrize(("level", "own_users"), GROUNDS)
-async def test_an_attack_ends_as_the_table_says(level: Level, own_users: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("level", "settings"), GROUNDS, ids=str)
+async def test_an_attack_ends_as_the_table_says(
+    level: Level, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a handler, and in the code that a template runs when it imports the function."""
     monkeypatch.setenv(VARIABLE, "the server's own")
-    async with ground(level, own_users=own_users) as here, world(here) as around:
+    async with ground(level, **settings) as here, world(here) as around:
         spec = here.bench.spec("redteam", containment=here.containment())
         hostile, sibling = [(await here.bench.tree.start(spec))[0] for _ in range(2)]
         around |= {"sibling": sibling.pid, "template": here.bench.tree.templates()[-1].pid}

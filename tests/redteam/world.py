@@ -34,24 +34,30 @@ class Ground(NamedTuple):
     level: Level
     own_users: bool
     """whether each function has a user of its own"""
+    without: frozenset[Mechanism]
+    """what older kernels do not have"""
 
     @property
     def has(self) -> frozenset[Mechanism]:
         """What contains the functions, on top of what every machine with this level has."""
-        has = frozenset(mechanisms_of(self.level)) - contained(self.level).without - {Mechanism.USER_PER_FUNCTION}
+        lacks = contained(self.level).without | self.without | {Mechanism.USER_PER_FUNCTION}
+        has = frozenset(mechanisms_of(self.level)) - lacks
         return has | {Mechanism.USER_PER_FUNCTION} if self.own_users else has
 
     def containment(self, number: int = 1, **settings: Any) -> Containment:
         """What contains function `number`; `settings` are fields of it."""
         uid = UIDS.first + number if self.own_users else None
-        return structs.replace(contained(self.level), uid=uid, **settings)
+        usual = contained(self.level)
+        return structs.replace(usual, uid=uid, without=usual.without | self.without, **settings)
 
 
 @contextlib.asynccontextmanager
-async def ground(level: Level, *, own_users: bool = False) -> AsyncIterator[Ground]:
+async def ground(
+    level: Level, *, own_users: bool = False, without: frozenset[Mechanism] = frozenset()
+) -> AsyncIterator[Ground]:
     """A tree for functions of this level. Only root can give them `own_users`."""
     async with running_tree(uids=UIDS if own_users else None, cgroups=FOUND) as bench:
-        yield Ground(bench, level, own_users)
+        yield Ground(bench, level, own_users, without)
 
 
 @contextlib.asynccontextmanager
