@@ -4,13 +4,19 @@ Theory of operation. Everything happens in the ticks of the sweep, so a call pay
 is the end of the instance at once. Over `retire_memory` it is replaced; if it runs a call, the dispatcher looks again
 when that has ended, because the call alone may need so much. An instance that was used and has been idle for a while
 tidies up once: between the calls of a burst, a collection of its garbage would be in the way.
+
+An instance that has started processes is measured in a thread. What they share can only be read while nothing changes
+their memory maps: the kernel makes a reader wait for a process that forks, and that can be one of a thousand which do
+nothing else. The server must not wait for them.
 """
 
+import time
+from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sandbox import processes
-from sandbox.memory import Use, excess
+from sandbox.memory import Use, excess, has_children, own_kb, too_much
 from sandbox.spec import MIB, Limits
 from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
@@ -51,10 +57,38 @@ class Process(Protocol):
         """that of it which belongs to no file"""
 
 
+class Measured(NamedTuple):
+    """The memory of an instance and of all processes below it."""
+
+    at_most_kb: int
+    below_kb: int | None
+    """that of the processes below it; None: it was not looked at closely"""
+    found: "Found | str | None"
+
+
+Run = Callable[[Callable[[], Measured], Callable[[Measured], None]], None]
+"""Calls the first in a thread, and the second with its result in the event loop."""
+
+
 class Checkup:
     """Of one instance. Times are CLOCK_MONOTONIC nanoseconds."""
 
-    def __init__(self, process: Process, held: Held, limits: Limits, now_ns: int) -> None:
+    def __init__(
+        self,
+        process: Process,
+        held: Held,
+        limits: Limits,
+        now_ns: int,
+        *,
+        run: Run,
+        react: "Callable[[Found | str], None]",
+    ) -> None:
+        """`react` gets what was found in a thread."""
+        self._run = run
+        self._react = react
+        self._is_measuring = False
+        self._below_kb = 0
+        """What the processes below it were last measured to have."""
         self._process = process
         self._held = held
         self._limits = limits
@@ -65,11 +99,9 @@ class Checkup:
         self._idle_ns = 0
         """When it was first seen idle after these calls."""
 
-    def measure(self, now_ns: int) -> Use:
-        """Measure the memory, which counts as held from now on: of processes below it, an upper bound."""
-        use = Use(self._process.pid, self._process.baseline_kb)
-        self._held.read(use.at_most_kb(), now_ns)
-        return use
+    def used_kb(self) -> int:
+        """Its memory now, and that of the processes below it when they were last measured."""
+        return own_kb(self._process.pid, self._process.baseline_kb) + self._below_kb
 
     def _grown_kb(self) -> int:
         """How much it has allocated since the fork. A fork does not have all the file pages that its template has."""
@@ -90,7 +122,7 @@ class Checkup:
             self._seen_idle, self._idle_ns = invocations, now_ns
         if now_ns >= self._looked_ns + (IDLE_WATCH_NS if is_idle else WATCH_NS):
             self._looked_ns = now_ns
-            found = self._excess(now_ns)
+            found = self._found(now_ns)
             if found is not None:
                 return found
         if is_idle and invocations != self._tidied and now_ns >= self._idle_ns + TIDY_NS:
@@ -99,11 +131,37 @@ class Checkup:
                 return Found.IDLE
         return None
 
-    def _excess(self, now_ns: int) -> "Found | str | None":
+    def _found(self, now_ns: int) -> "Found | str | None":
         fully = now_ns >= self._look_fully_ns
         if fully:
             self._look_fully_ns = now_ns + FULL_WATCH_NS
-        use = self.measure(now_ns)
+        if not has_children(self._process.pid):
+            return self._take(self._measure(fully=fully), now_ns)
+        if not self._is_measuring:
+            self._is_measuring = True
+            self._run(lambda: self._measure(fully=fully), self._measured)
+        alone_kb = own_kb(self._process.pid, self._process.baseline_kb)
+        limit_bytes = self._limits.memory_bytes
+        return too_much(alone_kb, limit_bytes) if alone_kb * 1024 > limit_bytes else None
+
+    def _measure(self, *, fully: bool) -> Measured:
+        use = Use(self._process.pid, self._process.baseline_kb)
+        found = self._over(use, fully=fully)
+        return Measured(use.at_most_kb(), use.close_kb() - use.own_kb if fully or found else None, found)
+
+    def _measured(self, measured: Measured) -> None:
+        self._is_measuring = False
+        if (found := self._take(measured, time.monotonic_ns())) is not None:
+            self._react(found)
+
+    def _take(self, measured: Measured, now_ns: int) -> "Found | str | None":
+        """Note what was measured; it counts as held from now on."""
+        self._held.read(measured.at_most_kb, now_ns)
+        if measured.below_kb is not None:
+            self._below_kb = measured.below_kb
+        return measured.found
+
+    def _over(self, use: Use, *, fully: bool) -> "Found | str | None":
         found = excess(use, self._least_bytes, fully=fully)
         if found is None or self._limits.retire_memory_bytes is None:
             return found
@@ -111,7 +169,8 @@ class Checkup:
 
     def wear(self, now_ns: int, invocations: int) -> str:
         """Why its memory now is a reason to replace it; empty if it is none."""
-        used_kb = self.measure(now_ns).close_kb()
+        used_kb = self.used_kb()
+        self._held.read(used_kb, now_ns)
         limit_bytes = self._limits.retire_memory_bytes
         if limit_bytes is None or used_kb * 1024 <= limit_bytes:
             return ""

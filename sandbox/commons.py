@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from socket import SocketKind
+from typing import TypeVar
 
+import anyio
 import anyio.abc
 import anyio.to_thread
 
@@ -31,6 +33,12 @@ from sandbox.usage import Meters
 
 _MOST_TRIES = 10
 """Two threads make and remove the folder of a function; more rounds than that only a hostile function causes."""
+
+
+T = TypeVar("T")
+
+MOST_MEASURED = 8
+"""How many instances with processes below them are measured at a time."""
 
 
 class Commons:
@@ -64,6 +72,7 @@ class Commons:
         self.state = folders.parent
         """Where the folders lie, beside the code of all functions."""
         self._has_made_folders = False
+        self._measuring = anyio.CapacityLimiter(MOST_MEASURED)
         self._making, self._removing = Errands(tasks), Errands(tasks)  # a folder can take long to remove, none to make
         self._numbers = itertools.count(1)
 
@@ -174,6 +183,16 @@ class Commons:
         except OSError:
             return False
         return is_plain and found.st_mode == stat.S_IFDIR | 0o700 and found.st_uid == self.account.user_of(uid)[0]
+
+    def measure(self, work: Callable[[], T], done: Callable[[T], object]) -> None:
+        """Call `work` in a thread of its own, then `done` with its result in the event loop.
+
+        It may take long, and is left to itself when the tree ends.
+        """
+        self.tasks.start_soon(self._measure, work, done)
+
+    async def _measure(self, work: Callable[[], T], done: Callable[[T], object]) -> None:
+        done(await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._measuring))
 
     async def admit(self, group: Group, pid: int, spec: FunctionSpec) -> None:
         """Put a newborn template into its group, in a thread: that may take 13 ms. Raises StartFailed.

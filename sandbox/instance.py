@@ -100,7 +100,7 @@ class Instance:
         self.held.begin(now_ns)
         self._peak_kb = 0
         """The most that the process has had, as it says itself."""
-        self._checkup = Checkup(body, self.held, spec.limits, now_ns)
+        self.checkup = Checkup(body, self.held, spec.limits, now_ns, run=commons.measure, react=self._react)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
         self._birth = Birth(spec)
@@ -225,13 +225,13 @@ class Instance:
         self._strains.note(now_ns)
         self._carry_out(self._calls.tick(now_ns))
         is_idle = self._calls.state == "serving" and not self._calls.open_calls
-        self._react(self._checkup.look(now_ns, self.invocations, is_idle=is_idle), is_idle)
-        look_ns, next_ns = self._checkup.next_ns(self.invocations, is_idle=is_idle), self._calls.next_tick_ns
+        self._react(self.checkup.look(now_ns, self.invocations, is_idle=is_idle))
+        look_ns, next_ns = self.checkup.next_ns(self.invocations, is_idle=is_idle), self._calls.next_tick_ns
         return look_ns if next_ns is None else min(next_ns, look_ns)
 
-    def _react(self, found: "Found | str | None", is_idle: bool) -> None:
-        if isinstance(found, str):
-            if is_idle:  # no outcome of a call could say so
+    def _react(self, found: "Found | str | None") -> None:
+        if isinstance(found, str) and not self.is_dead:
+            if self.is_serving and not self._calls.open_calls:  # no outcome of a call could say so
                 self._commons.report(self.spec.name, f"{self.id} was killed: {found} while it ran no call")
             self.kill(memory_exceeded(found))
         elif found is Found.IDLE:
@@ -242,7 +242,7 @@ class Instance:
 
     def is_worn(self) -> bool:
         """Whether its memory is over `retire_memory` now; then the log says so."""
-        if why := self._checkup.wear(time.monotonic_ns(), self.invocations):
+        if why := self.checkup.wear(time.monotonic_ns(), self.invocations):
             self._commons.report(self.spec.name, f"{self.id} is replaced: {why}", "info")
         return why != ""
 

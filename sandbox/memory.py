@@ -25,7 +25,7 @@ def excess(use: "Use", limit_bytes: int, *, fully: bool) -> str | None:
     unmapped_kb = use.unmapped_kb() if fully else 0
     if use.at_most_kb() + unmapped_kb <= limit_kb or (peak_kb := use.close_kb() + unmapped_kb) <= limit_kb:
         return None
-    message = f"the instance used more than its {limit_kb // 1024} MiB of memory: {peak_kb // 1024} MiB at its peak"
+    message = too_much(peak_kb, limit_bytes)
     if use.own_kb > limit_kb:
         return message
     below_mib = (peak_kb - unmapped_kb - use.own_kb) // 1024
@@ -34,17 +34,28 @@ def excess(use: "Use", limit_bytes: int, *, fully: bool) -> str | None:
     return f"{message}, {unmapped_kb // 1024} MiB of it in files in memory (memfd, /dev/shm)"
 
 
-def used_kb(pid: int, shared_kb: int) -> int:
-    """The memory of a process and all below it; 0 if it is gone."""
-    return Use(pid, shared_kb).close_kb()
+def too_much(used_kb: int, limit_bytes: int) -> str:
+    """What is said of an instance that has more than its limit."""
+    return f"the instance used more than its {limit_bytes >> 20} MiB of memory: {used_kb >> 10} MiB at its peak"
+
+
+def own_kb(pid: int, shared_kb: int) -> int:
+    """The memory of a process beyond what it shares with its template; 0 if it is gone."""
+    return max(0, (memory_kb(pid) or 0) - shared_kb)
+
+
+def has_children(pid: int) -> bool:
+    """Whether there are processes below it."""
+    return bool(_children(pid))
 
 
 class Use:
     """The memory of a process and all below it at one moment. `shared_kb`: the memory of its template, not counted."""
 
     def __init__(self, pid: int, shared_kb: int) -> None:
-        self.own_kb = max(0, (memory_kb(pid) or 0) - shared_kb)
+        self.own_kb = own_kb(pid, shared_kb)
         self._pid = pid
+        self._close_kb: int | None = None
         self._below = _below(pid)
         self._anonymous_kb = {one: _anonymous_kb(one) for one in (pid, *self._below)} if self._below else {}
 
@@ -53,8 +64,11 @@ class Use:
         return self.own_kb + sum(self._anonymous_kb[one] for one in self._below)
 
     def close_kb(self) -> int:
-        """The exact use, as far as this user can read it."""
-        return self.own_kb + sum(self._private_kb(one, parent) for one, parent in self._below.items())
+        """The exact use, as far as this user can read it. Waits for processes that fork."""
+        if self._close_kb is None:
+            below_kb = sum(self._private_kb(one, parent) for one, parent in self._below.items())
+            self._close_kb = self.own_kb + below_kb
+        return self._close_kb
 
     def unmapped_kb(self) -> int:
         """The size of the files in memory that are open but not mapped; 0 if this user cannot see them."""

@@ -6,8 +6,8 @@ from msgspec.structs import astuple
 
 from dispatcher.dispatcher import Dispatcher
 from forklight.observe.status import FunctionStatus, Instances
-from sandbox import memory
 from sandbox.errors import LoadFailed
+from sandbox.instance import Instance
 from sandbox.template import Template
 from sandbox.tree import Tree
 from sandbox.usage import LEAST_KB
@@ -48,7 +48,7 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
         outcomes=dict(record.outcomes),
         failures=dict(record.failures),
         last_failure=record.last_failure,
-        memory_kb=_memory_kb(live, tree.replaced_of(spec), [instance.pid for instance in runner.instances()]),
+        memory_kb=_memory_kb(live, tree.replaced_of(spec), runner.instances()),
         cpu_s=record.cpu_ns / 1e9,
         ran_s=record.ran.sum_ns / 1e9,
         waited_s=record.waited.sum_ns / 1e9,
@@ -63,8 +63,7 @@ def _template_text(template: Template | LoadFailed | None) -> str:
     return "none" if template is None else "ready"
 
 
-def _memory_kb(live: Template | None, replaced: tuple[Template, ...], pids: list[int]) -> int:
+def _memory_kb(live: Template | None, replaced: tuple[Template, ...], instances: list[Instance]) -> int:
     templates = replaced if live is None else (*replaced, live)
     own_kb = sum(max(LEAST_KB, template.look_kb()) for template in templates)
-    shared_kb = {one.pid: template.rss_kb for template in templates for one in template.instances.values()}
-    return own_kb + sum(max(LEAST_KB, memory.used_kb(pid, shared_kb.get(pid, 0))) for pid in pids)
+    return own_kb + sum(max(LEAST_KB, one.checkup.used_kb()) for one in instances)

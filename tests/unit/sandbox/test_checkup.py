@@ -1,11 +1,14 @@
 """When an instance is looked at, and when it is told to tidy up: with the memory of this process."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
-from sandbox.checkup import IDLE_WATCH_NS, TIDY_NS, WATCH_NS, Checkup, Found
+from sandbox.checkup import IDLE_WATCH_NS, TIDY_NS, WATCH_NS, Checkup, Found, Measured
 from sandbox.processes import anonymous_kb, memory_kb
 from sandbox.spec import MIB, Limits
 from sandbox.usage import Crowd, Held
@@ -30,7 +33,15 @@ class Grown(NamedTuple):
 
 
 def checkup_of(grown_kb: int, limits: Limits = PLENTY) -> Checkup:
-    return Checkup(Grown(grown_kb), Held(Crowd()), limits, 0)
+    return Checkup(Grown(grown_kb), Held(Crowd()), limits, 0, run=at_once, react=FOUND.append)
+
+
+FOUND: list[Found | str] = []
+"""What was found in a thread."""
+
+
+def at_once(work: Callable[[], Measured], done: Callable[[Measured], None]) -> None:
+    done(work())
 
 
 def told_to_tidy(checkup: Checkup, uses: list[tuple[int, bool]]) -> list[int]:
@@ -77,3 +88,28 @@ def test_memory_over_either_limit(memory_mib: int, retire_mib: int | None, found
     assert look == found or (isinstance(found, str) and str(look).startswith(found))
     assert checkup.next_ns(1, is_idle=False) == 2 * WATCH_NS
     assert checkup.next_ns(0, is_idle=True) == WATCH_NS + IDLE_WATCH_NS
+
+
+def test_one_that_has_started_processes_is_measured_in_a_thread_one_at_a_time() -> None:
+    hoards = f"held = b'x' * {40 * MIB}; print('held', flush=True); input()"
+    todo: list[tuple[Callable[[], Measured], Callable[[Measured], None]]] = []
+    found: list[Found | str] = []
+    limits = Limits(memory_bytes=24 * MIB)
+    checkup = Checkup(
+        Grown(8), Held(Crowd()), limits, 0, run=lambda work, done: todo.append((work, done)), react=found.append
+    )
+    command = [sys.executable, "-S", "-c", hoards]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        for step in range(1, 4):
+            assert checkup.look(step * WATCH_NS, 1, is_idle=False) is None
+        [(work, done)] = todo  # not again before it has ended
+        done(work())
+        assert len(found) == 1
+        assert str(found[0]).startswith("the instance used more than its 24 MiB of memory: ")
+        assert str(found[0]).endswith(" MiB of it in processes that it started")
+        assert checkup.used_kb() >= 40 * 1024
+        assert checkup.look(4 * WATCH_NS, 1, is_idle=False) is None
+        assert len(todo) == 2
+        child.communicate("")
