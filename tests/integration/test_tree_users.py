@@ -5,12 +5,14 @@ import os
 import pwd
 
 import pytest
+from msgspec.structs import replace
 
 from sandbox import processes
-from sandbox.containment import Containment
+from sandbox.containment import Containment, Level
 from sandbox.errors import StartFailed
 from sandbox.launch import Uids
 from sandbox.spec import MIB, FunctionSpec, Limits, Runtime
+from tests.kit.levels import contained, levels
 from tests.kit.runtimes import bare_environment, site_packages
 from tests.kit.support import Bench, answer, copy_readable, event, failure, is_gone, running_tree, until
 
@@ -21,24 +23,28 @@ OWN, OTHER = 200_001, 200_002
 REFUSED = "Operation not permitted"
 
 
-def spec_of(bench: Bench, handler: str, uid: int | None, **settings: object) -> FunctionSpec:
+def spec_of(
+    bench: Bench, handler: str, uid: int | None, level: Level = Level.LIMITS, **settings: object
+) -> FunctionSpec:
     """A function with this user."""
-    return bench.spec("users", handler, **{"containment": Containment(uid=uid), "name": f"f{uid}"} | settings)
+    own = {"containment": replace(contained(level), uid=uid), "name": f"f{uid}"}
+    return bench.spec("users", handler, **own | settings)
 
 
-async def test_a_function_runs_as_its_own_user_from_its_first_line_on() -> None:
+@pytest.mark.parametrize("level", levels())
+async def test_a_function_runs_as_its_own_user_from_its_first_line_on(level: Level) -> None:
     nobody = pwd.getpwnam("nobody")
     async with running_tree(uids=UIDS) as bench:
         for uid, gid in ((OWN, OWN), (OTHER, OTHER), (None, nobody.pw_gid)):
             own = nobody.pw_uid if uid is None else uid
-            found = await bench.answer(spec_of(bench, "handler", uid))
+            found = await bench.answer(spec_of(bench, "handler", uid, level))
 
             assert found["at_import"] == "\t".join([str(own)] * 4)
             assert (found["uids"], found["gids"], found["groups"]) == ([own] * 3, [gid] * 3, [nobody.pw_gid])
             assert found["capabilities"] == ["0" * 16] * 4
             assert found["folder"] == own
             assert found["same"] == ["done", "done"]
-            assert (await bench.answer(spec_of(bench, "works", uid))) == ["thread", str(own), "1"]
+            assert (await bench.answer(spec_of(bench, "works", uid, level))) == ["thread", str(own), "1"]
 
 
 async def test_it_cannot_become_another_one() -> None:
