@@ -7,17 +7,21 @@ it leads through symbolic links.
 """
 
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
 
+from sandbox import network
 from sandbox.containment import Containment, Mechanism, Mount
 from sandbox.errors import LoadFailed
 from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
+FIRST_FILE_FD = 3
+"""The descriptors of bubblewrap from which it reads `files`, in their order, start here."""
 KEEPER = ("/usr/bin/env", "--ignore-signal=CHLD", "/usr/bin/cat")
 """The first process of a box: it ends with its standard input, and the kernel reaps its orphans, because SIGCHLD is
 ignored, which an exec keeps."""
@@ -46,6 +50,13 @@ def options(containment: Containment, needed: Iterable[Path]) -> list[str]:
     ]
 
 
+def files(containment: Containment) -> dict[str, bytes]:
+    """The files of /etc that the box has of its own. bubblewrap reads each from a descriptor."""
+    if not network.has_doors(containment) or isinstance(containment.network, bool):
+        return {}
+    return network.files(containment.network, socket.gethostname())
+
+
 def _contents(containment: Containment, needed: Iterable[Path]) -> list[str]:
     """The options for all that the box shows, each folder before what lies in it: bubblewrap goes by their order."""
     shown = _Shown(containment)
@@ -53,6 +64,8 @@ def _contents(containment: Containment, needed: Iterable[Path]) -> list[str]:
     of_system = (*PROGRAMS, *(f"/etc/{name}" for name in ETC), PROCESSORS)
     paths += [Path(path) for path in of_system if os.path.exists(path)]
     shown.show(paths)
+    for fd, name in enumerate(files(containment), FIRST_FILE_FD):
+        shown.give(Path("/etc", name), fd)
     for mount in containment.mounts:
         shown.mount(mount)
     return shown.in_order()
@@ -92,6 +105,10 @@ class _Shown:
         for link, target in links.items():
             if not self._is_shown(link):
                 self._options[link] = ["--symlink", target, str(link)]
+
+    def give(self, path: Path, fd: int) -> None:
+        """Have a file there with what can be read from a descriptor."""
+        self._options[path] = ["--ro-bind-data", str(fd), str(path)]
 
     def mount(self, mount: Mount) -> None:
         """Show a file or folder where the function wants it."""

@@ -17,7 +17,7 @@ import mmap
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -159,3 +159,10 @@ def _sealed_memory() -> int:
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     os.lseek(file, STACK_AT, os.SEEK_SET)  # where faulthandler begins
     return file
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors that came with a message; errors are ignored."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -7,7 +7,7 @@ import itertools
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from socket import SocketKind
@@ -19,10 +19,11 @@ import anyio.to_thread
 
 from sandbox import processes
 from sandbox.cgroups import Groups
-from sandbox.channels import Channels
+from sandbox.channels import Channels, close_all
 from sandbox.errands import Errands
 from sandbox.errors import StartFailed
 from sandbox.folders import remove_tree
+from sandbox.forwarding import Forwarding
 from sandbox.group import Group
 from sandbox.launch import Account
 from sandbox.log_lines import LogLine
@@ -75,6 +76,7 @@ class Commons:
         self._measuring = anyio.CapacityLimiter(MOST_MEASURED)
         self._making, self._removing = Errands(tasks), Errands(tasks)  # a folder can take long to remove, none to make
         self._numbers = itertools.count(1)
+        self.forwarding = Forwarding(account, guest, tasks, self.log_turns, self.number)
 
     def number(self) -> int:
         """A number that was never returned before in this tree."""
@@ -238,10 +240,3 @@ def _remove(folder: Path) -> None:
 
 def _ignore(_nothing: object) -> None:
     """What follows a removal."""
-
-
-def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors that came with a message; errors are ignored."""
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)

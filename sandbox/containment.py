@@ -37,7 +37,7 @@ class Mechanism(StrEnum):
     HOST_NAME_NAMESPACE = "host name namespace"
     """It has a host name of its own. Needs: the same as a user namespace"""
     NETWORK_NAMESPACE = "network namespace"
-    """With `network = false`, it has no network but a loopback of its own. Needs: the same as a user namespace"""
+    """Unless `network = true`, it has its own, and reaches its places only. Needs: the same as a user namespace"""
     SYSTEM_CALL_FILTER = "system call filter"
     """It cannot ask the kernel for what functions have no use for. Needs: seccomp, on x86-64 or ARM64"""
     FILE_RULES = "file rules"

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sandbox.bounds import Code, Kilobytes, LeftOut, Milliseconds, Modules, Number, Pid, Reason, Small
-from sandbox.commons import close_all
+from sandbox.channels import close_all
 from sandbox.errors import Ended
 from sandbox.guest._forklight.wire import MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, PART_CHARS
 

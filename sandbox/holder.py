@@ -16,14 +16,14 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import anyio
 
 from sandbox import processes
 from sandbox.box import Box
 from sandbox.errors import LoadFailed, SandboxError, StartFailed
-from sandbox.launch import Account, become_user
+from sandbox.launch import Account, become_user, high
 from sandbox.namespaces import NOT_INSTALLED, bubblewrap, read_kernel, why_failed
 
 OPEN_LIMIT_S = 10.0
@@ -133,15 +133,17 @@ class Holder:
         return -1
 
 
-async def open_box(options: Sequence[str], account: Account, uid: int | None) -> Holder:
+async def open_box(options: Sequence[str], account: Account, uid: int | None, files: Iterable[bytes] = ()) -> Holder:
     """Start bubblewrap as the user of the function, whose own one is `uid`, and wait until the box is complete.
+
+    `files`: what it reads from its descriptors from 3 up.
 
     Raises LoadFailed if there can be no such box, StartFailed if there is no room for it now.
     """
     program = bubblewrap()
     if program is None:
         raise LoadFailed("InitFailed", f"no box could be opened: {NOT_INSTALLED}")
-    holder, echo, errors = _start([*become_user(account, uid), program, *options])
+    holder, echo, errors = _start([*become_user(account, uid), program, *options], files)
     try:
         with contextlib.closing(echo), contextlib.closing(errors):
             if not await _answers(echo):
@@ -170,7 +172,7 @@ class _End:
         os.close(self.fd)
 
 
-def _start(argv: list[str]) -> tuple[Holder, _End, _End]:
+def _start(argv: list[str], files: Iterable[bytes]) -> tuple[Holder, _End, _End]:
     """The process with the write end of its standard input, and the read ends of its output and errors."""
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         try:
@@ -185,19 +187,17 @@ def _start(argv: list[str]) -> tuple[Holder, _End, _End]:
             theirs.callback(os.close, errors_end)
             ours.callback(os.close, errors)
             os.write(stdin, b"\n")
-            pid = os.posix_spawn(
-                argv[0],
-                argv,
-                {},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, stdin_end, 0),
-                    (os.POSIX_SPAWN_DUP2, echo_end, 1),
-                    (os.POSIX_SPAWN_DUP2, errors_end, 2),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
-            )
+            given = [stdin_end, echo_end, errors_end, *(theirs.enter_context(_file(content)) for content in files)]
+            with high(given) as copies:
+                pid = os.posix_spawn(
+                    argv[0],
+                    argv,
+                    {},
+                    file_actions=[(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies)],
+                    setpgroup=0,
+                    setsigmask=(),
+                    setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
+                )
             try:
                 holder = Holder(pid, stdin)
             except OSError:
@@ -208,6 +208,18 @@ def _start(argv: list[str]) -> tuple[Holder, _End, _End]:
             raise StartFailed(f"no box could be opened: {error.strerror}") from None
         ours.pop_all()
     return holder, _End(echo), _End(errors)
+
+
+@contextlib.contextmanager
+def _file(content: bytes) -> Iterator[int]:
+    """A descriptor from which this can be read."""
+    fd = os.memfd_create("file", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 async def _answers(echo: _End) -> bool:

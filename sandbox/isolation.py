@@ -16,14 +16,14 @@ from sandbox.probes import landlock_abi, seccomp_problem
 
 _TCP_RULES_ABI = 4
 _SIGNAL_SCOPE_ABI = 6
-_NOT_BUILT = Missing("not built in this version")
-_TO_COME = (Mechanism.TCP_RULES,)
+_PORTS_ONLY = "by port, of whichever machine; UDP is open"
 _NOT_ROOT = Missing(
     "the server was not started as root: at level limits, functions can signal it and read its files",
     "start it as root, or get a higher level",
 )
 _NO_UIDS = Missing(
-    "all functions run as the same user: at level limits, they can signal one another and read one another's files",
+    "all functions run as the same user: at level limits, they can signal one another, and read one another's files, "
+    "and the environments of programs that they start, secrets included",
     'start the server as root with [machine] uids = "200000-200999", or get a higher level',
 )
 
@@ -37,7 +37,7 @@ _CGROUPS: dict[Controller, Mechanism] = {
 @lru_cache(maxsize=8)
 def find(account: Account) -> Found:
     """Return what the machine has for functions that run as `account`. Blocks, the first time: it starts processes."""
-    missing = dict.fromkeys(_TO_COME, _NOT_BUILT) | missing_namespaces(account) | dict(_filters())
+    missing = missing_namespaces(account) | dict(_filters())
     for name, lack in cgroups.find().lacks.items():
         missing[_CGROUPS[name]] = Missing(lack.why, lack.how)
     if not account.switch:
@@ -45,7 +45,8 @@ def find(account: Account) -> Found:
     if account.uids is None:
         missing[Mechanism.USER_PER_FUNCTION] = _NO_UIDS
     abi = landlock_abi()
-    details = {Mechanism.FILE_RULES: f"Landlock ABI {abi}"} if isinstance(abi, int) else {}
+    version = {Mechanism.FILE_RULES: f"Landlock ABI {abi}"} if isinstance(abi, int) else {}
+    details = version | {Mechanism.TCP_RULES: _PORTS_ONLY}
     return Found(missing, {one: told for one, told in details.items() if one not in missing})
 
 

@@ -1,4 +1,4 @@
-"""Which files a function may use outside of a box, and whom it may signal: the rules for Landlock. Pure.
+"""Which files a function may use outside of a box, whom it may signal, and where it may connect: for Landlock. Pure.
 
 Theory of operation. A process that restricts itself by Landlock (landlock(7)), and all its descendants, may use files
 only where a rule grants the right: for a folder, with everything that is ever in it. The user's own permissions still
@@ -6,7 +6,9 @@ count, so a rule opens nothing. Landlock does not ask when a program looks wheth
 owner, or connects to a socket that has a name in a folder; ARCHITECTURE.md §9 says what follows.
 
 A function reads and executes its code, the interpreter with its libraries, and the system's; it also writes to its
-private folders, /dev/shm and what is mounted for it. In a box files need no rules: nothing else is there.
+private folders, /dev/shm and what is mounted for it. In a box files need no rules: nothing else is there. A function
+that names places on the network connects to their ports, and Landlock cannot tell of which machine; in a box with a
+network of its own, it reaches the places themselves (`network.py`).
 
 A rule is bound to what lies at a path when the template starts. A file that is replaced by another of the same name
 (rename) is one that no rule names, so folders are named wherever they hold nothing that must not be read.
@@ -18,6 +20,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox.containment import Containment, Level, Mechanism
+from sandbox.network import has_doors
 from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -48,6 +51,8 @@ class Ruleset(Struct, frozen=True):
     scopes: int
     paths: tuple[tuple[str, int], ...] = ()
     """A path that does not exist grants nothing. Rights that make sense for folders only are ignored for a file."""
+    ports: tuple[int, ...] | None = None
+    """Connections by TCP go to these ports only; None: to any. UDP and unix sockets are not looked at."""
 
 
 def ruleset(containment: Containment, abi: int, readable: Iterable[Path], private: Path) -> Ruleset | None:
@@ -56,11 +61,19 @@ def ruleset(containment: Containment, abi: int, readable: Iterable[Path], privat
     `readable`: its code, the guest, the interpreter and the libraries; `private`: where its private folders lie.
     """
     scopes = 0 if Mechanism.SIGNAL_SCOPE in containment.without else _SCOPES
+    ports = _ports(containment)
     if containment.level is Level.NAMESPACES or Mechanism.FILE_RULES in containment.without:
-        return Ruleset(0, scopes) if scopes else None
+        return Ruleset(0, scopes, ports=ports) if scopes or ports is not None else None
     known = _known(abi)
     rules = (*_system(), *((str(path), _READ) for path in readable), *_own(containment, private))
-    return Ruleset(known, scopes, tuple((path, rights & known) for path, rights in rules))
+    return Ruleset(known, scopes, tuple((path, rights & known) for path, rights in rules), ports)
+
+
+def _ports(containment: Containment) -> tuple[int, ...] | None:
+    """To which ports of any machine a function may connect that has no network of its own; None: to all."""
+    if isinstance(containment.network, bool) or has_doors(containment):
+        return None
+    return tuple(sorted({place.port for place in containment.network}))
 
 
 def _known(abi: int) -> int:

@@ -118,23 +118,42 @@ def require_descriptors() -> None:
         raise StartFailed(f"the server has {used} of {limit} file descriptors open: {how}")
 
 
-def spawn(
-    runtime: Runtime,
-    guest: Path,
-    account: Account,
-    control: socket.socket,
-    *,
-    log: int,
-    lifeline: int,
-    shares_input: bool = False,
+class Spawned:
+    """A process right below the server, a zygote or the forwarder, with our ends of its channels."""
+
+    def __init__(self, runtime: Runtime, guest: Path, user: Sequence[str], *role: str, shares_input: bool) -> None:
+        """`user`: the beginning of its command, see `become`. Raises OSError; nothing stays open then."""
+        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+            self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.callback(self.socket.close)
+            given.callback(theirs.close)
+            self.log, log_end = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, self.log)
+            given.callback(os.close, log_end)
+            lifeline_end, self.lifeline = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, self.lifeline)
+            given.callback(os.close, lifeline_end)
+            os.set_blocking(self.log, False)
+            argv = [*user, str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD), *role]
+            self.pid = _spawn(argv, runtime, theirs, log=log_end, lifeline=lifeline_end, shares_input=shares_input)
+            try:
+                self.pidfd = os.pidfd_open(self.pid)
+            except OSError:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise
+            kept.pop_all()  # success: our ends stay open
+
+
+def _spawn(
+    argv: list[str], runtime: Runtime, control: socket.socket, *, log: int, lifeline: int, shares_input: bool
 ) -> int:
-    """Start `PYTHON -I GUEST 3 4`, with `control` and `lifeline` as these descriptors; returns the pid. Raises OSError.
+    """Start it with `control` and `lifeline` as descriptors 3 and 4; returns the pid. Raises OSError.
 
     Standard output and error are `log`; standard input is empty, or the server's with `shares_input`.
     The lifeline is armed here, because an interpreter that has not run its first line cannot do so itself.
     """
-    argv = [*become(account), str(runtime.python), "-I", str(guest), str(GUEST_CONTROL_FD), str(GUEST_LIFELINE_FD)]
-    with _high((control.fileno(), log, lifeline)) as (high_control, high_log, high_lifeline):
+    with high((control.fileno(), log, lifeline)) as (high_control, high_log, high_lifeline):
         pid = os.posix_spawn(
             argv[0],
             argv,
@@ -161,7 +180,7 @@ def search_path(runtime: Runtime) -> str:
 
 
 @contextlib.contextmanager
-def _high(fds: Sequence[int]) -> Iterator[list[int]]:
+def high(fds: Sequence[int]) -> Iterator[list[int]]:
     """Copies of `fds` with numbers that cannot collide with those that they get in the child."""
     with contextlib.ExitStack() as copies:
         high = []
@@ -205,6 +224,13 @@ def become(account: Account) -> list[str]:
     if account.uids is None:
         return become_user(account, None)
     return _setpriv(account, account.uids.first, account.gid, "-all,+setuid,+setgid")
+
+
+def become_helper(account: Account) -> list[str]:
+    """The same, without any capability: for a process that runs no code of others."""
+    if account.uids is None:
+        return become_user(account, None)
+    return _setpriv(account, account.uids.first, account.gid, "-all")
 
 
 def become_user(account: Account, uid: int | None) -> list[str]:

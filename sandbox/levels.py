@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 
 from msgspec import Struct
 
+from sandbox import network
 from sandbox.containment import MIB, Containment, Endpoint, Level, Mechanism, Mount
 from sandbox.errors import SandboxError
 
@@ -144,6 +145,7 @@ def _refused(asked: Asked, level: Level, has: frozenset[Mechanism], found: Found
         return
     if asked.network is not True and not _bounds_network(asked.network, has):
         yield Refused("network", _no_network(asked, found))
+    yield from (Refused("network", why) for why in _unreachable(asked.network))
     if asked.cpu is not None and Mechanism.CPU_CGROUP not in has:
         yield Refused("cpu", f"cannot be had: {found.missing[Mechanism.CPU_CGROUP]}; or leave it out")
     if asked.max_processes is not None and not _bounds_processes(has):
@@ -162,10 +164,18 @@ def _needs_box(asked: Asked, found: Found) -> Iterator[Refused]:
         yield Refused("mounts", f"to another place need isolation at level namespaces: {why}; or mount it where it is")
 
 
-def _bounds_network(network: bool | tuple[Endpoint, ...], has: frozenset[Mechanism]) -> bool:
+def _bounds_network(wanted: bool | tuple[Endpoint, ...], has: frozenset[Mechanism]) -> bool:
     """Whether a network other than all can be kept to: in a box, or by a filter."""
-    filtered = Mechanism.SYSTEM_CALL_FILTER if network is False else Mechanism.TCP_RULES
+    filtered = Mechanism.SYSTEM_CALL_FILTER if wanted is False else Mechanism.TCP_RULES
     return Mechanism.NETWORK_NAMESPACE in has or filtered in has
+
+
+def _unreachable(places: bool | tuple[Endpoint, ...]) -> Iterator[str]:
+    """Yield which places can never be had."""
+    if isinstance(places, tuple):
+        yield from filter(None, map(network.why_not, places))
+        if len(places) > network.MOST_PLACES:
+            yield f"has {len(places)} places, and at most {network.MOST_PLACES} can be had: leave some out"
 
 
 def _no_network(asked: Asked, found: Found) -> str:

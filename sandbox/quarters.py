@@ -6,21 +6,25 @@ the box. Whatever an instance leaves behind on the host, its template or the zyg
 instance is the first process of a pid namespace, so the kernel has killed all that it started before it is dead itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import anyio
 
-from sandbox import box, processes
+from sandbox import box, network, processes
 from sandbox.box import Box
+from sandbox.channels import close_all
 from sandbox.commons import Commons
 from sandbox.containment import Level
-from sandbox.errors import StartFailed
+from sandbox.control import Control
+from sandbox.errors import LoadFailed, StartFailed
+from sandbox.guest._forklight.wire import MAX_DESCRIPTORS
 from sandbox.holder import Holder, open_box
+from sandbox.network import Door
 from sandbox.spec import FunctionSpec
 from sandbox.usage import Meter
-from sandbox.zygote import Zygote
+from sandbox.zygote import REQUEST_LIMIT_S, Zygote
 
 
 class Quarters(Protocol):
@@ -31,6 +35,12 @@ class Quarters(Protocol):
 
     async def open(self) -> None:
         """Prepare for the first process. Raises LoadFailed and StartFailed."""
+
+    async def connect(self, control: Control) -> None:
+        """Have the template, which has run nothing of the function so far, prepare for the network.
+
+        Raises LoadFailed, StartFailed and Ended.
+        """
 
     def watch(self, pid: int, lost: Callable[[str], None]) -> None:
         """The template `pid` lives there. `lost` gets the reason if everything there ends before `close`."""
@@ -83,6 +93,9 @@ class OnHost:
     async def open(self) -> None:
         """There is nothing to open."""
 
+    async def connect(self, control: Control) -> None:
+        """It has the network of the host."""
+
     def watch(self, pid: int, lost: Callable[[str], None]) -> None:
         """There is nothing that could end."""
 
@@ -133,12 +146,29 @@ class InBox:
         self._commons = commons
         self._holder: Holder | None = None
         self._template_pid = 0
+        self._forward: int | None = None
 
     async def open(self) -> None:
         """Have a holder open the box."""
         spec, zygote = self._spec, self._zygote
         options = box.options(spec.containment, zygote.readable(spec))
-        self._holder = await open_box(options, self._commons.account, spec.containment.uid)
+        files = box.files(spec.containment).values()
+        self._holder = await open_box(options, self._commons.account, spec.containment.uid, files)
+
+    async def connect(self, control: Control) -> None:
+        """Forward what connects to its places: the template gives away the sockets at which it listens for that."""
+        places = self._spec.containment.network
+        if not network.has_doors(self._spec.containment) or isinstance(places, bool):
+            return
+        doors, sockets = network.doors(places), list[int]()
+        try:
+            for at in range(0, len(doors), MAX_DESCRIPTORS):
+                sockets += await _listening(control, doors[at : at + MAX_DESCRIPTORS])
+        except BaseException:
+            close_all(sockets)
+            raise
+        spec = self._spec
+        self._forward = await self._commons.forwarding.open(spec.name, spec.runtime, doors, sockets)
 
     def watch(self, pid: int, lost: Callable[[str], None]) -> None:
         """The box ends by itself if its first process is killed."""
@@ -159,6 +189,8 @@ class InBox:
     async def _close(self, closed: Callable[[], None]) -> None:
         with anyio.CancelScope(shield=True):
             await self._end()
+        if self._forward is not None:
+            self._commons.forwarding.release(self._forward)
         closed()
 
     async def _end(self) -> None:
@@ -206,3 +238,13 @@ class InBox:
         """As the zygote has told of one that was a template, else as the kernel knows."""
         end = self._zygote.take_end(pid, meter)
         return processes.exit_code(pidfd) if end is None else end
+
+
+async def _listening(control: Control, doors: Sequence[Door]) -> list[int]:
+    """The sockets at which the template listens for these places. Raises LoadFailed and Ended."""
+    at = [[door.address, door.port] for door in doors]
+    answer, fds = await control.request({"t": "listen", "n": 0, "at": at}, limit_s=REQUEST_LIMIT_S)
+    if answer.t != "listening" or len(fds) != len(doors):
+        close_all(fds)
+        raise LoadFailed("InitFailed", f"no network of its own: {answer.message or 'its template did not listen'}")
+    return fds

@@ -18,8 +18,8 @@ import anyio
 
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
-from sandbox.channels import Body, Learnt
-from sandbox.commons import Commons, close_all
+from sandbox.channels import Body, Learnt, close_all
+from sandbox.commons import Commons
 from sandbox.control import Control, Message
 from sandbox.endings import Died
 from sandbox.errors import Ended, LoadFailed, StartFailed
@@ -167,6 +167,7 @@ class Template:
             limit_s = spec.init_timeout_s + spec.grace_s
             await self._commons.admit(self.group, self.pid, spec)
             makes_folder, confine = self._quarters.guest_makes_folders, self.zygote.confinement(spec)
+            await self._quarters.connect(self._control)
             request = load_message(
                 *(spec, self._folder, self._rehearse, confine),
                 counted=self.group.bounds_processes,

@@ -204,6 +204,7 @@ class Tree:
             for zygote in self.zygotes():
                 stopping.start_soon(zygote.stop)
         await _all_gone(ending)  # the zygotes have killed the rest
+        await self._commons.forwarding.close()
         self._commons.sweep.close()
         self._commons.log_turns.finish()
 

@@ -1,11 +1,8 @@
 """The server's half of a zygote: start it, have it fork templates and sweep orphans, notice its end."""
 
 import asyncio
-import contextlib
 import errno
 import os
-import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +11,14 @@ from typing import NamedTuple
 import anyio
 
 from bus.outcome import ExceptionName, LoadCode
-from sandbox import launch, processes
+from sandbox import processes
 from sandbox.box import Box
-from sandbox.channels import Channels
-from sandbox.commons import Commons, close_all
+from sandbox.channels import Channels, close_all
+from sandbox.commons import Commons
 from sandbox.confinement import Confinement, confinement
 from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
+from sandbox.launch import LOG_BYTES, Spawned, become
 from sandbox.logs import LogPipe
 from sandbox.readable import readable
 from sandbox.spec import FunctionSpec, Runtime
@@ -67,51 +65,21 @@ class Zygote:
         self._held = Held(commons.meters.zygotes)
         self._stopping = False
         try:
-            ours, log = self._spawn()
+            spawned = Spawned(runtime, commons.guest, become(commons.account), shares_input=commons.shares_input)
         except OSError as error:
             message = f"cannot start {runtime.python}: {error.strerror}"
             if error.errno in _NO_ROOM:
                 raise StartFailed(message) from None
             raise LoadFailed("InitFailed", message) from None
+        self.pid, self.pidfd, self._lifeline = spawned.pid, spawned.pidfd, spawned.lifeline
         commons.pids.add(self.pid)
-        self._log = LogPipe(log, "", f"zygote {runtime.name}", launch.LOG_BYTES, commons.log_turns)
-        self._control = Control(ours, self._on_message, self._on_control_end)
+        self._log = LogPipe(spawned.log, "", f"zygote {runtime.name}", LOG_BYTES, commons.log_turns)
+        self._control = Control(spawned.socket, self._on_message, self._on_control_end)
         asyncio.get_running_loop().add_reader(self.pidfd, self._died)
 
     def __repr__(self) -> str:
         state = "gone" if self.gone.is_set() else "live" if self.ended is None else "ending"
         return f"<Zygote {self.runtime.name} {state} pid={self.pid}>"
-
-    def _spawn(self) -> tuple[socket.socket, int]:
-        """Start the process; returns our ends of its control socket and log. On OSError nothing stays open."""
-        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            kept.callback(ours.close)
-            given.callback(theirs.close)
-            log, log_end = os.pipe2(os.O_CLOEXEC)
-            kept.callback(os.close, log)
-            given.callback(os.close, log_end)
-            lifeline_end, self._lifeline = os.pipe2(os.O_CLOEXEC)
-            kept.callback(os.close, self._lifeline)
-            given.callback(os.close, lifeline_end)
-            os.set_blocking(log, False)
-            self.pid = launch.spawn(
-                self.runtime,
-                self._commons.guest,
-                self._commons.account,
-                theirs,
-                log=log_end,
-                lifeline=lifeline_end,
-                shares_input=self._commons.shares_input,
-            )
-            try:
-                self.pidfd = os.pidfd_open(self.pid)
-            except OSError:
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                raise
-            kept.pop_all()  # success: our ends stay open
-        return ours, log
 
     async def preload(self, limit_s: float) -> None:
         """Wait until the libraries are loaded. Raises LoadFailed; the zygote is then dead or dying."""

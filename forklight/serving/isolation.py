@@ -57,8 +57,6 @@ def containments(config: Config) -> dict[str, Containment]:
     sharing = Found(found.missing | {Mechanism.USER_PER_FUNCTION: _SHARES_DATA}, found.details)
     resolved = {}
     for name, function in config.functions.items():
-        if isinstance(function.settings.isolation.network, tuple):
-            problems.append(function.node.at("network").problem("of some places only is not built in this version"))
         try:
             resolved[name] = resolve(_asked(function, config), found if function.has_own_user else sharing)
         except CannotBeHad as error:

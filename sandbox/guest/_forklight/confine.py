@@ -16,10 +16,11 @@ from typing import Any
 from . import posix
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
-_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_RULE_PATH_BENEATH, _LANDLOCK_RULE_NET_PORT = 1, 2
+_CONNECT_TCP = 1 << 1
 _RULESET = struct.Struct("=QQQ")
 """struct landlock_ruleset_attr: rights on files and on TCP, and scopes. Older kernels take it if the rest is 0."""
-_PATH_BENEATH = struct.Struct("=Qi")
+_PATH_BENEATH, _NET_PORT = struct.Struct("=Qi"), struct.Struct("=QQ")
 _FILE_RIGHTS = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 """To execute, write, read and truncate it, and ioctl(2) on a device; all others are rights on a folder."""
 
@@ -59,12 +60,16 @@ def _do(what: str, step: "Callable[..., None]", *arguments: Any) -> None:
 
 
 def _restrict(wanted: "dict[str, Any]") -> None:
-    """Restrict this process by Landlock: what a rule grants, and nothing else of what `files` and `scopes` name."""
-    attributes = ctypes.create_string_buffer(_RULESET.pack(wanted["files"], 0, wanted["scopes"]), _RULESET.size)
+    """Restrict this process by Landlock: what a rule grants, and nothing else of what the ruleset names."""
+    on_tcp = 0 if wanted["ports"] is None else _CONNECT_TCP
+    attributes = ctypes.create_string_buffer(_RULESET.pack(wanted["files"], on_tcp, wanted["scopes"]), _RULESET.size)
     rules = posix.system_call(_LANDLOCK_CREATE_RULESET, ctypes.addressof(attributes), _RULESET.size, 0)
     try:
         for path, rights in wanted["paths"]:
             _grant(rules, path, rights)
+        for port in wanted["ports"] or ():
+            rule = ctypes.create_string_buffer(_NET_PORT.pack(_CONNECT_TCP, port), _NET_PORT.size)
+            posix.system_call(_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_NET_PORT, ctypes.addressof(rule), 0)
         posix.system_call(_LANDLOCK_RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)

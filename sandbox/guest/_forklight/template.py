@@ -140,6 +140,9 @@ class Template:
     def run(self) -> NoReturn:
         """Serve until the server closes the socket, then raise control.Ended."""
         message, _ = control.receive(self._connection)
+        while message["t"] == "listen":
+            self._listen(message)
+            message, _ = control.receive(self._connection)
         self._load(message)
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
@@ -154,6 +157,20 @@ class Template:
                 for pidfd in dead:
                     poll.unregister(pidfd)
                 self._bury(dead)
+
+    def _listen(self, message: dict[str, Any]) -> None:
+        """Listen in the network of the box, and give the sockets away: the function is not to have them."""
+        from . import network
+
+        try:
+            sockets = network.listen(message["at"])
+        except OSError as error:
+            told = f"{error.filename}: {error.strerror}"
+            control.send(self._connection, {"t": "failed", "n": message["n"], "message": told})
+            return
+        control.send(self._connection, {"t": "listening", "n": message["n"]}, tuple(one.fileno() for one in sockets))
+        for one in sockets:
+            one.close()
 
     def _load(self, message: dict[str, Any]) -> None:
         """Contain this process, set logs, variables and `sys.path`, import the code and report the result."""

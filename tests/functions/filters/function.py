@@ -164,3 +164,17 @@ def fails(event):
         "connect": lambda: socket.create_connection(("127.0.0.1", 9)),
         "resolve": lambda: socket.getaddrinfo(what, 80),
     }[how]()
+
+
+def connects(event):
+    """How a connection to each port of this machine ends, and whether a datagram leaves."""
+    found = []
+    for port in event["data"]:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20):
+                found.append("connected")
+        except OSError as error:
+            found.append(error.strerror)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        found.append(datagrams.sendto(b"x", ("127.0.0.1", 9)))
+    return found

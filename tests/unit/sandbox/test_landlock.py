@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.containment import Containment, Level, Mechanism, Mount
+from sandbox.containment import Containment, Endpoint, Level, Mechanism, Mount
 from sandbox.landlock import Ruleset, ruleset
 
 pytestmark = pytest.mark.any_user
@@ -49,3 +49,14 @@ def test_what_the_machine_does_not_have_is_left_out() -> None:
     assert rules(Containment(level=Level.FILTERS, without=scopes)).scopes == 0
     nothing = Containment(level=Level.NAMESPACES, without=scopes)
     assert ruleset(nothing, 7, [], Path("/state/tmp/shop")) is None
+
+
+def test_ports_are_restricted_where_places_have_no_doors() -> None:
+    places = (Endpoint("b", 443), Endpoint("a", 5432), Endpoint("c", 443))
+    assert rules(Containment(level=Level.FILTERS, network=places)).ports == (443, 5432)
+    shared = frozenset({Mechanism.NETWORK_NAMESPACE, Mechanism.SIGNAL_SCOPE})
+    assert rules(Containment(level=Level.NAMESPACES, network=places, without=shared)) == Ruleset(
+        0, 0, ports=(443, 5432)
+    )
+    for containment in (FILTERS, Containment(level=Level.NAMESPACES, network=places)):
+        assert rules(containment).ports is None
