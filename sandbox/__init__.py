@@ -17,7 +17,7 @@ In reading order:
   (`system_files.py`);
   `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried
 - `readable.py`: what a function reads; `confinement.py`: what a template gives up before it imports the function;
-  `seccomp.py`: system calls; `landlock.py`: files; `probes.py`: whether the kernel can filter
+  `seccomp.py`, `bpf.py`: system calls; `landlock.py`: files; `probes.py`: whether the kernel can filter
 - `hardware.py`: what the machine has
 - `processes.py`, `memory.py`: verifies pidfds; measures the memory of an instance; `checkup.py`: when, and what follows
 - `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an

@@ -4,7 +4,7 @@ import ctypes
 import errno
 import os
 
-from sandbox.seccomp import MACHINES
+from sandbox.bpf import MACHINES
 
 _LANDLOCK_CREATE_RULESET = 444  # on every architecture
 _LANDLOCK_CREATE_RULESET_VERSION = 1

@@ -12,7 +12,7 @@ from forklight.config.document import Node
 from forklight.config.problem import Problem
 from forklight.state.uids import Exhausted, UidsError, allot, read_uids
 from forklight.state.users import User, is_this_process
-from sandbox import seccomp
+from sandbox.bpf import MACHINES
 from sandbox.launch import Uids
 
 _MOST = 2**32 - 3
@@ -50,8 +50,8 @@ def uid_problems(user: User, names: Iterable[str], path: Path, place: Node) -> I
     uids = user.uids
     if uids is None:
         return
-    if os.uname().machine not in seccomp.MACHINES:
-        known = " and ".join(seccomp.MACHINES)
+    if os.uname().machine not in MACHINES:
+        known = " and ".join(MACHINES)
         yield place.problem(f"cannot be had on {os.uname().machine}, only on {known}: leave it out")
     for kind, number in (("user", user.uid), ("group", user.gid)):
         if uids.first <= number <= uids.last:

@@ -1,7 +1,8 @@
-"""The filter of system calls: what the kernel decides on any call, worked out by a small machine for its program."""
+"""The filters of system calls: what the kernel decides on any call, worked out by a small machine for its program."""
 
 import ctypes
 import errno
+import operator
 import struct
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.seccomp import ALLOW, MACHINES, Machine, Network, Rules, assemble, filter_of, number, rules
+from sandbox.bpf import ALLOW, MACHINES, NUMBERS, Condition, Is, Rules, assemble
+from sandbox.seccomp import Network, rules
+from sandbox.user_filter import Ids, user_rules
 
 pytestmark = pytest.mark.any_user
 
-X86, ARM = MACHINES["x86_64"], MACHINES["aarch64"]
+USERS, GROUPS = Ids(200_000, 200_999, also=65_534), Ids(200_000, 200_999, also=100)
 KILL = -1
 """What `judge` returns for the end of the process."""
 SETTINGS: list[dict[str, Any]] = [
@@ -41,6 +44,8 @@ def judge(program: bytes, arch: int, nr: int, args: tuple[int, ...]) -> int:
                 accumulator &= operand
             case 0x15:
                 at += yes if accumulator == operand else no
+            case 0x25:
+                at += yes if accumulator > operand else no
             case 0x35:
                 at += yes if accumulator >= operand else no
             case 0x06:
@@ -51,27 +56,35 @@ def judge(program: bytes, arch: int, nr: int, args: tuple[int, ...]) -> int:
                 raise AssertionError(f"no such operation: {operation:#x}")
 
 
-def plainly(judged: Rules, machine: Machine, arch: int, nr: int, args: tuple[int, ...]) -> int:
+def holds(condition: Condition, args: tuple[int, ...]) -> bool:
+    found = args[condition.argument] & 0xFFFFFFFF & condition.mask
+    comparisons = {Is.EQUAL: operator.eq, Is.NOT_EQUAL: operator.ne, Is.BELOW: operator.lt, Is.ABOVE: operator.gt}
+    return bool(comparisons[condition.is_](found, condition.value))
+
+
+def plainly(judged: Rules, machine_name: str, arch: int, nr: int, args: tuple[int, ...]) -> int:
     """What the rules say."""
+    machine = MACHINES[machine_name]
     if arch != machine.audit_arch:
         return KILL
     if machine.least_foreign is not None and nr >= machine.least_foreign:
         return errno.ENOSYS
     for name, cases in judged.items():
-        if number(name, machine) == nr:
-            for case in cases:
-                if all(args[one.argument] & 0xFFFFFFFF & one.mask == one.value for one in case.conditions):
-                    return case.verdict
+        if NUMBERS[name][machine.column] == nr:
+            return next((case.verdict for case in cases if all(holds(one, args) for one in case.conditions)), ALLOW)
     return ALLOW
 
 
+RULES = [*(rules(**each) for each in SETTINGS), user_rules(USERS, GROUPS)]
 OPERANDS = sorted(
     {
-        condition.value
-        for each in SETTINGS
-        for cases in rules(**each).values()
+        condition.value + beside
+        for judged in RULES
+        for cases in judged.values()
         for case in cases
         for condition in case.conditions
+        for beside in (-1, 0, 1)
+        if condition.value + beside >= 0
     }
 )
 arguments = st.tuples(
@@ -88,49 +101,51 @@ arguments = st.tuples(
 
 
 @given(
-    machine=st.sampled_from(list(MACHINES.values())),
+    machine=st.sampled_from(list(MACHINES)),
     arch=st.one_of(st.sampled_from([one.audit_arch for one in MACHINES.values()]), st.integers(0, (1 << 32) - 1)),
     nr=st.one_of(st.integers(0, 480), st.integers(0, (1 << 32) - 1), st.integers(0, 480).map(lambda nr: nr | 1 << 30)),
     args=arguments,
-    settings=st.sampled_from(SETTINGS),
+    judged=st.sampled_from(RULES),
 )
 @pytest.mark.invariant("I46")
-def test_the_program_decides_as_the_rules_say(
-    machine: Machine, arch: int, nr: int, args: tuple[int, ...], settings: dict[str, Any]
+def test_a_program_decides_as_its_rules_say(
+    machine: str, arch: int, nr: int, args: tuple[int, ...], judged: Rules
 ) -> None:
-    judged = rules(**settings)
     assert judge(assemble(judged, machine), arch, nr, args) == plainly(judged, machine, arch, nr, args)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("name", MACHINES)
-def test_every_listed_call_meets_its_rule(name: str, settings: dict[str, Any]) -> None:
-    """Hypothesis may miss a number."""
-    machine, judged = MACHINES[name], rules(**settings)
-    program = filter_of(name, **settings)
-    for nr in filter(None, (number(call, machine) for call in judged)):
-        args = (0x10000000, 0x5412, 0, 0, 0, 0)
-        assert judge(program, machine.audit_arch, nr, args) == plainly(judged, machine, machine.audit_arch, nr, args)
+@given(machine=st.sampled_from(list(MACHINES)), judged=st.sampled_from(RULES), args=arguments, data=st.data())
+@pytest.mark.invariant("I46")
+def test_a_program_decides_on_the_calls_that_its_rules_name(
+    machine: str, judged: Rules, args: tuple[int, ...], data: st.DataObject
+) -> None:
+    """Which random numbers hardly ever are."""
+    nr = NUMBERS[data.draw(st.sampled_from(sorted(judged)))][MACHINES[machine].column]
+    if nr is not None:
+        arch = MACHINES[machine].audit_arch
+        assert judge(assemble(judged, machine), arch, nr, args) == plainly(judged, machine, arch, nr, args)
 
 
 def test_the_numbers_are_those_of_libseccomp() -> None:
     """It knows no calls later than Linux 5.17; those have the same number everywhere."""
     known = ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_name_arch
-    for name in {**rules(in_box=False, truncates=False)}:
-        here = [number(name, machine) for machine in MACHINES.values()]
+    for name, here in NUMBERS.items():
         theirs = [known(machine.audit_arch, name.encode()) for machine in MACHINES.values()]
         if theirs == [-1, -1]:
             assert here[0] == here[1], name
             assert (here[0] or 0) > 448, name
         else:
-            assert here == [None if one < 0 else one for one in theirs], name
+            assert list(here) == [None if one < 0 else one for one in theirs], name
 
 
-def verdict(call: str, *args: int, machine: Machine = X86, **settings: Any) -> int:
-    program = assemble(rules(**{"in_box": False, **settings}), machine)
-    nr = number(call, machine)
+def verdict(call: str, *args: int, machine: str = "x86_64", **settings: Any) -> int:
+    return decided(rules(**{"in_box": False, **settings}), machine, call, *args)
+
+
+def decided(judged: Rules, machine: str, call: str, *args: int) -> int:
+    nr = NUMBERS[call][MACHINES[machine].column]
     assert nr is not None
-    return judge(program, machine.audit_arch, nr, (*args, *[0] * (6 - len(args))))
+    return judge(assemble(judged, machine), MACHINES[machine].audit_arch, nr, (*args, *[0] * (6 - len(args))))
 
 
 NEW_PIDS, NEW_USER, NEW_TIME, NEW_MOUNTS = 0x20000000, 0x10000000, 0x80, 0x20000
@@ -139,8 +154,8 @@ FORK = 0x01200011
 THREAD = 0x3D0F00
 
 
-@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
-def test_processes_and_threads_start_and_namespaces_do_not(machine: Machine) -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+def test_processes_and_threads_start_and_namespaces_do_not(machine: str) -> None:
     for flags in (FORK, THREAD):
         assert verdict("clone", flags, machine=machine, in_box=True) == ALLOW
         for new in (NEW_PIDS, NEW_USER, NEW_MOUNTS):
@@ -188,3 +203,22 @@ def test_where_tcp_has_rules_by_port_there_is_no_way_past_them(family: int) -> N
         flags = [0] * at
         assert verdict(call, *flags, 0x20000000 | 0x4000, network=Network.PORTS) == errno.EOPNOTSUPP
         assert verdict(call, *flags, 0x4000, network=Network.PORTS) == verdict(call, *flags, 0x20000000) == ALLOW
+
+
+UNCHANGED, OTHER = 0xFFFFFFFF, 1000
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_zygote_becomes_one_of_the_functions_users_and_nobody_else(machine: str) -> None:
+    judged = user_rules(USERS, GROUPS)
+    for uid in (200_000, 200_500, 200_999, 65_534, UNCHANGED):
+        assert decided(judged, machine, "setresuid", uid, uid, UNCHANGED) == ALLOW
+    for uid in (0, OTHER, 100, 199_999, 201_000):
+        assert decided(judged, machine, "setresuid", uid, 200_500, 200_500) == errno.EPERM
+        assert decided(judged, machine, "setresuid", 200_500, 200_500, uid) == errno.EPERM
+        assert decided(judged, machine, "setuid", uid) == errno.EPERM
+    assert decided(judged, machine, "setresgid", 100, 100, 100) == ALLOW
+    assert decided(judged, machine, "setregid", 65_534, 100) == errno.EPERM
+    assert decided(judged, machine, "setgroups", 0, 0) == decided(judged, machine, "setfsuid", 200_500) == errno.EPERM
+    assert decided(judged, machine, "clone", FORK | NEW_USER) == decided(judged, machine, "unshare", NEW_USER)
+    assert decided(judged, machine, "clone", FORK) == ALLOW
