@@ -25,6 +25,9 @@ from sandbox.strain import Strain, Strains
 
 _ROOM_BYTES = 32 * MIB
 """For each process on top of its memory and a quarter of it: page tables, sockets, what it grows between two looks."""
+_FIRST = -20
+"""The priority of a template that kills as many processes as there may be."""
+_REMOVAL_LIMIT_S = 5.0
 _PERIOD_US = 100_000
 _LEAST_QUOTA_US = 1000
 """The kernel's own period, and the least processor time in one that it accepts."""
@@ -158,8 +161,11 @@ class Group:
         current, most = _lines(folder / "pids.current"), _lines(folder / "pids.max")
         return bool(current and most) and int(current[0]) >= int(most[0])
 
-    def hold_forks(self) -> None:
-        """An instance is dead. If its processes fork as fast as others kill them, they can only be killed meanwhile."""
+    def hold_forks(self, template_pid: int) -> None:
+        """An instance is dead. If its processes fork as fast as its template kills them, nothing may fork meanwhile.
+
+        The template is one of as many processes as there may be, and has to come before them.
+        """
         folder = self._folders.get("pids")
         refused = 0 if folder is None else _number(folder / "pids.events", "max") or 0
         if folder is not None and refused > self._refused:
@@ -167,11 +173,13 @@ class Group:
             self.holds_forks = True
             with contextlib.suppress(OSError):
                 _write(folder / "pids.max", 0)
+                os.setpriority(os.PRIO_PROCESS, template_pid, _FIRST)
 
-    def release_forks(self, spec: FunctionSpec) -> None:
+    def release_forks(self, template_pid: int, spec: FunctionSpec) -> None:
         """All that dead instances had started is gone."""
         self.holds_forks = False
         with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, template_pid, 0)
             _write(self._folders["pids"] / "pids.max", _most_pids(spec))
 
     def why_no_fork(self, number: int, containment: Containment) -> str:
@@ -199,7 +207,27 @@ class Group:
         return None if nanoseconds is None else nanoseconds // 1000
 
     def remove(self) -> bool:
-        """Remove the group once all its processes are gone; returns whether it is."""
+        """Kill whatever is left in the group, and remove it; returns whether it is gone. May take seconds."""
+        end = time.monotonic() + _REMOVAL_LIMIT_S
+        while not (is_gone := self._remove_empty()) and time.monotonic() < end:
+            self._kill()
+            time.sleep(0.002)
+        return is_gone
+
+    def _kill(self) -> None:
+        """Kill all processes in the group. The kernel does so at once in version 2, since Linux 5.14."""
+        if (pids := self._folders.get("pids")) is not None:
+            with contextlib.suppress(OSError):
+                _write(pids / "pids.max", 0)
+        for folder in self._all():
+            if (folder / "cgroup.kill").exists():
+                with contextlib.suppress(OSError):
+                    _write(folder / "cgroup.kill", 1)
+            else:
+                for pid in _lines(folder / "cgroup.procs"):
+                    _kill_member(int(pid), folder)
+
+    def _remove_empty(self) -> bool:
         for folder in self._all():
             try:
                 folder.rmdir()
@@ -208,6 +236,23 @@ class Group:
             except OSError:
                 return False
         return True
+
+
+def _kill_member(pid: int, folder: Path) -> None:
+    """Kill a process that is in this group, and no other that has got its pid meanwhile."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if f"/{folder.parent.name}/{folder.name}" in _groups_of(pid):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
+def _groups_of(pid: int) -> set[str]:
+    """The last two names of the path of each group that a process is in."""
+    paths = (line.rpartition(":")[2].split("/") for line in _lines(Path(f"/proc/{pid}/cgroup")))
+    return {"/" + "/".join(path[-2:]) for path in paths}
 
 
 def _most_pids(spec: FunctionSpec) -> int:

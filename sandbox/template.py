@@ -330,7 +330,7 @@ class Template:
 
     def bury(self, instance: Instance) -> None:
         """Called when an instance is dead. A template that still reaps buries it and reports `exited`."""
-        self.group.hold_forks()
+        self.group.hold_forks(self.pid)
         if not self._life.reaps:
             self._commons.tasks.start_soon(self._bury_orphans, [instance])
 
@@ -343,7 +343,7 @@ class Template:
         for n in [n for n, other in self.instances.items() if other is instance]:
             del self.instances[n]
         if self.group.holds_forks and not any(other.is_dead for other in self.instances.values()):
-            self.group.release_forks(self.spec)
+            self.group.release_forks(self.pid, self.spec)
         if self.ended is None and not self.must_become:
             self._kits.put_back(folder)
         else:

@@ -1,8 +1,10 @@
 """The control group of a template: what it bounds, and what it tells of the kernel's decisions."""
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,9 +96,35 @@ def test_processes_beyond_the_limit_cannot_start() -> None:
             process.stdin.flush()
             assert process.stdout.readline() == "5 Resource temporarily unavailable\n"
             assert group.is_full()
-            assert not group.remove()
-            for pid in (groups.folders["pids"].folder / "t1/cgroup.procs").read_text().split():
-                subprocess.run(["kill", "-9", pid], check=True)
+            group.hold_forks(process.pid)
+            assert (groups.folders["pids"].folder / "t1/pids.max").read_text() == "0\n"
+            group.release_forks(process.pid, of)
+            assert (groups.folders["pids"].folder / "t1/pids.max").read_text() == "6\n"
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == 0
+
+
+def test_whatever_is_left_in_a_group_is_killed_with_it() -> None:
+    """Also what forks as fast as it can."""
+    if not can("pids"):
+        assert told("pids")
+        return
+    bomb = "import os\nprint('on', flush=True)\nwhile True:\n  try: os.fork()\n  except OSError: pass"
+    with open_groups(FOUND) as groups:
+        group, of = Group(groups, 1), spec(Containment(max_processes=8), template_memory_bytes=256 * MIB)
+        with in_group(group, bomb, of) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            folder = groups.folders["pids"].folder / "t1"
+            while not group.is_full():
+                pass
+            removed = threading.Thread(target=group.remove)
+            removed.start()
+            assert process.wait(10) == -signal.SIGKILL  # reaped, so that the group can go
+            removed.join(10)
+            assert not folder.exists()
 
 
 def test_a_share_of_the_processors_holds_and_the_wait_for_it_is_counted() -> None:
