@@ -10,7 +10,8 @@ from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _X86 = os.uname().machine == "x86_64"
-_NEW_USER, _NEW_PIDS = 0x10000000, 0x20000000
+_NEW_PIDS = 0x20000000
+_MPTCP = 262
 
 
 def _name(code):
@@ -167,7 +168,7 @@ def fails(event):
 
 
 def connects(event):
-    """How a connection to each port of this machine ends, and whether a datagram leaves."""
+    """How a connection to each port of this machine ends, whether a datagram leaves, and what leads past the rules."""
     found = []
     for port in event["data"]:
         try:
@@ -177,4 +178,6 @@ def connects(event):
             found.append(error.strerror)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         found.append(datagrams.sendto(b"x", ("127.0.0.1", 9)))
-    return found
+    with socket.socket() as fast:
+        found.append(_try(fast.sendto, b"x", socket.MSG_FASTOPEN, ("127.0.0.1", event["data"][-1])))
+    return [*found, _try(socket.socket, socket.AF_INET, socket.SOCK_STREAM, _MPTCP)]
