@@ -3,7 +3,6 @@
 import hashlib
 import os
 import socket
-import ssl
 import stat
 import time
 
@@ -37,15 +36,6 @@ def tries(event):
         except OSError as error:
             found.append(_why(error))
     return found
-
-
-def secure(event):
-    """A connection by TLS, by the name of the place."""
-    host, port, trusted = event["data"]
-    context = ssl.create_default_context(cadata=trusted)
-    with socket.create_connection((host, port), timeout=20) as plain:
-        with context.wrap_socket(plain, server_hostname=host) as connection:
-            return connection.recv(100).decode()
 
 
 def around(event):
