@@ -270,7 +270,7 @@ class Machine:
     def _charge_templates(self) -> None:
         zygotes_kb = sum(zygote.rss_kb for zygote in self._tree.zygotes())
         own = (max(LEAST_BYTES, one.look_kb() * 1024) for one in self._tree.templates())
-        self._budget.charge_fixed(zygotes_kb * 1024 + sum(own))
+        self._budget.charge_fixed((zygotes_kb + self._tree.forwarder_kb) * 1024 + sum(own))
 
     def _hold_back(self, now_ns: int) -> None:
         """While memory is short, have no spares, and then no loads in the background."""

@@ -66,6 +66,11 @@ class Forwarding:
         self._turn = anyio.Lock()
         self._is_closed = False
 
+    @property
+    def rss_kb(self) -> int:
+        """The memory of the process; 0 without one."""
+        return 0 if self._process is None else processes.memory_kb(self._process.pid) or 0
+
     async def open(self, function: str, runtime: Runtime, doors: Sequence[Door], sockets: Sequence[int]) -> int:
         """Forward what connects to these sockets, which are ours from now on; returns the number for `release`.
 
@@ -148,7 +153,7 @@ class _Process:
         """`runtime`: its interpreter runs this, too, because it is readable for everybody. Raises OSError."""
         bare = Runtime(name="forwarder", python=runtime.python)
         spawned = Spawned(bare, guest, become_helper(account), "forward", shares_input=False)
-        self._pid, self._pidfd, self._lifeline = spawned.pid, spawned.pidfd, spawned.lifeline
+        self.pid, self._pidfd, self._lifeline = spawned.pid, spawned.pidfd, spawned.lifeline
         self._owner = owner
         self._gone = anyio.Event()
         self._log = LogPipe(spawned.log, "", "forwarder", LOG_BYTES, owner.turns)
@@ -191,7 +196,7 @@ class _Process:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         self._control.close("it died")
         self._log.close()
-        _, status = os.waitpid(self._pid, 0)
+        _, status = os.waitpid(self.pid, 0)
         close_all((self._pidfd, self._lifeline))
         self._gone.set()
         self._owner.ended(self, ending(os.waitstatus_to_exitcode(status)))

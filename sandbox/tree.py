@@ -188,6 +188,11 @@ class Tree:
         """All live zygotes, including those that are starting."""
         return sorted(self._zygotes, key=lambda zygote: zygote.pid)
 
+    @property
+    def forwarder_kb(self) -> int:
+        """The memory of the process that forwards connections; 0 without one."""
+        return self._commons.forwarding.rss_kb
+
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
         self.settle()
