@@ -13,11 +13,10 @@ from sandbox.containment import Containment, Level, Mechanism, Mount
 from sandbox.errors import LoadFailed
 from tests.kit.support import Bench, answer, event, failure
 
-pytestmark = pytest.mark.ordinary_user
-
 FILTERS = Containment(level=Level.FILTERS)
 
 
+@pytest.mark.any_user
 async def test_system_calls_without_a_use_are_refused(bench: Bench) -> None:
     """Each for the filter's reason: without it, the same calls succeed, or fail for another."""
     plain = await bench.answer(bench.spec("filters", "calls"))
@@ -28,6 +27,7 @@ async def test_system_calls_without_a_use_are_refused(bench: Bench) -> None:
     assert {name for name in plain if plain[name] == filtered[name]} <= {"vsock", "alg", "bpf"}
 
 
+@pytest.mark.ordinary_user
 async def test_a_function_sees_its_own_files_and_those_of_the_system(bench: Bench) -> None:
     read_only, writable, other = (_open_folder(bench, name) for name in ("ro", "rw", "other"))
     mounts = (Mount(read_only, read_only), Mount(writable, writable, writable=True))
@@ -55,10 +55,12 @@ def _open_folder(bench: Bench, name: str) -> Path:
     return folder
 
 
+@pytest.mark.any_user
 async def test_everything_can_be_done_in_a_private_folder(bench: Bench) -> None:
     assert await bench.answer(bench.spec("filters", "own_files", containment=FILTERS)) == "te"
 
 
+@pytest.mark.any_user
 async def test_a_kernel_without_rules_for_truncate_has_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux 6.1: a function of the server's user could empty the server's files."""
     monkeypatch.setattr("sandbox.confinement.landlock_abi", lambda: 2)
@@ -70,6 +72,7 @@ async def test_a_kernel_without_rules_for_truncate_has_none(bench: Bench, monkey
     assert "os.truncate(" in failed.traceback
 
 
+@pytest.mark.any_user
 async def test_common_libraries_find_what_they_need(bench: Bench) -> None:
     spec = bench.spec("filters", "libraries", name="short", containment=FILTERS)  # paths of sockets are short
     assert await bench.answer(spec) == {
@@ -88,6 +91,7 @@ async def test_common_libraries_find_what_they_need(bench: Bench) -> None:
     }
 
 
+@pytest.mark.any_user
 async def test_without_a_network_sockets_are_local(bench: Bench) -> None:
     spec = bench.spec("filters", "network", containment=Containment(level=Level.FILTERS, network=False))
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -107,6 +111,7 @@ KEEP = 'write mounts = ["PATH"] or ["PATH:rw"], keep files in os.environ["FORKLI
 REACH = "a function reads the files of the system, its own and its mounts, and writes to mounts that say so"
 
 
+@pytest.mark.any_user
 async def test_an_error_tells_what_keeps_the_function_apart(bench: Bench) -> None:
     outside = _open_folder(bench, "outside")
     (outside / "file").touch(0o644)
@@ -119,6 +124,7 @@ async def test_an_error_tells_what_keeps_the_function_apart(bench: Bench) -> Non
     assert (await fails("resolve", "forklight.example")).endswith(": the function has network = false")
 
 
+@pytest.mark.any_user
 async def test_an_error_tells_what_a_box_does_not_show(bench: Bench) -> None:
     fails = await _failing(bench, Level.NAMESPACES)
 
@@ -141,6 +147,7 @@ async def _failing(bench: Bench, level: Level) -> Callable[..., Awaitable[str]]:
     return fails
 
 
+@pytest.mark.any_user
 async def test_nothing_is_loaded_with_less_than_was_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "_FIRST_ABI", 1 << 62)  # a right that no kernel knows
     with pytest.raises(LoadFailed) as failed:
