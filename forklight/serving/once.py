@@ -19,6 +19,7 @@ from forklight.serving.isolation import account_of
 from forklight.serving.versions import make_guest, make_versions
 from forklight.state.directory import open_here, rehearsals_path
 from forklight.state.rehearsals import KeptPlans
+from sandbox import cgroups
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink
@@ -139,7 +140,13 @@ async def _open_once(
         specs, guest = make_versions(config, state).specs, make_guest(config, state)
         account = account_of(config.user)
         async with open_tree(
-            guest=guest, folders=state.tmp, sink=sink, account=account, shares_input=shares_input, plans=plans
+            guest=guest,
+            folders=state.tmp,
+            sink=sink,
+            account=account,
+            shares_input=shares_input,
+            plans=plans,
+            cgroups=cgroups.find(),
         ) as tree:
             yield tree, specs
 
