@@ -94,6 +94,8 @@ class Checkup:
         self._limits = limits
         self._least_bytes = min(limits.memory_bytes, limits.retire_memory_bytes or limits.memory_bytes)
         self._looked_ns = self._look_fully_ns = now_ns
+        self._looked_at = 0
+        """How many calls it had run when its memory was last measured; less if one was running."""
         self._seen_idle = self._tidied = 0
         """How many calls it had run when it was last seen idle, and when it last tidied up."""
         self._idle_ns = 0
@@ -109,19 +111,22 @@ class Checkup:
 
     def next_ns(self, invocations: int, *, is_idle: bool) -> int:
         """When to look next."""
-        if not is_idle:
-            return self._looked_ns + WATCH_NS
-        memory_ns = self._looked_ns + IDLE_WATCH_NS
-        if invocations == self._tidied:
+        memory_ns = self._looked_ns + self._pause_ns(invocations, is_idle=is_idle)
+        if not is_idle or invocations == self._tidied:
             return memory_ns
         return min(memory_ns, self._idle_ns + TIDY_NS)
+
+    def _pause_ns(self, invocations: int, *, is_idle: bool) -> int:
+        """How long not to measure. Short calls are seldom seen running: one that has run some since is not idle."""
+        return IDLE_WATCH_NS if is_idle and invocations == self._looked_at else WATCH_NS
 
     def look(self, now_ns: int, invocations: int, *, is_idle: bool) -> "Found | str | None":
         """Look at what is due. A text says why the instance must be killed. `invocations`: how many it has begun."""
         if is_idle and invocations != self._seen_idle:
             self._seen_idle, self._idle_ns = invocations, now_ns
-        if now_ns >= self._looked_ns + (IDLE_WATCH_NS if is_idle else WATCH_NS):
+        if now_ns >= self._looked_ns + self._pause_ns(invocations, is_idle=is_idle):
             self._looked_ns = now_ns
+            self._looked_at = invocations if is_idle else invocations - 1
             found = self._found(now_ns)
             if found is not None:
                 return found

@@ -94,11 +94,11 @@ class Meters:
 class Held:
     """The memory charged for one process: never less than `LEAST_KB`, plus `beside_kb`."""
 
-    __slots__ = ("_begun_ns", "_beside_kb", "_crowd", "_kb", "is_unread", "own_kb")
+    __slots__ = ("_begun_ns", "_crowd", "_kb", "beside_kb", "is_unread", "own_kb")
 
     def __init__(self, crowd: Crowd, beside_kb: int = 0) -> None:
         self._crowd = crowd
-        self._beside_kb = beside_kb
+        self.beside_kb = beside_kb
         self._kb = 0
         self._begun_ns = 0
         self.is_unread = True
@@ -108,14 +108,14 @@ class Held:
     def begin(self, now_ns: int) -> None:
         """The process has started."""
         self._begun_ns = now_ns
-        self._kb = LEAST_KB + self._beside_kb
+        self._kb = LEAST_KB + self.beside_kb
         self._crowd.count.change(1, now_ns)
         self._crowd.held_kb.change(self._kb, now_ns)
 
     def read(self, own_kb: int, now_ns: int) -> None:
         """The process has `own_kb` of its own: charge that until the next reading, the first since its start too."""
         self.own_kb = own_kb
-        kb = max(LEAST_KB, own_kb) + self._beside_kb
+        kb = max(LEAST_KB, own_kb) + self.beside_kb
         if kb != self._kb:
             if self.is_unread:
                 self._crowd.held_kb.add((kb - self._kb) * (now_ns - self._begun_ns))

@@ -66,4 +66,4 @@ def _template_text(template: Template | LoadFailed | None) -> str:
 def _memory_kb(live: Template | None, replaced: tuple[Template, ...], instances: list[Instance]) -> int:
     templates = replaced if live is None else (*replaced, live)
     own_kb = sum(max(LEAST_KB, template.look_kb()) for template in templates)
-    return own_kb + sum(max(LEAST_KB, one.checkup.used_kb()) for one in instances)
+    return own_kb + sum(max(LEAST_KB, one.checkup.used_kb()) + one.held.beside_kb for one in instances)

@@ -19,6 +19,7 @@ from dispatcher.budget import Limits
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.machine import LOOK_NS
 from dispatcher.settings import Function, PoolSettings
+from forklight.observe.function_status import function_statuses
 from sandbox.causes import Cause
 from tests.kit.serving import closed_gate
 from tests.kit.support import Bench, answer, event, failure, until
@@ -144,6 +145,19 @@ async def test_spares_for_which_there_is_no_room_wait_for_none(bench: Bench) -> 
             await until(lambda: not any(one.starting for one in dispatcher.statistics().values()))
             assert dispatcher.machine.status().waiting == ()
         assert dispatcher.statistics()["g"].idle == 1
+
+
+async def test_an_instance_that_has_loaded_the_code_itself_is_charged_for_it_once(bench: Bench) -> None:
+    """In the budget as the template that it was, and in `ps` as an instance."""
+    async with sharing(bench, Limits(), {}) as dispatcher:
+        dispatcher.add("f", Function(spec=bench.spec("threads", name="f"), pool=PoolSettings(spare=0)))
+        assert isinstance(await call(dispatcher, "f"), Ok)
+        dispatcher.machine.tick(time.monotonic_ns() + LOOK_NS)
+        (zygote,) = bench.tree.zygotes()
+        charged_kb = dispatcher.machine.status().memory_bytes // 1024 - zygote.rss_kb
+        (status,) = function_statuses(dispatcher, bench.tree, {})
+        for found_kb in (charged_kb, status.memory_kb):
+            assert 12 * 1024 < found_kb < 28 * 1024, "16 MiB, less what the fork shares of the runtime"
 
 
 async def test_memory_pressure_ends_spares_first_and_then_background_loads(bench: Bench, tmp_path: Path) -> None:

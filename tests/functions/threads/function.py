@@ -1,8 +1,9 @@
-"""Leaves a thread alive after its import."""
+"""Leaves a thread alive after its import, and 16 MiB."""
 
 import os
 import threading
 
+ballast = b"x" * (16 * 1024 * 1024)
 stop = threading.Event()
 beats = 0
 

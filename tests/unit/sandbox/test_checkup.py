@@ -113,3 +113,18 @@ def test_one_that_has_started_processes_is_measured_in_a_thread_one_at_a_time() 
         assert checkup.look(4 * WATCH_NS, 1, is_idle=False) is None
         assert len(todo) == 2
         child.communicate("")
+
+
+def test_one_that_runs_short_calls_is_measured_as_often_as_a_busy_one() -> None:
+    checkup = checkup_of(50 * 1024, Limits(memory_bytes=6 * MIB))
+    assert checkup.next_ns(0, is_idle=True) == IDLE_WATCH_NS
+    assert checkup.look(WATCH_NS, 0, is_idle=True) is None, "it has run nothing"
+    assert checkup.next_ns(1, is_idle=True) == WATCH_NS
+    assert checkup.look(WATCH_NS, 1, is_idle=True) is not None
+    assert checkup.next_ns(1, is_idle=True) > 2 * WATCH_NS, "it is idle now"
+
+
+def test_one_that_was_measured_during_a_call_is_measured_soon_after_it() -> None:
+    checkup = checkup_of(0)
+    assert checkup.look(WATCH_NS, 1, is_idle=False) is None
+    assert checkup.next_ns(1, is_idle=True) == 2 * WATCH_NS
