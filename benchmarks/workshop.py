@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from sandbox.containment import Containment
 from sandbox.instance import Instance
 from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec, Runtime
@@ -17,6 +18,7 @@ from sandbox.tree import Tree, open_tree
 from tests.kit.accounts import account
 from tests.kit.support import GUEST, copy_readable, readable_folder
 
+LIMITS = Containment()
 _WORLD = "def handler(event):\n    return {'hello': 'world'}\n"
 _FUNCTIONS = {
     "hello": "def handler(event):\n    return {'hello': event['data']['name']}\n",
@@ -56,7 +58,7 @@ class Workshop:
         """The folder of this function's code."""
         return self._folder / "functions" / function
 
-    def spec(self, function: str) -> FunctionSpec:
+    def spec(self, function: str, containment: Containment = LIMITS) -> FunctionSpec:
         """A version that no tree has seen so far."""
         return FunctionSpec(
             name=function,
@@ -64,6 +66,7 @@ class Workshop:
             code=self.code(function),
             handler=f"{function}:handler",
             runtime=self.runtime,
+            containment=containment,
         )
 
     def tree(self, plans: Plans | None = None) -> AbstractAsyncContextManager[Tree]:
