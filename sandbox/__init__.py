@@ -14,7 +14,7 @@ In reading order:
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `containment.py`, `isolation.py`: what contains it
 - `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows
-  (`system_files.py`);
+  (`system_files.py`, `etc_folder.py`);
   `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried
 - `readable.py`: what a function reads; `confinement.py`: what a template gives up before it imports the function;
   `seccomp.py`, `bpf.py`: system calls; `landlock.py`: files; `probes.py`: whether the kernel can filter

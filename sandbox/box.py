@@ -8,7 +8,7 @@ it leads through symbolic links.
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from sandbox.containment import Containment, Mechanism, Mount
 from sandbox.errors import LoadFailed
 from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
+_ETC = Path("/etc")
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
 FIRST_FILE_FD = 3
@@ -34,8 +35,10 @@ class Box(Struct, frozen=True):
     namespaces: int
 
 
-def options(containment: Containment, needed: Iterable[Path]) -> list[str]:
+def options(containment: Containment, needed: Iterable[Path], etc: Path | None = None) -> list[str]:
     """The arguments of bubblewrap for a box that shows `needed` and the function's mounts.
+
+    `etc`: a folder with copies of the files of /etc (`etc_folder.py`). Without it, each is mounted.
 
     Raises LoadFailed if one of them does not exist.
     """
@@ -45,7 +48,7 @@ def options(containment: Containment, needed: Iterable[Path]) -> list[str]:
         # By name: `--unshare-all` goes on without a user namespace where root may do without one.
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", *own_network),
         *("--as-pid-1", "--cap-drop", "ALL", "--clearenv"),
-        *_contents(containment, needed),
+        *_contents(containment, needed, etc),
         *("--remount-ro", "/", "--chdir", "/", "--", *KEEPER),
     ]
 
@@ -57,12 +60,15 @@ def files(containment: Containment) -> dict[str, bytes]:
     return network.files(containment.network, socket.gethostname())
 
 
-def _contents(containment: Containment, needed: Iterable[Path]) -> list[str]:
+def _contents(containment: Containment, needed: Iterable[Path], etc: Path | None) -> list[str]:
     """The options for all that the box shows, each folder before what lies in it: bubblewrap goes by their order."""
     shown = _Shown(containment)
     paths = [_existing(path, "the function needs it") for path in needed]
-    of_system = (*PROGRAMS, *(f"/etc/{name}" for name in ETC), PROCESSORS)
-    paths += [Path(path) for path in of_system if os.path.exists(path)]
+    paths += [Path(path) for path in (*PROGRAMS, PROCESSORS) if os.path.exists(path)]
+    if etc is None or _adds_to_etc(containment, paths):
+        paths += [path for path in _of_etc() if os.path.exists(path)]
+    else:
+        shown.show_etc(etc)
     shown.show(paths)
     for fd, name in enumerate(files(containment), FIRST_FILE_FD):
         shown.give(Path("/etc", name), fd)
@@ -110,6 +116,15 @@ class _Shown:
         """Have a file there with what can be read from a descriptor."""
         self._options[path] = ["--ro-bind-data", str(fd), str(path)]
 
+    def show_etc(self, copy: Path) -> None:
+        """Show a copy of /etc, and in it the folders that are not copied."""
+        self._options[_ETC] = ["--ro-bind", str(copy), str(_ETC)]
+        for path in _of_etc():
+            place = copy / path.relative_to(_ETC)
+            if place.is_dir() and not place.is_symlink():
+                self._options[path] = ["--ro-bind", str(path), str(path)]
+                self._same.add(path)
+
     def mount(self, mount: Mount) -> None:
         """Show a file or folder where the function wants it."""
         source = _existing(mount.source, "mounts names it")
@@ -122,6 +137,18 @@ class _Shown:
         """Whether the box has it already, because it has the innermost folder around it that was placed as outside."""
         placed = next((one for one in (path, *path.parents) if one in self._options), None)
         return placed is not None and placed in self._same
+
+
+def _of_etc() -> Iterator[Path]:
+    return (_ETC / name for name in ETC)
+
+
+def _adds_to_etc(containment: Containment, needed: Iterable[Path]) -> bool:
+    """Whether there is more to show in /etc than every function has."""
+    ways = [way for path in needed for links, place in [_follow(path)] for way in (*links, place)]
+    others = [way for way in ways if not any(way.is_relative_to(one) for one in _of_etc())]
+    added = any(path.is_relative_to(_ETC) for path in (*others, *(mount.target for mount in containment.mounts)))
+    return added or bool(files(containment))
 
 
 def _depth(path: Path) -> int:

@@ -22,6 +22,7 @@ from sandbox.cgroups import Groups
 from sandbox.channels import Channels, close_all
 from sandbox.errands import Errands
 from sandbox.errors import StartFailed
+from sandbox.etc_folder import EtcFolder
 from sandbox.folders import remove_tree
 from sandbox.forwarding import Forwarding
 from sandbox.group import Group
@@ -69,6 +70,7 @@ class Commons:
         self.meters = Meters()
         self.pids: set[int] = set()
         """The live processes of the tree: no later pidfd from a guest may claim one of them."""
+        self.etc = EtcFolder(folders)
         self._folders = folders
         self.state = folders.parent
         """Where the folders lie, beside the code of all functions."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+import anyio.to_thread
 
 from sandbox import box, network, processes
 from sandbox.box import Box
@@ -151,7 +152,11 @@ class InBox:
     async def open(self) -> None:
         """Have a holder open the box."""
         spec, zygote = self._spec, self._zygote
-        options = box.options(spec.containment, zygote.readable(spec))
+        try:
+            etc = self._commons.etc.current or await anyio.to_thread.run_sync(self._commons.etc.refresh)
+        except OSError as error:
+            raise StartFailed(f"no box could be opened: {error.filename}: {error.strerror}") from None
+        options = box.options(spec.containment, zygote.readable(spec), etc)
         files = box.files(spec.containment).values()
         self._holder = await open_box(options, self._commons.account, spec.containment.uid, files)
 

@@ -210,6 +210,7 @@ class Tree:
                 stopping.start_soon(zygote.stop)
         await _all_gone(ending)  # the zygotes have killed the rest
         await self._commons.forwarding.close()
+        self._commons.etc.remove()
         self._commons.sweep.close()
         self._commons.log_turns.finish()
 

@@ -119,6 +119,18 @@ def test_a_mount_replaces_what_would_be_there(tmp_path: Path) -> None:
     assert places["/etc/hosts"] == ("--ro-bind", str(hosts))
 
 
+def test_a_copy_of_etc_takes_the_place_of_its_files_unless_more_is_wanted_there(tmp_path: Path) -> None:
+    (tmp_path / "ssl" / "certs").mkdir(parents=True)
+    _, places = read(options(BOXED, (), tmp_path))
+
+    assert places["/etc"] == ("--ro-bind", str(tmp_path))
+    assert {path for path in places if path.startswith("/etc/")} == {"/etc/ssl/certs"}
+    more = Containment(level=Level.NAMESPACES, mounts=(Mount(tmp_path, Path("/etc/more")),))
+    _, places = read(options(more, (), tmp_path))
+    assert "/etc" not in places
+    assert {"/etc/more", "/etc/passwd"} <= places.keys()
+
+
 def test_the_machine_keeps_its_secrets() -> None:
     _, places = read(options(BOXED, ()))
     shown = [Path(path) for path, (what, *_) in places.items() if what == "--ro-bind"]
