@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,15 @@ def holders() -> set[int]:
     return {pid for pid in children(os.getpid()) if b"bwrap" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
-def living(group: int) -> list[int]:
-    """The processes of a group; zombies are dead."""
-    found = []
+def has_none_alive(group: int) -> bool:
+    """Whether all processes of a group are dead; zombies are."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 state, _, process_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
                 if int(process_group) == group and state != "Z":
-                    found.append(int(entry.name))
-    return found
+                    return False
+    return True
 
 
 async def test_a_function_sees_its_box_and_nothing_else(bench: Bench) -> None:
@@ -294,7 +294,7 @@ async def test_bubblewrap_killed_halfway_leaves_nothing(bench: Bench) -> None:
             os.kill(holder, 9)
         with contextlib.suppress(StartFailed):
             await (await opening).close()
-        assert not living(holder)
+        await until(partial(has_none_alive, holder))
 
 
 async def test_a_user_that_may_not_read_what_a_box_shows_is_told(bench: Bench) -> None:
