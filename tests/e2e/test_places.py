@@ -28,13 +28,17 @@ CODE = """
 import os, socket, subprocess
 from urllib.request import urlopen
 
+def stay(event):
+    port = event["http"]["query"]["port"]
+    subprocess.Popen(["sleep", f"1000.{port}"], start_new_session=True)
+    return port
+
 def reads(event):
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    with urlopen(f"http://localhost:{event['http']['query']['port']}/") as response:
+    with urlopen(f"http://localhost:{stay(event)}/") as response:
         return {"said": response.read().decode(), "uid": os.getuid()}
 
 def idle(event):
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    stay(event)
     return os.getuid()
 """
 IDLE = """
@@ -59,13 +63,14 @@ async def test_a_function_reaches_its_places_and_ends_with_its_server() -> None:
             async with serving(folder) as server:
                 found = (await server.get(f"/reads?port={port}")).json()
                 assert found["said"] == "hello"
-                uid = (await server.get("/idle")).json()
+                uid = (await server.get(f"/idle?port={port}")).json()
                 assert {found["uid"], uid} == ({200_001, 200_002} if os.geteuid() == 0 else {os.geteuid()})
                 guests = processes_with(str(server.state / "guest"))
                 assert len(guests) >= 5, "the zygote, two templates with an instance each, and the forwarder"
+                assert len(processes_with(f"1000.{port}")) == 2
                 server.send(signal.SIGKILL)
                 await server.wait()
-                await until(lambda: not processes_with(str(server.state)))
+                await until(lambda: not (processes_with(str(server.state)) or processes_with(f"1000.{port}")))
 
 
 async def test_places_that_cannot_be_are_refused_where_they_are_written() -> None:
