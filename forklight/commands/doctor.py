@@ -100,9 +100,16 @@ def _checks(user: User | None, state: Path | None) -> Iterator[Check]:
     else:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         yield Check("bubblewrap", done.returncode == 0, f"{done.stdout.strip() or done.stderr.strip()}, {program}")
-    yield Check("user", True, f"functions run as {user.name if user else name_of(os.geteuid())!r}")
+    yield Check("user", True, f"functions run as {_who(user)}")
     if state is not None:
         yield _state_check(state, user)
+
+
+def _who(user: User | None) -> str:
+    name = repr(user.name if user else name_of(os.geteuid()))
+    if user is None or user.uids is None:
+        return name
+    return f"users of their own, {user.uids.first + 1}-{user.uids.last}, and those with data = true as {name}"
 
 
 def _state_check(state: Path, user: User | None) -> Check:
@@ -111,7 +118,7 @@ def _state_check(state: Path, user: User | None) -> Check:
     if not os.access(exists, os.W_OK | os.X_OK):
         return Check("state", False, f"{state} cannot be used: {name_of(os.geteuid())!r} may not write to {exists}")
     if user is not None and (place := blocking(exists, user)) is not None and place != state:
-        return Check("state", False, f"{state} is out of reach for {user.name!r}: {place} blocks the way")
+        return Check("state", False, f"{state} is out of reach for {user.who}: {place} blocks the way")
     return Check("state", True, str(state))
 
 

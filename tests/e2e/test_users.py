@@ -62,6 +62,9 @@ async def test_each_function_has_a_user_and_keeps_it() -> None:
         configure(folder, mail | keeps, "data = true\n[functions.plain]\nhandler = 'f:handler'\ncode = 'two'\n")
         toml = (folder / "forklight.toml").read_text().replace('http = "/keeps"', 'http = "/keeps"\ndata = true')
         (folder / "forklight.toml").write_text(toml.replace("plain", "new"))
+        told = await run("doctor", "--state", str(folder / "state"), cwd=folder)
+        who = f"functions run as users of their own, 200001-200003, and those with data = true as {nobody.pw_name!r}"
+        assert who in told.stdout
         async with serving(folder) as server:
             assert (await server.get("/mail")).json()["uid"] == 200_001
             first, second = (await server.get("/keeps")).json(), (await server.get("/keeps_too")).json()
