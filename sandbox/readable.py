@@ -11,13 +11,17 @@ _OF_PYTHON = (".py", ".so", ".cfg")
 
 
 def readable(spec: FunctionSpec, guest: Path, libraries: Iterable[Path], state: Path) -> tuple[Path, ...]:
-    """The files and folders that exist, the state directory with other functions and their secrets left out.
+    """The files and folders that a function reads. `libraries`: those of its interpreter, which are there."""
+    return (spec.runtime.python, *libraries, *there(_extra_path(spec), state), spec.code, guest)
 
-    `libraries`: the folders that the interpreter names. One of them may be that of a whole project, which is installed
-    in place (`pip install -e`), with the state directory in it.
+
+def there(paths: Iterable[Path], state: Path) -> tuple[Path, ...]:
+    """Those that exist, the state directory with other functions and their secrets left out. Blocks.
+
+    One of them may be the folder of a whole project that is installed in place (`pip install -e`), with the state
+    directory in it.
     """
-    found = (*libraries, *_extra_path(spec))
-    return (spec.runtime.python, *(one for path in found for one in _without(state, path)), spec.code, guest)
+    return tuple(one for path in paths for one in _without(state, path))
 
 
 def _extra_path(spec: FunctionSpec) -> list[Path]:
@@ -27,7 +31,7 @@ def _extra_path(spec: FunctionSpec) -> list[Path]:
 
 
 def _without(state: Path, path: Path) -> Iterator[Path]:
-    """The path, or what of a folder around the state directory an interpreter may read. Blocks."""
+    """The path, or what of a folder around the state directory an interpreter may read."""
     if not path.is_absolute() or not path.exists():
         return
     around = path.resolve()

@@ -20,7 +20,7 @@ from sandbox.control import Control, Message
 from sandbox.errors import Ended, LoadFailed, StartFailed
 from sandbox.launch import LOG_BYTES, Spawned, become
 from sandbox.logs import LogPipe
-from sandbox.readable import readable
+from sandbox.readable import readable, there
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.usage import Held, Meter
 
@@ -104,7 +104,8 @@ class Zygote:
         self.boot_ns = time.monotonic_ns() - begun_ns
         self._held.begin(time.monotonic_ns())
         self._held.read(self.rss_kb, time.monotonic_ns())
-        self._libraries = tuple(map(Path, dict.fromkeys((hello.prefix, hello.base_prefix, *hello.path))))
+        named = dict.fromkeys((hello.prefix, hello.base_prefix, *hello.path))
+        self._libraries = there(map(Path, named), self._commons.state)
         self.has_lazy_imports = hello.version >= (3, 15, 0)
 
     async def fork_template(

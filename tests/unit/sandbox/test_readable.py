@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.readable import readable
+from sandbox.readable import readable, there
 from sandbox.spec import FunctionSpec, Runtime
 
 pytestmark = pytest.mark.any_user
@@ -18,8 +18,9 @@ def spec(**env: str) -> FunctionSpec:
 
 
 def test_the_code_and_the_interpreter_with_its_libraries() -> None:
-    found = readable(spec(), GUEST, [Path("/usr"), Path("/nowhere/python311.zip"), Path("relative")], Path("/state"))
-    assert set(found) == {PYTHON, CODE, GUEST, Path("/usr")}
+    libraries = there([Path("/usr"), Path("/nowhere/python311.zip"), Path("relative")], Path("/state"))
+    assert libraries == (Path("/usr"),)
+    assert set(readable(spec(), GUEST, libraries, Path("/state"))) == {PYTHON, CODE, GUEST, Path("/usr")}
 
 
 def test_what_python_is_told_to_search(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_of_a_project_around_the_state_directory_its_modules(tmp_path: Path, sta
     for name in ("module.py", ".env", "secrets.env", "forklight.toml", "pyvenv.cfg"):
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / state)
-    found = readable(spec(), GUEST, [tmp_path, tmp_path / "package"], tmp_path / state)
+    found = there([tmp_path, tmp_path / "package"], tmp_path / state)
 
     shown = {"package", "module.py", "pyvenv.cfg", *({"var"} if state == ".forklight" else ())}
-    assert set(found) == {PYTHON, CODE, GUEST, *(tmp_path / name for name in shown)}
+    assert set(found) == {tmp_path / name for name in shown}
