@@ -156,7 +156,8 @@ class InBox:
             etc = self._commons.etc.current or await anyio.to_thread.run_sync(self._commons.etc.refresh)
         except OSError as error:
             raise StartFailed(f"no box could be opened: {error.filename}: {error.strerror}") from None
-        options = box.options(spec.containment, zygote.readable(spec), etc)
+        readable = zygote.readable(spec)
+        options = await anyio.to_thread.run_sync(box.options, spec.containment, readable, etc)  # it follows many paths
         files = box.files(spec.containment).values()
         self._holder = await open_box(options, self._commons.account, spec.containment.uid, files)
 
