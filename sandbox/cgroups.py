@@ -175,7 +175,8 @@ def _lack_v2(base: Path) -> Lack | None:
     others = set(_words(base / "cgroup.procs")) - {str(os.getpid())}
     if others:
         who = "process " + ", ".join(sorted(others, key=int)[:3])
-        return Lack(f"the control group {base} has other processes ({who})", _DELEGATE)
+        how = f"{_DELEGATE}, or as the only process of its container"
+        return Lack(f"the control group {base} has other processes ({who})", how)
     return None
 
 
