@@ -12,8 +12,8 @@ from forklight.config.document import Node
 from forklight.config.problem import Problem
 from forklight.state.uids import Exhausted, UidsError, allot, read_uids
 from forklight.state.users import User, is_this_process
-from sandbox.bpf import MACHINES
 from sandbox.launch import Uids
+from sandbox.probes import seccomp_problem
 
 _MOST = 2**32 - 3
 """-1 means no change, and the kernel shows users of another namespace as the one before."""
@@ -50,9 +50,8 @@ def uid_problems(user: User, names: Iterable[str], path: Path, place: Node) -> I
     uids = user.uids
     if uids is None:
         return
-    if os.uname().machine not in MACHINES:
-        known = " and ".join(MACHINES)
-        yield place.problem(f"cannot be had on {os.uname().machine}, only on {known}: leave it out")
+    if problem := seccomp_problem():  # without a filter, what starts functions could become anybody
+        yield place.problem(f"cannot be had: {problem}; leave it out")
     for kind, number in (("user", user.uid), ("group", user.gid)):
         if uids.first <= number <= uids.last:
             which = f"{number}, the {kind} {user.name!r} of the functions that share one"

@@ -105,6 +105,7 @@ def config(folder: Path, machine: str, functions: int = 1) -> Config:
     return load(folder, os.environ, folder / "state")
 
 
+@pytest.mark.ordinary_user
 def test_only_root_gives_functions_users(open_path: Path) -> None:
     found = config(open_path, 'uids = "200000-200999"')
     if os.geteuid() == 0:
