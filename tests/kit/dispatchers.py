@@ -25,6 +25,7 @@ from pathlib import Path
 import uvloop
 
 from sandbox.containment import Level
+from sandbox.errors import LoadFailed, StartFailed
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.tree import Tree, open_tree
 from tests.kit.accounts import account
@@ -100,7 +101,11 @@ async def call_for_ever(tree: Tree, function: FunctionSpec, at_work: Callable[[s
     """New instances one after the other, though most never answer."""
     first = True
     while True:
-        instance, kind = await tree.start(function)
+        try:
+            instance, kind = await tree.start(function)
+        except (LoadFailed, StartFailed):  # what was killed was on its way
+            await asyncio.sleep(0.01)
+            continue
         call = instance.invoke(event(b'"x"'), start=kind)
         if first:
             at_work(function.name)

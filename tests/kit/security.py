@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.containment import Level, Mechanism
 from sandbox.levels import MECHANISMS, up_to
-from tests.redteam.attacks import CONDITIONS, DONE, Attack, attacks
+from tests.redteam.attacks import CONDITIONS, DONE, REFUSED, Attack, attacks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/security.md"
 _TABLES = re.compile(r"(<!-- (mechanisms|attacks): .*? -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -22,9 +22,11 @@ _THEMES = {
     "processes": "Other processes",
     "kernel": "The kernel, and privileges",
     "network": "The network, and what processes share",
+    "closed": "The network of a function that has none",
     "exhaustion": "Using up the machine",
     "ends": "Ends, and answers that are none",
 }
+_REFUSED = "such a function is refused"
 _STOPPED, _SUCCEEDS, _DEPENDS = "stopped", "**succeeds**", "depends on the kernel"
 
 
@@ -72,6 +74,8 @@ def _attacks() -> Iterator[str]:
 
 def _cell(attack: Attack, level: Level) -> str:
     """What comes of an attack, in words."""
+    if attack.expected(level, frozenset()) == {REFUSED}:
+        return _REFUSED
     if attack.is_stopped(level, frozenset()):
         return _STOPPED
     mechanisms = list(CONDITIONS.values())

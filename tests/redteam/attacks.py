@@ -11,6 +11,8 @@ from typing import NamedTuple
 from sandbox.containment import Level, Mechanism
 
 DONE = "done"
+REFUSED = "refused"
+"""of what cannot be asked for at a level"""
 CONDITIONS = {
     "apart": Mechanism.USER_APART,
     "own": Mechanism.USER_PER_FUNCTION,

@@ -14,7 +14,9 @@ from msgspec import structs
 from bus import Ok, Outcome
 from sandbox.containment import Level, Mechanism
 from sandbox.instance import Instance
+from sandbox.levels import Asked, CannotBeHad, resolve
 from sandbox.spec import FunctionSpec, Limits
+from tests.kit.levels import found as levels_found
 from tests.kit.levels import levels
 from tests.kit.support import FUNCTIONS, Bench, answer, event, processes_with
 from tests.redteam.attacks import Attack, attacks
@@ -89,6 +91,23 @@ def _require(found: dict[str, str], here: Ground, *, at_import: bool = False) ->
         if attack.name in found and found[attack.name] not in expected:
             wrong.append(f"{attack.name}: {found[attack.name]} instead of {'|'.join(sorted(expected))}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("level", levels())
+async def test_a_function_without_a_network_reaches_nothing(level: Level) -> None:
+    if level is Level.LIMITS:
+        with pytest.raises(CannotBeHad, match="network"):
+            resolve(Asked(level=level, network=False), levels_found())
+        return
+    async with ground(level) as here, world(here) as around:
+        spec = here.bench.spec("redteam", containment=here.containment(network=False))
+        hostile, _ = await here.bench.tree.start(spec)
+        found = {}
+        for attack in attacks("closed"):
+            name = attack.name.partition(".")[2]
+            found[attack.name] = await _in_handler(hostile, attack._replace(theme="network", name=name), around)
+
+    _require(found, here)
 
 
 @pytest.mark.parametrize("level", levels())

@@ -31,7 +31,8 @@ def sends_by_udp(world):
     """A datagram that arrives: a name looked up, or secrets sent away."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(5)
-        client.sendto(b"x", ("127.0.0.1", world["udp_port"]))
+        client.connect(("127.0.0.1", world["udp_port"]))
+        client.send(b"x")
         client.recv(1)
 
 
