@@ -12,7 +12,9 @@ In reading order:
   requests in one message; `bounds.py`: the limits of both
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
-- `launch.py`: starts a zygote; `containment.py`, `isolation.py`: what contains it
+- `launch.py`: starts a zygote; `user_filter.py`: which users it can become; `containment.py`, `isolation.py`: what
+  contains it
+- `network.py`: where a box has the places that its function may reach; `forwarding.py`: the process that leads there
 - `quarters.py`: where the processes of a template live, on the host or in a box; `box.py`: what a box shows
   (`system_files.py`, `etc_folder.py`);
   `holder.py`: opens it and keeps it open; `reports.py`: the instances that a template has buried

@@ -89,7 +89,8 @@ async def test_a_secret_is_nowhere_else() -> None:
                 assert not any(_memory_has(pid, marks) for pid in server.zygotes())
                 knowing = [pid for pid in server.templates() if _memory_has(pid, marks)]
                 others = set(server.templates()) - {*knowing}
-                assert (len(knowing), len(others)) == (len(levels()), 2)
+                assert len(knowing) == len(levels())
+                assert len(others) >= 2
                 assert not any(_memory_has(pid, marks) for other in others for pid in children(other))
 
 

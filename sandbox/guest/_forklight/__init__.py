@@ -9,6 +9,7 @@ The processes, in the order in which they start:
 - `invocation.py`: one call, from its frame to the reply
 - `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks;
   `users.py`: a user for each function
+- `network.py`: the sockets by which a template in a box has places on the network; `forwarder.py`: leads there
 
 The interface to a function:
 
