@@ -5,8 +5,12 @@ as, and runs /usr/bin/true in it (5 to 16 ms). Only if that fails, each kind is 
 failure is little, so the settings of the kernel that usually stand in the way are looked at, too.
 """
 
+import contextlib
+import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,16 +146,31 @@ def why_failed(said: str, kernel: Kernel) -> Missing:
 
 def _said(argv: Sequence[str]) -> str:
     """Run a command without environment; return its last line on standard error if it fails, else nothing."""
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
     try:
-        done = subprocess.run(argv, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {LIMIT_S:g} s"
+        run = subprocess.Popen(argv, env={}, stdin=nothing, stdout=nothing, stderr=pipe, process_group=0)
     except OSError as error:
         return f"{argv[0]} does not start: {error.strerror}"
-    if done.returncode == 0:
-        return ""
-    lines = done.stderr.decode(errors="backslashreplace").strip().splitlines()
-    return lines[-1] if lines else f"it ended with {done.returncode} and without a word"
+    with run:
+        has_ended = _ends(run.pid)
+        with contextlib.suppress(ProcessLookupError):  # a bubblewrap that was killed leaves a child that waits for it
+            os.killpg(run.pid, signal.SIGKILL)
+        _, errors = run.communicate()
+    if not has_ended:
+        return f"it did not end within {LIMIT_S:g} s"
+    lines = errors.decode(errors="backslashreplace").strip().splitlines()
+    return "" if not run.returncode else lines[-1] if lines else f"it ended with {run.returncode} and without a word"
+
+
+def _ends(pid: int) -> bool:
+    """Wait for the end of a child, which stays a zombie, so that its number is nobody else's."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(LIMIT_S * 1000))
+    finally:
+        os.close(pidfd)
 
 
 def _setting(name: str) -> int | None:
