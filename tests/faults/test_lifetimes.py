@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.parametrize("level", {levels()[0], levels()[-1]}, ids=str)
 async def test_a_dispatcher_that_is_killed_takes_everything_with_it(level: Level) -> None:
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
-    drivers, kills_each = 4, rounds(3, 50)
+    drivers, kills_each = 4, rounds(4, 50)
     with readable_folder() as folder:
         copy_readable(GUEST, folder / "guest")
         copy_readable(FUNCTIONS, folder / "functions")

@@ -49,6 +49,7 @@ def main() -> None:
     folder, kills, seed, level = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Level(sys.argv[4])
     chance = random.Random(seed)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    contained(level)  # what the machine has is found once, not in the short life of each dispatcher
     for number in range(kills):
         folders = folder / f"folders-{seed}-{number}"
         folders.mkdir(mode=0o711)
