@@ -57,6 +57,8 @@ class Holder:
         self.pid = 0
         """of the first process in the box, as the server sees it"""
         self.namespaces = 0
+        self.held_kb = 0
+        """The memory of both processes that belongs to no file; it stays as it is."""
         self.on_lost: Callable[[str], None] = _nobody
         """Gets the reason if the box ends before it was closed."""
         self._parts = 1
@@ -79,6 +81,7 @@ class Holder:
             self._parts += 1
             asyncio.get_running_loop().add_reader(self._inner, self._lost)
             self.namespaces = _namespaces(self.pid)
+            self.held_kb = sum(processes.anonymous_kb(pid) or 0 for pid in (self._pid, self.pid))
             is_first = processes.is_first(self.pid, parent_pid=self._pid) and not processes.has_died(self._inner)
         except (OSError, IndexError) as error:
             raise StartFailed(f"the box ended as soon as it was open: {error}") from None

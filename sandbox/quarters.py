@@ -49,6 +49,9 @@ class Quarters(Protocol):
     def box(self) -> Box | None:
         """The box that the template enters. Raises StartFailed if it has ended."""
 
+    def held_kb(self) -> int:
+        """The memory of the processes that keep it open."""
+
     def close(self, closed: Callable[[], None]) -> None:
         """End whatever is left, then call `closed`."""
 
@@ -102,6 +105,10 @@ class OnHost:
 
     def box(self) -> None:
         """There is none."""
+
+    def held_kb(self) -> int:
+        """There are none."""
+        return 0
 
     def close(self, closed: Callable[[], None]) -> None:
         """There is nothing to close."""
@@ -187,6 +194,10 @@ class InBox:
         if self._holder is None:
             raise StartFailed("the box is not open")
         return self._holder.box()
+
+    def held_kb(self) -> int:
+        """That of the holder, some 300 KiB, without what all holders share."""
+        return 0 if self._holder is None else self._holder.held_kb
 
     def close(self, closed: Callable[[], None]) -> None:
         """End the box, with whatever is left in it."""

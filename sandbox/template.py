@@ -196,7 +196,7 @@ class Template:
         self.rss_kb = processes.memory_kb(self.pid) or 0
         self.anonymous_kb = processes.anonymous_kb(self.pid) or 0
         self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
-        self._held.read(self.own_kb, time.monotonic_ns())
+        self._held.read(self.own_kb + self._quarters.held_kb(), time.monotonic_ns())
         self._on(Input.LOADED)
 
     async def fork(self, *, ahead: bool = False, calls: int | None = None) -> Instance:
@@ -280,7 +280,7 @@ class Template:
 
     def look_kb(self) -> int:
         """What it holds beside its instances: its own memory, and the files that they have written in their box."""
-        held_kb = self.own_kb + (self._quarters.files_kb() if self.instances else 0)
+        held_kb = self.own_kb + self._quarters.held_kb() + (self._quarters.files_kb() if self.instances else 0)
         if not (self.is_dead or self.must_become):
             self._held.read(held_kb, time.monotonic_ns())
         return held_kb
