@@ -5,7 +5,8 @@ from, and at least 1 MiB. A start is booked before it begins, with the largest c
 have had lately, and the booking becomes the charge of the instance. Four rules cover everything:
 
 1. A start has room while the charges, with its own, fit into the limit, and the instances into `max_instances`. One
-   instance always has room, or a limit that templates alone exceed would stop the server for good.
+   instance beyond the reserved ones always has room, or a limit that these and the templates exceed would stop all
+   other functions for good.
 2. Few starts are in flight at a time, because more would only take the processors from one another. A function that has
    no template starts one instance first, since all others would wait for the same load. A start that takes longer than
    `STUCK_NS` is waiting for something else than a processor, and does not count.
@@ -135,7 +136,8 @@ class Budget(Generic[Owner, Member]):
 
     def has_spare_room(self, owner: Owner, now_ns: int, *, loads: bool) -> bool:
         """Whether a start that nothing waits for may begin: it takes no room from functions that wait."""
-        return not self._waiting and self._has_room(owner) and self._has_turn(owner, now_ns, loads=loads)
+        has_room = self._has_place() and self._fits(owner)
+        return not self._waiting and has_room and self._has_turn(owner, now_ns, loads=loads)
 
     def withdraw(self, owner: Owner) -> None:
         """The function needs no start any more."""
@@ -286,12 +288,16 @@ class Budget(Generic[Owner, Member]):
         return self.limits.max_instances is None or self.count < self.limits.max_instances
 
     def _has_room(self, owner: Owner) -> bool:
+        return self._has_place() and (self._fits(owner) or self._is_least(owner))
+
+    def _fits(self, owner: Owner) -> bool:
         limit_bytes = self.limits.memory_bytes
-        if not self._has_place():
-            return False
-        if limit_bytes is None or self.charged_bytes + self._accounts[owner].largest_bytes <= limit_bytes:
-            return True
-        return self.count == 0
+        return limit_bytes is None or self.charged_bytes + self._accounts[owner].largest_bytes <= limit_bytes
+
+    def _is_least(self, owner: Owner) -> bool:
+        """Whether a start is the only one beyond what is reserved, or the first of all: that exceeds any memory."""
+        reserved = sum(min(account.held, account.reserved) for account in self._accounts.values())
+        return self.count == 0 or (self.count == reserved and self._excess(owner) >= 0)
 
     def _has_turn(self, owner: Owner, now_ns: int, *, loads: bool) -> bool:
         if self._accounts[owner].is_loading:

@@ -187,9 +187,9 @@ class Staff(Members[Member], Generic[Ticket, Member]):
         return self._is_put_off
 
     def wants_room(self, now_ns: int) -> bool:
-        """Whether a start would be decided if the machine had room."""
+        """Whether a start that the pool cannot do without would be decided if the machine had room."""
         put_off, self._is_put_off = self._is_put_off, False
-        wanted = self._wanted_starts(now_ns)
+        wanted = self._wanted_starts(now_ns, spares=False)
         self._is_put_off = put_off
         return wanted > 0
 

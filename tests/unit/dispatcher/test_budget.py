@@ -47,6 +47,20 @@ def holder(
     )
 
 
+def test_one_instance_beyond_the_reserved_ones_has_room_whatever_templates_hold() -> None:
+    made = budget("f", "g", memory_mib=4)
+    made.open("f", 1)
+    made.charge_fixed(6 * MIB)
+    start(made, "f1")
+    assert not made.has_spare_room("g", NOW_NS, loads=False)
+    start(made, "g1")
+    assert made.admit("g", NOW_NS, loads=False) is None
+    made.ended("g1")
+    assert made.next(NOW_NS) == "g"
+    made.ended("f1")
+    assert made.admit("f", NOW_NS, loads=False) is not None, "the first of all"
+
+
 def test_a_start_has_room_while_the_charges_fit() -> None:
     made = budget("f", "g", memory_mib=12)
     made.charge_fixed(6 * MIB)
@@ -164,16 +178,14 @@ def test_a_reserved_one_never_goes() -> None:
 
 
 def test_who_cannot_have_room_holds_up_nobody() -> None:
-    """Only reserved instances stand in the way of the large one, and none of them goes: the small one need not wait."""
-    made = budget("f", "g", "h", memory_mib=12)
-    made.open("f", 1)
+    """Nothing can make room for the second reserved one, which is large: the small one of another need not wait."""
+    made = budget("f", "h", memory_mib=12)
+    made.open("f", 2)
     start(made, "f1", size_mib=5)
-    start(made, "g1", size_mib=7)
-    made.ended("g1")
     made.charge_fixed(5 * MIB)
-    assert made.admit("g", NOW_NS, loads=False) is None
+    assert made.admit("f", NOW_NS, loads=False) is None
     assert made.admit("h", NOW_NS, loads=False) is None
-    relieve(made, [holder("f", [("f1", 9)], reserved=1), holder("g"), holder("h")], NOW_NS)
+    relieve(made, [holder("f", [("f1", 9)], reserved=2), holder("h")], NOW_NS)
     assert made.next(NOW_NS) == "h"
 
 

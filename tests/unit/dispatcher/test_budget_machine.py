@@ -67,6 +67,8 @@ class BudgetMachine(RuleBasedStateMachine):
     def start(self, number: int) -> None:
         """Ask for a start, and check the answer."""
         function, count, charge = self.functions[number], self.count(), self.charge()
+        held = function.living() + len(function.starting)
+        beyond_none = sum(min(one.living() + len(one.starting), one.reserved) for one in self.functions)
         booking = self.budget.admit(number, self.now_ns, loads=function.must_load)
         if booking is None:
             assert number in self.budget.waiting()
@@ -74,7 +76,8 @@ class BudgetMachine(RuleBasedStateMachine):
         assert number not in self.budget.waiting()
         limits = self.limits
         assert limits.max_instances is None or count < limits.max_instances
-        assert count == 0 or limits.memory_bytes is None or charge + booking.size_bytes <= limits.memory_bytes
+        is_least = count == 0 or (count == beyond_none and held >= function.reserved)
+        assert is_least or limits.memory_bytes is None or charge + booking.size_bytes <= limits.memory_bytes
         assert not any(one.loads for one in function.starting)
         function.starting.append(booking)
 

@@ -57,7 +57,7 @@ class PoolOnMachine(PoolMachine):
     @rule()
     def is_asked(self) -> None:
         """Whether it still waits for room."""
-        lacks = self.starting * self.slots < len(self.waiting) or self.starting < self.deficit()
+        lacks = self.starting * self.slots < len(self.waiting) or self.starting < self.indispensable()
         could_start = lacks and self.room() > 0 and self.now_ns >= self.blocked_ns
         assert self.pool.wants_room(self.now_ns) == could_start
 
