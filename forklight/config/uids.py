@@ -57,7 +57,7 @@ def uid_problems(user: User, names: Iterable[str], path: Path, place: Node) -> I
             which = f"{number}, the {kind} {user.name!r} of the functions that share one"
             yield place.problem(f"contains {which}: take another range")
     for kind, told in (("uid", "users"), ("gid", "groups")):
-        if not _is_mapped(uids, Path(f"/proc/self/{kind}_map")):
+        if not is_mapped(uids, Path(f"/proc/self/{kind}_map")):
             remedy = "take numbers that the container has, or give it more (such as /etc/subuid for Podman)"
             yield place.problem(f"has {told} that this container does not have: {remedy}")
     try:
@@ -109,7 +109,7 @@ def _lent(file: Path) -> Iterator[tuple[str, Uids]]:
                 yield parts[0], Uids(int(parts[1]), int(parts[1]) + int(parts[2]) - 1)
 
 
-def _is_mapped(uids: Uids, file: Path) -> bool:
+def is_mapped(uids: Uids, file: Path) -> bool:
     """Whether all numbers exist in this user namespace (user_namespaces(7)): in a container, others do not."""
     try:
         lines = [tuple(map(int, line.split())) for line in file.read_text().splitlines()]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forklight.config.configuration import Config, load
 from forklight.config.problem import ConfigError
-from forklight.config.uids import UidRange
+from forklight.config.uids import UidRange, is_mapped
 from forklight.state.uids import Exhausted, UidsError, allot, keep_uids, read_uids, uids_path
 from forklight.state.users import User, blocking, may_write
 from sandbox.launch import Uids
@@ -136,3 +136,19 @@ def test_a_range_with_users_of_somebody_else_is_warned_of(open_path: Path) -> No
         config(open_path, f'uids = "{nobody - 5}-{nobody + 5}"\nuser = "nobody"')
     told = [warning.message for warning in config(open_path, f'uids = "{mail}-{mail + 1}"', functions=1).warnings]
     assert any(f"contains {mail}, the user 'mail', whose rights a function would have: take" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("lines", "mapped"),
+    [
+        (["0 0 4294967295"], True),
+        (["0 1000 1", "1 100000 65536"], False),
+        (["0 1000 1", "1 100000 300000"], True),
+        (["200050 0 1000", "0 1000 1", "200000 100000 50"], True),
+        (["200000 100000 50", "200051 0 1000"], False),
+    ],
+)
+def test_a_container_has_the_users_that_its_namespace_maps(lines: list[str], mapped: bool, tmp_path: Path) -> None:
+    """uid_map of user_namespaces(7): the first number inside, the first one outside, how many."""
+    (tmp_path / "map").write_text("\n".join(lines))
+    assert is_mapped(Uids(200_000, 200_099), tmp_path / "map") is mapped
