@@ -1,4 +1,4 @@
-"""Where photos lie: a folder that all the functions share, for instances come and go, and may be several at once.
+"""Where photos lie: the data folder, which all functions share, because instances come and go.
 
 originals/ID.FORMAT    as uploaded
 thumbnails/ID.webp     there as soon as it is made
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
-FOLDER = Path(os.environ["PHOTOS"])
+FOLDER = Path(os.environ["FORKLIGHT_DATA"])
 ORIGINALS = FOLDER / "originals"
 THUMBNAILS = FOLDER / "thumbnails"
 REPORT = FOLDER / "report.json"

@@ -87,7 +87,7 @@ class Place(str):
 class IsolationSettings(Struct, frozen=True, kw_only=True):
     """What a function may see and use of the machine: [security.md](security.md)."""
 
-    isolation: Literal["best", "namespaces", "filters", "limits"] = "limits"
+    isolation: Literal["best", "namespaces", "filters", "limits"] = "best"
     """How far it is kept apart: what the machine has (`best`), or a level that it must have."""
     network: bool | tuple[Place, ...] = True
     """What it reaches: all, nothing, or a list of places such as `["db.example.com:5432"]`."""

@@ -133,7 +133,7 @@ async def test_the_configuration_is_watched_too() -> None:
     async with developing(function("say")) as server:
         await answers(server, b"one")
         save(server.folder / "forklight.toml", function("say") + 'timeuot = "1s"\n')
-        await server.wait_said(r"forklight\.toml:4 functions\.say\.timeuot: ")
+        await server.wait_said(r"forklight\.toml:5 functions\.say\.timeuot: ")
         assert "timeuot" in (await server.get("/say")).headers["X-Forklight-Stale"]
         save(server.folder / "forklight.toml", function("say") + function("fail"))
         await server.wait_said("^reloaded: fail added$")

@@ -31,9 +31,11 @@ async def test_interpreter() -> None:
                 answer: dict[str, Any] = (await server.post(path, {"code": code, **more})).json()
                 return answer
 
-            printed = await run("import os\nprint('hi', flush=True)\nos.system('echo child')\nleft = 1\nos.getpid()")
+            printed = await run(
+                "import os\nprint('hi', flush=True)\nos.system('echo child')\nleft = 1\nos.environ['TMPDIR']"
+            )
             assert (printed["output"], printed["error"]) == ("hi\nchild\n", None)
-            again = await run("import os\nassert 'left' not in globals()\nos.getpid()")
+            again = await run("import os\nassert 'left' not in globals()\nos.environ['TMPDIR']")
             assert again["error"] is None
             assert again["value"] != printed["value"]
 

@@ -27,12 +27,9 @@ def bus_url(request: pytest.FixtureRequest) -> str:
 
 @contextlib.asynccontextmanager
 async def gallery(bus_url: str, **variables: str) -> AsyncIterator[Server]:
-    """The example as it is, with an empty album that the functions' user can write."""
+    """The example as it is, with an empty album."""
     with open_folder() as folder:
-        album = folder / "album"
-        album.mkdir()
-        album.chmod(0o777)
-        environment = {"PHOTOS": str(album), "FORKLIGHT_BUS_URL": bus_url} | variables
+        environment = {"FORKLIGHT_BUS_URL": bus_url} | variables
         async with serving(folder, str(EXAMPLE), "--listen", "127.0.0.1:0", **environment) as server:
             yield server
 
@@ -126,7 +123,7 @@ async def tiles(server: Server) -> str:
 
 async def listed(server: Server) -> list[str]:
     """The photos on disk, as the page has them: newest first. One that is pending has no link."""
-    names = [path.stem for path in (server.folder / "album/originals").glob("*.jpeg")]
+    names = [path.stem for path in (server.state / "data/originals").glob("*.jpeg")]
     assert len(re.findall("<li>", await tiles(server))) == len(names)
     return sorted(names, reverse=True)
 

@@ -19,6 +19,7 @@ def handler(event):
     return {"before": before, "template": os.getppid(), "pid": os.getpid()}
 """
 SETTINGS = '[functions.hello]\nhandler = "hello:handler"\nhttp = "/"\nmax_invocations = 1\n'
+SETTINGS += 'isolation = "limits"\n'  # in a box, a template has no pid
 
 
 def write(folder: Path, settings: str = SETTINGS) -> None:

@@ -146,8 +146,8 @@ async def test_every_problem_of_the_configuration_is_told_with_its_place() -> No
             (folder / "forklight.toml").write_text(toml + 'timeuot = "1s"\n[functions.other]\nhandler = "x"\n')
             done = await server.run("reload")
             assert done.status == 2
-            assert "forklight.toml:4 functions.pid.timeuot: " in done.stderr
-            assert "forklight.toml:6 functions.other.handler: " in done.stderr
+            assert "forklight.toml:5 functions.pid.timeuot: " in done.stderr
+            assert "forklight.toml:7 functions.other.handler: " in done.stderr
             assert await number(server) == 1
 
 
@@ -159,8 +159,8 @@ async def test_what_cannot_change_while_it_runs_says_so() -> None:
             (folder / "forklight.toml").write_text(toml + '[http]\nidle_timeout = "1s"\n[bus]\nmax_hops = 3\n')
             done = await server.run("reload")
             assert done.status == 2
-            assert "forklight.toml:4 http: [http] has changed: that needs a restart\n" in done.stderr
-            assert "forklight.toml:6 bus: [bus] has changed: that needs a restart\n" in done.stderr
+            assert "forklight.toml:5 http: [http] has changed: that needs a restart\n" in done.stderr
+            assert "forklight.toml:7 bus: [bus] has changed: that needs a restart\n" in done.stderr
 
 
 async def test_the_budget_of_all_functions_changes_with_a_reload() -> None:
@@ -176,7 +176,7 @@ async def test_the_budget_of_all_functions_changes_with_a_reload() -> None:
             (folder / "forklight.toml").write_text(toml + '[machine]\nuser = "games"\n')
             done = await server.run("reload")
             assert done.status == 2
-            assert "forklight.toml:4 machine: user of [machine] has changed: that needs a restart\n" in done.stderr
+            assert "forklight.toml:5 machine: user of [machine] has changed: that needs a restart\n" in done.stderr
 
 
 async def test_folders_of_files_come_and_go() -> None:

@@ -28,6 +28,7 @@ def wait(event):
     open(event["data"]).read()
 """
 CONFIG = "".join(f'[functions.{name}]\nhandler = "f:{name}"\n' for name in ("echo", "fail", "of_http", "wait"))
+CONFIG += 'isolation = "limits"\n'  # `wait` opens a fifo of the test
 
 
 @pytest.fixture

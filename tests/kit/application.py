@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,19 +65,28 @@ def open_folder() -> Iterator[Path]:
             remove_tree(folder / "state")  # its snapshots are read-only
 
 
+def at_limits(toml: str) -> str:
+    """The configuration with level `limits` for functions that say nothing of it: they may write anywhere."""
+    header, level = "[defaults]\n", 'isolation = "limits"\n'
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        if "isolation" in tomllib.loads(toml).get("defaults", {}):
+            return toml
+    return toml.replace(header, header + level, 1) if header in toml else f"{toml}\n{header}{level}"
+
+
 @contextlib.contextmanager
 def application(toml: str, **files: str) -> Iterator[Path]:
-    """An open folder with `f.py` and this `forklight.toml`; `files` are more modules."""
+    """An open folder with `f.py` and this `forklight.toml`, at level `limits`; `files` are more modules."""
     with open_folder() as folder:
-        (folder / "forklight.toml").write_text(toml)
+        (folder / "forklight.toml").write_text(at_limits(toml))
         for name, text in ({"f": CODE} | files).items():
             (folder / f"{name}.py").write_text(text)
         yield folder
 
 
 def function(handler: str, **settings: Any) -> str:
-    """The table of a function named like its handler in `f.py`, at the path of that name."""
-    keys = {"handler": f"f:{handler}", "http": f"/{handler}"} | settings
+    """The table of a function named like its handler in `f.py`, at the path of that name and at level `limits`."""
+    keys = {"handler": f"f:{handler}", "http": f"/{handler}", "isolation": "limits"} | settings
     return "\n".join([f"[functions.{handler}]", *(f"{key} = {json.dumps(keys[key])}" for key in keys), ""])
 
 

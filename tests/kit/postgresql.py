@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: one private throw-away server for a whole run, on a Unix socket in its own folder.
+"""A PostgreSQL of the tests' own: one private throw-away server for a whole run, on a port of this machine.
 
 PostgreSQL refuses to run as root, so root starts it as `nobody`. The kernel ends it should the run die.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.kit.broker import OWN_ONLY
+from tests.kit.broker import OWN_ONLY, free_ports
 
 START_LIMIT_S = 40.0
 MISSING = "no PostgreSQL for the tests: install Debian's package: apt-get install postgresql"
-SETTINGS = ("fsync=off", "listen_addresses=", "unix_socket_permissions=0777", "max_connections=50")
+SETTINGS = ("fsync=off", "listen_addresses=127.0.0.1", "unix_socket_permissions=0777", "max_connections=50")
 INITDB = ("--username=shop", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale-provider=icu", "--icu-locale=en")
 """Text sorts as in most installations, and not as in C: `~` comes before letters."""
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig", "KILL")
@@ -30,10 +30,11 @@ class PostgreSQL:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        [self.port] = free_ports(1)
         self._databases = 0
 
     def url(self, database: str) -> str:
-        return f"postgresql://shop@/{database}?host={self.folder}"
+        return f"postgresql://shop@127.0.0.1:{self.port}/{database}"
 
     def fresh_url(self) -> str:
         """Of an empty database that nobody has used."""
@@ -63,12 +64,12 @@ def running_postgresql() -> Iterator[PostgreSQL]:
             shutil.chown(folder, "nobody", "nogroup")
         data = folder / "data"
         _run(*as_whom, str(programs / "initdb"), "-D", str(data), *INITDB)
-        options = [part for setting in SETTINGS for part in ("-c", setting)]
+        server = PostgreSQL(folder)
+        options = [part for setting in (*SETTINGS, f"port={server.port}") for part in ("-c", setting)]
         command = [*as_whom, str(programs / "postgres"), "-D", str(data), "-k", str(folder), *options]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            server = PostgreSQL(folder)
             _wait_ready(server, process)
             yield server
         finally:
