@@ -52,7 +52,7 @@ async def test_the_template_tells_whose_thread_it_is(bench: Bench) -> None:
     await bench.tree.start(bench.spec("threads"))
 
     loaded = bench.tree.templates()[0].loaded
-    assert (loaded.threads, loaded.thread_owner) == (2, "function (heart, started at function.py:16)")
+    assert (loaded.threads, loaded.thread_owner) == (2, "function (heart, started at function.py:17)")
 
 
 async def test_instances_with_threads_can_be_asked_for_at_once(bench: Bench) -> None:
