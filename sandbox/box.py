@@ -8,8 +8,10 @@ it leads through symbolic links.
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -18,7 +20,8 @@ from sandbox.containment import Containment, Mechanism, Mount
 from sandbox.errors import LoadFailed
 from sandbox.system_files import DEVICES, ETC, PROCESSORS, PROGRAMS
 
-_ETC = Path("/etc")
+_ETC = "/etc"
+_OF_ETC = tuple(f"{_ETC}/{name}" for name in ETC)
 _MOST_LINKS = 40
 """As many as the kernel follows in one path."""
 FIRST_FILE_FD = 3
@@ -64,120 +67,143 @@ def _contents(containment: Containment, needed: Iterable[Path], etc: Path | None
     """The options for all that the box shows, each folder before what lies in it: bubblewrap goes by their order."""
     shown = _Shown(containment)
     paths = [_existing(path, "the function needs it") for path in needed]
-    paths += [Path(path) for path in (*PROGRAMS, PROCESSORS) if os.path.exists(path)]
-    if etc is None or _adds_to_etc(containment, paths):
-        paths += [path for path in _of_etc() if os.path.exists(path)]
+    paths += [path for path in (*PROGRAMS, PROCESSORS) if os.path.exists(path)]
+    ways = [_follow(path) for path in paths]
+    if etc is None or _adds_to_etc(containment, ways):
+        ways += [_follow(path) for path in _OF_ETC if os.path.exists(path)]
     else:
-        shown.show_etc(etc)
-    shown.show(paths)
+        shown.show_etc(str(etc))
+    shown.show(ways)
     for fd, name in enumerate(files(containment), FIRST_FILE_FD):
-        shown.give(Path("/etc", name), fd)
+        shown.give(f"{_ETC}/{name}", fd)
     for mount in containment.mounts:
         shown.mount(mount)
     return shown.in_order()
 
 
+class _Way(NamedTuple):
+    """How a path is found: the symbolic links on it, each with the target that it names, and where they end."""
+
+    links: dict[str, str]
+    place: str
+
+
 class _Shown:
     """What lies where in the box: for each path the option that puts it there."""
 
+    # Paths are strings, because pathlib would take as long for all of them as bubblewrap takes for the box.
+
     def __init__(self, containment: Containment) -> None:
         scratch = ["--perms", "1777", "--size", str(containment.scratch_bytes), "--tmpfs"]
-        devices = [f"/dev/{name}" for name in DEVICES]
-        self._options: dict[Path, list[str]] = {
-            Path("/proc"): ["--proc", "/proc"],
-            Path("/tmp"): [*scratch, "/tmp"],  # noqa: S108  that of the box
-            Path("/dev/shm"): [*scratch, "/dev/shm"],  # noqa: S108
-            Path("/dev/fd"): ["--symlink", "/proc/self/fd", "/dev/fd"],
-            Path("/var/tmp"): ["--symlink", "../tmp", "/var/tmp"],  # noqa: S108
-            **{Path(device): ["--dev-bind", device, device] for device in devices},
+        self._options: dict[str, list[str]] = {
+            "/proc": ["--proc", "/proc"],
+            "/tmp": [*scratch, "/tmp"],  # noqa: S108  that of the box
+            "/dev/shm": [*scratch, "/dev/shm"],  # noqa: S108
+            "/dev/fd": ["--symlink", "/proc/self/fd", "/dev/fd"],
+            "/var/tmp": ["--symlink", "../tmp", "/var/tmp"],  # noqa: S108
         }
+        for name in DEVICES:
+            self._options[f"/dev/{name}"] = ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         for number, name in enumerate(("stdin", "stdout", "stderr")):
-            self._options[Path("/dev", name)] = ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
-        self._same: set[Path] = set()
+            self._options[f"/dev/{name}"] = ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+        self._same: set[str] = set()
         """The folders and files that are as outside, with all that is in them."""
 
-    def show(self, paths: Iterable[Path]) -> None:
-        """Show these read-only, and the links that lead to them."""
-        links: dict[Path, str] = {}
-        places: set[Path] = set()
-        for path in paths:
-            found, place = _follow(path)
-            links |= found
-            places.add(place)
-        for place in sorted(places, key=_depth):
+    def show(self, ways: Iterable[_Way]) -> None:
+        """Show what these lead to, read-only, and the links on them."""
+        links: dict[str, str] = {}
+        places: set[str] = set()
+        for way in ways:
+            links |= way.links
+            places.add(way.place)
+        for place in sorted(places, key=len):  # what lies in a folder is longer
             if not self._is_shown(place):
-                self._options[place] = ["--ro-bind", str(place), str(place)]
-                self._same.add(place)
+                self._show(place)
         for link, target in links.items():
             if not self._is_shown(link):
-                self._options[link] = ["--symlink", target, str(link)]
+                self._options[link] = ["--symlink", target, link]
 
-    def give(self, path: Path, fd: int) -> None:
+    def _show(self, place: str) -> None:
+        self._options[place] = ["--ro-bind", place, place]
+        self._same.add(place)
+
+    def give(self, path: str, fd: int) -> None:
         """Have a file there with what can be read from a descriptor."""
-        self._options[path] = ["--ro-bind-data", str(fd), str(path)]
+        self._options[path] = ["--ro-bind-data", str(fd), path]
 
-    def show_etc(self, copy: Path) -> None:
+    def show_etc(self, copy: str) -> None:
         """Show a copy of /etc, and in it the folders that are not copied."""
-        self._options[_ETC] = ["--ro-bind", str(copy), str(_ETC)]
-        for path in _of_etc():
-            place = copy / path.relative_to(_ETC)
-            if place.is_dir() and not place.is_symlink():
-                self._options[path] = ["--ro-bind", str(path), str(path)]
-                self._same.add(path)
+        self._options[_ETC] = ["--ro-bind", copy, _ETC]
+        for name, path in zip(ETC, _OF_ETC, strict=True):
+            if stat.S_ISDIR(_mode(f"{copy}/{name}")):
+                self._show(path)
 
     def mount(self, mount: Mount) -> None:
         """Show a file or folder where the function wants it."""
-        source = _existing(mount.source, "mounts names it")
-        self._options[mount.target] = ["--bind" if mount.writable else "--ro-bind", str(source), str(mount.target)]
+        source, target = _existing(mount.source, "mounts names it"), str(mount.target)
+        self._options[target] = ["--bind" if mount.writable else "--ro-bind", source, target]
 
     def in_order(self) -> list[str]:
-        return [word for _, each in sorted(self._options.items(), key=lambda one: one[0].parts) for word in each]
+        return [word for _, each in sorted(self._options.items(), key=_names_of) for word in each]
 
-    def _is_shown(self, path: Path) -> bool:
+    def _is_shown(self, path: str) -> bool:
         """Whether the box has it already, because it has the innermost folder around it that was placed as outside."""
-        placed = next((one for one in (path, *path.parents) if one in self._options), None)
-        return placed is not None and placed in self._same
+        while path and path not in self._options:
+            path = path.rpartition("/")[0]
+        return path in self._same
 
 
-def _of_etc() -> Iterator[Path]:
-    return (_ETC / name for name in ETC)
-
-
-def _adds_to_etc(containment: Containment, needed: Iterable[Path]) -> bool:
+def _adds_to_etc(containment: Containment, ways: Iterable[_Way]) -> bool:
     """Whether there is more to show in /etc than every function has."""
-    ways = [way for path in needed for links, place in [_follow(path)] for way in (*links, place)]
-    others = [way for way in ways if not any(way.is_relative_to(one) for one in _of_etc())]
-    added = any(path.is_relative_to(_ETC) for path in (*others, *(mount.target for mount in containment.mounts)))
-    return added or bool(files(containment))
+    inside = [path for way in ways for path in (*way.links, way.place) if _lies_in(path, _ETC)]
+    if any(not any(_lies_in(path, listed) for listed in _OF_ETC) for path in inside):
+        return True
+    return bool(files(containment)) or any(_lies_in(str(mount.target), _ETC) for mount in containment.mounts)
 
 
-def _depth(path: Path) -> int:
-    return len(path.parts)
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
 
 
-def _existing(path: Path, why: str) -> Path:
+def _names_of(option: tuple[str, list[str]]) -> list[str]:
+    return option[0].split("/")
+
+
+def _mode(path: str) -> int:
+    """That of the file itself, not of what a link leads to; 0 if there is none."""
     try:
-        path.stat()
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
+def _existing(path: Path, why: str) -> str:
+    try:
+        os.stat(path)
     except OSError as error:
         raise LoadFailed("InitFailed", f"no box can be made: {path}: {error.strerror}, and {why}") from None
-    return path
+    return str(path)
 
 
-def _follow(path: Path) -> tuple[dict[Path, str], Path]:
-    """The symbolic links on the way to `path`, each with the target that it names, and the place where they end."""
-    links: dict[Path, str] = {}
-    at, ahead = Path("/"), list(path.parts[1:])
+def _follow(path: str) -> _Way:
+    links: dict[str, str] = {}
+    at, ahead = "", path.split("/")
     while ahead:
         name = ahead.pop(0)
-        here = at.parent if name == ".." else at / name
-        if here.is_symlink() and len(links) < _MOST_LINKS:
-            links[here] = os.readlink(here)
-            target = Path(links[here])
-            at, ahead = (Path("/") if target.is_absolute() else at), [*_names(target), *ahead]
+        if name in ("", "."):
+            continue
+        here = at.rpartition("/")[0] if name == ".." else f"{at}/{name}"
+        if name != ".." and len(links) < _MOST_LINKS and (target := _target(here)):
+            links[here] = target
+            at, ahead = ("" if target.startswith("/") else at), [*target.split("/"), *ahead]
         else:
             at = here
-    return links, at
+    return _Way(links, at or "/")
 
 
-def _names(path: Path) -> list[str]:
-    return list(path.parts[1:] if path.is_absolute() else path.parts)
+def _target(path: str) -> str:
+    """What a symbolic link names; empty if it is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
