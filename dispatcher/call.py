@@ -22,8 +22,8 @@ class Line(Protocol):
 class Call:
     """The pool's ticket for an event. `done` gets the outcome, once, unless the caller leaves first.
 
-    `found`, `begun` and `failed_start` are set while it waits: the pool when it arrived, how many starts it caused, and
-    the latest start that had failed by then.
+    `found`, `begun`, `failed_start` and `behind_key` are set while it waits: the pool when it arrived, how many starts
+    it caused, the latest start that had failed by then, and whether it waits for the instance of its key.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Call:
         "_record",
         "accepted_ns",
         "begun",
+        "behind_key",
         "event",
         "failed_start",
         "found",
@@ -53,6 +54,7 @@ class Call:
         self.accepted_ns = accepted_ns
         self.found: Statistics | None = None
         self.begun = 0
+        self.behind_key = False
         self.failed_start: Exception | None = None
         self.has_missed = False
         """Whether its instance died before the event was written: then it gets one more, at its old place in line."""

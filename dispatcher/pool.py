@@ -71,6 +71,10 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         self._busy[member] = 1
         return member
 
+    def has_instance_of(self, key: str | None) -> bool:
+        """Whether an instance serves the key, so that its events wait for no other one."""
+        return self._bindings is not None and key is not None and self._bindings.member(key) is not None
+
     def wait(
         self,
         ticket: Ticket,

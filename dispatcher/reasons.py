@@ -32,7 +32,7 @@ class Reason(Struct, frozen=True, kw_only=True):
     begun: int
     """starts that the event caused"""
     cause: Cause | None = None
-    """if the event waited for a template or a zygote: why there was none"""
+    """why there was no template or zygote, or no room, or why it could not have another instance"""
 
 
 class Reasons:
@@ -54,7 +54,7 @@ class Reasons:
             self._causes.pop(oldest, None)
 
     def add_cause(self, event_id: str, attempt: int, cause: Cause) -> None:
-        """Add why there was no template, or why an earlier start failed."""
+        """Add what was behind the wait."""
         if (event_id, attempt) in self._noted:
             self._causes[event_id, attempt] = cause
 

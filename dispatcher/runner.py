@@ -40,8 +40,7 @@ WORTH_NOTING_NS = 1_000_000
 """Shorter waits are not recorded for `why`: under full load half of all events have one."""
 WATCH_NS = int(WATCH_S * 1e9)
 _WARM: StartKind = "warm"
-_MADE: tuple[StartKind, ...] = ("load", "boot")
-"""Start kinds that made more than the instance."""
+_MADE: tuple[StartKind, ...] = ("load", "boot")  # start kinds that made more than the instance
 
 
 class Runner:
@@ -55,12 +54,10 @@ class Runner:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._pool: Pool[Call, Instance] = Pool(function.pool, time.monotonic_ns())
-        self._key_of: KeyOf | None = key_of(function.pool.reuse)
-        """None if every event may have every instance."""
+        self._key_of: KeyOf | None = key_of(function.pool.reuse)  # None: every event may have every instance
         self._backoff = Backoff()
         self.reasons = Reasons()
-        self._cause: Cause | None = None
-        """Why the latest start had to make a template or a zygote."""
+        self._cause: Cause | None = None  # why the latest start had to make a template or a zygote
         self._failed_start: Exception | None = None
         """The latest one. Events compare it by identity, to see whether a start failed while they waited."""
         self._has_rested = False
@@ -160,6 +157,7 @@ class Runner:
             if not spare.is_serving:
                 self._pool.close(spare)
         call.found, call.failed_start = self._pool.statistics(), self._failed_start
+        call.behind_key = self._pool.has_instance_of(key)
         actions = self._pool.wait(
             call, call.accepted_ns, now_ns, size_bytes=held_bytes(event), key=key, again=call.has_missed
         )
@@ -188,6 +186,8 @@ class Runner:
             self.reasons.add_cause(event.id, event.attempt, Cause("start_failed", str(self._failed_start)))
         elif shortage := self._tenant.shortage_since(call.accepted_ns):
             self.reasons.add_cause(event.id, event.attempt, Cause("no_room", shortage))
+        elif call.behind_key:
+            self.reasons.add_cause(event.id, event.attempt, Cause("key", str(self.function.pool.reuse)))
 
     def _carry_out(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""

@@ -1,4 +1,4 @@
-"""Why an event found no template or no zygote, as a code; `forklight/observe` puts it into words."""
+"""Why an event had to wait: why there was no template, say, as a code; `forklight/commands` puts it into words."""
 
 from typing import Literal
 
@@ -15,7 +15,8 @@ class Cause(Struct, frozen=True):
     - `rested`: the function was at rest; the detail is after how many seconds. Set by the dispatcher
     - `start_failed`: an earlier start failed; the detail is its error. Set by the dispatcher
     - `no_room`: other functions had all that the machine has; the detail is the limit. Set by the dispatcher
+    - `key`: the one instance of its key was busy; the detail is what the key is. Set by the dispatcher
     """
 
-    code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed", "no_room"]
+    code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed", "no_room", "key"]
     detail: str = ""

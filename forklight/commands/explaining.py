@@ -30,6 +30,7 @@ _CAUSES = {
     "rested": 'rest = "none" had ended it after {0.detail} s without an event',
     "start_failed": "a start before that failed: {0.detail}",
     "no_room": "it waited for room on the machine: {0.detail}",
+    "key": "before that, the instance of its key ran other events",
 }
 _WAITS = {
     "throttled_ms": "for its share of the processors (cpu)",
@@ -37,6 +38,7 @@ _WAITS = {
     "disk_ms": "for the disk",
     "processor_ms": "for a processor",
 }
+_ONE_AT_A_TIME = "events of the same key run one at a time: reuse"
 _REMEDIES = {
     "QueueFull": "a longer line: max_waiting ({0.max_waiting}) and max_waiting_memory; {1}",
     "WaitExpired": "more patience: max_wait ({0.max_wait_s:g} s); {1}",
@@ -104,6 +106,9 @@ def _queue(found: Explanation) -> str:
     reason, entry = found.reason, found.entry
     if reason is None:
         return _at_once(found) if entry.start == "warm" else ""
+    if _waited_for_key(reason):
+        before = f", {reason.waiting} waited before it, of any key" if reason.waiting else ""
+        return f"the instance of its key ran another event{before}; {_key_decision(entry)}"
     told = f"{reason.busy} of at most {reason.max_instances} instances ran other events, none was idle"
     if reason.slots > 1:
         them = "the one instance" if reason.busy == 1 else f"{reason.busy} instances"
@@ -131,6 +136,16 @@ def _at_once(found: Explanation) -> str:
         return f"{entry.instance} was idle and took it at once"
     idle_s = entry.time - total_ms(entry) / 1000 - before.time
     return f"{entry.instance}, idle for {_duration(idle_s)}, took it at once"
+
+
+def _waited_for_key(reason: Reason | None) -> bool:
+    return reason is not None and reason.cause is not None and reason.cause.code == "key"
+
+
+def _key_decision(entry: Entry) -> str:
+    if entry.outcome.endswith("/QueueFull"):
+        return "so it was refused"
+    return "that took too long" if entry.outcome.endswith("/WaitExpired") else "it waited for that"
 
 
 def _decision(entry: Entry, reason: Reason) -> str:
@@ -207,13 +222,15 @@ def _advice(entry: Entry, limits: Limits, reason: Reason | None) -> str:
         kept = f"keep_alive ({limits.keep_alive_s:g} s) keeps them longer"
         return f"reserved ({limits.reserved}) keeps instances ready; {kept}"
     if entry.queue_ms > max(entry.run_ms, entry.start_ms, _WORTH_ADVICE_MS):
-        return _more_at_a_time(limits)
+        return _ONE_AT_A_TIME if _waited_for_key(reason) else _more_at_a_time(limits)
     return ""
 
 
 def _more_room(limits: Limits, reason: Reason | None) -> str:
     if reason is not None and reason.cause is not None and reason.cause.code == "no_room":
         return f"more room: {reason.cause.detail.partition(' allows ')[0]}"
+    if _waited_for_key(reason):
+        return _ONE_AT_A_TIME
     return f"more at a time: {_more_at_a_time(limits)}"
 
 

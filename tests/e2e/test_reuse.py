@@ -84,6 +84,11 @@ async def test_a_session_has_one_instance_and_its_events_come_in_order() -> None
                 await _ask(server, name, 0)
             again = [await _ask(server, "bob", 5), await _ask(server, "ada", 5)]
 
+            burst = await asyncio.gather(*(_ask(server, "bob", n) for n in range(20)))
+            last = max(burst, key=lambda reply: len(reply.json()["seen"]))
+            why = (await server.run("why", last.headers["X-Forklight-Id"])).stdout
+
+        assert "the instance of its key ran another event" in why
         assert len({reply.json()["pid"] for reply in replies}) == 2
         assert [reply.json()["seen"] for reply in replies] == [list(range(n + 1)) for _, n in asked]
         assert [reply.json()["seen"] for reply in strangers] == [[0], [1]]

@@ -162,6 +162,23 @@ def test_one_that_reached_no_instance(outcome: str, said: str) -> None:
     assert " start " not in text
 
 
+@pytest.mark.parametrize(
+    ("outcome", "waiting", "said"),
+    [
+        ("ok", 0, "the instance of its key ran another event; it waited for that\n"),
+        ("ok", 3, "the instance of its key ran another event, 3 waited before it, of any key; it waited for that\n"),
+        ("throttled/WaitExpired", 0, "the instance of its key ran another event; that took too long\n"),
+        ("throttled/QueueFull", 0, "the instance of its key ran another event; so it was refused\n"),
+    ],
+)
+def test_one_that_waited_for_the_instance_of_its_key(outcome: str, waiting: int, said: str) -> None:
+    reason = replace(FOUND, begun=0, waiting=waiting, cause=Cause("key", "key:path.id"))
+    text = told(reason, outcome=outcome, queue_ms=100)
+    assert said in text
+    assert "events of the same key run one at a time: reuse" in text.splitlines()[-1]
+    assert "max_instances" not in text
+
+
 def test_one_that_waited_for_room_on_the_machine_is_told_of_its_limit() -> None:
     reason = replace(FOUND, cause=Cause("no_room", "[machine] memory allows 64 MiB, which are taken"))
     text = told(reason, outcome="throttled/WaitExpired", start="", instance="", queue_ms=1000, start_ms=0, run_ms=0)
