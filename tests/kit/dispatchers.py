@@ -140,7 +140,8 @@ def kill(dispatcher: int, *, stop_zygote: bool) -> dict[str, object]:
     if stop_zygote:
         for below in children(dispatcher):
             if "bwrap" not in _line(below):  # a stopped one waits for whoever stopped it; in its box all are dead
-                os.kill(below, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(below, signal.SIGSTOP)
     os.kill(dispatcher, signal.SIGKILL)
     killed = time.monotonic()
     while time.monotonic() - killed < LIMIT_S:
