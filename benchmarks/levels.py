@@ -1,11 +1,19 @@
-"""`python -m benchmarks.levels`: what a higher level of isolation costs, in one table; `bare` is level `limits`.
+"""`python -m benchmarks.levels [--mounts N]`: what a higher level of isolation costs; `bare` is level `limits`.
 
 One function at the levels that the machine has, in one tree, what is compared in turns. It takes about half a minute.
+With `--mounts`, which takes root, that is on a machine with so many file systems more: bubblewrap starts with a copy of
+them all.
 """
 
+import argparse
+import ctypes
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import uvloop
@@ -94,7 +102,31 @@ async def _load_ms(tree: Tree, work: Workshop, spec: FunctionSpec) -> float:
     return taken_ns / 1e6
 
 
+def with_mounts(count: int) -> int:
+    """The benchmark in a mount namespace of its own, with so many file systems more; its exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.levels", "--mounts", str(count), "--below", folder]
+        return subprocess.run(["unshare", "--mount", "--propagation", "private", *command], check=False).returncode
+
+
+def mount(folder: Path, count: int) -> None:
+    """Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for place in (folder, *(folder / str(number) for number in range(1, count))):
+        place.mkdir(exist_ok=True)
+        if libc.mount(b"none", bytes(place), b"tmpfs", 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot mount: {os.strerror(ctypes.get_errno())}")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.levels", description="What levels of isolation cost.")
+    parser.add_argument("--mounts", type=int, default=0, help="with so many file systems more, as root")
+    parser.add_argument("--below", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.mounts and arguments.below is None:
+        sys.exit(with_mounts(arguments.mounts))
+    if arguments.below is not None:
+        mount(arguments.below, arguments.mounts)
     print(machine(), file=sys.stderr)
     with workshop() as work:
         print(render(uvloop.run(measure(work))))
