@@ -15,6 +15,7 @@ TOML = """
 rest = "none"
 keep_alive = "0s"
 template_keep_alive = "0s"
+isolation = "limits"
 
 [functions.tick]
 handler = "tick:handler"

@@ -12,7 +12,7 @@ from tests.kit.served import run, serving
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives functions users")
 
-MACHINE = '[machine]\nuids = "200000-200003"\n'
+MACHINE = '[defaults]\nisolation = "limits"\n[machine]\nuids = "200000-200003"\n'
 FUNCTION = '[functions.{name}]\nhandler = "f:handler"\ncode = "{folder}"\nhttp = "/{name}"\n'
 CODE = """
 import os
