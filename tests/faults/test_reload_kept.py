@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.application import open_folder
+from tests.kit.application import at_limits, open_folder
 from tests.kit.served import Server, eventually, serving
 
 FILES = {
@@ -35,7 +35,7 @@ def two_functions(more: str = "") -> Iterator[Path]:
     with open_folder() as folder:
         names = ("heavy", "light")
         tables = [f'[functions.{name}]\nhandler = "{name}:handler"\nhttp = "/{name}"\n{more}' for name in names]
-        (folder / "forklight.toml").write_text("".join(tables))
+        (folder / "forklight.toml").write_text(at_limits("".join(tables)))  # the test kills a template by its pid
         (folder / "tests").mkdir()
         for name, text in FILES.items():
             (folder / name).write_text(text)
