@@ -6,7 +6,7 @@ had no right to it; all other calls run.
 
 from enum import Enum, auto
 from errno import EACCES, EAFNOSUPPORT, ENOSYS, EOPNOTSUPP, EPERM, EPROTONOSUPPORT
-from functools import cache
+from functools import lru_cache
 
 from sandbox.bpf import ALLOW, Case, Condition, Rules, assemble
 
@@ -105,7 +105,7 @@ def _internet(family: int, network: Network) -> tuple[Case, ...]:
     return (*allowed, Case(EPROTONOSUPPORT, (this,)))
 
 
-@cache
+@lru_cache(maxsize=16)
 def filter_of(machine_name: str, *, in_box: bool, network: Network = Network.ALL, truncates: bool = True) -> bytes:
     """The program for `rules(…)`. Raises KeyError for a machine that there is none for."""
     return assemble(rules(in_box=in_box, network=network, truncates=truncates), machine_name)

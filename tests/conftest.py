@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from sandbox.namespaces import missing_namespaces
 from tests.kit.accounts import account
 from tests.kit.broker import Node, running_node
+from tests.kit.rounds import LONG
 
 # A busy machine is no bug: how long an example takes decides no test.
 settings.register_profile("forklight", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,7 +17,11 @@ settings.load_profile("forklight")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of boxes where there can be none; the tests of levels assert what stands in the way."""
+    """Leave out long forms unless asked for, and tests of boxes where there can be none: those of levels say why."""
+    if not LONG:
+        forms = [item for item in items if item.get_closest_marker("long_form") is not None]
+        config.hook.pytest_deselected(items=forms)
+        items[:] = [item for item in items if item not in forms]
     boxes = [item for item in items if item.get_closest_marker("box") is not None]
     if boxes and missing_namespaces(account()):
         config.hook.pytest_deselected(items=boxes)

@@ -11,8 +11,6 @@ from forklight.commands.backup import backup
 from tests.kit.application import application, function
 from tests.kit.served import Server, run, serving
 
-pytestmark = pytest.mark.ordinary_user
-
 TOML = function("echo") + 'queue = "orders"\n'
 
 

@@ -9,13 +9,9 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import pytest
-
 from tests.kit.application import application, function
 from tests.kit.served import run, serving
 from tests.kit.support import until
-
-pytestmark = pytest.mark.ordinary_user
 
 TOML = """
 [defaults]

@@ -4,13 +4,10 @@ import os
 from typing import Any
 
 import aiohttp
-import pytest
 
 from tests.kit.application import open_folder
 from tests.kit.installed import ROOT
 from tests.kit.served import serving
-
-pytestmark = pytest.mark.ordinary_user
 
 
 async def test_hello() -> None:

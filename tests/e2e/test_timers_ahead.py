@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.kit.application import open_folder
 from tests.kit.served import LIMIT_S, Server, serving
 
@@ -50,7 +48,6 @@ async def ticks(server: Server) -> AsyncIterator[dict[str, Any]]:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.ordinary_user
 async def test_timers_are_never_cold_while_nothing_is_held_between_ticks_and_reloads_change_nothing_of_that() -> None:
     with open_folder() as folder:
         await _never_cold(folder)

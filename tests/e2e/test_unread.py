@@ -4,12 +4,8 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 from tests.kit.application import application
 from tests.kit.served import Server, serving
-
-pytestmark = pytest.mark.ordinary_user
 
 TOML = """
 [functions.say]

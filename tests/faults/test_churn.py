@@ -19,7 +19,7 @@ from tests.kit.children import children
 from tests.kit.rounds import rounds
 from tests.kit.served import Server, eventually, serving
 
-ROUNDS = rounds(5, 300)
+ROUNDS = rounds(3, 300)
 WARM_UP = 3
 """Rounds until everything that grows once has grown: buffers, rings, caches."""
 GROWTH_KIB = 6 * 1024

@@ -16,7 +16,7 @@ from tests.kit.served import Server, eventually, serving
 
 pytestmark = pytest.mark.any_user
 
-STOPS = rounds(6, 40)
+STOPS = rounds(4, 40)
 AT_ONCE = 2
 
 

@@ -18,7 +18,7 @@ from tests.kit.support import until
 
 pytestmark = pytest.mark.any_user
 
-SECONDS = rounds(5, 300)
+SECONDS = rounds(3, 300)
 ANSWERS_BETWEEN_KILLS = 100
 
 

@@ -17,7 +17,7 @@ from tests.kit.support import until
 from triggers.timer.ledger import PREFIX
 from triggers.timer.planner import Remembered, remembered_text
 
-KILLS = rounds(3, 10)
+KILLS = rounds(2, 10)
 ANSWERS = (("/accept", 200), ("/accept-silently", 204))
 YEARS_DOWN = 3
 SILENT = """

@@ -15,7 +15,7 @@ from tests.kit.support import is_gone, until
 
 pytestmark = pytest.mark.any_user
 
-RELOADS = rounds(8, 20)
+RELOADS = rounds(5, 20)
 CODE = """
 import os
 

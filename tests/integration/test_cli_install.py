@@ -68,6 +68,7 @@ def _environments(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "state/runtimes").iterdir() if path.is_dir())
 
 
+@pytest.mark.long_form
 @pytest.mark.ordinary_user
 def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
     _application(folder, old="1.0", new="2.0")

@@ -64,6 +64,7 @@ async def test_nodes_of_an_application_share_its_name(rabbitmq: Node, node: Appl
         assert ids(await drain(store, inbox("f"), 1)) == sent
 
 
+@pytest.mark.long_form
 async def test_the_name_is_held_through_a_restart_of_the_broker(rabbitmq: Node) -> None:
     url, other = rabbitmq.fresh_url(), Application("shop", "/other", "2")
     async with open_rabbitmq(url, SHOP) as store:

@@ -195,6 +195,7 @@ async def test_looking_at_letters_takes_none_away(rabbitmq: Node, arguments: dic
         assert (await store.statistics("elsewhere")).ready == 0
 
 
+@pytest.mark.long_form
 async def test_our_letters_stay_under_a_policy(rabbitmq: Node) -> None:
     url = rabbitmq.fresh_url()
     vhost, queue = url.rpartition("/")[2], dead_queue("f")

@@ -17,7 +17,7 @@ from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Hooks
 from tests.kit.support import Bench, answer, event, failure, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 HANDLERS = ("handler", "asynchronous")
 
 

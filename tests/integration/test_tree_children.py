@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.support import Bench, answer, event, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from sandbox.spec import MIB, Limits
 from tests.kit.support import Bench, answer, event, failure, is_gone, processes_with, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 QUICK = {"timeout_s": 0.2, "grace_s": 0.2}
 

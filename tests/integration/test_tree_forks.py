@@ -9,7 +9,7 @@ import pytest
 from sandbox.spec import Hooks
 from tests.kit.support import Bench, answer, event, is_gone, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.mark.parametrize(("how", "code"), [("returns", 0), ("raises", 1), ("exits", 3), ("says", 1)])

@@ -10,7 +10,7 @@ from sandbox.errors import LoadFailed, StartFailed
 from sandbox.spec import Hooks, Limits
 from tests.kit.support import Bench, answer, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 ALL = Hooks(init="function:init", after_fork="function:after_fork", stop="function:stop")
 

@@ -9,7 +9,7 @@ import pytest
 from sandbox.spec import FunctionSpec
 from tests.kit.support import Bench, answer, event, readable_folder, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 @pytest.fixture

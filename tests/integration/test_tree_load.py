@@ -9,7 +9,7 @@ from sandbox.errors import LoadFailed
 from sandbox.spec import MIB, FunctionSpec, Hooks, Limits
 from tests.kit.support import Bench, answer, event, processes_with, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def refused(bench: Bench, spec: FunctionSpec) -> LoadFailed:

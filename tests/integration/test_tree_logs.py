@@ -5,7 +5,7 @@ import pytest
 from sandbox.spec import Limits
 from tests.kit.support import Bench, answer, event, until
 
-pytestmark = pytest.mark.ordinary_user
+pytestmark = pytest.mark.any_user
 
 
 async def test_all_ways_to_write_end_in_the_log_of_the_invocation(bench: Bench) -> None:

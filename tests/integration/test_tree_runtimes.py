@@ -43,7 +43,6 @@ def shop_python(folder: Path) -> Path:
     return python
 
 
-@pytest.mark.ordinary_user
 @pytest.mark.parametrize("python", interpreters() or [os.path.realpath("/usr/bin/python3")])
 async def test_functions_run_in(python: str, folder: Path) -> None:
     interpreter = readable_interpreter(python, folder)
@@ -83,7 +82,6 @@ async def _use_children(bench: Bench) -> None:
     assert found["parent"] == bench.tree.zygotes()[0].pid
 
 
-@pytest.mark.ordinary_user
 async def test_an_environment_brings_its_libraries(shop_python: Path) -> None:
     async with running_tree(shop_python) as bench:
         found = await bench.answer(bench.spec("library"))
@@ -91,7 +89,6 @@ async def test_an_environment_brings_its_libraries(shop_python: Path) -> None:
     assert (found["shop"], found["prefix"]) == ("corner shop", str(shop_python.parent.parent))
 
 
-@pytest.mark.ordinary_user
 async def test_two_runtimes_are_two_zygotes(bench: Bench, shop_python: Path) -> None:
     shop = Runtime(name="shop", python=shop_python, prefix=shop_python.parent.parent, preload=("shopkit",))
     with pytest.raises(LoadFailed) as failed:
@@ -104,7 +101,6 @@ async def test_two_runtimes_are_two_zygotes(bench: Bench, shop_python: Path) -> 
     assert len(bench.tree.zygotes()) == 2
 
 
-@pytest.mark.ordinary_user
 async def test_a_runtime_has_the_environment_of_its_zygote(bench: Bench, shop_python: Path) -> None:
     shop = Runtime(name="shop", python=shop_python, env={"TZ": "Asia/Tokyo"})
     await bench.answer(bench.spec("library", runtime=shop))
@@ -115,7 +111,6 @@ async def test_a_runtime_has_the_environment_of_its_zygote(bench: Bench, shop_py
     assert found["at_import"]["TZ"] == "Asia/Tokyo"
 
 
-@pytest.mark.ordinary_user
 async def test_an_interpreter_that_reports_another_prefix_is_refused(bench: Bench, shop_python: Path) -> None:
     wrong = Runtime(name="shop", python=shop_python, prefix=Path("/opt/elsewhere"))
     with pytest.raises(LoadFailed) as failed:
@@ -125,7 +120,6 @@ async def test_an_interpreter_that_reports_another_prefix_is_refused(bench: Benc
     assert f"it runs with prefix {shop_python.parent.parent}, not /opt/elsewhere" in failed.value.message
 
 
-@pytest.mark.ordinary_user
 async def test_what_cannot_be_preloaded_is_said(bench: Bench) -> None:
     runtime = Runtime(name="odd", python=bench.runtime.python, preload=("json", "no_such_library"))
     with pytest.raises(LoadFailed) as failed:
@@ -135,7 +129,6 @@ async def test_what_cannot_be_preloaded_is_said(bench: Bench) -> None:
     assert "no_such_library" in failed.value.message
 
 
-@pytest.mark.ordinary_user
 async def test_what_is_preloaded_keeps_its_files(bench: Bench, shop_python: Path) -> None:
     runtime = Runtime(name="shop", python=shop_python, preload=("opener",))
     first, second = [await bench.answer(bench.spec("library", "with_file:handler", runtime=runtime)) for _ in range(2)]
@@ -143,7 +136,6 @@ async def test_what_is_preloaded_keeps_its_files(bench: Bench, shop_python: Path
     assert first == second == "FILE = open(__file__)\n"
 
 
-@pytest.mark.ordinary_user
 async def test_a_generator_of_a_preloaded_library_is_another_everywhere(bench: Bench, shop_python: Path) -> None:
     runtime = Runtime(name="shop", python=shop_python, preload=("dicer",))
     forked = bench.spec("library", "with_dice:handler", runtime=runtime)
@@ -153,7 +145,6 @@ async def test_a_generator_of_a_preloaded_library_is_another_everywhere(bench: B
     assert len(set(numbers)) == 4
 
 
-@pytest.mark.ordinary_user
 async def test_a_lock_that_a_preloaded_library_holds_is_told(bench: Bench, shop_python: Path) -> None:
     runtime = Runtime(name="shop", python=shop_python, preload=("locker",))
     await bench.answer(bench.spec("plain", runtime=runtime))
@@ -162,14 +153,12 @@ async def test_a_lock_that_a_preloaded_library_holds_is_told(bench: Bench, shop_
     assert "a held threading.Lock (locker.LOCK, made at locker.py:2)" in told
 
 
-@pytest.mark.ordinary_user
 async def test_a_preload_that_cannot_be_forked_is_refused(bench: Bench, shop_python: Path) -> None:
     runtime = Runtime(name="shop", python=shop_python, preload=("looper",))
     with pytest.raises(LoadFailed, match=r"preloading looper left an event loop \(looper.LOOP, made at looper.py:2\)"):
         await bench.tree.start(bench.spec("plain", runtime=runtime))
 
 
-@pytest.mark.ordinary_user
 @pytest.mark.parametrize("python", ["/nowhere/python", "/etc/passwd", "/bin/true"])
 async def test_what_is_no_interpreter_is_said(bench: Bench, python: str) -> None:
     with pytest.raises(LoadFailed) as failed:

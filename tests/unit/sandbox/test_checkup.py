@@ -84,7 +84,9 @@ def test_memory_over_either_limit(memory_mib: int, retire_mib: int | None, found
     limits = Limits(memory_bytes=memory_mib * MIB, retire_memory_bytes=retire)
     checkup = checkup_of(50 * 1024, limits)
     assert checkup.look(WATCH_NS - 1, 1, is_idle=False) is None
+    FOUND.clear()
     look = checkup.look(WATCH_NS, 1, is_idle=False)
+    look = FOUND[0] if FOUND else look  # this process may have children: then it is measured in a thread
     assert look == found or (isinstance(found, str) and str(look).startswith(found))
     assert checkup.next_ns(1, is_idle=False) == 2 * WATCH_NS
     assert checkup.next_ns(0, is_idle=True) == WATCH_NS + IDLE_WATCH_NS
