@@ -76,10 +76,10 @@ class Kits:
             self._quarters.remove_folder(folder)
         elif self._quarters.is_untouched(folder):
             self._folders.append(folder)
-            asyncio.get_running_loop().call_soon(self._prepare)  # a turn of its own: it takes as long as a burial
         else:
             self._awaited += 1
             self._quarters.renew_folder(folder, self._renewed)
+        asyncio.get_running_loop().call_soon(self._prepare)  # a turn of its own: it takes as long as a burial
 
     def _renewed(self, folder: Path | OSError) -> None:
         self._awaited -= 1

@@ -184,7 +184,9 @@ async def test_many_starts_and_ends_leave_nothing(bench: Bench) -> None:
     await until(lambda: not template.instances)
 
     assert bench.tree.templates() == [template]
-    assert await until(lambda: _holdings(bench, zygote.pid, template.pid) == before)
+    with contextlib.suppress(AssertionError):
+        await until(lambda: _holdings(bench, zygote.pid, template.pid) == before)
+    assert _holdings(bench, zygote.pid, template.pid) == before
     assert _folders(bench) <= folders + MOST_FOLDERS
 
 
