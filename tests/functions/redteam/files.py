@@ -55,13 +55,7 @@ def connects_to_control_socket(world):
 
 
 def writes_own_code(world):
-    """As whoever owns it may: after a chmod."""
-    path = f"{world['own_code']}/files.py"
-    try:
-        os.chmod(path, 0o644)
-    except PermissionError:
-        pass
-    os.close(os.open(path, os.O_WRONLY))
+    _opens_after_chmod(f"{world['own_code']}/files.py")
 
 
 def adds_to_own_code(world):
@@ -77,12 +71,7 @@ def writes_library(world):
 
 
 def writes_guest(world):
-    path = f"{world['guest']}/__main__.py"
-    try:
-        os.chmod(path, 0o644)
-    except PermissionError:
-        pass
-    os.close(os.open(path, os.O_WRONLY))
+    _opens_after_chmod(f"{world['guest']}/__main__.py")
 
 
 def writes_interpreter(world):
@@ -198,3 +187,12 @@ def foreign_variables(world):
         except OSError:
             continue
     return "done" if world["variable_of_the_server"].encode() in known else "none"
+
+
+def _opens_after_chmod(path):
+    """As whoever owns the file may."""
+    try:
+        os.chmod(path, 0o644)
+    except PermissionError:
+        pass
+    os.close(os.open(path, os.O_WRONLY))
