@@ -9,6 +9,7 @@
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
+    <state>/releases.json           the releases of deployed applications, if there are any
     <state>/rehearsals/NAME.json    what calls of a function have imported, readable by the owner only
     <state>/tmp/NAME/               private folders of the processes of a function; tmp is emptied at start
     <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
@@ -184,6 +185,15 @@ def remove_tree(directory: Path) -> None:
     folders.remove_tree(directory)
     if directory.exists():
         raise OSError(errno.ENOTEMPTY, "it cannot be removed", str(directory))
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the disk has the names in this folder: a rename before that may be undone by a crash. Blocks."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _make_base(path: Path, user: User | None) -> None:
