@@ -30,6 +30,7 @@ from msgspec import Struct
 from bus.bus import Bus
 from dispatcher.dispatcher import Dispatcher
 from forklight.admin.server import Admin
+from forklight.admin.tls import renewing_context
 from forklight.config.configuration import Config
 from forklight.config.queue import own_names
 from forklight.observe.journal import Format, Journal
@@ -255,10 +256,13 @@ def _settle_memory() -> None:
 
 
 async def _listen_admin(admin: Admin, config: Config, stack: contextlib.AsyncExitStack) -> int | None:
-    listen = config.settings.admin.listen
-    if listen is None:
+    settings = config.settings.admin
+    if settings.listen is None:
         return None
-    return await stack.enter_async_context(admin.on_tcp(*parse_listen(listen)))
+    tls = None
+    if settings.certificate is not None and settings.key is not None:
+        tls = await anyio.to_thread.run_sync(renewing_context, settings.certificate, settings.key)
+    return await stack.enter_async_context(admin.on_tcp(*parse_listen(settings.listen), tls))
 
 
 async def _drain(triggers: Triggers, dispatcher: Dispatcher, limit_s: float, scope: anyio.CancelScope) -> None:

@@ -1,6 +1,8 @@
-"""The admin API: health, readiness and metrics, also over TCP; everything else over the control socket alone.
+"""The admin API: health, readiness and metrics, also over TCP; deploys over TCP with a deploy key; everything else over
+the control socket alone.
 
 - `server.py`: the routes of both; `answers.py`: the forms of an answer
+- `guard.py`: who may do what over TCP; `tls.py`: its certificate
 - `acting.py`: `invoke` and `send`
 - `letters.py`: dead letters over the API; `dead_letter_queues.py`: their queues; `dead_letters.py`: a single one
 - `backup.py`: a copy of the store; `why.py`: one invocation explained

@@ -2,14 +2,15 @@
 and `reload` do, and health, readiness and metrics.
 
 The control socket has the mode 0600, so only the server's user and root can use it. The optional TCP listener is for
-probes and Prometheus: it serves health, readiness and metrics, and answers only to a Host that names it, because
-otherwise any page in a browser on the same machine could ask (DNS rebinding).
+probes and Prometheus: it serves health, readiness and metrics; and deployments for those who bring a deploy key
+(`guard.py`).
 """
 
 import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from ssl import SSLContext
 from typing import Protocol
 
 import anyio.to_thread
@@ -18,8 +19,9 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from forklight.admin.acting import Acting
-from forklight.admin.answers import Handler, Refused, as_json, errors_as_lines
+from forklight.admin.answers import Refused, as_json, errors_as_lines
 from forklight.admin.backup import Backup
+from forklight.admin.guard import guarded
 from forklight.admin.letters import Letters, number
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
@@ -28,7 +30,9 @@ from forklight.observe.timer_status import MOST_UPCOMING
 from forklight.serving.change import ReloadResult
 from forklight.serving.running import Current
 from forklight.serving.unread import with_unread
+from forklight.state.directory import keys_path
 from sandbox.guest._forklight.wire import LEVELS
+from triggers.http.policy.keys import Keys
 
 _LAST_ANSWERS_S = 1.0
 """At the end, how long answers in progress may take."""
@@ -70,22 +74,22 @@ class Admin:
             _remove(path)
 
     @contextlib.asynccontextmanager
-    async def on_tcp(self, host: str, port: int) -> AsyncIterator[int]:
+    async def on_tcp(self, host: str, port: int, tls: SSLContext | None = None) -> AsyncIterator[int]:
         """Serve health, readiness and metrics on TCP; yield the port. Raises OSError."""
         runner = _runner(self._app(on_socket=False))
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
             yield runner.addresses[0][1]
         finally:
             await runner.cleanup()
 
     def _app(self, *, on_socket: bool) -> web.Application:
-        middlewares = [errors_as_lines] if on_socket else [_known_hosts_only]
-        app = web.Application(middlewares=middlewares, client_max_size=_LARGEST_BODY_BYTES)
-        app.router.add_get("/healthz", self._health)
-        app.router.add_get("/readyz", self._ready)
-        app.router.add_get("/metrics", self._scrape)
+        probes = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._scrape}
+        guards = [] if on_socket else [guarded(Keys(keys_path(self._current().state.path)), probes)]
+        app = web.Application(middlewares=[errors_as_lines, *guards], client_max_size=_LARGEST_BODY_BYTES)
+        for path, handler in probes.items():
+            app.router.add_get(path, handler)
         if on_socket:
             app.router.add_get("/status", self._show_status)
             app.router.add_get("/logs", self._logs)
@@ -191,12 +195,3 @@ def _remove(path: Path) -> None:
 
 def _line(entry: Entry) -> bytes:
     return msgspec.json.encode(entry) + b"\n"
-
-
-@web.middleware
-async def _known_hosts_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    name = request.host.rpartition(":")[0] or request.host
-    is_address = all(part.isdigit() for part in name.split(".")) or name.startswith("[")
-    if is_address or name == "localhost":
-        return await handler(request)
-    return web.Response(status=403, text="this listener answers only to its address or localhost\n")

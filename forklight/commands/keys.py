@@ -1,4 +1,4 @@
-"""`forklight keys`: manages the keys of routes with `auth = "key"`, with or without a running server."""
+"""`forklight keys`: manages the keys of routes with `auth = "key"`, and deploy keys, with or without a server."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,13 +24,14 @@ scope_option = click.option(
 )
 
 
-@click.group(short_help="Manage the keys of routes that require one.")
+@click.group(short_help="Manage the keys of routes that require one, and deploy keys.")
 def keys() -> None:
-    """Make, list, update and revoke the keys of routes with auth = "key".
+    """Make, list, update and revoke the keys of routes with auth = "key", and of those who deploy.
 
     \b
     Examples:
       forklight keys create alice
+      forklight keys create github --deploy
       forklight keys create ci --scope orders:read --scope orders:write
       forklight keys list
       forklight keys update ci --scope orders:read
@@ -41,29 +42,36 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @scope_option
+@click.option("--deploy", is_flag=True, help="A key for forklight deploy --to URL. It opens no route.")
 @config_option
 @state_option
 @json_option
-def create(name: str, scopes: tuple[str, ...], path: Path, state: Path | None, as_json: bool) -> int:
+def create(name: str, path: Path, state: Path | None, *, scopes: tuple[str, ...], deploy: bool, as_json: bool) -> int:
     """Make a key and print it. It cannot be shown again: only its hash is stored.
+
+    Whoever has a deploy key can run any code as the functions of the server: keep it like a password.
 
     \b
     Examples:
       forklight keys create alice
       forklight keys create ci --scope orders:read
       forklight keys create ci --json | jq -r .key
+      forklight keys create github --deploy
     """
+    if deploy and scopes:
+        raise click.UsageError("a deploy key opens no route, so it has no scopes: leave out --scope or --deploy")
     with _errors():
-        key, entry = make_key(name, scopes)
+        key, entry = make_key(name, scopes, deploy=deploy)
     with _changing(state_of(path, state)) as known:
         if name in known:
             raise click.ClickException(f"there is a key {name!r} already: revoke it first, or choose another name")
         known[name] = entry
     if as_json:
-        say_json(msgspec.json.encode({"name": name, "key": key, "scopes": entry.scopes}))
+        say_json(msgspec.json.encode({"name": name, "key": key, "scopes": entry.scopes, "deploy": deploy}))
     else:
         say(key)
-        say("It is not shown again. Send it as  Authorization: Bearer KEY", err=True)
+        use = "Set FORKLIGHT_KEY to it for forklight deploy" if deploy else "Send it as  Authorization: Bearer KEY"
+        say(f"It is not shown again. {use}", err=True)
     return 0
 
 
@@ -72,7 +80,7 @@ def create(name: str, scopes: tuple[str, ...], path: Path, state: Path | None, a
 @state_option
 @json_option
 def list_(path: Path, state: Path | None, as_json: bool) -> int:
-    """Show the names of the keys and their scopes. The keys themselves are not stored.
+    """Show the names of the keys, their scopes, and which are deploy keys. The keys themselves are not stored.
 
     \b
     Examples:
@@ -82,12 +90,12 @@ def list_(path: Path, state: Path | None, as_json: bool) -> int:
     with _errors():
         known = sorted(read_keys(keys_path(state_of(path, state))).items())
     if as_json:
-        rows = [{"name": name, "created": key.created, "scopes": key.scopes} for name, key in known]
+        rows = [
+            {"name": name, "created": key.created, "scopes": key.scopes, "deploy": key.deploy} for name, key in known
+        ]
         say_json(msgspec.json.encode(rows))
         return 0
-    print_table(
-        ("NAME", "CREATED", "SCOPES"), [(name, key.created, " ".join(key.scopes) or "-") for name, key in known]
-    )
+    print_table(("NAME", "CREATED", "SCOPES"), [(name, key.created, _scopes(key)) for name, key in known])
     if not known:
         say("there is no key: make one with forklight keys create NAME", err=True)
     return 0
@@ -115,7 +123,10 @@ def update(
     with _errors():
         check_scopes(scopes, of_key=True)
     with _changing(state_of(path, state)) as known:
-        new = known[name] = replace(_entry(name, known), scopes=tuple(dict.fromkeys(scopes)))
+        entry = _entry(name, known)
+        if entry.deploy:
+            raise click.UsageError(f"{name!r} is a deploy key, which has no scopes: revoke it, and create another key")
+        new = known[name] = replace(entry, scopes=tuple(dict.fromkeys(scopes)))
     if as_json:
         say_json(msgspec.json.encode({"name": name, "scopes": new.scopes}))
     else:
@@ -143,6 +154,10 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
     else:
         say(f"revoked {name}")
     return 0
+
+
+def _scopes(key: Key) -> str:
+    return "(deploy key)" if key.deploy else " ".join(key.scopes) or "-"
 
 
 def _entry(name: str, known: dict[str, Key]) -> Key:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.interpreter import Interpreter
+from forklight.config.admin import admin_problems
 from forklight.config.document import FILE_NAME, Node, merge, read_document
 from forklight.config.environment import Secrets, data_variable, exec_only_warnings, read_environment, zone_warnings
 from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
@@ -93,10 +94,11 @@ class Config(Struct, frozen=True, kw_only=True):
 
     @property
     def no_code(self) -> frozenset[Path]:
-        """The files that are never copied into a snapshot: the configuration, env files and files of secrets."""
+        """The files that are never copied into a snapshot: the configuration, env files, secrets and those of TLS."""
         every = list(self.settings.functions.values())  # also those of functions that this process does not run
         named = [settings.env_file for settings in every]
         named += [secret.file for settings in every for secret in settings.secrets.values()]
+        named += [self.settings.admin.certificate, self.settings.admin.key]
         own = [self.path] if self.path.suffix != ".py" else []
         return frozenset(path for path in (*named, *own) if path)
 
@@ -130,7 +132,7 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
         check_listen(settings.http, root, reader.problems)
         check_static(settings.http, root, reader.problems)
         check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
-        reader.problems += _machine_problems(functions, settings, root)
+        reader.problems += [*_machine_problems(functions, settings, root), *admin_problems(settings.admin, root)]
     else:
         reader.forgive(_needed_by(only, settings))
     if reader.problems:

@@ -10,14 +10,14 @@ from msgspec import Meta, Struct
 from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
+from forklight.config.admin import AdminSettings
 from forklight.config.http import RouteSettings
 from forklight.config.isolation import IsolationSettings
 from forklight.config.machine import MachineSettings
 from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
 from sandbox.spec import Hooks, Limits
-from triggers.http import HttpSettings, ListenError
-from triggers.http.socket.bind import parse_listen
+from triggers.http import HttpSettings
 from triggers.queue.settings import QueueSettings
 from triggers.timer import TimerSettings
 
@@ -77,22 +77,6 @@ class Handler(str):
     @property
     def module(self) -> str:
         return self.partition(":")[0]
-
-
-class Listen(str):
-    """`host:port`."""
-
-    __slots__ = ()
-    example: ClassVar[str] = "127.0.0.1:9090"
-
-    @classmethod
-    def parse(cls, text: str) -> "Listen":
-        """Raises ValueError."""
-        try:
-            parse_listen(text)
-        except ListenError as error:
-            raise ValueError(str(error)) from None
-        return cls(text)
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -188,13 +172,6 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Variables of the interpreter, such as `OMP_NUM_THREADS`."""
 
 
-class AdminSettings(Struct, frozen=True, kw_only=True):
-    """`[admin]`."""
-
-    listen: Listen | None = None
-    """The address where health, readiness and metrics are also served over TCP: `"127.0.0.1:9090"`."""
-
-
 class LogSettings(Struct, frozen=True, kw_only=True):
     """`[log]`."""
 
@@ -221,7 +198,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     queues: dict[QueueName, Declaration] = {}
     """How queues on a broker are made, by their names: `orders` of the bus, `"orders@shop"` of `[brokers.shop]`."""
     admin: AdminSettings = AdminSettings()
-    """Health and metrics."""
+    """Health, metrics and deploys over TCP."""
     log: LogSettings = LogSettings()
     """How much of the log is kept."""
     runtimes: dict[Name, RuntimeSettings] = {}

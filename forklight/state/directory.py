@@ -3,7 +3,7 @@
     <state>/.gitignore  lock        the lock holds the pid of its owner
     <state>/key                     the random key of version hashes, readable by the owner only
     <state>/uids                    the number of each function's own user ([machine] uids), if they have any
-    <state>/keys                    hashes of the keys of routes with auth = "key", if there are any
+    <state>/keys                    hashes of the keys of routes with auth = "key" and of deploy keys, if there are any
     <state>/log.jsonl, log.1.jsonl  the kept log (`[log] keep`), readable by the owner only; the second is the older one
     <state>/versions/<hash>/        snapshots of code, read-only, each for all functions with the same code and Python
     <state>/guest/<hash>/           snapshots of the guest, read-only
@@ -68,7 +68,7 @@ class State(Struct, frozen=True):
 
 
 def keys_path(state: Path) -> Path:
-    """Return the path of the file with the keys of routes. It may not exist."""
+    """Return the path of the file with the keys of routes and of deployers. It may not exist."""
     return state / "keys"
 
 

@@ -18,14 +18,14 @@ from triggers.http.policy.scopes import check_scopes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 
 
-def make_key(name: str, scopes: Sequence[str]) -> tuple[str, Key]:
+def make_key(name: str, scopes: Sequence[str], *, deploy: bool = False) -> tuple[str, Key]:
     """Return a new key and its entry in the file. Raises ValueError for a malformed name or scope."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a valid name: up to 63 letters, digits, and . _ @ - after the first")
     check_scopes(scopes, of_key=True)
     key = new_key()
     created = rfc3339_second(int(time.time())) + "Z"
-    return key, Key(sha256=digest(key), created=created, scopes=tuple(dict.fromkeys(scopes)))
+    return key, Key(sha256=digest(key), created=created, scopes=tuple(dict.fromkeys(scopes)), deploy=deploy)
 
 
 @contextmanager

@@ -54,6 +54,21 @@ def test_the_scopes_of_a_key(tmp_path: Path) -> None:
     assert listed() == ["-"]
 
 
+def test_a_deploy_key(tmp_path: Path) -> None:
+    made = run(tmp_path, "keys", "create", "ci", "--deploy")
+    assert made.stderr == "It is not shown again. Set FORKLIGHT_KEY to it for forklight deploy\n"
+    key = read_keys(tmp_path / "state" / "keys")["ci"]
+    assert (key.sha256, key.deploy) == (digest(made.stdout.strip()), True)
+    assert run(tmp_path, "keys", "list").stdout.splitlines()[1].endswith("  (deploy key)")
+    assert json.loads(run(tmp_path, "keys", "list", "--json").stdout)[0]["deploy"] is True
+    for arguments in (("create", "x", "--deploy", "--scope", "a"), ("update", "ci", "--scope", "a")):
+        done = run(tmp_path, "keys", *arguments)
+        assert (done.returncode, "so it has no scopes" in done.stderr or "which has no scopes" in done.stderr) == (
+            2,
+            True,
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -180,6 +180,30 @@ def test_a_key_of_a_file_from_before_scopes_has_none(tmp_path: Path) -> None:
     assert b"scopes" not in msgspec.json.encode(read_keys(path))
 
 
+async def test_a_deploy_key_opens_no_route_and_a_route_key_deploys_nothing(tmp_path: Path) -> None:
+    path, now_s, deployer, route = tmp_path / "keys", [0.0], new_key(), new_key()
+    known = {
+        "ci": Key(sha256=digest(deployer), created="", deploy=True),
+        "alice": Key(sha256=digest(route), created="", scopes=("*",)),
+    }
+    path.write_bytes(msgspec.json.encode(known))
+    async with running(routes=ROUTES, keys=path) as house:
+        reply = await ask(house, f"Authorization: Bearer {deployer}\r\n")
+        assert reply.status == 401
+        assert json.loads(reply.body)["detail"].startswith("the key is a deploy key, which opens no route: ")
+    keys = Keys(path, lambda: now_s[0])
+    assert keys.deployer({}) is None
+    assert keys.deployer({"x-api-key": deployer}) == Holder("ci", deploys=True)
+    for other in (route, "wrong"):
+        with pytest.raises(RefusedError, match="the key is not"):
+            keys.deployer({"x-api-key": other})
+    write(path, alice=route)
+    now_s[0] += 1.0
+    assert not keys.has_deployers()
+    with pytest.raises(RefusedError, match="the key is not valid"):
+        keys.deployer({"x-api-key": deployer})
+
+
 def test_a_missing_or_invalid_file_accepts_no_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, now_s, key = tmp_path / "keys", [0.0], new_key()
     keys = Keys(path, lambda: now_s[0])

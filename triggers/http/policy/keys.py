@@ -3,7 +3,7 @@ SHA-256 is as good as the slow hash that a password needs.
 
     <file>: {"NAME": {"sha256": "<hexadecimal>", "created": "<RFC 3339>", "scopes": ["<scope>", ...]}, ...}
 
-A key without scopes has no `scopes`.
+A key without scopes has no `scopes`. A deploy key has `"deploy": true`: it deploys applications, and opens no route.
 """
 
 import hmac
@@ -40,6 +40,7 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     sha256: str
     created: str
     scopes: tuple[str, ...] = ()
+    deploy: bool = False
 
 
 class Holder(Struct, frozen=True, gc=False):
@@ -47,6 +48,7 @@ class Holder(Struct, frozen=True, gc=False):
 
     name: str
     scopes: tuple[str, ...] = ()
+    deploys: bool = False
 
 
 def new_key() -> str:
@@ -82,13 +84,41 @@ class Keys:
         """By the first digits of the digest: whole digests are compared in constant time."""
 
     def holder(self, headers: Headers, required: Sequence[str] = ()) -> Holder:
-        """Whose key it is. Raises RefusedError (401) without a known key.
+        """Whose key for routes it is. Raises RefusedError (401) without a known one.
 
         It may lack `required` scopes, but not those that were given to it before this call.
         """
         key = sent_key(headers)
         if key is None:
             raise _unauthorized("this path requires a key: send it as Authorization: Bearer KEY, or as X-Api-Key: KEY")
+        found = self._known_holder(key, required)
+        if found is None:
+            raise _unauthorized("the key is not valid")
+        if found.deploys:
+            raise _unauthorized("the key is a deploy key, which opens no route: make another one without --deploy")
+        return found
+
+    def deployer(self, headers: Headers) -> Holder | None:
+        """Whose deploy key it is; None if none is sent. Raises RefusedError (401) for any other key."""
+        key = sent_key(headers)
+        if key is None:
+            return None
+        found = self._known_holder(key, ())
+        if found is None:
+            raise _unauthorized("the key is not valid")
+        if not found.deploys:
+            raise _unauthorized("the key is not a deploy key: forklight keys create NAME --deploy makes one")
+        return found
+
+    def has_deployers(self) -> bool:
+        """Whether there is any deploy key; as of the last call, a second ago at most."""
+        now_s = self._now_s()
+        if now_s - self._checked_s >= _CHECK_S:
+            self._refresh(now_s)
+        return any(holder.deploys for _, holder in self._known.values())
+
+    def _known_holder(self, key: str, required: Sequence[str]) -> Holder | None:
+        """The holder of the key as of a second ago at most; as of now if the key seems unknown or lacks scopes."""
         sent, now_s = digest(key), self._now_s()
         if now_s - self._checked_s >= _CHECK_S:
             self._refresh(now_s)
@@ -96,8 +126,6 @@ class Keys:
         if found is None or missing(found.scopes, required):
             self._refresh(now_s)
             found = self._find(sent)
-        if found is None:
-            raise _unauthorized("the key is not valid")
         return found
 
     def _find(self, sent: str) -> Holder | None:
@@ -120,7 +148,7 @@ class Keys:
         try:
             known = read_keys(self._path)
             self._known = {
-                key.sha256[:_INDEX_DIGITS]: (key.sha256.encode(), Holder(name, key.scopes))
+                key.sha256[:_INDEX_DIGITS]: (key.sha256.encode(), Holder(name, key.scopes, key.deploy))
                 for name, key in known.items()
             }
         except KeysError as error:
