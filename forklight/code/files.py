@@ -104,7 +104,7 @@ def contents_of(files: list[CodeFile], root: Path) -> Contents:
     """Return the contents that `copy` would. Raises CodeError."""
     contents = {}
     for file in files:
-        with _opened(file.path, root) as source, open(source, "rb", closefd=False) as stream:
+        with opened(file.path, root) as source, open(source, "rb", closefd=False) as stream:
             contents[file.name] = f"{file.is_executable:d}{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     return contents
 
@@ -150,7 +150,7 @@ def _link_same(file: CodeFile, earlier: Path, target: Path, root: Path) -> str |
         is_like = stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IXUSR) == file.is_executable
         if not is_like or status.st_size != file.size_bytes:
             return None
-        with _opened(file.path, root) as source, open(source, "rb", closefd=False) as now, open(earlier, "rb") as then:
+        with opened(file.path, root) as source, open(source, "rb", closefd=False) as now, open(earlier, "rb") as then:
             content = hashlib.file_digest(now, "sha256").hexdigest()
             if content != hashlib.file_digest(then, "sha256").hexdigest():
                 return None
@@ -164,7 +164,7 @@ def _copy_steady(path: Path, target: Path, root: Path, attempts: int) -> str:
     """Copy one file and return the hash of its bytes, which were not written to meanwhile."""
     for _ in range(attempts):
         content = hashlib.sha256()
-        with _opened(path, root) as source, open(target, "wb") as copied:
+        with opened(path, root) as source, open(target, "wb") as copied:
             before = os.fstat(source)
             while chunk := os.read(source, _CHUNK_BYTES):
                 content.update(chunk)
@@ -176,7 +176,7 @@ def _copy_steady(path: Path, target: Path, root: Path, attempts: int) -> str:
 
 
 @contextmanager
-def _opened(path: Path, root: Path) -> Iterator[int]:
+def opened(path: Path, root: Path) -> Iterator[int]:
     """Open a file of the code for reading, and check that it still is one.
 
     We may be root, and whoever can write the code may replace a folder by a link meanwhile: what is really open counts.
@@ -188,8 +188,8 @@ def _opened(path: Path, root: Path) -> Iterator[int]:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        opened = Path(f"/proc/self/fd/{source}").readlink()
-        if not (stat.S_ISREG(os.fstat(source).st_mode) and opened.is_relative_to(root.resolve())):
+        real = Path(f"/proc/self/fd/{source}").readlink()
+        if not (stat.S_ISREG(os.fstat(source).st_mode) and real.is_relative_to(root.resolve())):
             raise CodeError(f"{path} became something else while the code was read: try again")
         yield source
     finally:

@@ -6,6 +6,8 @@
     <state>/keys                    hashes of the keys of routes with auth = "key" and of deploy keys, if there are any
     <state>/log.jsonl, log.1.jsonl  the kept log (`[log] keep`), readable by the owner only; the second is the older one
     <state>/versions/<hash>/        snapshots of code, read-only, each for all functions with the same code and Python
+    <state>/packages/<hash>.zip     packages, immutable; `incoming/<hash>.part` of those that are being received
+    <state>/unpacked/<hash>/        what packages hold; made again at need
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it

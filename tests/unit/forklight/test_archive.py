@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from forklight.code.archive import member_problem, opened
+from forklight.code.archive import opened
+from forklight.code.examine import name_problem
 from forklight.code.files import MOST_BYTES, collect, copy
 from forklight.code.selection import CodeError
 from forklight.config.configuration import load
@@ -78,7 +79,7 @@ def test_its_version_is_what_it_holds_and_it_is_unpacked_in_the_snapshot(open_pa
     ],
 )
 def test_a_member_with_a_name_that_is_not_safe(tmp_path: Path, name: str, problem: str) -> None:
-    assert member_problem(name) == problem
+    assert name_problem(name) == problem
     code = _zip(tmp_path / "a.zip", ("f.py", "", 0o644), (name, "", 0o644))
     assert _refusal(code) == f"app.zip: the member {name!r} {problem}"
     assert list(tmp_path.iterdir()) == [code]
@@ -86,7 +87,7 @@ def test_a_member_with_a_name_that_is_not_safe(tmp_path: Path, name: str, proble
 
 @pytest.mark.parametrize("name", ["a.py", "a/b.py", "a/", "..a/b..", ".hidden"])
 def test_names_that_are_safe(name: str) -> None:
-    assert member_problem(name) is None
+    assert name_problem(name) is None
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,12 @@ def test_links_are_followed_within_the_zip_only(tmp_path: Path, target: str, mes
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     code = _zip(tmp_path / "a.zip", ("link", str(tmp_path / "outside"), LINK), ("link/x", "", 0o644))
-    assert _refusal(code) == "app.zip: the member 'link' is a link that cannot be made"
+    assert _refusal(code) == "app.zip: the member 'link/x' lies in 'link', which is not a folder"
     assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_two_members_in_one_place(tmp_path: Path) -> None:
-    assert "the member 'a/b' is in the place of another" in _refusal(
+    assert "the member 'a/b' lies in 'a', which is not a folder" in _refusal(
         _zip(tmp_path / "a.zip", ("a", "", 0o644), ("a/b", "", 0o644))
     )
     with pytest.warns(UserWarning, match="Duplicate name"):
