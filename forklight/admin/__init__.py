@@ -6,5 +6,6 @@ the control socket alone.
 - `acting.py`: `invoke` and `send`
 - `letters.py`: dead letters over the API; `dead_letter_queues.py`: their queues; `dead_letters.py`: a single one
 - `backup.py`: a copy of the store; `why.py`: one invocation explained
+- `applications.py`: what is deployed, and what changes it; `packages.py`: uploads and downloads
 - `client.py`: the other end of the control socket, for commands
 """

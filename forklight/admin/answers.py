@@ -8,6 +8,24 @@ from aiohttp import web
 from bus.store import RefusedError, StoreError
 from forklight.admin.dead_letters import LetterError
 from forklight.errors import ForklightError
+from forklight.packages.errors import (
+    MissingPackage,
+    PackageError,
+    PackageRefused,
+    PackageTooLarge,
+    StoreFailed,
+    WrongOffset,
+)
+
+OFFSET = "Upload-Offset"
+"""The header of an answer that says how many bytes of an upload are here."""
+_OF_PACKAGES: dict[type[PackageError], int] = {
+    MissingPackage: 404,
+    WrongOffset: 409,
+    PackageTooLarge: 413,
+    PackageRefused: 422,
+    StoreFailed: 507,
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,7 +45,10 @@ def as_json(value: object) -> web.Response:
 
 @web.middleware
 async def errors_as_lines(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn expected errors into one line: 400 for a bad request, 404 for an unknown name, 503 for a store's failure."""
+    """Turn expected errors into one line: 400 for a bad request, 404 for an unknown name, 503 for a store's failure.
+
+    Errors of packages have statuses of their own.
+    """
     try:
         return await handler(request)
     except Refused as error:
@@ -38,6 +59,11 @@ async def errors_as_lines(request: web.Request, handler: Handler) -> web.StreamR
         return _line(400, error)
     except StoreError as error:
         return _line(503, error)
+    except PackageError as error:
+        answer = _line(_OF_PACKAGES.get(type(error), 400), error)
+        if isinstance(error, WrongOffset):
+            answer.headers[OFFSET] = str(error.received)
+        return answer
 
 
 def _line(status: int, error: Exception) -> web.Response:

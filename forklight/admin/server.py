@@ -20,9 +20,11 @@ from msgspec.structs import replace
 
 from forklight.admin.acting import Acting
 from forklight.admin.answers import Refused, as_json, errors_as_lines
+from forklight.admin.applications import Applications, Deployer
 from forklight.admin.backup import Backup
 from forklight.admin.guard import guarded
 from forklight.admin.letters import Letters, number
+from forklight.admin.packages import Packages
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE, text
@@ -50,8 +52,9 @@ class Reload(Protocol):
 class Admin:
     """Answers from the running server as it is at each request; a reload replaces it."""
 
-    def __init__(self, current: Current, reload: Reload) -> None:
+    def __init__(self, current: Current, reload: Reload, deployer: Deployer | None = None) -> None:
         self._current = current
+        self._deployer = deployer
         self._reload = reload
         self._journal = current().observer.journal
 
@@ -90,6 +93,9 @@ class Admin:
         app = web.Application(middlewares=[errors_as_lines, *guards], client_max_size=_LARGEST_BODY_BYTES)
         for path, handler in probes.items():
             app.router.add_get(path, handler)
+        if self._deployer is not None:
+            app.add_routes(Applications(self._deployer).routes())
+            app.add_routes(Packages(self._deployer.store).routes())
         if on_socket:
             app.router.add_get("/status", self._show_status)
             app.router.add_get("/logs", self._logs)

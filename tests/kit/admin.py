@@ -16,6 +16,7 @@ from bus.outcome import ExceptionName
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Store
 from dispatcher.dispatcher import Dispatcher
+from forklight.admin.applications import Deployer
 from forklight.admin.server import Admin
 from forklight.config.configuration import Config, Function
 from forklight.config.document import Node
@@ -119,7 +120,9 @@ async def _reload(*, renew_all: bool) -> ReloadResult:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, shop: Store | None = None, tls: SSLContext | None = None) -> AsyncIterator[Asked]:
+async def serving(
+    folder: Path, shop: Store | None = None, tls: SSLContext | None = None, deployer: Deployer | None = None
+) -> AsyncIterator[Asked]:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_sqlite(folder / "store.db"))
         brokers: dict[str, Store] = {"shop": store if shop is None else shop}
@@ -147,7 +150,7 @@ async def serving(folder: Path, shop: Store | None = None, tls: SSLContext | Non
             strays=Strays(bus, store),
             observer=observer,
         )
-        admin = Admin(lambda: running, _reload)
+        admin = Admin(lambda: running, _reload, deployer)
         await stack.enter_async_context(admin.on_socket(folder / "socket"))
         port = await stack.enter_async_context(admin.on_tcp("127.0.0.1", 0, tls))
         connector = aiohttp.UnixConnector(str(folder / "socket"))

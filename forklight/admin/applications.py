@@ -1,0 +1,170 @@
+"""What is deployed, over the API: `GET /applications`, and what changes it below `/applications/NAME`.
+
+On the control socket, and with a deploy key on TCP. `deploy` answers with JSON lines: a `Step` each, and at the end a
+`Deployed`; an empty line now and then shows that the server still works. The other requests answer with a `Deployed`.
+Whatever has begun goes on if the client leaves.
+"""
+
+import math
+import re
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import msgspec
+from aiohttp import web
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from forklight.admin.answers import Refused, as_json
+from forklight.admin.guard import who
+from forklight.packages.errors import MissingPackage
+from forklight.packages.store import PackageStore
+from forklight.serving.deployment import ApplicationStatus, Deployed, Step
+
+STILL_THERE_S = 10.0
+"""The longest silence in an answer. Proxies give up after a minute, as a rule."""
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_MOST_REASON = 500
+
+Report = Callable[[Step], None]
+
+
+class Deployer(Protocol):
+    """Changes what is deployed, one change after the other."""
+
+    store: PackageStore
+
+    async def deploy(
+        self, application: str, package: str, *, by: str, canary_percent: float = 0, report: Report
+    ) -> Deployed:
+        """Make a release of a package of the store, and switch to it or begin it as a canary."""
+        ...
+
+    async def rollback(self, application: str, version: int | None, *, by: str) -> Deployed: ...
+    async def promote(self, application: str, *, by: str) -> Deployed: ...
+    async def abort(self, application: str, *, by: str, reason: str = "") -> Deployed: ...
+    async def alias(self, application: str, name: str, version: int | None) -> Deployed: ...
+    async def remove(self, application: str, *, by: str) -> Deployed: ...
+    def applications(self) -> tuple[ApplicationStatus, ...]: ...
+
+
+class Applications:
+    """Answers requests about deployed applications."""
+
+    def __init__(self, deployer: Deployer) -> None:
+        self._deployer = deployer
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        one = "/applications/{name}"
+        return [
+            web.get("/applications", self._list),
+            web.post(f"{one}/deploy", self._deploy),
+            web.post(f"{one}/rollback", self._rollback),
+            web.post(f"{one}/promote", self._promote),
+            web.post(f"{one}/abort", self._abort),
+            web.post(f"{one}/remove", self._remove),
+            web.put(f"{one}/aliases/{{alias}}", self._set_alias),
+            web.delete(f"{one}/aliases/{{alias}}", self._remove_alias),
+        ]
+
+    async def _list(self, _request: web.Request) -> web.Response:
+        return as_json(self._deployer.applications())
+
+    async def _deploy(self, request: web.Request) -> web.StreamResponse:
+        """`?package=` is its SHA-256, `?canary=` the percentage of events that the new version serves, if not all."""
+        name, canary, by = _application(request), _percent(request), who(request)
+        package = request.query.get("package", "")
+        if not await anyio.to_thread.run_sync(self._deployer.store.has, package):
+            raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
+        send, receive = anyio.create_memory_object_stream[Step | Deployed](math.inf)
+
+        def report(step: Step) -> None:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the client has left
+                send.send_nowait(step)
+
+        async def work() -> None:
+            with send:
+                await send.send(await self._deployer.deploy(name, package, by=by, canary_percent=canary, report=report))
+
+        return await _streamed(request, work, receive)
+
+    async def _rollback(self, request: web.Request) -> web.Response:
+        """`?version=` is a number or an alias; without it, go back to the version before."""
+        name = _application(request)
+        text = request.query.get("version")
+        version = None if text is None else self._number(name, text)
+        return as_json(await self._deployer.rollback(name, version, by=who(request)))
+
+    async def _promote(self, request: web.Request) -> web.Response:
+        return as_json(await self._deployer.promote(_application(request), by=who(request)))
+
+    async def _abort(self, request: web.Request) -> web.Response:
+        reason = request.query.get("reason", "")[:_MOST_REASON]
+        return as_json(await self._deployer.abort(_application(request), by=who(request), reason=reason))
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        return as_json(await self._deployer.remove(_application(request), by=who(request)))
+
+    async def _set_alias(self, request: web.Request) -> web.Response:
+        name = _application(request)
+        version = self._number(name, request.query.get("version", ""))
+        return as_json(await self._deployer.alias(name, request.match_info["alias"], version))
+
+    async def _remove_alias(self, request: web.Request) -> web.Response:
+        return as_json(await self._deployer.alias(_application(request), request.match_info["alias"], None))
+
+    def _number(self, name: str, text: str) -> int:
+        """Return the number of a version, which may be given as an alias. Raises Refused."""
+        if text.isascii() and text.isdecimal() and len(text) < 10:
+            return int(text)
+        aliases = next((one.aliases for one in self._deployer.applications() if one.name == name), {})
+        if text not in aliases:
+            known = f"its aliases are {', '.join(sorted(aliases))}" if aliases else "it has no aliases"
+            raise Refused(400, f"{text!r} is neither a version nor an alias of {name}: {known}")
+        return aliases[text]
+
+
+async def _streamed(
+    request: web.Request,
+    work: Callable[[], Coroutine[Any, Any, None]],
+    receive: MemoryObjectReceiveStream[Step | Deployed],
+) -> web.StreamResponse:
+    """Answer with what is received, a line each, while `work` runs."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "X-Accel-Buffering": "no"})
+    await response.prepare(request)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        with receive:
+            while True:
+                line = b"\n"
+                with anyio.move_on_after(STILL_THERE_S):
+                    try:
+                        line = msgspec.json.encode(await receive.receive()) + b"\n"
+                    except anyio.EndOfStream:
+                        break
+                await response.write(line)
+    return response
+
+
+def _application(request: web.Request) -> str:
+    """Return the name. It becomes part of paths. Raises Refused."""
+    name = request.match_info["name"]
+    if not _NAME.fullmatch(name):
+        rule = "a small letter, then up to 62 small letters, digits, _ and -"
+        raise Refused(400, f"{name[:80]!r} is not a valid name of an application: {rule}")
+    return name
+
+
+def _percent(request: web.Request) -> float:
+    text = request.query.get("canary")
+    if text is None:
+        return 0
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = 0
+    if not 0 < percent < 100:
+        raise Refused(400, f"canary={text} is not a percentage between 0 and 100")
+    return percent
