@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from forklight.config.configuration import locate
 from forklight.config.document import Node, read_document
 from forklight.config.functions import Name, RuntimeSettings
 from forklight.config.machine import MachineSettings
 from forklight.config.problem import ConfigError
 from forklight.config.reader import Reader
 from forklight.config.runtimes import Environment, Finder
+from forklight.config.source import locate
 from forklight.observe.terminal import say
 from forklight.serving import installing
 from forklight.state.directory import open_runtimes, state_path, without_server

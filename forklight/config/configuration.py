@@ -17,20 +17,19 @@ from msgspec.structs import replace
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.interpreter import Interpreter
-from forklight.config.admin import admin_problems
-from forklight.config.document import FILE_NAME, Node, merge, read_document
+from forklight.config.document import FILE_NAME, Node, read_document
 from forklight.config.environment import Secrets, data_variable, exec_only_warnings, read_environment, zone_warnings
-from forklight.config.functions import FunctionSettings, Handler, Name, RuntimeSettings, Settings
+from forklight.config.functions import FunctionSettings, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.isolation import mount_problems
 from forklight.config.machine import Needs, machine_problems
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
-from forklight.config.reader import Reader, keys
+from forklight.config.reader import Reader
 from forklight.config.reuse import reuse_problems
 from forklight.config.runtimes import Environment, Finder, Runtimes
-from forklight.config.short_forms import with_long_forms
+from forklight.config.source import completed, locate, single_file
 from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
 from forklight.config.uids import uid_problems, user_warnings
@@ -45,8 +44,6 @@ from triggers.queue.settings import QueueTrigger
 from triggers.timer import Timer
 
 DEFAULT_RUNTIME = "default"
-PER_FUNCTION = ("handler", "code", "concurrency", "http", "queue", "timer")
-"""Keys that `[defaults]` does not have. `concurrency` is a promise about one handler, and false of every sync one."""
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -103,36 +100,87 @@ class Config(Struct, frozen=True, kw_only=True):
         return frozenset(path for path in (*named, *own) if path)
 
 
-def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only: str | None = None) -> Config:
+class Reading(Struct, frozen=True, kw_only=True):
+    """What a configuration is made of: its document, as read so far, and what it is read for."""
+
+    file: Path
+    root: Node
+    reader: Reader
+    settings: Settings
+    user: User | None
+    state: Path
+    """The state directory. It may not exist."""
+    data: Path
+    only: str | None = None
+    """Nothing but this function will run, without triggers."""
+
+
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    state: Path | None = None,
+    only: str | None = None,
+    *,
+    may_be_empty: bool = False,
+) -> Config:
     """Return the configuration of a directory, a `.toml` file, or a single `.py` file, which needs none.
 
     `${VAR}` and `secrets` read from `environ`; `state` is the value of --state, where installed runtimes are. With
     `only`, nothing but that function will run, without triggers: what other functions and the rest of the file lack
-    (variables, secrets, files, runtimes) is no problem then. Blocks: it reads files and runs the interpreters. Raises
-    ConfigError.
+    (variables, secrets, files, runtimes) is no problem then. With `may_be_empty`, or with `[deploy]`, it needs no
+    functions. Blocks: it reads files and runs the interpreters. Raises ConfigError.
     """
     file = locate(path)
     reader = Reader(file.parent, environ, partial(belongs, Settings))
-    root = _single_file(file) if file.suffix == ".py" else completed(read_document(file), reader)
+    root = single_file(file) if file.suffix == ".py" else completed(read_document(file), reader)
+    return _of_server(file, root, reader, state_path(state, environ, file), only, may_be_empty=may_be_empty)
+
+
+def empty(folder: Path, state: Path, environ: Mapping[str, str]) -> Config:
+    """Return the configuration of a server without one, which starts in `folder`: everything is the default."""
+    file = folder / FILE_NAME
+    return _of_server(
+        file, Node({}, str(file)), Reader(folder, environ), state_path(state, environ, file), None, may_be_empty=True
+    )
+
+
+def _of_server(file: Path, root: Node, reader: Reader, place: Path, only: str | None, *, may_be_empty: bool) -> Config:
     settings = reader.struct(root, Settings) or Settings()
-    if _has_no_functions(root):
+    if _has_no_functions(root) and not (may_be_empty or "deploy" in root.value):
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
     user = _user(settings, root, reader.problems)
-    place = state_path(state, environ, file)
-    finder = Finder(root, reader, user, place)
+    if only is None:
+        check_listen(settings.http, root, reader.problems)
+        check_static(settings.http, root, reader.problems)
+    reading = Reading(
+        file=file,
+        root=root,
+        reader=reader,
+        settings=settings,
+        user=user,
+        state=place,
+        data=data_path(place),
+        only=only,
+    )
+    config = config_of(reading)
+    return replace(config, warnings=tuple(sorted({*config.warnings, *_warnings_of_server(settings, root, reader)})))
+
+
+def config_of(reading: Reading) -> Config:
+    """Look up everything that the functions name, and check what they have in common. Raises ConfigError. Blocks."""
+    file, root, reader, settings, only = reading.file, reading.root, reading.reader, reading.settings, reading.only
+    finder = Finder(root, reader, reading.user, reading.state)
     names = [name for name in settings.functions if only in (None, name)]
     found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
-    functions = {str(name): _function(name, settings, root, reader, data_path(place)) for name in names}
-    reader.problems += _problems_of_functions(functions.values(), place, found)
-    reader.problems += _problems_of_users(functions.values(), user, place, root)
+    functions = {str(name): _function(name, settings, root, reader, reading.data) for name in names}
+    reader.problems += _problems_of_functions(functions.values(), reading.state, found)
+    reader.problems += _problems_of_users(functions.values(), reading.user, reading.state, root)
     routes = routes_of({name: one.settings.http for name, one in functions.items()}, root, reader.problems)
     queues = _queues(functions, settings, root, reader.problems)
     timers = all_timers({name: one.settings.timer for name, one in functions.items()}, root, reader.problems)
     if only is None:
-        check_listen(settings.http, root, reader.problems)
-        check_static(settings.http, root, reader.problems)
         check_queues(settings.queues, queues, settings.brokers, root, reader.problems)
-        reader.problems += [*_machine_problems(functions, settings, root), *admin_problems(settings.admin, root)]
+        reader.problems += _machine_problems(functions, settings, root)
     else:
         reader.forgive(_needed_by(only, settings))
     if reader.problems:
@@ -145,13 +193,13 @@ def load(path: Path, environ: Mapping[str, str], state: Path | None = None, only
         runtimes=found.runtimes,
         interpreters=found.interpreters,
         environments=found.environments,
-        user=user,
-        data=data_path(place),
-        uids=uids_path(place),
+        user=reading.user,
+        data=reading.data,
+        uids=uids_path(reading.state),
         routes=routes,
         queues=queues,
         timers=timers,
-        warnings=tuple(sorted(set(_warnings(functions, settings, timers, root, reader)))),
+        warnings=tuple(sorted(set(_warnings(functions, settings, timers, root)))),
     )
 
 
@@ -164,73 +212,6 @@ def _needed_by(name: str, settings: Settings) -> tuple[str, ...]:
     """Return the keys of the tables that a call of this function depends on."""
     own = [f"runtimes.{one.runtime}" for function, one in settings.functions.items() if function == name]
     return (f"functions.{name}", "defaults", "machine", *own)
-
-
-def locate(path: Path) -> Path:
-    """Return the file of a configuration, which for a directory is its forklight.toml. Raises ConfigError."""
-    try:
-        return _locate(path)
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
-
-
-def _locate(path: Path) -> Path:
-    if path.is_dir():
-        file = path / FILE_NAME
-        if not file.is_file():
-            message = f"there is no {FILE_NAME} in this directory; name another, or a single file such as hello.py"
-            raise ConfigError([Problem(str(path), 0, "", message)])
-        return file
-    if not path.exists():
-        raise ConfigError([Problem(str(path), 0, "", f"does not exist: name a directory with a {FILE_NAME}")])
-    if path.suffix not in (".toml", ".py"):
-        message = f"is not a configuration: name a directory with a {FILE_NAME}, a .toml file or a .py file"
-        raise ConfigError([Problem(str(path), 0, "", message)])
-    return path
-
-
-def _single_file(file: Path) -> Node:
-    """Return the tree that a `forklight.toml` for this one file would give; its function is named after the file."""
-
-    def node(value: object, key: str) -> Node:
-        return Node(value, str(file), key)
-
-    try:
-        name, handler = Name.parse(file.stem), Handler.parse(f"{file.stem}:handler")
-    except ValueError as error:
-        advice = "rename it, in small letters, digits and _, unlike any module of the standard library"
-        raise ConfigError([Problem(str(file), 0, "", f"cannot be a function's file: {advice}")]) from error
-    route = node([node({"path": node("/", "path")}, "http")], "http")
-    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code"), "http": route}
-    return node({"functions": node({str(name): node(function, "")}, "")}, "")
-
-
-def completed(root: Node, reader: Reader) -> Node:
-    """Return the tree with every function's triggers in their long form and `[defaults]` merged in."""
-    functions = root.value.get("functions")
-    if functions is not None and isinstance(functions.value, dict):
-        long = {name: with_long_forms(node, reader.problems) for name, node in functions.value.items()}
-        tables = root.value | {"functions": Node(long, functions.file, functions.key, functions.line)}
-        root = Node(tables, root.file, root.key, root.line)
-    return _with_defaults(root, reader)
-
-
-def _with_defaults(root: Node, reader: Reader) -> Node:
-    """Return the tree with `[defaults]` merged into each function; problems keep the place of the value."""
-    tables = dict(root.value)
-    defaults = tables.pop("defaults", None)
-    if defaults is not None and not isinstance(defaults.value, dict):
-        reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
-        return Node(tables, root.file)
-    if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
-        return Node(tables, root.file)
-    known = keys(FunctionSettings).keys() - PER_FUNCTION
-    usable = Node({key: node for key, node in defaults.value.items() if key in known}, root.file)
-    functions = tables.get("functions")
-    if functions is not None and isinstance(functions.value, dict):
-        merged = {name: merge(usable, node) for name, node in functions.value.items()}
-        tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
-    return Node(tables, root.file)
 
 
 def _problems_of_functions(functions: Iterable[Function], state: Path, found: Runtimes) -> Iterator[Problem]:
@@ -326,7 +307,7 @@ def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
 
 
 def _warnings(
-    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node, reader: Reader
+    functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
 ) -> list[Problem]:
     found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
     found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
@@ -335,8 +316,11 @@ def _warnings(
         ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
         found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
     shared = bool(settings.brokers) or not settings.bus.url.is_embedded
-    bus = reader.environ.get("FORKLIGHT_BUS_URL") or settings.bus.url
-    found += embedded_warnings(settings.queues, settings.brokers, bus, root)
-    found += user_warnings(settings.machine.user, settings.machine.uids, root.at("machine"))
     found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)
     return found
+
+
+def _warnings_of_server(settings: Settings, root: Node, reader: Reader) -> list[Problem]:
+    bus = reader.environ.get("FORKLIGHT_BUS_URL") or settings.bus.url
+    found = embedded_warnings(settings.queues, settings.brokers, bus, root)
+    return [*found, *user_warnings(settings.machine.user, settings.machine.uids, root.at("machine"))]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from forklight.config.deploy import Lent
 from forklight.config.document import Node
 from forklight.config.envfile import parse_env_file
 from forklight.config.expand import NAME
@@ -124,7 +125,8 @@ def _secret(secret: Secret, environ: Mapping[str, str]) -> str:
     """Return the value; of a file, without the line end (LF or CRLF) at its end."""
     if secret.env is not None:
         if secret.env not in environ:
-            raise ValueError(f"needs the environment variable {secret.env}, which is not set")
+            why = environ.why_missing(secret.env) if isinstance(environ, Lent) else f"{secret.env}, which is not set"
+            raise ValueError(f"needs the environment variable {why}")
         return environ[secret.env]
     assert secret.file is not None
     text = _text(secret.file)

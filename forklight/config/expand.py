@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from forklight.config.deploy import Lent
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """The form of an environment variable's name."""
 
@@ -31,6 +33,8 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
     expanded = _REFERENCE.sub(value, text)
     if missing:
+        if isinstance(environ, Lent):
+            raise ValueError(f"needs {environ.why_missing(missing[0])}")
         names = ", ".join(dict.fromkeys(missing))
         raise ValueError(f"needs what is not set in the environment: {names} (${{NAME:-default}} would do without)")
     return expanded

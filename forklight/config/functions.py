@@ -11,6 +11,7 @@ from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.admin import AdminSettings
+from forklight.config.deploy import DeploySettings
 from forklight.config.http import RouteSettings
 from forklight.config.isolation import IsolationSettings
 from forklight.config.machine import MachineSettings
@@ -205,6 +206,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Interpreters and their libraries."""
     machine: MachineSettings = MachineSettings()
     """The machine it all runs on."""
+    deploy: DeploySettings = DeploySettings()
+    """What the server keeps of applications that are deployed to it, and lends them."""
 
 
 def _is_dotted(text: str) -> bool:

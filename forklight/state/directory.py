@@ -12,6 +12,8 @@
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
     <state>/releases.json           the releases of deployed applications, if there are any
+    <state>/secrets/NAME/           the files of an application's secrets, put there by the operator
+    <state>/applications/NAME/data/ what its functions with `data = true` keep; nothing here removes any of it
     <state>/rehearsals/NAME.json    what calls of a function have imported, readable by the owner only
     <state>/tmp/NAME/               private folders of the processes of a function; tmp is emptied at start
     <state>/here/<pid>/             temporary states of one-shot trees, each with its lock beside it
@@ -77,6 +79,16 @@ def keys_path(state: Path) -> Path:
 def rehearsals_path(state: Path) -> Path:
     """Return the folder of what calls have imported. It may not exist."""
     return state / "rehearsals"
+
+
+def application_data_path(state: Path, application: str) -> Path:
+    """Return the data folder of a deployed application. It may not exist."""
+    return state / "applications" / application / "data"
+
+
+def application_secrets_path(state: Path, application: str) -> Path:
+    """Return the folder where the operator puts the files of a deployed application's secrets. It may not exist."""
+    return state / "secrets" / application
 
 
 def log_paths(state: Path) -> tuple[Path, Path]:

@@ -25,12 +25,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from forklight.config.configuration import completed
 from forklight.config.document import FILE_NAME, Node, read_document
 from forklight.config.environment import DATA, read_environment
 from forklight.config.functions import FunctionSettings, RuntimeSettings
 from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader
+from forklight.config.source import completed
 from forklight.testing.data import is_offered
 from sandbox.launch import ONE_THREAD, search_path
 from sandbox.spec import Runtime

@@ -29,9 +29,9 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from forklight.config.configuration import PER_FUNCTION
 from forklight.config.functions import Settings
 from forklight.config.reader import Key, keys, without_marks
+from forklight.config.source import PER_FUNCTION
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference.md"
 WHOLE_FILE = "forklight.toml"
