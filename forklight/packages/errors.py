@@ -27,5 +27,17 @@ class PackageRefused(PackageError):
     """Its bytes are not those of its name, or what they hold may not be unpacked."""
 
 
+class WrongBytes(PackageRefused):
+    """Its bytes have the SHA-256 `found`, which is not its name."""
+
+    def __init__(self, sha256: str, found: str) -> None:
+        super().__init__(f"the bytes received have the SHA-256 {found}, not {sha256}: send them again")
+        self.found = found
+
+
+class PullFailed(PackageError):
+    """A source did not give it."""
+
+
 class StoreFailed(PackageError):
     """The disk is full, or the store cannot be read or written."""

@@ -38,9 +38,10 @@ from forklight.packages.errors import (
     PackageRefused,
     PackageTooLarge,
     StoreFailed,
+    WrongBytes,
     WrongOffset,
 )
-from forklight.state.directory import remove_tree
+from forklight.state.directory import make_state, remove_tree
 
 GRACE_S = 3600.0
 """How long a package that nothing needs yet is kept: its deploy may be about to begin."""
@@ -222,7 +223,7 @@ class PackageStore:
         with open(part, "rb", closefd=False) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
-            raise PackageRefused(f"the bytes received have the SHA-256 {found}, not {sha256}: send them again")
+            raise WrongBytes(sha256, found)
         with _refusals(), archive.checked(self._part(sha256), self._bounds(), f"the package {sha256[:12]}"):
             pass
 
@@ -238,6 +239,7 @@ class PackageStore:
         path = self._part(sha256)
         with _failures():
             if create:
+                make_state(self.packages.parent)
                 self.packages.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.incoming.mkdir(mode=0o700, exist_ok=True)
             while True:

@@ -24,7 +24,7 @@ from forklight.state.directory import remove_tree
 PIPE, SOCKET, DEVICE, LINK = (kind | 0o644 for kind in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFLNK))
 
 
-def _zip(*members: tuple[str, bytes] | tuple[str, bytes, int], method: int = ZIP_DEFLATED) -> bytes:
+def make_zip(*members: tuple[str, bytes] | tuple[str, bytes, int], method: int = ZIP_DEFLATED) -> bytes:
     """A zip of (name, content, mode)."""
     made = io.BytesIO()
     with ZipFile(made, "w") as archive:
@@ -47,7 +47,7 @@ def _put(store: PackageStore, content: bytes) -> str:
 
 
 def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
-    content = _zip(("forklight.toml", b"x" * 1000), ("bin/run", b"y", 0o755))
+    content = make_zip(("forklight.toml", b"x" * 1000), ("bin/run", b"y", 0o755))
     name, store = _name(content), PackageStore(tmp_path)
     assert store.received(name) == 0
     assert not store.has(name)
@@ -70,7 +70,7 @@ def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
 
 
 def test_what_is_not_what_its_name_says_is_dropped(tmp_path: Path) -> None:
-    content = _zip(("a", b"1"))
+    content = make_zip(("a", b"1"))
     name, store = _name(content), PackageStore(tmp_path, StoreBounds(package_bytes=1000))
     store.append(name, 0, content + b"?")
     with pytest.raises(PackageRefused, match=f"not {name}: send them again"):
@@ -93,7 +93,7 @@ def _claiming(content: bytes, size_bytes: int) -> bytes:
 
 def _overlapping(count: int) -> bytes:
     """A zip whose directory names one member's bytes many times."""
-    content = _zip(("a000", os.urandom(5000)))
+    content = make_zip(("a000", os.urandom(5000)))
     at, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
     entry = content[at:end]
     directory = b"".join(entry.replace(b"a000", b"a%03d" % one) for one in range(count))
@@ -103,21 +103,21 @@ def _overlapping(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_zip(("../x", b"")), "the member '../x' leads out of the zip"),
-        (_zip(("/etc/cron.d/x", b"")), "the member '/etc/cron.d/x' is absolute"),
-        (_zip(("a\0b", b"")), r"the member 'a\x00b' has a control character"),
-        (_zip(("a\x1b[2J", b"")), r"the member 'a\x1b[2J' has a control character"),
-        (_zip(("gpj\u202eyp.", b"")), "has a control character"),
-        (_zip(("a" * 256, b"")), "has a name that is too long"),
-        (_zip(("/".join(["a" * 200] * 6), b"")), "has a name that is too long"),
-        (_zip(("a", b""), ("a/", b"")), "the member 'a/' is there twice"),
-        (_zip(("a", b""), ("a/b/c", b"")), "the member 'a/b/c' lies in 'a', which is not a folder"),
-        (_zip(("sda", b"", DEVICE)), "the member 'sda' is a device file"),
-        (_zip(("fifo", b"", PIPE)), "the member 'fifo' is a named pipe"),
-        (_zip(("bus", b"", SOCKET)), "the member 'bus' is a socket"),
-        (_zip(("a", bytes(2_000_000))), "holds 2 MB, more than 1 MB; the biggest member is 'a' (2 MB)"),
-        (_claiming(_zip(("a", b"1")), 900_000), "says that 3 bytes unpack to 900000, which no zip can"),
-        (_claiming(_zip(("a", b"1"), method=ZIP_STORED), 9), "has two sizes"),
+        (make_zip(("../x", b"")), "the member '../x' leads out of the zip"),
+        (make_zip(("/etc/cron.d/x", b"")), "the member '/etc/cron.d/x' is absolute"),
+        (make_zip(("a\0b", b"")), r"the member 'a\x00b' has a control character"),
+        (make_zip(("a\x1b[2J", b"")), r"the member 'a\x1b[2J' has a control character"),
+        (make_zip(("gpj\u202eyp.", b"")), "has a control character"),
+        (make_zip(("a" * 256, b"")), "has a name that is too long"),
+        (make_zip(("/".join(["a" * 200] * 6), b"")), "has a name that is too long"),
+        (make_zip(("a", b""), ("a/", b"")), "the member 'a/' is there twice"),
+        (make_zip(("a", b""), ("a/b/c", b"")), "the member 'a/b/c' lies in 'a', which is not a folder"),
+        (make_zip(("sda", b"", DEVICE)), "the member 'sda' is a device file"),
+        (make_zip(("fifo", b"", PIPE)), "the member 'fifo' is a named pipe"),
+        (make_zip(("bus", b"", SOCKET)), "the member 'bus' is a socket"),
+        (make_zip(("a", bytes(2_000_000))), "holds 2 MB, more than 1 MB; the biggest member is 'a' (2 MB)"),
+        (_claiming(make_zip(("a", b"1")), 900_000), "says that 3 bytes unpack to 900000, which no zip can"),
+        (_claiming(make_zip(("a", b"1"), method=ZIP_STORED), 9), "has two sizes"),
         (_overlapping(50), "is a bomb: its members share their bytes"),
         (b"PK\x01\x02" * 100_001, "has more than 100000 members"),
         (b"PK" * 100, "is not a zip file, or is damaged"),
@@ -135,10 +135,10 @@ def test_a_package_that_may_not_be_unpacked_is_refused_by_name(tmp_path: Path, c
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_zip(("link", b"/etc", LINK)), "the member 'link' is a link, and a package has none"),
-        (_zip(("a", b"1", 0o644), method=ZIP_BZIP2), "the member 'a' is neither stored nor deflated"),
+        (make_zip(("link", b"/etc", LINK)), "the member 'link' is a link, and a package has none"),
+        (make_zip(("a", b"1", 0o644), method=ZIP_BZIP2), "the member 'a' is neither stored nor deflated"),
         (
-            _zip(("a", b"12345"), method=ZIP_STORED).replace(b"12345", b"12346"),
+            make_zip(("a", b"12345"), method=ZIP_STORED).replace(b"12345", b"12346"),
             "the member 'a' cannot be unpacked: Bad CRC",
         ),
     ],
@@ -155,7 +155,7 @@ def test_an_application_s_package_holds_files_only(tmp_path: Path, content: byte
 @pytest.mark.invariant("I51")
 def test_whatever_a_zip_says_nothing_is_written_outside_of_its_folder(noise: bytes, at: int, method: int) -> None:
     members = (("a/b.txt", b"x" * 50), ("../evil", b"y"), ("/abs", b"z"), ("l", b"../../..", LINK), ("l/c", b"w"))
-    honest = _zip(*members[: 1 + at % len(members)], method=method)
+    honest = make_zip(*members[: 1 + at % len(members)], method=method)
     content = honest[:at] + noise + honest[at + len(noise) :]
     root = Path(tempfile.mkdtemp())
     try:
@@ -170,7 +170,7 @@ def test_whatever_a_zip_says_nothing_is_written_outside_of_its_folder(noise: byt
 
 def test_an_unpacked_folder_of_an_earlier_boot_is_made_again(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
-    name = _put(store, _zip(("a", b"1" * 100)))
+    name = _put(store, make_zip(("a", b"1" * 100)))
     folder = store.unpacked(name)
     (folder / "a").write_bytes(b"")
     assert store.unpacked(name) == folder
@@ -184,7 +184,7 @@ def test_an_unpacked_folder_of_an_earlier_boot_is_made_again(tmp_path: Path) -> 
 def test_what_no_one_needs_is_removed_unless_it_has_just_come(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
     assert store.remove_unused(set()) == 0
-    kept, old, new = (_put(store, _zip(("a", content))) for content in (b"1", b"2", b"3"))
+    kept, old, new = (_put(store, make_zip(("a", content))) for content in (b"1", b"2", b"3"))
     for name in (kept, old):
         store.unpacked(name)
         os.utime(store.path(name), (0, 0))
@@ -207,7 +207,7 @@ def test_what_no_one_needs_is_removed_unless_it_has_just_come(tmp_path: Path) ->
 def test_the_check_names_what_is_damaged(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
     assert store.check() == []
-    good, bad = _put(store, _zip(("a", b"1"), ("b/", b""))), _put(store, _zip(("a", b"2")))
+    good, bad = _put(store, make_zip(("a", b"1"), ("b/", b""))), _put(store, make_zip(("a", b"2")))
     store.unpacked(good)
     assert store.check() == []
     (store.unpacked(good) / "a").write_bytes(b"changed")
