@@ -11,6 +11,12 @@ The processes, in the order in which they start:
   `users.py`: a user for each function
 - `network.py`: the sockets by which a template in a box has places on the network; `forwarder.py`: leads there
 
+An instance that runs a command, by AWS Lambda's Runtime API:
+
+- `command.py`: its life; `child.py`: the process of the command; `command_call.py`, `command_outputs.py`: one call
+- `runtime_api.py`, `http_requests.py`, `peers.py`: the connections, what comes on them, and whose they are
+- `lambda_events.py`, `lambda_answers.py`: what the command gets, and what it answers
+
 The interface to a function:
 
 - `handler.py`, `imports.py`, `names.py`, `signature.py`: find, import and call the handler
