@@ -10,6 +10,7 @@ from dispatcher.settings import Function
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
+from sandbox.proving import prove
 from sandbox.spec import FunctionSpec
 from sandbox.tree import BACKGROUND_LOADS, Tree
 
@@ -113,14 +114,14 @@ async def open_change(
 
 
 async def load_all(tree: Tree, specs: Iterable[FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
-    """Load a template for each; return the errors of those that cannot load, by name."""
+    """Load each, as far as `prove` does; return the errors of those that cannot load, by name."""
     errors: dict[str, LoadFailed | StartFailed] = {}
     at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
 
     async def load(spec: FunctionSpec) -> None:
         async with at_once:
             try:
-                await tree.load(spec)
+                await prove(tree, spec)
             except (LoadFailed, StartFailed) as error:
                 errors[spec.name] = error
 

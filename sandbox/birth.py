@@ -1,7 +1,9 @@
-"""What an instance does before its first event: run the `after_fork` hook, which may fail, hang or end the process.
+"""What an instance does before its first event: run the `after_fork` hook, or load what its template has not.
 
-An instance without the hook is ready by construction: it can be written to before it has run its first line. One with
-the hook sends `ready` or `unfit` first and gets no event before that, so a failing hook costs no event.
+Both may fail, hang or end the process.
+
+An instance that has neither to do is ready by construction: it can be written to before it has run its first line. Any
+other sends `ready` or `unfit` first and gets no event before that, so a failure here costs no event.
 """
 
 import asyncio
@@ -15,7 +17,6 @@ from sandbox.frames import UnfitFrame
 from sandbox.spec import FunctionSpec
 
 _HOOK = "the hook 'after_fork'"
-_OVERSTAYED = Verdict("crash", "Exit", f"{_HOOK} took too long")
 
 
 class Newborn(Protocol):
@@ -38,27 +39,28 @@ class Birth:
     """The start of one instance: the tree awaits it, the instance reports its progress."""
 
     def __init__(self, spec: FunctionSpec) -> None:
-        self._has_hook = spec.hooks.after_fork is not None
+        self._is_awaited = spec.tells_when_ready
+        self._what = _HOOK if spec.runtime.abilities.imports_ahead else f"the import of {spec.name!r}"
         self._limit_s = spec.init_timeout_s
         self._grace_s = spec.grace_s
         self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()
         """Why the instance will never serve, or None once it does."""
 
     async def wait(self, newborn: Newborn) -> None:
-        """Wait until the hook has run, for as long as a load may take.
+        """Wait until it is ready, for as long as a load may take.
 
-        Raises LoadFailed if the hook failed, Ended if the instance was asked to leave meanwhile.
+        Raises LoadFailed if it will never be, Ended if the instance was asked to leave meanwhile.
         """
-        if not self._has_hook:
+        if not self._is_awaited:
             return
         overtime = asyncio.get_running_loop().call_later(self._limit_s, newborn.ask_for_stack)
         try:
             async with asyncio.timeout(self._limit_s + self._grace_s):
                 failed = await asyncio.shield(self._ended)  # the instance sets it later, even after a time-out
         except TimeoutError:
-            message = f"{_HOOK} took longer than init_timeout, {self._limit_s:g} s"
+            message = f"{self._what} took longer than init_timeout, {self._limit_s:g} s"
             failed = LoadFailed("InitTimeout", message, newborn.last_stack())
-            newborn.kill(_OVERSTAYED)
+            newborn.kill(Verdict("crash", "Exit", f"{self._what} took too long"))
         except BaseException:
             newborn.leave()
             raise
@@ -68,7 +70,7 @@ class Birth:
             raise failed
 
     def done(self, unfit: UnfitFrame | None) -> None:
-        """The hook has ended, successfully unless `unfit`."""
+        """It can take events, unless it is `unfit`."""
         if not self._ended.done():
             self._ended.set_result(
                 None if unfit is None else LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
@@ -85,4 +87,4 @@ class Birth:
         how = f"it ended its process with {ending(died.code)}" if died.code is not None else "its process is gone"
         how = died.out_of_memory or how
         why = how if condemned is None else condemned.message
-        self._ended.set_result(LoadFailed("InitFailed", f"{_HOOK} did not return: {why}", stack))
+        self._ended.set_result(LoadFailed("InitFailed", f"{self._what} did not return: {why}", stack))

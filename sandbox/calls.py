@@ -77,7 +77,7 @@ class Calls:
             grace_ns=int(spec.grace_s * 1e9),
             asynchronous=asynchronous,
             memory_bytes=spec.limits.memory_bytes,
-            starting=spec.hooks.after_fork is not None,
+            starting=spec.tells_when_ready,
             learning=learning,
         )
 

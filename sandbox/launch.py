@@ -176,7 +176,8 @@ def _spawn(
 
 def search_path(runtime: Runtime) -> str:
     """The PATH of a runtime's processes. Its own programs come first, as in a shell that has activated it."""
-    return ":".join(dict.fromkeys([str(runtime.python.parent), *_SYSTEM_PATH]))
+    program = Path(runtime.command[0]) if runtime.command else runtime.python
+    return ":".join(dict.fromkeys([str(program.parent), *_SYSTEM_PATH]))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from sandbox.containment import Containment, Level
 from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
 from sandbox.launch import search_path
-from sandbox.spec import FunctionSpec
+from sandbox.spec import FunctionSpec, Runtime
 
 _COUNTS_IN_BOXES = hardware.kernel() >= (5, 14)
 _TEMPLATE, _HOLDER = 1, 2
@@ -57,7 +57,17 @@ def load_message(
     load = {"t": "load", "n": 0, "code": str(spec.code), "function": function, "limits": limits, "env": env}
     if guest_makes_folder:
         load["folder"] = str(folder)
-    return load | {"log_level": spec.log_level, "rehearse": rehearse, "confine": confine}
+    return load | {
+        "log_level": spec.log_level,
+        "rehearse": rehearse,
+        "confine": confine,
+        "program": _program(spec.runtime),
+    }
+
+
+def _program(runtime: Runtime) -> dict[str, object] | None:
+    """What instances are if they are another program than the template."""
+    return None if runtime.kind == "python" else {"kind": runtime.kind, "command": runtime.command}
 
 
 def most_processes(containment: Containment, *, counted: bool) -> int | None:

@@ -12,7 +12,9 @@ _OF_PYTHON = (".py", ".so", ".cfg")
 
 def readable(spec: FunctionSpec, guest: Path, libraries: Iterable[Path], state: Path) -> tuple[Path, ...]:
     """The files and folders that a function reads. `libraries`: those of its interpreter, which are there."""
-    return (spec.runtime.python, *libraries, *there(_extra_path(spec), state), spec.code, guest)
+    runtime = spec.runtime
+    programs = (runtime.python, *map(Path, runtime.command[:1]))
+    return (*programs, *libraries, *there(_extra_path(spec), state), spec.code, guest)
 
 
 def there(paths: Iterable[Path], state: Path) -> tuple[Path, ...]:

@@ -5,20 +5,32 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox.containment import Containment
+from sandbox.kinds import KINDS, Abilities, Kind
 from sandbox.rehearsal import Scope
 
 MIB = 1024 * 1024
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
-    """An interpreter and the modules it preloads; each runtime has one zygote. `env` is set before it starts."""
+    """How the functions of a runtime are run; each runtime has one zygote. `env` is set before it starts."""
 
     name: str
     python: Path
+    """The interpreter of its zygote and its templates; of kind `python` also that of its functions."""
+    kind: Kind = "python"
+    command: tuple[str, ...] = ()
+    """What runs a function of another kind: the absolute path of a program, and its arguments."""
+    release: str = ""
+    """What that program says of its version: another one is another runtime."""
     prefix: Path | None = None
     """The `sys.prefix` that it must report. A different one means that it could not read its own libraries."""
     preload: tuple[str, ...] = ()
     env: dict[str, str] = {}
+
+    @property
+    def abilities(self) -> Abilities:
+        """What a runtime of its kind can do."""
+        return KINDS[self.kind]
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
@@ -82,3 +94,8 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     init_timeout_s: float = 30.0
     rehearsal: Scope = "libraries"
     """Which modules that handlers import its templates import ahead."""
+
+    @property
+    def tells_when_ready(self) -> bool:
+        """Whether an instance first reports that it can take events: it runs a hook, or loads the function itself."""
+        return self.hooks.after_fork is not None or not self.runtime.abilities.imports_ahead

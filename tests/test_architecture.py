@@ -59,8 +59,8 @@ def test_every_code_is_in_the_table() -> None:
 
 def test_every_code_of_a_guest_that_cannot_load_is_in_the_table() -> None:
     """The guest cannot import the type of codes, so mypy does not see what it sends."""
-    guest = "".join(path.read_text() for path in (ROOT / "sandbox/guest/_forklight").glob("*.py"))
-    sent = set(re.findall(r'(?:LoadError\(|"code": )"(\w+)"', guest))
+    guest = "".join(path.read_text() for path in (ROOT / "sandbox/guest").glob("*/*.[pj]*"))
+    sent = set(re.findall(r'(?:LoadError\(|"code": )["\'](\w+)["\']', guest))
     assert len(sent) > 3
     assert sent <= {failure.code for failure in FAILURES if failure.kind == "load"}
 

@@ -107,6 +107,8 @@ def told(load: Load) -> str:
     """Return one line that says how a function loaded, followed by the traceback if it failed."""
     if not load.ok:
         return "\n  ".join([f"failed: {load.code}: {load.message}", *load.traceback.splitlines()])
+    if load.by:
+        return f"loaded in {load.ms:.0f} ms by {load.by}"
     parts = [f"loaded in {load.ms:.0f} ms, {'async def' if load.asynchronous else 'def'}"]
     if load.threads:
         count = f"{load.threads} thread{'s' * (load.threads != 1)}"

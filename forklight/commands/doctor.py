@@ -125,7 +125,12 @@ def _state_check(state: Path, user: User | None) -> Check:
 def _interpreters(config: Config) -> Iterator[Check]:
     """Yield the interpreters; `load` has run each of them as the functions' user."""
     for name, interpreter in config.interpreters.items():
-        yield Check(f"runtime {name}", True, f"Python {interpreter.version}, {interpreter.python}")
+        runtime = config.runtimes[name]
+        if runtime.kind != "python":
+            told = f"{runtime.abilities.title} {runtime.release}, {runtime.command[0]}"
+        else:
+            told = f"Python {interpreter.version}, {interpreter.python}"
+        yield Check(f"runtime {name}", True, told)
 
 
 def _print(diagnosis: Diagnosis) -> None:

@@ -23,6 +23,7 @@ from forklight.config.functions import FunctionSettings, Name, RuntimeSettings, 
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.isolation import mount_problems
+from forklight.config.kinds import function_problems
 from forklight.config.machine import Needs, machine_problems
 from forklight.config.problem import ConfigError, NotInstalled, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
@@ -282,6 +283,9 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader, data: 
             hint = f': write runtime = "app", and python = "{version}" below [runtimes.app]'
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
+    else:
+        runtime = settings.runtimes.get(Name(function.runtime), RuntimeSettings())
+        reader.problems += function_problems(function, runtime, node)
     env, secrets = read_environment(function, node, reader.environ, reader.problems)
     if function.data:
         env |= data_variable(data, env.keys(), secrets.keys(), node, reader.problems)
@@ -309,11 +313,13 @@ def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
 def _warnings(
     functions: dict[str, Function], settings: Settings, timers: tuple[Timer, ...], root: Node
 ) -> list[Problem]:
-    found = [warning for function in functions.values() for warning in exec_only_warnings(function.node, function.env)]
+    runtimes = {str(name): one.kind for name, one in settings.runtimes.items()}
+    forked = [one for one in functions.values() if runtimes.get(one.settings.runtime, "python") == "python"]
+    found = [warning for function in forked for warning in exec_only_warnings(function.node, function.env)]
     found += [warning for function in functions.values() for warning in zone_warnings(function.node, function.env)]
     for name, runtime in settings.runtimes.items():
         env = root.at("runtimes").at(name).at("env")
-        ignored = [variable for variable in runtime.env if variable.startswith("PYTHON")]
+        ignored = [one for one in runtime.env if one.startswith("PYTHON") and runtime.kind == "python"]
         found += [env.at(variable).problem("has no effect: interpreters are started with -I") for variable in ignored]
     shared = bool(settings.brokers) or not settings.bus.url.is_embedded
     found += timer_warnings(timers, root, datetime.now(UTC), shared=shared)

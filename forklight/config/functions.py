@@ -17,12 +17,15 @@ from forklight.config.isolation import IsolationSettings
 from forklight.config.machine import MachineSettings
 from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
+from sandbox.kinds import Kind
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings
 from triggers.queue.settings import QueueSettings
 from triggers.timer import TimerSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_FILE, _EXPORT = r"(?!/|(?:.*/)?\.\./)[\w@.+-]+(?:/[\w@.+-]+)*", r"[\w$]+(?:\.[\w$]+)*"
+_NODE_HANDLER = re.compile(rf"{_FILE}(?<!\.[cm][jt]s)(?<!\.[jt]s):{_EXPORT}")
 LEAST_KEPT_BYTES = 1024 * 1024
 """Less has no room for one long line."""
 
@@ -57,7 +60,21 @@ class ModuleName(str):
         return cls(text)
 
 
-class Handler(str):
+class Entry(str):
+    """What a function's runtime calls, as it is written; what it has to be depends on the kind of that runtime."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "greet:handler"
+
+    @classmethod
+    def parse(cls, text: str) -> "Entry":
+        """Raises ValueError."""
+        if not text.strip():
+            raise ValueError(f'is empty: write "{cls.example}"')
+        return cls(text)
+
+
+class Handler(Entry):
     """`module:attribute`, both possibly dotted."""
 
     __slots__ = ()
@@ -78,6 +95,20 @@ class Handler(str):
     @property
     def module(self) -> str:
         return self.partition(":")[0]
+
+
+class NodeHandler(Entry):
+    """`file:export` of Node.js: `index:handler`, `src/app:orders.handler`. The file's ending is left out."""
+
+    __slots__ = ()
+    example: ClassVar[str] = "index:handler"
+
+    @classmethod
+    def parse(cls, text: str) -> "NodeHandler":
+        """Raises ValueError."""
+        if not _NODE_HANDLER.fullmatch(text):
+            raise ValueError(f'is not of the form file:export: write "{_likely_node_handler(text)}"')
+        return cls(text)
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -123,8 +154,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
         "requirements": 'write runtime = "app", and requirements below [runtimes.app]',
         "python": 'write runtime = "app", and python below [runtimes.app]',
     }
-    handler: Handler
-    """`module:attribute`."""
+    handler: Entry
+    """`module:attribute`; of Node.js, `file:export`."""
     code: Path | None = None
     """Where the modules are: a directory, or a zip. Default: the file's directory."""
     runtime: str = "default"
@@ -163,14 +194,30 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """One `[runtimes.x]` table."""
 
+    example: ClassVar[str] = 'python = "3.12" below [runtimes.app]'
+    elsewhere: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("nodejs", "javascript", "js"), 'write node = "node", or the path of the program'),
+        "bootstrap": 'write command = ["./bootstrap"]',
+    }
     python: str | None = None
     """An interpreter's path, an environment's folder, or a version such as `"3.12"`. Default: that of Forklight."""
+    node: str | None = None
+    """Node.js instead of Python: its path, its folder, a version such as `"20"`, or `"node"` for that on PATH."""
+    command: tuple[str, ...] | None = None
+    """Any other program instead of Python, and its arguments."""
     requirements: Path | None = None
     """A requirements file, of which `forklight install` makes an environment with that interpreter."""
     preload: tuple[ModuleName, ...] = ()
     """Modules that every function of this runtime shares."""
     env: dict[str, str] = {}
     """Variables of the interpreter, such as `OMP_NUM_THREADS`."""
+
+    @property
+    def kind(self) -> Kind:
+        """What runs its functions."""
+        if self.node is not None:
+            return "node"
+        return "python" if self.command is None else "command"
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
@@ -212,6 +259,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def _is_dotted(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
+
+
+def _likely_node_handler(text: str) -> str:
+    """Return what `index.handler`, `src/app.js:handler`, `./index:handler` or `index` likely mean."""
+    file, colon, export = text.removesuffix("()").removeprefix("./").partition(":")
+    if not colon and not re.search(r"\.[cm]?[jt]s$", file):
+        file, _, export = file.partition(".") if "/" not in file.rpartition(".")[2] else (file, "", "")
+    file = re.sub(r"\.[cm]?[jt]s$", "", file)
+    likely = f"{file}:{export or 'handler'}"
+    return likely if _NODE_HANDLER.fullmatch(likely) else NodeHandler.example
 
 
 def _likely_handler(text: str) -> str:

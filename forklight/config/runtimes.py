@@ -1,4 +1,4 @@
-"""The runtimes of a configuration: which interpreter each has, and the environments that `forklight install` makes.
+"""The runtimes of a configuration: what runs each one's functions, and what `forklight install` makes.
 
 A runtime with `requirements` lives in an environment under the state directory, `runtimes/<name>-<key>`. The key is a
 hash of its interpreter and of the text of its requirements, so a change of either makes another environment, and
@@ -17,9 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from forklight.code.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
+from forklight.code.node import NodeError, find_node
 from forklight.config.document import FILE_NAME, Node
 from forklight.config.environment import check_variables
 from forklight.config.functions import RuntimeSettings
+from forklight.config.kinds import runtime_problems
 from forklight.config.problem import Problem
 from forklight.config.reader import Reader
 from forklight.config.requirements import RequirementsError, read_requirements
@@ -93,6 +95,9 @@ class Finder(Struct, frozen=True):
         for name, settings in wanted.items():
             node = self._node(name)
             check_variables(node.at("env"), settings.env, self.reader.problems)
+            if settings.kind != "python":  # also beside `python`, which is a problem
+                self._add_program(name, settings, found)
+                continue
             if settings.requirements is None:
                 interpreter = self._configured(name, settings)
             elif (environment := self.environment(name, settings)) is not None:
@@ -104,6 +109,29 @@ class Finder(Struct, frozen=True):
                 found.interpreters[name] = interpreter
                 found.runtimes[name] = _runtime(name, settings, interpreter)
         return found
+
+    def _add_program(self, name: str, settings: RuntimeSettings, found: Runtimes) -> None:
+        """Add a runtime whose functions are another program; its zygote and templates are our own interpreter."""
+        wrong = list(runtime_problems(settings, self._node(name)))
+        self.reader.problems += wrong
+        own = self._ask(Path(sys.executable), self._node(name))
+        if wrong or own is None or settings.node is None:
+            return
+        try:
+            node = find_node(settings.node, self.reader.base, self.user)
+        except NodeError as error:
+            self.reader.problems.append(self._node(name).at("node").problem(str(error)))
+            return
+        found.interpreters[name] = own
+        found.runtimes[name] = Runtime(
+            name=name,
+            kind=settings.kind,
+            python=own.python,
+            prefix=Path(own.prefix),
+            command=(str(node.path),),
+            release=node.version,
+            env=settings.env,
+        )
 
     def environment(self, name: str, settings: RuntimeSettings) -> Environment | None:
         """Return the environment of a runtime with requirements, made or not; None if there is a problem. Blocks."""

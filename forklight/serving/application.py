@@ -32,13 +32,19 @@ def _default_name(file: Path) -> str:
 
 def _code(config: Config) -> str:
     """Hash the handlers' files: nodes in different folders may run the same code."""
-    files = {(function.settings.handler.module, _source(function)) for function in config.functions.values()}
+    files = {(_module(function), _source(function)) for function in config.functions.values()}
     return sha256(repr(sorted(files)).encode()).hexdigest()[:16]
 
 
+def _module(function: Function) -> str:
+    return function.settings.handler.partition(":")[0]
+
+
 def _source(function: Function) -> str:
-    module = function.code.joinpath(*function.settings.handler.module.split("."))
-    for path in (function.code, module.with_suffix(".py"), module / "__init__.py"):
+    name = _module(function)
+    module = function.code.joinpath(*name.split("."))
+    scripts = (function.code / f"{name}{ending}" for ending in (".js", ".mjs", ".cjs"))
+    for path in (function.code, module.with_suffix(".py"), module / "__init__.py", *scripts):
         if os.path.isfile(path):
             return sha256(path.read_bytes()).hexdigest()
     return ""

@@ -50,6 +50,7 @@ def code_faults(config: Config, functions: list[Function], found: list[CodeFile]
     """Return what is wrong with functions that have one code folder, in which these files were found."""
     code = Code(found)
     by_runtime: dict[str, list[Function]] = defaultdict(list)
+    functions = [one for one in functions if config.runtimes[one.settings.runtime].kind == "python"]
     for function in functions:
         by_runtime[function.settings.runtime].append(function)
     faults: list[CodeFault] = []

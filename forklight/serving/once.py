@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import termios
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sandbox import cgroups
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.log_lines import LogLine
 from sandbox.logs import LogSink
+from sandbox.proving import prove
 from sandbox.rehearsal import Plans
 from sandbox.spec import FunctionSpec
 from sandbox.tree import Tree, open_tree
@@ -37,7 +39,9 @@ class Load(Struct, frozen=True, kw_only=True):
     function: str
     ok: bool
     ms: float = 0.0
-    """For the import of the code and the `init` hook."""
+    """For the import of the code and the `init` hook; with `by`, for the start of an instance."""
+    by: str = ""
+    """What loaded it, if that is not Python: `Node.js 20.11.1`."""
     asynchronous: bool = False
     threads: int = 0
     """Alive after the import, besides the main one: with any, each instance loads the code itself and is not forked."""
@@ -102,8 +106,9 @@ async def load_all(config: Config, state_path: Path) -> list[Load]:
 
 
 async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
+    begun_s = time.monotonic()
     try:
-        loaded = (await tree.load(spec)).loaded
+        loaded = (await prove(tree, spec)).loaded
     except LoadFailed as error:
         written = code.parent if code.suffix == ".py" else code
         traceback = error.traceback.replace(str(spec.code), str(written))  # its reader edits that, not the snapshot
@@ -113,6 +118,9 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
     finally:
         plan = tree.rehearsed_of(spec)
         tree.drop(spec)
+    if not spec.runtime.abilities.imports_ahead:
+        by = f"{spec.runtime.abilities.title} {spec.runtime.release}".strip()
+        return Load(function=spec.name, ok=True, ms=round((time.monotonic() - begun_s) * 1000, 1), by=by)
     has_to_learn = spec.rehearsal != "none" and plan.modules is None and not (loaded.threads > 1 or loaded.unsafe)
     return Load(
         function=spec.name,

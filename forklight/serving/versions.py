@@ -154,12 +154,13 @@ def remove_unused(state: State, keep: set[str]) -> None:
             remove_tree(snapshot)
 
 
-def snapshot_name(code_digest: str, interpreter: Interpreter) -> str:
+def snapshot_name(code_digest: str, runtime: Runtime, interpreter: Interpreter) -> str:
     """Return the name of a snapshot: 12 hexadecimal digits of a hash of everything in it. Pure.
 
     A thousand functions in one folder have one snapshot, whatever their configuration.
     """
-    return sha256(f"{code_digest}\n{interpreter.cache_tag}".encode()).hexdigest()[:12]
+    made_for = interpreter.cache_tag if runtime.kind == "python" else f"{runtime.kind} {runtime.release}"
+    return sha256(f"{code_digest}\n{made_for}".encode()).hexdigest()[:12]
 
 
 def version_of(function: Function, runtime: Runtime, interpreter: Interpreter, code_digest: str, key: bytes) -> str:
@@ -202,7 +203,7 @@ def _snapshot(made: Versions, functions: list[Function], making: _Making) -> Non
     apart = config.no_code | {state.path}
     with staged(first.code, apart, state.versions, making.newest(functions)) as stage:
         made.code[first.code] = stage.contents
-        code, key = state.versions / snapshot_name(stage.digest, interpreter), state.key
+        code, key = state.versions / snapshot_name(stage.digest, runtime, interpreter), state.key
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, key)
             spec = _spec(function, version, code, runtime, making.contained[function.name])
@@ -211,7 +212,8 @@ def _snapshot(made: Versions, functions: list[Function], making: _Making) -> Non
                 made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
                 continue
             if not code.exists():
-                stage.compile(interpreter, config.user)
+                if runtime.kind == "python":
+                    stage.compile(interpreter, config.user)
                 stage.publish(code)
             version_of_it = Version(spec=spec, contents=stage.contents, why=why or "", may_wait=why is None)
             made.functions[function.name] = version_of_it
@@ -236,5 +238,5 @@ def _spec(function: Function, version: str, code: Path, runtime: Runtime, contai
         timeout_s=settings.timeout_s,
         grace_s=settings.grace_s,
         init_timeout_s=settings.init_timeout_s,
-        rehearsal=settings.rehearsal,
+        rehearsal=settings.rehearsal if runtime.abilities.imports_ahead else "none",
     )

@@ -5,7 +5,7 @@ The processes, in the order in which they start:
 - `zygote.py`: preloads, forks templates, sweeps; `warmup.py`: runs the warm path once, before the first fork
 - `template.py`: imports a function, forks instances, buries them
 - `instance.py`: serves a sync handler; `aio.py`: an async handler; `coroutines.py`: a sync handler that returns a
-  coroutine
+  coroutine; `program.py`: an instance that is another program
 - `invocation.py`: one call, from its frame to the reply
 - `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks;
   `users.py`: a user for each function
@@ -35,7 +35,7 @@ The care around forks:
   variable leads to it, and the line that made that
 - `chance.py`: random numbers; `forked.py`, `orphans.py`: child processes of a handler
 - `tidying.py`: what an idle instance gives back
-- `confine.py`: what a template gives up for good before it imports the function
+- `limits.py`, `confine.py`: its limits, and what it gives up for good before it imports the function
 - `box.py`: how a template enters its box, and gives each instance a pid namespace; `remains.py`: removes there what
   instances leave in their private folders
 """

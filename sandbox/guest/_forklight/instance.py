@@ -21,7 +21,7 @@ import weakref
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, tidying, wire
+from . import at_fork, chance, environ, forked, handler, invocation, leftovers, logs, posix, program, tidying, wire
 from .appeared import Watch
 from .orphans import Orphans
 from .warmup import Empty
@@ -77,6 +77,22 @@ def main(prepared: Prepared, request: "dict[str, Any]", fds: "list[int]", *, is_
     are set after the fork, because the C library keeps every old value (setenv), and a template would grow with each
     fork. `fds`: data socket, log, lifeline, shared memory.
     """
+    data = enter(prepared, request, fds, is_fork=is_fork)
+    if is_fork and prepared.reseeds:
+        chance.run(prepared.reseeds)
+    status = 1
+    try:
+        status = _serve(prepared, request, data, fds[1])
+        _run_exit_functions(prepared.finalizers if is_fork else [])
+    finally:
+        logs.flush()
+        os._exit(status)
+
+
+def enter(
+    prepared: "Prepared | program.Prepared", request: "dict[str, Any]", fds: "list[int]", *, is_fork: bool
+) -> int:
+    """Switch to this instance's own descriptors, variables and limits; returns the data socket."""
     data, log, lifeline, memory = fds
     if is_fork:
         os.setsid()
@@ -97,15 +113,7 @@ def main(prepared: Prepared, request: "dict[str, Any]", fds: "list[int]", *, is_
     posix.become_subreaper()
     resource.setrlimit(resource.RLIMIT_NOFILE, prepared.files)
     resource.setrlimit(resource.RLIMIT_DATA, prepared.data)
-    if is_fork and prepared.reseeds:
-        chance.run(prepared.reseeds)
-    status = 1
-    try:
-        status = _serve(prepared, request, data, log)
-        _run_exit_functions(prepared.finalizers if is_fork else [])
-    finally:
-        logs.flush()
-        os._exit(status)
+    return data
 
 
 def _serve(prepared: Prepared, request: "dict[str, Any]", data: int, log: int) -> int:

@@ -10,7 +10,6 @@ import faulthandler
 import gc
 import json
 import os
-import resource
 import select
 import socket
 import sys
@@ -27,10 +26,12 @@ from . import (
     handler,
     instance,
     leftovers,
+    limits,
     logs,
     names,
     own_files,
     posix,
+    program,
     survey,
     threads,
     tidying,
@@ -40,9 +41,6 @@ from .orphans import Orphans
 from .remains import Remains
 
 _MAX_OWNER_CHARS = 500
-_MAX_THREADS = 256
-"""RLIMIT_DATA leaves room for this many. More can start if a function uses little else or `threading.stack_size`."""
-_STACK_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_CHARS = 2000
 _FDS_EACH = 4
 """How many descriptors come with each request for an instance."""
@@ -129,6 +127,8 @@ class Template:
         self._remains = Remains()
         self._memory = memory
         self._preloaded = preloaded
+        self._program: program.Prepared | None = None
+        """What instances start with that are another program; None if the function is Python."""
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
         """pidfd → (the server's number of the instance, pid)"""
@@ -173,10 +173,17 @@ class Template:
             one.close()
 
     def _load(self, message: dict[str, Any]) -> None:
-        """Contain this process, set logs, variables and `sys.path`, import the code and report the result."""
+        """Contain this process, then import the code, or hold what another program needs to do so itself."""
         started = time.monotonic()
         self._contain(message)
         os.chdir(message["code"])
+        if message["program"] is not None:
+            self._hold(message, started)
+        else:
+            self._import(message, started)
+
+    def _import(self, message: dict[str, Any], started: float) -> None:
+        """Set logs, variables and `sys.path`, import the code and report the result."""
         logs.set_up(message["log_level"], has_several_calls=message["function"]["concurrency"] > 1)
         environ.take_on(message["env"])  # on top of the zygote's, which has only the runtime's variables
         place = _after_standard_library()
@@ -223,11 +230,27 @@ class Template:
         }
         control.send(self._connection, loaded | rehearsed)
 
+    def _hold(self, message: dict[str, Any], started: float) -> None:
+        """Hold what instances start with that are another program, which loads the function itself."""
+        files, data = limits.of_instance(message["limits"])
+        self._program = program.Prepared(message, self._memory, files, data)
+        loaded = {
+            "t": "loaded",
+            "n": 0,
+            "ms": (time.monotonic() - started) * 1000,
+            "asynchronous": True,
+            "held": self._preloaded.held,
+            "rss_kb": posix.memory_kb(),
+        }
+        gc.collect()
+        gc.freeze()
+        control.send(self._connection, loaded)
+
     def _contain(self, message: dict[str, Any]) -> None:
         """Limit and confine this process. If the kernel refuses, tell so and raise control.Ended."""
         if "folder" in message:  # in a box
             os.mkdir(message["folder"], 0o700)
-        _limit(message["limits"])
+        limits.of_template(message["limits"])
         try:
             confine.confine(message["confine"])
         except confine.Unconfined as error:
@@ -248,11 +271,7 @@ class Template:
 
     def _prepare(self, message: dict[str, Any], anew: dict[int, int], reseeds: list[chance.Reseed]) -> None:
         """Prepare what every instance starts with."""
-        limits = message["limits"]
-        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-        _, most_data = resource.getrlimit(resource.RLIMIT_DATA)
-        files = _at_most(limits["open_files"], most_files)
-        data = _at_most(posix.data_bytes() + 4 * limits["memory_bytes"] + _room_for_stacks(), most_data)
+        files, data = limits.of_instance(message["limits"])
         self._prepared = instance.Prepared(
             self._function,
             self._orphans,
@@ -260,10 +279,9 @@ class Template:
             reseeds,
             self._memory,
             code=message["code"],
-            files=(files, files),
-            data=(data, data),
+            files=files,
+            data=data,
         )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the template needs one per instance
         tidying.prepare()
         gc.freeze()
         gc.enable()  # for the instances; the template itself creates no more garbage
@@ -311,6 +329,9 @@ class Template:
             os.close(pidfd)
         for fd in self._own_fds:
             os.close(fd)
+        if self._program is not None:
+            data = instance.enter(self._program, request, fds, is_fork=is_fork)
+            self._program.execute(request, data, fds[2])
         instance.main(self._prepared, request, fds, is_fork=is_fork)
 
     def _bury(self, pidfds: list[int]) -> None:
@@ -362,32 +383,6 @@ def _failed(error: "handler.LoadError") -> dict[str, Any]:
         failed["traceback"] = failed["traceback"][len(failed["traceback"]) // 2 + 1 :]
         failed["message"] = failed["message"][:_MAX_MESSAGE_CHARS]
     return failed
-
-
-def _limit(limits: "dict[str, Any]") -> None:
-    """Set the kernel's limits per process. The server watches memory that they do not count (memfd)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # with 0, a core dump still goes to a program (core(5))
-    if limits["processes"] is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-        most = _at_most(limits["processes"], hard)
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(limits["open_files"], hard), hard))
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    most = _at_most(limits["max_file_bytes"], hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    backstop = 4 * limits["template_memory_bytes"]
-    resource.setrlimit(resource.RLIMIT_DATA, (backstop, backstop))
-
-
-def _room_for_stacks() -> int:
-    """How much of RLIMIT_DATA to add for the stacks of threads, which count in full although most is never touched."""
-    size, _ = resource.getrlimit(resource.RLIMIT_STACK)  # the size that glibc gives each thread
-    return _MAX_THREADS * (_STACK_BYTES if size == resource.RLIM_INFINITY else min(size, _STACK_BYTES))
-
-
-def _at_most(limit: int, hard: int) -> int:
-    return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
 
 
 def _after_standard_library() -> int:

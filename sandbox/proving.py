@@ -1,0 +1,14 @@
+"""Whether a function loads: by its template, or where only its instances load it, by one of these."""
+
+from sandbox.spec import FunctionSpec
+from sandbox.template import Template
+from sandbox.tree import Tree
+
+
+async def prove(tree: Tree, spec: FunctionSpec) -> Template:
+    """This version's live template, once it is certain that the function loads. Raises LoadFailed and StartFailed."""
+    template = await tree.load(spec)
+    if not spec.runtime.abilities.imports_ahead:
+        instance, _ = await tree.start(spec)
+        instance.leave()
+    return template

@@ -1,0 +1,93 @@
+"""Runtimes of other kinds than Python: what they have, and what is said of keys that they do not have."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from forklight.config.configuration import load
+from forklight.config.functions import NodeHandler
+from forklight.config.problem import ConfigError
+
+SCRIPT = "#!/bin/sh\necho v20.11.1\n"
+
+
+def folder(tmp_path: Path, runtime: str, function: str = "", *, says: str = SCRIPT) -> Path:
+    """A configuration of one function, with a program that passes for Node.js."""
+    program = tmp_path / "node"
+    program.write_text(says)
+    program.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(path.stat().st_mode | 0o005)
+    table = f'[runtimes.web]\n{runtime}\n[functions.f]\nhandler = "index:handler"\nruntime = "web"\n{function}\n'
+    (tmp_path / "forklight.toml").write_text(table)
+    return tmp_path
+
+
+def problem(place: Path) -> str:
+    """The only problem of this configuration."""
+    with pytest.raises(ConfigError) as error:
+        load(place, os.environ)
+    (found,) = error.value.problems
+    return str(found)
+
+
+def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None:
+    runtime = load(folder(tmp_path, 'node = "./node"'), os.environ).runtimes["web"]
+    assert (runtime.kind, runtime.command, runtime.release) == ("node", (str(tmp_path / "node"),), "20.11.1")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "function", "message"),
+    [
+        ('node = "./node"\npython = "3.12"', "", "web.node: stands beside python, and a runtime has one of them"),
+        ('node = "./node"\npreload = ["json"]', "", "is for Python, and this runtime is Node.js: nothing is imported"),
+        ('node = "./node"\nrequirements = "r.txt"', "", "its libraries are in node_modules, which npm installs"),
+        (
+            'node = "./node"',
+            'hooks = { init = "index:a" }',
+            "its module runs once in each instance",
+        ),
+        ('node = "./node"', 'rehearsal = "none"', "is for Python, and this runtime is Node.js: its templates import"),
+        ('node = "./absent"', "", "is not found: there is no .*/absent; install Node.js"),
+        ('node = "99"', "", "there is no Node.js 99, but .*: install it, or write its path"),
+        ('command = ["./bootstrap"]', "", "this version has no runtimes of this kind: write python or node"),
+    ],
+)
+def test_what_a_kind_does_not_have_is_refused(tmp_path: Path, runtime: str, function: str, message: str) -> None:
+    assert re.search(message, problem(folder(tmp_path, runtime, function)))
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("#!/bin/sh\necho v16.20.0\n", "is Node.js v16.20.0: functions need 18 or later"),
+        ("#!/bin/sh\necho hello\n", "is not Node.js: `--version` says 'hello'"),
+        ("nothing", "is not Node.js"),
+    ],
+)
+def test_what_is_not_a_node_js_of_ours_is_refused(tmp_path: Path, says: str, message: str) -> None:
+    assert message in problem(folder(tmp_path, 'node = "./node"', says=says))
+
+
+@pytest.mark.parametrize("text", ["index:handler", "src/app:orders.handler", "a-b/c.d:default", "@x/y:f$"])
+def test_a_handler_of_node_js(text: str) -> None:
+    assert NodeHandler.parse(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [
+        ("index.handler", "index:handler"),
+        ("src/app.js:orders.handler", "src/app:orders.handler"),
+        ("./index.mjs", "index:handler"),
+        ("index", "index:handler"),
+        ("../up:handler", "index:handler"),
+        ("/etc/x:handler", "index:handler"),
+        ("a:b:c", "index:handler"),
+    ],
+)
+def test_no_handler_of_node_js_says_what_was_likely_meant(text: str, likely: str) -> None:
+    with pytest.raises(ValueError, match=f'is not of the form file:export: write "{likely}"$'):
+        NodeHandler.parse(text)
