@@ -13,6 +13,7 @@ from triggers.http.codec import to_answer
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
 GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")
+JAVASCRIPT = ROOT / "sandbox/guest/node/guest.js"
 MAPS = sorted(path for path in ROOT.glob("[!.]*/**/__init__.py") if path.relative_to(ROOT).parts[0] != "tests")
 ANY_EXCEPTION = "the exception's type"
 
@@ -59,7 +60,7 @@ def test_every_code_is_in_the_table() -> None:
 
 def test_every_code_of_a_guest_that_cannot_load_is_in_the_table() -> None:
     """The guest cannot import the type of codes, so mypy does not see what it sends."""
-    guest = "".join(path.read_text() for path in (ROOT / "sandbox/guest").glob("*/*.[pj]*"))
+    guest = "".join(path.read_text() for path in (*(ROOT / "sandbox/guest/_forklight").glob("*.py"), JAVASCRIPT))
     sent = set(re.findall(r'(?:LoadError\(|"code": )["\'](\w+)["\']', guest))
     assert len(sent) > 3
     assert sent <= {failure.code for failure in FAILURES if failure.kind == "load"}
