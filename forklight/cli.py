@@ -14,8 +14,9 @@ from forklight.state.directory import StateError
 from sandbox.launch import forbid_inspection
 
 _COMMANDS = (
-    *("backup", "check", "dev", "dlq", "doctor", "init", "install", "invoke", "keys", "logs"),
-    *("ps", "reload", "send", "serve", "systemd", "timers", "top", "why"),
+    *("abort", "alias", "backup", "check", "deploy", "dev", "dlq", "doctor", "init", "install", "invoke", "keys"),
+    *("logs", "promote", "ps", "reload", "rollback", "send", "serve", "systemd", "timers", "top", "undeploy"),
+    *("versions", "why"),
 )
 _MODULES = {"dev": "serve"}
 """The modules in `forklight.commands` of commands that are not named like their module."""

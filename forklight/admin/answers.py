@@ -60,7 +60,8 @@ async def errors_as_lines(request: web.Request, handler: Handler) -> web.StreamR
     except StoreError as error:
         return _line(503, error)
     except PackageError as error:
-        answer = _line(_OF_PACKAGES.get(type(error), 400), error)
+        status = next((status for kind, status in _OF_PACKAGES.items() if isinstance(error, kind)), 400)
+        answer = _line(status, error)
         if isinstance(error, WrongOffset):
             answer.headers[OFFSET] = str(error.received)
         return answer

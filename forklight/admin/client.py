@@ -1,45 +1,16 @@
 """The client of the control socket, for the command line: plain HTTP over a unix socket. Blocks."""
 
 import http.client
-import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import urlencode
 
-from forklight.errors import ForklightError
-from forklight.state.control_socket import socket_path
+from forklight.admin.places import NoServer, NotRunning, Refused, Session, of_state
 
-
-class NoServer(ForklightError):
-    """No server answers for the state directory; the message names it and says what to do."""
-
-
-class NotRunning(NoServer):
-    """No server runs on the state directory."""
-
-
-class Refused(ForklightError):
-    """The server refused the request: its status, and its reason in one line."""
-
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
-        self.status = status
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the unix socket instead of a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
+__all__ = ["NoServer", "NotRunning", "Refused", "download", "get", "lines", "post"]
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -94,19 +65,8 @@ def _answer(
     body: bytes | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[http.client.HTTPResponse]:
-    try:
-        with closing(_UnixConnection(socket_path(state), timeout_s)) as connection:
-            with suppress(BrokenPipeError):  # the server refused before it read everything; its answer says why
-                connection.request(method, target, body, dict(headers))
-            with connection.getresponse() as response:
-                if response.status >= 400:
-                    raise Refused(response.status, response.read().decode(errors="replace").strip())
-                yield response
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NotRunning(f"no server runs on {state}: start one with forklight serve, or pass its --state") from None
-    except PermissionError:
-        raise NoServer(
-            f"the server on {state} belongs to another user: run the command as that user, or as root"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise NoServer(f"the server on {state} does not answer: {error}") from None
+    with (
+        closing(Session(of_state(state), timeout_s)) as session,
+        session.answer(method, target, body=body, headers=headers) as response,
+    ):
+        yield response

@@ -49,7 +49,7 @@ def load_deployed(application: str, folder: Path, server: Config, state: Path, e
             raise ConfigError(
                 [Problem(str(file), 0, "", f"is not in the package: every application needs a {FILE_NAME}")]
             )
-        written, ignored = _without_servers_own(read_document(file))
+        written, ignored = without_servers_own(read_document(file))
         root = completed(written, reader)
         settings = reader.struct(root, Settings) or Settings()
         if not settings.functions and not reader.problems:
@@ -90,7 +90,7 @@ def as_written(problems: Iterable[Problem], folder: Path) -> list[Problem]:
     ]
 
 
-def _without_servers_own(root: Node) -> tuple[Node, list[Problem]]:
+def without_servers_own(root: Node) -> tuple[Node, list[Problem]]:
     """Return the document without the server's tables, and a note for each that it has."""
     if not isinstance(root.value, dict):
         return root, []

@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from forklight.plain import UNSAFE, escape
+from forklight.plain import UNSAFE, escape, plain
 
 _IN_LINES = re.compile(rf"[{UNSAFE}]")
 _IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -53,6 +53,11 @@ def say(text: str = "", *, err: bool = False, colour: str | None = None) -> None
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print lines that are escaped already and may have colours, such as tables and log lines."""
     click.echo(text, err=err)
+
+
+def say_over(text: str) -> None:
+    """Replace the last line on standard error, a terminal, which has no end yet."""
+    click.echo(f"\r\x1b[K{plain(text)}", nl=False, err=True)
 
 
 def say_json(text: bytes | str) -> None:

@@ -36,7 +36,11 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
     """
     config = load(path, environ, state)
     containments(config)
-    apart = config.no_code | {state_path(state, environ, config.path)}
+    return check_code(config, config.no_code | {state_path(state, environ, config.path)})
+
+
+def check_code(config: Config, apart: Set[Path]) -> Checked:
+    """Check the code of all functions, of which the files `apart` are none. Raises ConfigError as `check` does."""
     together: dict[Path, list[Function]] = {}
     for function in config.functions.values():
         together.setdefault(function.code, []).append(function)

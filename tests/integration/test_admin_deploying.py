@@ -5,8 +5,9 @@ import getpass
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -14,10 +15,13 @@ import aiohttp
 import msgspec
 import pytest
 
+from forklight.admin.places import NoServer, Refused, Remote, Session
+from forklight.admin.upload import upload
 from forklight.packages.store import StoreBounds
 from forklight.serving.deployment import ApplicationStatus
 from tests.kit.admin import serving
 from tests.kit.deploying import Recorder
+from tests.kit.proxy import proxy_to
 from triggers.http.policy.keys import Key, digest, new_key
 
 pytestmark = pytest.mark.any_user
@@ -84,6 +88,46 @@ async def test_two_uploads_of_one_package_at_once(tmp_path: Path) -> None:
         await asyncio.gather(upload(http), upload(http), upload(http))
         assert deployer.store.path(sha256).read_bytes() == content
         assert deployer.store.check() == []
+
+
+async def test_an_upload_goes_on_when_its_connection_breaks(tmp_path: Path) -> None:
+    content = os.urandom(3_500_000)
+    (tmp_path / "package").write_bytes(content)
+    sha256, loop = hashlib.sha256(content).hexdigest(), asyncio.get_running_loop()
+    deployer = Recorder(tmp_path)
+    (tmp_path / "keys").write_bytes(msgspec.json.encode({"ci": Key(sha256=digest(KEY), created="", deploy=True)}))
+    async with serving(tmp_path, deployer=deployer) as asked, proxy_to(asked.port) as proxy:
+        pauses: list[float] = []
+
+        def once(what: Callable[[], None]) -> None:
+            asyncio.run_coroutine_threadsafe(_call(what), loop).result()
+
+        def progress(at: int) -> None:
+            if at >= 2_000_000 and not pauses:
+                once(proxy.cut)
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                once(proxy.mend)
+
+        def bring(name: str) -> int:
+            with closing(Session(Remote(f"http://127.0.0.1:{proxy.port}", KEY), 30)) as session:
+                return upload(session, name, tmp_path / "package", progress, pause)
+
+        with pytest.raises(Refused, match="is not a zip file"):  # after its last byte has come
+            await asyncio.to_thread(bring, sha256)
+        assert pauses == [0.5, 1.0, 2.0]
+        assert proxy.connections == 2
+        pauses.clear()
+        proxy.cut()
+        with pytest.raises(NoServer, match="broke off"):
+            await asyncio.to_thread(bring, sha256)
+        assert pauses == []
+
+
+async def _call(what: Callable[[], None]) -> None:
+    what()
 
 
 async def test_uploads_that_are_refused(tmp_path: Path) -> None:

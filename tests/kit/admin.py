@@ -73,6 +73,7 @@ class Asked:
         self.store = store
         self.journal = journal
         self.port = port
+        self.state = store.path.parent
         self._session = session
 
     async def post(self, resource: str, data: Any = None, **options: Any) -> tuple[int, bytes]:

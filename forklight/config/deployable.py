@@ -1,0 +1,145 @@
+"""The configuration of an application before it is deployed: what can be known of it without the server.
+
+The server's variables, secrets, brokers and interpreters are elsewhere, so nothing is said of their values here; and
+its own tables do not matter. What is wrong in any case is found before anything is uploaded.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from forklight.config.configuration import Config, Reading, config_of
+from forklight.config.deployed import as_written, without_servers_own
+from forklight.config.document import FILE_NAME, Node, read_document
+from forklight.config.functions import Name, Settings
+from forklight.config.problem import ConfigError, Problem
+from forklight.config.queue import BrokerSettings, BrokerUrl
+from forklight.config.reader import Reader
+from forklight.config.requirements import RequirementsError, read_requirements
+from forklight.config.source import completed
+from forklight.config.tables import belongs
+from forklight.state.directory import state_path
+from forklight.state.users import unprivileged_user
+
+
+class Deployable(Struct, frozen=True, kw_only=True):
+    """An application that may be packed."""
+
+    folder: Path
+    code: frozenset[Path]
+    """The folders, modules and zips that its functions are loaded from; all are in `folder`."""
+    also: frozenset[Path]
+    """What else belongs into the package: the configuration, env files, requirements."""
+    apart: frozenset[Path]
+    """What must not be in it: files of secrets, and the state directory."""
+    functions: tuple[str, ...]
+    notes: tuple[Problem, ...]
+    """What the server has to see to."""
+    config: Config | None
+    """None if an interpreter is missing here."""
+
+
+def load_deployable(folder: Path, environ: Mapping[str, str]) -> Deployable:
+    """Return the application in `folder`. Blocks. Raises ConfigError with places relative to `folder`."""
+    folder = Path(os.path.abspath(folder))
+    try:
+        found = _load(folder, environ)
+    except ConfigError as error:
+        raise ConfigError(as_written(error.problems, folder)) from None
+    return replace(found, notes=tuple(sorted(as_written(found.notes, folder))))
+
+
+def _load(folder: Path, environ: Mapping[str, str]) -> Deployable:
+    file = folder / FILE_NAME
+    reader = Reader(folder, environ, partial(belongs, Settings))
+    written, notes = without_servers_own(read_document(file))
+    root = completed(written, reader)
+    settings = reader.struct(root, Settings) or Settings()
+    reader.forgive(())  # variables that are not set here
+    if not settings.functions and not reader.problems:
+        reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
+    also = {file, *_files_of(settings, root, reader.problems)}
+    reader.problems += _outside(settings, root, folder)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    state = state_path(None, environ, file)
+    config, missing = _config(file, root, reader, _alone(settings), state)
+    every = settings.functions.values()
+    return Deployable(
+        folder=folder,
+        code=frozenset(one.code if isinstance(one.code, Path) else folder for one in every),
+        also=frozenset(also),
+        apart=frozenset({state, *(secret.file for one in every for secret in one.secrets.values() if secret.file)}),
+        functions=tuple(sorted(settings.functions)),
+        notes=(*notes, *missing, *(config.warnings if config else ())),
+        config=config,
+    )
+
+
+def _config(
+    file: Path, root: Node, reader: Reader, settings: Settings, state: Path
+) -> tuple[Config | None, tuple[Problem, ...]]:
+    """Return the configuration; or None, and which interpreters are missing here. Raises ConfigError."""
+    try:
+        user = unprivileged_user()
+        reading = Reading(
+            file=file, root=root, reader=reader, settings=settings, user=user, state=state, data=state / "data"
+        )
+        return config_of(reading), ()
+    except ConfigError as error:
+        of_machine = [one for one in error.problems if one.key.startswith("runtimes.")]
+        if len(of_machine) < len(error.problems):
+            raise ConfigError(set(error.problems) - set(of_machine)) from None
+        return None, tuple(replace(one, message=f"not here, and so not checked: {one.message}") for one in of_machine)
+
+
+def _alone(settings: Settings) -> Settings:
+    """Return settings without what only the server has: secrets, environments, brokers."""
+    functions = {name: replace(one, secrets={}) for name, one in settings.functions.items()}
+    brokers = {queue.broker for one in functions.values() for queue in one.queue if queue.broker}
+    return replace(
+        settings,
+        functions=functions,
+        runtimes={name: replace(one, requirements=None) for name, one in settings.runtimes.items()},
+        brokers={Name(name): BrokerSettings(url=BrokerUrl("amqp://localhost/")) for name in brokers},
+    )
+
+
+def _files_of(settings: Settings, root: Node, problems: list[Problem]) -> set[Path]:
+    """Return the env files and the requirements, with what they name."""
+    found = {one.env_file for one in settings.functions.values() if one.env_file}
+    for name, runtime in settings.runtimes.items():
+        if runtime.requirements is not None:
+            try:
+                texts = read_requirements(runtime.requirements)
+                found |= {Path(os.path.normpath(runtime.requirements.parent / one)) for one in texts}
+            except RequirementsError as error:
+                problems.append(root.at("runtimes").at(name).at("requirements").problem(str(error)))
+    return found
+
+
+def _outside(settings: Settings, root: Node, folder: Path) -> list[Problem]:
+    """Return what is named outside of the folder, which would not be in the package."""
+    problems = []
+
+    def require(place: Node, path: object, advice: str) -> None:
+        if isinstance(path, Path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            problems.append(place.problem(f"{path} is outside of the application: {advice}"))
+
+    for name, function in settings.functions.items():
+        place = root.at("functions").at(name)
+        for key in ("code", "env_file"):
+            require(place.at(key), getattr(function, key), "only what is in its folder is deployed, so copy it there")
+        for variable, secret in function.secrets.items():
+            advice = "name it by a relative path, which is looked up among the application's secrets on the server"
+            require(place.at("secrets").at(variable), _lexical(secret.file), advice)
+    return problems
+
+
+def _lexical(path: Path | None) -> Path | None:
+    """The file of a secret need not exist here, nor be where a link leads here."""
+    return None if path is None else Path(os.path.normpath(path))
