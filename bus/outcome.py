@@ -73,6 +73,8 @@ class _Run(Struct, frozen=True, kw_only=True, gc=False):
     """Whether it took an instance that had been started ahead and had run no event; `start` is `warm` then."""
     instance: str = ""
     version: str = ""
+    release: int = 0
+    """The number of the release that ran it; 0 if the function was not deployed."""
     attempt: int = 1
     cpu_ns: int = 0
     peak_rss_kb: int = 0

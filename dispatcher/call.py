@@ -69,6 +69,10 @@ class Call:
         """Whether it has its outcome, or nobody waits for one."""
         return self._done is None
 
+    def wait_in(self, line: Line) -> None:
+        """It waits there now."""
+        self._line = line
+
     def end(self, outcome: Outcome) -> None:
         """Count and deliver the outcome, unless the caller has left."""
         done, self._done = self._done, None

@@ -1,7 +1,7 @@
 """A change of the served functions: prepared as a whole, then switched, or undone without a trace."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Set
+from collections.abc import AsyncIterator, Mapping, Set
 
 import anyio
 
@@ -64,7 +64,7 @@ class Change:
     async def prepare(self) -> None:
         """Load every template needed, then start the instances that must be ready. Raises NotLoaded."""
         new = {name: self._functions[name] for name in (*self.added, *self.changed) if name not in self._may_wait}
-        errors = await load_all(self._tree, (function.spec for function in new.values()))
+        errors = await load_all(self._tree, {name: function.spec for name, function in new.items()})
         if errors:
             raise NotLoaded(errors)
         for name in (name for name in self.changed if name in new):
@@ -113,19 +113,19 @@ async def open_change(
         change.undo()
 
 
-async def load_all(tree: Tree, specs: Iterable[FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
-    """Load each, as far as `prove` does; return the errors of those that cannot load, by name."""
+async def load_all(tree: Tree, specs: Mapping[str, FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
+    """Load each, as far as `prove` does; return the errors of those that cannot load, by the same names."""
     errors: dict[str, LoadFailed | StartFailed] = {}
     at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
 
-    async def load(spec: FunctionSpec) -> None:
+    async def load(name: str, spec: FunctionSpec) -> None:
         async with at_once:
             try:
                 await prove(tree, spec)
             except (LoadFailed, StartFailed) as error:
-                errors[spec.name] = error
+                errors[name] = error
 
     async with anyio.create_task_group() as loading:
-        for spec in specs:
-            loading.start_soon(load, spec)
+        for name, spec in specs.items():
+            loading.start_soon(load, name, spec)
     return dict(sorted(errors.items()))

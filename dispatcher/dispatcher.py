@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import anyio
 import anyio.abc
+from msgspec.structs import replace
 
 from bus import Event, Outcome
 from bus.in_flight import InFlight
@@ -13,10 +15,12 @@ from dispatcher import outcomes
 from dispatcher.actions import Statistics
 from dispatcher.budget import UNLIMITED, Limits
 from dispatcher.call import Call
+from dispatcher.family import Family
 from dispatcher.machine import Machine
-from dispatcher.records import Record
+from dispatcher.records import Record, Records
 from dispatcher.runner import Runner
 from dispatcher.settings import Function
+from dispatcher.split import AT, Split, base_name, variant_name
 from sandbox.instance import Instance
 from sandbox.tree import Tree
 
@@ -41,56 +45,127 @@ class Dispatcher:
         self.machine = Machine(limits, tree)
         self._runners: dict[str, Runner] = {}
         self._ending: dict[str, Runner] = {}
-        """Removed functions, by name, that still run accepted events."""
-        self.records: dict[str, Record] = {}
-        self.retired: dict[str, Record] = {}
-        """By name: of functions that were removed, whether or not they were added again."""
-        for name in dict.fromkeys((*order, *functions)):
+        """Removed functions and variants, by name, that still run accepted events."""
+        self._families: dict[str, Family] = {}
+        """By name, of the functions that have variants."""
+        self.records = Records()
+        for name in sorted(dict.fromkeys((*order, *functions)), key=lambda name: AT in name):
             self.add(name, functions[name])
         self._runners = {name: self._runners[name] for name in functions}
-        self.records = {name: self.records[name] for name in functions}
+        self.records.sort(name for name in functions if AT not in name)
         self._open = InFlight()
         self._draining = False
 
     def begin(self, event: Event, done: Callable[[Outcome], None]) -> Call:
-        """Run the event's function. `done` gets the outcome, in a later turn of the loop; every failure is one."""
+        """Run the event's function. `done` gets the outcome, in a later turn of the loop; every failure is one.
+
+        The function may be one that has variants, a variant, or the `NAME@NUMBER` of the version that serves.
+        """
         accepted_ns = time.monotonic_ns()
-        name = event.function or ""
-        runner = self._runners.get(name)
-        # the record is looked up now, because the function may be removed while the event runs
-        record = Record() if runner is None else self.records[name]
-        call = Call(event, accepted_ns, done, runner, record=record, in_flight=self._open)
-        if runner is None:
-            self._loop.call_soon(call.end, outcomes.unknown_function(event.function))
-        elif self._draining:
+        runner = self._runners.get(event.function or "")
+        if runner is None or runner.family is not None:
+            return self._begin_chosen(event, done, accepted_ns)
+        # the record is taken now, because the function may be renewed or removed while the event runs
+        call = Call(event, accepted_ns, done, runner, record=runner.record, in_flight=self._open)
+        if self._draining:
             self._loop.call_soon(call.end, outcomes.draining())
         else:
             runner.begin(call)
         return call
 
+    def _begin_chosen(self, event: Event, done: Callable[[Outcome], None], accepted_ns: int) -> Call:
+        """Do what `begin` does, of a function with several versions, or for an event that asks for one of them."""
+        name = event.function or ""
+        runner = self._chosen(event)
+        if AT in name:  # the handler gets it as any other
+            event = replace(event, function=base_name(name), fixed=b"")
+        record = Record() if runner is None else runner.record
+        call = Call(event, accepted_ns, done, runner, record=record, in_flight=self._open)
+        if runner is None:
+            self._loop.call_soon(call.end, outcomes.unknown_function(name))
+        elif self._draining:
+            self._loop.call_soon(call.end, outcomes.draining())
+        elif (family := self._families.get(base_name(name))) is not None:
+            family.begin(call, runner)
+        else:
+            runner.begin(call)
+        return call
+
+    def _chosen(self, event: Event) -> Runner | None:
+        """Return the version that is to run the event. None: there is no such function or version."""
+        name = event.function or ""
+        base = self._runners.get(base_name(name))
+        if AT in name:
+            is_base = base is not None and base.release and name == variant_name(base_name(name), base.release)
+            return base if is_base else self._runners.get(name)
+        family = self._families.get(name)
+        return base if family is None or base is None else family.choose(event)
+
     def add(self, name: str, function: Function) -> None:
-        """Serve one more function. A removed one that has not ended yet is served again."""
+        """Serve one more function, or a variant of one. What has not ended yet since it was removed is served again.
+
+        Raises LookupError for a variant of a function that is not served.
+        """
+        base = base_name(name)
+        family = None if base == name else self._family(base)
         self._ending = {name: runner for name, runner in self._ending.items() if not runner.is_gone}
         runner = self._ending.pop(name, None)
         if runner is None:
-            runner = Runner(function, self._tree, self._tasks, self.machine)
+            runner = Runner(function, self._tree, self._tasks, self.machine, name=name)
         else:
             runner.renew(function, [])
+        runner.record = self.records.open(name)
         self._runners[name] = runner
-        self.records[name] = Record()
+        if family is not None:
+            family.add(runner)
+            return
         self._tree.meters.of(name).served.change(1, time.monotonic_ns())
+        if (family := self._families.get(name)) is not None:
+            family.rebase(runner)
+
+    def _family(self, function: str) -> Family:
+        family = self._families.get(function)
+        if family is None:
+            base = self._runners[function]
+            family = self._families[function] = Family(base, self._tree.sweep, partial(self._is_over, function))
+        return family
+
+    def _is_over(self, function: str) -> None:
+        """Only one version of the function is left."""
+        del self._families[function]
+
+    def split(self, function: str, variant: str, share: float) -> None:
+        """From now on this share of the function's events, from 0 to 1, goes to the variant.
+
+        A function has one split at a time, which ends with its variant. Raises LookupError if the variant is not
+        served, ValueError for any other share.
+        """
+        if base_name(variant) != function or variant not in self._runners:
+            raise LookupError(f"{variant!r} is no variant of {function!r} that is served")
+        self._families[function].split = Split(variant, share) if share else None
+
+    def label(self, function: str, release: int) -> None:
+        """From now on the function's events run on this release (0: on none), and are counted apart from those before.
+
+        Its instances may be those of an earlier release in which the function was the same.
+        """
+        runner = self._runners[function]
+        if runner.release != release:
+            runner.record = self.records.renew(function)
+            runner.label(release)
 
     def renew(self, name: str, function: Function, fresh: list[Instance]) -> None:
         """Run waiting and new events on this version, first on `fresh`; old instances end after their calls."""
         self._runners[name].renew(function, fresh)
 
     def remove(self, name: str) -> None:
-        """Stop serving this function. Accepted events still run; then its instances and template end."""
+        """Stop serving this function or variant. Accepted events still run; then its instances and template end."""
         runner = self._ending[name] = self._runners.pop(name)
-        record = self.records.pop(name)
-        record.absorb(self.retired.get(name, Record()))
-        self.retired[name] = record
-        self._tree.meters.of(name).served.change(-1, time.monotonic_ns())
+        self.records.close(name)
+        if (base := base_name(name)) != name:
+            self._families[base].remove(runner)
+        else:
+            self._tree.meters.of(name).served.change(-1, time.monotonic_ns())
         runner.wind_up()
 
     def pool(self, function: str) -> Runner:
@@ -113,9 +188,9 @@ class Dispatcher:
             runner.stop()
 
     def statistics(self) -> dict[str, Statistics]:
-        """The statistics of each pool, by function."""
+        """The statistics of each pool, by function or variant."""
         return {name: runner.statistics() for name, runner in self._runners.items()}
 
     def runners(self) -> Mapping[str, Runner]:
-        """The served functions, by name."""
+        """The served functions and variants, by name."""
         return self._runners

@@ -71,10 +71,6 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         self._busy[member] = 1
         return member
 
-    def has_instance_of(self, key: str | None) -> bool:
-        """Whether an instance serves the key, so that its events wait for no other one."""
-        return self._bindings is not None and key is not None and self._bindings.member(key) is not None
-
     def wait(
         self,
         ticket: Ticket,
@@ -131,7 +127,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
             del self._busy[member]
             self._kept[member] = now_ns
             return self._attend(now_ns) if line.seeking else []
-        room = self.settings.max_instances - len(self._busy) - len(self._kept)
+        room = self._max_instances() - len(self._busy) - len(self._kept)
         if line.seeking > room and bindings.gives_way(member, now_ns):
             self._closed.add(member)
             return self._freed_closed(member, now_ns)
@@ -298,8 +294,12 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         """Return how many more events could run now; 0 while the function cannot load and no instance is alive."""
         if self._is_hopeless(now_ns) and not self._has_server():
             return 0
-        most = min(self.settings.max_instances, self._living()) if self._is_put_off else self.settings.max_instances
+        most = min(self._reachable(), self._living()) if self._is_put_off else self._reachable()
         return max(0, self._places(most))
+
+    def _reachable(self) -> int:
+        """How many instances it could have now, if other versions of the function gave up what they have idle."""
+        return self.settings.max_instances if self.joint is None else self.joint.reachable_for(self)
 
     def statistics(self) -> Statistics:
         busy = len(self._busy)
@@ -325,7 +325,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
 
     def _is_line_full(self, key: str | None) -> bool:
         """An event that can have a slot of its own is never refused, nor is any for its own size alone."""
-        waiting = -self._places(self.settings.max_instances)
+        waiting = -self._places(self._reachable())
         if self._bindings is not None:  # those that wait for the instance of their key leave places to others
             line, places = self._bindings.line, len(self._waiting) - waiting
             if line.seeking < places and not line.has(key):
@@ -377,7 +377,7 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
 
     def _make_room(self, seeking: int) -> "list[Action[Ticket, Member]]":
         """End the longest idle instances of other keys, as many as the events that seek one need room for."""
-        lacking = seeking - (self.settings.max_instances - len(self._busy) - len(self._kept))
+        lacking = seeking - (self._max_instances() - len(self._busy) - len(self._kept))
         return [self._dismiss(next(iter(self._kept))) for _ in range(min(lacking, len(self._kept)))]
 
     def _give_up(self) -> "list[Action[Ticket, Member]]":

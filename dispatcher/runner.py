@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from typing import Literal
 
 import anyio.abc
 from msgspec.structs import replace
@@ -12,16 +12,15 @@ from bus import Failed
 from bus.event import held_bytes
 from bus.outcome import StartKind, Timings
 from dispatcher import outcomes
-from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
+from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start
 from dispatcher.call import Call
-from dispatcher.capacity import Capacity
-from dispatcher.keys import KeyOf, key_of
+from dispatcher.keys import key_of
 from dispatcher.loads import Loads
 from dispatcher.machine import Machine
-from dispatcher.pool import Pool
 from dispatcher.reasons import Reasons
 from dispatcher.retirement import Retirement
 from dispatcher.settings import Function
+from dispatcher.standing import Standing
 from dispatcher.start_costs import StartCosts
 from dispatcher.tenant import Booked, FunctionTenant
 from sandbox.backoff import Backoff
@@ -29,6 +28,7 @@ from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
+from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.tree import Tree
 
@@ -43,39 +43,36 @@ _WARM: StartKind = "warm"
 _MADE: tuple[StartKind, ...] = ("load", "boot")  # start kinds that made more than the instance
 
 
-class Runner:
-    """One served function. Also what its triggers may ask: capacity, and instances for expected events."""
+class Runner(Standing):
+    """One served function, or a variant."""
 
-    def __init__(self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup, machine: Machine) -> None:
-        self.function = function
+    def __init__(
+        self, function: Function, tree: Tree, tasks: anyio.abc.TaskGroup, machine: Machine, *, name: str = ""
+    ) -> None:
+        """`name`: by which the dispatcher serves it."""
+        super().__init__(function, tree, name or function.spec.name)
         self._is_logged = log.isEnabledFor(logging.DEBUG)
         """Looked up once, because a pool decides too often to ask the logger each time."""
         self._tree = tree
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._pool: Pool[Call, Instance] = Pool(function.pool, time.monotonic_ns())
-        self._key_of: KeyOf | None = key_of(function.pool.reuse)  # None: every event may have every instance
         self._backoff = Backoff()
         self.reasons = Reasons()
         self._cause: Cause | None = None  # why the latest start had to make a template or a zygote
         self._failed_start: Exception | None = None
         """The latest one. Events compare it by identity, to see whether a start failed while they waited."""
         self._has_rested = False
-        self.retirement = Retirement(self._retire, self._freed)
+        self.retirement = Retirement(self.retire, self._freed)
         self.start_costs = StartCosts()
         """What its starts have taken, those of earlier versions too."""
         self._loads = Loads(tree, self.start_costs)
         self._born_ns: dict[Instance, int] = {}
-        self._meter = tree.meters.of(function.spec.name)
         self._error = LoadFailed("InitFailed", "it was never loaded")
-        self._capacity = Capacity(self.capacity)
-        self._on_capacity = self._capacity.callbacks
-        """Empty if no queue has this function: then nothing is looked at on the warm path."""
-        self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
+        self.max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
-        self.is_draining = False
-        """Whether the server accepts no more events: then capacity is 0, and announcements are ignored."""
         self._stopped = self._ending = False
+        self.is_gone = False
+        """Whether it has no process any more after `wind_up`."""
         self._watch = tree.sweep.watch(self)
         self._tenant = FunctionTenant(function, self._pool, self._loads, machine, self._carry_out)
         if function.pool.rest == "template":
@@ -85,12 +82,8 @@ class Runner:
     def __repr__(self) -> str:
         state = "ending" if self._ending else "draining" if self.is_draining else "serving"
         spec = self.function.spec
-        return f"<Runner of {spec.name} {spec.version}: {state}, {self._pool}>"
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether every process of it has ended after `wind_up`."""
-        return self._ending and not self._tree.has(self.function.spec)
+        name = spec.name if self._leads else self.name
+        return f"<Runner of {name} {spec.version}: {state}, {self._pool}>"
 
     def begin(self, call: Call) -> None:
         """Run the event in a free slot, or let it wait for one. The outcome comes in a later turn of the loop."""
@@ -169,7 +162,9 @@ class Runner:
         if actions or not self._pool.is_full():
             self._carry_out(actions)
         else:  # in a burst, one more event in line makes nothing due except the end of its own wait
-            self._watch.expect(call.accepted_ns + self._max_wait_ns)
+            self._watch.expect(call.accepted_ns + self.max_wait_ns)
+            if self.family is not None:
+                self.family.look_soon()
 
     def withdraw(self, call: Call) -> None:
         """Take an event out of the line, because its caller has left."""
@@ -197,6 +192,8 @@ class Runner:
         at_ns = self._pool.next_tick_ns(time.monotonic_ns())
         if at_ns is not None:
             self._watch.expect(at_ns)
+        if self.family is not None:
+            self.family.look_soon()
 
     def _perform(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         for action in actions:
@@ -211,9 +208,7 @@ class Runner:
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(call, code):
-                    problem = self._tenant.shortage() or self._tree.problem_of(self.function.spec)
-                    waiting = self._pool.statistics().waiting
-                    self._refuse(call, outcomes.throttled(code, self.function, waiting, problem))
+                    self.refuse(call, code)
                 case Fail(call):
                     self._refuse(call, outcomes.not_loaded(self._error))
                 case Rest():
@@ -234,6 +229,12 @@ class Runner:
         if instance.is_serving:
             self._carry_out(self._pool.freed(instance, time.monotonic_ns()), start)
 
+    def refuse(self, call: Call, code: Literal["QueueFull", "WaitExpired"]) -> None:
+        """The event is throttled."""
+        problem = self._tenant.shortage() or self._tree.problem_of(self.function.spec)
+        waiting = self._pool.statistics().waiting
+        self._refuse(call, outcomes.throttled(code, self.function, waiting, problem))
+
     def _refuse(self, call: Call, outcome: Failed) -> None:
         self._note(call)
         now_ns = time.monotonic_ns()
@@ -246,13 +247,13 @@ class Runner:
     def renew(self, function: Function, fresh: list[Instance]) -> None:
         """Run new and waiting events on this version, first on `fresh`; old instances end after their calls."""
         old, self.function = self.function.spec, function
-        self._max_wait_ns = int(function.pool.max_wait_s * 1e9)
+        self.max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
         self._backoff = Backoff()
-        self._ending = False
+        self._ending = self.is_gone = False
         self._watch.end()
         self._watch = self._tree.sweep.watch(self)
-        self._tenant.open(function)
+        self._tenant.open(function, self._settings(function).reserved)
         if function.pool.rest == "template":
             self._tree.keep(function.spec)
         now_ns = time.monotonic_ns()
@@ -261,12 +262,14 @@ class Runner:
             self._tenant.place(instance)
             self._adopt(instance, now_ns)
         self._key_of = key_of(function.pool.reuse)
-        self._carry_out(self._pool.renew(function.pool, living, now_ns, self._key_of_call))
+        self._carry_out(self._pool.renew(self._settings(function), living, now_ns, self._key_of_call))
         if template_key(old) != template_key(function.spec):
-            self._tree.drop(old)
+            self._drop(old)
 
-    def _key_of_call(self, call: Call) -> str | None:
-        return None if self._key_of is None else self._key_of(call.event)
+    def _drop(self, spec: FunctionSpec) -> None:
+        """End the template, unless another version of the function has the same one."""
+        if self.family is None or not self.family.shares_template(spec, besides=self):
+            self._tree.drop(spec)
 
     def wind_up(self) -> None:
         """Run the accepted events, then end the instances and the template."""
@@ -276,8 +279,9 @@ class Runner:
     def _rest(self) -> None:
         self._loads.note(self.function.spec)
         self._has_rested = self._tree.has(self.function.spec)
-        self._tree.drop(self.function.spec)
+        self._drop(self.function.spec)
         if self._ending:
+            self.is_gone = True
             self._watch.end()
             self._tenant.close()
 
@@ -316,6 +320,7 @@ class Runner:
         instance.on_free = self._freed
         instance.on_worn = self.retirement.worn
         instance.on_dead = self._died
+        instance.release = self.release
         self._born_ns[instance] = now_ns
 
     def _start_failed(self, error: Exception, retry_ns: int, *, hopeless: bool) -> None:
@@ -340,8 +345,13 @@ class Runner:
         elif self._on_capacity and not self._capacity.has_room:
             self._capacity.look()
 
-    def _retire(self, instance: Instance) -> None:
+    def retire(self, instance: Instance) -> None:
+        """End an instance: at once if it is idle, else after its calls."""
         self._carry_out(self._pool.retire(instance, time.monotonic_ns()))
+
+    def look(self, now_ns: int) -> None:
+        """Other versions of the function may have left it room."""
+        self._carry_out(self._pool.tick(now_ns))
 
     def _died(self, instance: Instance) -> None:
         now_ns = time.monotonic_ns()
@@ -360,41 +370,6 @@ class Runner:
         self._note_used()
         return self._pool.next_tick_ns(now_ns)
 
-    def _note_used(self) -> None:
-        """Note how many have run an event: after each start and at each tick, as the warm path has no time for it."""
-        now = self._pool.statistics()
-        self._meter.note_used(now.idle + now.busy)
-
-    def capacity(self) -> int:
-        """Return how many more events could run now; 0 while the function cannot load or the server drains."""
-        return 0 if self.is_draining else self._pool.room(time.monotonic_ns())
-
-    def on_capacity(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the event loop each time capacity rises from 0."""
-        self._capacity.watch(callback)
-
-    def expect(self, at_ns: int) -> None:
-        """Have an instance ready for an event at `at_ns`."""
-        if not self.is_draining:
-            self._pool.announced.add(at_ns)
-            self._carry_out([])
-
-    @property
-    def is_expecting(self) -> bool:
-        """Whether an announced event is so near that an instance must be ready for it."""
-        return self._pool.announced.wants_start(time.monotonic_ns())
-
     def stop(self) -> None:
         """Start no more instances, not even to replace dead ones."""
         self._stopped = True
-
-    def statistics(self) -> Statistics:
-        return self._pool.statistics()
-
-    def instances(self) -> list[Instance]:
-        """Every live instance."""
-        return self._pool.members()
-
-    def calls(self) -> dict[str, int]:
-        """How many calls run in each busy instance, by its id."""
-        return {instance.id: count for instance, count in self._pool.calls().items()}

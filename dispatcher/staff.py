@@ -9,6 +9,7 @@ from typing import Generic
 from dispatcher.actions import Member
 from dispatcher.announced import Announced
 from dispatcher.bindings import Bindings
+from dispatcher.joint import Joint
 from dispatcher.line import Line, Ticket
 from dispatcher.members import Members
 from dispatcher.settings import PoolSettings
@@ -22,6 +23,8 @@ class Staff(Members[Member], Generic[Ticket, Member]):
     def __init__(self, settings: PoolSettings, now_ns: int) -> None:
         super().__init__(settings.slots)
         self.settings = settings
+        self.joint: Joint[Member] | None = None
+        """the limit that it shares with the pools of other versions of its function, if there are any"""
         self._bindings: Bindings[Ticket, Member] | None = None
         """with any `reuse` but `always`"""
         self._waiting: Line[Ticket] = Line()
@@ -42,6 +45,16 @@ class Staff(Members[Member], Generic[Ticket, Member]):
         self._withholds_spares = False
         """The machine has no memory for spares."""
 
+    def has_instance_of(self, key: str | None) -> bool:
+        """Whether an instance serves the key, so that its events wait for no other one."""
+        return self._bindings is not None and key is not None and self._bindings.member(key) is not None
+
+    def has_event_of(self, key: str) -> bool:
+        """Whether an event of the key runs or waits."""
+        if self._bindings is None:
+            return False
+        return self._bindings.member(key) in self._busy or self._bindings.line.oldest_of_ns(key) is not None
+
     def is_full(self) -> bool:
         """Whether no instance more may start."""
         return self._is_put_off or self._living() >= self._most_living()
@@ -49,13 +62,17 @@ class Staff(Members[Member], Generic[Ticket, Member]):
     def _most_living(self) -> int:
         """The most instances and starts. A spare that anybody may take is one of `max_instances`."""
         spares = 0 if self._bindings is None else self.settings.spare
-        return self.settings.max_instances + spares
+        return self._max_instances() + spares
+
+    def _max_instances(self) -> int:
+        """`max_instances`, or what the other versions leave of it."""
+        return self.settings.max_instances if self.joint is None else self.joint.left_for(self)
 
     def _needed_now(self) -> int:
         """How many instances more the waiting events could use."""
         if self._bindings is None:
             return -(-len(self._waiting) // self._slots)
-        return min(self._bindings.line.seeking, self.settings.max_instances - self._used())
+        return min(self._bindings.line.seeking, self._max_instances() - self._used())
 
     def _wanted_starts(self, now_ns: int, *, spares: bool = True) -> int:
         """How many instances should start now. Without `spares`: those that the pool cannot do without."""
@@ -218,3 +235,37 @@ class Staff(Members[Member], Generic[Ticket, Member]):
     def serving(self) -> list[Member]:
         """The busy instances that will get further events."""
         return [member for member in self._busy if member not in self._closed]
+
+    # What the pools of other versions of the function ask, which share `max_instances` with this one.
+
+    def living(self) -> int:
+        """Every instance, and every start under way, that counts towards the limit.
+
+        In a pool whose instances are not shared, none counts before it serves.
+        """
+        return self._living() if self._bindings is None else self._used()
+
+    def taken(self) -> int:
+        """Those of them that nobody else could have now: they run something, or are ending."""
+        return len(self._busy) + len(self._leaving)
+
+    def ending(self) -> int:
+        """How many of them end without being asked: now, or after the calls that they run."""
+        return len(self._leaving) + len(self._closed - self._outdated)
+
+    def lacking(self, now_ns: int) -> int:
+        """How many instances more the waiting events would have now if the other versions had none."""
+        if not self._waiting:
+            return 0
+        joint, self.joint = self.joint, None
+        wanted = self._needed_now() if self._bindings is not None else self._wanted_starts(now_ns, spares=False)
+        self.joint = joint
+        return wanted
+
+    def has_waiting(self) -> bool:
+        """Whether an event waits."""
+        return bool(self._waiting)
+
+    def oldest_wait_ns(self) -> int:
+        """When the first of the events that wait was accepted; there must be one."""
+        return self._waiting.oldest_ns()

@@ -26,6 +26,8 @@ class FunctionTenant:
     def __init__(
         self, function: Function, pool: Pool[Call, Instance], loads: Loads, machine: Machine, carry_out: CarryOut
     ) -> None:
+        self.name = function.spec.name
+        """Also that of its variants, of which each is a tenant of its own."""
         self._function = function
         self._pool = pool
         self._loads = loads
@@ -33,20 +35,16 @@ class FunctionTenant:
         self._carry_out = carry_out
         self._shortage, self._short_ns = "", 0
         """What the machine lacked, and when it last lacked it for a start of this function."""
-        machine.open(self, function.pool.reserved)
+        machine.open(self, pool.settings.reserved)
 
-    def open(self, function: Function) -> None:
+    def open(self, function: Function, reserved: int) -> None:
         """The function is served, in this version from now on."""
         self._function = function
-        self._machine.open(self, function.pool.reserved)
+        self._machine.open(self, reserved)
 
     def close(self) -> None:
         """It has no process any more, and will start none."""
         self._machine.close(self)
-
-    @property
-    def name(self) -> str:
-        return self._function.spec.name
 
     def book(self, *, spare: bool) -> Booked | None:
         """Book a start that the pool has decided. None: there is no room, and the pool waits until there is.

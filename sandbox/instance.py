@@ -71,15 +71,14 @@ class Instance:
     def __init__(self, spec: FunctionSpec, body: Body, commons: Commons, parent: Parent) -> None:
         self.spec = spec
         self.id = body.id
-        self.pid = body.pid
-        self.pidfd = body.pidfd
+        self.pid, self.pidfd = body.pid, body.pidfd
         self.invocations = 0
+        self.release = 0  # whose events it runs, as the dispatcher says; 0 if its function was not deployed
         self.on_free: Callable[[Instance], None] = _nobody
         self.on_worn: Callable[[Instance], None] = _nobody
         self.on_dead: Callable[[Instance], None] = _nobody
         self._body = body
-        self._commons = commons
-        self._parent = parent
+        self._commons, self._parent = commons, parent
         self._strains = parent.group.strains
         self._version = spec.version
         self._timeout_ns = int(spec.timeout_s * 1e9)
@@ -177,7 +176,9 @@ class Instance:
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
         is_spare = i == 1 and start == "warm"  # it was ready before its first event came
         before = self._strains.latest
-        run = outcomes.Run(accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare, before)
+        run = outcomes.Run(
+            accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare, before, self.release
+        )
         self._pending[i] = done, run
         self._expect(now_ns + self._watch_ns)
 

@@ -26,6 +26,7 @@ class Run(Struct, frozen=True, gc=False):
     spare: bool = False
     before: Count | None = None
     """How long the processes of the function had waited before."""
+    release: int = 0
 
 
 def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
@@ -47,6 +48,7 @@ def of(answer: Answered | Verdict, stack: str, run: Run, now_ns: int) -> Outcome
         spare=run.spare,
         instance=run.instance,
         version=run.version,
+        release=run.release,
         attempt=run.attempt,
         cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,
@@ -66,6 +68,7 @@ def _unanswered(verdict: Verdict, stack: str, run: Run, now_ns: int) -> Outcome:
         spare=run.spare,
         instance=run.instance,
         version=run.version,
+        release=run.release,
         attempt=run.attempt,
         waits=_waits(run, now_ns),
     )
@@ -85,6 +88,7 @@ def succeeded(frame: OkFrame | EndFrame, body: bytes, run: Run, now_ns: int) -> 
         spare=run.spare,
         instance=run.instance,
         version=run.version,
+        release=run.release,
         attempt=run.attempt,
         cpu_ns=cpu_ns,
         peak_rss_kb=frame.peak_rss_kb,

@@ -18,4 +18,4 @@ def usage_now(dispatcher: Dispatcher, tree: Tree) -> Usage:
         server_cpu_ns=time.process_time_ns(),
         server_kb=processes.memory_kb(os.getpid()) or 0,
     )
-    return usage(tree.meters, dispatcher.records, dispatcher.retired, now, time.monotonic_ns())
+    return usage(tree.meters, dispatcher.records, dispatcher.records.retired, now, time.monotonic_ns())

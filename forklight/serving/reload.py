@@ -109,8 +109,8 @@ class Reloader:
         return found[0] if found else ENDING
 
     async def _probe(self) -> ReloadResult:
-        runners = self.running.dispatcher.runners().values()
-        errors = await load_all(self.running.tree, [runner.function.spec for runner in runners])
+        runners = self.running.dispatcher.runners()
+        errors = await load_all(self.running.tree, {name: runner.function.spec for name, runner in runners.items()})
         if errors:
             raise NotLoaded(errors)
         return ReloadResult(ok=True)
