@@ -1,7 +1,7 @@
 """A change of the served functions: prepared as a whole, then switched, or undone without a trace."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 
 import anyio
 
@@ -27,7 +27,12 @@ class Change:
     """Use `open_change`. Call `add`, `switch` and `remove` in this order, each at most once; none of them can fail."""
 
     def __init__(
-        self, dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function], may_wait: Set[str]
+        self,
+        dispatcher: Dispatcher,
+        tree: Tree,
+        functions: Mapping[str, Function],
+        may_wait: Set[str],
+        loaded: Callable[[str, int], None],
     ) -> None:
         served = {name: runner.function for name, runner in dispatcher.runners().items()}
         self.added = sorted(functions.keys() - served.keys())
@@ -38,6 +43,7 @@ class Change:
         self._served = served
         self._functions = functions
         self._may_wait = may_wait
+        self._loaded = loaded
         self._fresh: dict[str, list[Instance]] = {}
         self._is_added = self._is_switched = False
 
@@ -64,7 +70,7 @@ class Change:
     async def prepare(self) -> None:
         """Load every template needed, then start the instances that must be ready. Raises NotLoaded."""
         new = {name: self._functions[name] for name in (*self.added, *self.changed) if name not in self._may_wait}
-        errors = await load_all(self._tree, {name: function.spec for name, function in new.items()})
+        errors = await load_all(self._tree, {name: function.spec for name, function in new.items()}, self._loaded)
         if errors:
             raise NotLoaded(errors)
         for name in (name for name in self.changed if name in new):
@@ -97,15 +103,21 @@ class Change:
 
 @contextlib.asynccontextmanager
 async def open_change(
-    dispatcher: Dispatcher, tree: Tree, functions: Mapping[str, Function], *, may_wait: Set[str] = frozenset()
+    dispatcher: Dispatcher,
+    tree: Tree,
+    functions: Mapping[str, Function],
+    *,
+    may_wait: Set[str] = frozenset(),
+    loaded: Callable[[str, int], None] = lambda name, of: None,
 ) -> AsyncIterator[Change]:
     """Prepare a change to exactly these functions, to be switched inside the block; undo it afterwards if it was not.
 
-    Those that `may_wait` are not loaded: they have no process, and nothing that they see has changed.
+    Those that `may_wait` are not loaded: they have no process, and nothing that they see has changed. `loaded` is
+    called for each function that has been, and with how many there are to load.
     Only one change may be open at a time. Raises NotLoaded before the block if a function cannot load; then nothing
     has changed.
     """
-    change = Change(dispatcher, tree, functions, may_wait)
+    change = Change(dispatcher, tree, functions, may_wait, loaded)
     try:
         await change.prepare()
         yield change
@@ -113,7 +125,9 @@ async def open_change(
         change.undo()
 
 
-async def load_all(tree: Tree, specs: Mapping[str, FunctionSpec]) -> dict[str, LoadFailed | StartFailed]:
+async def load_all(
+    tree: Tree, specs: Mapping[str, FunctionSpec], loaded: Callable[[str, int], None] = lambda name, of: None
+) -> dict[str, LoadFailed | StartFailed]:
     """Load each, as far as `prove` does; return the errors of those that cannot load, by the same names."""
     errors: dict[str, LoadFailed | StartFailed] = {}
     at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
@@ -124,6 +138,8 @@ async def load_all(tree: Tree, specs: Mapping[str, FunctionSpec]) -> dict[str, L
                 await prove(tree, spec)
             except (LoadFailed, StartFailed) as error:
                 errors[name] = error
+            else:
+                loaded(name, len(specs))
 
     async with anyio.create_task_group() as loading:
         for name, spec in specs.items():

@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -38,18 +38,22 @@ from forklight.observe.kept.files import KeptFiles, remove_kept
 from forklight.observe.kept.keeper import Keeper
 from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded, Usage
+from forklight.packages.store import PackageStore
 from forklight.serving.application import application_of
 from forklight.serving.change import ReloadResult, one_line
+from forklight.serving.deploying import Deployer
+from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
 from forklight.serving.expected_use import expected_use
 from forklight.serving.isolation import account_of
+from forklight.serving.loading import Releases, bounds_of, deployments_at_start
 from forklight.serving.picture import printing_on_signal
-from forklight.serving.reload import Reloader, functions_of, limits_of
+from forklight.serving.reload import Reloader, label, limits_of
 from forklight.serving.running import Running
 from forklight.serving.stores import open_stores
 from forklight.serving.strays import Strays
 from forklight.serving.systemd import Notifier
 from forklight.serving.triggers import Triggers, run_triggers
-from forklight.serving.versions import Versions, make_guest, make_versions, remove_unused
+from forklight.serving.versions import make_guest, make_versions, remove_unused
 from forklight.serving.waiting import broker_urls, unless_ended, wait_for_brokers
 from forklight.serving.watching import keep_reloading
 from forklight.state.control_socket import socket_path
@@ -70,8 +74,8 @@ wait leave none behind; the default of 700 would cost 5 % of the time of events 
 class Options(Struct, frozen=True, kw_only=True):
     """What the command line decides.
 
-    `ready` is called with the ports of HTTP and admin API once the server is ready, `report` with the result of each
-    reload. `load` reads the configuration again.
+    `ready` is called with everything that is served and the ports of HTTP and admin API once the server is ready,
+    `report` with the result of each reload. `load` reads the configuration again.
     """
 
     render: Format
@@ -80,9 +84,13 @@ class Options(Struct, frozen=True, kw_only=True):
     """Reload on each change of a file, and show failures to clients."""
     ended: Callable[[Usage, float], None]
     """Called after the drain with what was used and for how many seconds the server was up."""
-    ready: Callable[[int, int | None], None]
+    ready: Callable[[Config, int, int | None], None]
     load: Callable[[], Config]
     report: Callable[[ReloadResult], None]
+    say: Callable[[str], None]
+    """Gets a line for each change of what is deployed."""
+    environ: Mapping[str, str]
+    """What deployed applications may read, as far as `[deploy] env` says so."""
     given: socket | None = None
     """A listening socket to use instead of `[http] listen`."""
     notifier: Notifier
@@ -92,10 +100,10 @@ async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        prepared = await anyio.to_thread.run_sync(_prepare, config, state)
+        prepared = await anyio.to_thread.run_sync(_prepare, config, state, options.environ)
         if await _brokers_are_there(config, options, signals):
-            async with _open(config, state, options, prepared) as running:
-                await _serve(running, options, signals)
+            async with _open(prepared.together.config, state, options, prepared) as running:
+                await _serve(running, prepared.releases, options, signals)
 
 
 async def _brokers_are_there(config: Config, options: Options, signals: AsyncIterator[signal.Signals]) -> bool:
@@ -118,19 +126,25 @@ async def _brokers_are_there(config: Config, options: Options, signals: AsyncIte
 class _Prepared(NamedTuple):
     """What is read and made before anything runs. `order`: which functions are likely to be needed first."""
 
-    versions: Versions
+    deployments: Deployments
+    together: Together
+    releases: Releases
     guest: Path
     order: list[str]
 
 
-def _prepare(config: Config, state: State) -> _Prepared:
-    """Take the snapshots, and remove old ones, which nothing can use yet."""
-    versions = make_versions(config, state)
-    guest = make_guest(config, state)
-    remove_unused(state, {guest.name, *(spec.code.name for spec in versions.specs.values())})
+def _prepare(config: Config, state: State, environ: Mapping[str, str]) -> _Prepared:
+    """Take the snapshots, and remove old ones, which nothing can use yet. Raises ConfigError, ReleaseError."""
+    releases = Releases(state, PackageStore(state.path, bounds_of(config)), environ)
+    deployments = deployments_at_start(Loaded(config=config, versions=make_versions(config, state)), releases)
+    together = deployed_together(deployments)
+    guest = make_guest(together.config, state)
+    if not deployments.missing():  # else this has to wait until they are loaded
+        remove_unused(state, {guest.name, *(spec.code.name for spec in deployments.specs())})
     if not config.settings.log.keep_bytes:
         remove_kept(state.path)
-    return _Prepared(versions, guest, expected_use(config, state.path, datetime.now(UTC)))
+    order = expected_use(together.config, state.path, datetime.now(UTC))
+    return _Prepared(deployments, together, releases, guest, order)
 
 
 def _start_keeper(config: Config, state: State, writing: anyio.abc.TaskGroup) -> Keeper | None:
@@ -176,8 +190,8 @@ async def _open(
             _open_tree(config, state, prepared.guest, journal) as tree,
             anyio.create_task_group() as work,
         ):
-            functions = functions_of(config, prepared.versions)
-            dispatcher = Dispatcher(functions, tree, work, limits_of(config), order=prepared.order)
+            dispatcher = Dispatcher(prepared.together.functions, tree, work, limits_of(config), order=prepared.order)
+            label(dispatcher, prepared.together)
             bus = Bus(stores.own, stores.brokers, frozenset(config.functions))
             bus.queues = own_names(config.queues)
             bus.attach(dispatcher)
@@ -191,7 +205,8 @@ async def _open(
                     yield Running(
                         config=config,
                         state=state,
-                        versions=prepared.versions,
+                        versions=prepared.together.versions,
+                        deployments=prepared.deployments,
                         reloaded=Reloaded(at=now, succeeded_at=now),
                         guest=prepared.guest,
                         stores=stores,
@@ -208,7 +223,9 @@ async def _open(
         writing.cancel_scope.cancel()
 
 
-async def _serve(running: Running, options: Options, signals: AsyncIterator[signal.Signals]) -> None:
+async def _serve(
+    running: Running, releases: Releases, options: Options, signals: AsyncIterator[signal.Signals]
+) -> None:
     """Announce that it serves, wait for a signal, drain."""
     config, triggers, path = running.config, running.triggers, running.state.path
     has_terminal = os.isatty(0)
@@ -216,14 +233,16 @@ async def _serve(running: Running, options: Options, signals: AsyncIterator[sign
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.enter_context(printing_on_signal(running))
         report = partial(_report, options, triggers.http)
-        reloader = Reloader(running, load=options.load, tasks=tasks, report=report)
+        reloader = Reloader(running, load=options.load, releases=releases, tasks=tasks, report=report)
+        deployer = Deployer(reloader, options.say)
         await running.strays.begin(config.queues)
         reloader.start_soon(partial(running.strays.keep, lambda: reloader.running.config.queues))
-        admin = Admin(lambda: reloader.running, reloader.reload)
+        reloader.start_soon(deployer.keep)
+        admin = Admin(lambda: reloader.running, reloader.reload, deployer)
         await stack.enter_async_context(admin.on_socket(socket_path(path)))
         admin_port = await _listen_admin(admin, config, stack)
         _settle_memory()
-        options.ready(triggers.http.port, admin_port)
+        options.ready(reloader.running.config, triggers.http.port, admin_port)
         options.notifier.ready()
         if options.dev:
             reloader.start_soon(partial(keep_reloading, reloader, path))

@@ -57,6 +57,7 @@ class Tree:
         self._roots: dict[str, Root] = {}
         """By the repr of the whole runtime: the same name with other libraries is another zygote."""
         self._branches: dict[Key, Branch] = {}
+        self.held: frozenset[Key] = frozenset()  # `drop` leaves them alone: they may soon be current again
         self._templates: set[Template] = set()
         """Templates that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
@@ -78,10 +79,8 @@ class Tree:
     ) -> tuple[Instance, StartKind]:
         """Start an instance of this version; returns it with the kind of start.
 
-        `ahead`: no event waits for it; `calls`: it ends by itself after so many.
-
-        Raises LoadFailed if the code or its `after_fork` hook fails (during the back-off with the stored reason), and
-        StartFailed if the machine has no room.
+        `ahead`: no event waits for it; `calls`: it ends by itself after so many. Raises LoadFailed if the code or its
+        `after_fork` hook fails (during the back-off with the stored reason), StartFailed if the machine has no room.
         """
         branch = self._branch(spec)
         with self._reporting(branch):
@@ -108,7 +107,7 @@ class Tree:
 
     def drop(self, spec: FunctionSpec) -> None:
         """This version is no longer current: its instances finish their calls, then all its processes end."""
-        branch = self._branches.pop(template_key(spec), None)
+        branch = None if template_key(spec) in self.held else self._branches.pop(template_key(spec), None)
         if branch is None:
             return
         branch.dropped = True
@@ -196,6 +195,7 @@ class Tree:
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
         self.settle()
+        self.held = frozenset()
         while self._branches:
             self.drop(next(iter(self._branches.values())).spec)
             await checkpoint()

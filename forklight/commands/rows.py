@@ -138,6 +138,8 @@ def _server_notes(status: Status) -> Iterator[str]:
     reload, unread = status.reload, status.unread
     if reload is not None and not reload.ok:
         yield f"the reload at {reload.at:%Y-%m-%d %H:%M:%S} UTC failed, and nothing has changed: {reload.problem}"
+    for one in status.unserved:
+        yield f"version {one.version} of {one.application} does not serve: {one.problem}"
     if unread is None:
         return
     changed = [*unread.settings, *unread.code]

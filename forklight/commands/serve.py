@@ -18,7 +18,8 @@ from forklight import app
 from forklight.commands.rows import told_levels
 from forklight.commands.usage_rows import last_line
 from forklight.config import queue
-from forklight.config.configuration import Config, load
+from forklight.config.configuration import Config, empty, load
+from forklight.config.document import FILE_NAME
 from forklight.config.http import told
 from forklight.config.problem import NotInstalled
 from forklight.config.queue import BusUrl
@@ -33,6 +34,7 @@ from forklight.serving.isolation import containments
 from forklight.serving.picture import ignore_print_signal
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_runtimes, open_state, state_path
+from forklight.state.releases import releases_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
 from triggers.http.policy.scopes import missing
@@ -106,7 +108,7 @@ def _serve(
     holder = Holder()
 
     def read() -> Config:
-        config = load(path, os.environ, state)
+        config = _read(path, state, dev=dev)
         holder.hold(config.environments.values())
         return _with_bus(_with_listen(config, listen))
 
@@ -121,14 +123,17 @@ def _serve(
         quiet=quiet,
         dev=dev,
         ended=_say_nothing if dev else _sum_up,
-        ready=partial(_announce, config, given),
+        ready=partial(_announce, given),
         load=read,
         report=_tell,
+        say=partial(say, err=True),
+        environ=os.environ,
         given=given,
         notifier=Notifier(os.environ, os.getpid()),
     )
     with open_state(state_path(state, os.environ, config.path), config.user) as owned:
-        remove_unused(owned.path, config.path, {environment.path for environment in config.environments.values()})
+        if not releases_path(owned.path).exists():  # else applications may use others
+            remove_unused(owned.path, config.path, {environment.path for environment in config.environments.values()})
         if dev:
             open_runtimes(owned.path, config.user)  # to be watched
         try:
@@ -139,6 +144,13 @@ def _serve(
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
     return 0
+
+
+def _read(path: Path, state: Path | None, *, dev: bool) -> Config:
+    """Read the configuration. With --state and without a configuration here, it is empty. Raises ConfigError."""
+    if state is not None and not dev and path == Path() and not (path / FILE_NAME).is_file():
+        return empty(path.absolute(), state, os.environ)
+    return load(path, os.environ, state, may_be_empty=state is not None and not dev)
 
 
 def _when_installed(read: Callable[[], Config]) -> Config:
@@ -212,9 +224,9 @@ def _with_bus(config: Config) -> Config:
     return replace(config, settings=replace(config.settings, bus=replace(config.settings.bus, url=url)))
 
 
-def _announce(config: Config, given: socket | None, port: int, admin_port: int | None) -> None:
+def _announce(given: socket | None, config: Config, port: int, admin_port: int | None) -> None:
     """Print routes and a curl command on standard error: standard output is for what functions write."""
-    say(f"Forklight serves {config.path}", err=True)
+    say(f"Forklight serves {config.path if config.path.exists() else 'what is deployed to it'}", err=True)
     served = _served(config)
     shown = served if len(served) <= _MOST_SHOWN else served[: _MOST_SHOWN - 1]
     width = max((len(what) for what, _ in shown), default=0)
@@ -226,11 +238,14 @@ def _announce(config: Config, given: socket | None, port: int, admin_port: int |
         say(f"  queues of RabbitMQ that begin with forklight.{application_name(config)}.", err=True)
     if admin_port is not None:
         say(f"  health and metrics on port {admin_port}", err=True)
-    levels = {name: contained.level for name, contained in containments(config).items()}
-    say(f"  isolation: {told_levels(levels)} (forklight doctor says more)", err=True)
+    base = _base(config.settings.http.listen if given is None else listen_address(given), port)
+    if config.functions:
+        levels = {name: contained.level for name, contained in containments(config).items()}
+        say(f"  isolation: {told_levels(levels)} (forklight doctor says more)", err=True)
+    else:
+        say(f"  nothing yet on {base}: forklight deploy brings an application", err=True)
     if config.routes:
-        listen = config.settings.http.listen if given is None else listen_address(given)
-        say(f"Try: {_curl(config, _base(listen, port))}", err=True)
+        say(f"Try: {_curl(config, base)}", err=True)
 
 
 def _sum_up(used: Usage, up_s: float) -> None:

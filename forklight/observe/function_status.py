@@ -21,7 +21,7 @@ def function_statuses(
 
 
 def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, ...]) -> FunctionStatus:
-    runner, record = dispatcher.runners()[name], dispatcher.records[name]
+    runner, record = dispatcher.runners()[name], dispatcher.records.of(name)
     spec = runner.function.spec
     template = tree.template_of(spec)
     live = template if isinstance(template, Template) else None

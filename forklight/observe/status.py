@@ -32,6 +32,14 @@ class Reloaded(Struct, frozen=True, kw_only=True):
     """why the latest failed, in one line"""
 
 
+class Unserved(Struct, frozen=True, kw_only=True):
+    """A release that should serve and cannot be loaded, or does not go together with what serves."""
+
+    application: str
+    version: int
+    problem: str
+
+
 class Unread(Struct, frozen=True, kw_only=True):
     """What has changed on disk since it was read, by the start or the latest reload that succeeded."""
 
@@ -207,6 +215,8 @@ class Status(Struct, frozen=True, kw_only=True):
     reload: Reloaded | None = None
     unread: Unread | None = None
     """None unless it was asked for"""
+    unserved: tuple[Unserved, ...] = ()
+    """releases of deployed applications that should serve and do not"""
     queues: tuple[QueueStatus, ...] = ()
     timers: tuple[TimerStatus, ...] = ()
     usage: Usage | None = None

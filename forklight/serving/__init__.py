@@ -8,7 +8,8 @@
 - `watching.py`: `dev` reloads when a file is saved
 - `check.py`: what `forklight check` finds without running any code; `faults.py`: what is wrong with the code itself
 - `once.py`: a process tree without a server, for `invoke --here` and `check --load`
-- `deployment.py`: what a deploy reports, and what is deployed
+- `deploying.py`: deploys, rollbacks and canaries; `deployments.py`: what is deployed, as a value; `loading.py`: from a
+  package to that; `warm.py`: templates kept for a rollback; `deployment.py`: what a deploy reports
 - `installing.py`: environments of runtimes
 - `application.py`, `strays.py`, `waiting.py`: sharing brokers, unused queues on them, waiting for them
 - `systemd.py`: sockets and notifications of a service manager; `picture.py`: what SIGUSR1 prints

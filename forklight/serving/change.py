@@ -1,11 +1,12 @@
 """A change of the configuration while the server runs: what it cannot change, and how its result is reported."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
+from forklight.code.interpreter import Interpreter
 from forklight.config.configuration import Config
 from forklight.config.document import Node, read_document
 from forklight.config.problem import ConfigError, Problem
@@ -50,20 +51,23 @@ class ReloadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.ok and not (self.changed or self.added or self.removed or self.kept or self.warnings)
 
 
-def require_no_restart(old: Config, new: Config) -> None:
-    """Raise ConfigError with the place of each table that cannot change while the server runs."""
-    problems = list(_restart_problems(old, new))
+def require_no_restart(old: Config, new: Config, interpreters: Iterable[Interpreter]) -> None:
+    """Raise ConfigError with the place of each table that cannot change while the server runs.
+
+    `interpreters` are those that it has used so far.
+    """
+    problems = list(_restart_problems(old, new, {one.cache_tag for one in interpreters}))
     if problems:
         raise ConfigError(problems)
 
 
-def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
-    root = Node({}, str(new.path)) if new.path.suffix == ".py" else read_document(new.path)
+def _restart_problems(old: Config, new: Config, known: Set[str]) -> Iterator[Problem]:
+    has_tables = new.path.suffix != ".py" and new.path.exists()
+    root = read_document(new.path) if has_tables else Node({}, str(new.path))
     before, after = _fixed(old), _fixed(new)
     for table in FIXED:
         if before[table] != after[table]:
             yield root.at(table).problem(f"{_what(table, old, new)} changed: that needs a restart")
-    known = {interpreter.cache_tag for interpreter in old.interpreters.values()}
     for name, interpreter in new.interpreters.items():
         if interpreter.cache_tag not in known:
             place = root.at("runtimes").at(name).at("python")

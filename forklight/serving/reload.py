@@ -7,25 +7,32 @@ functions finish what they accepted. Reloads run one after the other. A reload c
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Iterable, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 import anyio
 import anyio.abc
 import anyio.to_thread
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.budget import Limits
 from dispatcher.change import Change, NotLoaded, load_all, open_change
-from dispatcher.settings import Function
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.split import AT, base_name
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
 from forklight.observe.status import Reloaded
 from forklight.plain import plain
 from forklight.serving.change import ReloadResult, failed, one_line, require_no_restart
+from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
+from forklight.serving.loading import Releases, reloaded
 from forklight.serving.renewal import Served
 from forklight.serving.running import Running
 from forklight.serving.versions import Versions, make_versions, remove_unused
@@ -36,7 +43,24 @@ log = logging.getLogger(__name__)
 
 FORKS_PER_CORE = 4
 """Forks in flight. One takes half its time in the template, and the rest in the server and in the new instance."""
+T = TypeVar("T")
+
 ENDING = ReloadResult(ok=False, error="the server is shutting down")
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """How to get from what is served to `to`."""
+
+    to: Deployments
+    together: Together
+    may_wait: frozenset[str] = frozenset()
+    """Functions that are not loaded before they are served."""
+    loaded: Callable[[str, int], None] = lambda name, of: None
+    """Is called for each function that was loaded, and with how many there are to load."""
+    loaded_all: Callable[[], Awaitable[None]] = checkpoint
+    """What else has to go well before the switch."""
+    commit: Callable[[], Awaitable[None]] = checkpoint
+    """The last thing that can fail. After it, the switch follows."""
 
 
 class Reloader:
@@ -47,12 +71,14 @@ class Reloader:
         running: Running,
         *,
         load: Callable[[], Config],
+        releases: Releases,
         tasks: anyio.abc.TaskGroup,
         report: Callable[[ReloadResult], None],
     ) -> None:
-        """`load` reads the configuration again: it blocks, and raises ConfigError. `report` gets the result of each
-        reload."""
+        """`load` reads the base configuration again: it blocks, and raises ConfigError. `report` gets the result of
+        each reload."""
         self.running = running
+        self.releases = releases
         self._load = load
         self._tasks = tasks
         self._report = report
@@ -60,6 +86,13 @@ class Reloader:
         self._scopes: set[anyio.CancelScope] = set()
         """One for each of our tasks."""
         self._is_stopped = False
+        self.changed = anyio.Event()
+        """Set when something else is served; then there is another event for the next time."""
+
+    @property
+    def deployed(self) -> Deployments:
+        """What is served now."""
+        return self.running.deployments
 
     async def reload(self, *, renew_all: bool = False) -> ReloadResult:
         """Reload now, and wait for the result. With `renew_all`, also functions that do not use what changed."""
@@ -81,6 +114,61 @@ class Reloader:
         for scope in self._scopes:
             scope.cancel()
 
+    async def in_turn(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do the work in a task of ours, when its turn has come. It goes on if the caller leaves.
+
+        Returns None if the server ends before the work does.
+        """
+        found: list[T] = []
+        done = anyio.Event()
+
+        async def run() -> None:
+            try:
+                async with self._turn:
+                    found.append(await work())
+            finally:
+                done.set()
+
+        if self._is_stopped:
+            return None
+        self.start_soon(run)
+        await done.wait()
+        return found[0] if found else None
+
+    async def step(self, step: Step) -> ReloadResult:
+        """Serve something else, completely or not at all. Only in one's turn.
+
+        Raises ConfigError, NotLoaded, StoreError and OSError; then nothing has changed.
+        """
+        running, together = self.running, step.together
+        before, warned = running.config, running.config.warnings
+        async with open_change(
+            running.dispatcher, running.tree, together.functions, may_wait=step.may_wait, loaded=step.loaded
+        ) as change:
+            await step.loaded_all()
+            await self._switch(step, change)
+        changed = _functions(name for name in change.changed if name not in step.may_wait)
+        versions = together.versions
+        return ReloadResult(
+            ok=True,
+            changed=changed,
+            added=_functions(change.added),
+            removed=_functions(change.removed),
+            kept=_kept(before, running.versions, together, {*change.changed, *change.added}),
+            because={name: plain(why) for name in changed if (why := versions.functions[name].why)},
+            warnings=tuple(warning for warning in together.config.warnings if warning not in warned),
+        )
+
+    async def remove_unused(self) -> None:
+        """Remove the snapshots that nothing needs: no process, and no release that is kept."""
+        if self.deployed.missing():  # which snapshots these need is only known when they are loaded
+            return
+        running = self.running
+        current = {runner.function.spec.code.name for runner in running.dispatcher.runners().values()}
+        kept = {spec.code.name for spec in self.deployed.specs()}
+        keep = {running.guest.name, *current, *kept, *(code.name for code in running.tree.snapshots())}
+        await anyio.to_thread.run_sync(remove_unused, running.state, keep)
+
     async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
@@ -90,23 +178,12 @@ class Reloader:
                 self._scopes.discard(scope)
 
     async def _wait_for(self, work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult:
-        """Do the work in a task of ours, so that the caller may leave."""
-        found: list[ReloadResult] = []
-        done = anyio.Event()
+        async def attempt() -> ReloadResult:
+            result = await attempted(work)
+            self._report(result)
+            return result
 
-        async def run() -> None:
-            try:
-                async with self._turn:
-                    found.append(await _attempted(work))
-                    self._report(found[0])
-            finally:
-                done.set()
-
-        if self._is_stopped:
-            return ENDING
-        self.start_soon(run)
-        await done.wait()
-        return found[0] if found else ENDING
+        return await self.in_turn(attempt) or ENDING
 
     async def _probe(self) -> ReloadResult:
         runners = self.running.dispatcher.runners()
@@ -116,7 +193,7 @@ class Reloader:
         return ReloadResult(ok=True)
 
     async def _reload(self, renew_all: bool) -> ReloadResult:
-        result = await _attempted(partial(self._change, renew_all))
+        result = await attempted(partial(self._change, renew_all))
         now = datetime.now(UTC)
         succeeded_at = now if result.ok else self.running.reloaded.succeeded_at
         problem = "" if result.ok else one_line(result)
@@ -125,52 +202,55 @@ class Reloader:
         return result
 
     async def _change(self, renew_all: bool) -> ReloadResult:
-        running, warned = self.running, self.running.config.warnings
         try:
-            config, versions = await anyio.to_thread.run_sync(self._prepare, running.served(), renew_all)
-            functions = functions_of(config, versions)
-            may_wait = {name for name, version in versions.functions.items() if version.may_wait}
-            async with open_change(running.dispatcher, running.tree, functions, may_wait=may_wait) as change:
-                await self._switch(config, versions, change)
-            changed = tuple(name for name in change.changed if name not in may_wait)
-            return ReloadResult(
-                ok=True,
-                changed=changed,
-                added=tuple(change.added),
-                removed=tuple(change.removed),
-                kept=_kept(running, config, versions, {*changed, *change.added}),
-                because={name: plain(why) for name in changed if (why := versions.functions[name].why)},
-                warnings=tuple(warning for warning in config.warnings if warning not in warned),
-            )
+            to, together = await anyio.to_thread.run_sync(self._prepare, self.running.served(), renew_all)
+            may_wait = {name for name, version in together.versions.functions.items() if version.may_wait}
+            may_wait |= together.functions.keys() - together.versions.functions.keys()
+            return await self.step(Step(to=to, together=together, may_wait=frozenset(may_wait)))
         finally:
-            current = {runner.function.spec.code.name for runner in running.dispatcher.runners().values()}
-            keep = {running.guest.name, *current, *(code.name for code in running.tree.snapshots())}
-            await anyio.to_thread.run_sync(remove_unused, running.state, keep)
+            await self.remove_unused()
 
-    def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Config, Versions]:
-        config = self._load()
-        require_no_restart(self.running.config, config)
-        return config, make_versions(config, self.running.state, served, None if renew_all else self.running.readings)
+    def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Deployments, Together]:
+        config, readings = self._load(), None if renew_all else self.running.readings
+        require_no_restart(self.deployed.base.config, config, self.running.config.interpreters.values())
+        state, now = self.releases.state, self.deployed
+        base = Loaded(config=config, versions=make_versions(config, state, served, readings, beside=now.specs()))
+        to = reloaded(now, base, self.releases, served, readings)
+        return to, deployed_together(to)
 
-    async def _switch(self, config: Config, versions: Versions, change: Change) -> None:
+    async def _switch(self, step: Step, change: Change) -> None:
         running, triggers, before = self.running, self.running.triggers, self.running.config
+        config = step.together.config
         change.add()
         await triggers.begin(config.queues)
         try:
             await triggers.timers.replace(config.timers)
-        except StoreError:
-            await triggers.keep_only(before.queues, 0)
+            try:
+                await step.commit()
+            except BaseException:
+                with anyio.CancelScope(shield=True), suppress(StoreError):
+                    await triggers.timers.replace(before.timers)
+                raise
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await triggers.keep_only(before.queues, 0)
             raise
         change.switch()
+        label(running.dispatcher, step.together)
         running.dispatcher.machine.resize(limits_of(config))
         triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
         running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
-        self.running = replace(self.running, config=config, versions=versions)  # a drain may have begun meanwhile
+        self.running = replace(  # a drain may have begun meanwhile
+            self.running, config=config, versions=step.together.versions, deployments=step.to
+        )
+        self.changed.set()
+        self.changed = anyio.Event()
         await triggers.keep_only(config.queues, config.settings.http.drain_s)
         change.remove()
 
 
-async def _attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult:
+async def attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult:
+    """Do the work; what goes wrong becomes its result."""
     try:
         return await work()
     except (ConfigError, NotLoaded, StoreError, OSError) as error:
@@ -180,18 +260,32 @@ async def _attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResul
         return failed(error)
 
 
-def _kept(running: Running, config: Config, versions: Versions, new: Set[str]) -> tuple[str, ...]:
+def label(dispatcher: Dispatcher, together: Together) -> None:
+    """Tell the dispatcher which release each function is of, and which variants get a share of the events."""
+    for name in together.functions:
+        if AT not in name:
+            dispatcher.label(name, together.labels.get(name, 0))
+    for variant in together.functions:
+        if AT in variant:
+            dispatcher.split(base_name(variant), variant, 0)
+    for function, (variant, share) in together.splits.items():
+        dispatcher.split(function, variant, share)
+
+
+def _functions(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that are of functions, not of variants."""
+    return tuple(name for name in names if AT not in name)
+
+
+def _kept(before: Config, was: Versions, together: Together, new: Set[str]) -> tuple[str, ...]:
     """The functions that are not loaded again, of those whose code differs from what was last read."""
-    before = running.versions.code
-    stayed = config.functions.keys() - new
+    config, versions = together.config, together.versions
+    stayed = [config.functions[name] for name in sorted(before.functions.keys() & config.functions.keys() - new)]
     return tuple(
-        sorted(name for name in stayed if before.get(code := config.functions[name].code) != versions.code[code])
+        one.name
+        for one in stayed
+        if before.functions[one.name].code != one.code or was.code.get(one.code) != versions.code.get(one.code)
     )
-
-
-def functions_of(config: Config, versions: Versions) -> dict[str, Function]:
-    """Return each function's version and pool."""
-    return {name: Function(spec=spec, pool=config.functions[name].pool) for name, spec in versions.specs.items()}
 
 
 def limits_of(config: Config) -> Limits:

@@ -25,6 +25,7 @@ from forklight.observe.observer import Observer
 from forklight.observe.queue_status import LIMIT_S, lost_stores, queue_statuses
 from forklight.observe.status import QueueStatus, Reloaded, Status, TimerStatus, Usage
 from forklight.observe.timer_status import timer_statuses
+from forklight.serving.deployments import Deployments, unserved
 from forklight.serving.isolation import isolation_of
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.stores import Stores
@@ -42,6 +43,8 @@ class Running(Struct, frozen=True, kw_only=True):
     state: State
     versions: Versions
     """What was last read from disk: at the start, or by the last reload that succeeded."""
+    deployments: Deployments
+    """The base configuration and the deployed applications, of which `config` and `versions` are made."""
     reloaded: Reloaded
     readings: Readings = field(default_factory=Readings)
     guest: Path
@@ -82,6 +85,7 @@ class Running(Struct, frozen=True, kw_only=True):
             draining=self.draining,
             isolation=isolation_of(self.config),
             reload=self.reloaded,
+            unserved=unserved(self.deployments),
             zygotes_kb=sum(zygote.rss_kb for zygote in self.tree.zygotes()),
             machine=self.dispatcher.machine.status(),
             functions=function_statuses(self.dispatcher, self.tree, _triggers(self.config)),

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
@@ -57,14 +57,20 @@ class Versions(Struct, frozen=True, kw_only=True):
 
 
 def make_versions(
-    config: Config, state: State, served: Mapping[str, Served] = NONE_SERVED, readings: Readings | None = None
+    config: Config,
+    state: State,
+    served: Mapping[str, Served] = NONE_SERVED,
+    readings: Readings | None = None,
+    *,
+    beside: Iterable[FunctionSpec] = (),
 ) -> Versions:
     """Return the current version of each function by name, and take the missing snapshots.
 
     Functions with the same code and runtime are copied and compiled together; what is the same in the snapshot of one
     that is `served`, by the same interpreter, is not compiled again. With `readings`, a function that sees no change
-    keeps its served version. Makes the data folder, too, if a function asks for it. Raises ConfigError, also for what
-    a function asks of its isolation and the machine does not have.
+    keeps its served version. `beside` are further versions that may have the same snapshots. Makes the data folder,
+    too, if a function asks for it. Raises ConfigError, also for what a function asks of its isolation and the machine
+    does not have.
     """
     problems = _data_problems(config)  # first: the folder is a mount, which has to be there
     making = _Making(config, state, _with_users(config, containments(config)), served, readings)
@@ -79,7 +85,7 @@ def make_versions(
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
         raise ConfigError(problems)
-    _restrict(made, served)
+    _restrict([*made.specs.values(), *(one.spec for one in served.values()), *beside])
     return made
 
 
@@ -95,10 +101,10 @@ def _with_users(config: Config, contained: dict[str, Containment]) -> dict[str, 
     return {name: replace(one, uid=uids.get(name)) for name, one in contained.items()}
 
 
-def _restrict(made: Versions, served: Mapping[str, Served]) -> None:
+def _restrict(specs: Iterable[FunctionSpec]) -> None:
     """Let a snapshot that functions with one user of their own have be read by that user alone, else by all."""
     users: dict[Path, set[int | None]] = defaultdict(set)
-    for spec in (*made.specs.values(), *(one.spec for one in served.values())):
+    for spec in specs:
         users[spec.code].add(spec.containment.uid)
     for code, uids in users.items():
         own = next(iter(uids)) if len(uids) == 1 else None

@@ -41,6 +41,12 @@ def make_data_folder(path: Path, user: User | None) -> None:
 
 def _make(path: Path, user: User | None) -> None:
     """Publish the folder with one rename: others that start now never see it with another owner."""
+    for parent in reversed(path.parents):
+        if not parent.exists():  # the folder of a deployed application
+            parent.mkdir(exist_ok=True)
+            if user:
+                os.chown(parent, 0, user.gid)
+            parent.chmod(0o710 if user else 0o700)
     new = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         if user:

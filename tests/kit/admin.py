@@ -28,6 +28,7 @@ from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded
 from forklight.serving.change import ReloadResult
+from forklight.serving.deployments import Deployments, Loaded
 from forklight.serving.isolation import account_of
 from forklight.serving.running import Running
 from forklight.serving.stores import Stores
@@ -137,10 +138,12 @@ async def serving(
             open_tree(guest=folder, folders=folder, sink=journal.line, account=account)
         )
         tasks = await stack.enter_async_context(anyio.create_task_group())
+        config, versions = _config(folder), Versions(functions={}, code={}, settings={})
         running = Running(
-            config=_config(folder),
+            config=config,
             state=State(folder),
-            versions=Versions(functions={}, code={}, settings={}),
+            versions=versions,
+            deployments=Deployments(base=Loaded(config=config, versions=versions)),
             reloaded=Reloaded(at=datetime.now(UTC), succeeded_at=datetime.now(UTC)),
             guest=folder,
             stores=Stores(store, brokers, store),

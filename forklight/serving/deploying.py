@@ -1,0 +1,338 @@
+"""Deploys: from what is served to another release of one application, completely or not at all.
+
+Theory of operation. A deploy is a reload of one application. Its package is unpacked, its configuration is read as the
+server allows it and checked against the other applications, snapshots are taken, templates load, and probes run. Then
+`releases.json` is replaced, the one pointer, and at once all functions are switched in one step of the event loop. So
+whatever fails or ends the server before leaves the old release, and after that point nothing can fail.
+
+What a release takes to be served stays in memory as long as the release is kept (`Deployments`), and the templates of
+the release before stay loaded for `[deploy] keep_warm`. So a rollback reads no file and starts no interpreter: it is a
+pointer, a switch, and forks. After a start, the releases that serve are loaded first, and the others in the background.
+
+Deploys, rollbacks and reloads run one after the other, each in a task of the server's.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from msgspec.structs import replace
+
+from dispatcher.change import NotLoaded
+from dispatcher.split import AT
+from forklight.config.deployed import as_written, name_problem
+from forklight.config.problem import ConfigError, Problem
+from forklight.packages.errors import MissingPackage, PackageError
+from forklight.packages.store import PackageStore
+from forklight.serving.change import failed
+from forklight.serving.change import lines as lines_of
+from forklight.serving.deployment import ApplicationStatus, Deployed, Step
+from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses, told
+from forklight.serving.loading import bounds_of
+from forklight.serving.reload import Reloader
+from forklight.serving.reload import Step as Change
+from forklight.serving.warm import Warm
+from forklight.state import releases
+from forklight.state.releases import NONE, Application, ReleaseError, write_releases
+
+log = logging.getLogger(__name__)
+
+CLEAN_EVERY_S = 3600.0
+"""How often packages are looked for that nothing needs: those that were just received are spared for as long."""
+
+Report = Callable[[Step], None]
+
+
+class _Progress:
+    """Reports the steps of a deploy, and measures them."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._begun_s = self._step_s = time.monotonic()
+        self._step: Step | None = None
+        self.times_ms: dict[str, float] = {}
+
+    def begin(self, step: Step) -> None:
+        """The next step begins; the one before has ended."""
+        self._end_step()
+        self._step, self._step_s = step, time.monotonic()
+        self._report(step)
+
+    def done(self, function: str, of: int) -> None:
+        """One function is done with this step."""
+        if self._step is not None:
+            self._step = replace(self._step, function=function, done=self._step.done + 1, of=of, ms=self._ms())
+            self._report(self._step)
+
+    def end(self) -> dict[str, float]:
+        """Return how long each step took, and all together."""
+        self._end_step()
+        self._step = None
+        return self.times_ms | {"total": round((time.monotonic() - self._begun_s) * 1e3, 2)}
+
+    def _end_step(self) -> None:
+        if self._step is not None:
+            self.times_ms[self._step.step] = round(self.times_ms.get(self._step.step, 0) + self._ms(), 2)
+
+    def _ms(self) -> float:
+        return round((time.monotonic() - self._step_s) * 1e3, 2)
+
+
+class Deployer:
+    """Changes what is deployed. Every method waits for its turn, and goes on if the caller leaves."""
+
+    def __init__(self, reloader: Reloader, say: Callable[[str], None]) -> None:
+        """`say` gets a line for each change."""
+        self._reloader = reloader
+        self._say = say
+        self._warm = Warm(lambda: self._reloader.running)
+        self.store: PackageStore = reloader.releases.store
+
+    def applications(self) -> tuple[ApplicationStatus, ...]:
+        """What is deployed, by name."""
+        return statuses(self._reloader.deployed)
+
+    async def deploy(
+        self, application: str, package: str, *, by: str, canary_percent: float = 0, report: Report = lambda step: None
+    ) -> Deployed:
+        """Make a release of a package of the store, and serve it: all events, or so many per cent as a canary."""
+        progress = _Progress(report)
+        work = partial(self._deploy, application, package, by, canary_percent, progress)
+        return await self._in_turn(application, progress, work)
+
+    async def rollback(self, application: str, version: int | None, *, by: str) -> Deployed:
+        """Serve a kept release again: this version, or else the one that was live before."""
+        change = partial(releases.rolled_back, number=version)
+        return await self._change(application, change, f"is live again (by {by})")
+
+    async def promote(self, application: str, *, by: str) -> Deployed:
+        """Serve the canary for all events."""
+        return await self._change(application, releases.promoted, f"is live (by {by})")
+
+    async def abort(self, application: str, *, by: str, reason: str = "") -> Deployed:
+        """End the canary."""
+        why = f"{reason} (by {by})" if by and reason else reason or f"by {by}"
+        return await self._change(application, partial(releases.aborted, reason=why), f"serves alone again: {why}")
+
+    async def alias(self, application: str, name: str, version: int | None) -> Deployed:
+        """Let a name stand for a version, or remove it."""
+        change = partial(releases.aliased, name=name, number=version)
+        what = f"has no alias {name} any more" if version is None else f"has {name} for version {version}"
+        return await self._change(application, change, f"is live; it {what}")
+
+    async def remove(self, application: str, *, by: str) -> Deployed:
+        """Serve the application no more, and keep none of its releases. Its data and secrets stay."""
+        return await self._change(application, releases.removed, f"was removed (by {by})")
+
+    async def keep(self) -> None:
+        """Load what is kept but not loaded, after a start and after each reload, and remove what nothing needs."""
+        while True:
+            changed = self._reloader.changed
+            if self._reloader.deployed.missing():
+                await self._reloader.in_turn(self._load_missing)
+            await self._reloader.in_turn(self._clean)
+            with anyio.move_on_after(self._warm.due_s(CLEAN_EVERY_S)):
+                await changed.wait()
+            self._warm.tick()
+
+    async def _in_turn(
+        self, application: str, progress: _Progress, work: Callable[[], Awaitable[Deployed]]
+    ) -> Deployed:
+        async def attempt() -> Deployed:
+            found = await _attempted(application, work)
+            if not found.ok:
+                self._say(f"{application}: nothing was changed: {_why(found)}")
+            return replace(found, times_ms=progress.end())
+
+        ending = Deployed(ok=False, application=application, error="the server is shutting down")
+        return await self._reloader.in_turn(attempt) or ending
+
+    async def _deploy(
+        self, application: str, package: str, by: str, canary_percent: float, progress: _Progress
+    ) -> Deployed:
+        progress.begin(Step(step="checking"))
+        if problem := name_problem(application):
+            raise ReleaseError(problem)
+        if not await anyio.to_thread.run_sync(self.store.has, package):
+            raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
+        now = self._reloader.deployed
+        app = now.applications.get(application, NONE)
+        size_bytes = (await anyio.to_thread.run_sync(self.store.path(package).stat)).st_size
+        after = _with_package(app, package, canary_percent, by, size_bytes)
+        number = after.served[-1].number
+        if after == app and (application, number) in now.loaded:
+            return self._done(application, already=True)
+        after = releases.pruned(after, now.base.config.settings.deploy.keep_versions)
+        loaded = now.loaded.get((application, number))
+        if loaded is None:
+            loaded = await anyio.to_thread.run_sync(self._load, application, package, number == after.live)
+        to = now.with_application(application, after).with_release((application, number), loaded)
+        found = await self._step(application, to, progress, may_wait=None)
+        told = f"is live (by {by})" if number == after.live else f"serves {canary_percent:g} % as a canary (by {by})"
+        return self._told(replace(found, notes=loaded.config.warnings), told)
+
+    def _load(self, application: str, package: str, is_live: bool) -> Loaded:
+        reloader = self._reloader
+        readings = reloader.running.readings if is_live else None
+        return reloader.releases.load(application, package, reloader.deployed, reloader.running.served(), readings)
+
+    async def _change(self, application: str, change: Callable[[Application], Application], told: str) -> Deployed:
+        """Take a step of the application that needs no new release."""
+        progress = _Progress(lambda step: None)
+
+        async def work() -> Deployed:
+            now = self._reloader.deployed
+            app = now.applications.get(application, NONE)
+            if app.live is None:
+                known = ", ".join(name for name, one in now.applications.items() if one.live is not None)
+                raise ReleaseError(f"there is no application {application!r}: there are {known or 'none'}")
+            after = change(app)
+            if after == app:
+                return self._done(application, already=True)
+            after = releases.pruned(after, now.base.config.settings.deploy.keep_versions)
+            to = now.with_application(application, after)
+            for release in after.served:
+                if (application, release.number) not in to.loaded:
+                    progress.begin(Step(step="checking"))
+                    loaded = await anyio.to_thread.run_sync(self._load, application, release.package, False)
+                    to = to.with_release((application, release.number), loaded)
+            found = await self._step(application, to, progress, may_wait=self._at_rest())
+            if found.result is not None:  # why these functions were new in their release says nothing now
+                found = replace(found, result=replace(found.result, because={}))
+            return self._told(found, told)
+
+        return await self._in_turn(application, progress, work)
+
+    async def _step(
+        self, application: str, to: Deployments, progress: _Progress, *, may_wait: frozenset[str] | None
+    ) -> Deployed:
+        """Serve `to`. With `may_wait`, its functions have served before, and need not be loaded to know that they can
+        be; else those may wait of which the release says so."""
+        try:
+            together = deployed_together(to, last=application)
+        except ConfigError as error:
+            raise ConfigError(_as_written(error.problems, to, application)) from None
+        waiting = _may_wait(to, application) if may_wait is None else may_wait
+        canary = to.applications[application].canary
+        mark = f"{AT}{canary.number}" if canary else AT
+        waiting |= {name for name in together.functions if AT in name and not name.endswith(mark)}
+        progress.begin(Step(step="loading"))
+
+        async def commit() -> None:
+            progress.begin(Step(step="switching"))
+            await anyio.to_thread.run_sync(write_releases, self._reloader.running.state.path, to.applications)
+            self._warm.hold(to.before(), to.base.config.settings.deploy.keep_warm_s)
+
+        result = await self._reloader.step(
+            Change(to=to, together=together, may_wait=waiting, loaded=progress.done, commit=commit)
+        )
+        self._warm.tick()
+        return replace(self._done(application), result=result)
+
+    def _done(self, application: str, *, already: bool = False) -> Deployed:
+        """Return what is deployed now of this application."""
+        app = self._reloader.deployed.applications[application]
+        if app.live is None:
+            return Deployed(ok=True, application=application, before=None)
+        serving = app.served[-1]
+        return Deployed(
+            ok=True,
+            application=application,
+            version=serving.number,
+            before=app.live if app.canary else app.before,
+            package=serving.package,
+            canary_percent=app.canary.percent if app.canary else 0,
+            already=already,
+        )
+
+    def _told(self, done: Deployed, what: str) -> Deployed:
+        self._say(
+            f"{done.application}: version {done.version} {what}" if done.version else f"{done.application} {what}"
+        )
+        return done
+
+    def _at_rest(self) -> frozenset[str]:
+        """The functions that have no process now."""
+        running = self._reloader.running
+        runners = running.dispatcher.runners()
+        return frozenset(name for name, one in runners.items() if not running.tree.has(one.function.spec))
+
+    async def _load_missing(self) -> None:
+        """Load the releases that are kept, so that a rollback needs no file, and serve what asks for them."""
+        to = self._reloader.deployed
+        try:
+            for name, release in to.missing():
+                to = await anyio.to_thread.run_sync(self._reloader.releases.with_loaded, to, name, release)
+            together = deployed_together(to)
+            variants = frozenset(name for name in together.functions if AT in name)
+            await self._reloader.step(Change(to=to, together=together, may_wait=variants | self._at_rest()))
+        except Exception:
+            log.exception("releases that are kept could not be loaded")
+
+    async def _clean(self) -> None:
+        """Remove packages, unpacked folders and snapshots that nothing needs. What cannot be removed now, later can."""
+        reloader = self._reloader
+        self.store.bounds = bounds_of(reloader.deployed.base.config)
+        keep = releases.packages(reloader.deployed.applications)
+        try:
+            await anyio.to_thread.run_sync(self.store.remove_unused, keep)
+            await reloader.remove_unused()
+        except (PackageError, OSError) as error:
+            log.warning("what no release needs could not be removed: %s", error)
+
+
+async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
+    """Do the work; what goes wrong becomes its result."""
+    try:
+        return await work()
+    except ConfigError as error:
+        return Deployed(ok=False, application=application, problems=error.problems)
+    except (ReleaseError, PackageError) as error:
+        return Deployed(ok=False, application=application, error=str(error))
+    except NotLoaded as error:
+        return Deployed(ok=False, application=application, result=failed(error))
+    except OSError as error:
+        return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
+    except Exception as error:  # a bug in a deploy must not end the server
+        log.exception("a deploy failed")
+        return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
+
+
+def _with_package(app: Application, package: str, canary_percent: float, by: str, size_bytes: int) -> Application:
+    """Return the application after a deploy of this package. Raises ReleaseError."""
+    at = datetime.now(UTC)
+    has_live = app.live is not None and app.release(app.live).package == package
+    if canary_percent:
+        if has_live:
+            raise ReleaseError(f"version {app.live} is live and has this package already: a canary needs another one")
+        return releases.begun_canary(app, package, canary_percent, at=at, by=by, size_bytes=size_bytes)
+    if has_live:
+        return app if app.canary is None else releases.aborted(app, f"version {app.live} was deployed again")
+    if app.canary is not None and app.release(app.canary.number).package == package:
+        return releases.promoted(app)
+    return releases.deployed(app, package, at=at, by=by, size_bytes=size_bytes)
+
+
+def _may_wait(to: Deployments, application: str) -> frozenset[str]:
+    """The functions of the live release that see no change and have no process."""
+    live = to.live(application)
+    return frozenset(name for name, one in live.versions.functions.items() if one.may_wait) if live else frozenset()
+
+
+def _as_written(problems: tuple[Problem, ...], to: Deployments, application: str) -> tuple[Problem, ...]:
+    """Return the problems with paths relative to the application's folder."""
+    for (name, _), loaded in to.loaded.items():
+        if name == application:
+            problems = tuple(as_written(problems, loaded.config.path.parent))
+    return problems
+
+
+def _why(failed: Deployed) -> str:
+    """Why a deploy failed, in as many lines as it has problems."""
+    if failed.result is not None:
+        return "\n".join(lines_of(failed.result))
+    return failed.error or told(failed.problems)
