@@ -17,6 +17,7 @@ LoadCode = Literal[
     "BuiltInModuleConflict",
     "InitFailed",
     "InitTimeout",
+    "PullFailed",
     "CrashLoop",
 ]
 Code = (

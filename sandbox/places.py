@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from bus.outcome import StartKind
 from sandbox.backoff import Backoff
@@ -147,6 +148,16 @@ class Branch(Place[Template]):
         self.spec = spec
         self.births = Failures()
         """The failures of the `after_fork` hook, which backs off as a load does."""
+
+    async def fetch(self) -> None:
+        """Have the code be there, which may have to be brought from elsewhere. Raises LoadFailed."""
+        fetch = self.spec.fetch
+        if fetch is not None and not self.spec.code.exists():
+            try:
+                await anyio.to_thread.run_sync(fetch)
+            except LoadFailed as error:
+                self.failed(error)
+                raise
 
     def describe(self, template: Template) -> None:
         """Note what the import of a new template has loaded and left behind."""

@@ -1,5 +1,6 @@
 """The description of a runtime and of a function that the sandbox needs: frozen, with every default filled in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -94,6 +95,8 @@ class FunctionSpec(Struct, frozen=True, kw_only=True):
     init_timeout_s: float = 30.0
     rehearsal: Scope = "libraries"
     """Which modules that handlers import its templates import ahead."""
+    fetch: Callable[[], None] | None = None
+    """Makes `code` before it is first loaded, if it may not be there. Blocks. Raises LoadFailed."""
 
     @property
     def tells_when_ready(self) -> bool:

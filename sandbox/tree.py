@@ -277,6 +277,7 @@ class Tree:
             if branch.made is not None:
                 return branch.made_by  # another caller started it, and this one waited just as long
             branch.refuse_early()
+            await branch.fetch()
             zygote, booted = await self._zygote(branch.spec.runtime)
             if branch.dropped:
                 self._stop_if_idle(zygote)

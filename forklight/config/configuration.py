@@ -17,8 +17,17 @@ from msgspec.structs import replace
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.interpreter import Interpreter
+from forklight.config.admin import admin_problems
+from forklight.config.code import CodeSettings
 from forklight.config.document import FILE_NAME, Node, read_document
-from forklight.config.environment import Secrets, data_variable, exec_only_warnings, read_environment, zone_warnings
+from forklight.config.environment import (
+    Secrets,
+    data_variable,
+    exec_only_warnings,
+    read_environment,
+    read_headers,
+    zone_warnings,
+)
 from forklight.config.functions import FunctionSettings, Name, RuntimeSettings, Settings
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
@@ -34,6 +43,8 @@ from forklight.config.source import completed, locate, single_file
 from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
 from forklight.config.uids import uid_problems, user_warnings
+from forklight.packages.source import Source
+from forklight.packages.store import PackageStore
 from forklight.state.data import data_path
 from forklight.state.directory import state_path
 from forklight.state.uids import uids_path
@@ -48,11 +59,15 @@ DEFAULT_RUNTIME = "default"
 
 
 class Function(Struct, frozen=True, kw_only=True):
-    """One function with everything looked up. `code` is an absolute path: of a directory, a zip or a file."""
+    """One function with everything looked up. `code` is an absolute path: of a directory, a zip or a file.
+
+    With a `source`, it is that of a package, which may have to be pulled.
+    """
 
     name: str
     settings: FunctionSettings
     code: Path
+    source: Source | None = None
     env: dict[str, str]
     secrets: Secrets
     pool: PoolSettings
@@ -80,6 +95,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """Those that `forklight install` has made, by the names of their runtimes."""
     user: User | None
     """The user that functions run as; None is the user of this process."""
+    state: Path
+    """The state directory. It may not exist."""
     data: Path
     """The folder of functions with `data = true`. It may not exist."""
     uids: Path
@@ -96,6 +113,7 @@ class Config(Struct, frozen=True, kw_only=True):
         every = list(self.settings.functions.values())  # also those of functions that this process does not run
         named = [settings.env_file for settings in every]
         named += [secret.file for settings in every for secret in settings.secrets.values()]
+        named += [header.file for settings in every for header in settings.code.headers.values()]
         named += [self.settings.admin.certificate, self.settings.admin.key]
         own = [self.path] if self.path.suffix != ".py" else []
         return frozenset(path for path in (*named, *own) if path)
@@ -153,6 +171,7 @@ def _of_server(file: Path, root: Node, reader: Reader, place: Path, only: str | 
     if only is None:
         check_listen(settings.http, root, reader.problems)
         check_static(settings.http, root, reader.problems)
+        reader.problems += admin_problems(settings.admin, root)
     reading = Reading(
         file=file,
         root=root,
@@ -173,7 +192,7 @@ def config_of(reading: Reading) -> Config:
     finder = Finder(root, reader, reading.user, reading.state)
     names = [name for name in settings.functions if only in (None, name)]
     found = finder.runtimes(_wanted_runtimes(settings, None if only is None else names))
-    functions = {str(name): _function(name, settings, root, reader, reading.data) for name in names}
+    functions = {str(name): _function(name, reading) for name in names}
     reader.problems += _problems_of_functions(functions.values(), reading.state, found)
     reader.problems += _problems_of_users(functions.values(), reading.user, reading.state, root)
     routes = routes_of({name: one.settings.http for name, one in functions.items()}, root, reader.problems)
@@ -195,6 +214,7 @@ def config_of(reading: Reading) -> Config:
         interpreters=found.interpreters,
         environments=found.environments,
         user=reading.user,
+        state=reading.state,
         data=reading.data,
         uids=uids_path(reading.state),
         routes=routes,
@@ -269,13 +289,10 @@ def _wanted_runtimes(settings: Settings, names: list[Name] | None) -> dict[str, 
     return wanted
 
 
-def _function(name: Name, settings: Settings, root: Node, reader: Reader, data: Path) -> Function:
+def _function(name: Name, reading: Reading) -> Function:
+    root, reader, settings = reading.root, reading.reader, reading.settings
     node = root.at("functions").at(name)
-    is_single_file = root.file.endswith(".py")
     function = settings.functions[name]
-    code = function.code or reader.base
-    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False without permission
-        reader.problems.append(node.at("code").problem(_no_code(code)))
     if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
         hint = did_you_mean(function.runtime, settings.runtimes)
         version = function.runtime.removeprefix("python")
@@ -286,13 +303,35 @@ def _function(name: Name, settings: Settings, root: Node, reader: Reader, data: 
     else:
         runtime = settings.runtimes.get(Name(function.runtime), RuntimeSettings())
         reader.problems += function_problems(function, runtime, node)
+    source = _source(function.code, node.at("code"), reader)
     env, secrets = read_environment(function, node, reader.environ, reader.problems)
     if function.data:
-        env |= data_variable(data, env.keys(), secrets.keys(), node, reader.problems)
-    pool = _pool(function, node)
+        env |= data_variable(reading.data, env.keys(), secrets.keys(), node, reader.problems)
     return Function(
-        name=str(name), settings=function, code=code.resolve(), env=env, secrets=secrets, pool=pool, node=node
+        name=str(name),
+        settings=function,
+        code=_code(function.code, node, reader) if source is None else PackageStore(reading.state).path(source.sha256),
+        source=source,
+        env=env,
+        secrets=secrets,
+        pool=_pool(function, node),
+        node=node,
     )
+
+
+def _code(settings: CodeSettings, node: Node, reader: Reader) -> Path:
+    """Return the absolute path of code on this machine."""
+    code, is_single_file = settings.path or reader.base, node.file.endswith(".py")
+    if not (is_single_file or os.path.isdir(code) or is_archive(code)):  # unlike Path.is_dir, False without permission
+        reader.problems.append(node.at("code").problem(_no_code(code)))
+    return code.resolve()
+
+
+def _source(settings: CodeSettings, node: Node, reader: Reader) -> Source | None:
+    if settings.url is None or settings.sha256 is None:
+        return None
+    headers = read_headers(settings, node, reader.environ, reader.problems)
+    return Source(url=settings.url, sha256=settings.sha256, headers=headers, pull=settings.pull)
 
 
 def _no_code(code: Path) -> str:
@@ -304,10 +343,13 @@ def _no_code(code: Path) -> str:
 
 
 def _pool(function: FunctionSettings, node: Node) -> PoolSettings:
-    """Return the pool's settings, with the default that depends on another key."""
-    if "max_wait" in node.value:
-        return function.pool
-    return replace(function.pool, max_wait_s=max(function.pool.max_wait_s, function.timeout_s))
+    """Return the pool's settings, with the defaults that depend on other keys."""
+    pool = function.pool
+    if "max_wait" not in node.value:
+        pool = replace(pool, max_wait_s=max(pool.max_wait_s, function.timeout_s))
+    if function.code.pull == "first" and "rest" not in node.value:
+        pool = replace(pool, rest="none")  # else it would be pulled at once, to load the template
+    return pool
 
 
 def _warnings(

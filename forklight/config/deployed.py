@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
+from forklight.config.code import CodeSettings, HeaderSettings
 from forklight.config.configuration import Config, Reading, config_of
 from forklight.config.deploy import Lent
 from forklight.config.document import FILE_NAME, Node, read_document
@@ -24,6 +26,8 @@ from forklight.config.requirements import RequirementsError, read_requirements
 from forklight.config.source import completed
 from forklight.config.tables import belongs
 from forklight.state.directory import application_data_path, application_secrets_path
+
+AnySecret = TypeVar("AnySecret", Secret, HeaderSettings)
 
 SERVERS_OWN = ("http", "bus", "brokers", "queues", "admin", "log", "machine", "deploy")
 """The tables that hold for all applications of a server."""
@@ -107,21 +111,36 @@ def _placed(
     function: FunctionSettings, node: Node, folder: Path, secrets: Path, problems: list[Problem]
 ) -> FunctionSettings:
     """Return the function with its secrets where the operator keeps them. Appends what is outside of the package."""
-    for key in ("code", "env_file"):
-        path = getattr(function, key)
-        if isinstance(path, Path) and not _is_inside(path, folder):
-            problems.append(node.at(key).problem(_outside(path)))
-            function = replace(function, **{key: None})
+    code, env_file = function.code, function.env_file
+    if code.path is not None and not _is_inside(code.path, folder):
+        problems.append(node.at("code").problem(_outside(code.path)))
+        code = CodeSettings()
+    if env_file is not None and not _is_inside(env_file, folder):
+        problems.append(node.at("env_file").problem(_outside(env_file)))
+        env_file = None
+    named = {str(name): header for name, header in code.headers.items()}
+    headers = _all_placed(named, node.at("code").at("headers"), folder, secrets, problems)
+    return replace(
+        function,
+        code=replace(code, headers=headers),
+        env_file=env_file,
+        secrets=_all_placed(function.secrets, node.at("secrets"), folder, secrets, problems),
+    )
+
+
+def _all_placed(
+    named: Mapping[str, AnySecret], node: Node, folder: Path, secrets: Path, problems: list[Problem]
+) -> dict[str, AnySecret]:
     placed = {}
-    for name, secret in function.secrets.items():
+    for name, secret in named.items():
         try:
             placed[name] = _secret(secret, folder, secrets)
         except ValueError as error:
-            problems.append(node.at("secrets").at(name).problem(str(error)))
-    return replace(function, secrets=placed)
+            problems.append(node.at(name).problem(str(error)))
+    return placed
 
 
-def _secret(secret: Secret, folder: Path, secrets: Path) -> Secret:
+def _secret(secret: AnySecret, folder: Path, secrets: Path) -> AnySecret:
     """Return the secret with the path on the server. Raises ValueError."""
     if secret.file is None:
         return secret

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from forklight.config.code import CodeSettings
 from forklight.config.deploy import Lent
 from forklight.config.document import Node
 from forklight.config.envfile import parse_env_file
@@ -13,6 +14,7 @@ from forklight.config.expand import NAME
 from forklight.config.functions import FunctionSettings, Secret
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.problem import Problem
+from forklight.packages.source import header_value_problem
 
 DATA = "FORKLIGHT_DATA"
 """The variable with the path of the data folder."""
@@ -58,6 +60,22 @@ def read_environment(
     for key, values in (("env", env), ("secrets", secrets)):
         check_variables(node.at(key), values, problems)
     return env, secrets
+
+
+def read_headers(settings: CodeSettings, node: Node, environ: Mapping[str, str], problems: list[Problem]) -> Secrets:
+    """Return the headers for the request of code; reads their files. Appends mistakes to `problems`."""
+    headers = Secrets()
+    for name, header in settings.headers.items():
+        try:
+            value = header.value
+            if value is None:
+                value = header.prefix + _secret(Secret(file=header.file, env=header.env), environ)
+            if problem := header_value_problem(value):
+                raise ValueError(problem)
+            headers[name] = value
+        except ValueError as error:
+            problems.append(node.at("headers").at(name).problem(str(error)))
+    return headers
 
 
 def data_variable(

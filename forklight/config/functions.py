@@ -11,6 +11,7 @@ from bus.declaration import Declaration
 from bus.limits import slug
 from dispatcher.settings import PoolSettings
 from forklight.config.admin import AdminSettings
+from forklight.config.code import CodeSettings
 from forklight.config.deploy import DeploySettings
 from forklight.config.http import RouteSettings
 from forklight.config.isolation import IsolationSettings
@@ -156,8 +157,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     }
     handler: Entry
     """`module:attribute`; of Node.js, `file:export`."""
-    code: Path | None = None
-    """Where the modules are: a directory, or a zip. Default: the file's directory."""
+    code: CodeSettings = CodeSettings()
+    """Where the modules are: a directory or a zip, or a table. Default: the file's directory."""
     runtime: str = "default"
     """The name of a `[runtimes.NAME]`. Default: the environment of Forklight."""
     env: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Triggers written as one string, or a list of strings, expanded into the tables that they mean."""
+"""Triggers and code written as one string, or a list of strings, expanded into the tables that they mean."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,9 +33,27 @@ def with_long_forms(function: Node, problems: list[Problem]) -> Node:
     for key, long_form in _LONG_FORMS.items():
         if key in keys:
             keys[key] = _tables(keys[key], long_form, problems)
+    if "code" in keys:
+        keys["code"] = _code(keys["code"], problems)
     if "http" in keys:
         keys["http"] = _at(keys["http"], [_with_origins(table) for table in keys["http"].value])
     return Node(keys, function.file, function.key, function.line)
+
+
+def _code(code: Node, problems: list[Problem]) -> Node:
+    """`code = "src"` is its path, and a header that is a string is its value."""
+    if isinstance(code.value, str):
+        if code.value.startswith(("https://", "http://")):
+            problems.append(code.problem(f'needs a hash: write code = {{ url = "{code.value}", sha256 = "..." }}'))
+            return _at(code, {})
+        return _at(code, {"path": code})
+    headers = code.value.get("headers") if isinstance(code.value, dict) else None
+    if headers is None or not isinstance(headers.value, dict):
+        return code
+    long = {
+        name: _at(one, {"value": one}) if isinstance(one.value, str) else one for name, one in headers.value.items()
+    }
+    return _at(code, code.value | {"headers": _at(headers, long)})
 
 
 def _tables(written: Node, long_form: Callable[[str], dict[str, Any]], problems: list[Problem]) -> Node:

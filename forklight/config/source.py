@@ -8,7 +8,7 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader, keys
 from forklight.config.short_forms import with_long_forms
 
-PER_FUNCTION = ("handler", "code", "concurrency", "http", "queue", "timer")
+PER_FUNCTION = ("handler", "concurrency", "http", "queue", "timer")
 """Keys that `[defaults]` does not have. `concurrency` is a promise about one handler, and false of every sync one."""
 
 
@@ -47,12 +47,13 @@ def single_file(file: Path) -> Node:
         advice = "rename it, in small letters, digits and _, unlike any module of the standard library"
         raise ConfigError([Problem(str(file), 0, "", f"cannot be a function's file: {advice}")]) from error
     route = node([node({"path": node("/", "path")}, "http")], "http")
-    function = {"handler": node(str(handler), "handler"), "code": node(file.name, "code"), "http": route}
+    code = node({"path": node(file.name, "code")}, "code")
+    function = {"handler": node(str(handler), "handler"), "code": code, "http": route}
     return node({"functions": node({str(name): node(function, "")}, "")}, "")
 
 
 def completed(root: Node, reader: Reader) -> Node:
-    """Return the tree with every function's triggers in their long form and `[defaults]` merged in."""
+    """Return the tree with every function's triggers and code in their long form, and `[defaults]` merged in."""
     functions = root.value.get("functions")
     if functions is not None and isinstance(functions.value, dict):
         long = {name: with_long_forms(node, reader.problems) for name, node in functions.value.items()}
@@ -68,12 +69,22 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
     if defaults is not None and not isinstance(defaults.value, dict):
         reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
         return Node(tables, root.file)
+    if defaults is not None:
+        defaults = with_long_forms(defaults, reader.problems)
     if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
         return Node(tables, root.file)
     known = keys(FunctionSettings).keys() - PER_FUNCTION
     usable = Node({key: node for key, node in defaults.value.items() if key in known}, root.file)
     functions = tables.get("functions")
     if functions is not None and isinstance(functions.value, dict):
-        merged = {name: merge(usable, node) for name, node in functions.value.items()}
+        merged = {name: _merged(usable, node) for name, node in functions.value.items()}
         tables["functions"] = Node(merged, functions.file, functions.key, functions.line)
     return Node(tables, root.file)
+
+
+def _merged(defaults: Node, function: Node) -> Node:
+    """`code` is one thing: where a function has its own, nothing of the default is added."""
+    if isinstance(function.value, dict) and "code" in function.value:
+        kept = {key: node for key, node in defaults.value.items() if key != "code"}
+        defaults = Node(kept, defaults.file, defaults.key, defaults.line)
+    return merge(defaults, function)

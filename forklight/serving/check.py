@@ -15,6 +15,7 @@ from forklight.config.configuration import Config, Function, load
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.faults import CodeFault, code_faults
 from forklight.serving.isolation import containments
+from forklight.serving.pulling import is_absent, pulled
 from forklight.state.directory import state_path
 
 _MOST_NAMES = 5
@@ -49,6 +50,8 @@ def check_code(config: Config, apart: Set[Path]) -> Checked:
     faults: list[CodeFault] = []
     for folder, functions in together.items():
         try:
+            if not _is_here(functions, config):
+                continue
             with archive.opened(folder) as code:
                 found, left_out = files.collect_all(code, apart)
                 warnings += shadow_warnings(functions[0], [file.name for file in found])
@@ -60,6 +63,14 @@ def check_code(config: Config, apart: Set[Path]) -> Checked:
         raise ConfigError(problems)
     warnings += [fault.problem for fault in faults if not fault.functions]
     return Checked(config, tuple(sorted(set(warnings))), tuple(fault for fault in faults if fault.functions))
+
+
+def _is_here(functions: list[Function], config: Config) -> bool:
+    """Return whether their code can be read; pull it, unless that is for the first event to do. Raises CodeError."""
+    ahead = next((one for one in functions if one.source is not None and one.source.pull == "ahead"), None)
+    if ahead is not None:
+        pulled(ahead, config)
+    return not is_absent(functions[0])
 
 
 def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
@@ -76,7 +87,8 @@ def shadow_warnings(function: Function, names: list[str]) -> list[Problem]:
 
 def file_warnings(config: Config, apart: Set[Path]) -> list[Problem]:
     """Return warnings about files of the code of all functions, taken or not. Unreadable code is reported elsewhere."""
-    first = {function.code: function for function in reversed(config.functions.values())}
+    every = reversed(config.functions.values())
+    first = {function.code: function for function in every if not is_absent(function)}
     found: list[Problem] = []
     for code, function in first.items():
         with suppress(CodeError), archive.opened(code) as opened:

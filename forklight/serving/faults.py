@@ -97,7 +97,8 @@ def _handler_faults(config: Config, function: Function, code: Code, broken: set[
         missing = module_fault(name, code, partial(_is_installed, config, function))
         if missing:
             advice = _nested(function, code.folder_with(name)) or missing
-            message = f"there is no module {name!r} in {function.code}{advice}"
+            where = function.code if function.source is None else function.source.shown
+            message = f"there is no module {name!r} in {where}{advice}"
             yield CodeFault(place.problem(message), "module", frozenset({function.name}))
             continue
         module = code.module(name)
@@ -129,7 +130,7 @@ def _nested(function: Function, folder: str) -> str:
         return ""
     if is_archive(function.code):
         return f": it is in {folder}/: zip the contents of that folder, not the folder"
-    code = function.settings.code
+    code = function.settings.code.path
     return f': it is in {folder}/: write code = "{folder if code is None else f"{code.name}/{folder}"}"'
 
 
@@ -189,6 +190,8 @@ def _syntax_problem(
 
 def _shown(function: Function, name: str) -> str:
     """Return the path of a file of the code, relative to the working directory if it is below that."""
+    if function.source is not None:
+        return f"{function.source.shown}/{name}"
     root = function.code.parent if function.code.suffix == ".py" else function.code
     path = root / name
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

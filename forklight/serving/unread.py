@@ -43,7 +43,10 @@ def compare(running: Running, served: dict[str, Served]) -> tuple[Unread, frozen
     changed: set[str] = set()
     stale: set[str] = set()
     problem = ""
+    packages = {function.code for function in config.functions.values() if function.source is not None}
     for code, before in versions.code.items():
+        if code in packages:  # they never change
+            continue
         try:
             now = _contents(code, config.no_code | {running.state.path})
         except (CodeError, OSError) as error:

@@ -1,7 +1,5 @@
 """Versions of functions, with their code as a read-only snapshot. Everything here blocks."""
 
-import os
-import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
 from hashlib import sha256
@@ -22,6 +20,7 @@ from forklight.code.snapshots import staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.isolation import containments
+from forklight.serving.pulling import Coming, pulled, restrict, store_of
 from forklight.serving.renewal import Readings, Served
 from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
@@ -107,14 +106,8 @@ def _restrict(specs: Iterable[FunctionSpec]) -> None:
     for spec in specs:
         users[spec.code].add(spec.containment.uid)
     for code, uids in users.items():
-        own = next(iter(uids)) if len(uids) == 1 else None
-        found = code.stat()
-        mode = stat.S_IMODE(found.st_mode)
-        if own is not None and (found.st_gid, mode) != (own, 0o550):
-            os.chown(code, -1, own)
-            code.chmod(0o550)
-        elif own is None and mode != 0o555:
-            code.chmod(0o555)
+        if code.exists():
+            restrict(code, next(iter(uids)) if len(uids) == 1 else None)
 
 
 def _data_problems(config: Config) -> list[Problem]:
@@ -205,6 +198,11 @@ class _Making(NamedTuple):
 def _snapshot(made: Versions, functions: list[Function], making: _Making) -> None:
     """Add the versions of functions that share code and runtime, and so a snapshot."""
     first, config, state = functions[0], making.config, making.state
+    ahead = next((one for one in functions if one.source is None or one.source.pull == "ahead"), None)
+    if ahead is None:
+        _promise(made, functions, making)
+        return
+    pulled(ahead, config)
     runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
     apart = config.no_code | {state.path}
     with staged(first.code, apart, state.versions, making.newest(functions)) as stage:
@@ -213,16 +211,51 @@ def _snapshot(made: Versions, functions: list[Function], making: _Making) -> Non
         for function in functions:
             version = version_of(function, runtime, interpreter, stage.digest, key)
             spec = _spec(function, version, code, runtime, making.contained[function.name])
-            why, was = making.why_renew(spec, stage.contents), making.served.get(function.name)
-            if why is None and was is not None and not was.at_rest:
-                made.functions[function.name] = Version(spec=was.spec, contents=was.contents)
-                continue
-            if not code.exists():
+            if _add(made, spec, stage.contents, making) and not code.exists():
                 if runtime.kind == "python":
                     stage.compile(interpreter, config.user)
                 stage.publish(code)
-            version_of_it = Version(spec=spec, contents=stage.contents, why=why or "", may_wait=why is None)
-            made.functions[function.name] = version_of_it
+
+
+def _promise(made: Versions, functions: list[Function], making: _Making) -> None:
+    """Add the versions of functions whose code may not be here. Their names come from its hash, not from what it holds.
+
+    One that is new to the server is not loaded before it is needed; one that takes the place of another is, so that
+    the other stays if this cannot be had.
+    """
+    first, config, state = functions[0], making.config, making.state
+    source = first.source
+    assert source is not None
+    runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
+    digest = f"package {source.sha256}"
+    code, contents = state.versions / snapshot_name(digest, runtime, interpreter), {source.file_name: source.sha256}
+    made.code[first.code] = contents
+    uids = {making.contained[function.name].uid for function in functions}
+
+    def take(package: Path, final: Path) -> None:
+        with staged(package, config.no_code | {state.path}, state.versions) as stage:
+            if runtime.kind == "python":
+                stage.compile(interpreter, config.user)
+            stage.publish(final)
+        restrict(final, next(iter(uids)) if len(uids) == 1 else None)
+
+    fetch = Coming(source, store_of(config), code, take)
+    for function in functions:
+        version = version_of(function, runtime, interpreter, digest, state.key)
+        spec = _spec(function, version, code, runtime, making.contained[function.name])
+        _add(made, replace(spec, fetch=fetch), contents, making)
+        if function.name not in making.served and not code.exists():
+            made.functions[function.name] = replace(made.functions[function.name], may_wait=True)
+
+
+def _add(made: Versions, spec: FunctionSpec, contents: Contents, making: _Making) -> bool:
+    """Add the version of a function; return whether it is not the one that is served."""
+    why, was = making.why_renew(spec, contents), making.served.get(spec.name)
+    if why is None and was is not None and not was.at_rest:
+        made.functions[spec.name] = Version(spec=was.spec, contents=was.contents)
+        return False
+    made.functions[spec.name] = Version(spec=spec, contents=contents, why=why or "", may_wait=why is None)
+    return True
 
 
 def _spec(function: Function, version: str, code: Path, runtime: Runtime, contained: Containment) -> FunctionSpec:

@@ -125,7 +125,7 @@ def look(config: Config, state: Path) -> Look:
     single = config.no_code | {config.path, news(state)} | _requirements(config)
     single |= {path.resolve() for path in single}
     selections = []
-    for code in sorted({function.code for function in config.functions.values()}):
+    for code in sorted({function.code for function in config.functions.values() if function.source is None}):
         if not code.is_dir():
             single |= {code}
         try:

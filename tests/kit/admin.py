@@ -107,6 +107,7 @@ def _config(folder: Path) -> Config:
         interpreters={},
         user=unprivileged_user(),
         uids=folder / "uids",
+        state=folder / "state",
         data=folder / "state/data",
         queues=TRIGGERS,
         timers=TIMERS,

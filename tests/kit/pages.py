@@ -31,7 +31,7 @@ _FENCE = re.compile(r"^\s*```", re.MULTILINE)
 _MARK = re.compile(r"^<!-- not run", re.MULTILINE)
 _NAME = re.compile(r"# (\S+\.\w+|\.\w+)\n")
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"""(?<=\$\{)\w+(?=\})|(?<=env = ")\w+(?=")""")
 _TABLE_FIRST = re.compile(r"(?:\s*(?:#.*)?\n)*\[")
 
 

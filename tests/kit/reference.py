@@ -50,6 +50,7 @@ What counts for every function that does not say otherwise: the keys of `[functi
 """
 _EXPLAINED = {
     "[functions.NAME]": "handler.md",
+    "[functions.NAME.code]": "runtimes.md#code-from-elsewhere",
     "[functions.NAME.hooks]": "handler.md#hooks",
     "[[functions.NAME.http]]": "http.md",
     "[functions.NAME.http.cors]": "http.md#other-origins-cors",
