@@ -5,17 +5,18 @@ its own tables do not matter. What is wrong in any case is found before anything
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from forklight.config.code import CodeSettings
 from forklight.config.configuration import Config, Reading, config_of
 from forklight.config.deployed import as_written, without_servers_own
 from forklight.config.document import FILE_NAME, Node, read_document
-from forklight.config.functions import Name, Settings
+from forklight.config.functions import FunctionSettings, Name, Settings
 from forklight.config.problem import ConfigError, Problem
 from forklight.config.queue import BrokerSettings, BrokerUrl
 from forklight.config.reader import Reader
@@ -71,9 +72,9 @@ def _load(folder: Path, environ: Mapping[str, str]) -> Deployable:
     every = settings.functions.values()
     return Deployable(
         folder=folder,
-        code=frozenset(one.code if isinstance(one.code, Path) else folder for one in every),
+        code=frozenset(one.code.path or folder for one in every if one.code.url is None),
         also=frozenset(also),
-        apart=frozenset({state, *(secret.file for one in every for secret in one.secrets.values() if secret.file)}),
+        apart=frozenset({state, *(file for one in every for _, file in _secret_files(one, root))}),
         functions=tuple(sorted(settings.functions)),
         notes=(*notes, *missing, *(config.warnings if config else ())),
         config=config,
@@ -98,8 +99,8 @@ def _config(
 
 
 def _alone(settings: Settings) -> Settings:
-    """Return settings without what only the server has: secrets, environments, brokers."""
-    functions = {name: replace(one, secrets={}) for name, one in settings.functions.items()}
+    """Return settings without what only the server has: secrets, environments, brokers, code from elsewhere."""
+    functions = {name: replace(one, secrets={}, code=_unpulled(one.code)) for name, one in settings.functions.items()}
     brokers = {queue.broker for one in functions.values() for queue in one.queue if queue.broker}
     return replace(
         settings,
@@ -107,6 +108,11 @@ def _alone(settings: Settings) -> Settings:
         runtimes={name: replace(one, requirements=None) for name, one in settings.runtimes.items()},
         brokers={Name(name): BrokerSettings(url=BrokerUrl("amqp://localhost/")) for name in brokers},
     )
+
+
+def _unpulled(code: CodeSettings) -> CodeSettings:
+    """The server pulls it, with secrets of its own: here it is looked at only if it is here."""
+    return code if code.url is None else replace(code, headers={}, pull="first")
 
 
 def _files_of(settings: Settings, root: Node, problems: list[Problem]) -> set[Path]:
@@ -126,20 +132,24 @@ def _outside(settings: Settings, root: Node, folder: Path) -> list[Problem]:
     """Return what is named outside of the folder, which would not be in the package."""
     problems = []
 
-    def require(place: Node, path: object, advice: str) -> None:
-        if isinstance(path, Path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+    def require(place: Node, path: Path | None, advice: str) -> None:
+        if path is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             problems.append(place.problem(f"{path} is outside of the application: {advice}"))
 
     for name, function in settings.functions.items():
         place = root.at("functions").at(name)
-        for key in ("code", "env_file"):
-            require(place.at(key), getattr(function, key), "only what is in its folder is deployed, so copy it there")
-        for variable, secret in function.secrets.items():
+        for key, path in (("code", function.code.path), ("env_file", function.env_file)):
+            require(place.at(key), path, "only what is in its folder is deployed, so copy it there")
+        for secret, file in _secret_files(function, place):
             advice = "name it by a relative path, which is looked up among the application's secrets on the server"
-            require(place.at("secrets").at(variable), _lexical(secret.file), advice)
+            require(secret, Path(os.path.normpath(file)), advice)  # it need not be here, nor where a link leads here
     return problems
 
 
-def _lexical(path: Path | None) -> Path | None:
-    """The file of a secret need not exist here, nor be where a link leads here."""
-    return None if path is None else Path(os.path.normpath(path))
+def _secret_files(function: FunctionSettings, place: Node) -> Iterator[tuple[Node, Path]]:
+    """Yield the files of secrets, with the places that name them."""
+    headers = place.at("code").at("headers")
+    named: list[tuple[Node, Path | None]] = []
+    named += [(place.at("secrets").at(name), secret.file) for name, secret in function.secrets.items()]
+    named += [(headers.at(name), header.file) for name, header in function.code.headers.items()]
+    return ((node, file) for node, file in named if file is not None)

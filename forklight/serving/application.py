@@ -41,6 +41,8 @@ def _module(function: Function) -> str:
 
 
 def _source(function: Function) -> str:
+    if function.source is not None:
+        return function.source.sha256
     name = _module(function)
     module = function.code.joinpath(*name.split("."))
     scripts = (function.code / f"{name}{ending}" for ending in (".js", ".mjs", ".cjs"))

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from forklight.config.configuration import Config, load
+from forklight.config.deployable import load_deployable
 from forklight.config.deployed import load_deployed
 from forklight.config.problem import ConfigError
 from forklight.packages.source import Source
+from forklight.serving.check import check_code
 
 SHA256 = "0123456789abcdef" * 4
 URL = 'url = "https://example.com/a.zip"'
@@ -115,3 +117,22 @@ def test_an_application_that_was_deployed_has_the_secrets_that_the_operator_lend
         ConfigError, match=r"headers.A: needs the environment variable ROOT_KEY of the server, which app"
     ):
         load_deployed("shop", folder, server, state, {"SHOP_KEY": "1", "ROOT_KEY": "3"})
+
+
+def test_before_a_deploy_nothing_is_pulled_and_what_is_packed_is_in_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    (folder / "src").mkdir(parents=True)
+    code = f'{URL}, sha256 = "{SHA256}", headers = {{ A = {{ env = "NONE" }}, B = {{ file = "keys/b" }} }}'
+    toml = f'[functions.f]\nhandler = "f:h"\ncode = {{ {code} }}\n[functions.g]\nhandler = "g:h"\ncode = "src"\n'
+    (folder / "forklight.toml").write_text(toml)
+    found = load_deployable(folder, {})
+    assert found.code == {folder / "src"}
+    assert found.also == {folder / "forklight.toml"}
+    assert folder / "keys/b" in found.apart
+    assert found.config is not None
+    assert check_code(found.config, found.apart).config.functions["f"].source is not None
+    (folder / "forklight.toml").write_text(toml.replace('"src"', '"../shop2"').replace("keys/b", "/etc/b"))
+    (tmp_path / "shop2").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        load_deployable(folder, {})
+    assert {one.key for one in caught.value.problems} == {"functions.f.code.headers.B", "functions.g.code"}
