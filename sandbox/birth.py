@@ -40,7 +40,8 @@ class Birth:
 
     def __init__(self, spec: FunctionSpec) -> None:
         self._is_awaited = spec.tells_when_ready
-        self._what = _HOOK if spec.runtime.abilities.imports_ahead else f"the import of {spec.name!r}"
+        abilities = spec.runtime.abilities
+        self._what = _HOOK if abilities.imports_ahead else f"{abilities.loading} {spec.name!r}"
         self._limit_s = spec.init_timeout_s
         self._grace_s = spec.grace_s
         self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()

@@ -39,6 +39,8 @@ _MEMORY: dict[Version, tuple[str, ...]] = {
 }
 """The second of version 1 is for memory and swap together, and never below the first."""
 _MEMORY_PEAK: dict[Version, str] = {1: "memory.max_usage_in_bytes", 2: "memory.peak"}
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL, None)
+"""The codes of a process that the kernel may have ended: by the signal, or as one that ends as its child did."""
 _FULL = 0.95
 """of the limit: at a lower peak it was not the group's limit that a process was killed for"""
 _MEMORY_EVENTS: dict[Version, str] = {1: "memory.oom_control", 2: "memory.events"}
@@ -135,7 +137,7 @@ class Group:
         `code` is minus the signal that it ended by, `seen_kb` the memory that it was last seen with.
         """
         folder = self._folders.get("memory")
-        if folder is None or code not in (-signal.SIGKILL, None) or not self._has_killed(folder):
+        if folder is None or code not in _KILLED or not self._has_killed(folder):
             return ""
         peak = _lines(folder / _MEMORY_PEAK[self._versions["memory"]])  # version 2 has it since Linux 5.19
         peak_bytes = int(peak[0]) if peak else self.memory_bytes

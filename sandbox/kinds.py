@@ -9,6 +9,8 @@ from typing import Final, Literal
 from msgspec import Struct
 
 Kind = Literal["python", "node", "command"]
+Form = Literal["lambda", "forklight"]
+"""What the events of a command are: those of AWS Lambda, or those of a handler, as JSON."""
 
 
 class Abilities(Struct, frozen=True, kw_only=True):
@@ -16,6 +18,8 @@ class Abilities(Struct, frozen=True, kw_only=True):
 
     title: str
     """How messages name it."""
+    loading: str = "the import of"
+    """What it does with a function before the first event, for messages."""
     imports_ahead: bool = False
     """Whether templates import the function, so that instances have it by their fork. Otherwise each instance loads it
     and tells so (`ready`, `unfit`), and templates have nothing to rehearse."""
@@ -25,10 +29,16 @@ class Abilities(Struct, frozen=True, kw_only=True):
     """Whether zygotes import libraries for all functions (`preload`)."""
     installs: bool = False
     """Whether `forklight install` makes environments for it (`requirements`)."""
+    concurrency: bool = False
+    """Whether an instance may run several calls at once."""
+    needs_loopback: bool = False
+    """Whether an instance speaks to its program over the loopback interface."""
 
 
 KINDS: Final[dict[Kind, Abilities]] = {
-    "python": Abilities(title="Python", imports_ahead=True, has_hooks=True, preloads=True, installs=True),
-    "node": Abilities(title="Node.js"),
-    "command": Abilities(title="a command"),
+    "python": Abilities(
+        title="Python", imports_ahead=True, has_hooks=True, preloads=True, installs=True, concurrency=True
+    ),
+    "node": Abilities(title="Node.js", concurrency=True),
+    "command": Abilities(title="a command", loading="the start of", needs_loopback=True),
 }

@@ -176,8 +176,9 @@ def _spawn(
 
 def search_path(runtime: Runtime) -> str:
     """The PATH of a runtime's processes. Its own programs come first, as in a shell that has activated it."""
-    program = Path(runtime.command[0]) if runtime.command else runtime.python
-    return ":".join(dict.fromkeys([str(program.parent), *_SYSTEM_PATH]))
+    program = runtime.program if runtime.command else runtime.python
+    own = [] if program is None else [str(program.parent)]
+    return ":".join(dict.fromkeys([*own, *_SYSTEM_PATH]))
 
 
 @contextlib.contextmanager

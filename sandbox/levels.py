@@ -87,6 +87,9 @@ class Asked(Struct, frozen=True, kw_only=True):
     scratch_bytes: int | None = None
     max_processes: int | None = None
     cpu: float | None = None
+    loopback: bool = False
+    """Whether its processes speak to one another over the loopback interface, as a command and its instance do. Only a
+    box keeps that and nothing else of the network."""
 
 
 class Refused(Struct, frozen=True):
@@ -143,7 +146,7 @@ def _refused(asked: Asked, level: Level, has: frozenset[Mechanism], found: Found
     if asked.level is not None and (causes := _causes(REQUIRED[asked.level], found)):
         yield Refused("isolation", f'"{asked.level}" cannot be had: {"; ".join(causes)}; or write "best"')
         return
-    if asked.network is not True and not _bounds_network(asked.network, has):
+    if asked.network is not True and not _bounds_network(asked, has):
         yield Refused("network", _no_network(asked, found))
     yield from (Refused("network", why) for why in _unreachable(asked.network))
     if asked.cpu is not None and Mechanism.CPU_CGROUP not in has:
@@ -164,10 +167,17 @@ def _needs_box(asked: Asked, found: Found) -> Iterator[Refused]:
         yield Refused("mounts", f"to another place need isolation at level namespaces: {why}; or mount it where it is")
 
 
-def _bounds_network(wanted: bool | tuple[Endpoint, ...], has: frozenset[Mechanism]) -> bool:
-    """Whether a network other than all can be kept to: in a box, or by a filter."""
-    filtered = Mechanism.SYSTEM_CALL_FILTER if wanted is False else Mechanism.TCP_RULES
-    return Mechanism.NETWORK_NAMESPACE in has or filtered in has
+def _bounds_network(asked: Asked, has: frozenset[Mechanism]) -> bool:
+    """Whether a network other than all can be kept to."""
+    return bool(has & _network_bounds(asked))
+
+
+def _network_bounds(asked: Asked) -> set[Mechanism]:
+    """What can keep a function to its network: a box, or a filter."""
+    if asked.loopback:
+        return {Mechanism.NETWORK_NAMESPACE}
+    filtered = Mechanism.SYSTEM_CALL_FILTER if asked.network is False else Mechanism.TCP_RULES
+    return {Mechanism.NETWORK_NAMESPACE, filtered}
 
 
 def _unreachable(places: bool | tuple[Endpoint, ...]) -> Iterator[str]:
@@ -180,8 +190,9 @@ def _unreachable(places: bool | tuple[Endpoint, ...]) -> Iterator[str]:
 
 def _no_network(asked: Asked, found: Found) -> str:
     what = "false" if asked.network is False else "of some places only"
-    filtered = Mechanism.SYSTEM_CALL_FILTER if asked.network is False else Mechanism.TCP_RULES
-    why = _why_not(asked, {Mechanism.NETWORK_NAMESPACE, filtered}, found)
+    why = _why_not(asked, _network_bounds(asked), found)
+    if asked.loopback:
+        why = f"a command asks for its events over the loopback interface, which only a box has for itself; {why}"
     return f"{what} cannot be had: {why}; or write network = true"
 
 

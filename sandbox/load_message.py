@@ -67,7 +67,13 @@ def load_message(
 
 def _program(runtime: Runtime) -> dict[str, object] | None:
     """What instances are if they are another program than the template."""
-    return None if runtime.kind == "python" else {"kind": runtime.kind, "command": runtime.command}
+    if runtime.kind == "python":
+        return None
+    return {
+        "kind": runtime.kind,
+        "command": runtime.command,
+        "events": runtime.events,
+    }
 
 
 def most_processes(containment: Containment, *, counted: bool) -> int | None:

@@ -13,7 +13,7 @@ _OF_PYTHON = (".py", ".so", ".cfg")
 def readable(spec: FunctionSpec, guest: Path, libraries: Iterable[Path], state: Path) -> tuple[Path, ...]:
     """The files and folders that a function reads. `libraries`: those of its interpreter, which are there."""
     runtime = spec.runtime
-    programs = (runtime.python, *map(Path, runtime.command[:1]))
+    programs = (runtime.python,) if runtime.program is None else (runtime.python, runtime.program)
     return (*programs, *libraries, *there(_extra_path(spec), state), spec.code, guest)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sandbox.containment import Containment
-from sandbox.kinds import KINDS, Abilities, Kind
+from sandbox.kinds import KINDS, Abilities, Form, Kind
 from sandbox.rehearsal import Scope
 
 MIB = 1024 * 1024
@@ -20,13 +20,21 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """The interpreter of its zygote and its templates; of kind `python` also that of its functions."""
     kind: Kind = "python"
     command: tuple[str, ...] = ()
-    """What runs a function of another kind: the absolute path of a program, and its arguments."""
+    """What runs a function of another kind: a program and its arguments. Its path is absolute, or begins with `./` in
+    the function's code."""
+    events: Form = "lambda"
+    """What a command gets."""
     release: str = ""
     """What that program says of its version: another one is another runtime."""
     prefix: Path | None = None
     """The `sys.prefix` that it must report. A different one means that it could not read its own libraries."""
     preload: tuple[str, ...] = ()
     env: dict[str, str] = {}
+
+    @property
+    def program(self) -> Path | None:
+        """What its functions execute, if that is not a part of their code."""
+        return Path(self.command[0]) if self.command and self.command[0].startswith("/") else None
 
     @property
     def abilities(self) -> Abilities:

@@ -19,7 +19,7 @@ from forklight.config.problem import ConfigError
 from forklight.observe.status import Isolation, Status
 from forklight.observe.terminal import say, say_json
 from forklight.serving.diagnosis import Check, Diagnosis, FunctionFound, MechanismFound, diagnose
-from forklight.serving.isolation import account_of, found_for
+from forklight.serving.isolation import account_of, asked_by, found_for
 from forklight.state.directory import state_path
 from forklight.state.users import User, blocking, name_of, unprivileged_user
 from sandbox import isolation
@@ -74,7 +74,7 @@ def _diagnose(path: Path | None, state: Path | None) -> Diagnosis:
         return diagnose(found, {}, _checks(None, None), problems=tuple(map(str, error.problems)))
     return diagnose(
         _of_server(running.isolation) if running else found_for(config),
-        {name: one.settings.isolation.asked for name, one in config.functions.items()},
+        {name: asked_by(one, config) for name, one in config.functions.items()},
         [*_checks(config.user, state_path(state, os.environ, config.path)), *_interpreters(config)],
         pid=running.pid if running else None,
     )

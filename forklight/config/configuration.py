@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
+from forklight.code.command import missing_in
 from forklight.code.interpreter import Interpreter
 from forklight.config.admin import admin_problems
 from forklight.config.code import CodeSettings
@@ -307,10 +308,14 @@ def _function(name: Name, reading: Reading) -> Function:
     env, secrets = read_environment(function, node, reader.environ, reader.problems)
     if function.data:
         env |= data_variable(reading.data, env.keys(), secrets.keys(), node, reader.problems)
+    code = _code(function.code, node, reader) if source is None else PackageStore(reading.state).path(source.sha256)
+    command = settings.runtimes.get(Name(function.runtime), RuntimeSettings()).command
+    if missing := missing_in(code, command or ()):
+        reader.problems.append(node.at("runtime").problem(missing))
     return Function(
         name=str(name),
         settings=function,
-        code=_code(function.code, node, reader) if source is None else PackageStore(reading.state).path(source.sha256),
+        code=code,
         source=source,
         env=env,
         secrets=secrets,

@@ -18,7 +18,7 @@ from forklight.config.isolation import IsolationSettings
 from forklight.config.machine import MachineSettings
 from forklight.config.queue import BrokerSettings, BusSettings, QueueName
 from forklight.config.reader import flat
-from sandbox.kinds import Kind
+from sandbox.kinds import Form, Kind
 from sandbox.spec import Hooks, Limits
 from triggers.http import HttpSettings
 from triggers.queue.settings import QueueSettings
@@ -156,7 +156,7 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
         "python": 'write runtime = "app", and python below [runtimes.app]',
     }
     handler: Entry
-    """`module:attribute`; of Node.js, `file:export`."""
+    """`module:attribute`; of Node.js, `file:export`; of a command, any text, which it finds in `_HANDLER`."""
     code: CodeSettings = CodeSettings()
     """Where the modules are: a directory or a zip, or a table. Default: the file's directory."""
     runtime: str = "default"
@@ -205,7 +205,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     node: str | None = None
     """Node.js instead of Python: its path, its folder, a version such as `"20"`, or `"node"` for that on PATH."""
     command: tuple[str, ...] | None = None
-    """Any other program instead of Python, and its arguments."""
+    """Any other program instead of Python, and its arguments: `["./bootstrap"]` in the code, a path, or a name on PATH.
+    It speaks AWS Lambda's Runtime API."""
+    events: Form | None = None
+    """What a command gets: the events of AWS (`lambda`, the default), or those of a handler as JSON (`forklight`)."""
     requirements: Path | None = None
     """A requirements file, of which `forklight install` makes an environment with that interpreter."""
     preload: tuple[ModuleName, ...] = ()

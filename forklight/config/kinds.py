@@ -27,13 +27,16 @@ def runtime_problems(settings: RuntimeSettings, node: Node) -> Iterator[Problem]
     if settings.requirements is not None and not abilities.installs:
         why = "its libraries are in node_modules, which npm installs" if settings.kind == "node" else "it has its own"
         yield node.at("requirements").problem(_lacks(abilities, f"{why}: leave it out"))
-    if settings.kind == "command":
-        yield node.at("command").problem("this version has no runtimes of this kind: write python or node")
+    if settings.events is not None and settings.kind != "command":
+        yield node.at("events").problem(f"is for a command, and this runtime is {abilities.title}: leave it out")
 
 
 def function_problems(function: FunctionSettings, runtime: RuntimeSettings, node: Node) -> Iterator[Problem]:
     """Yield what does not fit the kind of the function's runtime: the form of its handler, and keys."""
     abilities = KINDS[runtime.kind]
+    if function.pool.concurrency > 1 and not abilities.concurrency:
+        why = f"an instance of {abilities.title} gets one event at a time"
+        yield node.at("concurrency").problem(f"{why}: leave it out, and raise max_instances instead")
     if runtime.kind in _PARSE:
         try:
             _PARSE[runtime.kind](function.handler)

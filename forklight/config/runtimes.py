@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from forklight.code.command import CommandError, find_command
 from forklight.code.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
 from forklight.code.node import NodeError, find_node
 from forklight.config.document import FILE_NAME, Node
@@ -115,12 +116,12 @@ class Finder(Struct, frozen=True):
         wrong = list(runtime_problems(settings, self._node(name)))
         self.reader.problems += wrong
         own = self._ask(Path(sys.executable), self._node(name))
-        if wrong or own is None or settings.node is None:
+        if wrong or own is None:
             return
         try:
-            node = find_node(settings.node, self.reader.base, self.user)
-        except NodeError as error:
-            self.reader.problems.append(self._node(name).at("node").problem(str(error)))
+            command, release = self._program(settings)
+        except (NodeError, CommandError) as error:
+            self.reader.problems.append(self._node(name).at(settings.kind).problem(str(error)))
             return
         found.interpreters[name] = own
         found.runtimes[name] = Runtime(
@@ -128,10 +129,19 @@ class Finder(Struct, frozen=True):
             kind=settings.kind,
             python=own.python,
             prefix=Path(own.prefix),
-            command=(str(node.path),),
-            release=node.version,
+            command=command,
+            release=release,
+            events=settings.events or "lambda",
             env=settings.env,
         )
+
+    def _program(self, settings: RuntimeSettings) -> tuple[tuple[str, ...], str]:
+        """Return what runs the functions, and its version. Raises NodeError or CommandError."""
+        if settings.node is None:
+            command = find_command(settings.command or (), self.user)
+            return command.command, command.release
+        node = find_node(settings.node, self.reader.base, self.user)
+        return (str(node.path),), node.version
 
     def environment(self, name: str, settings: RuntimeSettings) -> Environment | None:
         """Return the environment of a runtime with requirements, made or not; None if there is a problem. Blocks."""

@@ -32,7 +32,7 @@ def _default_name(file: Path) -> str:
 
 def _code(config: Config) -> str:
     """Hash the handlers' files: nodes in different folders may run the same code."""
-    files = {(_module(function), _source(function)) for function in config.functions.values()}
+    files = {(_module(function), _source(function, config)) for function in config.functions.values()}
     return sha256(repr(sorted(files)).encode()).hexdigest()[:16]
 
 
@@ -40,13 +40,14 @@ def _module(function: Function) -> str:
     return function.settings.handler.partition(":")[0]
 
 
-def _source(function: Function) -> str:
+def _source(function: Function, config: Config) -> str:
     if function.source is not None:
         return function.source.sha256
     name = _module(function)
     module = function.code.joinpath(*name.split("."))
     scripts = (function.code / f"{name}{ending}" for ending in (".js", ".mjs", ".cjs"))
-    for path in (function.code, module.with_suffix(".py"), module / "__init__.py", *scripts):
+    programs = (function.code / one for one in config.runtimes[function.settings.runtime].command[:1])
+    for path in (function.code, module.with_suffix(".py"), module / "__init__.py", *scripts, *programs):
         if os.path.isfile(path):
             return sha256(path.read_bytes()).hexdigest()
     return ""

@@ -35,9 +35,15 @@ def isolation_of(config: Config) -> Isolation:
     )
 
 
+def asked_by(function: Function, config: Config) -> Asked:
+    """Return what a function and its runtime ask for."""
+    loopback = config.runtimes[function.settings.runtime].abilities.needs_loopback
+    return replace(function.settings.isolation.asked, loopback=loopback)
+
+
 def _asked(function: Function, config: Config) -> Asked:
-    """Return what a function asks for; the data folder is a mount like those that it names itself."""
-    asked = function.settings.isolation.asked
+    """Return the same with the data folder, which is a mount like those that it names itself."""
+    asked = asked_by(function, config)
     data = [Mount(config.data, config.data, writable=True)] if function.settings.data else []
     return replace(asked, mounts=tuple(map(_identified, (*asked.mounts, *data))))
 

@@ -43,12 +43,15 @@ class Readings:
             return "it could not be started"
         if "PYTHONPATH" in {*spec.runtime.env, *spec.env, *spec.secrets}:
             return "PYTHONPATH may give its modules other names"
+        loaded_files = frozenset() if was.at_rest else was.loaded
+        if not spec.runtime.abilities.imports_ahead:  # its template has not seen what its program reads
+            loaded_files = None
         hooks = (spec.hooks.init, spec.hooks.after_fork, spec.hooks.stop)
         targets = [spec.handler, *filter(None, hooks)]
         loaded = Loaded(
             contents=was.contents,
             entries=tuple(target.partition(":")[0] for target in targets),
-            files=frozenset() if was.at_rest else was.loaded,
+            files=loaded_files,
             variables=of_strings(was.spec.env.values()),
         )
         return why_renew(loaded, contents, partial(self._read, was.spec.code, was.contents))

@@ -26,7 +26,7 @@ for fd in ({data}, {log}, {memory}):
     os.set_inheritable(fd, False)
 logs.set_up()
 code = os.getcwd()
-prepared = child.Command({argv!r}, {form!r}, "shop", "v1", {handler!r}, {max_result}, 128, code)
+prepared = child.Command({argv!r}, {form!r}, "shop", "v1", {handler!r}, {max_result}, 128, code, dict(os.environ))
 os._exit(command.serve(prepared, {data}, {log}, {memory}, {calls}))
 """
 

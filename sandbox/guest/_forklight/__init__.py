@@ -5,7 +5,7 @@ The processes, in the order in which they start:
 - `zygote.py`: preloads, forks templates, sweeps; `warmup.py`: runs the warm path once, before the first fork
 - `template.py`: imports a function, forks instances, buries them
 - `instance.py`: serves a sync handler; `aio.py`: an async handler; `coroutines.py`: a sync handler that returns a
-  coroutine; `program.py`: an instance that is another program
+  coroutine; `program.py`, `programs.py`: instances that are another program
 - `invocation.py`: one call, from its frame to the reply
 - `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks;
   `users.py`: a user for each function
@@ -13,7 +13,7 @@ The processes, in the order in which they start:
 
 An instance that runs a command, by AWS Lambda's Runtime API:
 
-- `command.py`: its life; `child.py`: the process of the command; `command_call.py`, `command_outputs.py`: one call
+- `command.py`: its life; `child.py`: its process; `command_call.py`, `command_outputs.py`: one call
 - `runtime_api.py`, `http_requests.py`, `peers.py`: the connections, what comes on them, and whose they are
 - `lambda_events.py`, `lambda_answers.py`: what the command gets, and what it answers
 

@@ -28,11 +28,13 @@ class Command(NamedTuple):
     max_result: int
     memory_mib: int
     code: str
+    env: "dict[str, str]"
+    """the variables of the function"""
 
     @property
     def region(self) -> str:
         """What events name where AWS has its region."""
-        return os.environ.get("AWS_REGION", "local")
+        return self.env.get("AWS_REGION", "local")
 
     @property
     def name(self) -> str:
@@ -47,8 +49,8 @@ class Command(NamedTuple):
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mib),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.function}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": f"{self.version}/{os.path.basename(os.environ.get('TMPDIR', ''))}",
-            **os.environ,
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"{self.version}/{os.path.basename(self.env.get('TMPDIR', ''))}",
+            **self.env,
             "AWS_LAMBDA_RUNTIME_API": address,
             "LAMBDA_TASK_ROOT": self.code,
             "_HANDLER": self.handler,

@@ -18,10 +18,10 @@ import selectors
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
-from . import command_outputs, lambda_answers, posix, wire
+from . import command_outputs, lambda_answers, logs, posix, wire
 from .child import Child, Command, die_like
 from .command_call import Call
 from .decoding import Undecodable
@@ -29,8 +29,8 @@ from .encoding import Unencodable
 from .http_requests import Request, response
 from .imports import LoadError
 from .lambda_answers import Failure
-from .logs import has_unread
 from .outputs import ResultTooLarge, check_size
+from .program import Program
 from .results import Result
 from .runtime_api import Api, Connection, problem
 
@@ -307,7 +307,7 @@ class Proxy:
     def _reply(self, call: Call, header: "dict[str, Any]", chunks: "list[bytes]") -> None:
         """End the call. An instance whose deadline has passed, or that has run all its calls, ends with it."""
         peak_rss_kb = 0 if self._child is None else self._child.peak_rss_kb()
-        figures = call.figures(self._cpu_ns(), peak_rss_kb, has_unread(self._log))
+        figures = call.figures(self._cpu_ns(), peak_rss_kb, logs.has_unread(self._log))
         self._call = None
         wire.write(self._data, wire.pack(wire.encode({**header, **figures}), chunks))
         if call.is_overdue:
@@ -330,6 +330,41 @@ class Proxy:
     def _told(self, message: str) -> None:
         sys.stderr.write(f"[forklight] {message}\n")
         sys.stderr.flush()
+
+
+class Prepared(Program):
+    """What the instances of a command start with."""
+
+    is_async = False
+
+    def __init__(
+        self, message: "dict[str, Any]", memory: int, files: "tuple[int, int]", data: "tuple[int, int]"
+    ) -> None:
+        super().__init__(message, memory, files, data)
+        logs.set_up(message["log_level"])
+        wire.shared.fd = memory
+        function, program = message["function"], message["program"]
+        self._command = Command(
+            argv=tuple(program["command"]),
+            form=program["events"],
+            function=function["name"],
+            version=function["version"],
+            handler=function["handler"],
+            max_result=function["max_result"],
+            memory_mib=message["limits"]["memory_bytes"] >> 20,
+            code=message["code"],
+            env=message["env"],
+        )
+
+    def execute(self, request: "dict[str, Any]", data: int, log: int, lifeline: int) -> NoReturn:
+        """Serve the command, then end as it does."""
+        status = 1
+        try:
+            command = self._command._replace(env={**self._command.env, **request["env"]})
+            status = serve(command, data, log, self.memory, request.get("calls"))
+        finally:
+            logs.flush()
+            os._exit(status)
 
 
 def serve(command: Command, data: int, log: int, tasks: int, calls: "int | None") -> int:

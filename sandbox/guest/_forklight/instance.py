@@ -89,9 +89,7 @@ def main(prepared: Prepared, request: "dict[str, Any]", fds: "list[int]", *, is_
         os._exit(status)
 
 
-def enter(
-    prepared: "Prepared | program.Prepared", request: "dict[str, Any]", fds: "list[int]", *, is_fork: bool
-) -> int:
+def enter(prepared: "Prepared | program.Program", request: "dict[str, Any]", fds: "list[int]", *, is_fork: bool) -> int:
     """Switch to this instance's own descriptors, variables and limits; returns the data socket."""
     data, log, lifeline, memory = fds
     if is_fork:

@@ -21,11 +21,13 @@ _GUESTS = os.path.dirname(os.path.dirname(__file__))
 _NODE = os.path.join(_GUESTS, "node", "guest.js")
 
 
-class Prepared:
+class Program:
     """What each instance starts with, as `instance.Prepared` for functions that templates import."""
 
     anew: "dict[int, int]" = {}
     reseeds: "list[Any]" = []
+    is_async = True
+    """Whether an instance may go on after a call whose deadline has passed."""
 
     def __init__(
         self, message: "dict[str, Any]", memory: int, files: "tuple[int, int]", data: "tuple[int, int]"
@@ -35,6 +37,19 @@ class Prepared:
         self.files = files
         self.data = data
         self.has_terminal = posix.is_terminal(0)
+
+    def execute(self, request: "dict[str, Any]", data: int, log: int, lifeline: int) -> NoReturn:
+        """Go on as the program, with these descriptors. Never returns."""
+        raise NotImplementedError
+
+
+class Prepared(Program):
+    """Node.js: the process itself becomes the program."""
+
+    def __init__(
+        self, message: "dict[str, Any]", memory: int, files: "tuple[int, int]", data: "tuple[int, int]"
+    ) -> None:
+        super().__init__(message, memory, files, data)
         self._command: list[str] = message["program"]["command"]
         self._memory_mib = message["limits"]["memory_bytes"] >> 20
         self._env: dict[str, str] = message["env"]
@@ -52,7 +67,7 @@ class Prepared:
             "memory": _MEMORY,
         }
 
-    def execute(self, request: "dict[str, Any]", data: int, lifeline: int) -> NoReturn:
+    def execute(self, request: "dict[str, Any]", data: int, log: int, lifeline: int) -> NoReturn:
         """Become the program. If it cannot be executed, say so to the server and end."""
         told = self._told | {name: request[name] for name in ("calls", "warm") if name in request}
         env = self._env | request["env"]

@@ -32,6 +32,7 @@ from . import (
     own_files,
     posix,
     program,
+    programs,
     survey,
     threads,
     tidying,
@@ -127,7 +128,7 @@ class Template:
         self._remains = Remains()
         self._memory = memory
         self._preloaded = preloaded
-        self._program: program.Prepared | None = None
+        self._program: program.Program | None = None
         """What instances start with that are another program; None if the function is Python."""
         self._orphans = Orphans()
         self._instances: dict[int, tuple[int, int]] = {}
@@ -233,12 +234,12 @@ class Template:
     def _hold(self, message: dict[str, Any], started: float) -> None:
         """Hold what instances start with that are another program, which loads the function itself."""
         files, data = limits.of_instance(message["limits"])
-        self._program = program.Prepared(message, self._memory, files, data)
+        self._program = programs.of(message, self._memory, files, data)
         loaded = {
             "t": "loaded",
             "n": 0,
             "ms": (time.monotonic() - started) * 1000,
-            "asynchronous": True,
+            "asynchronous": self._program.is_async,
             "held": self._preloaded.held,
             "rss_kb": posix.memory_kb(),
         }
@@ -330,8 +331,8 @@ class Template:
         for fd in self._own_fds:
             os.close(fd)
         if self._program is not None:
-            data = instance.enter(self._program, request, fds, is_fork=is_fork)
-            self._program.execute(request, data, fds[2])
+            instance.enter(self._program, request, fds, is_fork=is_fork)
+            self._program.execute(request, *fds[:3])
         instance.main(self._prepared, request, fds, is_fork=is_fork)
 
     def _bury(self, pidfds: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from forklight.config.configuration import load
 from forklight.config.functions import NodeHandler
 from forklight.config.problem import ConfigError
+from sandbox.spec import Runtime
 
 SCRIPT = "#!/bin/sh\necho v20.11.1\n"
 
@@ -52,11 +54,47 @@ def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None
         ('node = "./node"', 'rehearsal = "none"', "is for Python, and this runtime is Node.js: its templates import"),
         ('node = "./absent"', "", "is not found: there is no .*/absent; install Node.js"),
         ('node = "99"', "", "there is no Node.js 99, but .*: install it, or write its path"),
-        ('command = ["./bootstrap"]', "", "this version has no runtimes of this kind: write python or node"),
+        (
+            'node = "./node"\nevents = "lambda"',
+            "",
+            "events: is for a command, and this runtime is Node.js: leave it out",
+        ),
+        ('command = ["./absent"]', "", r'f.runtime: command = \["./absent"\]: there is no .*/absent$'),
+        ('command = ["./forklight.toml"]', "", r"may not be executed: run `chmod \+x .*/forklight.toml`"),
+        ('command = ["../node"]', "", "web.command: .* leads out of the function's code: write an absolute path"),
+        ('command = ["no-such-program"]', "", 'there is no no-such-program on PATH; .* is "./no-such-program"'),
+        ('command = ["/no/such/program"]', "", "/no/such/program cannot be executed: No such file or directory"),
+        ('command = ["/etc/passwd"]', "", r"/etc/passwd cannot be executed: run `chmod \+x /etc/passwd`"),
+        ("command = []", "", r'has no program: write \["./bootstrap"\]'),
+        ('command = ["./node"]\npreload = ["json"]', "", "is for Python, and this runtime is a command"),
+        ('command = ["./node"]', "concurrency = 2", "an instance of a command gets one event at a time"),
+        ('command = ["./node"]', 'hooks = { init = "x:y" }', "is for Python, and this runtime is a command"),
     ],
 )
 def test_what_a_kind_does_not_have_is_refused(tmp_path: Path, runtime: str, function: str, message: str) -> None:
     assert re.search(message, problem(folder(tmp_path, runtime, function)))
+
+
+def test_a_command_is_in_the_code_at_a_path_or_on_path(tmp_path: Path) -> None:
+    def runtime(written: str) -> Runtime:
+        return load(folder(tmp_path, written), os.environ).runtimes["web"]
+
+    own = runtime('command = ["./node", "-x", ""]')
+    absolute = runtime(f'command = ["{tmp_path}/node"]\nevents = "forklight"')
+    named = runtime('command = ["sh", "bootstrap"]')
+
+    assert (own.kind, own.command, own.release, own.events) == ("command", ("./node", "-x", ""), "", "lambda")
+    assert (absolute.command, absolute.events) == ((f"{tmp_path}/node",), "forklight")
+    assert absolute.release.startswith("of 2"), "another program at the same path is another runtime"
+    assert named.command == (shutil.which("sh"), "bootstrap")
+
+
+def test_the_handler_of_a_command_is_any_text(tmp_path: Path) -> None:
+    place = folder(tmp_path, 'command = ["./node"]')
+    table = (place / "forklight.toml").read_text().replace("index:handler", "Some::Type.of/Java")
+    (place / "forklight.toml").write_text(table)
+
+    assert load(place, os.environ).functions["f"].settings.handler == "Some::Type.of/Java"
 
 
 @pytest.mark.parametrize(

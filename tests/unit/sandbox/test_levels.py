@@ -38,6 +38,7 @@ wishes = st.builds(
     scratch_bytes=st.none() | st.just(4096),
     max_processes=st.none() | st.just(9),
     cpu=st.none() | st.just(0.5),
+    loopback=st.booleans(),
 )
 
 
@@ -77,6 +78,8 @@ def test_what_is_not_refused_is_had(asked: Asked, found: Found) -> None:
     if asked.level is not None:
         assert had.level == asked.level
         assert not had.without & REQUIRED[asked.level]
+    if asked.network is not True and asked.loopback:
+        assert Mechanism.NETWORK_NAMESPACE in has
     if asked.network is False:
         assert has & {Mechanism.NETWORK_NAMESPACE, Mechanism.SYSTEM_CALL_FILTER}
     if asked.network == DATABASE:

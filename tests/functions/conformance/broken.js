@@ -1,0 +1,3 @@
+"use strict";
+class NoSuchOrder extends Error {}
+throw new NoSuchOrder("cannot begin");

@@ -1,0 +1,5 @@
+class NoSuchOrder(Exception):
+    pass
+
+
+raise NoSuchOrder("cannot begin")
