@@ -63,7 +63,7 @@ class Dispatcher:
         """
         accepted_ns = time.monotonic_ns()
         runner = self._runners.get(event.function or "")
-        if runner is None or runner.family is not None:
+        if runner is None or runner.has_choice:
             return self._begin_chosen(event, done, accepted_ns)
         # the record is taken now, because the function may be renewed or removed while the event runs
         call = Call(event, accepted_ns, done, runner, record=runner.record, in_flight=self._open)
@@ -142,7 +142,12 @@ class Dispatcher:
         """
         if base_name(variant) != function or variant not in self._runners:
             raise LookupError(f"{variant!r} is no variant of {function!r} that is served")
-        self._families[function].split = Split(variant, share) if share else None
+        self._families[function].divide(Split(variant, share) if share else None)
+
+    def share(self, name: str) -> float:
+        """Return which part, from 0 to 1, of the events that ask for no version this function or variant gets."""
+        family = self._families.get(base_name(name))
+        return float(base_name(name) == name) if family is None else family.share(self._runners[name])
 
     def label(self, function: str, release: int) -> None:
         """From now on the function's events run on this release (0: on none), and are counted apart from those before.
@@ -164,6 +169,8 @@ class Dispatcher:
         self.records.close(name)
         if (base := base_name(name)) != name:
             self._families[base].remove(runner)
+            if base in self._runners:
+                self._runners[base].retirement.absorb(runner.retirement)
         else:
             self._tree.meters.of(name).served.change(-1, time.monotonic_ns())
         runner.wind_up()

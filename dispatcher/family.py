@@ -34,7 +34,7 @@ class Family:
 
     def __init__(self, base: Runner, sweep: Sweep, on_over: Callable[[], None]) -> None:
         self.base = base
-        self.split: Split | None = None
+        self._split: Split | None = None
         self._on_over = on_over
         self._variants: dict[str, Runner] = {}
         self._ending: list[Runner] = []
@@ -56,9 +56,18 @@ class Family:
         """The variant gets no further events. What it has accepted still runs."""
         del self._variants[variant.name]
         self._ending.append(variant)
-        if self.split is not None and self.split.variant == variant.name:
-            self.split = None
+        if self._split is not None and self._split.variant == variant.name:
+            self.divide(None)
         self.look_soon()
+
+    def divide(self, split: Split | None) -> None:
+        """From now on this split divides the events."""
+        self._split = split
+        self._note_choice()
+
+    def _note_choice(self) -> None:
+        """Without a split and without keys, an event of the function need not come here."""
+        self.base.has_choice = self._split is not None or self.base.has_keys
 
     def rebase(self, base: Runner) -> None:
         """The function was removed and is served again, by another runner."""
@@ -69,6 +78,7 @@ class Family:
 
     def _join(self, runner: Runner) -> None:
         runner.join(self, self._joint, self.base.watched)
+        self._note_choice()
         self._joint.set_pools(one.pool for one in self._members())
         self.look_soon()
 
@@ -87,14 +97,14 @@ class Family:
 
     def choose(self, event: Event) -> Runner:
         """Return the version that is to run an event which asks for none."""
-        split = self.split
+        split = self._split
         if split is None:
             return self.base
         return self._variants[split.variant] if split.takes(self.base.key(event) or event.id) else self.base
 
     def share(self, runner: Runner) -> float:
         """Return the share of the events that this version gets, from 0 to 1."""
-        split = self.split
+        split = self._split
         if runner is self.base:
             return 1.0 if split is None else 1.0 - split.share
         return split.share if split is not None and split.variant == runner.name else 0.0
@@ -141,6 +151,7 @@ class Family:
         """Give room to those that wait. Called by the sweep. Return when to look again."""
         self._looked_ns = now_ns
         self._joint.most = self.base.function.pool.max_instances
+        self._note_choice()  # a renewal may have given it keys
         self._release(now_ns)
         by_pool = {id(one.pool): one for one in self._members()}
         for pool, instance in self._joint.given_up(now_ns):

@@ -16,6 +16,11 @@ class Retirement:
         self._retire = retire
         self._freed = freed
 
+    def absorb(self, other: "Retirement") -> None:
+        """Count what another version of the function has counted, too."""
+        for limit, count in other.counts.items():
+            self.counts[limit] += count
+
     def worn(self, instance: Instance) -> None:
         """Its memory is over `retire_memory` now."""
         if instance.state == "busy":

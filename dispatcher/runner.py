@@ -320,7 +320,7 @@ class Runner(Standing):
         instance.on_free = self._freed
         instance.on_worn = self.retirement.worn
         instance.on_dead = self._died
-        instance.release = self.release
+        instance.log.release = self.release
         self._born_ns[instance] = now_ns
 
     def _start_failed(self, error: Exception, retry_ns: int, *, hopeless: bool) -> None:

@@ -51,6 +51,8 @@ class Standing:
         self.record = Record()
         """What its events are counted in."""
         self.family: Others | None = None
+        self.has_choice = False
+        """Whether its family has to be asked what becomes of an event."""
         self._leads = AT not in name  # the function itself, of whose capacity consumers ask
         self._pool: Pool[Call, Instance] = Pool(self._settings(function), time.monotonic_ns())
         self._key_of: KeyOf | None = key_of(function.pool.reuse)  # None: every event may have every instance
@@ -77,18 +79,25 @@ class Standing:
     def join(self, family: Others, joint: Joint[Instance], capacity: Capacity) -> None:
         """There are several versions: they share a limit, and the `capacity` of the function, which consumers watch."""
         self.family, self._pool.joint = family, joint
+        self.has_choice = not self._leads
         self._capacity, self._on_capacity = capacity, capacity.callbacks
 
     def leave_family(self) -> None:
         """This is the only version again."""
         self.family = self._pool.joint = None
+        self.has_choice = False
         self._carry_out([])
 
     def label(self, release: int) -> None:
         """From now on it runs this release."""
         self.release = release
         for instance in self._pool.members():
-            instance.release = release
+            instance.log.release = release
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether not every event may have every instance."""
+        return self._key_of is not None
 
     def key(self, event: Event) -> str | None:
         """The key of the event, if the function has keys."""

@@ -73,7 +73,6 @@ class Instance:
         self.id = body.id
         self.pid, self.pidfd = body.pid, body.pidfd
         self.invocations = 0
-        self.release = 0  # whose events it runs, as the dispatcher says; 0 if its function was not deployed
         self.on_free: Callable[[Instance], None] = _nobody
         self.on_worn: Callable[[Instance], None] = _nobody
         self.on_dead: Callable[[Instance], None] = _nobody
@@ -87,7 +86,7 @@ class Instance:
         self._calls = Calls.of(spec, asynchronous=body.asynchronous, learning=body.learnt is not None)
         self._shares = slots == 1  # its memory has room for one body, and is free again once the call has ended
         self._frames = wire.Frames(spec.limits.max_result_bytes)
-        self._log = LogPipe(
+        self.log = LogPipe(
             body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns, has_marks=slots > 1
         )
         self._pending: dict[int, tuple[Done, outcomes.Run]] = {}
@@ -167,17 +166,17 @@ class Instance:
         frame = wire.invoke(i, deadline_ns, attempt, start, event, shared=shared)
         self._calls.begin(i, deadline_ns)
         self.invocations = i
-        self._log.begin(i, event.id, event.traceparent)
+        self.log.begin(i, event.id, event.traceparent)
         try:
             self._send(frame)
         except OSError as error:
             self._calls.abort(i)
-            self._log.end(i, drain=False)
+            self.log.end(i, drain=False)
             raise InstanceGone(f"instance {self.id} is gone: {error.strerror}") from None
         is_spare = i == 1 and start == "warm"  # it was ready before its first event came
         before = self._strains.latest
         run = outcomes.Run(
-            accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare, before, self.release
+            accepted_ns or now_ns, now_ns, start, self.id, self._version, attempt, is_spare, before, self.log.release
         )
         self._pending[i] = done, run
         self._expect(now_ns + self._watch_ns)
@@ -210,7 +209,7 @@ class Instance:
         for fd in (self._socket, self.pidfd):
             self._loop.remove_reader(fd)
         self._loop.remove_writer(self._socket)
-        self._log.close()
+        self.log.close()
         self._body.channels.close()
         os.close(self.pidfd)
         self._parent.forget(self, self._body.folder)
@@ -364,7 +363,7 @@ class Instance:
     def _succeed(self, frame: OkFrame, body: bytes) -> None:
         """The warm case of `_end`."""
         done, run = self._pending.pop(frame.i)
-        self._log.end(frame.i, drain=frame.log != 0)
+        self.log.end(frame.i, drain=frame.log != 0)
         outcome = outcomes.succeeded(frame, body, run, time.monotonic_ns())
         self._peak_kb = frame.peak_rss_kb
         self.on_free(self)
@@ -373,7 +372,7 @@ class Instance:
     def _end(self, end: End) -> None:
         done, run = self._pending.pop(end.i)
         answer = end.ending
-        self._log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
+        self.log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
         stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
         outcome = outcomes.of(answer, stack, run, time.monotonic_ns())
         self._peak_kb = max(self._peak_kb, outcome.peak_rss_kb)  # a verdict knows none

@@ -49,6 +49,8 @@ class LogLine(Struct, frozen=True, gc=False):
     traceback: str = ""
     extra: Raw = NO_EXTRA
     """the `extra` of a record of `logging`, as JSON"""
+    release: int = 0
+    """the number of the release that the process runs; 0 if its function was not deployed"""
 
     @property
     def whole(self) -> str:

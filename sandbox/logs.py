@@ -103,6 +103,8 @@ class LogPipe:
         self._fd = fd
         self._function = function
         self._instance = instance
+        self.release = 0
+        """Whose events the process runs, as the dispatcher says: its calls and its lines tell."""
         self._turns = turns
         self._cutter = Cutter(limit_bytes, has_marks=has_marks)
         self._loop = asyncio.get_running_loop()
@@ -180,6 +182,7 @@ class LogPipe:
             owner.traceparent,
             record.traceback,
             record.extra,
+            self.release,
         )
         self._turns.sink(emitted)
 

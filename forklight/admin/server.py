@@ -39,6 +39,7 @@ from triggers.http.policy.keys import Keys
 _LAST_ANSWERS_S = 1.0
 """At the end, how long answers in progress may take."""
 _MOST_LINES = 1_000_000
+_MOST_RELEASES = 2**31
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """Largest body of `invoke` and `send`: four times RabbitMQ's default for a message."""
 
@@ -158,7 +159,8 @@ class Admin:
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         """Answer with JSON lines: the entries that are remembered, and with `?follow=1` new ones too.
 
-        `?function=`, `?id=` (an id or its end), `?level=` (the lowest) and `?since=` (seconds since the epoch) select;
+        `?function=`, `?id=` (an id or its end), `?level=` (the lowest), `?since=` (seconds since the epoch) and
+        `?version=` (the number of a release) select;
         `?last=` is the number of remembered entries.
         """
         selection, history = _selection(request), self._current().observer.history
@@ -187,7 +189,14 @@ def _selection(request: web.Request) -> Selection:
         since_s = float(query.get("since", "0"))
     except ValueError:
         raise Refused(400, f"since {query['since']!r} is not a number of seconds") from None
-    return Selection(function=query.get("function"), invocation=query.get("id", ""), level=level, since_s=since_s)
+    release = number(request, "version", 0, most=_MOST_RELEASES)
+    return Selection(
+        function=query.get("function"),
+        invocation=query.get("id", ""),
+        level=level,
+        since_s=since_s,
+        release=release,
+    )
 
 
 def _runner(app: web.Application) -> web.AppRunner:

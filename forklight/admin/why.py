@@ -7,6 +7,7 @@ from msgspec import convert
 from msgspec.structs import asdict
 
 from dispatcher.settings import Function
+from dispatcher.split import variant_name
 from forklight.admin.answers import Refused, as_json
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.explanation import Explanation, Limits, before, choose, invocations, slowest
@@ -48,7 +49,8 @@ class Why:
         return [entry for entry in await self._current().observer.history.all(selection) if not entry.started]
 
     def _explanation(self, entry: Entry, found: Sequence[Entry]) -> Explanation:
-        runner = self._current().dispatcher.runners().get(entry.function)
+        runners = self._current().dispatcher.runners()
+        runner = runners.get(variant_name(entry.function, entry.release)) or runners.get(entry.function)
         return Explanation(
             entry=entry,
             limits=None if runner is None else _limits(runner.function),

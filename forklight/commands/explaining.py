@@ -81,6 +81,8 @@ def _most(entry: Entry) -> str:
 
 
 def _origin(entry: Entry) -> Iterator[str]:
+    if entry.release:
+        yield f"  version {entry.release} of the function ({entry.version or 'it reached no instance'})"
     if entry.queue:
         age = _since(entry.sent_at, entry)
         messages = f"{entry.messages} messages" if entry.messages else "a message"

@@ -50,6 +50,9 @@ class _Moment(click.ParamType[float]):
     type=click.Choice(LEVELS),
     help="The lowest. Printed lines are info, failures error.",
 )
+@click.option(
+    "--version", "release", type=click.IntRange(1), metavar="NUMBER", help="Of one version of what is deployed."
+)
 @config_option
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
@@ -61,6 +64,7 @@ def logs(
     since_s: float | None,
     invocation: str,
     level: str | None,
+    release: int | None,
     path: Path,
     state: Path | None,
     as_json: bool,
@@ -76,10 +80,11 @@ def logs(
       forklight logs --level error -n 20
       forklight logs --since 2h
       forklight logs --id 0000001a
+      forklight logs checkout --version 8 --level error
       forklight logs --json | jq 'select(.outcome)'
     """
     place = state_of(path, state)
-    wanted = {"function": name, "level": level, "id": invocation, "last": last, "since": since_s}
+    wanted = {"function": name, "level": level, "id": invocation, "last": last, "since": since_s, "version": release}
     query = {key: str(value) for key, value in wanted.items() if value} | ({"follow": "1"} if follow else {})
     with asked():
         try:
@@ -88,7 +93,9 @@ def logs(
             if follow or not has_kept(place):
                 raise
             say(f"no server runs on {place}: this is what the last one has kept", err=True)
-            selection = Selection(function=name, level=level or "", invocation=invocation, since_s=since_s or 0.0)
+            selection = Selection(
+                function=name, level=level or "", invocation=invocation, since_s=since_s or 0.0, release=release or 0
+            )
             _print(_kept(place, selection, last), as_json=as_json)
     return 0
 

@@ -20,7 +20,7 @@ def function_row(function: FunctionStatus) -> Row:
     pool, outcomes = function.instances, function.outcomes
     return (
         function.name,
-        Cell(f"{function.version} stale", "yellow") if function.stale else Cell(function.version, "dim"),
+        version(function),
         template(function),
         idle(function),
         busy(function),
@@ -30,6 +30,13 @@ def function_row(function: FunctionStatus) -> Row:
         count(failures(function), "red"),
         memory(function),
     )
+
+
+def version(function: FunctionStatus) -> Cell:
+    """Return the hash of the version; of a deployed function also the number, and the share of events if not all."""
+    share = f"{function.share * 100:.3g}%" if function.share != 1 else ""
+    told = " ".join(filter(None, [str(function.release or ""), share, function.version]))
+    return Cell(f"{told} stale", "yellow") if function.stale else Cell(told, "dim")
 
 
 def starts(function: FunctionStatus) -> str:

@@ -76,6 +76,7 @@ def _answered(event: Event, outcome: Ok, verdict: HttpVerdict, now_s: float, now
         cpu_ms=_ms(outcome.cpu_ns),
         waits=outcome.waits,
         version=outcome.version,
+        release=outcome.release,
     )
 
 
@@ -153,6 +154,7 @@ def _add_outcome(fields: Fields, outcome: Outcome) -> None:
     fields["cpu_ms"] = _ms(outcome.cpu_ns)
     fields["waits"] = outcome.waits
     fields["version"] = outcome.version
+    fields["release"] = outcome.release
 
 
 def _decisions_text(decisions: Sequence[Decision]) -> str:

@@ -65,6 +65,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     waits: Waits | None = None
     """for how long its function waited for what it could not have meanwhile; of slow runs only, where that is known"""
     version: str = ""
+    release: int = 0
+    """the number of the release that ran it, which users call its version; 0 if its function was not deployed"""
     traceback: str = ""
     extra: Raw = NO_EXTRA
     """JSON: the `extra` of a record of `logging`"""
@@ -79,7 +81,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 Noted = tuple[int, Entry, int]
 """An entry as the journal holds it: its number, which counts from 1, the entry, and the bytes of memory it takes."""
 
-ENTRY_BYTES = 560
+ENTRY_BYTES = 568
 """Memory of a noted entry without its texts, measured with CPython 3.11 on 64 bits."""
 
 NOT_RUN = "unrun"
@@ -101,6 +103,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     """the lowest level to show; an entry without a level counts as `info`"""
     since_s: float = 0.0
     """seconds since the epoch"""
+    release: int = 0
+    """the number of a release; 0 for all"""
 
     def has(self, entry: Entry) -> bool:
         """Whether it includes the entry."""
@@ -108,6 +112,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             self.function in (None, entry.function)
             and entry.invocation.endswith(self.invocation)
             and entry.time >= self.since_s
+            and self.release in (0, entry.release)
             and (not self.level or LEVELS.index(level_of(entry)) >= LEVELS.index(self.level))
         )
 

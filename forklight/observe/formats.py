@@ -97,10 +97,12 @@ def _what(entry: Entry, colour: bool) -> str:
 
 
 def _origin(entry: Entry) -> list[str]:
-    """The queue and attempt, or the timer and scheduled time."""
+    """The queue and attempt, or the timer and scheduled time; and the version of a deployed function."""
     parts = [entry.queue, entry.timer, entry.scheduled_at]
     if entry.messages:
         parts.append(f"{entry.messages} messages")
     if entry.attempt:
         parts.append(f"attempt {entry.attempt}")
+    if entry.release:
+        parts.append(f"version {entry.release}")
     return [plain(part) for part in parts if part]

@@ -5,6 +5,7 @@ import time
 from msgspec.structs import astuple
 
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.split import AT
 from forklight.observe.status import FunctionStatus, Instances
 from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
@@ -16,8 +17,19 @@ from sandbox.usage import LEAST_KB
 def function_statuses(
     dispatcher: Dispatcher, tree: Tree, triggers: dict[str, tuple[str, ...]]
 ) -> tuple[FunctionStatus, ...]:
-    """Return all functions, sorted by name. Reads /proc once per live process."""
-    return tuple(_status(name, dispatcher, tree, triggers.get(name, ())) for name in sorted(dispatcher.runners()))
+    """Return all functions, sorted by name, and the variants that get, have or had events. Reads /proc once per live
+    process.
+    """
+    names = (name for name in sorted(dispatcher.runners()) if _is_used(name, dispatcher))
+    return tuple(_status(name, dispatcher, tree, triggers.get(name, ())) for name in names)
+
+
+def _is_used(name: str, dispatcher: Dispatcher) -> bool:
+    """Whether it is more than a kept version that could be asked for."""
+    if AT not in name or dispatcher.share(name) > 0 or dispatcher.records.of(name).outcomes:
+        return True
+    now = dispatcher.runners()[name].statistics()
+    return bool(now.waiting or now.starting or now.calls)
 
 
 def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, ...]) -> FunctionStatus:
@@ -30,6 +42,8 @@ def _status(name: str, dispatcher: Dispatcher, tree: Tree, triggers: tuple[str, 
     return FunctionStatus(
         name=name,
         version=spec.version,
+        release=runner.release,
+        share=dispatcher.share(name),
         isolation=spec.containment.level,
         triggers=triggers,
         template=_template_text(template),

@@ -78,6 +78,7 @@ class Journal:
                 invocation=line.invocation or "",
                 traceback=line.traceback,
                 extra=line.extra,
+                release=line.release,
                 trace_id=_trace_id(line.invocation, line.traceparent) if line.invocation else "",
             )
         )

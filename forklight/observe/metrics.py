@@ -3,6 +3,7 @@
 Names follow Prometheus's conventions (base units, `_total`). Labels are few, to keep the number of series low.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,6 +13,7 @@ from prometheus_client.registry import Collector
 from dispatcher.histogram import BUCKETS_S, Histogram
 from dispatcher.machine_state import MachineState
 from dispatcher.records import Record
+from dispatcher.split import base_name
 from forklight.observe.status import FunctionStatus, QueueStatus, Reloaded, Usage
 from forklight.observe.tally import CLASSES, Tally
 from triggers.timer.work import TimerStatistics
@@ -38,7 +40,7 @@ def gather(
     collectors: list[Collector] = [_Reloads(reloaded)] if reloaded is not None else []
     if machine is not None:
         collectors.append(_Machine(machine))
-    collectors.append(_Functions(records, functions))
+    collectors += (_Functions(records, functions), _Versions(functions))
     if usage is not None:
         collectors.append(_Used(records, usage))
     collectors += (_Triggers(queues, tally), _Timers(timers, tally))
@@ -174,17 +176,53 @@ class _Functions(Collector):
         retired = CounterMetricFamily(
             "forklight_retired_instances", "Replaced at a limit: memory or invocations", labels=["function", "limit"]
         )
+        by_function: dict[str, list[FunctionStatus]] = defaultdict(list)
         for status in self._statuses:
-            pool = status.instances
+            by_function[base_name(status.name)].append(status)
+        for name, versions in by_function.items():
+            pools = [status.instances for status in versions]
             for state in ("starting", "idle", "spare", "busy", "leaving"):
-                instances.add_metric([status.name, state], getattr(pool, state))
-            waiting.add_metric([status.name], pool.waiting)
-            calls.add_metric([status.name], pool.calls)
-            slots.add_metric([status.name], (pool.idle + pool.spare + pool.busy) * status.slots)
-            memory.add_metric([status.name], status.memory_kb * 1024)
-            for limit, count in status.retired.items():
-                retired.add_metric([status.name, limit], count)
+                instances.add_metric([name, state], sum(getattr(pool, state) for pool in pools))
+            waiting.add_metric([name], sum(pool.waiting for pool in pools))
+            calls.add_metric([name], sum(pool.calls for pool in pools))
+            ready = ((one.instances.idle + one.instances.spare + one.instances.busy) * one.slots for one in versions)
+            slots.add_metric([name], sum(ready))
+            memory.add_metric([name], sum(status.memory_kb for status in versions) * 1024)
+            for limit in sorted({limit for status in versions for limit in status.retired}):
+                retired.add_metric([name, limit], sum(status.retired.get(limit, 0) for status in versions))
         yield from (instances, waiting, calls, slots, memory, retired)
+
+
+class _Versions(Collector):
+    """Families by version, of functions that were deployed: those that serve now, so that their number stays small."""
+
+    def __init__(self, statuses: Sequence[FunctionStatus]) -> None:
+        self._statuses = [status for status in statuses if status.release]
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families; none without a deployed function."""
+        if not self._statuses:
+            return
+        by = ["function", "version"]
+        invocations = CounterMetricFamily(
+            "forklight_version_invocations",
+            "Outcomes since this version serves: ok or the failure's kind",
+            labels=[*by, "outcome"],
+        )
+        run = CounterMetricFamily("forklight_version_run_seconds", "Run time of handlers since then", labels=by)
+        share = GaugeMetricFamily(
+            "forklight_version_share_ratio", "The part of events that ask for no version", labels=by
+        )
+        instances = GaugeMetricFamily("forklight_version_instances", "Live instances", labels=[*by, "state"])
+        for status in self._statuses:
+            labels = [base_name(status.name), str(status.release)]
+            for outcome, count in status.outcomes.items():
+                invocations.add_metric([*labels, outcome], count)
+            run.add_metric(labels, status.ran_s)
+            share.add_metric(labels, status.share)
+            for state in ("starting", "idle", "spare", "busy", "leaving"):
+                instances.add_metric([*labels, state], getattr(status.instances, state))
+        yield from (invocations, run, share, instances)
 
 
 class _Used(Collector):

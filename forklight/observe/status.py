@@ -55,7 +55,13 @@ class FunctionStatus(Struct, frozen=True, kw_only=True):
     """One function. Memory is private: a template's beyond its zygote's, an instance's beyond its template's."""
 
     name: str
+    """a version beside the one that serves has a status of its own, as `ship@8`"""
     version: str
+    release: int = 0
+    """the number of its release, 0 if it was not deployed; then `starts`, `outcomes`, `failures` and the sums of times
+    are those since this release serves"""
+    share: float = 1.0
+    """of the function's events that ask for no version, which part it gets"""
     isolation: str = "limits"
     """the level in force"""
     stale: bool = False

@@ -14,6 +14,10 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.keys import Reuse
 from dispatcher.settings import Function, PoolSettings
 from dispatcher.split import Split
+from forklight.commands.rows import version
+from forklight.observe import metrics
+from forklight.observe.function_status import function_statuses
+from forklight.observe.tally import Tally
 from tests.kit.serving import Gate, closed_gate
 from tests.kit.support import Bench, event, failure, until
 from tests.kit.targets import outcome_of
@@ -68,6 +72,23 @@ async def test_a_split_sends_an_event_and_its_retries_to_one_version(bench: Benc
             assert pinned == {release}
         for name in ("f@3", "f@stable", "g@1", "f@"):
             assert failure(await run(dispatcher, name)).code == "UnknownFunction"
+        by_name = {status.name: status for status in function_statuses(dispatcher, bench.tree, {})}
+        assert [(one.release, one.share, one.outcomes) for one in by_name.values()] == [
+            (1, 0.5, {"ok": 6}),
+            (2, 0.5, {"ok": 5}),
+        ]
+        scraped = metrics.text(metrics.gather(dispatcher.records, [*by_name.values()], (), Tally())).decode()
+        for line in (
+            'forklight_invocations_total{function="f",outcome="ok"} 11.0',
+            'forklight_version_invocations_total{function="f",outcome="ok",version="1"} 6.0',
+            'forklight_version_invocations_total{function="f",outcome="ok",version="2"} 5.0',
+            'forklight_version_share_ratio{function="f",version="2"} 0.5',
+            'forklight_instances{function="f",state="idle"} 2.0',
+            'forklight_version_instances{function="f",state="idle",version="2"} 1.0',
+        ):
+            assert line in scraped.splitlines()
+        assert "f@2" not in scraped
+        assert [version(by_name[name]).split()[:2] for name in ("f", "f@2")] == [["1", "50%"], ["2", "50%"]]
         assert dispatcher.records.of("f@2").outcomes == {"ok": 5}
         assert dispatcher.records["f"].outcomes == {"ok": 11}
 

@@ -99,6 +99,8 @@ class LineReader:
 def _needles(selection: Selection) -> list[bytes]:
     """Bytes that the line of every selected entry has. Looking for them is much faster than decoding."""
     needles = [] if selection.function is None else [b'"function":' + _encode(selection.function)]
+    if selection.release:
+        needles.append(b'"release":%d' % selection.release)
     if selection.invocation.isascii() and selection.invocation.replace("-", "a").isalnum():  # no escapes in JSON
         needles.append(selection.invocation.encode())
     return needles
