@@ -29,4 +29,5 @@ def alias(alias: str, version: str | None, *, remove: bool, **options: Any) -> i
     if version is None:
         return changed("DELETE", resource, {}, **options).tell(f"the alias {alias} is removed")
     change = changed("PUT", resource, {"version": version}, **options)
-    return change.tell(f"{alias} is version {change.done.version or version}")
+    number = change.before.aliases.get(version, version)
+    return change.tell(f"{alias} is version {number}")

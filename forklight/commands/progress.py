@@ -45,7 +45,8 @@ class Progress:
         elif not is_over and time.monotonic() - self._shown_s < _EVERY_S:
             return
         self._shown_s = time.monotonic()
-        self._line = f"{step:{_WIDTH}}  {_bytes(done, of) if step == 'uploading' else _functions(done, of, function)}"
+        what = _bytes(done, of, bar=self._is_terminal) if step == "uploading" else _functions(done, of, function)
+        self._line = f"{step:{_WIDTH}}  {what}"
         if self._is_terminal:
             say_over(self._line.rstrip()[: shutil.get_terminal_size().columns - 1])
 
@@ -62,8 +63,14 @@ def _functions(done: int, of: int, function: str) -> str:
     return f"{done} of {of}  {function}" if of else function
 
 
-def _bytes(done: int, of: int) -> str:
+def _bytes(done: int, of: int, *, bar: bool) -> str:
     if not of:
         return ""
     filled = _BAR_WIDTH * done // of
-    return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done / 1e6:.1f} of {of / 1e6:.1f} MB"
+    drawn = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] " if bar else ""
+    return f"{drawn}{size_told(done)}{f' of {size_told(of)}' if done < of else ''}"
+
+
+def size_told(size_bytes: int) -> str:
+    """Return a size in kB or MB."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"

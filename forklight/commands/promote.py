@@ -20,4 +20,6 @@ def promote(**options: Any) -> int:
     change = changed("POST", "promote", {}, **options)
     was = change.before.live
     back = (f"to go back: {change.command('rollback', str(was))}",) if was else ()
-    return change.tell(f"version {change.done.version} serves all events, before it version {was}", *back)
+    return change.tell(
+        f"version {change.done.version} serves all events, before it version {was}, {change.took}", *back
+    )

@@ -179,6 +179,11 @@ class Changed(Struct, frozen=True, kw_only=True):
     target: Target
     as_json: bool
 
+    @property
+    def took(self) -> str:
+        """How long it took, as the end of a line."""
+        return f"after {self.done.times_ms.get('total', 0):.0f} ms"
+
     def tell(self, line: str, *ways: str) -> int:
         """Print it: `line` if it went well, and what one may do next. Return the exit status."""
         done, name = self.done, self.before.name
@@ -189,8 +194,7 @@ class Changed(Struct, frozen=True, kw_only=True):
                 say(problem, err=True)
             say(f"nothing has changed: {name} serves what it served before", err=True)
         else:
-            total_ms = done.times_ms.get("total", 0)
-            say(f"{name}: {line}{f', after {total_ms:.0f} ms' if total_ms else ''}")
+            say(f"{name}: {line}")
             for way in ways:
                 say(f"  {way}")
         return status_of(done)

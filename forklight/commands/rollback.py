@@ -28,4 +28,4 @@ def rollback(version: str | None, **options: Any) -> int:
         return change.tell(f"version {done.version} serves already")
     again = change.command("rollback", str(was)) if was else ""
     ways = (f"to undo it: {again}",) if again else ()
-    return change.tell(f"version {done.version} serves again, before it version {was}", *ways)
+    return change.tell(f"version {done.version} serves again, before it version {was}, {change.took}", *ways)

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from forklight.commands.asking import config_option
+from forklight.commands.progress import size_told
 from forklight.commands.releasing import applications, chosen, session_with, target_of, target_options
 from forklight.commands.tables import Cell, Row, print_table
 from forklight.observe.terminal import say, say_json
@@ -72,7 +73,7 @@ def _row(application: ApplicationStatus, release: ReleaseStatus) -> Row:
         _role(application, release),
         f"{release.at:%Y-%m-%d %H:%M:%SZ}",
         release.by,
-        f"{release.size_bytes / 1e6:.1f} MB" if release.size_bytes >= 100_000 else f"{release.size_bytes / 1e3:.1f} kB",
+        size_told(release.size_bytes),
         release.package[:12],
         " ".join(release.aliases) or "-",
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zipfile import ZipFile
 
 import click
@@ -196,49 +196,48 @@ async def test_what_is_wrong_with_the_application_is_told_before_anything_is_sen
         assert len(here.deployer.asked) == 1
 
 
+RELEASES = tuple(
+    ReleaseStatus(number=number, package="ab" * 32, at=datetime(2026, 11, 27, tzinfo=UTC), by="ci", size_bytes=9)
+    for number in (7, 6)
+)
+SHOP = ApplicationStatus(name="shop", releases=RELEASES, live=7, before=6, canary=8)
+AGAIN = "version 6 serves again, before it version 7, after 0 ms"
+CHANGES: tuple[tuple[str, str, tuple[object, ...]], ...] = (
+    ("rollback", AGAIN, ("rollback", "shop", None, "ci")),
+    ("rollback 6", AGAIN, ("rollback", "shop", 6, "ci")),
+    ("promote", "version 6 serves all events, before it version 7, after 0 ms", ("promote", "shop", "ci")),
+    (
+        "abort --reason slow",
+        "version 7 serves all events again, the canary was version 8",
+        ("abort", "shop", "ci", "slow"),
+    ),
+    ("alias stable 6", "stable is version 6", ("alias", "shop", "stable", 6)),
+    ("alias stable --remove", "the alias stable is removed", ("alias", "shop", "stable", None)),
+    ("undeploy", "removed", ("remove", "shop", "ci")),
+)
+
+
 async def test_the_commands_that_change_what_is_deployed(tmp_path: Path) -> None:
     async with shop(tmp_path) as here:
 
-        async def says(*arguments: str, **environ: Any) -> tuple[int, str]:
-            done = await here.run(*arguments, **environ)
+        async def says(line: str) -> tuple[int, str]:
+            done = await here.run(*line.split())
             return done.status, done.stdout or done.stderr
 
-        nothing = "nothing is deployed: forklight deploy does it\n"
-        assert await says("versions") == (0, nothing)
-        releases = tuple(
-            ReleaseStatus(
-                number=number, package="ab" * 32, at=datetime(2026, 11, 27, tzinfo=UTC), by="ci", size_bytes=9
-            )
-            for number in (7, 6)
-        )
-        here.deployer.status = (ApplicationStatus(name="shop", releases=releases, live=7, before=6, canary=8),)
+        assert await says("versions") == (0, "nothing is deployed: forklight deploy does it\n")
+        here.deployer.status = (SHOP,)
         status, table = await says("versions")
-        assert (status, [line.split()[:2] for line in table.splitlines()]) == (
-            0,
-            [["shop"], ["VERSION", "ROLE"], ["7", "-"], ["6", "before"]],
-        )
-        back = f"--name shop --to {here.url}"
-        for arguments, first, asked in (
-            (("rollback",), "version 6 serves again, before it version 7", ("rollback", "shop", None, "ci")),
-            (("rollback", "6"), "version 6 serves again, before it version 7", ("rollback", "shop", 6, "ci")),
-            (("promote",), "version 6 serves all events, before it version 7", ("promote", "shop", "ci")),
-            (
-                ("abort", "--reason", "too slow"),
-                "version 7 serves all events again, the canary was version 8",
-                ("abort", "shop", "ci", "too slow"),
-            ),
-            (("alias", "stable", "6"), "stable is version 6", ("alias", "shop", "stable", 6)),
-            (("alias", "stable", "--remove"), "the alias stable is removed", ("alias", "shop", "stable", None)),
-            (("undeploy",), "removed", ("remove", "shop", "ci")),
-        ):
-            status, said = await says(*arguments)
+        rows = [["shop"], ["VERSION", "ROLE"], ["7", "-"], ["6", "before"]]
+        assert (status, [line.split()[:2] for line in table.splitlines()]) == (0, rows)
+        for line, first, asked in CHANGES:
+            status, said = await says(line)
             assert (status, said.splitlines()[0]) == (0, f"shop: {first}")
             assert here.deployer.asked.pop() == asked
-            if arguments[0] == "rollback":
-                assert said.endswith(f"to undo it: forklight rollback 7 {back}\n")
-            status, said = await says(*arguments, "--name", "shopp")
+            if line == "rollback":
+                assert said.endswith(f"to undo it: forklight rollback 7 --name shop --to {here.url}\n")
+            status, said = await says(f"{line} --name shopp")
             assert (status, "there is no application 'shopp' on the server (did you mean 'shop'?)" in said) == (2, True)
-        status, said = await says("rollback", "stable")
+        status, said = await says("rollback stable")
         assert (status, "'stable' is neither a version nor an alias of shop: it has no aliases" in said) == (2, True)
-        status, said = await says("alias", "stable")
+        status, said = await says("alias stable")
         assert (status, "say which version it names, or --remove" in said) == (2, True)
