@@ -44,6 +44,7 @@ class Birth:
         self._what = _HOOK if abilities.imports_ahead else f"{abilities.loading} {spec.name!r}"
         self._limit_s = spec.init_timeout_s
         self._grace_s = spec.grace_s
+        self._is_overtime = False
         self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()
         """Why the instance will never serve, or None once it does."""
 
@@ -54,13 +55,12 @@ class Birth:
         """
         if not self._is_awaited:
             return
-        overtime = asyncio.get_running_loop().call_later(self._limit_s, newborn.ask_for_stack)
+        overtime = asyncio.get_running_loop().call_later(self._limit_s, self._ask_for_stack, newborn)
         try:
             async with asyncio.timeout(self._limit_s + self._grace_s):
                 failed = await asyncio.shield(self._ended)  # the instance sets it later, even after a time-out
         except TimeoutError:
-            message = f"{self._what} took longer than init_timeout, {self._limit_s:g} s"
-            failed = LoadFailed("InitTimeout", message, newborn.last_stack())
+            failed = self._too_slow(newborn.last_stack())
             newborn.kill(Verdict("crash", "Exit", f"{self._what} took too long"))
         except BaseException:
             newborn.leave()
@@ -69,6 +69,13 @@ class Birth:
             overtime.cancel()
         if failed is not None:
             raise failed
+
+    def _ask_for_stack(self, newborn: Newborn) -> None:
+        self._is_overtime = True
+        newborn.ask_for_stack()
+
+    def _too_slow(self, stack: str) -> LoadFailed:
+        return LoadFailed("InitTimeout", f"{self._what} took longer than init_timeout, {self._limit_s:g} s", stack)
 
     def done(self, unfit: UnfitFrame | None) -> None:
         """It can take events, unless it is `unfit`."""
@@ -84,6 +91,9 @@ class Birth:
         condemned = calls.condemned_for
         if calls.was_asked_to_leave:
             self._ended.set_result(Ended("the instance was asked to leave"))
+            return
+        if self._is_overtime:  # the question for its stack has ended it
+            self._ended.set_result(self._too_slow(stack))
             return
         how = f"it ended its process with {ending(died.code)}" if died.code is not None else "its process is gone"
         how = died.out_of_memory or how

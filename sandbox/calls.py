@@ -172,6 +172,8 @@ class Calls:
         return self._follow(step.effect, frame, body, now_ns)
 
     def _follow(self, effect: Effect, frame: OfCall, body: bytes, now_ns: int) -> list[Action]:
+        if isinstance(frame, FailFrame) and frame.last:
+            self._advance(Input.END_OF_FILE, now_ns)
         if effect is Effect.ANSWER and isinstance(frame, Answer):
             return [self._end(frame.i, Answered(frame, body)), *self._after_last(now_ns)]
         if effect is Effect.HAND_OVER:

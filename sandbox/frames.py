@@ -70,6 +70,8 @@ class FailFrame(_Numbers, tag_field="t", tag="fail", kw_only=True):
     message: Message
     traceback: Traceback = ""
     retry_after_s: Seconds | None = None
+    last: bool = False
+    """The process ends by itself now, and takes no more calls."""
 
 
 class HeadFrame(Struct, tag_field="t", tag="head", kw_only=True, gc=False):

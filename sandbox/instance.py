@@ -18,7 +18,7 @@ from typing import Protocol
 
 from bus import Event, Outcome
 from bus.outcome import StartKind, deliver
-from sandbox import outcomes, processes, stacks, wire
+from sandbox import outcomes, processes, wire
 from sandbox.actions import Action, Cancel, End, Kill, Learn, Leave, Ready
 from sandbox.birth import Birth
 from sandbox.calls import Calls
@@ -29,10 +29,12 @@ from sandbox.endings import Answered, Died, Verdict, memory_exceeded
 from sandbox.errors import InstanceGone
 from sandbox.frames import OkFrame
 from sandbox.group import Group
-from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES, STACK_SIGNAL
+from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES
 from sandbox.logs import LogPipe
+from sandbox.memory import full_heap
 from sandbox.spec import FunctionSpec
 from sandbox.usage import Held
+from sandbox.whereabouts import Whereabouts
 
 READ_BYTES = 64 * 1024
 MAX_READ_BYTES = 256 * 1024
@@ -89,6 +91,7 @@ class Instance:
         self.log = LogPipe(
             body.channels.log, spec.name, body.id, spec.limits.log_bytes, commons.log_turns, has_marks=slots > 1
         )
+        self._where = Whereabouts(body.pidfd, body.channels, self.log, spec.runtime.abilities)
         self._pending: dict[int, tuple[Done, outcomes.Run]] = {}
         """The open calls: who gets the outcome, and the facts that go into it."""
         self._unsent: deque[memoryview] = deque()
@@ -203,9 +206,12 @@ class Instance:
         if not self.is_dead:  # the parent's report arrived before the pidfd event
             self._note_death()
         self._watch.end()
-        killed = "" if self._calls.condemned_for else self._parent.group.why_killed(code, self.held.own_kb)
-        self._birth.died(self._calls, Died(code, killed), self.last_stack())
+        used_kb = self.held.own_kb
+        killed = self._parent.group.why_killed(code, used_kb) or full_heap(self.spec, code, used_kb)
+        killed = "" if self._calls.condemned_for else killed
+        self._birth.died(self._calls, Died(code, killed), self._where.last())
         self._carry_out(self._calls.died(Died(code, killed)))
+        self._where.close()
         for fd in (self._socket, self.pidfd):
             self._loop.remove_reader(fd)
         self._loop.remove_writer(self._socket)
@@ -343,7 +349,7 @@ class Instance:
                 case Cancel():
                     self._cancel(action.calls)
                 case Kill():
-                    processes.kill(self.pidfd)
+                    self._where.kill(self._calls.condemned_for)
                 case Leave():
                     self._shut()
 
@@ -353,8 +359,7 @@ class Instance:
 
     def _cancel(self, calls: tuple[int, ...]) -> None:
         """Interrupt the calls. The stack comes first, so that it shows the handler and not its interruption."""
-        self._body.channels.clear_stack()
-        processes.kill(self.pidfd, STACK_SIGNAL)
+        self._where.ask_overdue()
         with contextlib.suppress(OSError):  # it is dying; the pidfd reports its end
             self._send([b"".join(map(wire.cancel, calls))])
         if not self._body.asynchronous:
@@ -373,26 +378,20 @@ class Instance:
         done, run = self._pending.pop(end.i)
         answer = end.ending
         self.log.end(end.i, drain=isinstance(answer, Verdict) or bool(answer.frame.log))
-        stack = "" if isinstance(answer, Answered) else end.traceback or self._stack(answer, end.i)
+        stack = "" if isinstance(answer, Answered) else end.traceback or self._where.of(answer, end.i)
         outcome = outcomes.of(answer, stack, run, time.monotonic_ns())
         self._peak_kb = max(self._peak_kb, outcome.peak_rss_kb)  # a verdict knows none
         self.on_free(self)  # first, because `done` may bring the next event of the same client
         done(outcome)
 
-    def _stack(self, verdict: Verdict, i: int) -> str:
-        """Where the handler was: its task, if it is async and was reached by `cancel`, else the threads."""
-        if verdict.kind == "timeout":
-            return stacks.of_call(self._body.channels.read_tasks(), i) or self.last_stack()
-        return self.last_stack() if verdict.code == "Signal" else ""
-
     def last_stack(self) -> str:
-        """The stack that faulthandler wrote, for people, or the reason why there is none."""
-        return stacks.readable(self._body.channels.read_stack())
+        """The stack that the process wrote, for people, or the reason why there is none."""
+        return self._where.last()
 
     def ask_for_stack(self) -> None:
         """Have the process write its stack."""
         if not self.is_dead:
-            processes.kill(self.pidfd, STACK_SIGNAL)
+            self._where.ask()
 
 
 def _nobody(_instance: Instance) -> None:

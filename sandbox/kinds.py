@@ -4,6 +4,7 @@ A template of every kind contains itself and holds what its instances start with
 function; the instances of other kinds load it themselves, so only the start of one tells whether it loads.
 """
 
+import signal
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -23,6 +24,10 @@ class Abilities(Struct, frozen=True, kw_only=True):
     imports_ahead: bool = False
     """Whether templates import the function, so that instances have it by their fork. Otherwise each instance loads it
     and tells so (`ready`, `unfit`), and templates have nothing to rehearse."""
+    interrupt: int | None = None
+    """The signal at which it prints its stack and ends, even in a loop; None if its stack can be had without an end."""
+    aborts_when_full: bool = False
+    """Whether it ends by SIGABRT when its heap has all the memory that it may have."""
     has_hooks: bool = False
     """Whether functions may have `hooks`."""
     preloads: bool = False
@@ -39,6 +44,6 @@ KINDS: Final[dict[Kind, Abilities]] = {
     "python": Abilities(
         title="Python", imports_ahead=True, has_hooks=True, preloads=True, installs=True, concurrency=True
     ),
-    "node": Abilities(title="Node.js", concurrency=True),
+    "node": Abilities(title="Node.js", concurrency=True, interrupt=signal.SIGINT, aborts_when_full=True),
     "command": Abilities(title="a command", loading="the start of", needs_loopback=True),
 }

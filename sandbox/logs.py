@@ -18,6 +18,7 @@ from msgspec.json import Decoder, decode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
 from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Taken
+from sandbox.stacks import Printed
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
@@ -107,6 +108,7 @@ class LogPipe:
         """Whose events the process runs, as the dispatcher says: its calls and its lines tell."""
         self._turns = turns
         self._cutter = Cutter(limit_bytes, has_marks=has_marks)
+        self._printed: Printed | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
 
@@ -121,6 +123,15 @@ class LogPipe:
             self.drain()
         if self._cutter.end(i):
             self._turns.schedule(self)
+
+    def await_stack(self) -> None:
+        """The process is about to print a stack, which is not part of the log."""
+        self._printed = self._printed or Printed()
+
+    @property
+    def stack(self) -> str:
+        """The stack that the process has printed when it was interrupted, or an empty text."""
+        return "" if self._printed is None else self._printed.text
 
     @property
     def has_more(self) -> bool:
@@ -167,6 +178,8 @@ class LogPipe:
 
     def _emit(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner
+        if self._printed is not None and self._printed.take(line):
+            return
         level = _LEVELS.get(line[:MARK_BYTES], "")
         if level:
             record = _record_of(line[MARK_BYTES:])

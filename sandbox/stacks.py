@@ -5,6 +5,38 @@ from sandbox.guest._forklight.wire import CALL_MARK
 NOTHING = "(no Python stack: the process could not write one; it may have been stopped, or have closed the file)"
 
 
+NONE_OF_A_PROGRAM = "(no stack: the process waited for something, or ended before it could write one)"
+INTERRUPTED = b"KEYBOARD_INTERRUPT: Script execution was interrupted by `SIGINT`"
+"""What Node.js prints before its stack (--trace-sigint)."""
+_FRAME = b"    at "
+_MOST_FRAMES = 100
+
+
+class Printed:
+    """The stack that Node.js prints among the lines of its log when it is interrupted."""
+
+    def __init__(self) -> None:
+        self._frames: list[str] = []
+        self._is_open = False
+
+    @property
+    def text(self) -> str:
+        """The frames, without those of the guest and of Node.js itself; empty if there are none."""
+        own = [line for line in self._frames if "/node/guest.js" not in line and "node:internal" not in line]
+        return "\n".join(["JavaScript stack (most recent call first):", *own]) if own else ""
+
+    def take(self, line: bytes) -> bool:
+        """Whether the line belongs to the stack, and not to the log."""
+        if line == INTERRUPTED:
+            self._is_open = True
+            return True
+        is_frame = self._is_open and line.startswith(_FRAME) and len(self._frames) < _MOST_FRAMES
+        if is_frame:
+            self._frames.append(line.decode(errors="backslashreplace"))
+        was_open, self._is_open = self._is_open, is_frame
+        return is_frame or (was_open and not line)
+
+
 def readable(dump: str) -> str:
     """The dump without the guest's frames, or the reason why there is none.
 

@@ -239,14 +239,15 @@ class Template:
             raise
         finally:
             code = forking.pop(kit.n)
+        shares_memory = self.spec.runtime.abilities.imports_ahead  # else it has executed another program
         body = Body(
             kit.identity,
             pid or 0,
             pidfd,
             kit.channels,
             kit.folder,
-            self.rss_kb,
-            self.anonymous_kb,
+            self.rss_kb if shares_memory else 0,
+            self.anonymous_kb if shares_memory else 0,
             self.loaded.asynchronous,
             loaded_kb=self.own_kb if self.must_become else 0,
             learnt=learnt,

@@ -71,7 +71,7 @@ class Prepared(Program):
         """Become the program. If it cannot be executed, say so to the server and end."""
         told = self._told | {name: request[name] for name in ("calls", "warm") if name in request}
         env = self._env | request["env"]
-        argv = [*self._command, *_options(env, self._memory_mib), _NODE, json.dumps(told)]
+        argv = [*self._command, *_options(env, self._memory_mib), "--trace-sigint", _NODE, json.dumps(told)]
         _keep(((data, _DATA), (self.memory, _MEMORY), (lifeline, _LIFELINE)))
         signal.signal(wire.STACK_SIGNAL, signal.SIG_IGN)  # the default action would end a program that knows it not
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

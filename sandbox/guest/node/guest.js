@@ -8,8 +8,11 @@ event loop keeps reading while handlers run, so a deadline arrives as `cancel` a
 Sections: settings, frames, logs, event, bodies, context, results, errors, loading, calls, life. */
 'use strict';
 
+// V8 refuses its code caches, those of Node.js itself included, if a flag differs from when they were made. The limit of
+// the heap is in force from the start, so its flag can be as if it had never been set: `require('http')` takes a third.
+require('v8').setFlagsFromString('--max-old-space-size=0');
+
 const fs = require('fs');
-const net = require('net');
 const path = require('path');
 const util = require('util');
 
@@ -96,7 +99,53 @@ function header(text) {
   }
 }
 
+/** The data socket: `open(take, end)` reads it as bytes come, `write(bytes)` sends what a write at once did not take. */
+function openSocket(onChunk, onEnd) {
+  const handle = pipeHandle();
+  if (handle !== null) return openHandle(handle, onChunk, onEnd);
+  const stream = new (require('net').Socket)({ fd: told.data, readable: true, writable: true });
+  stream.on('data', onChunk);
+  stream.on('end', onEnd);
+  stream.on('error', onEnd);
+  return { write: (bytes, done) => stream.write(bytes, done), close: () => stream.destroy() };
+}
+
+/** The handle below a `net.Socket`, which alone takes 2 ms less of each start; null where it is not to be had. */
+function pipeHandle() {
+  try {
+    const { Pipe, constants } = process.binding('pipe_wrap');
+    const state = process.binding('stream_wrap');
+    const isKnown = state.streamBaseState !== undefined && state.kReadBytesOrError >= 0 && state.kArrayBufferOffset >= 0;
+    if (!isKnown || typeof Pipe.prototype.readStart !== 'function') return null;
+    return { pipe: new Pipe(constants.SOCKET), ...state };
+  } catch {
+    return null;
+  }
+}
+
+function openHandle({ pipe, streamBaseState, kReadBytesOrError, kArrayBufferOffset, kLastWriteWasAsync, WriteWrap }, onChunk, onEnd) {
+  pipe.open(told.data);
+  pipe.onread = (buffer) => {
+    const count = streamBaseState[kReadBytesOrError];
+    if (count > 0) onChunk(Buffer.from(buffer, streamBaseState[kArrayBufferOffset], count));
+    else if (count < 0) onEnd();
+  };
+  pipe.readStart();
+  return {
+    write(bytes, done) {
+      const request = new WriteWrap();
+      request.oncomplete = done;
+      request.bytes = bytes; // until it is written
+      pipe.writeBuffer(request, bytes);
+      if (streamBaseState[kLastWriteWasAsync] === 0) process.nextTick(done);
+    },
+    close: () => pipe.close(),
+  };
+}
+
+let socket = null;
 const unsent = [];
+let isSendingRest = false;
 
 /** Sends a frame at once, as far as the socket takes it; the rest leaves in order as the server reads. */
 function send(head, bodies) {
@@ -112,7 +161,7 @@ function send(head, bodies) {
     frame.set(body, at);
     at += body.length;
   }
-  if (unsent.length === 0) {
+  if (unsent.length === 0 && !isSendingRest) {
     let sent = 0;
     try {
       while (sent < frame.length) sent += fs.writeSync(told.data, frame, sent);
@@ -128,8 +177,12 @@ function send(head, bodies) {
 }
 
 function sendRest() {
-  if (unsent.length === 0 || socket.writableLength > 0) return;
-  socket.write(unsent.shift(), sendRest);
+  if (unsent.length === 0 || isSendingRest || socket === null) return;
+  isSendingRest = true;
+  socket.write(unsent.shift(), () => {
+    isSendingRest = false;
+    sendRest();
+  });
 }
 
 // ---- logs ----------------------------------------------------------------------------------------------------------
@@ -204,7 +257,7 @@ function lineWriter(fd) {
 }
 
 const printers = [lineWriter(1), lineWriter(2)];
-let consoleLevel = -1; // of the method of `console` that runs, if one does
+let indent = '';
 
 /** Replaces the standard streams by ones that write at once, and gives each line of `console` its level. */
 function takeOverOutput() {
@@ -220,48 +273,52 @@ function takeOverOutput() {
       },
     });
   }
-  const levels = { debug: 0, log: 1, info: 1, dir: 1, table: 1, group: 1, warn: 2, error: 3, trace: 3, assert: 3 };
+  if (told.terminal) return;
+  const print = (level, text) => {
+    if (level >= LEAST_LEVEL) record(level, indent === '' ? text : indent + text.replaceAll('\n', `\n${indent}`));
+  };
+  const levels = { debug: 0, log: 1, info: 1, warn: 2, error: 3 };
   for (const [name, level] of Object.entries(levels)) {
-    const original = console[name];
-    console[name] = function (...args) {
-      if (level < LEAST_LEVEL && name !== 'group') return undefined;
-      const outer = consoleLevel;
-      consoleLevel = Math.max(outer, level);
-      try {
-        return Reflect.apply(original, this, args);
-      } finally {
-        consoleLevel = outer;
-      }
-    };
+    console[name] = (...args) => print(level, util.format(...args));
   }
+  console.dir = (value, options) => print(1, util.inspect(value, { customInspect: false, ...options }));
+  console.trace = function trace(...args) {
+    const error = { name: 'Trace', message: util.format(...args) };
+    Error.captureStackTrace(error, trace);
+    print(3, error.stack);
+  };
+  console.assert = (condition, ...args) => {
+    if (condition) return;
+    if (typeof args[0] === 'string') args[0] = `Assertion failed: ${args[0]}`;
+    else args.unshift('Assertion failed');
+    print(2, util.format(...args));
+  };
+  console.group = console.groupCollapsed = (...args) => {
+    if (args.length > 0) console.log(...args);
+    indent += '  ';
+  };
+  console.groupEnd = () => {
+    indent = indent.slice(2);
+  };
 }
 
 function makeStream(at, original) {
   if (told.terminal) return Reflect.apply(original.get, process, []);
   const { Writable } = require('stream');
-  const stream = new Writable({
-    decodeStrings: false,
-    write(chunk, encoding, done) {
-      print(at, typeof chunk === 'string' ? chunk : chunk.toString());
-      done();
-    },
-  });
-  stream.write = function (chunk, encoding, done) {
-    print(at, typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString());
+  const { StringDecoder } = require('string_decoder');
+  const decoder = new StringDecoder('utf8');
+  const stream = new Writable({ decodeStrings: false });
+  stream.write = (chunk, encoding, done) => {
+    printers[at].write(typeof chunk === 'string' ? chunk : decoder.write(Buffer.from(chunk)));
     const then = typeof encoding === 'function' ? encoding : done;
     if (typeof then === 'function') process.nextTick(then);
     return true;
   };
-  stream._destroy = (error, done) => done(error); // standard streams are never closed
+  stream.end = stream.destroy = () => stream; // standard streams stay open
   stream.fd = at + 1;
   stream._type = 'pipe';
   stream._isStdio = true;
   return stream;
-}
-
-function print(at, text) {
-  if (consoleLevel >= 0) record(consoleLevel, text.endsWith('\n') ? text.slice(0, -1) : text);
-  else printers[at].write(text);
 }
 
 /** `context.log`: each method takes a text, and optionally an object for the fields of the entry, or an error. */
@@ -408,10 +465,22 @@ function jsonText(bytes, charset) {
   const named = decoderOf(charset, true);
   if (named !== null) return named.decode(bytes);
   const wide = wideJson(bytes);
-  return wide !== null ? wide : utf8.decode(bytes);
+  if (wide !== null) return wide;
+  if (!isUtf8(bytes)) throw new Error('it is not UTF-8');
+  const text = bytes.toString('utf8');
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
+const { isUtf8 = isDecodable } = require('buffer'); // since 18.14
+
+function isDecodable(bytes) {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function wideJson(bytes) {
   const [a, b, c, d] = bytes;
@@ -473,18 +542,9 @@ function urlencoded(body, charset) {
     const found = pairs.find(([name, value]) => name.toString('latin1') === field && decoderOf(value.toString('latin1')));
     return found && found[1].toString('latin1');
   };
-  const isUtf8 = () => pairs.every(([name, value]) => isValid(name) && isValid(value));
-  const chosen = named('_charset_') || (decoderOf(charset) ? charset : null) || (isUtf8() ? null : named('charset'));
+  const areUtf8 = () => pairs.every(([name, value]) => isUtf8(name) && isUtf8(value));
+  const chosen = named('_charset_') || (decoderOf(charset) ? charset : null) || (areUtf8() ? null : named('charset'));
   return gathered(pairs.map(([name, value]) => [decodeText(name, chosen), decodeText(value, chosen)]));
-}
-
-function isValid(bytes) {
-  try {
-    utf8.decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The bytes of a percent-encoded text, given as latin-1. */
@@ -1031,7 +1091,8 @@ class Call {
     afterCall();
   }
 
-  fail(error) {
+  /** With `isLast`, the process is about to end. */
+  fail(error, isLast = false) {
     if (!this.isOpen) return;
     const failure = { t: 'fail', kind: 'error', code: codeOf(error), message: messageOf(error), traceback: '', retry_after_s: null };
     if (error instanceof Retry) failure.retry_after_s = error.retryAfter;
@@ -1041,8 +1102,9 @@ class Call {
       Object.assign(failure, { kind: 'timeout', code: 'Timeout', retry_after_s: null });
       failure.message = `the handler had no result after ${limit} s`;
     }
+    if (isLast) failure.last = true;
     send(JSON.stringify({ ...failure, ...this.end() }), []);
-    afterCall();
+    if (!isLast) afterCall();
   }
 
   /** The call ends: its numbers for the reply. */
@@ -1094,7 +1156,9 @@ function withCallback(event, call) {
 }
 
 function take(head, body) {
-  if (head.t === 'invoke') {
+  if (head.t === 'tidy') {
+    tidy();
+  } else if (head.t === 'invoke') {
     if (head.shared !== undefined) {
       body = Buffer.allocUnsafeSlow(head.shared);
       fs.readSync(told.memory, body, 0, head.shared, 0);
@@ -1130,6 +1194,35 @@ function cancel(call) {
   call.abort();
 }
 
+/** No call has come for a while: give memory back. The flag is as before, for the sake of V8's code caches. */
+function tidy() {
+  if (collect === null) {
+    const v8 = require('v8');
+    v8.setFlagsFromString('--expose-gc');
+    collect = require('vm').runInNewContext('gc');
+    v8.setFlagsFromString('--no-expose-gc');
+  }
+  collect();
+}
+
+let collect = null;
+
+/** Runs all of a call but its handler, so that the first event of an instance that was started ahead finds it compiled. */
+function warmUp() {
+  const text = '[0,0,1,"warm","","",{}]{"type":"forklight.http","datacontenttype":"application/json","http":{"headers":{}}}';
+  const frames = new Frames();
+  const bytes = Buffer.alloc(8 + text.length + 7);
+  bytes.writeUInt32BE(text.length, 0);
+  bytes.writeUInt32BE(7, 4);
+  bytes.write(`${text}{"n":1}`, 8);
+  frames.feed(bytes, (head, body) => {
+    const call = new Call(head, body);
+    const context = new Context(call);
+    const { type, headers } = encodeResult({ event: makeEvent(head.event, body), left: context.remainingMs() });
+    JSON.stringify({ t: 'ok', type, headers, ...call.end() });
+  });
+}
+
 function afterCall() {
   left -= 1;
   if (left <= 0 && calls.size === 0) leave();
@@ -1137,20 +1230,19 @@ function afterCall() {
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 
-let socket = null;
-
 /** An error that nothing has caught. The call that it belongs to fails; the process ends, as its state is unknown. */
 function onUncaught(error) {
   if (process.listenerCount('uncaughtException') > 1) return; // the function handles them itself
   const call = currentCall() ?? (calls.size === 1 ? [...calls.values()][0] : null);
-  if (call) call.fail(error);
+  if (call) call.fail(error, true);
   else record(3, `an error that nothing caught: ${codeOf(error)}: ${messageOf(error)}`, stackOf(error));
   process.exit(1);
 }
 
 /** The server has closed its end, or the last call has ended: run what the function does at its end, and exit. */
 function leave() {
-  socket.destroy();
+  socket?.close();
+  socket = null;
   if (process.listenerCount('beforeExit') === 0) process.exit(0);
 }
 
@@ -1168,11 +1260,9 @@ async function main() {
     send(JSON.stringify({ t: 'unfit', code, message: message.slice(0, MAX_MESSAGE_CHARS), traceback }), []);
     process.exit(1);
   }
-  socket = new net.Socket({ fd: told.data, readable: true, writable: true });
+  if (told.warm) warmUp();
   const frames = new Frames();
-  socket.on('data', (chunk) => frames.feed(chunk, take));
-  socket.on('end', leave);
-  socket.on('error', leave);
+  socket = openSocket((chunk) => frames.feed(chunk, take), leave);
   send('{"t":"ready"}', []);
 }
 

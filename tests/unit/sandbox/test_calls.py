@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from msgspec.structs import replace
 
 from sandbox.actions import Action, Cancel, End, Kill, Leave, Ready
 from sandbox.calls import Calls
@@ -47,6 +48,13 @@ def test_a_failure_is_an_answer_too_and_the_instance_lives_on() -> None:
     calls = serving(1)
     assert calls.frame(fail(1), b"", 50) == [End(1, Answered(fail(1), b""))]
     assert calls.free_slots == 1
+
+
+def test_after_a_failure_that_is_its_last_word_the_instance_gets_no_call() -> None:
+    calls, last = serving(1), replace(fail(1), last=True)
+    assert calls.frame(last, b"", 50) == [End(1, Answered(last, b""))]
+    assert (calls.free_slots, calls.state) == (0, "left")
+    assert isinstance(calls.tick(50 + GRACE)[0], Kill), "it has the grace to end by itself"
 
 
 def test_no_call_begins_before_the_hook_has_run() -> None:

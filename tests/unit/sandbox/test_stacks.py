@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.stacks import NOTHING, of_call, readable
+from sandbox.stacks import INTERRUPTED, NOTHING, Printed, of_call, readable
 
 FUNCTION = """
 import faulthandler, threading
@@ -63,3 +63,12 @@ def test_of_several_tasks_a_call_has_its_own() -> None:
     assert of_call(tasks, 3) == "Task:\n  in a"
     assert of_call(tasks, 13) == "Task:\n  in b"
     assert of_call(tasks, 1) == of_call("", 3) == ""
+
+
+def test_the_stack_that_node_js_prints_is_taken_out_of_its_log() -> None:
+    printed = Printed()
+    stack = [INTERRUPTED, b"    at spin (/code/index.js:3:5)", b"    at /s/node/guest.js:1:1", b""]
+    assert not printed.take(b"before")
+    assert all(map(printed.take, stack))
+    assert not any(map(printed.take, [b"after", b"    at home"]))
+    assert printed.text == "JavaScript stack (most recent call first):\n    at spin (/code/index.js:3:5)"

@@ -1,0 +1,2 @@
+const absent = require('absent-library');
+exports.handler = () => absent;

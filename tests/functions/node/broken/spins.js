@@ -1,0 +1,4 @@
+function forever() {
+  for (;;);
+}
+forever();
