@@ -20,6 +20,7 @@ from forklight.observe.status import Isolation, Status
 from forklight.observe.terminal import say, say_json
 from forklight.serving.diagnosis import Check, Diagnosis, FunctionFound, MechanismFound, diagnose
 from forklight.serving.isolation import account_of, asked_by, found_for
+from forklight.serving.store_check import PACKAGES, store_check
 from forklight.state.directory import state_path
 from forklight.state.users import User, blocking, name_of, unprivileged_user
 from sandbox import isolation
@@ -43,6 +44,9 @@ def doctor(path: Path | None, state: Path | None, as_json: bool) -> int:
     function wants what, and what each one gets. If its server runs, the findings are those of the server: a unit or a
     container may allow it more or less than this shell. docs/security.md says what the mechanisms are good for.
 
+    It also looks through the packages in the state directory: whether each is as it came, and none is gone that a
+    version needs.
+
     The exit status is 0 if functions have everything that they want, 1 if something is missing, and 2 if the
     configuration is wrong or asks for something by name that cannot be had.
 
@@ -64,7 +68,8 @@ def doctor(path: Path | None, state: Path | None, as_json: bool) -> int:
 def _diagnose(path: Path | None, state: Path | None) -> Diagnosis:
     if path is None and not Path(FILE_NAME).exists():
         user = unprivileged_user()
-        return diagnose(isolation.find(account_of(user)), {}, _checks(user, None))
+        place = state_path(state, os.environ, Path(FILE_NAME))  # that of a server without a configuration
+        return diagnose(isolation.find(account_of(user)), {}, _checks(user, place if place.exists() else None))
     source = path or Path()
     running = _running(source, state)
     try:
@@ -103,6 +108,8 @@ def _checks(user: User | None, state: Path | None) -> Iterator[Check]:
     yield Check("user", True, f"functions run as {_who(user)}")
     if state is not None:
         yield _state_check(state, user)
+        if os.access(state, os.R_OK | os.X_OK) and (packages := store_check(state)) is not None:
+            yield packages
 
 
 def _who(user: User | None) -> str:
@@ -169,7 +176,12 @@ def _function_row(one: FunctionFound) -> tuple[str, ...]:
 
 def _summary(diagnosis: Diagnosis) -> str:
     missing = [one.name for one in diagnosis.mechanisms if one.wanted_by and not one.in_force]
-    missing += [check.what for check in diagnosis.checks if not check.ok]
+    missing += [check.what for check in diagnosis.checks if not check.ok and check.what != PACKAGES]
+    repair = (
+        " The store of packages needs repair."
+        if any(not one.ok and one.what == PACKAGES for one in diagnosis.checks)
+        else ""
+    )
     if not missing:
-        return f"The best level is {diagnosis.best}, and nothing is missing."
-    return f"The best level is {diagnosis.best}; missing: {', '.join(missing)}."
+        return f"The best level is {diagnosis.best}, and nothing is missing.{repair}"
+    return f"The best level is {diagnosis.best}; missing: {', '.join(missing)}.{repair}"

@@ -10,7 +10,7 @@ from tests.kit.application import application
 from tests.kit.mirror import Mirror, running_mirror
 from tests.kit.served import Server, serving
 from tests.kit.support import until
-from tests.unit.forklight.test_package_store import make_zip
+from tests.kit.zips import make_zip
 
 LISTEN = ("--listen", "127.0.0.1:0")
 

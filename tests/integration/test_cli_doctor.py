@@ -4,15 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forklight.packages.store import PackageStore
+from forklight.state.releases import Application, Release, write_releases
 from sandbox.containment import Mechanism
 from tests.kit.levels import found
 from tests.kit.support import readable_folder
 from tests.kit.without import without
+from tests.kit.zips import make_zip, put
 
 pytestmark = pytest.mark.ordinary_user
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +76,22 @@ def test_a_wrong_configuration_hides_nothing_of_the_machine(tmp_path: Path) -> N
     assert (status, told["status"], told["functions"]) == (2, "refused", [])
     assert "handler is missing" in told["problems"][0]
     assert len(told["mechanisms"]) == len(Mechanism)
+
+
+def test_it_looks_through_the_packages_of_a_state(tmp_path: Path) -> None:
+    store = PackageStore(tmp_path)
+    names = [put(store, make_zip(("a", content))) for content in (b"1", b"2")]
+    release = Release(number=1, package=names[0], at=datetime.now(UTC), by="me", size_bytes=1)
+    write_releases(tmp_path, {"shop": Application(releases=(release,), live=1, last=1)})
+
+    def told() -> tuple[bool, str]:
+        checks = doctor("--state", str(tmp_path), folder=tmp_path)[1]["checks"]
+        [packages] = [one for one in checks if one["what"] == "packages"]
+        return packages["ok"], packages["told"]
+
+    assert told() == (True, f"2 in {store.packages}, 0.0 MB, all as they came")
+    store.path(names[0]).unlink()
+    store.path(names[1]).write_bytes(b"?")
+    damaged = f"{store.path(names[1])} is damaged: remove it, and deploy or pull it again"
+    gone = f"version 1 of shop needs the package {names[0][:12]}, which is gone: deploy it again"
+    assert told() == (False, f"{damaged}; {gone}")

@@ -15,7 +15,7 @@ from forklight.packages.pull import Patience, pull
 from forklight.packages.source import Source
 from forklight.packages.store import PackageStore, StoreBounds
 from tests.kit.mirror import Mirror, running_mirror
-from tests.unit.forklight.test_package_store import make_zip
+from tests.kit.zips import make_zip
 
 CONTENT = make_zip(("app.py", os.urandom(100_000)))
 SHA256 = sha256(CONTENT).hexdigest()

@@ -1,15 +1,13 @@
 """The store of packages: uploads in pieces, refusals by name, what is removed, what the doctor finds."""
 
-import io
 import os
 import stat
 import struct
 import tempfile
 import time
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
-from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED
 
 import pytest
 from hypothesis import given
@@ -20,35 +18,14 @@ from forklight.code.selection import CodeError
 from forklight.packages.errors import MissingPackage, PackageError, PackageRefused, PackageTooLarge, WrongOffset
 from forklight.packages.store import PackageStore, StoreBounds
 from forklight.state.directory import remove_tree
+from tests.kit.zips import make_zip, name_of, put
 
 PIPE, SOCKET, DEVICE, LINK = (kind | 0o644 for kind in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFLNK))
 
 
-def make_zip(*members: tuple[str, bytes] | tuple[str, bytes, int], method: int = ZIP_DEFLATED) -> bytes:
-    """A zip of (name, content, mode)."""
-    made = io.BytesIO()
-    with ZipFile(made, "w") as archive:
-        for name, content, *mode in members:
-            member = ZipInfo("placeholder")
-            member.filename = member.orig_filename = name
-            member.external_attr = (mode[0] if mode else 0o644) << 16
-            archive.writestr(member, content, method)
-    return made.getvalue()
-
-
-def _name(content: bytes) -> str:
-    return sha256(content).hexdigest()
-
-
-def _put(store: PackageStore, content: bytes) -> str:
-    store.append(_name(content), 0, content)
-    store.finish(_name(content))
-    return _name(content)
-
-
 def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     content = make_zip(("forklight.toml", b"x" * 1000), ("bin/run", b"y", 0o755))
-    name, store = _name(content), PackageStore(tmp_path)
+    name, store = name_of(content), PackageStore(tmp_path)
     assert store.received(name) == 0
     assert not store.has(name)
     with pytest.raises(MissingPackage):
@@ -71,7 +48,7 @@ def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
 
 def test_what_is_not_what_its_name_says_is_dropped(tmp_path: Path) -> None:
     content = make_zip(("a", b"1"))
-    name, store = _name(content), PackageStore(tmp_path, StoreBounds(package_bytes=1000))
+    name, store = name_of(content), PackageStore(tmp_path, StoreBounds(package_bytes=1000))
     store.append(name, 0, content + b"?")
     with pytest.raises(PackageRefused, match=f"not {name}: send them again"):
         store.finish(name)
@@ -123,12 +100,12 @@ def _overlapping(count: int) -> bytes:
         (b"PK" * 100, "is not a zip file, or is damaged"),
     ],
 )
-def test_a_package_that_may_not_be_unpacked_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_package_that_may_not_be_unpacked_is_refused_byname_of(tmp_path: Path, content: bytes, message: str) -> None:
     store = PackageStore(tmp_path, StoreBounds(unpacked_bytes=1_000_000))
     with pytest.raises(PackageRefused) as refused:
-        _put(store, content)
+        put(store, content)
     assert message in str(refused.value)
-    assert str(refused.value).startswith(f"the package {_name(content)[:12]}")
+    assert str(refused.value).startswith(f"the package {name_of(content)[:12]}")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -145,7 +122,7 @@ def test_a_package_that_may_not_be_unpacked_is_refused_by_name(tmp_path: Path, c
 )
 def test_an_application_s_package_holds_files_only(tmp_path: Path, content: bytes, message: str) -> None:
     store = PackageStore(tmp_path)
-    name = _put(store, content)
+    name = put(store, content)
     with pytest.raises(PackageRefused, match=message):
         store.unpacked(name)
     assert list(store.folders.iterdir()) == []
@@ -170,7 +147,7 @@ def test_whatever_a_zip_says_nothing_is_written_outside_of_its_folder(noise: byt
 
 def test_an_unpacked_folder_of_an_earlier_boot_is_made_again(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
-    name = _put(store, make_zip(("a", b"1" * 100)))
+    name = put(store, make_zip(("a", b"1" * 100)))
     folder = store.unpacked(name)
     (folder / "a").write_bytes(b"")
     assert store.unpacked(name) == folder
@@ -178,25 +155,25 @@ def test_an_unpacked_folder_of_an_earlier_boot_is_made_again(tmp_path: Path) -> 
     (store.folders / f"{name}.boot").write_text("another")
     assert (store.unpacked(name) / "a").read_bytes() == b"1" * 100
     with pytest.raises(MissingPackage, match="is not here: deploy it again"):
-        store.unpacked(_name(b""))
+        store.unpacked(name_of(b""))
 
 
 def test_what_no_one_needs_is_removed_unless_it_has_just_come(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
     assert store.remove_unused(set()) == 0
-    kept, old, new = (_put(store, make_zip(("a", content))) for content in (b"1", b"2", b"3"))
+    kept, old, new = (put(store, make_zip(("a", content))) for content in (b"1", b"2", b"3"))
     for name in (kept, old):
         store.unpacked(name)
         os.utime(store.path(name), (0, 0))
-    store.append(_name(b"old"), 0, b"o")
-    os.utime(store.incoming / f"{_name(b'old')}.part", (0, 0))
-    store.append(_name(b"new"), 0, b"n")
+    store.append(name_of(b"old"), 0, b"o")
+    os.utime(store.incoming / f"{name_of(b'old')}.part", (0, 0))
+    store.append(name_of(b"new"), 0, b"n")
     (store.folders / ".new-x").mkdir()
     size_bytes = store.path(old).stat().st_size
     assert store.remove_unused({kept}) == size_bytes
     assert {path.stem for path in store.packages.glob("*.zip")} == {kept, new}
     assert sorted(path.name for path in store.folders.iterdir()) == sorted([".new-x", kept, f"{kept}.boot"])
-    assert [path.stem for path in store.incoming.iterdir()] == [_name(b"new")]
+    assert [path.stem for path in store.incoming.iterdir()] == [name_of(b"new")]
     os.utime(store.path(new), (0, 0))
     assert store.has(new)
     assert store.path(new).stat().st_mtime > time.time() - 60
@@ -207,7 +184,7 @@ def test_what_no_one_needs_is_removed_unless_it_has_just_come(tmp_path: Path) ->
 def test_the_check_names_what_is_damaged(tmp_path: Path) -> None:
     store = PackageStore(tmp_path)
     assert store.check() == []
-    good, bad = _put(store, make_zip(("a", b"1"), ("b/", b""))), _put(store, make_zip(("a", b"2")))
+    good, bad = put(store, make_zip(("a", b"1"), ("b/", b""))), put(store, make_zip(("a", b"2")))
     store.unpacked(good)
     assert store.check() == []
     (store.unpacked(good) / "a").write_bytes(b"changed")
