@@ -48,6 +48,8 @@ class Dispatcher:
         """Removed functions and variants, by name, that still run accepted events."""
         self._families: dict[str, Family] = {}
         """By name, of the functions that have variants."""
+        self.summon: Callable[[str], Function | None] = lambda name: None
+        """Returns a variant that is not served so far, when an event asks for it by its name; None if there is none."""
         self.records = Records()
         for name in sorted(dict.fromkeys((*order, *functions)), key=lambda name: AT in name):
             self.add(name, functions[name])
@@ -97,9 +99,17 @@ class Dispatcher:
         base = self._runners.get(base_name(name))
         if AT in name:
             is_base = base is not None and base.release and name == variant_name(base_name(name), base.release)
-            return base if is_base else self._runners.get(name)
+            return base if is_base or base is None else self._runners.get(name) or self._summoned(name)
         family = self._families.get(name)
         return base if family is None or base is None else family.choose(event)
+
+    def _summoned(self, name: str) -> Runner | None:
+        """Serve a variant from now on because an event asks for it. The next change of what is served ends that."""
+        function = self.summon(name)
+        if function is None:
+            return None
+        self.add(name, function)
+        return self._runners[name]
 
     def add(self, name: str, function: Function) -> None:
         """Serve one more function, or a variant of one. What has not ended yet since it was removed is served again.

@@ -178,7 +178,7 @@ async def _open(
     prepared: _Prepared,
 ) -> AsyncIterator[Running]:
     """Build all parts. After the block they end in reverse order; whatever has not been drained is cancelled."""
-    application, now = await anyio.to_thread.run_sync(application_of, config), datetime.now(UTC)
+    application = await anyio.to_thread.run_sync(application_of, prepared.deployments.base.config)
     async with anyio.create_task_group() as writing:
         keeper = _start_keeper(config, state, writing)
         keep = keeper.add if keeper is not None else None
@@ -207,7 +207,7 @@ async def _open(
                         state=state,
                         versions=prepared.together.versions,
                         deployments=prepared.deployments,
-                        reloaded=Reloaded(at=now, succeeded_at=now),
+                        reloaded=Reloaded(at=(now := datetime.now(UTC)), succeeded_at=now),
                         guest=prepared.guest,
                         stores=stores,
                         tree=tree,

@@ -65,7 +65,7 @@ def _merged(base: Config, parts: Sequence[Part]) -> Config:
     runtimes, interpreters, environments = dict(base.runtimes), dict(base.interpreters), dict(base.environments)
     for part in parts:
         one, prefix = part.config, f"{part.application}/"
-        functions |= one.functions
+        functions |= {name: _scoped(function, prefix) for name, function in one.functions.items()}
         settings |= one.settings.functions
         runtimes |= {prefix + name: value for name, value in one.runtimes.items()}
         interpreters |= {prefix + name: value for name, value in one.interpreters.items()}
@@ -84,6 +84,10 @@ def _merged(base: Config, parts: Sequence[Part]) -> Config:
     )
 
 
+def _scoped(function: Function, prefix: str) -> Function:
+    return replace(function, settings=replace(function.settings, runtime=prefix + function.settings.runtime))
+
+
 def _with_functions_of(whole: Config, canary: Part, every: Sequence[Part], problems: list[Problem]) -> Config:
     """Add the functions of a canary that its application's live release does not have, with their inboxes."""
     live = next((part for part in every if part.application == canary.application), None)
@@ -93,7 +97,14 @@ def _with_functions_of(whole: Config, canary: Part, every: Sequence[Part], probl
     for name, function in new.items():
         problems += [_same_name(canary, function, other) for other in every if name in other.config.functions]
     inboxes = [one for one in canary.config.queues if one.function in new and one.queue == inbox(one.function)]
-    return replace(whole, functions=whole.functions | new, queues=(*whole.queues, *inboxes))
+    prefix = f"{canary.application}@{canary.number}/"
+    return replace(
+        whole,
+        functions=whole.functions | {name: _scoped(one, prefix) for name, one in new.items()},
+        runtimes=whole.runtimes | {prefix + name: one for name, one in canary.config.runtimes.items()},
+        interpreters=whole.interpreters | {prefix + name: one for name, one in canary.config.interpreters.items()},
+        queues=(*whole.queues, *inboxes),
+    )
 
 
 def _clashes(part: Part, other: Part, base: Config) -> Iterator[Problem]:

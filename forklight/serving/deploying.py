@@ -23,7 +23,6 @@ import anyio.to_thread
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
-from dispatcher.split import AT
 from forklight.config.deployed import as_written, name_problem
 from forklight.config.problem import ConfigError, Problem
 from forklight.packages.errors import MissingPackage, PackageError
@@ -217,9 +216,6 @@ class Deployer:
         except ConfigError as error:
             raise ConfigError(_as_written(error.problems, to, application)) from None
         waiting = _may_wait(to, application) if may_wait is None else may_wait
-        canary = to.applications[application].canary
-        mark = f"{AT}{canary.number}" if canary else AT
-        waiting |= {name for name in together.functions if AT in name and not name.endswith(mark)}
         progress.begin(Step(step="loading"))
 
         async def commit() -> None:
@@ -262,14 +258,12 @@ class Deployer:
         return frozenset(name for name, one in runners.items() if not running.tree.has(one.function.spec))
 
     async def _load_missing(self) -> None:
-        """Load the releases that are kept, so that a rollback needs no file, and serve what asks for them."""
+        """Load the releases that are kept, so that a rollback needs no file."""
         to = self._reloader.deployed
         try:
             for name, release in to.missing():
                 to = await anyio.to_thread.run_sync(self._reloader.releases.with_loaded, to, name, release)
-            together = deployed_together(to)
-            variants = frozenset(name for name in together.functions if AT in name)
-            await self._reloader.step(Change(to=to, together=together, may_wait=variants | self._at_rest()))
+            self._reloader.deployed = to
         except Exception:
             log.exception("releases that are kept could not be loaded")
 

@@ -1,24 +1,26 @@
 """What a server serves: its own configuration, and the releases of the applications that were deployed to it.
 
 A `Deployments` is a value without I/O. `deployed_together` makes of it what the dispatcher and the triggers serve: the
-functions of live releases under their names, and beside them *variants*, functions of other releases, which are called
-`FUNCTION@NUMBER`. A canary's get a share of the events; those of other releases get what asks for that version, keep
-nothing ready, and so cost nothing until then.
+functions of live releases under their names, and beside them those of a canary as *variants*, `FUNCTION@NUMBER`, which
+get a share of the events. A variant of another kept release is served from the first event on that asks for it, until
+the next change of what is served.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatcher.settings import Function, PoolSettings
+from dispatcher.split import AT, variant_name
 from forklight.config.composed import Part, composed
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.status import Unserved
 from forklight.serving.deployment import ApplicationStatus, ReleaseStatus
 from forklight.serving.versions import Versions
-from forklight.state.releases import Application, Applications, Release
+from forklight.state.releases import Application, Applications, Release, ReleaseError
 from sandbox.spec import FunctionSpec
 
 Key = tuple[str, int]
@@ -84,6 +86,28 @@ class Deployments(Struct, frozen=True, kw_only=True):
             return replace(self, loaded=loaded | {key: found}, failed=failed)
         return replace(self, loaded=loaded, failed=failed | {key: found})
 
+    def number_of(self, function: str, version: str) -> int | None:
+        """Return the number of the release that `7` or an alias means for a function. None: there is no such one.
+
+        The function must be one of the live release.
+        """
+        for name, app in self.applications.items():
+            live = self.live(name)
+            if live is not None and function in live.config.functions:
+                with suppress(ReleaseError):
+                    return app.named(version)
+        return None
+
+    def variant(self, name: str) -> Function | None:
+        """Return the variant `FUNCTION@NUMBER` of a kept release, which keeps nothing ready; None if there is none."""
+        function, _, number = name.partition(AT)
+        for app in self.applications:
+            live = self.live(app)
+            if live is not None and function in live.config.functions and number.isdecimal():
+                one = self.loaded.get((app, int(number)))
+                return _at_rest(one.functions[function]) if one and function in one.config.functions else None
+        return None
+
     def specs(self) -> list[FunctionSpec]:
         """The versions of all functions that are loaded."""
         return [spec for one in (self.base, *self.loaded.values()) for spec in one.versions.specs.values()]
@@ -147,17 +171,12 @@ def _part(now: Deployments, name: str, number: int | None) -> Part:
 
 
 def _variants(now: Deployments, live: Part) -> dict[str, Function]:
-    """Return the functions of the other releases of an application, of those that its live release has, too."""
-    canary = now.applications[live.application].canary
-    found: dict[str, Function] = {}
-    for (name, number), one in now.loaded.items():
-        if name != live.application or number == live.number:
-            continue
-        is_canary = canary is not None and number == canary.number
-        for function, of_it in one.functions.items():
-            if function in live.config.functions:
-                found[f"{function}@{number}"] = of_it if is_canary else _at_rest(of_it)
-    return found
+    """Return the functions of the canary of an application, of those that its live release has, too."""
+    canary, one = now.applications[live.application].canary, now.canary(live.application)
+    if canary is None or one is None:
+        return {}
+    names = one.functions.keys() & live.config.functions.keys()
+    return {variant_name(name, canary.number): one.functions[name] for name in sorted(names)}
 
 
 def _at_rest(function: Function) -> Function:
@@ -171,7 +190,8 @@ def _splits(now: Deployments, name: str) -> dict[str, tuple[str, float]]:
     one = now.canary(name)
     if canary is None or one is None:
         return {}
-    return {function: (f"{function}@{canary.number}", canary.percent / 100) for function in one.config.functions}
+    share = canary.percent / 100
+    return {function: (variant_name(function, canary.number), share) for function in one.config.functions}
 
 
 def statuses(now: Deployments) -> tuple[ApplicationStatus, ...]:

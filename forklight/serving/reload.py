@@ -24,6 +24,7 @@ from bus.store import StoreError
 from dispatcher.budget import Limits
 from dispatcher.change import Change, NotLoaded, load_all, open_change
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.settings import Function
 from dispatcher.split import AT, base_name
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
@@ -79,6 +80,7 @@ class Reloader:
         each reload."""
         self.running = running
         self.releases = releases
+        running.dispatcher.summon = self._variant
         self._load = load
         self._tasks = tasks
         self._report = report
@@ -91,8 +93,13 @@ class Reloader:
 
     @property
     def deployed(self) -> Deployments:
-        """What is served now."""
+        """What is deployed now."""
         return self.running.deployments
+
+    @deployed.setter
+    def deployed(self, now: Deployments) -> None:
+        """More of it was loaded; what is served stays the same."""
+        self.running = replace(self.running, deployments=now)
 
     async def reload(self, *, renew_all: bool = False) -> ReloadResult:
         """Reload now, and wait for the result. With `renew_all`, also functions that do not use what changed."""
@@ -169,6 +176,9 @@ class Reloader:
         keep = {running.guest.name, *current, *kept, *(code.name for code in running.tree.snapshots())}
         await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
+    def _variant(self, name: str) -> Function | None:
+        return self.deployed.variant(name)
+
     async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
@@ -205,7 +215,6 @@ class Reloader:
         try:
             to, together = await anyio.to_thread.run_sync(self._prepare, self.running.served(), renew_all)
             may_wait = {name for name, version in together.versions.functions.items() if version.may_wait}
-            may_wait |= together.functions.keys() - together.versions.functions.keys()
             return await self.step(Step(to=to, together=together, may_wait=frozenset(may_wait)))
         finally:
             await self.remove_unused()
@@ -265,8 +274,8 @@ def label(dispatcher: Dispatcher, together: Together) -> None:
     for name in together.functions:
         if AT not in name:
             dispatcher.label(name, together.labels.get(name, 0))
-    for variant in together.functions:
-        if AT in variant:
+    for variant in dispatcher.runners():
+        if AT in variant:  # also of one that is about to be removed
             dispatcher.split(base_name(variant), variant, 0)
     for function, (variant, share) in together.splits.items():
         dispatcher.split(function, variant, share)

@@ -101,6 +101,9 @@ async def test_a_split_sends_an_event_and_its_retries_to_one_version(bench: Benc
             dispatcher.split("f", "f@2", 0.5)
         with pytest.raises(LookupError):
             dispatcher.add("g@2", functions["f@2"])
+        assert failure(await run(dispatcher, "f@2")).code == "UnknownFunction"
+        dispatcher.summon = functions.get
+        assert (await run(dispatcher, "f@2")).version == "the second", "an event that asks for a version may bring it"
 
 
 async def test_a_promotion_keeps_the_template_of_the_variant(bench: Bench) -> None:
