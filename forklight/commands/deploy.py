@@ -32,6 +32,7 @@ from forklight.config.deployable import Deployable, load_deployable
 from forklight.config.deployed import as_written, name_problem
 from forklight.config.document import FILE_NAME
 from forklight.config.problem import ConfigError, Problem
+from forklight.config.source import locate
 from forklight.observe.terminal import say, say_json
 from forklight.packages.errors import PackageError
 from forklight.packages.package import Built, build
@@ -116,14 +117,11 @@ def deploy(
 
 def _checked(path: Path) -> Deployable:
     """Return what may be deployed. Raises ConfigError for everything that is wrong in any case."""
-    if path.name == FILE_NAME:
-        path = path.parent
-    elif path.is_file():
-        advice = f"make a directory with it and a {FILE_NAME}: forklight init writes one"
-        raise ConfigError(
-            [Problem(str(path), 0, "", f"is a single file, and only an application is deployed: {advice}")]
-        )
-    found = load_deployable(path, os.environ)
+    file = locate(path)
+    if file.name != FILE_NAME:
+        advice = f"deploy a directory with a {FILE_NAME} in it: forklight init writes one"
+        raise ConfigError([Problem(str(file), 0, "", f"cannot be deployed alone: {advice}")])
+    found = load_deployable(file.parent, os.environ)
     if found.config is None:
         return found
     checked = check_code(found.config, found.config.no_code | found.apart)
@@ -206,7 +204,7 @@ def _tell(plan: _Plan, done: Deployed) -> None:
     if not done.ok:
         for line in problems_told(done):
             say(line, err=True)
-        say(f"not deployed: {plan.name} serves what it served before", err=True)
+        say(f"not deployed: nothing has changed on {plan.target.place}", err=True)
         return
     say(_headline(plan, done))
     if not done.already:

@@ -161,7 +161,9 @@ def chosen(name: str | None, folder: Path, known: list[ApplicationStatus]) -> Ap
     names = [one.name for one in known]
     wanted = name or name_in(folder) or (names[0] if len(names) == 1 else None)
     if wanted is None:
-        raise click.UsageError(f"say which application: --name {'|'.join(names) or 'NAME'}")
+        raise click.UsageError(
+            f"say which application: --name {'|'.join(names)}" if names else "nothing is deployed there"
+        )
     for one in known:
         if one.name == wanted:
             return one
@@ -192,7 +194,7 @@ class Changed(Struct, frozen=True, kw_only=True):
         elif not done.ok:
             for problem in problems_told(done):
                 say(problem, err=True)
-            say(f"nothing has changed: {name} serves what it served before", err=True)
+            say(f"nothing has changed on {self.target.place}", err=True)
         else:
             say(f"{name}: {line}")
             for way in ways:

@@ -190,7 +190,7 @@ async def test_what_is_wrong_with_the_application_is_told_before_anything_is_sen
             assert (done.status, line["ok"]) == (2, False)
             assert said in str(line["problems"]), line
         done = await here.run("deploy", str(here.folder / "hello.py"), "--json")
-        assert "is a single file, and only an application is deployed: " in done.stdout
+        assert "cannot be deployed alone: deploy a directory with a forklight.toml in it" in done.stdout
         (here.folder / "token.txt").unlink()  # it is the server's
         assert (await here.deploy()).status == 0
         assert len(here.deployer.asked) == 1
