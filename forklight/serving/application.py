@@ -46,7 +46,8 @@ def _source(function: Function, config: Config) -> str:
     name = _module(function)
     module = function.code.joinpath(*name.split("."))
     scripts = (function.code / f"{name}{ending}" for ending in (".js", ".mjs", ".cjs"))
-    programs = (function.code / one for one in config.runtimes[function.settings.runtime].command[:1])
+    runtime = config.runtimes[function.settings.runtime]
+    programs = [] if runtime.program else [function.code / one for one in runtime.command[:1]]
     for path in (function.code, module.with_suffix(".py"), module / "__init__.py", *scripts, *programs):
         if os.path.isfile(path):
             return sha256(path.read_bytes()).hexdigest()

@@ -67,9 +67,9 @@ def environment_with(*requirements: str) -> Path:
         print(f"installing {' '.join(requirements)} into {cache / key}", file=sys.__stderr__, flush=True)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(cache / key)
-        subprocess.run([sys.executable, "-m", "venv", str(cache / key)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *requirements]
-        subprocess.run(pip, check=True)
+        bare_environment(cache / key)  # to install pip into it would take longer than the rest
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
+        subprocess.run([*pip, "--disable-pip-version-check", *requirements], check=True)
         for path in (cache / key).rglob("*"):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
