@@ -109,6 +109,11 @@ class Config(Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
 
     @property
+    def packages(self) -> frozenset[str]:
+        """The packages that code comes from, by their SHA-256."""
+        return frozenset(one.source.sha256 for one in self.functions.values() if one.source is not None)
+
+    @property
     def no_code(self) -> frozenset[Path]:
         """The files that are never copied into a snapshot: the configuration, env files, secrets and those of TLS."""
         every = list(self.settings.functions.values())  # also those of functions that this process does not run

@@ -271,9 +271,8 @@ class Deployer:
         """Remove packages, unpacked folders and snapshots that nothing needs. What cannot be removed now, later can."""
         reloader = self._reloader
         self.store.bounds = bounds_of(reloader.deployed.base.config)
-        keep = releases.packages(reloader.deployed.applications)
         try:
-            await anyio.to_thread.run_sync(self.store.remove_unused, keep)
+            await anyio.to_thread.run_sync(self.store.remove_unused, reloader.deployed.packages())
             await reloader.remove_unused()
         except (PackageError, OSError) as error:
             log.warning("what no release needs could not be removed: %s", error)

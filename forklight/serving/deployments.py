@@ -20,7 +20,7 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.observe.status import Unserved
 from forklight.serving.deployment import ApplicationStatus, ReleaseStatus
 from forklight.serving.versions import Versions
-from forklight.state.releases import Application, Applications, Release, ReleaseError
+from forklight.state.releases import Application, Applications, Release, ReleaseError, packages
 from sandbox.spec import FunctionSpec
 
 Key = tuple[str, int]
@@ -63,6 +63,11 @@ class Deployments(Struct, frozen=True, kw_only=True):
         every = [(name, release) for name, app in self.applications.items() for release in app.releases]
         known = self.loaded.keys() | self.failed.keys()
         return [(name, release) for name, release in every if (name, release.number) not in known]
+
+    def packages(self) -> frozenset[str]:
+        """The packages that are needed: those of the releases, and those that code comes from."""
+        configs = [self.base.config, *(one.config for one in self.loaded.values())]
+        return packages(self.applications).union(*(one.packages for one in configs))
 
     def with_application(self, name: str, app: Application) -> "Deployments":
         """The application as it is now. What is not kept any more is forgotten."""

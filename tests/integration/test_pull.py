@@ -7,15 +7,21 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from forklight.admin.tls import renewing_context
 from forklight.packages.errors import PullFailed
 from forklight.packages.pull import Patience, pull
 from forklight.packages.source import Source
 from forklight.packages.store import PackageStore, StoreBounds
+from tests.kit.admin import serving
+from tests.kit.certificates import make_pair
+from tests.kit.deploying import Recorder
 from tests.kit.mirror import Mirror, running_mirror
-from tests.kit.zips import make_zip
+from tests.kit.zips import make_zip, put
+from triggers.http.policy.keys import Key, digest, new_key
 
 CONTENT = make_zip(("app.py", os.urandom(100_000)))
 SHA256 = sha256(CONTENT).hexdigest()
@@ -147,3 +153,24 @@ async def test_a_pull_ends_with_the_task_that_wants_it(mirror: Mirror, source: S
             await anyio.to_thread.run_sync(mirror.was_asked.wait, 20)
             tasks.cancel_scope.cancel()
     assert len(mirror.requests) == 1
+
+
+async def test_another_forklight_gives_its_packages_to_whoever_has_a_deploy_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, key, theirs, ours = make_pair(tmp_path), new_key(), PackageStore(tmp_path), PackageStore(tmp_path / "ours")
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
+    (tmp_path / "keys").write_bytes(msgspec.json.encode({"ci": Key(sha256=digest(key), created="", deploy=True)}))
+    put(theirs, CONTENT)
+    ours.append(SHA256, 0, CONTENT[:1000])
+    async with serving(tmp_path, tls=renewing_context(*pair), deployer=Recorder(tmp_path)) as asked:
+        url, headers = f"https://localhost:{asked.port}/packages/{SHA256}", {"Authorization": f"Bearer {key}"}
+        source = Source(url=url, sha256=SHA256, headers=headers)
+        for wrong, status in (
+            ({}, "404 Not Found: check the url"),
+            ({"Authorization": "Bearer x"}, "401 Unauthorized"),
+        ):
+            with pytest.raises(PullFailed, match=f"the server answers {status}"):
+                await anyio.to_thread.run_sync(pull, replace(source, headers=wrong), ours, HURRIED)
+        await anyio.to_thread.run_sync(pull, source, ours, HURRIED)
+    assert ours.path(SHA256).read_bytes() == CONTENT

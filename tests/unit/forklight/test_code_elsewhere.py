@@ -1,5 +1,6 @@
 """`code` as a table: what it becomes, and what is wrong with it, in its place."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from forklight.config.deployed import load_deployed
 from forklight.config.problem import ConfigError
 from forklight.packages.source import Source
 from forklight.serving.check import check_code
+from forklight.serving.deployments import Deployments, Loaded
+from forklight.serving.versions import Versions
+from forklight.state.releases import NONE, Application, Release
 
 SHA256 = "0123456789abcdef" * 4
 URL = 'url = "https://example.com/a.zip"'
@@ -136,3 +140,15 @@ def test_before_a_deploy_nothing_is_pulled_and_what_is_packed_is_in_the_folder(t
     with pytest.raises(ConfigError) as caught:
         load_deployable(folder, {})
     assert {one.key for one in caught.value.problems} == {"functions.f.code.headers.B", "functions.g.code"}
+
+
+def test_what_code_comes_from_is_kept_as_long_as_something_may_be_served_from_it(tmp_path: Path) -> None:
+    def elsewhere(digit: str) -> Loaded:
+        config = loaded(tmp_path, f'{F}code = {{ {URL}, sha256 = "{digit * 64}" }}')
+        return Loaded(config=config, versions=Versions(functions={}, code={}, settings={}))
+
+    release = Release(number=1, package="3" * 64, at=datetime.now(UTC), by="me", size_bytes=1)
+    now = Deployments(base=elsewhere("1"), loaded={("shop", 1): elsewhere("2")})
+    now = now.with_application("shop", Application(releases=(release,), live=1, last=1))
+    assert now.packages() == {"1" * 64, "2" * 64, "3" * 64}
+    assert now.with_application("shop", NONE).packages() == {"1" * 64}
