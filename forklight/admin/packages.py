@@ -60,7 +60,7 @@ class Packages:
             raise Refused(400, f"offset={at} is behind the end, at {length}")
         async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
             if at + len(chunk) > length:
-                raise PackageRefused(f"there are more bytes than {LENGTH} says, {length}: nothing of this piece counts")
+                raise PackageRefused(f"there are more bytes than the {length} that {LENGTH} says")
             at = await anyio.to_thread.run_sync(self._store.append, sha256, at, chunk)
         if at < length:
             return web.Response(status=202, headers={OFFSET: str(at)})

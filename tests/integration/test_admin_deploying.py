@@ -148,6 +148,23 @@ async def test_uploads_that_are_refused(tmp_path: Path) -> None:
         assert list(deployer.store.packages.glob("*.zip")) == []
 
 
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield bytes(65_536)
+
+
+async def test_a_body_without_end_is_refused_and_kept_by_nobody(tmp_path: Path) -> None:
+    deployer = Recorder(tmp_path, StoreBounds(package_bytes=1_000_000))
+    async with session(tmp_path, deployer) as http:
+        for key, length, status in ((KEY, 1_000_000, 422), (KEY, 1_000_001, 413), ("wrong", 1_000_000, 401)):
+            headers = {"Upload-Length": str(length), "X-Api-Key": key}
+            async with http.put(f"/packages/{'a' * 64}?offset=0", data=endless(), headers=headers) as response:
+                assert response.status == status
+        async with http.post("/applications/shop/promote", data=endless()) as response:
+            assert response.status == 200
+        assert sum(part.stat().st_size for part in deployer.store.incoming.iterdir()) <= 1_000_000
+
+
 async def test_a_deploy_streams_its_steps(tmp_path: Path) -> None:
     sha256, content = package()
     async with session(tmp_path, deployer := Recorder(tmp_path)) as http:
