@@ -24,7 +24,7 @@ def upload(
 ) -> int:
     """Bring the package to the server and return how many bytes were sent: 0 if it was there.
 
-    `progress` gets the number of bytes that are there. Raises NoServer and Refused, after several attempts if the
+    `progress` gets the number of bytes that are there, if any have to be sent. Raises NoServer and Refused, after several attempts if the
     connection broke off in between.
     """
     size_bytes, sent, failures, at = package.stat().st_size, 0, 0, _received(session, sha256)
@@ -41,7 +41,8 @@ def upload(
                 if failures == _MOST_FAILURES or not _may_pass(error):
                     raise
                 pause(2.0 ** (failures - 2))
-    progress(size_bytes)
+    if sent:
+        progress(size_bytes)
     return sent
 
 

@@ -141,6 +141,7 @@ def _deployed(plan: _Plan, session: Session, progress: Progress) -> Deployed:
     """Pack, upload and deploy."""
     with tempfile.TemporaryDirectory(prefix="forklight-") as folder:
         package, begun_s = Path(folder) / "package.zip", time.monotonic()
+        progress.show("packing")
         built = _built(plan.found, package)
         packed_s = time.monotonic()
         progress.show("packing", ms=(packed_s - begun_s) * 1e3)

@@ -93,7 +93,7 @@ async def test_a_deploy_says_what_serves_and_how_to_go_back(tmp_path: Path) -> N
         assert "uploading" in done.stderr
         again = await here.deploy("--canary", "12.5%", "--name", "other", "--json")
         lines = [json.loads(line) for line in again.stdout.splitlines()]
-        assert [line.get("step") for line in lines] == ["packing", "uploading", "checking", "switching", None]
+        assert [line.get("step") for line in lines] == ["packing", "packing", "checking", "switching", None]
         assert (lines[-1]["ok"], lines[-1]["version"], again.stderr) == (True, 7, "")
         assert here.deployer.asked[1] == ("deploy", "other", sha256, "ci", 12.5)
 
