@@ -24,8 +24,8 @@ def upload(
 ) -> int:
     """Bring the package to the server and return how many bytes were sent: 0 if it was there.
 
-    `progress` gets the number of bytes that are there, if any have to be sent. Raises NoServer and Refused, after several attempts if the
-    connection broke off in between.
+    `progress` gets the number of bytes that are there, if any have to be sent. Raises NoServer and Refused; after
+    several attempts, if the connection broke off in between.
     """
     size_bytes, sent, failures, at = package.stat().st_size, 0, 0, _received(session, sha256)
     with package.open("rb") as file:
@@ -34,13 +34,16 @@ def upload(
             file.seek(at)
             piece = file.read(PIECE_BYTES)
             try:
-                at = _put(session, sha256, at, piece, size_bytes)
-                sent, failures = sent + len(piece), 0
+                then = _put(session, sha256, at, piece, size_bytes)
+                if then is not None and then <= at:
+                    raise NoServer(f"{session.place} does not keep what it gets: {then} bytes are there")
+                at, sent, failures = then, sent + len(piece), 0
             except (NoServer, Refused) as error:
                 failures += 1
                 if failures == _MOST_FAILURES or not _may_pass(error):
                     raise
                 pause(2.0 ** (failures - 2))
+                at = _received_again(session, sha256, at)
     if sent:
         progress(size_bytes)
     return sent
@@ -56,6 +59,14 @@ def _received(session: Session, sha256: str) -> int | None:
             return offset
     with session.answer("GET", f"/packages/{sha256}"):  # the answer to a HEAD has no text that says what is wrong
         return None
+
+
+def _received_again(session: Session, sha256: str, at: int | None) -> int | None:
+    """Return what is there after a failure; `at` if the server cannot be asked now."""
+    try:
+        return _received(session, sha256)
+    except (NoServer, Refused):
+        return at
 
 
 def _put(session: Session, sha256: str, at: int, piece: bytes, size_bytes: int) -> int | None:
