@@ -23,6 +23,9 @@ from forklight.code.tool_files import is_cache, is_never_code, is_of_a_tool
 from forklight.errors import ForklightError
 
 IGNORE_FILE = ".forklightignore"
+NODE_MODULES = Path("node_modules")
+"""Beside the paths that are apart: the libraries of Node.js are code, because functions import them. Otherwise they are
+files of a tool, such as that which builds a web site's pages."""
 
 Verdict = Literal["in", "out", "private", "cache"]
 """`private` and `cache` stay out too, but users are told: the one may be needed, the other may be no cache."""
@@ -52,6 +55,8 @@ class Selection(Struct, frozen=True):
     """Real paths of what is never code, such as secrets."""
     ignore: str
     """The text of `.forklightignore`."""
+    has_node_modules: bool = False
+    """Whether the libraries of Node.js are code, and all that is in them."""
 
     def entries(self, on_problem: Callable[[CodeError], None]) -> Iterator[Entry]:
         """Yield all entries but those inside folders that stay out. Files need not be regular files.
@@ -123,6 +128,8 @@ class Selection(Struct, frozen=True):
         real = _real(path) if os.path.islink(path) else path
         if decision or real in self.apart or (self.is_single and "/" not in name and not _is_module(path)):
             return "out"
+        if decision is None and self.has_node_modules and NODE_MODULES.name in name.split("/"):
+            return "in"
         if decision is None:
             return "out" if is_of_a_tool(path, is_folder=is_folder) else self._default(real, name, is_folder)
         return "in"
@@ -159,7 +166,8 @@ def select(code: Path, apart: Set[Path] = frozenset()) -> Selection:
         raise CodeError(f"{file} is not valid UTF-8: save it as UTF-8") from error
     except ValueError as error:
         raise CodeError(f"{file}: {error}") from error
-    return Selection(root, is_single, frozenset(path.resolve() for path in apart), text)
+    kept = frozenset(path.resolve() for path in apart - {NODE_MODULES})
+    return Selection(root, is_single, kept, text, has_node_modules=NODE_MODULES in apart)
 
 
 def unreadable(path: Path, error: OSError) -> CodeError:

@@ -124,7 +124,7 @@ def _checked(path: Path) -> Deployable:
     found = load_deployable(file.parent, os.environ)
     if found.config is None:
         return found
-    checked = check_code(found.config, found.config.no_code | found.apart)
+    checked = check_code(found.config, found.config.apart | found.apart)
     if checked.faults:
         raise ConfigError(as_written((fault.problem for fault in checked.faults), found.folder))
     return replace(found, notes=tuple(sorted({*found.notes, *as_written(checked.warnings, found.folder)})))

@@ -138,7 +138,7 @@ def _serve(
             open_runtimes(owned.path, config.user)  # to be watched
         try:
             _warn_of_no_key(config, owned)
-            for warning in file_warnings(config, config.no_code | {owned.path}):
+            for warning in file_warnings(config, config.apart | {owned.path}):
                 say(f"warning: {warning}", err=True)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:

@@ -18,6 +18,7 @@ from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.command import missing_in
 from forklight.code.interpreter import Interpreter
+from forklight.code.selection import NODE_MODULES
 from forklight.config.admin import admin_problems
 from forklight.config.code import CodeSettings
 from forklight.config.document import FILE_NAME, Node, read_document
@@ -123,6 +124,17 @@ class Config(Struct, frozen=True, kw_only=True):
         named += [self.settings.admin.certificate, self.settings.admin.key]
         own = [self.path] if self.path.suffix != ".py" else []
         return frozenset(path for path in (*named, *own) if path)
+
+    @property
+    def apart(self) -> frozenset[Path]:
+        """The same, and what else a selection of files of the code has to know."""
+        return self.no_code | libraries_of(self.settings)
+
+
+def libraries_of(settings: Settings) -> frozenset[Path]:
+    """With a runtime that is not Python, `node_modules` is code, wherever it lies."""
+    has_others = any(one.kind != "python" for one in settings.runtimes.values())
+    return frozenset({NODE_MODULES} if has_others else ())
 
 
 class Reading(Struct, frozen=True, kw_only=True):

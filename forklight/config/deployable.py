@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from forklight.config.code import CodeSettings
-from forklight.config.configuration import Config, Reading, config_of
+from forklight.config.configuration import Config, Reading, config_of, libraries_of
 from forklight.config.deployed import as_written, without_servers_own
 from forklight.config.document import FILE_NAME, Node, read_document
 from forklight.config.functions import FunctionSettings, Name, Settings
@@ -74,7 +74,8 @@ def _load(folder: Path, environ: Mapping[str, str]) -> Deployable:
         folder=folder,
         code=frozenset(one.code.path or folder for one in every if one.code.url is None),
         also=frozenset(also),
-        apart=frozenset({state, *(file for one in every for _, file in _secret_files(one, root))}),
+        apart=frozenset({state, *(file for one in every for _, file in _secret_files(one, root))})
+        | libraries_of(settings),
         functions=tuple(sorted(settings.functions)),
         notes=(*notes, *missing, *(config.warnings if config else ())),
         config=config,

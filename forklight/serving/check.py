@@ -37,7 +37,7 @@ def check(path: Path, environ: Mapping[str, str], state: Path | None = None) -> 
     """
     config = load(path, environ, state)
     containments(config)
-    return check_code(config, config.no_code | {state_path(state, environ, config.path)})
+    return check_code(config, config.apart | {state_path(state, environ, config.path)})
 
 
 def check_code(config: Config, apart: Set[Path]) -> Checked:

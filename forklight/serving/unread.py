@@ -48,7 +48,7 @@ def compare(running: Running, served: dict[str, Served]) -> tuple[Unread, frozen
         if code in packages:  # they never change
             continue
         try:
-            now = _contents(code, config.no_code | {running.state.path})
+            now = _contents(code, config.apart | {running.state.path})
         except (CodeError, OSError) as error:
             problem = str(error)
             continue

@@ -204,7 +204,7 @@ def _snapshot(made: Versions, functions: list[Function], making: _Making) -> Non
         return
     pulled(ahead, config)
     runtime, interpreter = config.runtimes[first.settings.runtime], config.interpreters[first.settings.runtime]
-    apart = config.no_code | {state.path}
+    apart = config.apart | {state.path}
     with staged(first.code, apart, state.versions, making.newest(functions)) as stage:
         made.code[first.code] = stage.contents
         code, key = state.versions / snapshot_name(stage.digest, runtime, interpreter), state.key
@@ -233,7 +233,7 @@ def _promise(made: Versions, functions: list[Function], making: _Making) -> None
     uids = {making.contained[function.name].uid for function in functions}
 
     def take(package: Path, final: Path) -> None:
-        with staged(package, config.no_code | {state.path}, state.versions) as stage:
+        with staged(package, config.apart | {state.path}, state.versions) as stage:
             if runtime.kind == "python":
                 stage.compile(interpreter, config.user)
             stage.publish(final)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forklight.code.files import collect, collect_all, own_logs
-from forklight.code.selection import CodeError, select
+from forklight.code.selection import NODE_MODULES, CodeError, select
 from forklight.code.tool_files import NEVER, PATTERNS
 from forklight.state.directory import open_state
 
@@ -175,3 +175,19 @@ def test_a_change_concerns_the_code_exactly_if_the_file_is_in_it(
             if file.is_file() and file.parent in folders and file.name != ".forklightignore":
                 assert selection.concerns(file) == (file in found)
         assert {file.parent for file in found} <= folders
+
+
+def test_libraries_of_node_js_are_code_where_functions_import_them(tmp_path: Path) -> None:
+    for name in ("index.js", "node_modules/a/index.js", "node_modules/a/.cache/x.js", "sub/node_modules/b/b.key"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("-----BEGIN PRIVATE KEY-----\n")
+
+    def names(*apart: Path) -> set[str]:
+        root = tmp_path.resolve()
+        return {str(path.relative_to(root)) for path in select(tmp_path, frozenset(apart)).places()[1]}
+
+    every = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert names() == {"index.js"}
+    assert names(NODE_MODULES) == every
+    (tmp_path / ".forklightignore").write_text("node_modules/a/.cache\n")
+    assert names(NODE_MODULES) == every - {"node_modules/a/.cache/x.js"} | {".forklightignore"}
