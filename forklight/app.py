@@ -49,6 +49,7 @@ from forklight.serving.loading import Releases, bounds_of, deployments_at_start
 from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, label, limits_of
 from forklight.serving.running import Running
+from forklight.serving.sealing import remove_unused_copies
 from forklight.serving.stores import open_stores
 from forklight.serving.strays import Strays
 from forklight.serving.systemd import Notifier
@@ -141,6 +142,7 @@ def _prepare(config: Config, state: State, environ: Mapping[str, str]) -> _Prepa
     guest = make_guest(together.config, state)
     if not deployments.missing():  # else this has to wait until they are loaded
         remove_unused(state, {guest.name, *(spec.code.name for spec in deployments.specs())})
+        remove_unused_copies(state.path, deployments.specs())
     if not config.settings.log.keep_bytes:
         remove_kept(state.path)
     order = expected_use(together.config, state.path, datetime.now(UTC))

@@ -145,7 +145,7 @@ async def _open_once(
 ) -> AsyncIterator[tuple[Tree, dict[str, FunctionSpec]]]:
     """A tree for the functions of `config`, and their specs by name."""
     with open_here(state_path, config.user) as state:
-        specs, guest = make_versions(config, state).specs, make_guest(config, state)
+        specs, guest = make_versions(config, state, seals=False).specs, make_guest(config, state)
         account = account_of(config.user)
         async with open_tree(
             guest=guest,

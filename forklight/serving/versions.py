@@ -22,6 +22,7 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.serving.isolation import containments
 from forklight.serving.pulling import Coming, pulled, restrict, store_of
 from forklight.serving.renewal import Readings, Served
+from forklight.serving.sealing import sealed
 from forklight.state.data import DataError, make_data_folder
 from forklight.state.directory import State, remove_tree
 from forklight.state.uids import UidsError, keep_uids
@@ -62,15 +63,19 @@ def make_versions(
     readings: Readings | None = None,
     *,
     beside: Iterable[FunctionSpec] = (),
+    seals: bool = True,
 ) -> Versions:
     """Return the current version of each function by name, and take the missing snapshots.
 
     Functions with the same code and runtime are copied and compiled together; what is the same in the snapshot of one
     that is `served`, by the same interpreter, is not compiled again. With `readings`, a function that sees no change
-    keeps its served version. `beside` are further versions that may have the same snapshots. Makes the data folder,
+    keeps its served version. `beside` are further versions that may have the same snapshots. `seals`: programs run from
+    copies that cannot be read (`sealing.py`). Makes the data folder,
     too, if a function asks for it. Raises ConfigError, also for what a function asks of its isolation and the machine
     does not have.
     """
+    if seals:
+        config = replace(config, runtimes=sealed(config, state.path))
     problems = _data_problems(config)  # first: the folder is a mount, which has to be there
     making = _Making(config, state, _with_users(config, containments(config)), served, readings)
     together: dict[tuple[Path, str], list[Function]] = defaultdict(list)

@@ -10,6 +10,7 @@
     <state>/unpacked/<hash>/        what packages hold; made again at need
     <state>/guest/<hash>/           snapshots of the guest, read-only
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
+    <state>/runtimes/sealed-<key>/  copies of Node.js that can be executed and not read
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
     <state>/releases.json           the releases of deployed applications, if there are any
     <state>/secrets/NAME/           the files of an application's secrets, put there by the operator

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus import Failed, Ok, Outcome
+from forklight.serving.sealing import copy_of
 from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Limits, Runtime
@@ -217,3 +220,14 @@ async def test_calls_in_one_instance_overlap_and_keep_their_lines_apart(bench: B
     of = {line.text: line.invocation for line in bench.lines}
     assert len({of[f"begins {name}"] for name in names}) == len(names)
     assert all(of[f"begins {name}"] == of[f"ends {name}"] for name in names)
+
+
+async def test_a_process_of_a_sealed_copy_cannot_be_inspected_by_its_own_user(bench: Bench) -> None:
+    (copy := bench.code / "sealed").mkdir(mode=0o755)
+    made = copy_of(Path(shutil.which("node") or ""), copy)
+    runtime = Runtime(name="sealed", kind="node", python=bench.runtime.python, command=(str(made),))
+    instance, _ = await bench.tree.start(spec(bench, runtime=runtime))
+    assert answer(await invoke(instance, 1))["got"] == 1
+    assert os.stat(f"/proc/{instance.pid}/environ").st_uid == 0, "it belongs to the process's user otherwise"
+    assert copy_of(Path(shutil.which("node") or ""), copy) == made
+    instance.leave()
