@@ -134,7 +134,7 @@ def _interpreters(config: Config) -> Iterator[Check]:
     for name, interpreter in config.interpreters.items():
         runtime = config.runtimes[name]
         if runtime.kind != "python":
-            told = f"{runtime.abilities.title} {runtime.release}, {runtime.command[0]}"
+            told = f"{runtime.abilities.title} {runtime.release}".strip() + f", {runtime.command[0]}"
         else:
             told = f"Python {interpreter.version}, {interpreter.python}"
         yield Check(f"runtime {name}", True, told)

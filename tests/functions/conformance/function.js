@@ -70,6 +70,17 @@ exports.prints = (event, context) => {
   context.log.warning(`log ${event.data}`);
 };
 
+let met = null;
+
+/** Waits until another call of this process is as far. */
+exports.meets = async (event) => {
+  console.log(`begin ${event.data}`);
+  if (met === null) await new Promise((resolve) => (met = resolve));
+  else met();
+  console.log(`met ${event.data}`);
+  return process.pid;
+};
+
 exports.waits = async (event, context) => {
   console.log("waiting");
   await new Promise((resolve, reject) => context.signal.addEventListener("abort", () => reject(context.signal.reason)));

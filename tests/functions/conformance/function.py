@@ -82,6 +82,22 @@ def prints(event, context):
     context.log.warning("log %s", event["data"])
 
 
+met = None
+
+
+async def meets(event, context):
+    """Waits until another call of this process is as far."""
+    global met
+    print(f"begin {event['data']}", flush=True)
+    if met is None:
+        met = asyncio.Event()
+        await met.wait()
+    else:
+        met.set()
+    print(f"met {event['data']}", flush=True)
+    return os.getpid()
+
+
 async def waits(event, context):
     print("waiting", flush=True)
     await asyncio.sleep(600)
