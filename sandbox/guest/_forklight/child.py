@@ -130,7 +130,7 @@ def _thread(folder: str) -> str:
 def _why(program: str, error: OSError) -> str:
     """The reason, and what helps."""
     if "/" not in program:
-        return f"{error.strerror}: {_NO_SUCH_PROGRAM}" if error.errno == errno.ENOENT else str(error.strerror)
+        return f"{error.strerror}: {_NO_SUCH_PROGRAM}"
     if error.errno == errno.ENOENT and os.path.exists(program):
         return f"its interpreter {_interpreter(program)} does not exist, or is not open to the function"
     if error.errno == errno.ENOENT and os.path.isabs(program):
