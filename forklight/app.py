@@ -40,7 +40,6 @@ from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded, Usage
 from forklight.packages.store import PackageStore
 from forklight.serving.application import application_of
-from forklight.serving.change import ReloadResult, one_line
 from forklight.serving.deploying import Deployer
 from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
 from forklight.serving.expected_use import expected_use
@@ -48,6 +47,7 @@ from forklight.serving.isolation import account_of
 from forklight.serving.loading import Releases, bounds_of, deployments_at_start
 from forklight.serving.picture import printing_on_signal
 from forklight.serving.reload import Reloader, label, limits_of
+from forklight.serving.reloaded import ReloadResult, one_line
 from forklight.serving.running import Running
 from forklight.serving.sealing import remove_unused_copies
 from forklight.serving.stores import open_stores

@@ -29,7 +29,7 @@ from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE, text
 from forklight.observe.timer_status import MOST_UPCOMING
-from forklight.serving.change import ReloadResult
+from forklight.serving.reloaded import ReloadResult
 from forklight.serving.running import Current
 from forklight.serving.unread import with_unread
 from forklight.state.directory import keys_path

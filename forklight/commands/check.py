@@ -13,8 +13,8 @@ from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.terminal import say, say_json
 from forklight.serving import check as checks
-from forklight.serving.change import some_of
 from forklight.serving.once import Load, load_all
+from forklight.serving.reloaded import some_of
 from forklight.state.directory import state_path
 from sandbox.loading import HELD_MEANS
 

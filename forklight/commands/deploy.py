@@ -36,9 +36,9 @@ from forklight.config.source import locate
 from forklight.observe.terminal import say, say_json
 from forklight.packages.errors import PackageError
 from forklight.packages.package import Built, build
-from forklight.serving.change import some_of
 from forklight.serving.check import check_code
 from forklight.serving.deployment import Deployed, Step
+from forklight.serving.reloaded import some_of
 
 
 class _Percent(click.ParamType[float]):

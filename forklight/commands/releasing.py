@@ -20,8 +20,8 @@ from forklight.commands.asking import config_option, state_of
 from forklight.config.document import FILE_NAME, Node, read_document
 from forklight.config.hint import did_you_mean
 from forklight.observe.terminal import say, say_json
-from forklight.serving.change import lines
 from forklight.serving.deployment import ApplicationStatus, Deployed
+from forklight.serving.reloaded import lines
 
 KEY = "FORKLIGHT_KEY"
 _TIMEOUT_S = 60.0

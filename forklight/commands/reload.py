@@ -8,7 +8,7 @@ import msgspec
 from forklight.admin.client import post
 from forklight.commands.asking import asked, config_option, state_of, state_option
 from forklight.observe.terminal import say, say_json
-from forklight.serving.change import ReloadResult, lines
+from forklight.serving.reloaded import ReloadResult, lines
 
 
 @click.command(short_help="Make the running server read configuration and code again.")

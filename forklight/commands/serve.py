@@ -27,11 +27,11 @@ from forklight.observe.formats import json_lines, text_lines
 from forklight.observe.status import Usage
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
-from forklight.serving.change import ReloadResult, lines
 from forklight.serving.check import file_warnings
 from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.isolation import containments
 from forklight.serving.picture import ignore_print_signal
+from forklight.serving.reloaded import ReloadResult, lines
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_runtimes, open_state, state_path
 from forklight.state.releases import releases_path

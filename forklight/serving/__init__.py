@@ -3,7 +3,8 @@
 - `versions.py`: functions and snapshots of their code
 - `running.py`: all parts of the server as one value, which a reload replaces
 - `triggers.py`: everything that makes events; `stores.py`: the stores of messages
-- `reload.py`: from one configuration to the next, completely or not at all; `change.py`: what may change
+- `reload.py`: from one configuration to the next, completely or not at all; `change.py`: what may change;
+  `reloaded.py`: what came of it
 - `renewal.py`: which functions a reload renews; `unread.py`: what has changed on disk since it was read
 - `watching.py`: `dev` reloads when a file is saved
 - `check.py`: what `forklight check` finds without running any code; `faults.py`: what is wrong with the code itself

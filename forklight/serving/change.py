@@ -1,8 +1,7 @@
 """A change of the configuration while the server runs: what it cannot change, and how its result is reported."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
@@ -10,45 +9,11 @@ from forklight.code.interpreter import Interpreter
 from forklight.config.configuration import Config
 from forklight.config.document import Node, read_document
 from forklight.config.problem import ConfigError, Problem
+from forklight.serving.reloaded import Failure, ReloadResult
 from sandbox.errors import LoadFailed
 
 FIXED = ("http", "bus", "brokers", "queues", "admin", "log", "machine")
 """Tables that are only read at the start: listeners, stores and the user. Of `[machine]` these are only the users."""
-
-
-_MOST_NAMES = 5
-
-
-class Failure(Struct, frozen=True, kw_only=True):
-    """A function whose new version does not load."""
-
-    function: str
-    code: str
-    message: str
-    traceback: str = ""
-
-
-class ReloadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The result of a reload. Unless `ok`, nothing has changed, and `problems`, `failures` or `error` say why."""
-
-    ok: bool
-    changed: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    """Functions that were not renewed although their code has changed: they do not use what has."""
-    because: dict[str, str] = {}
-    """Why functions were renewed."""
-    warnings: tuple[Problem, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    """Mistakes in the configuration or the code."""
-    failures: tuple[Failure, ...] = ()
-    error: str = ""
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether no function's code or configuration changed, and there is no warning."""
-        return self.ok and not (self.changed or self.added or self.removed or self.kept or self.warnings)
 
 
 def require_no_restart(old: Config, new: Config, interpreters: Iterable[Interpreter]) -> None:
@@ -107,43 +72,3 @@ def failures(error: NotLoaded) -> tuple[Failure, ...]:
         else Failure(function=name, code="StartFailed", message=str(one))
         for name, one in error.errors.items()
     )
-
-
-def lines(result: ReloadResult) -> list[str]:
-    """Lines for a terminal: what changed, or everything that is wrong."""
-    if not result.ok:
-        found = [*map(str, result.problems), *([result.error] if result.error else [])]
-        for failure in result.failures:
-            found.append(f"{failure.function}: load/{failure.code}: {failure.message}")
-            found += failure.traceback.rstrip("\n").splitlines()
-        return found
-    parts = [
-        f"{some_of(names)} {what}"
-        for names, what in ((result.changed, "changed"), (result.added, "added"), (result.removed, "removed"))
-        if names
-    ]
-    if result.kept:
-        parts.append(f"{_kept(result.kept) if parts else 'no function uses'} what changed")
-    return [
-        *(f"warning: {warning}" for warning in result.warnings),
-        f"reloaded: {'; '.join(parts) or 'no function changed'}",
-    ]
-
-
-def some_of(names: Sequence[str], most: int = 20) -> str:
-    """Return the names in one line, of too many the first ones and how many more there are."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
-
-
-def _kept(names: tuple[str, ...]) -> str:
-    if len(names) == 1:
-        return f"{names[0]} does not use"
-    return f"{', '.join(names) if len(names) <= _MOST_NAMES else f'{len(names)} others'} do not use"
-
-
-def one_line(result: ReloadResult) -> str:
-    """Why nothing changed, in ASCII for a header."""
-    first = next((line for line in lines(result) if line.strip()), "").encode("ascii", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else " " for char in first[:500]).strip()

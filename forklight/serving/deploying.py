@@ -28,12 +28,12 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.packages.errors import MissingPackage, PackageError
 from forklight.packages.store import PackageStore
 from forklight.serving.change import failed
-from forklight.serving.change import lines as lines_of
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
 from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses, told
 from forklight.serving.loading import bounds_of
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
+from forklight.serving.reloaded import lines as lines_of
 from forklight.serving.warm import Warm
 from forklight.state import releases
 from forklight.state.releases import NONE, Application, ReleaseError, write_releases

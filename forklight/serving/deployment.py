@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from forklight.config.problem import Problem
-from forklight.serving.change import ReloadResult
+from forklight.serving.reloaded import ReloadResult
 
 
 class Step(Struct, frozen=True, kw_only=True):

@@ -31,9 +31,10 @@ from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
 from forklight.observe.status import Reloaded
 from forklight.plain import plain
-from forklight.serving.change import ReloadResult, failed, one_line, require_no_restart
+from forklight.serving.change import failed, require_no_restart
 from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
 from forklight.serving.loading import Releases, reloaded
+from forklight.serving.reloaded import ReloadResult, one_line
 from forklight.serving.renewal import Served
 from forklight.serving.running import Running
 from forklight.serving.versions import Versions, make_versions, remove_unused

@@ -27,9 +27,9 @@ from forklight.observe.formats import json_lines
 from forklight.observe.journal import Journal
 from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded
-from forklight.serving.change import ReloadResult
 from forklight.serving.deployments import Deployments, Loaded
 from forklight.serving.isolation import account_of
+from forklight.serving.reloaded import ReloadResult
 from forklight.serving.running import Running
 from forklight.serving.stores import Stores
 from forklight.serving.strays import Strays

@@ -2,7 +2,8 @@
 
 from dispatcher.change import NotLoaded
 from forklight.config.problem import ConfigError, Problem
-from forklight.serving.change import Failure, ReloadResult, failed, lines, one_line
+from forklight.serving.change import failed
+from forklight.serving.reloaded import Failure, ReloadResult, lines, one_line
 from sandbox.errors import LoadFailed, StartFailed
 
 

@@ -29,7 +29,7 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", [["--version"], ["ps", "--state", "."], ["logs", "--state", "."]])
+@pytest.mark.parametrize("command", [["--version"], ["versions", "--state", "."], ["logs", "--state", "."]])
 def test_no_server_is_imported(command: list[str], tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n{_RUN}"
     run = subprocess.run(
