@@ -46,6 +46,7 @@ from forklight.serving.expected_use import expected_use
 from forklight.serving.isolation import account_of
 from forklight.serving.loading import Releases, bounds_of, deployments_at_start
 from forklight.serving.picture import printing_on_signal
+from forklight.serving.pulling import absent_ahead, pull_ahead
 from forklight.serving.reload import Reloader, label, limits_of
 from forklight.serving.reloaded import ReloadResult, one_line
 from forklight.serving.running import Running
@@ -101,10 +102,19 @@ async def serve(config: Config, state: State, options: Options) -> None:
     """Serve until a signal ends it. Raises ConfigError, StoreError, HttpTriggerError or OSError before it is ready."""
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        if not await _code_is_there(config, signals):
+            return
         prepared = await anyio.to_thread.run_sync(_prepare, config, state, options.environ)
         if await _brokers_are_there(config, options, signals):
             async with _open(prepared.together.config, state, options, prepared) as running:
                 await _serve(running, prepared.releases, options, signals)
+
+
+async def _code_is_there(config: Config, signals: AsyncIterator[signal.Signals]) -> bool:
+    """Pull code from elsewhere. Return False if a signal ended that. Raises ConfigError."""
+    if not absent_ahead(config):
+        return True
+    return await unless_ended(partial(anyio.to_thread.run_sync, pull_ahead, config), partial(_ended, signals))
 
 
 async def _brokers_are_there(config: Config, options: Options, signals: AsyncIterator[signal.Signals]) -> bool:
@@ -114,14 +124,18 @@ async def _brokers_are_there(config: Config, options: Options, signals: AsyncIte
         log.warning("%s", what)
         options.notifier.waiting(what)
 
-    async def ended() -> None:
-        while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
-            pass
-
-    urls, has_terminal = broker_urls(config.settings), os.isatty(0)
+    urls = broker_urls(config.settings)
     if not urls:
         return True
-    return await unless_ended(partial(wait_for_brokers, urls, config.settings.bus.wait_s, report), ended)
+    wait = partial(wait_for_brokers, urls, config.settings.bus.wait_s, report)
+    return await unless_ended(wait, partial(_ended, signals))
+
+
+async def _ended(signals: AsyncIterator[signal.Signals]) -> None:
+    """Return when a signal ends the server, which has not started yet."""
+    has_terminal = os.isatty(0)
+    while await anext(signals) == signal.SIGHUP and not (has_terminal and not os.isatty(0)):
+        pass
 
 
 class _Prepared(NamedTuple):

@@ -28,6 +28,7 @@ from forklight.packages.store import PackageStore
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 256 * 1024
+_TOLD_EVERY_S = 10.0
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ADVICE = {
     401: "check the headers",
@@ -70,6 +71,7 @@ class _Pull:
         self._source, self._store, self._patience = source, store, patience
         self._opener = _opener(source)
         self._begun_s = time.monotonic()
+        self._told_s = 0.0
         self._fruitless = 0
         self._is_pieced = False
         """Whether the bytes in the store may be of several files."""
@@ -105,7 +107,7 @@ class _Pull:
         if self._fruitless >= patience.tries or spent_s > patience.whole_s:
             raise self._failed(f"{error} (tried for {spent_s:.0f} s)") from error
         pause_s = patience.pause_s * 2 ** max(0, self._fruitless - 1)
-        log.info("%s: %s; trying again", self._source.shown, error)
+        log.warning("%s: %s; trying again", self._source.shown, error)
         _wait(min(max(pause_s, error.retry_after_s), patience.longest_pause_s))
 
     def _receive(self, received: int) -> None:
@@ -141,7 +143,10 @@ class _Pull:
             except PackageTooLarge as error:
                 raise self._too_large() from error
             _stop_if_cancelled()
-            if time.monotonic() - self._begun_s > self._patience.whole_s:
+            if (spent_s := time.monotonic() - self._begun_s) > self._told_s + _TOLD_EVERY_S:
+                self._told_s = spent_s
+                log.warning("%s: it takes long: %.1f MB in %.0f s", self._source.shown, offset / 1e6, spent_s)
+            if spent_s > self._patience.whole_s:
                 raise _MayPass(f"it sent {offset} bytes, too slowly")
         if whole is not None and offset < whole:
             raise _MayPass(f"the connection broke off after {offset} of {whole} bytes")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from forklight.code.selection import CodeError
 from forklight.config.configuration import Config, Function
+from forklight.config.problem import ConfigError
 from forklight.packages.errors import PackageError
 from forklight.packages.pull import pull
 from forklight.packages.source import Source
@@ -33,6 +34,24 @@ def pulled(function: Function, config: Config) -> None:
             pull(function.source, store_of(config))
         except PackageError as error:
             raise CodeError(str(error)) from error
+
+
+def absent_ahead(config: Config) -> list[Function]:
+    """Return a function for each package that must be pulled before the server starts."""
+    every = (one for one in config.functions.values() if one.source is not None and one.source.pull == "ahead")
+    return list({one.code: one for one in every if is_absent(one)}.values())
+
+
+def pull_ahead(config: Config) -> None:
+    """Pull them. Raises ConfigError."""
+    problems = []
+    for function in absent_ahead(config):
+        try:
+            pulled(function, config)
+        except CodeError as error:
+            problems.append(function.node.at("code").problem(str(error)))
+    if problems:
+        raise ConfigError(problems)
 
 
 class Coming:

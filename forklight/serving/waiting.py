@@ -1,4 +1,4 @@
-"""Waiting for brokers: after a boot, the server and its broker start at the same time."""
+"""Waiting for others before the start. After a boot, the server and its broker start at the same time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -42,17 +42,22 @@ async def wait_for_brokers(urls: Sequence[str], limit_s: float, report: Callable
 
 
 async def unless_ended(work: Callable[[], Awaitable[None]], ends: Callable[[], Awaitable[None]]) -> bool:
-    """Do the work until `ends` returns. Return whether it was done."""
-    is_done = False
+    """Do the work until `ends` returns. Return whether it was done. Raises what the work raises."""
+    is_done, errors = False, list[Exception]()
 
     async def run() -> None:
         nonlocal is_done
-        await work()
-        is_done = True
+        try:
+            await work()
+            is_done = True
+        except Exception as error:  # raised below: a task group would wrap it
+            errors.append(error)
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await ends()
         tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
     return is_done

@@ -1,5 +1,6 @@
 """Code from elsewhere: pulled ahead or by the first event; a mirror that fails says so and ends nothing that runs."""
 
+import asyncio
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from tests.kit.application import application
 from tests.kit.mirror import Mirror, running_mirror
-from tests.kit.served import Server, serving
+from tests.kit.served import LIMIT_S, Server, serving, started
 from tests.kit.support import until
 from tests.kit.zips import make_zip
 
@@ -85,3 +86,15 @@ async def test_code_from_a_mirror(mirror: Mirror) -> None:
             assert (await asked(server, "/new"))[0] == 502
             await until(lambda: f"the code cannot be had: {mirror.url}/none.zip cannot be pulled" in server.log)
             assert (await server.status("now"))["stale"] is False
+
+
+async def test_a_start_that_waits_for_a_mirror_can_be_ended(mirror: Mirror) -> None:
+    put(mirror, "/app.zip", "one")
+    mirror.statuses = [503] * 100
+    text = toml(mirror, now=("/app.zip", "0" * 64, "ahead")).replace('{ env = "TOKEN", prefix = "Bearer " }', '"x"')
+    with application(text) as folder:
+        async with started("serve", *LISTEN, cwd=folder, SSL_CERT_FILE=str(mirror.certificate)) as process:
+            await asyncio.to_thread(mirror.was_asked.wait, LIMIT_S)
+            process.terminate()
+            _, said = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    assert process.returncode == 0, said

@@ -154,10 +154,10 @@ def environ(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def started(*arguments: str, cwd: Path) -> AsyncIterator[Process]:
+async def started(*arguments: str, cwd: Path, **variables: str) -> AsyncIterator[Process]:
     """`forklight ARGUMENTS`, killed if it still runs at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        installed.command(), *arguments, cwd=cwd, env=environ(cwd), stdout=PIPE, stderr=PIPE
+        installed.command(), *arguments, cwd=cwd, env=environ(cwd, **variables), stdout=PIPE, stderr=PIPE
     )
     try:
         yield process
