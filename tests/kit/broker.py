@@ -24,8 +24,8 @@ from aio_pika.abc import AbstractChannel
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 40.0
-STOCK = 12
-"""Virtual hosts made at a time."""
+STOCK = 8, 32
+"""Virtual hosts made at a time: at first, and at most. Most of the time is that of `rabbitmqctl`."""
 
 MISSING = (
     "no RabbitMQ for the tests: set AMQP_URL to an empty vhost of a broker, or install Debian's package: "
@@ -56,6 +56,7 @@ class Node:
         self.port, self._epmd_port, distribution_port = free_ports(3)
         self._folder = folder
         self._vhosts = 0
+        self._stock = STOCK[0]
         self._unused: list[str] = []
         (folder / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self.port))
         (folder / "enabled_plugins").write_text("[].\n")
@@ -146,7 +147,8 @@ class Node:
     def fresh_url(self) -> str:
         """Of a virtual host that nobody has used."""
         if not self._unused:
-            first, self._vhosts = self._vhosts + 1, self._vhosts + STOCK
+            first, self._vhosts = self._vhosts + 1, self._vhosts + self._stock
+            self._stock = min(2 * self._stock, STOCK[1])
             self.ctl_blocking("eval", _MAKE_VHOSTS.format(first=first, last=self._vhosts))
             self._unused = [str(number) for number in range(self._vhosts, first - 1, -1)]
         return self.url(self._unused.pop())
