@@ -1,4 +1,4 @@
-"""A change of the configuration while the server runs: what it cannot change, and how its result is reported."""
+"""A change of the configuration while the server runs: what it cannot change, and what its failures are."""
 
 from collections.abc import Iterable, Iterator, Set
 
