@@ -318,7 +318,7 @@ def _function(name: Name, reading: Reading) -> Function:
             hint = f': write runtime = "app", and python = "{version}" below [runtimes.app]'
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
-    else:
+    elif not _is_wrong(function.runtime, reader.problems):  # of a runtime that is, nobody knows what fits it
         runtime = settings.runtimes.get(Name(function.runtime), RuntimeSettings())
         reader.problems += function_problems(function, runtime, node)
     source = _source(function.code, node.at("code"), reader)
@@ -339,6 +339,10 @@ def _function(name: Name, reading: Reading) -> Function:
         pool=_pool(function, node),
         node=node,
     )
+
+
+def _is_wrong(runtime: str, problems: list[Problem]) -> bool:
+    return any(one.key.startswith(f"runtimes.{runtime}.") for one in problems)
 
 
 def _code(settings: CodeSettings, node: Node, reader: Reader) -> Path:
