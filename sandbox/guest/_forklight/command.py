@@ -89,7 +89,8 @@ class Proxy:
         """Wait, and carry out what is ready; the end of the command last, because it may have answered before."""
         ready = [(key.data, mask) for key, mask in self._selector.select()]
         for action, mask in sorted(ready, key=lambda one: one[0] == self._child_ended):
-            action(mask)
+            if self._end is None:
+                action(mask)
 
     def _hear_out(self) -> None:
         """Take what the command has sent before it ended."""
@@ -166,6 +167,8 @@ class Proxy:
         self._api.close_all()
         posix.kill_children()
         how = _ending(code)
+        if self._end is not None:  # it has told why it cannot begin, and ended at once
+            return
         if not self._is_ready:
             message = f"the command {self._command.name} ended with {how} before it asked for an event"
             self._end = self._unfit(LoadError("InitFailed", message))

@@ -96,7 +96,7 @@ def _integrated(body: bytes) -> Result:
     head, found, rest = body.partition(_END_OF_PRELUDE)
     try:
         prelude = json.loads(head) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         prelude = None
     if not isinstance(prelude, dict):
         raise Unencodable(f"a body of type {_INTEGRATION} begins with a JSON object and eight zero bytes")
