@@ -1,21 +1,20 @@
 """What is deployed, over the API: `GET /applications`, and what changes it below `/applications/NAME`.
 
 On the control socket, and with a deploy key on TCP. `deploy` answers with JSON lines: a `Step` each, and at the end a
-`Deployed`; an empty line now and then shows that the server still works. The other requests answer with a `Deployed`.
-Whatever has begun goes on if the client leaves.
+`Deployed`. The other requests answer with a `Deployed`. Changes wait for one another: before each line there may be
+empty ones, which show that the server still works. Whatever has begun goes on if the client leaves.
 """
 
 import math
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
 import msgspec
 from aiohttp import web
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from forklight.admin.answers import Refused, as_json
 from forklight.admin.guard import who
@@ -78,42 +77,42 @@ class Applications:
         package = request.query.get("package", "")
         if not await anyio.to_thread.run_sync(self._deployer.store.has, package):
             raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
-        send, receive = anyio.create_memory_object_stream[Step | Deployed](math.inf)
+        deploy = self._deployer.deploy
+        return await _streamed(
+            request, lambda report: deploy(name, package, by=by, canary_percent=canary, report=report)
+        )
 
-        def report(step: Step) -> None:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the client has left
-                send.send_nowait(step)
-
-        async def work() -> None:
-            with send:
-                await send.send(await self._deployer.deploy(name, package, by=by, canary_percent=canary, report=report))
-
-        return await _streamed(request, work, receive)
-
-    async def _rollback(self, request: web.Request) -> web.Response:
+    async def _rollback(self, request: web.Request) -> web.StreamResponse:
         """`?version=` is a number or an alias; without it, go back to the version before."""
-        name = _application(request)
+        name, by = _application(request), who(request)
         text = request.query.get("version")
         version = None if text is None else self._number(name, text)
-        return as_json(await self._deployer.rollback(name, version, by=who(request)))
+        return await _streamed(request, lambda _: self._deployer.rollback(name, version, by=by))
 
-    async def _promote(self, request: web.Request) -> web.Response:
-        return as_json(await self._deployer.promote(_application(request), by=who(request)))
+    async def _promote(self, request: web.Request) -> web.StreamResponse:
+        name, by = _application(request), who(request)
+        return await _streamed(request, lambda _: self._deployer.promote(name, by=by))
 
-    async def _abort(self, request: web.Request) -> web.Response:
+    async def _abort(self, request: web.Request) -> web.StreamResponse:
+        name, by = _application(request), who(request)
         reason = request.query.get("reason", "")[:_MOST_REASON]
-        return as_json(await self._deployer.abort(_application(request), by=who(request), reason=reason))
+        return await _streamed(request, lambda _: self._deployer.abort(name, by=by, reason=reason))
 
-    async def _remove(self, request: web.Request) -> web.Response:
-        return as_json(await self._deployer.remove(_application(request), by=who(request)))
+    async def _remove(self, request: web.Request) -> web.StreamResponse:
+        name, by = _application(request), who(request)
+        return await _streamed(request, lambda _: self._deployer.remove(name, by=by))
 
-    async def _set_alias(self, request: web.Request) -> web.Response:
+    async def _set_alias(self, request: web.Request) -> web.StreamResponse:
         name = _application(request)
         version = self._number(name, request.query.get("version", ""))
-        return as_json(await self._deployer.alias(name, request.match_info["alias"], version))
+        return await self._aliased(request, name, version)
 
-    async def _remove_alias(self, request: web.Request) -> web.Response:
-        return as_json(await self._deployer.alias(_application(request), request.match_info["alias"], None))
+    async def _remove_alias(self, request: web.Request) -> web.StreamResponse:
+        return await self._aliased(request, _application(request), None)
+
+    async def _aliased(self, request: web.Request, name: str, version: int | None) -> web.StreamResponse:
+        alias = request.match_info["alias"]
+        return await _streamed(request, lambda _: self._deployer.alias(name, alias, version))
 
     def _number(self, name: str, text: str) -> int:
         """Return the number of a version, which may be given as an alias. Raises Refused."""
@@ -126,16 +125,22 @@ class Applications:
         return aliases[text]
 
 
-async def _streamed(
-    request: web.Request,
-    work: Callable[[], Coroutine[Any, Any, None]],
-    receive: MemoryObjectReceiveStream[Step | Deployed],
-) -> web.StreamResponse:
-    """Answer with what is received, a line each, while `work` runs."""
+async def _streamed(request: web.Request, work: Callable[[Report], Awaitable[Deployed]]) -> web.StreamResponse:
+    """Answer with what `work` reports, a line each, and with its result."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "X-Accel-Buffering": "no"})
     await response.prepare(request)
+    send, receive = anyio.create_memory_object_stream[Step | Deployed](math.inf)
+
+    def report(step: Step) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the client has left
+            send.send_nowait(step)
+
+    async def run() -> None:
+        with send:
+            await send.send(await work(report))
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)
+        tasks.start_soon(run)
         with receive:
             while True:
                 line = b"\n"

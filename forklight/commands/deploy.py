@@ -37,7 +37,7 @@ from forklight.observe.terminal import say, say_json
 from forklight.packages.errors import PackageError
 from forklight.packages.package import Built, build
 from forklight.serving.check import check_code
-from forklight.serving.deployment import Deployed, Step
+from forklight.serving.deployment import Deployed
 from forklight.serving.reloaded import some_of
 
 
@@ -53,6 +53,16 @@ class _Percent(click.ParamType[float]):
         if not 0 < percent < 100:
             self.fail(f"{value!r} is not a percentage between 0 and 100, such as 10%", param, ctx)
         return percent
+
+
+class _Shown(Struct, frozen=True, kw_only=True):
+    """A `Step`, whose kind a newer server may know alone."""
+
+    step: str
+    function: str = ""
+    done: int = 0
+    of: int = 0
+    ms: float = 0
 
 
 class _Plan(Struct, frozen=True, kw_only=True):
@@ -174,7 +184,7 @@ def _switched(plan: _Plan, built: Built, session: Session, progress: Progress) -
             for line in _lines(iter(answer.readline, b"")):
                 if not line.startswith(b'{"step":'):
                     return decoded(line, Deployed, session.place)
-                step = decoded(line, Step, session.place)
+                step = decoded(line, _Shown, session.place)
                 progress.show(step.step, done=step.done, of=step.of, function=step.function, ms=step.ms)
         except (OSError, HTTPException) as error:
             raise _lost(plan, str(error)) from None

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from forklight.admin import applications
 from forklight.admin.places import NoServer, Refused, Remote, Session
 from forklight.admin.upload import upload
 from forklight.packages.store import StoreBounds
@@ -165,8 +166,9 @@ async def test_a_body_without_end_is_refused_and_kept_by_nobody(tmp_path: Path) 
         assert sum(part.stat().st_size for part in deployer.store.incoming.iterdir()) <= 1_000_000
 
 
-async def test_a_deploy_streams_its_steps(tmp_path: Path) -> None:
+async def test_a_deploy_streams_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sha256, content = package()
+    monkeypatch.setattr(applications, "STILL_THERE_S", 0.01)
     async with session(tmp_path, deployer := Recorder(tmp_path)) as http:
         path = f"/applications/shop/deploy?package={sha256}"
         async with http.post(path) as response:
@@ -174,6 +176,7 @@ async def test_a_deploy_streams_its_steps(tmp_path: Path) -> None:
         await put(http, sha256, 0, content, len(content))
         async with http.post(f"{path}&canary=12.5") as response:
             assert json.loads(await response.content.readline())["step"] == "checking"
+            assert await response.content.readline() == b"\n"  # it still works
             deployer.go.set()
             lines = [json.loads(line) async for line in response.content if line.strip()]
         assert [line.get("step") for line in lines] == ["switching", None]
@@ -200,7 +203,7 @@ async def test_what_else_is_asked_of_it(tmp_path: Path) -> None:
             ("DELETE", "/aliases/old"),
         ):
             async with http.request(method, f"/applications/shop{path}") as response:
-                assert (response.status, (await response.json())["ok"]) == (200, True)
+                assert (response.status, json.loads(await response.text())["ok"]) == (200, True)
         assert deployer.asked == [
             ("rollback", "shop", None, "ci"),
             ("rollback", "shop", 3, "ci"),

@@ -225,6 +225,8 @@ async def test_the_commands_that_change_what_is_deployed(tmp_path: Path) -> None
             return done.status, done.stdout or done.stderr
 
         assert await says("versions") == (0, "nothing is deployed: forklight deploy does it\n")
+        done = await here.run("versions", "--to", f"unix:{here.asked.state}/socket", FORKLIGHT_KEY="")
+        assert (done.status, done.stdout) == (0, "")
         here.deployer.status = (SHOP,)
         status, table = await says("versions")
         rows = [["shop"], ["VERSION", "ROLE"], ["7", "-"], ["6", "before"]]
