@@ -21,8 +21,8 @@ from forklight.config import queue
 from forklight.config.configuration import Config, empty, load
 from forklight.config.document import FILE_NAME
 from forklight.config.http import told
-from forklight.config.problem import NotInstalled
 from forklight.config.queue import BusUrl
+from forklight.config.runtimes import NotInstalled
 from forklight.observe.formats import json_lines, text_lines
 from forklight.observe.status import Usage
 from forklight.observe.terminal import log_to_stderr, say

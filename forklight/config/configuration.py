@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bus.event import Event
 from dispatcher.settings import PoolSettings
 from forklight.code.archive import SUFFIX, is_archive
 from forklight.code.command import missing_in
@@ -35,12 +36,13 @@ from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.isolation import mount_problems
 from forklight.config.kinds import function_problems
-from forklight.config.machine import Needs, machine_problems
-from forklight.config.problem import ConfigError, NotInstalled, Problem
+from forklight.config.machine import Needs, machine_problems, user_of
+from forklight.config.probe import probe_of
+from forklight.config.problem import ConfigError, Problem
 from forklight.config.queue import Consuming, check_queues, embedded_warnings, triggers_of
 from forklight.config.reader import Reader
 from forklight.config.reuse import reuse_problems
-from forklight.config.runtimes import Environment, Finder, Runtimes
+from forklight.config.runtimes import Environment, Finder, NotInstalled, Runtimes
 from forklight.config.source import completed, locate, single_file
 from forklight.config.tables import belongs
 from forklight.config.timer import all_timers, timer_warnings
@@ -50,7 +52,7 @@ from forklight.packages.store import PackageStore
 from forklight.state.data import data_path
 from forklight.state.directory import state_path
 from forklight.state.uids import uids_path
-from forklight.state.users import User, unprivileged_user
+from forklight.state.users import User
 from sandbox import hardware
 from sandbox.spec import Runtime
 from triggers.http import Route
@@ -73,6 +75,8 @@ class Function(Struct, frozen=True, kw_only=True):
     env: dict[str, str]
     secrets: Secrets
     pool: PoolSettings
+    probe: Event | None = None
+    """What a deploy runs on a new version before that serves."""
     node: Node
     """The place of later problems."""
 
@@ -185,7 +189,7 @@ def _of_server(file: Path, root: Node, reader: Reader, place: Path, only: str | 
     settings = reader.struct(root, Settings) or Settings()
     if _has_no_functions(root) and not (may_be_empty or "deploy" in root.value):
         reader.problems.append(root.problem('there is no function: write [functions.hello] and its handler = "..."'))
-    user = _user(settings, root, reader.problems)
+    user = user_of(settings.machine, root.at("machine").at("user"), reader.problems)
     if only is None:
         check_listen(settings.http, root, reader.problems)
         check_static(settings.http, root, reader.problems)
@@ -222,7 +226,9 @@ def config_of(reading: Reading) -> Config:
     else:
         reader.forgive(_needed_by(only, settings))
     if reader.problems:
-        raise (NotInstalled if set(reader.problems) <= set(finder.missing) else ConfigError)(reader.problems)
+        if set(reader.problems) <= set(finder.missing):
+            raise NotInstalled(reader.problems, finder.absent)
+        raise ConfigError(reader.problems)
     return Config(
         path=file.resolve(),
         origin=Path(os.path.abspath(file)),
@@ -289,15 +295,6 @@ def _machine_problems(functions: dict[str, Function], settings: Settings, root: 
     return machine_problems(settings.machine, needs, hardware.memory_bytes(), root)
 
 
-def _user(settings: Settings, root: Node, problems: list[Problem]) -> User | None:
-    try:
-        uids = settings.machine.uids
-        return unprivileged_user(settings.machine.user, uids.uids if uids else None)
-    except ValueError as error:
-        problems.append(root.at("machine").at("user").problem(str(error)))
-        return None
-
-
 def _wanted_runtimes(settings: Settings, names: list[Name] | None) -> dict[str, RuntimeSettings]:
     """Return every configured runtime, or those of these functions; our own interpreter only if a function uses it."""
     used = {one.runtime for name, one in settings.functions.items() if names is None or name in names}
@@ -337,6 +334,7 @@ def _function(name: Name, reading: Reading) -> Function:
         env=env,
         secrets=secrets,
         pool=_pool(function, node),
+        probe=probe_of(name, function, node.at("probe"), reader.problems),
         node=node,
     )
 

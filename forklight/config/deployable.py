@@ -117,8 +117,9 @@ def _unpulled(code: CodeSettings) -> CodeSettings:
 
 
 def _files_of(settings: Settings, root: Node, problems: list[Problem]) -> set[Path]:
-    """Return the env files and the requirements, with what they name."""
-    found = {one.env_file for one in settings.functions.values() if one.env_file}
+    """Return the env files, the probes, and the requirements with what they name."""
+    functions = settings.functions.values()
+    found = {file for one in functions for file in (one.env_file, one.probe) if file}
     for name, runtime in settings.runtimes.items():
         if runtime.requirements is not None:
             try:
@@ -139,7 +140,8 @@ def _outside(settings: Settings, root: Node, folder: Path) -> list[Problem]:
 
     for name, function in settings.functions.items():
         place = root.at("functions").at(name)
-        for key, path in (("code", function.code.path), ("env_file", function.env_file)):
+        files = {"code": function.code.path, "env_file": function.env_file, "probe": function.probe}
+        for key, path in files.items():
             require(place.at(key), path, "only what is in its folder is deployed, so copy it there")
         for secret, file in _secret_files(function, place):
             advice = "name it by a relative path, which is looked up among the application's secrets on the server"

@@ -23,6 +23,7 @@ from forklight.config.functions import FunctionSettings, RuntimeSettings, Secret
 from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader
 from forklight.config.requirements import RequirementsError, read_requirements
+from forklight.config.runtimes import NotInstalled
 from forklight.config.source import completed
 from forklight.config.tables import belongs
 from forklight.state.directory import application_data_path, application_secrets_path
@@ -81,8 +82,10 @@ def load_deployed(application: str, folder: Path, server: Config, state: Path, e
                 data=application_data_path(state, application),
             )
         )
+    except NotInstalled as error:
+        raise NotInstalled(as_written(error.problems, folder), error.environments) from None
     except ConfigError as error:
-        raise type(error)(as_written(error.problems, folder)) from None
+        raise ConfigError(as_written(error.problems, folder)) from None
     return replace(config, warnings=tuple(sorted(as_written((*config.warnings, *ignored), folder))))
 
 
@@ -111,19 +114,20 @@ def _placed(
     function: FunctionSettings, node: Node, folder: Path, secrets: Path, problems: list[Problem]
 ) -> FunctionSettings:
     """Return the function with its secrets where the operator keeps them. Appends what is outside of the package."""
-    code, env_file = function.code, function.env_file
+    code, files = function.code, {"env_file": function.env_file, "probe": function.probe}
     if code.path is not None and not _is_inside(code.path, folder):
         problems.append(node.at("code").problem(_outside(code.path)))
         code = CodeSettings()
-    if env_file is not None and not _is_inside(env_file, folder):
-        problems.append(node.at("env_file").problem(_outside(env_file)))
-        env_file = None
+    for key, path in files.items():
+        if path is not None and not _is_inside(path, folder):
+            problems.append(node.at(key).problem(_outside(path)))
+            files[key] = None
     named = {str(name): header for name, header in code.headers.items()}
     headers = _all_placed(named, node.at("code").at("headers"), folder, secrets, problems)
     return replace(
         function,
         code=replace(code, headers=headers),
-        env_file=env_file,
+        **files,
         secrets=_all_placed(function.secrets, node.at("secrets"), folder, secrets, problems),
     )
 

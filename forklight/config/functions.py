@@ -169,6 +169,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
     """Variables whose values are elsewhere, such as `{ API_KEY = { file = "secrets/key" } }`."""
     data: bool = False
     """Give it `$FORKLIGHT_DATA`, the application's folder for files that must last: [data.md](data.md)."""
+    probe: Path | None = None
+    """A file with an event, which a deploy runs on the new version before it serves: [deploy.md](deploy.md)."""
     hooks: HookNames = HookNames()
     """Code that runs in its processes besides the handler."""
     timeout_s: float = 60.0

@@ -11,6 +11,7 @@ from forklight.config.document import Node
 from forklight.config.problem import Problem
 from forklight.config.uids import UidRange
 from forklight.config.units import SIZE_FORM, parse_size
+from forklight.state.users import User, unprivileged_user
 from sandbox.spec import Limits
 
 LEAST_MEMORY_BYTES = 32 * 1024 * 1024
@@ -59,6 +60,15 @@ class MachineSettings(Struct, frozen=True, kw_only=True):
     machine or container."""
     max_instances: int | None = None
     """The most instances of all functions together. Default: no limit."""
+
+
+def user_of(machine: MachineSettings, place: Node, problems: list[Problem]) -> User | None:
+    """Return the user that functions run as; None is that of this process. Appends why there is no such one."""
+    try:
+        return unprivileged_user(machine.user, machine.uids.uids if machine.uids else None)
+    except ValueError as error:
+        problems.append(place.problem(str(error)))
+        return None
 
 
 class Needs(Struct, frozen=True):

@@ -41,7 +41,3 @@ class ConfigError(ForklightError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))
-
-
-class NotInstalled(ConfigError):
-    """Nothing is wrong but environments of runtimes, which `forklight install` makes."""

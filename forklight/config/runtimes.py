@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from forklight.config.document import FILE_NAME, Node
 from forklight.config.environment import check_variables
 from forklight.config.functions import RuntimeSettings
 from forklight.config.kinds import runtime_problems
-from forklight.config.problem import Problem
+from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader
 from forklight.config.requirements import RequirementsError, read_requirements
 from forklight.state.directory import state_path
@@ -66,6 +67,14 @@ class Environment(Struct, frozen=True):
         return not self.is_ready and any(of_this_runtime.fullmatch(mark.parent.name) for mark in found)
 
 
+class NotInstalled(ConfigError):
+    """Nothing is wrong but that these environments do not exist, which `forklight install` makes."""
+
+    def __init__(self, problems: Iterable[Problem], environments: Iterable[Environment]) -> None:
+        super().__init__(problems)
+        self.environments = tuple(environments)
+
+
 class Runtimes(Struct, frozen=True):
     """Runtimes by name. `environments` has those that `forklight install` makes."""
 
@@ -89,6 +98,8 @@ class Finder(Struct, frozen=True):
     """The state directory, which need not exist."""
     missing: list[Problem] = []
     """Those of the problems that `forklight install` would solve."""
+    absent: list[Environment] = []
+    """What it would make."""
 
     def runtimes(self, wanted: dict[str, RuntimeSettings]) -> Runtimes:
         """Return all usable runtimes. A missing or stale environment is a problem. Blocks."""
@@ -177,6 +188,7 @@ class Finder(Struct, frozen=True):
             return self._ask(environment.python, place)
         problem = place.problem(self._not_ready(environment))
         self.missing.append(problem)
+        self.absent.append(environment)
         self.reader.problems.append(problem)
         return None
 

@@ -8,7 +8,7 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader, keys
 from forklight.config.short_forms import with_long_forms
 
-PER_FUNCTION = ("handler", "concurrency", "http", "queue", "timer")
+PER_FUNCTION = ("handler", "concurrency", "http", "queue", "timer", "probe")
 """Keys that `[defaults]` does not have. `concurrency` is a promise about one handler, and false of every sync one."""
 
 

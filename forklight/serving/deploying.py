@@ -20,17 +20,22 @@ from functools import partial
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
 from forklight.config.deployed import as_written, name_problem
 from forklight.config.problem import ConfigError, Problem
+from forklight.config.runtimes import NotInstalled
 from forklight.packages.errors import MissingPackage, PackageError
 from forklight.packages.store import PackageStore
 from forklight.serving.change import failed
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
 from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses, told
+from forklight.serving.installing import InstallError
+from forklight.serving.installing_deployed import install_deployed
 from forklight.serving.loading import bounds_of
+from forklight.serving.probing import ProbeFailed, run_probes
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
 from forklight.serving.reloaded import lines as lines_of
@@ -101,7 +106,9 @@ class Deployer:
         """Make a release of a package of the store, and serve it: all events, or so many per cent as a canary."""
         progress = _Progress(report)
         work = partial(self._deploy, application, package, by, canary_percent, progress)
-        return await self._in_turn(application, progress, work)
+        return await self._in_turn(
+            application, progress, work, ahead=partial(self._install, application, package, progress)
+        )
 
     async def rollback(self, application: str, version: int | None, *, by: str) -> Deployed:
         """Serve a kept release again: this version, or else the one that was live before."""
@@ -139,23 +146,52 @@ class Deployer:
             self._warm.tick()
 
     async def _in_turn(
-        self, application: str, progress: _Progress, work: Callable[[], Awaitable[Deployed]]
+        self,
+        application: str,
+        progress: _Progress,
+        work: Callable[[], Awaitable[Deployed]],
+        ahead: Callable[[], Awaitable[Deployed]] | None = None,
     ) -> Deployed:
+        begun = Deployed(ok=True, application=application)
+
+        async def begin() -> None:
+            nonlocal begun
+            if ahead is not None:
+                begun = await _attempted(application, ahead)
+
         async def attempt() -> Deployed:
-            found = await _attempted(application, work)
+            found = await _attempted(application, work) if begun.ok else begun
             if not found.ok:
                 self._say(f"{application}: nothing was changed: {_why(found)}")
             return replace(found, times_ms=progress.end())
 
         ending = Deployed(ok=False, application=application, error="the server is shutting down")
-        return await self._reloader.in_turn(attempt) or ending
+        return await self._reloader.in_turn(attempt, ahead=begin) or ending
+
+    async def _install(self, application: str, package: str, progress: _Progress) -> Deployed:
+        """Make the environments that the release needs: rollbacks do not wait for that."""
+        progress.begin(Step(step="checking"))
+        if problem := name_problem(application):
+            raise ReleaseError(problem)
+        reloader, done = self._reloader, Deployed(ok=True, application=application)
+        base, state = reloader.deployed.base.config, reloader.running.state
+        try:
+            await anyio.to_thread.run_sync(reloader.releases.configuration, application, package, base)
+        except NotInstalled as error:
+            environments = error.environments
+        except (ConfigError, PackageError):  # it will be found in our turn
+            return done
+        else:
+            return done
+        progress.begin(Step(step="installing", of=len(environments)))
+        for one in environments:
+            await anyio.to_thread.run_sync(install_deployed, [one], base.user, state)
+            progress.done(one.runtime, len(environments))
+        return done
 
     async def _deploy(
         self, application: str, package: str, by: str, canary_percent: float, progress: _Progress
     ) -> Deployed:
-        progress.begin(Step(step="checking"))
-        if problem := name_problem(application):
-            raise ReleaseError(problem)
         if not await anyio.to_thread.run_sync(self.store.has, package):
             raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
         now = self._reloader.deployed
@@ -170,7 +206,8 @@ class Deployer:
         if loaded is None:
             loaded = await anyio.to_thread.run_sync(self._load, application, package, number == after.live)
         to = now.with_application(application, after).with_release((application, number), loaded)
-        found = await self._step(application, to, progress, may_wait=None)
+        probe = partial(self._probe, loaded, progress)
+        found = await self._step(application, to, progress, may_wait=None, loaded_all=probe)
         told = f"is live (by {by})" if number == after.live else f"serves {canary_percent:g} % as a canary (by {by})"
         return self._told(replace(found, notes=loaded.config.warnings), told)
 
@@ -207,7 +244,13 @@ class Deployer:
         return await self._in_turn(application, progress, work)
 
     async def _step(
-        self, application: str, to: Deployments, progress: _Progress, *, may_wait: frozenset[str] | None
+        self,
+        application: str,
+        to: Deployments,
+        progress: _Progress,
+        *,
+        may_wait: frozenset[str] | None,
+        loaded_all: Callable[[], Awaitable[None]] = checkpoint,
     ) -> Deployed:
         """Serve `to`. With `may_wait`, its functions have served before, and need not be loaded to know that they can
         be; else those may wait of which the release says so."""
@@ -224,10 +267,30 @@ class Deployer:
             self._warm.hold(to.before(), to.base.config.settings.deploy.keep_warm_s)
 
         result = await self._reloader.step(
-            Change(to=to, together=together, may_wait=waiting, loaded=progress.done, commit=commit)
+            Change(
+                to=to,
+                together=together,
+                may_wait=waiting,
+                loaded=progress.done,
+                loaded_all=loaded_all,
+                commit=commit,
+            )
         )
         self._warm.tick()
         return replace(self._done(application), result=result)
+
+    async def _probe(self, loaded: Loaded, progress: _Progress) -> None:
+        """Run the probes of the functions that are not served as they are."""
+        running = self._reloader.running
+        served = running.versions.specs
+        probes = [
+            (spec, function.probe)
+            for name, spec in loaded.versions.specs.items()
+            if (function := loaded.config.functions[name]).probe is not None and served.get(name) != spec
+        ]
+        if probes:
+            progress.begin(Step(step="probing", of=len(probes)))
+            await run_probes(running.tree, probes, lambda name: progress.done(name, len(probes)))
 
     def _done(self, application: str, *, already: bool = False) -> Deployed:
         """Return what is deployed now of this application."""
@@ -284,7 +347,7 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
         return await work()
     except ConfigError as error:
         return Deployed(ok=False, application=application, problems=error.problems)
-    except (ReleaseError, PackageError) as error:
+    except (ReleaseError, PackageError, InstallError, ProbeFailed) as error:
         return Deployed(ok=False, application=application, error=str(error))
     except NotLoaded as error:
         return Deployed(ok=False, application=application, result=failed(error))

@@ -26,7 +26,7 @@ from sandbox.guest._forklight.wire import RUNTIME_MARK
 Command = list[str]
 
 _LOCK = "lock"
-_MISLEADING = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+MISLEADING = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
 """Variables that would make the installer install somewhere else."""
 
 
@@ -59,6 +59,11 @@ def make(environment: Environment, user: User | None, lock: int) -> None:
         ask_interpreter(environment.python, user)
     except InterpreterError as error:
         raise InstallError(f"the runtime {environment.runtime!r} cannot be used: {error}") from None
+    publish(environment)
+
+
+def publish(environment: Environment) -> None:
+    """Mark it as complete: from now on it may be used."""
     new = environment.path / "mark.new"
     new.write_text(f"{environment.requirements}\n{environment.command}\n{environment.configuration}\n")
     new.chmod(0o644)
@@ -170,7 +175,7 @@ def _remove(path: Path, configuration: Path) -> None:
 
 def _run(command: Command, environment: Environment, lock: int) -> None:
     """Run one command in the requirements' folder, as their paths are relative to it. All users can read the result."""
-    environ = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    environ = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     try:
         done = subprocess.run(
             command,

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from forklight.config.configuration import Config
@@ -13,6 +12,7 @@ from forklight.config.problem import ConfigError, Problem
 from forklight.packages.errors import PackageError
 from forklight.packages.store import PackageStore, StoreBounds
 from forklight.serving.deployments import Deployments, Loaded, told, without_clashes
+from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.versions import NONE_SERVED, make_versions
 from forklight.state.directory import State
@@ -27,6 +27,15 @@ class Releases(Struct, frozen=True):
     state: State
     store: PackageStore
     environ: Mapping[str, str]
+    holder: Holder = field(default_factory=Holder)
+    """Keeps their environments from being removed by others."""
+
+    def configuration(self, application: str, package: str, base: Config) -> Config:
+        """Return the configuration of a package.
+
+        Raises ConfigError with places relative to the application's folder, and PackageError.
+        """
+        return load_deployed(application, self.store.unpacked(package), base, self.state.path, self.environ)
 
     def load(
         self,
@@ -40,24 +49,20 @@ class Releases(Struct, frozen=True):
 
         Raises ConfigError with places relative to the application's folder, PackageError and OSError.
         """
-        folder = self.store.unpacked(package)
-        config = load_deployed(application, folder, now.base.config, self.state.path, self.environ)
-        return self.snapshot(config, folder, now, served, readings)
-
-    def snapshot(
-        self,
-        config: Config,
-        folder: Path,
-        now: Deployments,
-        served: Mapping[str, Served] = NONE_SERVED,
-        readings: Readings | None = None,
-    ) -> Loaded:
-        """Return the release with this configuration, read from `folder`."""
+        config = self.configuration(application, package, now.base.config)
+        self.holder.hold(config.environments.values())
         try:
             versions = make_versions(config, self.state, served, readings, beside=now.specs())
         except ConfigError as error:
-            raise ConfigError(as_written(error.problems, folder)) from None
+            raise ConfigError(as_written(error.problems, config.path.parent)) from None
         return Loaded(config=config, versions=versions)
+
+    def remove_unused(self, now: Deployments) -> None:
+        """Remove the environments of runtimes that nothing needs, if releases are kept."""
+        configs = [now.base.config, *(one.config for one in now.loaded.values())]
+        keep = {environment.path for config in configs for environment in config.environments.values()}
+        if now.applications:
+            remove_unused(self.state.path, now.base.config.path, keep)
 
     def with_loaded(self, now: Deployments, application: str, release: Release) -> Deployments:
         """Return the deployments with this release, or with why it cannot be loaded."""

@@ -122,16 +122,19 @@ class Reloader:
         for scope in self._scopes:
             scope.cancel()
 
-    async def in_turn(self, work: Callable[[], Awaitable[T]]) -> T | None:
+    async def in_turn(
+        self, work: Callable[[], Awaitable[T]], *, ahead: Callable[[], Awaitable[None]] = checkpoint
+    ) -> T | None:
         """Do the work in a task of ours, when its turn has come. It goes on if the caller leaves.
 
-        Returns None if the server ends before the work does.
+        `ahead` is done before, in no order. Returns None if the server ends before the work does.
         """
         found: list[T] = []
         done = anyio.Event()
 
         async def run() -> None:
             try:
+                await ahead()
                 async with self._turn:
                     found.append(await work())
             finally:

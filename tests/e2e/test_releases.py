@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 
 from tests.kit.application import application
 from tests.kit.deploys import Deploys, write
+from tests.kit.runtimes import write_wheel
 from tests.kit.served import Server, eventually, serving
+from tests.kit.support import until
 
 pytestmark = pytest.mark.any_user
 
@@ -195,3 +199,77 @@ async def test_a_canary_serves_its_share_and_what_only_it_has_can_be_sent_to() -
             named = await deploys.change("app", "aliases/stable?version=3", "PUT")
             assert named["ok"]
             assert (await deploys.applications())["app"]["aliases"] == {"stable": 3}
+
+
+PROBED = """import os
+
+def handler(event, context):
+    context.send("elsewhere", "sent")
+    print("probed" if event["source"] == "/forklight/probe" else "served")
+    assert event["data"] == {{"n": 1}} and event["http"]["params"] == {{"n": "7"}}
+    return {answer!r}, 200 if {answer!r} == "good" else 409
+"""
+
+
+async def test_a_probe_that_does_not_do_well_refuses_a_deploy() -> None:
+    toml = '[functions.f]\nhandler = "f:handler"\nhttp = "POST /f/{n}"\nprobe = "f.json"\n'
+    probe = {"http": {"method": "POST", "path": "/f/7"}, "data": {"n": 1}}
+    with application(BASE) as folder:
+        app = write(folder / "app", "f", "good", toml=toml, code=PROBED)
+        (app / "f.json").write_text(json.dumps(probe))
+        async with serving(folder) as server:
+            deploys = Deploys(server)
+            lines = await deploys.lines("app", app)
+            assert [line.get("step") for line in lines[:-1] if line.get("step") == "probing"] == ["probing"] * 2
+            assert lines[-1]["ok"]
+            await until(lambda: [one["text"] for one in server.entries(function="f") if "text" in one] == ["probed"])
+            refused = await deploys.deploy("app", write(app, "f", "bad", toml=toml, code=PROBED))
+            assert refused["error"] == "the probe of f failed: it answered with status 409: bad"
+            (app / "f.json").write_text(json.dumps(probe | {"data": {"n": 2}}))
+            refused = await deploys.deploy("app", write(app, "f", "good", toml=toml, code=PROBED))
+            assert refused["error"].startswith("the probe of f failed: error/AssertionError:")
+            assert (await server.post("/f/7", {"n": 1})).body == b"good"
+            queues = {one["queue"]: one["ready"] for one in json.loads(await deploys.ask("GET", "/queues"))}
+            assert queues["elsewhere"] == 1, "what probes send is dropped"
+
+
+VERSION = "import tiny\nhandler = lambda event: tiny.VERSION * {}"
+TINY = """[functions.tiny]
+handler = "tiny_answer:handler"
+http = "GET /tiny"
+runtime = "app"
+[runtimes.app]
+requirements = "requirements.txt"
+"""
+
+
+@pytest.mark.long_form
+@pytest.mark.timeout(400)
+async def test_requirements_are_installed_by_a_deploy() -> None:
+    """By nobody that could change what functions run: as root, the environment is root's."""
+    with application(BASE) as folder:
+        app = write(
+            folder / "tiny", "tiny_answer", "", toml=TINY, code="import tiny\nhandler = lambda event: tiny.VERSION"
+        )
+        write_wheel(app / "wheels", "tiny", "1.2")
+        (app / "requirements.txt").write_text("--no-index\n--find-links wheels\ntiny==3\n")
+        async with serving(folder, "--quiet") as server:
+            deploys = Deploys(server)
+            failed = await deploys.deploy("tiny", app)
+            assert re.match(
+                r"the runtime 'app' could not be made of requirements.txt: .*:\n(.|\n)*tiny==3", told(failed)
+            )
+            assert list((server.state / "runtimes").glob("app-*/forklight-requirements")) == []
+            (app / "requirements.txt").write_text("--no-index\n--find-links wheels\ntiny==1.2\n")
+            lines = await deploys.lines("tiny", app)
+            installed = [line for line in lines if line.get("step") == "installing"]
+            assert [(line["function"], line["done"], line["of"]) for line in installed] == [("", 0, 1), ("app", 1, 1)]
+            assert await body(server, "/tiny") == "1.2"
+            [module] = (server.state / "runtimes").glob("app-*/lib/python*/site-packages/tiny.py")
+            assert (module.stat().st_uid, module.stat().st_mode & 0o022) == (os.geteuid(), 0)
+            again = await deploys.lines(
+                "tiny",
+                write(app, "tiny_answer", "", toml=TINY, code="import tiny\nhandler = lambda event: tiny.VERSION * 2"),
+            )
+            assert "installing" not in {line.get("step") for line in again}
+            assert await body(server, "/tiny") == "1.21.2"
