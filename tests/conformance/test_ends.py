@@ -27,13 +27,16 @@ async def test_a_handler_that_obeys_at_its_deadline_is_a_timeout(runtime: Runtim
 
 
 @pytest.mark.parametrize("handler", ["spins", "stays"])
-async def test_a_handler_that_does_not_obey_is_killed(runtime: Runtimes, handler: str) -> None:
+async def test_a_handler_that_does_not_obey_is_killed_with_all_that_it_started(runtime: Runtimes, handler: str) -> None:
     instance = await runtime.start(handler, timeout_s=TIMEOUT_S, grace_s=0.2)
     failed = failure(await instance.invoke(event()))
 
     assert (failed.kind, failed.code) == ("timeout", "Timeout")
     assert failed.traceback, "a stack, or the reason why there is none"
     await until(lambda: is_gone(instance.pid))
+    if handler == "stays" and runtime.spec("x").containment.level is not Level.NAMESPACES:
+        (child,) = [line.text.removeprefix("child ") for line in runtime.bench.lines if line.text.startswith("child ")]
+        await until(lambda: is_gone(int(child)))
 
 
 async def test_a_process_that_ends_in_a_call_is_a_crash_and_the_next_event_gets_another(runtime: Runtimes) -> None:

@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 from . import posix
 from .imports import LoadError
@@ -152,7 +152,7 @@ def _interpreter(program: str) -> str:
     return "(the loader that the program names)"
 
 
-def die_like(code: int) -> "Any":
+def die_like(code: int) -> NoReturn:
     """End this process as its command has ended: with its exit code, or by its signal.
 
     The first process of a pid namespace, as in a box, cannot send itself a signal; it ends as a shell would.

@@ -92,7 +92,7 @@ exports.spins = () => {
 };
 
 exports.stays = async () => {
-  console.log("staying");
+  console.log(`child ${spawn("sleep", ["600"], { stdio: "ignore" }).pid}`);
   await new Promise((resolve) => setTimeout(resolve, 600_000));
 };
 

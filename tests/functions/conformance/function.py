@@ -110,9 +110,9 @@ def spins(event, context):
 
 
 def stays(event, context):
-    """Ignores what asks it to end."""
+    """Ignores what asks it to end, and is not alone."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("staying", flush=True)
+    print("child", subprocess.Popen(["sleep", "600"]).pid, flush=True)
     while True:
         time.sleep(1)
 
