@@ -58,6 +58,13 @@ class Target(Protocol):
     def pool(self, function: str) -> Pool:
         """Return the function's pool. Raises LookupError if there is no such function."""
 
+    def version(self, function: str, wanted: str) -> str:
+        """Return the name by which `begin` knows this version of the function: a number, or an alias.
+
+        Empty if the function has no numbered versions, because it was not deployed. Raises LookupError, which says
+        which versions there are.
+        """
+
 
 class Bus:
     """Created first, given its target once by the composition root, then used by every trigger."""
@@ -111,21 +118,23 @@ class Bus:
         except KeyError:
             raise StoreError(f"there is no broker {broker!r}" if broker else "the bus has no store") from None
 
-    def begin(self, event: Event, done: Callable[[Outcome], None]) -> Begun:
+    def begin(self, event: Event, done: Callable[[Outcome], None], version: str = "") -> Begun:
         """The first half of `call`, for callers without a task.
 
-        `done` gets exactly one outcome, in a later turn of the event loop, unless the event is dropped. It must pass an
-        outcome with outputs to `complete`, and must not raise. An exception of the target becomes a failure of kind
-        `error`, so that triggers need to handle only outcomes.
+        `version`, a name that `self.version` returned, is to run the event; by default the target decides. `done` gets
+        exactly one outcome, in a later turn of the event loop, unless the event is dropped. It must pass one with
+        outputs to `complete`, and must not raise. An exception of the target becomes a failure of kind `error`, so that
+        triggers need to handle only outcomes.
         """
         try:
+            event = replace(event, function=version, fixed=b"") if version else event
             return (self._target or self.target).begin(event, done)
         except Exception as error:
             return _Broken(done, _broken(event, error))
 
-    async def _run(self, event: Event) -> Outcome:
+    async def _run(self, event: Event, version: str = "") -> Outcome:
         waiter: Future[Outcome] = get_running_loop().create_future()
-        begun = self.begin(event, partial(deliver, waiter))
+        begun = self.begin(event, partial(deliver, waiter), version)
         try:
             return await waiter
         except Exception as error:
@@ -144,13 +153,13 @@ class Bus:
             return _broken(event, error)
         return outcome
 
-    async def call(self, event: Event) -> Outcome:
+    async def call(self, event: Event, version: str = "") -> Outcome:
         """Return exactly one outcome, and raise nothing but cancellation, which means that the caller left.
 
         Outputs of the handler are stored before the outcome is returned. If that fails, the outcome is a failure of
         kind `store`, or `error` if they can never be stored.
         """
-        return await self.complete(event, await self._run(event))
+        return await self.complete(event, await self._run(event, version))
 
     async def call_reported(self, event: Event) -> Outcome:
         """Like `call`, and report the outcome, or that the caller left. For callers without a verdict of their own."""
@@ -211,6 +220,10 @@ class Bus:
     def pool(self, function: str) -> Pool:
         """Return the function's pool. Raises LookupError if there is no such function."""
         return self.target.pool(function)
+
+    def version(self, function: str, wanted: str) -> str:
+        """Return what `begin` and `call` take for this version of a function; see `Target.version`."""
+        return self.target.version(function, wanted)
 
     def _known(self) -> Known:
         return Known(self.functions, self._brokers, self.queues)

@@ -24,6 +24,9 @@ from dispatcher.split import AT, Split, base_name, variant_name
 from sandbox.instance import Instance
 from sandbox.tree import Tree
 
+LONGEST_VERSION = 64
+"""Characters of a version's number or an alias."""
+
 
 class Dispatcher:
     """The bus's target. An event that it accepts gets exactly one outcome, unless its caller leaves first."""
@@ -50,6 +53,8 @@ class Dispatcher:
         """By name, of the functions that have variants."""
         self.summon: Callable[[str], Function | None] = lambda name: None
         """Returns a variant that is not served so far, when an event asks for it by its name; None if there is none."""
+        self.number_of: Callable[[str, str], int | None] = lambda function, version: None
+        """Returns the number of the release that `7` or an alias means for a function; None if there is none."""
         self.records = Records()
         for name in sorted(dict.fromkeys((*order, *functions)), key=lambda name: AT in name):
             self.add(name, functions[name])
@@ -143,6 +148,39 @@ class Dispatcher:
     def _is_over(self, function: str) -> None:
         """Only one version of the function is left."""
         del self._families[function]
+
+    def version(self, function: str, wanted: str) -> str:
+        """Return the name by which `begin` knows this version: a number, an alias, `live` or `canary`.
+
+        Empty if the function was not deployed. Raises LookupError, which says which versions are served.
+        """
+        base = self._runners.get(function)
+        if base is None or not base.release:
+            return ""
+        roles = {"live": base.release}
+        for one in self._variants(function):
+            if self.share(one.name):
+                roles["canary"] = one.release
+        number = roles.get(wanted) or (self.number_of(function, wanted) if len(wanted) <= LONGEST_VERSION else None)
+        name = variant_name(function, number or 0)
+        if number != base.release and name not in self._runners and (number is None or self.summon(name) is None):
+            serving = " and ".join(f"{number} ({role})" for role, number in roles.items())
+            here = f"{serving} {'serve' if len(roles) > 1 else 'serves'}"
+            kept = "forklight versions lists those that are kept, and the aliases"
+            raise LookupError(f"{function} has no version {wanted[:LONGEST_VERSION]!r}: {here}; {kept}")
+        return name
+
+    def _variants(self, function: str) -> list[Runner]:
+        family = self._families.get(function)
+        return [] if family is None else family.variants()
+
+    def divide(self, splits: Mapping[str, tuple[str, float]]) -> None:
+        """From now on events are divided in exactly this way: by function, a variant and its share. See `split`."""
+        for function, family in self._families.items():
+            if function not in splits:
+                family.divide(None)
+        for function, (variant, share) in splits.items():
+            self.split(function, variant, share)
 
     def split(self, function: str, variant: str, share: float) -> None:
         """From now on this share of the function's events, from 0 to 1, goes to the variant.

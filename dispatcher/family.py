@@ -82,6 +82,10 @@ class Family:
         self._joint.set_pools(one.pool for one in self._members())
         self.look_soon()
 
+    def variants(self) -> list[Runner]:
+        """Those that are served, whether they get events or not."""
+        return list(self._variants.values())
+
     def _members(self) -> list[Runner]:
         return [self.base, *self._variants.values(), *self._ending]
 

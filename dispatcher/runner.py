@@ -242,7 +242,7 @@ class Runner(Standing):
 
     def _deliver(self, call: Call, outcome: Failed) -> None:
         """End a call without a run, in a later turn of the loop: its caller may bring the next event."""
-        self._loop.call_soon(call.end, outcome)
+        self._loop.call_soon(call.end, replace(outcome, release=self.release))
 
     def renew(self, function: Function, fresh: list[Instance]) -> None:
         """Run new and waiting events on this version, first on `fresh`; old instances end after their calls."""

@@ -40,6 +40,7 @@ from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded, Usage
 from forklight.packages.store import PackageStore
 from forklight.serving.application import application_of
+from forklight.serving.canary import CanaryWatch, counts_from
 from forklight.serving.deploying import Deployer
 from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
 from forklight.serving.expected_use import expected_use
@@ -254,6 +255,7 @@ async def _serve(
         await running.strays.begin(config.queues)
         reloader.start_soon(partial(running.strays.keep, lambda: reloader.running.config.queues))
         reloader.start_soon(deployer.keep)
+        reloader.start_soon(_watch_of_canaries(deployer, reloader).run)
         admin = Admin(lambda: reloader.running, reloader.reload, deployer)
         await stack.enter_async_context(admin.on_socket(socket_path(path)))
         admin_port = await _listen_admin(admin, config, stack)
@@ -273,6 +275,13 @@ async def _serve(
                 pass
             draining.cancel_scope.cancel()
         options.ended(running.usage(), time.monotonic() - running.started_s)
+
+
+def _watch_of_canaries(deployer: Deployer, reloader: Reloader) -> CanaryWatch:
+    def is_on() -> bool:
+        return reloader.deployed.base.config.settings.deploy.abort_canaries
+
+    return CanaryWatch(deployer, partial(counts_from, reloader.running.dispatcher), is_on)
 
 
 def _report(options: Options, http: HttpServer, result: ReloadResult) -> None:

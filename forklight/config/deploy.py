@@ -35,6 +35,8 @@ class DeploySettings(Struct, frozen=True, kw_only=True):
     alias names."""
     keep_warm_s: Annotated[float, Meta(ge=0)] = 3600.0
     """How long the version before stays loaded, so that a rollback only forks."""
+    abort_canaries: bool = True
+    """Whether a canary that fails too often beside the live version is aborted by itself."""
     env: tuple[EnvPattern, ...] = ()
     """The server's variables that applications may read, by `${NAME}` and by secrets: `["API_KEY", "SHOP_*"]`.
     Default: none."""

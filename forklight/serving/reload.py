@@ -25,7 +25,7 @@ from dispatcher.budget import Limits
 from dispatcher.change import Change, NotLoaded, load_all, open_change
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.settings import Function
-from dispatcher.split import AT, base_name
+from dispatcher.split import AT
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError
 from forklight.config.queue import own_names
@@ -81,7 +81,7 @@ class Reloader:
         each reload."""
         self.running = running
         self.releases = releases
-        running.dispatcher.summon = self._variant
+        running.dispatcher.summon, running.dispatcher.number_of = self._variant, self._number_of
         self._load = load
         self._tasks = tasks
         self._report = report
@@ -183,6 +183,9 @@ class Reloader:
     def _variant(self, name: str) -> Function | None:
         return self.deployed.variant(name)
 
+    def _number_of(self, function: str, version: str) -> int | None:
+        return self.deployed.number_of(function, version)
+
     async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
@@ -278,11 +281,7 @@ def label(dispatcher: Dispatcher, together: Together) -> None:
     for name in together.functions:
         if AT not in name:
             dispatcher.label(name, together.labels.get(name, 0))
-    for variant in dispatcher.runners():
-        if AT in variant:  # also of one that is about to be removed
-            dispatcher.split(base_name(variant), variant, 0)
-    for function, (variant, share) in together.splits.items():
-        dispatcher.split(function, variant, share)
+    dispatcher.divide(together.splits)
 
 
 def _functions(names: Iterable[str]) -> tuple[str, ...]:

@@ -49,6 +49,9 @@ class Handler(Awaiting):
         output = Output("send", f"{self._queue}.out", "text/plain", b"done")
         return Ok(body=failures, content_type="application/json", outputs=(output,))
 
+    def version(self, function: str, wanted: str) -> str:
+        return ""
+
     def pool(self, function: str) -> Pool:
         return Roomy(2)
 

@@ -26,6 +26,9 @@ class Awaiting:
     def begin(self, event: Event, done: Callable[[Outcome], None]) -> "Begun":
         return Begun(self.call(event), done)
 
+    def version(self, function: str, wanted: str) -> str:
+        return ""
+
     def pool(self, function: str) -> Pool:
         return Roomy()
 

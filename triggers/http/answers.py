@@ -16,7 +16,7 @@ HeaderLines = tuple[tuple[str, str], ...]
 _CONNECTION_HEADERS = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
-_OURS = frozenset(("content-length", "date", "server", "x-forklight-id", "x-forklight-start"))
+_OURS = frozenset(("content-length", "date", "server", "x-forklight-id", "x-forklight-start", "x-forklight-version"))
 DROPPED = _CONNECTION_HEADERS | _OURS
 """Headers that a handler cannot set: hop-by-hop ones (RFC 9110 §7.6.1), and those that the trigger writes."""
 

@@ -154,13 +154,21 @@ def _unquoted(text: str) -> str:
 
 
 def to_answer(
-    outcome: Outcome, invocation_id: str, *, dev: bool = False, hint: str = "", own_headers: bool = True
+    outcome: Outcome,
+    invocation_id: str,
+    *,
+    dev: bool = False,
+    hint: str = "",
+    own_headers: bool = True,
+    version_header: bool = False,
 ) -> Answer:
     """Make the answer to a client. `dev` adds the exception's message and traceback, and the `hint`.
 
-    `own_headers` adds X-Forklight-Id, X-Forklight-Start and Server-Timing.
+    `own_headers` adds X-Forklight-Id, X-Forklight-Start and Server-Timing, `version_header` X-Forklight-Version.
     """
     ours = _own_lines(outcome, invocation_id) if own_headers else ""
+    if version_header and (outcome.release or outcome.version):
+        ours += f"x-forklight-version: {outcome.release or outcome.version}\r\n"
     if isinstance(outcome, Ok):
         return _success(outcome, invocation_id, ours)
     return _failure(outcome, invocation_id, dev=dev, hint=hint, ours=ours)

@@ -28,16 +28,24 @@ RETRY_SOON = (("retry-after", "1"),)
 class RefusedError(HttpTriggerError):
     """Ends a request with `status` (RFC 9110 §15) before it becomes an event. `detail` tells the client why.
 
-    `last`: the connection closes too, because the start of the next request cannot be trusted. `method` and `target`
-    are set for a request that the parser refused, if they can be read.
+    `last`: the connection closes too, because the start of the next request cannot be trusted. `reason` is for the
+    record, if the status says too little. `method` and `target` are set for a request that the parser refused, if they
+    can be read.
     """
 
     def __init__(
-        self, status: int, detail: str, *, headers: tuple[tuple[str, str], ...] = (), last: bool = True
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        last: bool = True,
+        reason: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
         self.last = last
+        self.reason = reason
         self.method = self.target = ""

@@ -50,6 +50,8 @@ class Exchange(Struct, gc=False):
     cors: Cors | None = None
     """for its answer, whatever that is"""
     event: Event | None = None
+    version: str = ""
+    """the version of the function that is to run it, if the request asked for one"""
     outcome: Outcome | None = None
     answer: Answer | None = None
     """if it is known before anything had to wait"""
@@ -61,7 +63,7 @@ class Exchange(Struct, gc=False):
 
     def known(self) -> Known | None:
         """What `recall` may fill in next time; None if more than the head decides then: a key, or the id of its own."""
-        is_alone = self.holder is None and self.cors is None and "ce-specversion" not in self.head.headers
+        is_alone = not (self.holder or self.cors or self.version or "ce-specversion" in self.head.headers)
         if not is_alone or self.event is None or self.routes is None or not isinstance(self.found, Match):
             return None
         try:

@@ -42,7 +42,8 @@ _PLAIN = "!#$&'()*+,/:;<=>?@[]^`{|}"
 
 def refusal(refused: RefusedError) -> Answer:
     """Answer a request that did not become an event."""
-    return replace(problem(refused.status, refused.detail, headers=refused.headers), last=refused.last)
+    answer = problem(refused.status, refused.detail, headers=refused.headers, reason=refused.reason)
+    return replace(answer, last=refused.last)
 
 
 def no_route(method: str, found: Allowed | None) -> Answer:

@@ -23,13 +23,14 @@ from triggers.http.errors import ParserError, RefusedError
 from triggers.http.exchange import Exchange, Known
 from triggers.http.files.static import answer_file, redirect
 from triggers.http.head import Head, expects_continue, parse_head
+from triggers.http.policy import versions
 from triggers.http.policy.cors import preflight, requested_method, with_cors
 from triggers.http.policy.keys import Keys, without_key
 from triggers.http.policy.proxies import Proxies
 from triggers.http.policy.scopes import require
 from triggers.http.problems import BROKEN, NOTHING, STOPPING, identified, no_route, refusal
 from triggers.http.routes import Allowed, Match, RouteTable, StaticMatch
-from triggers.http.settings import Cors, HttpSettings
+from triggers.http.settings import Cors, HttpSettings, Route
 from triggers.http.socket.body import check_announced
 from triggers.http.socket.connection import Connection
 from triggers.http.socket.errands import Errand
@@ -176,7 +177,24 @@ class HttpServer:
             exchange.holder = holder = self._keys.holder(head.headers, route.scopes)
             require(holder.scopes, route.scopes)
             exchange.head = without_key(head)
+        if versions.HEADER in head.headers:
+            self._choose(exchange, head, route)
         return True
+
+    def _choose(self, exchange: Exchange, head: Head, route: Route) -> None:
+        """Have the version run that the request asks for. A function that was not deployed has none to choose from."""
+        problem: LookupError | None = None
+        try:
+            exchange.version = self._bus.version(route.function, head.headers[versions.HEADER])
+            if not exchange.version:
+                return
+        except LookupError as error:
+            problem = error
+        holder, name = versions.chooser(self._keys, head.headers)
+        if problem is not None:  # which versions there are is only for whoever may choose
+            raise versions.unknown(problem)
+        if route.auth is None:  # else no key is left
+            exchange.holder, exchange.head = holder, versions.without(head, name)
 
     def _resume(self, connection: Connection, exchange: Exchange) -> bool:
         """Take the body that was missing, and return what `_begin` does. Raises RefusedError."""
@@ -208,7 +226,7 @@ class HttpServer:
                 request.known = exchange.known()
         if route.timeout_s is not None:
             return False
-        begun = self._bus.begin(event, partial(self._done, connection, exchange))
+        begun = self._bus.begin(event, partial(self._done, connection, exchange), exchange.version)
         # Not in the exchange, to which `begun` leads: a cycle would stay in memory until the next collection.
         connection.left = partial(self._left, exchange, begun)
         return True
@@ -250,14 +268,22 @@ class HttpServer:
         if exchange.outcome is not None:
             exchange.outcome = outcome = await self._bus.complete(event, exchange.outcome)
         elif route.timeout_s is None:
-            exchange.outcome = outcome = await self._bus.call(event)
+            exchange.outcome = outcome = await self._bus.call(event, exchange.version)
         else:
-            exchange.outcome = outcome = await self._call_within(event, route.timeout_s)
+            exchange.outcome = outcome = await self._call_within(event, route.timeout_s, exchange.version)
         return self._answer_of(exchange, outcome)
 
     def _answer_of(self, exchange: Exchange, outcome: Outcome) -> Answer:
         hint = hint_of_form(exchange.event) if self._dev and exchange.event is not None else ""
-        return to_answer(outcome, exchange.id, dev=self._dev, hint=hint, own_headers=self._settings.own_headers)
+        settings = self._settings
+        return to_answer(
+            outcome,
+            exchange.id,
+            dev=self._dev,
+            hint=hint,
+            own_headers=settings.own_headers,
+            version_header=settings.version_header,
+        )
 
     def _concluded(self, connection: Connection, exchange: Exchange, answer: Answer) -> Answer:
         """Report the request, and return its answer with what every answer gets."""
@@ -326,9 +352,9 @@ class HttpServer:
                 return found.route.cors
         return None
 
-    async def _call_within(self, event: Event, timeout_s: float) -> Outcome:
+    async def _call_within(self, event: Event, timeout_s: float, version: str) -> Outcome:
         with anyio.move_on_after(timeout_s):
-            return await self._bus.call(event)
+            return await self._bus.call(event, version)
         return Failed(
             kind="timeout", code="Timeout", message=f"the call exceeded the route's timeout of {timeout_s:g} s"
         )

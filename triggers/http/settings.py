@@ -125,6 +125,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How long requests in flight may take to finish when the server stops."""
     own_headers: bool = True
     """Whether answers have `X-Forklight-Id`, `X-Forklight-Start` and `Server-Timing`."""
+    version_header: bool = False
+    """Whether answers of functions have `X-Forklight-Version`: the number of the deployed version that ran, or of a
+    function that was not deployed the hash of its version, as `forklight ps` shows it."""
     trusted_proxies: tuple[Network, ...] = ()
     """Peers whose `X-Forwarded-*` headers are trusted: `["10.0.0.0/8", "unix"]`."""
     static: tuple[StaticRoute, ...] = ()

@@ -98,6 +98,11 @@ class Keys:
             raise _unauthorized("the key is a deploy key, which opens no route: make another one without --deploy")
         return found
 
+    def known(self, headers: Headers) -> Holder | None:
+        """Whose key it is, of either kind; None for an unknown one."""
+        key = sent_key(headers)
+        return None if key is None else self._known_holder(key, ())
+
     def deployer(self, headers: Headers) -> Holder | None:
         """Whose deploy key it is; None if none is sent. Raises RefusedError (401) for any other key."""
         key = sent_key(headers)
