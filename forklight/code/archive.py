@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -20,6 +21,8 @@ from forklight.code.selection import CodeError
 from forklight.state.directory import remove_tree
 
 SUFFIX = ".zip"
+_DAMAGED = (BadZipFile, NotImplementedError, EOFError, struct.error, zlib.error, LZMAError, MemoryError)
+"""What zipfile and its decompressors raise."""
 
 
 def is_archive(code: Path) -> bool:
@@ -78,21 +81,32 @@ def checked(code: Path, bounds: Bounds = CODE, shown: str = "") -> Iterator[ZipF
 def _write(archive: ZipFile, member: ZipInfo, folder: Path, shown: str) -> None:
     """Write one member that is not a link. zipfile returns no more bytes than its header says."""
     target = folder / member.filename
-    try:
-        if member.is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not is_link(member):
-            with archive.open(member) as source, target.open("xb") as copied:
-                shutil.copyfileobj(source, copied)
-            target.chmod(0o755 if member.external_attr >> 16 & stat.S_IXUSR else 0o644)
-    except (BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise CodeError(f"{shown}: the member {member.filename!r} cannot be unpacked: {error}") from None
+    if member.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not is_link(member):
+        with _of(member, shown), archive.open(member) as source, target.open("xb") as copied:
+            shutil.copyfileobj(source, copied)
+        target.chmod(0o755 if member.external_attr >> 16 & stat.S_IXUSR else 0o644)
 
 
 def _link(archive: ZipFile, member: ZipInfo, folder: Path, shown: str) -> None:
+    with _of(member, shown):
+        target = os.fsdecode(archive.read(member))
+        try:
+            (folder / member.filename).symlink_to(target)
+        except (FileExistsError, ValueError):
+            raise CodeError(f"{shown}: the member {member.filename!r} is a link that cannot be made") from None
+
+
+@contextmanager
+def _of(member: ZipInfo, shown: str) -> Iterator[None]:
+    """Name the member whose bytes are damaged. Errors of the disk have a number, those of bz2 have none."""
     try:
-        (folder / member.filename).symlink_to(os.fsdecode(archive.read(member)))
-    except (FileExistsError, ValueError, BadZipFile, zlib.error):
-        raise CodeError(f"{shown}: the member {member.filename!r} is a link that cannot be made") from None
+        yield
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        what = "it takes too much memory" if isinstance(error, MemoryError) else error
+        raise CodeError(f"{shown}: the member {member.filename!r} cannot be unpacked: {what}") from None

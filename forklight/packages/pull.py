@@ -189,7 +189,10 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(  # noqa: PLR0917  urllib's
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        if problem := url_problem(newurl.partition("#")[0]):
+        problem = url_problem(newurl.partition("#")[0])
+        if not problem and newurl.startswith("http:") and self._source.url.startswith("https:"):
+            problem = "is not encrypted"  # not even on this machine: the mirror must not choose what is asked here
+        if problem:
             fp.close()
             shown = Source(url=newurl, sha256="").shown
             raise PullFailed(f"{self._source.shown} cannot be pulled: it redirects to {shown}, which {problem}")

@@ -140,6 +140,10 @@ def test_secrets_go_to_the_host_of_the_address_and_to_no_other(mirror: Mirror, s
     mirror.redirects = {"/new": "http://example.com/app.zip?token=s3cret", "/loop": "/loop"}
     reason = _reason(replace(source, url=f"{mirror.url}/new"), store)
     assert reason.startswith("it redirects to http://example.com/app.zip, which is not encrypted: write https")
+    mirror.redirects["/new"] = "http://localhost:1/app.zip"
+    assert _reason(replace(source, url=f"{mirror.url}/new"), store).endswith(
+        "localhost:1/app.zip, which is not encrypted"
+    )
     assert "redirect" in _reason(replace(source, url=f"{mirror.url}/loop"), store)
 
 

@@ -15,6 +15,7 @@ from forklight.config.configuration import load
 from forklight.serving.versions import make_versions
 from forklight.state.directory import open_state
 from forklight.state.users import unprivileged_user
+from tests.kit.zips import make_zip
 
 LINK = stat.S_IFLNK | 0o777
 
@@ -140,3 +141,12 @@ def test_more_than_250_mb_is_refused_before_it_is_unpacked(tmp_path: Path) -> No
         for _ in range(MOST_BYTES // 10_000_000 + 1):
             member.write(bytes(10_000_000))
     assert _refusal(code) == "app.zip holds 260 MB, more than 250 MB; the biggest member is 'big' (260 MB)"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_bytes_are_those_of_a_member_however_they_are_packed(tmp_path: Path, method: int) -> None:
+    content = make_zip(("f.py", b"x = 1\n" * 100), method=method)
+    code, start, end = tmp_path / "app.zip", 30 + len("f.py"), content.index(b"PK\x01\x02")
+    for at in range(start + (end - start) // 2, end, 5 if end - start < 100 else 50):
+        code.write_bytes(content[:at] + bytes([content[at] ^ 0x5A]) + content[at + 1 :])
+        assert _refusal(code).startswith("app.zip: the member 'f.py' cannot be unpacked: ")
