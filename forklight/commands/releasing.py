@@ -17,8 +17,10 @@ from msgspec import Struct
 from bus.limits import slug
 from forklight.admin.places import NoServer, Place, Refused, Session, needs_key, of_state, place_of
 from forklight.commands.asking import config_option, state_of
-from forklight.config.document import FILE_NAME, Node, read_document
+from forklight.config.document import FILE_NAME, read_document
+from forklight.config.expand import expand
 from forklight.config.hint import did_you_mean
+from forklight.config.problem import ConfigError
 from forklight.observe.terminal import say, say_json
 from forklight.serving.deployment import ApplicationStatus, Deployed
 from forklight.serving.reloaded import lines
@@ -151,8 +153,10 @@ def name_in(folder: Path) -> str | None:
     file = folder / FILE_NAME if folder.is_dir() else folder
     if file.name != FILE_NAME or not file.is_file():
         return None
-    node = read_document(file).at("bus").at("name")
-    written = node.value if isinstance(node, Node) and isinstance(node.value, str) else ""
+    written = ""
+    with contextlib.suppress(ConfigError, ValueError):  # a mistake in the file must not be in the way of a rollback
+        node = read_document(file).at("bus").at("name")
+        written = expand(node.value, os.environ) if isinstance(node.value, str) else ""
     return slug(written or Path(os.path.abspath(file)).parent.name)
 
 

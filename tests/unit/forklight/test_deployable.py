@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from forklight.commands.releasing import name_in
 from forklight.config.deployable import Deployable, load_deployable
 from forklight.config.problem import ConfigError
 
@@ -86,3 +87,21 @@ def test_what_is_wrong_anywhere(tmp_path: Path, before: str, after: str, said: s
 
 def test_an_application_has_functions(tmp_path: Path) -> None:
     assert "there is no function" in problem(tmp_path, "[http]\n")
+
+
+def test_the_name_of_an_application_is_known_whatever_else_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAME", "Shop 2")
+    folder = tmp_path / "My Shop"
+    folder.mkdir()
+    assert name_in(folder) is None
+    for text, name in (
+        ("", "my-shop"),
+        ("[bus]\nname = 'shop'\n", "shop"),
+        ("[bus]\nname = '${NAME}'\n", "shop-2"),
+        ("[bus]\nname = '${NONE}'\n", "my-shop"),
+        ("[bus\n", "my-shop"),
+    ):
+        (folder / "forklight.toml").write_text(text)
+        assert name_in(folder) == name_in(folder / "forklight.toml") == name
