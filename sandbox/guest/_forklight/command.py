@@ -198,7 +198,7 @@ class Proxy:
 
     def _handle(self, request: Request, connection: Connection) -> "bytes | None":
         """The answer to a request; None if it comes later."""
-        path = request.path.partition("?")[0]
+        path = "/" + request.path.partition("?")[0].lstrip("/")  # some clients put a slash behind the address
         if path == f"{_RUNTIME}invocation/next" and request.method == "GET":
             return self._asked(connection)
         parts = path.removeprefix(_RUNTIME).split("/")
