@@ -31,7 +31,6 @@ from sandbox.frames import OkFrame
 from sandbox.group import Group
 from sandbox.guest._forklight.wire import SHARED_BYTES, SHARED_FROM_BYTES
 from sandbox.logs import LogPipe
-from sandbox.memory import full_heap
 from sandbox.spec import FunctionSpec
 from sandbox.usage import Held
 from sandbox.whereabouts import Whereabouts
@@ -206,9 +205,7 @@ class Instance:
         if not self.is_dead:  # the parent's report arrived before the pidfd event
             self._note_death()
         self._watch.end()
-        used_kb = self.held.own_kb
-        killed = self._parent.group.why_killed(code, used_kb) or full_heap(self.spec, code, used_kb)
-        killed = "" if self._calls.condemned_for else killed
+        killed = "" if self._calls.condemned_for else self._why_killed(code)
         self._birth.died(self._calls, Died(code, killed), self._where.last())
         self._carry_out(self._calls.died(Died(code, killed)))
         self._where.close()
@@ -220,6 +217,10 @@ class Instance:
         os.close(self.pidfd)
         self._parent.forget(self, self._body.folder)
         self.on_dead(self)
+
+    def _why_killed(self, code: int | None) -> str:
+        killed = self._parent.group.why_killed(code, self.held.own_kb)
+        return killed or self._where.full_heap(code, self.spec.limits.memory_bytes)
 
     def tick(self, now_ns: int) -> int | None:
         """Check the deadlines, the memory, and a burial that is overdue. Called by the sweep."""

@@ -18,7 +18,7 @@ from msgspec.json import Decoder, decode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
 from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Taken
-from sandbox.stacks import Printed
+from sandbox.stacks import FULL_HEAP, Printed
 
 READ_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
@@ -109,6 +109,8 @@ class LogPipe:
         self._turns = turns
         self._cutter = Cutter(limit_bytes, has_marks=has_marks)
         self._printed: Printed | None = None
+        self.has_full_heap = False
+        """Whether the process has said that its heap is full, as V8 does before it aborts."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
 
@@ -178,6 +180,8 @@ class LogPipe:
 
     def _emit(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner
+        if line.startswith(FULL_HEAP[0]) and FULL_HEAP[1] in line:
+            self.has_full_heap = True
         if self._printed is not None and self._printed.take(line):
             return
         level = _LEVELS.get(line[:MARK_BYTES], "")

@@ -9,10 +9,8 @@ root, a forked process counts with what it has beyond its parent.
 
 import contextlib
 import os
-import signal
 
 from sandbox.processes import memory_kb, read_proc
-from sandbox.spec import FunctionSpec
 
 _SHM = "/dev/shm"  # noqa: S108  measured, never written to
 _MOST_PROCESSES = 1000
@@ -39,15 +37,6 @@ def excess(use: "Use", limit_bytes: int, *, fully: bool) -> str | None:
 def too_much(used_kb: int, limit_bytes: int) -> str:
     """What is said of an instance that has more than its limit."""
     return f"the instance used more than its {limit_bytes >> 20} MiB of memory: {used_kb >> 10} MiB at its peak"
-
-
-def full_heap(spec: FunctionSpec, code: int | None, used_kb: int) -> str:
-    """Why a program aborted that does so when its heap is full, or an empty text: it may have had another reason."""
-    aborted = spec.runtime.abilities.aborts_when_full and code == -signal.SIGABRT
-    if not aborted or used_kb * 1024 * 8 < spec.limits.memory_bytes:
-        return ""
-    limit_mib = spec.limits.memory_bytes >> 20
-    return f"its heap was full: it may have {limit_mib} MiB (memory); the log has what the program said of it"
 
 
 def own_kb(pid: int, shared_kb: int) -> int:

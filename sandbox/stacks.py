@@ -8,6 +8,8 @@ NOTHING = "(no Python stack: the process could not write one; it may have been s
 NONE_OF_A_PROGRAM = "(no stack: the process waited for something, or ended before it could write one)"
 INTERRUPTED = b"KEYBOARD_INTERRUPT: Script execution was interrupted by `SIGINT`"
 """What Node.js prints before its stack (--trace-sigint)."""
+FULL_HEAP = b"FATAL ERROR:", b"heap out of memory"
+"""The beginning and the end of the line that V8 prints when it ends its process for want of memory."""
 _FRAME = b"    at "
 _MOST_FRAMES = 100
 

@@ -5,6 +5,7 @@ tells it as it is interrupted (`Abilities.interrupt`) is asked when it has to en
 """
 
 import asyncio
+import signal
 from typing import Final
 
 from sandbox import processes, stacks
@@ -27,6 +28,7 @@ class Whereabouts:
         self._channels = channels
         self._log = log
         self._interrupt = abilities.interrupt
+        self._aborts_when_full = abilities.aborts_when_full
         self._killing: asyncio.TimerHandle | None = None
 
     def ask(self) -> None:
@@ -62,6 +64,15 @@ class Whereabouts:
         if self._interrupt is not None:
             return self._log.stack or stacks.NONE_OF_A_PROGRAM
         return stacks.readable(self._channels.read_stack())
+
+    def full_heap(self, code: int | None, memory_bytes: int) -> str:
+        """Why a program ended itself that aborts when its heap is full, as its log says; else an empty text."""
+        if code != -signal.SIGABRT or not self._aborts_when_full:
+            return ""
+        self._log.drain()
+        if not self._log.has_full_heap:
+            return ""
+        return f"its heap was full: it may have {memory_bytes >> 20} MiB (memory); its log has what V8 said of it"
 
     def close(self) -> None:
         """The process is dead."""
