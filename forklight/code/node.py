@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from forklight.errors import ForklightError
@@ -16,6 +17,7 @@ from forklight.state.users import User, as_user, blocking
 OLDEST = 18
 """The guest needs at least this version."""
 _ANSWER_WITHIN_S = 30.0
+_QUESTION = "JSON.stringify({ path: process.execPath, version: process.versions.node })"
 _VERSION = re.compile(r"v?(\d+)(\.\d+)?(\.\d+)?")
 _MANAGED = ("~/.nvm/versions/node/v{}*/bin/node", "~/.local/share/fnm/node-versions/v{}*/installation/bin/node")
 
@@ -25,7 +27,7 @@ class NodeError(ForklightError):
 
 
 class NodeProgram(Struct, frozen=True):
-    """Node.js as it was found, and what it says of its version: `20.11.1`."""
+    """Node.js as it tells: its program, to which a script of a version manager leads, and its version: `20.11.1`."""
 
     path: Path
     version: str
@@ -88,7 +90,7 @@ def _asked(path: Path, user: User | None) -> NodeProgram:
         raise NodeError(f"{path} cannot be read by {who} ({place} blocks the way): move it, open it, or take another")
     try:
         done = subprocess.run(
-            [*as_user(user), str(path), "--version"],
+            [*as_user(user), str(path), "-p", _QUESTION],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd="/",
@@ -100,10 +102,11 @@ def _asked(path: Path, user: User | None) -> NodeProgram:
         raise NodeError(f"{path} gave no answer in {_ANSWER_WITHIN_S:.0f} s: is it Node.js?") from None
     except OSError as error:
         raise NodeError(f"{path} cannot be run: {error.strerror}") from error
-    said = done.stdout.decode(errors="replace").strip()
-    if done.returncode != 0 or not _VERSION.fullmatch(said):
-        told = said or done.stderr.decode(errors="replace").strip()
-        raise NodeError(f"{path} is not Node.js: `--version` says {told[-100:]!r}")
-    if int(said.removeprefix("v").partition(".")[0]) < OLDEST:
-        raise NodeError(f"{path} is Node.js {said}: functions need {OLDEST} or later")
-    return NodeProgram(path, said.removeprefix("v"))
+    try:
+        found = msgspec.json.decode(done.stdout, type=NodeProgram, dec_hook=lambda cls, text: cls(text))
+    except msgspec.MsgspecError:
+        told = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise NodeError(f"{path} is not Node.js: asked for its version, it says {told[-100:]!r}") from None
+    if int(found.version.partition(".")[0]) < OLDEST:
+        raise NodeError(f"{path} is Node.js {found.version}: functions need {OLDEST} or later")
+    return found

@@ -79,6 +79,12 @@ def why_renew(was: Loaded, now: Contents, read: Callable[[str], References]) -> 
     return _why_seen(changed, {"its configuration": entry, "its environment": was.variables, **reach})
 
 
+def why_renew_program(before: Contents, after: Contents) -> str:
+    """Why a function has to be started from `after` whose program reads what it likes, or an empty string."""
+    seen = [name for name in changed_files(before, after) if not (_TEST.fullmatch(name) or _DOCUMENT.fullmatch(name))]
+    return f"{seen[0]} has changed" if seen else ""
+
+
 def _doubt(name: str, before: Contents, after: Contents) -> str:
     """Why a change of this file concerns every function; empty if that depends on what the function loads."""
     if _TEST.fullmatch(name) or _DOCUMENT.fullmatch(name):

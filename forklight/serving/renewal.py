@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from forklight.code.files import Contents
 from forklight.code.references import MOST_BYTES, References, of_strings, references
-from forklight.code.sight import Loaded, module_of, why_renew
+from forklight.code.sight import Loaded, module_of, why_renew, why_renew_program
 from sandbox.spec import FunctionSpec
 
 MOST_REMEMBERED = 4096
@@ -43,15 +43,14 @@ class Readings:
             return "it could not be started"
         if "PYTHONPATH" in {*spec.runtime.env, *spec.env, *spec.secrets}:
             return "PYTHONPATH may give its modules other names"
-        loaded_files = frozenset() if was.at_rest else was.loaded
-        if not spec.runtime.abilities.imports_ahead:  # its template has not seen what its program reads
-            loaded_files = None
+        if not spec.runtime.abilities.imports_ahead:
+            return why_renew_program(was.contents, contents)
         hooks = (spec.hooks.init, spec.hooks.after_fork, spec.hooks.stop)
         targets = [spec.handler, *filter(None, hooks)]
         loaded = Loaded(
             contents=was.contents,
             entries=tuple(target.partition(":")[0] for target in targets),
-            files=loaded_files,
+            files=frozenset() if was.at_rest else was.loaded,
             variables=of_strings(was.spec.env.values()),
         )
         return why_renew(loaded, contents, partial(self._read, was.spec.code, was.contents))

@@ -1,6 +1,6 @@
 """Pages of the documentation whose code blocks are tried, each in the order of the page and in a folder of its own.
 
-- A block whose first line is `# name` is that file.
+- A block whose first line is `# name`, or `// name`, is that file.
 - Python compiles, JSON is JSON. TOML without a name is accepted by `forklight check`, once the functions it speaks of
   have handlers.
 - In a `console` block each line that begins with `$ ` is a command (it goes on in the next line after a backslash), and
@@ -29,7 +29,7 @@ _BLOCK = re.compile(
 )
 _FENCE = re.compile(r"^\s*```", re.MULTILINE)
 _MARK = re.compile(r"^<!-- not run", re.MULTILINE)
-_NAME = re.compile(r"# (\S+\.\w+|\.\w+)\n")
+_NAME = re.compile(r"(?:#|//) (\S+\.\w+|\.\w+)\n")
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _VARIABLE = re.compile(r"""(?<=\$\{)\w+(?=\})|(?<=env = ")\w+(?=")""")
 _TABLE_FIRST = re.compile(r"(?:\s*(?:#.*)?\n)*\[")

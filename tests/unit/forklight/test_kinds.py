@@ -12,7 +12,7 @@ from forklight.config.functions import NodeHandler
 from forklight.config.problem import ConfigError
 from sandbox.spec import Runtime
 
-SCRIPT = "#!/bin/sh\necho v20.11.1\n"
+SCRIPT = """#!/bin/sh\necho "{\\"path\\":\\"$0\\",\\"version\\":\\"20.11.1\\"}"\n"""
 
 
 def folder(tmp_path: Path, runtime: str, function: str = "", *, says: str = SCRIPT) -> Path:
@@ -100,8 +100,8 @@ def test_the_handler_of_a_command_is_any_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("says", "message"),
     [
-        ("#!/bin/sh\necho v16.20.0\n", "is Node.js v16.20.0: functions need 18 or later"),
-        ("#!/bin/sh\necho hello\n", "is not Node.js: `--version` says 'hello'"),
+        (SCRIPT.replace("20.11.1", "16.20.0"), "is Node.js 16.20.0: functions need 18 or later"),
+        ("#!/bin/sh\necho hello\n", "is not Node.js: asked for its version, it says 'hello'"),
         ("nothing", "is not Node.js"),
     ],
 )

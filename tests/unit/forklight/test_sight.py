@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from forklight.code.references import MOST_BYTES, of_strings
-from forklight.code.sight import MOST_FILES, Loaded, why_renew
+from forklight.code.sight import MOST_FILES, Loaded, why_renew, why_renew_program
 from sandbox.guest._forklight.own_files import loaded_files
 from tests.kit.sight import contents, decided, references_in
 
@@ -213,3 +213,9 @@ def test_what_a_template_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     loaded(*(f"{n}.py" for n in range(10_000)))
     assert loaded_files(str(tmp_path)) is None
+
+
+def test_a_program_may_read_anything_but_tests_and_documents() -> None:
+    before = {"index.js": "1", "README.md": "1", "tests/a.js": "1"}
+    assert why_renew_program(before, before | {"README.md": "2", "tests/a.js": "2"}) == ""
+    assert why_renew_program(before, before | {"lib/new.js": "1"}) == "lib/new.js has changed"
