@@ -42,6 +42,7 @@ class Family:
         """By key: the events that wait until another version has none of it any more, in order."""
         self._joint: Joint[Instance] = Joint(base.function.pool.max_instances)
         self._looked_ns = 0
+        self._is_looking = False
         self._watch = sweep.watch(self)
         self._join(base)
 
@@ -149,11 +150,18 @@ class Family:
 
     def look_soon(self) -> None:
         """Somebody may wait, or something may have become free."""
-        self._watch.expect(max(time.monotonic_ns(), self._looked_ns + SOON_NS))
+        if not self._is_looking:
+            self._watch.expect(max(time.monotonic_ns(), self._looked_ns + SOON_NS))
 
     def tick(self, now_ns: int) -> int | None:
         """Give room to those that wait. Called by the sweep. Return when to look again."""
-        self._looked_ns = now_ns
+        self._looked_ns, self._is_looking = now_ns, True
+        try:
+            return self._look(now_ns)
+        finally:
+            self._is_looking = False
+
+    def _look(self, now_ns: int) -> int | None:
         self._joint.most = self.base.function.pool.max_instances
         self._note_choice()  # a renewal may have given it keys
         self._release(now_ns)

@@ -165,6 +165,7 @@ class CanaryWatch:
             if found:
                 done = await self._deployer.abort(app.name, by="", reason="; ".join(found))
                 if not done.ok:
+                    del windows[_key(app)]  # so that it is tried again when the rule is met anew
                     log.warning("the canary of %s fails too often, and could not be aborted: %s", app.name, done.error)
 
     def _pairs(self, app: ApplicationStatus) -> dict[str, Pair]:

@@ -48,7 +48,9 @@ calls = 0
 def handler(event, context):
     if VERSION == "fails":
         raise RuntimeError("a new bug")
-    return VERSION + " " + str("authorization" in event["http"]["headers"] or "x-api-key" in event["http"]["headers"])
+    http = event["http"]
+    seen = "authorization" in http["headers"] or "x-api-key" in http["headers"] or http["key"]
+    return VERSION + " " + str(bool(seen))
 
 def post(event, context):
     context.send("jobs", event["data"])

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -202,3 +203,33 @@ async def test_an_event_waits_for_what_its_key_still_runs_on_another_version(ben
             first.release(2)
             await until(lambda: len(found) == 4)
             assert [(key, outcome.release) for key, outcome in found] == [("b", 2), ("a", 1), ("a", 1), ("a", 2)]
+
+
+async def test_what_waits_for_another_version_is_bounded_in_number_and_in_time(bench: Bench) -> None:
+    with closed_gate() as gate:
+        functions = pair(bench, "by_key", reuse=Reuse.parse("key:data.key"))
+        impatient = replace(functions["f@2"].pool, max_wait_s=0.5, max_waiting=2)
+        functions["f@2"] = replace(functions["f@2"], pool=impatient)
+        data = {"key": "a", "gate": gate.path}
+        async with dispatching(bench, functions) as dispatcher, anyio.create_task_group() as tg:
+            tg.start_soon(partial(run, dispatcher, data=data))
+            await until(lambda: busy(dispatcher) == {"f": 1})
+            dispatcher.split("f", "f@2", 1)
+            expired: list[Outcome] = []
+
+            async def wait() -> None:
+                expired.append(await run(dispatcher, data=data))
+
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as leaving:
+                    leaving.start_soon(partial(run, dispatcher, data=data))
+                    tg.start_soon(wait)
+                    await anyio.wait_all_tasks_blocked()
+                    assert failure(await run(dispatcher, data=data)).code == "QueueFull"
+                    scope.cancel()
+            await until(lambda: expired)
+            assert failure(expired[0]).code == "WaitExpired"
+            assert (expired[0].release, dispatcher.statistics()["f@2"].starting) == (2, 0)
+            gate.release()
+            await until(lambda: dispatcher.records["f"].outcomes["ok"] == 1)
+            assert dispatcher.records["f"].outcomes == {"ok": 1, "throttled": 2}

@@ -219,7 +219,7 @@ class HttpServer:
                 scheme=exchange.scheme,
                 invocation_id=exchange.id,
                 time=now,
-                holder=exchange.holder,
+                holder=exchange.holder if route.auth is not None else None,
             )
             exchange.id = connection.request_id = event.id  # a CloudEvent brings its own
             if request.is_repeated:

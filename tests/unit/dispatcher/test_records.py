@@ -7,7 +7,7 @@ import pytest
 from bus import Failed, Ok, Timings
 from bus.outcome import ExceptionName
 from dispatcher.histogram import BUCKETS_S, Histogram
-from dispatcher.records import Record
+from dispatcher.records import MOST_BEFORE, Record, Records
 
 MS = 1_000_000
 
@@ -78,3 +78,25 @@ def test_the_last_bucket_is_unbounded() -> None:
 
     assert histogram.counts[-1] == 1
     assert bisect_left(BUCKETS_S, 60.001) == len(histogram.counts) - 1
+
+
+def test_versions_are_counted_apart_and_the_function_over_all_of_them() -> None:
+    records = Records()
+    first = records.open("f")
+    assert records["f"] is first, "without versions, nothing is added up"
+    variant = records.open("f@2")
+    for record in (first, first, variant):
+        record.add(Ok(start="warm", timings=Timings(0, 1, 2, 3)))
+    variant.add(Failed(kind="error", code=ExceptionName("ValueError"), message="no"))
+    assert (records.of("f@2").outcomes, dict(records)["f"].outcomes) == ({"ok": 1, "error": 1}, {"ok": 3, "error": 1})
+    assert (records["f"].failures, records["f"].last_failure) == ({"ValueError": 1}, "error/ValueError: no")
+
+    for _ in range(MOST_BEFORE + 2):
+        records.renew("f").add(Ok())
+    records.close("f@2")
+    first.add(Ok())  # a call that ends late; so many versions later it counts in vain
+    variant.add(Ok())
+    assert records.of("f").outcomes == {"ok": 1}
+    assert records["f"].outcomes == {"ok": 3 + MOST_BEFORE + 2 + 1, "error": 1}
+    records.close("f")
+    assert (list(records), records.retired["f"].outcomes["ok"]) == ([], 3 + MOST_BEFORE + 2 + 1)
