@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bus.limits import slug
 from forklight.admin.places import NoServer, Place, Refused, Session, needs_key, of_state, place_of
-from forklight.commands.asking import config_option, state_of
+from forklight.commands.asking import state_of
 from forklight.config.document import FILE_NAME, read_document
 from forklight.config.expand import expand
 from forklight.config.hint import did_you_mean
@@ -48,7 +48,8 @@ def target_options(command: Command) -> Command:
             "--to",
             metavar="URL",
             envvar="FORKLIGHT_TO",
-            help="The server: https://HOST:PORT or unix:/PATH.  [env: FORKLIGHT_TO]",
+            show_envvar=True,
+            help="The server: https://HOST:PORT or unix:/PATH.",
         ),
         click.option(
             "--state", type=click.Path(path_type=Path), metavar="DIR", help="Its state directory, if it is here."
@@ -71,8 +72,15 @@ def target_options(command: Command) -> Command:
 
 def change_options(command: Command) -> Command:
     """Add `--name` and `-c`, which say which application is meant, and what `target_options` adds."""
-    name = click.option("--name", metavar="NAME", help="The application. Default: that of this directory.")
-    return name(config_option(target_options(command)))
+    name = click.option("--name", metavar="NAME", help="The application. Default: that of DIR, or the only one.")
+    folder = click.option(
+        *("-c", "--config", "path"),
+        type=click.Path(path_type=Path),
+        default=Path(),
+        metavar="DIR",
+        help="The application's directory. Default: this one.",
+    )
+    return name(folder(target_options(command)))
 
 
 def target_of(path: Path, *, to: str | None, state: Path | None, key_file: Path | None, ca: Path | None) -> Target:
