@@ -10,7 +10,7 @@
 - `check.py`: what `forklight check` finds without running any code; `faults.py`: what is wrong with the code itself
 - `once.py`: a process tree without a server, for `invoke --here` and `check --load`
 - `deploying.py`: deploys, rollbacks and canaries; `deployments.py`: what is deployed, as a value; `loading.py`: from a
-  package to that; `warm.py`: templates kept for a rollback; `deployment.py`: what a deploy reports
+  package to that; `warm.py`: templates kept for a rollback; `deployment.py` and `progress.py`: what a deploy reports
 - `installing.py`: environments of runtimes; `installing_deployed.py`: those of deployed applications
 - `probing.py`: the events that a new release has to do well with
 - `application.py`, `strays.py`, `waiting.py`: sharing brokers, unused queues on them, waiting for them

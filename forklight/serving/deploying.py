@@ -13,7 +13,7 @@ Deploys, rollbacks and reloads run one after the other, each in a task of the se
 """
 
 import logging
-import time
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -36,8 +36,10 @@ from forklight.serving.installing import InstallError
 from forklight.serving.installing_deployed import install_deployed
 from forklight.serving.loading import bounds_of
 from forklight.serving.probing import ProbeFailed, run_probes
+from forklight.serving.progress import Progress, Report
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
+from forklight.serving.reloaded import ReloadResult
 from forklight.serving.reloaded import lines as lines_of
 from forklight.serving.warm import Warm
 from forklight.state import releases
@@ -48,42 +50,7 @@ log = logging.getLogger(__name__)
 CLEAN_EVERY_S = 3600.0
 """How often packages are looked for that nothing needs: those that were just received are spared for as long."""
 
-Report = Callable[[Step], None]
-
-
-class _Progress:
-    """Reports the steps of a deploy, and measures them."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._begun_s = self._step_s = time.monotonic()
-        self._step: Step | None = None
-        self.times_ms: dict[str, float] = {}
-
-    def begin(self, step: Step) -> None:
-        """The next step begins; the one before has ended."""
-        self._end_step()
-        self._step, self._step_s = step, time.monotonic()
-        self._report(step)
-
-    def done(self, function: str, of: int) -> None:
-        """One function is done with this step."""
-        if self._step is not None:
-            self._step = replace(self._step, function=function, done=self._step.done + 1, of=of, ms=self._ms())
-            self._report(self._step)
-
-    def end(self) -> dict[str, float]:
-        """Return how long each step took, and all together."""
-        self._end_step()
-        self._step = None
-        return self.times_ms | {"total": round((time.monotonic() - self._begun_s) * 1e3, 2)}
-
-    def _end_step(self) -> None:
-        if self._step is not None:
-            self.times_ms[self._step.step] = round(self.times_ms.get(self._step.step, 0) + self._ms(), 2)
-
-    def _ms(self) -> float:
-        return round((time.monotonic() - self._step_s) * 1e3, 2)
+_SNAPSHOT = re.compile(r"[^\"\s]*/versions/[0-9a-f]{12}/")
 
 
 class Deployer:
@@ -104,7 +71,7 @@ class Deployer:
         self, application: str, package: str, *, by: str, canary_percent: float = 0, report: Report = lambda step: None
     ) -> Deployed:
         """Make a release of a package of the store, and serve it: all events, or so many per cent as a canary."""
-        progress = _Progress(report)
+        progress = Progress(report)
         work = partial(self._deploy, application, package, by, canary_percent, progress)
         return await self._in_turn(
             application, progress, work, ahead=partial(self._install, application, package, progress)
@@ -148,7 +115,7 @@ class Deployer:
     async def _in_turn(
         self,
         application: str,
-        progress: _Progress,
+        progress: Progress,
         work: Callable[[], Awaitable[Deployed]],
         ahead: Callable[[], Awaitable[Deployed]] | None = None,
     ) -> Deployed:
@@ -168,7 +135,7 @@ class Deployer:
         ending = Deployed(ok=False, application=application, error="the server is shutting down")
         return await self._reloader.in_turn(attempt, ahead=begin) or ending
 
-    async def _install(self, application: str, package: str, progress: _Progress) -> Deployed:
+    async def _install(self, application: str, package: str, progress: Progress) -> Deployed:
         """Make the environments that the release needs: rollbacks do not wait for that."""
         progress.begin(Step(step="checking"))
         if problem := name_problem(application):
@@ -190,7 +157,7 @@ class Deployer:
         return done
 
     async def _deploy(
-        self, application: str, package: str, by: str, canary_percent: float, progress: _Progress
+        self, application: str, package: str, by: str, canary_percent: float, progress: Progress
     ) -> Deployed:
         if not await anyio.to_thread.run_sync(self.store.has, package):
             raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
@@ -218,7 +185,7 @@ class Deployer:
 
     async def _change(self, application: str, change: Callable[[Application], Application], told: str) -> Deployed:
         """Take a step of the application that needs no new release."""
-        progress = _Progress(lambda step: None)
+        progress = Progress(lambda step: None)
 
         async def work() -> Deployed:
             now = self._reloader.deployed
@@ -247,7 +214,7 @@ class Deployer:
         self,
         application: str,
         to: Deployments,
-        progress: _Progress,
+        progress: Progress,
         *,
         may_wait: frozenset[str] | None,
         loaded_all: Callable[[], Awaitable[None]] = checkpoint,
@@ -279,7 +246,7 @@ class Deployer:
         self._warm.tick()
         return replace(self._done(application), result=result)
 
-    async def _probe(self, loaded: Loaded, progress: _Progress) -> None:
+    async def _probe(self, loaded: Loaded, progress: Progress) -> None:
         """Run the probes of the functions that are not served as they are."""
         running = self._reloader.running
         served = running.versions.specs
@@ -350,7 +317,7 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
     except (ReleaseError, PackageError, InstallError, ProbeFailed) as error:
         return Deployed(ok=False, application=application, error=str(error))
     except NotLoaded as error:
-        return Deployed(ok=False, application=application, result=failed(error))
+        return Deployed(ok=False, application=application, result=_as_deployed(failed(error)))
     except OSError as error:
         return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
     except Exception as error:  # a bug in a deploy must not end the server
@@ -385,6 +352,14 @@ def _as_written(problems: tuple[Problem, ...], to: Deployments, application: str
         if name == application:
             problems = tuple(as_written(problems, loaded.config.path.parent))
     return problems
+
+
+def _as_deployed(result: ReloadResult) -> ReloadResult:
+    """Return the result with tracebacks that name the files of the application, not those of its snapshot."""
+    return replace(
+        result,
+        failures=tuple(replace(one, traceback=_SNAPSHOT.sub("", one.traceback)) for one in result.failures),
+    )
 
 
 def _why(failed: Deployed) -> str:

@@ -15,7 +15,7 @@ from forklight.serving.deployments import Deployments, Loaded, told, without_cla
 from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.renewal import Readings, Served
 from forklight.serving.versions import NONE_SERVED, make_versions
-from forklight.state.directory import State
+from forklight.state.directory import State, close_secrets
 from forklight.state.releases import Release, read_releases
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class Releases(Struct, frozen=True):
 
         Raises ConfigError with places relative to the application's folder, and PackageError.
         """
-        return load_deployed(application, self.store.unpacked(package), base, self.state.path, self.environ)
+        folder = self.store.unpacked(package)
+        close_secrets(self.state.path)
+        return load_deployed(application, folder, base, self.state.path, self.environ)
 
     def load(
         self,

@@ -204,7 +204,9 @@ class Reloader:
 
     async def _probe(self) -> ReloadResult:
         runners = self.running.dispatcher.runners()
-        errors = await load_all(self.running.tree, {name: runner.function.spec for name, runner in runners.items()})
+        errors = await load_all(
+            self.running.tree, {name: runner.function.spec for name, runner in runners.items() if AT not in name}
+        )
         if errors:
             raise NotLoaded(errors)
         return ReloadResult(ok=True)

@@ -92,6 +92,14 @@ def application_secrets_path(state: Path, application: str) -> Path:
     return state / "secrets" / application
 
 
+def close_secrets(state: Path) -> None:
+    """Let nobody but the server's user into the folder of all applications' secrets, whatever the umask was of whoever
+    put files there; make it if need be. Raises OSError. Blocks."""
+    folder = state / "secrets"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def log_paths(state: Path) -> tuple[Path, Path]:
     """Return the paths of the older and of the newer file of the kept log. They may not exist."""
     return state / "log.1.jsonl", state / "log.jsonl"

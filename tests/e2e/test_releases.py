@@ -69,6 +69,7 @@ async def first_deploys(server: Server, deploys: Deploys, folder: Path) -> None:
     assert (await deploys.deploy("shop", folder))["already"]
     failed = await deploys.deploy("shop", write(folder, "hello", "", code="1 / 0{answer:.0}"))
     assert told(failed).startswith("hello: importing 'hello' failed: ZeroDivisionError")
+    assert 'File "hello.py", line 1' in failed["result"]["failures"][0]["traceback"]
     assert await body(server, "/hello") == "one"
 
 
@@ -81,6 +82,7 @@ async def another_application(server: Server, deploys: Deploys, folder: Path) ->
     put_secret(place)
     done = await deploys.deploy("notes", folder)
     assert [one["message"] for one in done["notes"]] == ["is ignored: [http] is the server's own"]
+    assert place.parent.parent.stat().st_mode & 0o777 == 0o700
     assert await body(server, "/notes") == "sesame ['notes']"
     assert (server.state / "applications/notes/data/note").read_text() == "x"
     clash = await deploys.deploy("third", write(folder.parent / "third", "hello", "mine"))
@@ -153,7 +155,7 @@ async def one_cannot_be_loaded(server: Server, deploys: Deploys, secret: Path) -
 
 
 async def _all_loaded(deploys: Deploys) -> bool:
-    return all(one["functions"] for app in (await deploys.applications()).values() for one in app["releases"])
+    return all("functions" in one for app in (await deploys.applications()).values() for one in app["releases"])
 
 
 CANARY = """[functions.f]
