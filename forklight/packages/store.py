@@ -170,19 +170,21 @@ class PackageStore:
 
         Packages stay that were received, or asked for (`has`), in the last `grace_s`; so do parts for a day.
         """
-        removed, now = 0, time.time()
+        now, removed = time.time(), 0
         with _failures():
             for package in self.packages.glob("*.zip"):
-                found = package.stat()
-                if package.stem not in keep and found.st_mtime <= now - grace_s:
-                    package.unlink()
-                    removed += found.st_size
+                with suppress(FileNotFoundError):
+                    found = package.stat()
+                    if package.stem not in keep and found.st_mtime <= now - grace_s:
+                        package.unlink()
+                        removed += found.st_size
             for part in self.incoming.glob("*.part"):
-                if part.stat().st_mtime < now - PART_KEPT_S:
-                    part.unlink(missing_ok=True)
-            for entry in self.folders.glob("*"):
-                if self._is_left_over(entry, keep, now - grace_s):
-                    remove_tree(entry) if entry.is_dir() else entry.unlink()
+                with suppress(FileNotFoundError):  # it has just become a package
+                    if part.stat().st_mtime < now - PART_KEPT_S:
+                        part.unlink()
+            entries = [one for one in self.folders.glob("*") if self._is_left_over(one, now - grace_s)]
+            for entry in sorted(entries, key=Path.is_dir):  # first marks: they say that a folder is whole
+                remove_tree(entry) if entry.is_dir() else entry.unlink()
         return removed
 
     def check(self) -> list[str]:
@@ -190,7 +192,8 @@ class PackageStore:
         problems: list[str] = []
         with _failures():
             for package in sorted(self.packages.glob("*.zip")):
-                problems += self._problems(package)
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    problems += self._problems(package)
         return problems
 
     def _problems(self, package: Path) -> Iterator[str]:
@@ -211,7 +214,7 @@ class PackageStore:
             if wrong:
                 yield f"{folder} differs from its package in {wrong[0]}: remove the folder, it will be made again"
 
-    def _is_left_over(self, entry: Path, keep: Set[str], before: float) -> bool:
+    def _is_left_over(self, entry: Path, before: float) -> bool:
         sha256 = entry.name.removesuffix(".boot")
         if _SHA256.fullmatch(sha256):
             return not self.path(sha256).exists()

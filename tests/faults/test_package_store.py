@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from forklight.packages import store as module
+from forklight.packages import store as store_module
 from forklight.packages.errors import StoreFailed
 from forklight.packages.store import PackageStore
+from sandbox import folders
 from tests.kit.disks import small_disk
 from tests.kit.rounds import rounds
-from tests.kit.zips import make_zip, name_of
+from tests.kit.zips import make_zip, name_of, put
 
 FILES = {"a.py": b"1" * 500, "b/c.py": b"2"}
 CONTENT = make_zip(*FILES.items())
 NAME = name_of(CONTENT)
-OLD = make_zip(("old", b""))
+OLD = make_zip(("old/x", b""), ("older", b""))
 
 
 def _deploy(store: PackageStore) -> Path:
@@ -36,14 +37,15 @@ def _deploy(store: PackageStore) -> Path:
 
 
 def _killed_at(line: int, work: Any) -> bool:
-    """Do the work in a process that kills itself at the nth line of the store that it runs; whether it came so far."""
+    """Do the work in a process that kills itself at the nth line that it runs of the store, or of what removes folders;
+    return whether it came so far."""
     child = os.fork()
     if child == 0:
         left = line
 
         def trace(frame: FrameType, event: str, _: Any) -> Any:
             nonlocal left
-            if frame.f_code.co_filename != module.__file__:
+            if frame.f_code.co_filename not in (store_module.__file__, folders.__file__):
                 return None
             left -= event == "line"
             if not left:
@@ -64,13 +66,13 @@ def test_killed_at_any_line_it_is_consistent_and_goes_on_where_it_was(tmp_path: 
         line += rounds(11, 1)
         state = tmp_path / str(line)
         before = PackageStore(state)
-        before.append(name_of(OLD), 0, OLD)
-        before.finish(name_of(OLD))
+        before.unpacked(put(before, OLD))
         was_killed = _killed_at(line, lambda state=state: _deploy(PackageStore(state)))
         store = PackageStore(state)
         assert store.check() == []
         assert not store.path(NAME).exists() or store.path(NAME).read_bytes() == CONTENT
         resumed.add(store.received(NAME))
+        assert sorted(path.name for path in store.unpacked(put(store, OLD)).rglob("*")) == ["old", "older", "x"]
         folder = _deploy(store)
         found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert found == FILES

@@ -36,7 +36,7 @@ def _is_tree(files: dict[str, tuple[bytes, bool]]) -> bool:
 
 
 @given(_FILES.filter(_is_tree))
-@settings(max_examples=50)
+@settings(max_examples=25)
 @pytest.mark.invariant("I50")
 def test_the_same_files_make_the_same_package_and_come_out_as_they_were(files: dict[str, tuple[bytes, bool]]) -> None:
     root = Path(tempfile.mkdtemp())
