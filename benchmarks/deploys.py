@@ -134,24 +134,28 @@ def _rows(times_ms: Times, *names: str) -> list[Row]:
 
 
 async def measure_load(bus_url: str, rounds: int) -> str:
-    """Two deploys, a rollback and a canary for each of two rounds, under requests and messages; what was counted."""
+    """Three deploys, two of them canaries, and a rollback in each round, under requests and messages; the account."""
     async with counted_application(bus_url) as counted:
-        seconds = 2 * rounds
-        wrk = asyncio.create_task(
-            asyncio.to_thread(run_wrk, f"{counted.server.url}/version", connections=CONNECTIONS, seconds=seconds)
-        )
+        asked: list[Load] = []
+        ended = asyncio.Event()
+
+        async def ask() -> None:
+            while not ended.is_set():
+                url = f"{counted.server.url}/version"
+                asked.append(await asyncio.to_thread(run_wrk, url, connections=CONNECTIONS, seconds=3))
+
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ask())
             sending = tasks.create_task(load(counted.server, counted.ledger, itertools.count(), clients=CLIENTS))
-            gone_round = 0
-            while gone_round < rounds or not wrk.done():
+            for _ in range(rounds):
                 await go_round(counted, lambda: wait_more(counted.ledger, MOMENT))
-                gone_round += 1
+            ended.set()
             sending.cancel()
         await counted.ledger.wait_handled()
-        return told(counted, await wrk, gone_round)
+        return told(counted, asked)
 
 
-def told(counted: Counted, asked: Load, rounds: int) -> str:
+def told(counted: Counted, asked: list[Load]) -> str:
     """Return the account. Raises AssertionError if a message was lost, or an instance had two versions."""
     duplicates, by_process = counted.ledger.duplicates(), counted.versions_by_process()
     assert all(len(versions) == 1 for versions in by_process.values()), "an instance has had two versions"
@@ -160,10 +164,11 @@ def told(counted: Counted, asked: Load, rounds: int) -> str:
         for what, times in counted.times_ms.items()
         if what.endswith("total")
     )
+    slowest_ms = max(one.p999_us for one in asked) / 1e3
     return (
-        f"{changes}: {asked.requests} requests, {asked.failed} failed, slowest of a thousand {asked.p999_us / 1e3:.0f}"
-        f" ms; {len(counted.ledger.accepted)} messages through two queues each, 0 lost, {duplicates} twice, by"
-        f" {len(by_process)} instances of {len(counted.messages_by_version())} versions"
+        f"{changes}: {sum(one.requests for one in asked)} requests, {sum(one.failed for one in asked)} failed, slowest"
+        f" of a thousand {slowest_ms:.0f} ms; {len(counted.ledger.accepted)} messages through two queues each, 0 lost,"
+        f" {duplicates} twice, by {len(by_process)} instances of {len(counted.messages_by_version())} versions"
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.kit.application import open_folder
 from tests.kit.installed import ROOT
 from tests.kit.served import Reply, Server, eventually, serving
-from tests.kit.support import until
+from tests.kit.support import copy_readable, until
 
 pytestmark = pytest.mark.any_user
 EXAMPLE = ROOT / "examples/photos"
@@ -88,6 +88,28 @@ async def test_the_oldest_are_pruned(bus_url: str) -> None:
         assert await listed(server) == photos[:0:-1]
         assert [(await server.get(f"/thumbnails/{photo}")).status for photo in photos] == [404, 200, 200]
         assert "2 photos of 0.1 MB, 1 pruned." in await page(server)
+
+
+async def test_it_can_be_deployed_to_an_empty_server_and_get_a_function_of_nodejs() -> None:
+    with open_folder() as folder:
+        copy = copy_readable(EXAMPLE, folder / "photos")
+        async with serving(folder, "--state", str(folder / "state")) as server:
+            first = await server.run("deploy", "photos")
+            assert first.stdout.splitlines()[0].startswith("photos: version 1 serves: added "), first.stderr
+            photo = (await upload(server, SAMPLE)).json()["photo"]
+            await wait_thumbnail(server, photo)
+            with (copy / "forklight.toml").open("a") as toml:
+                toml.write((copy / "listing.toml").read_text())
+            second = await server.run("deploy", "photos")
+            assert second.stdout.startswith("photos: version 2 serves, before it version 1: added listing\n"), (
+                second.stderr
+            )
+            [listed] = (await server.get("/photos")).json()
+            wanted = {"photo": photo, "bytes": len(SAMPLE), "thumbnail": f"/thumbnails/{photo}"}
+            assert wanted.items() <= listed.items()
+            back = await server.run("rollback", "--name", "photos")
+            assert (back.status, (await server.get("/photos")).status) == (0, 405)
+            assert (await wait_thumbnail(server, photo)).status == 200
 
 
 async def upload(server: Server, body: bytes) -> Reply:
