@@ -52,9 +52,9 @@ def _release(program: Path, user: User | None) -> str:
         place = blocking(program, user)
     except OSError as error:
         raise CommandError(f"{program} cannot be executed: {error.strerror}") from None
-    if place is not None and place != program.resolve():  # a program need not be readable
+    if place is not None:  # what its user may not read, the kernel does not let its instance look at either (peers.py)
         who = user.who if user else "this user"
-        raise CommandError(f"{program} cannot be executed by {who} ({place} blocks the way): move it, or open it")
+        raise CommandError(f"{program} cannot be read by {who} ({place} blocks the way): move it, or open it")
     if not program.is_file() or not status.st_mode & 0o111:
         raise CommandError(f"{program} cannot be executed: run `chmod +x {program}`")
     return f"of {datetime.fromtimestamp(status.st_mtime, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -13,7 +13,7 @@ from tests.conformance.conftest import Runtimes
 from tests.kit.support import answer, event, failure, is_gone, until
 
 pytestmark = [pytest.mark.any_user, pytest.mark.asyncio(loop_scope="module")]
-TIMEOUT_S = 0.4
+TIMEOUT_S = 0.2
 
 
 async def test_a_handler_that_obeys_at_its_deadline_is_a_timeout(runtime: Runtimes) -> None:

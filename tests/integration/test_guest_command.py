@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from sandbox.guest._forklight import wire
+from sandbox.guest._forklight.child import Child, Command
+from sandbox.guest._forklight.imports import LoadError
 from sandbox.guest._forklight.wire import SHARED_FROM_BYTES
 from tests.kit.commands import CODE, Commanded, commanded
 from tests.kit.guest import make_head
@@ -197,29 +199,30 @@ def test_a_command_that_cannot_begin_is_unfit(handler: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("content", "mode", "why"),
     [
-        (b"#!/bin/sh\n", 0o644, "it may not be executed: run `chmod +x ./bootstrap`"),
+        (b"#!/bin/sh\n", 0o644, "it may not be executed: run `chmod \\+x ./bootstrap`"),
         (b"#!/no/such/shell\n", 0o755, "its interpreter '/no/such/shell' does not exist"),
         (b"no program", 0o755, "it is neither a program for"),
         (None, 0, "there is no such file in the function's code"),
     ],
 )
-def test_what_cannot_be_started_says_why(tmp_path: Path, content: "bytes | None", mode: int, why: str) -> None:
+def test_what_cannot_be_started_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: "bytes | None", mode: int, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     if content is not None:
-        (tmp_path / "bootstrap").write_bytes(content)
-        (tmp_path / "bootstrap").chmod(mode)
-    with commanded("x", code=tmp_path) as instance:
-        header, _ = instance.receive()
-
-    assert header["t"] == "unfit"
-    assert header["message"].startswith("the command './bootstrap' cannot be started: ")
-    assert why in header["message"]
+        Path("bootstrap").write_bytes(content)
+        Path("bootstrap").chmod(mode)
+    with pytest.raises(LoadError, match=f"the command './bootstrap' cannot be started: {why}"):
+        Child(command("./bootstrap"), "127.0.0.1:9")
 
 
 def test_a_program_that_is_nowhere_says_so() -> None:
-    with commanded("x", argv=("no-such-program", "-x")) as instance:
-        header, _ = instance.receive()
+    with pytest.raises(LoadError, match="it is neither in the function's code nor on PATH"):
+        Child(command("no-such-program"), "127.0.0.1:9")
 
-    assert "it is neither in the function's code nor on PATH" in header["message"]
+
+def command(program: str) -> Command:
+    return Command((program,), "lambda", "shop", "v1", "x", 1000, 128, "/", {})
 
 
 @pytest.mark.parametrize(("event", "code"), [({"code": 3}, 3), ({"signal": 11}, -11), ({"code": 0}, 0)])

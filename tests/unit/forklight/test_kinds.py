@@ -65,6 +65,7 @@ def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None
         ('command = ["no-such-program"]', "", 'there is no no-such-program on PATH; .* is "./no-such-program"'),
         ('command = ["/no/such/program"]', "", "/no/such/program cannot be executed: No such file or directory"),
         ('command = ["/etc/passwd"]', "", r"/etc/passwd cannot be executed: run `chmod \+x /etc/passwd`"),
+        ('command = ["/etc/shadow"]', "", "/etc/shadow cannot be (read|executed)"),
         ("command = []", "", r'has no program: write \["./bootstrap"\]'),
         ('command = ["./node"]\npreload = ["json"]', "", "is for Python, and this runtime is a command"),
         ('command = ["./node"]', "concurrency = 2", "an instance of a command gets one event at a time"),
