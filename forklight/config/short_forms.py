@@ -34,13 +34,13 @@ def with_long_forms(function: Node, problems: list[Problem]) -> Node:
         if key in keys:
             keys[key] = _tables(keys[key], long_form, problems)
     if "code" in keys:
-        keys["code"] = _code(keys["code"], problems)
+        keys["code"] = long_code(keys["code"], problems)
     if "http" in keys:
         keys["http"] = _at(keys["http"], [_with_origins(table) for table in keys["http"].value])
     return Node(keys, function.file, function.key, function.line)
 
 
-def _code(code: Node, problems: list[Problem]) -> Node:
+def long_code(code: Node, problems: list[Problem]) -> Node:
     """`code = "src"` is its path, and a header that is a string is its value."""
     if isinstance(code.value, str):
         if code.value.startswith(("https://", "http://")):

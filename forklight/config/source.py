@@ -6,7 +6,7 @@ from forklight.config.document import FILE_NAME, Node, merge
 from forklight.config.functions import FunctionSettings, Handler, Name
 from forklight.config.problem import ConfigError, Problem
 from forklight.config.reader import Reader, keys
-from forklight.config.short_forms import with_long_forms
+from forklight.config.short_forms import long_code, with_long_forms
 
 PER_FUNCTION = ("handler", "concurrency", "http", "queue", "timer", "probe")
 """Keys that `[defaults]` does not have. `concurrency` is a promise about one handler, and false of every sync one."""
@@ -69,8 +69,9 @@ def _with_defaults(root: Node, reader: Reader) -> Node:
     if defaults is not None and not isinstance(defaults.value, dict):
         reader.problems.append(defaults.problem("must be a table: write [defaults] and the keys below it"))
         return Node(tables, root.file)
-    if defaults is not None:
-        defaults = with_long_forms(defaults, reader.problems)
+    if defaults is not None and "code" in defaults.value:
+        long = {"code": long_code(defaults.value["code"], reader.problems)}
+        defaults = Node(defaults.value | long, defaults.file, defaults.key, defaults.line)
     if defaults is None or reader.struct(defaults, FunctionSettings, without=PER_FUNCTION) is None:
         return Node(tables, root.file)
     known = keys(FunctionSettings).keys() - PER_FUNCTION

@@ -98,7 +98,7 @@ F = '[functions.f]\nhandler = "f:h"\n'
             "functions.f.threads: unknown key: write max_instances, how many processes may run; or",
         ),
         (f"{F}[machine]\nreserved = 3", "machine.reserved: unknown key: belongs to [functions.NAME]: write"),
-        (f"{F}[admin]\nname = 3", "admin.name: unknown key: there are listen"),
+        (f"{F}[admin]\nname = 3", "admin.name: unknown key: there are certificate, key, listen"),
     ],
 )
 def test_a_key_in_the_wrong_table(tmp_path: Path, toml: str, told: str) -> None:
