@@ -210,7 +210,7 @@ def _say(done: Deployed) -> None:
 
 def _tell(plan: _Plan, done: Deployed) -> None:
     """Print what has changed and how to go back, or everything that is wrong."""
-    for note in set(done.notes) - set(plan.found.notes):
+    for note in sorted(set(done.notes) - set(plan.found.notes)):
         say(f"warning: {note}", err=True)
     if not done.ok:
         for line in problems_told(done):
