@@ -124,8 +124,9 @@ class Body(Struct, frozen=True):
     pidfd: int
     channels: Channels
     folder: Path
-    baseline_kb: int
-    """The template's memory at the fork, which is shared and not counted as this instance's own."""
+    baseline_kb: int | None
+    """The template's memory at the fork, which is shared and not counted as this instance's own; None: it runs another
+    program, and all that is of no file counts."""
     anonymous_kb: int
     """That of it which belongs to no file."""
     asynchronous: bool

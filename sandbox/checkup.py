@@ -49,7 +49,7 @@ class Process(Protocol):
         """of the instance"""
 
     @property
-    def baseline_kb(self) -> int:
+    def baseline_kb(self) -> int | None:
         """resident memory of its template, which is not its own"""
 
     @property
@@ -104,6 +104,11 @@ class Checkup:
     def used_kb(self) -> int:
         """Its memory now, and that of the processes below it when they were last measured."""
         return own_kb(self._process.pid, self._process.baseline_kb) + self._below_kb
+
+    def peak_kb(self, resident_kb: int) -> int:
+        """The most that it had of its own, from its resident memory at that time; of another program, what it has."""
+        shared_kb = self._process.baseline_kb
+        return self.used_kb() if shared_kb is None else resident_kb - shared_kb
 
     def _grown_kb(self) -> int:
         """How much it has allocated since the fork. A fork does not have all the file pages that its template has."""

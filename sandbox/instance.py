@@ -190,7 +190,7 @@ class Instance:
     def leave(self) -> None:
         """Take no more events, finish the open call, then run the `stop` hook and end within the grace."""
         if self.held.is_unread and self._peak_kb:  # a short life, and perhaps over already
-            self.held.read(self._peak_kb - self._body.baseline_kb, time.monotonic_ns())
+            self.held.read(self.checkup.peak_kb(self._peak_kb), time.monotonic_ns())
         self._carry_out(self._calls.leave(time.monotonic_ns()))
         self._expect_tick()
 

@@ -39,8 +39,13 @@ def too_much(used_kb: int, limit_bytes: int) -> str:
     return f"the instance used more than its {limit_bytes >> 20} MiB of memory: {used_kb >> 10} MiB at its peak"
 
 
-def own_kb(pid: int, shared_kb: int) -> int:
-    """The memory of a process beyond what it shares with its template; 0 if it is gone."""
+def own_kb(pid: int, shared_kb: int | None) -> int:
+    """The memory of a process beyond what it shares with its template; 0 if it is gone.
+
+    None: it shares nothing, as another program than its template, whose file all that run it have in common.
+    """
+    if shared_kb is None:
+        return _anonymous_kb(pid)
     return max(0, (memory_kb(pid) or 0) - shared_kb)
 
 
@@ -50,9 +55,9 @@ def has_children(pid: int) -> bool:
 
 
 class Use:
-    """The memory of a process and all below it at one moment. `shared_kb`: the memory of its template, not counted."""
+    """The memory of a process and all below it at one moment. `shared_kb` as in `own_kb`."""
 
-    def __init__(self, pid: int, shared_kb: int) -> None:
+    def __init__(self, pid: int, shared_kb: int | None) -> None:
         self.own_kb = own_kb(pid, shared_kb)
         self._pid = pid
         self._close_kb: int | None = None

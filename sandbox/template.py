@@ -246,7 +246,7 @@ class Template:
             pidfd,
             kit.channels,
             kit.folder,
-            self.rss_kb if shares_memory else 0,
+            self.rss_kb if shares_memory else None,
             self.anonymous_kb if shares_memory else 0,
             self.loaded.asynchronous,
             loaded_kb=self.own_kb if self.must_become else 0,

@@ -45,7 +45,7 @@ async def test_it_answers_with_its_log_and_is_started_from_one_template(bench: B
     assert (first["got"], first["start"], first["attempt"]) == ({"n": 1}, kind, 1)
     assert (second["got"], second["start"], second["pid"]) == ({"n": 2}, "warm", first["pid"])
     assert (other_kind, third["start"]) == ("fork", "fork")
-    assert third["pid"] != first["pid"]
+    assert other.pid != instance.pid
     lines = {line.text: line for line in bench.lines}
     assert lines["called with { n: 1 }"].level == "info"
     assert lines["called with { n: 1 }"].invocation is not None
@@ -149,6 +149,14 @@ async def test_what_it_prints_and_logs_has_its_level_and_its_call(bench: Bench) 
     assert "TypeError: logged" in lines["broken"].traceback
     assert len({line.invocation for line in bench.lines}) == 2
     assert None not in {line.invocation for line in bench.lines}
+
+
+async def test_the_last_call_of_an_instance_is_answered_whole(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(spec(bench, "index:sync"), calls=1)
+    found = await instance.invoke(event(b"x" * 4_000_000, datacontenttype="application/octet-stream"))
+    assert isinstance(found, Ok), found
+    assert len(found.body) == 4_000_000
+    await until(lambda: instance.is_dead)
 
 
 PARTS = (

@@ -10,16 +10,16 @@ Sections: settings, frames, logs, event, bodies, context, results, errors, loadi
 
 // V8 refuses its code caches, those of Node.js itself included, if a flag differs from when they were made. The limit of
 // the heap is in force from the start, so its flag can be as if it had never been set: `require('http')` takes a third.
-setFlags('--max-old-space-size=0');
+setFlag('--max-old-space-size=0');
 
-/** Sets flags of V8, without the 10 ms that `require('v8')` takes as long as its code cache is refused. */
-function setFlags(flags) {
+/** Sets a flag of V8, without the 10 ms that `require('v8')` takes as long as its code cache is refused. */
+function setFlag(flag) {
   const { noDeprecation } = process;
   try {
     process.noDeprecation = true; // this binding is old, and would say so
-    process.binding('v8').setFlagsFromString(flags);
+    process.binding('v8').setFlagsFromString(flag);
   } catch {
-    require('v8').setFlagsFromString(flags);
+    require('v8').setFlagsFromString(flag);
   } finally {
     process.noDeprecation = noDeprecation;
   }
@@ -159,6 +159,7 @@ function openHandle({ pipe, streamBaseState, kReadBytesOrError, kArrayBufferOffs
 let socket = null;
 const unsent = [];
 let isSendingRest = false;
+let isLeaving = false;
 
 /** Sends a frame at once, as far as the socket takes it; the rest leaves in order as the server reads. */
 function send(head, bodies) {
@@ -195,6 +196,7 @@ function sendRest() {
   socket.write(unsent.shift(), () => {
     isSendingRest = false;
     sendRest();
+    if (isLeaving) leave();
   });
 }
 
@@ -1169,9 +1171,7 @@ function withCallback(event, call) {
 }
 
 function take(head, body) {
-  if (head.t === 'tidy') {
-    tidy();
-  } else if (head.t === 'invoke') {
+  if (head.t === 'invoke') {
     if (head.shared !== undefined) {
       body = Buffer.allocUnsafeSlow(head.shared);
       fs.readSync(told.memory, body, 0, head.shared, 0);
@@ -1207,18 +1207,6 @@ function cancel(call) {
   call.abort();
 }
 
-/** No call has come for a while: give memory back. The flag is as before, for the sake of V8's code caches. */
-function tidy() {
-  if (collect === null) {
-    setFlags('--expose-gc');
-    collect = require('vm').runInNewContext('gc');
-    setFlags('--no-expose-gc');
-  }
-  collect();
-}
-
-let collect = null;
-
 /** Runs all of a call but its handler, so that the first event of an instance that was started ahead finds it compiled. */
 function warmUp() {
   const text = '[0,0,1,"warm","","",{}]{"type":"forklight.http","datacontenttype":"application/json","http":{"headers":{}}}';
@@ -1253,6 +1241,8 @@ function onUncaught(error) {
 
 /** The server has closed its end, or the last call has ended: run what the function does at its end, and exit. */
 function leave() {
+  isLeaving = socket !== null && (unsent.length > 0 || isSendingRest);
+  if (isLeaving) return; // once the last reply is sent
   socket?.close();
   socket = null;
   if (process.listenerCount('beforeExit') === 0) process.exit(0);
@@ -1274,7 +1264,11 @@ async function main() {
   }
   if (told.warm) warmUp();
   const frames = new Frames();
-  socket = openSocket((chunk) => frames.feed(chunk, take), leave);
+  socket = openSocket((chunk) => frames.feed(chunk, take), () => {
+    unsent.length = 0; // nobody reads it
+    isSendingRest = false;
+    leave();
+  });
   send('{"t":"ready"}', []);
 }
 
