@@ -21,7 +21,15 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Pr
 from anyio.from_thread import check_cancelled
 from msgspec import Struct
 
-from forklight.packages.errors import PackageError, PackageRefused, PackageTooLarge, PullFailed, WrongBytes, WrongOffset
+from forklight.packages.errors import (
+    MissingPackage,
+    PackageError,
+    PackageRefused,
+    PackageTooLarge,
+    PullFailed,
+    WrongBytes,
+    WrongOffset,
+)
 from forklight.packages.source import Source, is_loopback, origin_of, url_problem
 from forklight.packages.store import PackageStore
 
@@ -80,12 +88,14 @@ class _Pull:
     def run(self) -> Path:
         sha256 = self._source.sha256
         while True:
+            if self._store.has(sha256):  # somebody else has pulled it meanwhile
+                return self._store.finish(sha256)
             before = self._store.received(sha256)
             try:
                 self._receive(before)
                 path = self._store.finish(sha256)
-            except WrongOffset:  # another process pulls the same: go on from where it is
-                _wait(0.05)
+            except (WrongOffset, MissingPackage):
+                self._again(_MayPass("it is being pulled by somebody else, too"), brought=True)
             except WrongBytes as error:
                 if not self._is_pieced or self._restarts:
                     what = f"it has the SHA-256 {error.found}, not {sha256}"
@@ -133,10 +143,9 @@ class _Pull:
         self._is_pieced = offset > 0
         if received and not offset:
             self._store.forget(self._source.sha256)
-        length = int(response.headers.get("Content-Length") or 0)
-        if offset + length > self._store.bounds.package_bytes:
+        whole = None if response.length is None else offset + response.length
+        if whole is not None and whole > self._store.bounds.package_bytes:
             raise self._too_large()
-        whole = offset + length if length else None
         while chunk := response.read1(_CHUNK_BYTES):
             try:
                 offset = self._store.append(self._source.sha256, offset, chunk)
@@ -150,6 +159,8 @@ class _Pull:
                 raise _MayPass(f"it sent {offset} bytes, too slowly")
         if whole is not None and offset < whole:
             raise _MayPass(f"the connection broke off after {offset} of {whole} bytes")
+        if not offset:
+            raise _MayPass("the server sent nothing")
 
     def _refused(self, error: HTTPError, received: int) -> None:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and received:
@@ -168,6 +179,8 @@ class _Pull:
             raise self._failed(f"its certificate is not valid: {reason.verify_message}; {authority}")
         if isinstance(reason, TimeoutError):
             raise _MayPass(f"the server sends nothing for {self._patience.stall_s:g} s")
+        if isinstance(reason, http.client.HTTPException):
+            raise _MayPass(f"the answer broke off, or is not HTTP: {reason or type(reason).__name__}")
         said = (reason.strerror or str(reason)) if isinstance(reason, OSError) else str(reason)
         raise _MayPass(f"the server cannot be reached: {said or type(reason).__name__}")
 

@@ -114,6 +114,8 @@ def test_what_cannot_be_had_says_why(mirror: Mirror, source: Source, tmp_path: P
     assert (
         _reason(replace(source, url=f"{mirror.url}/none"), store) == "the server answers 404 Not Found: check the url"
     )
+    mirror.files["/empty"] = b""
+    assert _reason(replace(source, url=f"{mirror.url}/empty"), store).startswith("the server sent nothing")
     mirror.statuses = [502, 502]
     assert _reason(source, store).startswith("the server answers 502 Bad Gateway (tried for 0 s)")
     down = replace(source, url="https://localhost:1/app.zip")
@@ -145,6 +147,18 @@ def test_secrets_go_to_the_host_of_the_address_and_to_no_other(mirror: Mirror, s
         "localhost:1/app.zip, which is not encrypted"
     )
     assert "redirect" in _reason(replace(source, url=f"{mirror.url}/loop"), store)
+
+
+async def test_two_pulls_of_one_package_at_once(mirror: Mirror, source: Source, tmp_path: Path) -> None:
+    content = make_zip(("app.py", os.urandom(1_000_000)))
+    mirror.files["/app.zip?signature=s3cret"] = content
+    source = replace(source, sha256=sha256(content).hexdigest())
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            store = PackageStore(tmp_path)
+            tasks.start_soon(anyio.to_thread.run_sync, pull, source, store, replace(HURRIED, pause_s=0.1))
+    assert store.path(source.sha256).read_bytes() == content
+    assert store.received(source.sha256) == 0
 
 
 async def test_a_pull_ends_with_the_task_that_wants_it(mirror: Mirror, source: Source, tmp_path: Path) -> None:
