@@ -145,9 +145,8 @@ class Session:
             with suppress(BrokenPipeError):  # the server refused before it read everything; its answer says why
                 self._connection.request(method, self.place.prefix + target, body, {**self.place.headers, **headers})
             with self._connection.getresponse() as response:
-                if response.status >= 400:
-                    line = response.read().decode(errors="replace").strip()
-                    raise Refused(response.status, line or response.reason, dict(response.headers.items()))
+                if response.status >= 300:
+                    raise _refusal(response)
                 yield response
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -157,6 +156,13 @@ class Session:
 def of_state(state: Path) -> ControlSocket:
     """Return the server of a state directory."""
     return ControlSocket(socket_path(state), f"on {state}", "start one with forklight serve, or pass its --state")
+
+
+def _refusal(response: http.client.HTTPResponse) -> Refused:
+    line = response.read().decode(errors="replace").strip() or response.reason
+    if response.status < 400:  # a key is not carried to wherever somebody points
+        line = f"it redirects to {response.headers.get('Location', 'another address')}: name that one, if it is right"
+    return Refused(response.status, line, dict(response.headers.items()))
 
 
 def place_of(to: str, key: str, ca: Path | None) -> Place:

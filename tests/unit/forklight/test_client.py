@@ -81,3 +81,11 @@ def test_a_refusal_is_told_with_its_line(open_path: Path, listener: socket.socke
         post(open_path, "/invoke/x", b"{}", "application/json", query=[("timer", "a b")])
     assert refused.value.status == 404
     thread.join()
+
+
+def test_a_redirection_is_a_refusal(open_path: Path, listener: socket.socket) -> None:
+    answer = b"HTTP/1.1 301 Moved Permanently\r\nLocation: https://example.com/\r\nContent-Length: 0\r\n\r\n"
+    thread = _answer(listener, answer)
+    with pytest.raises(Refused, match=r"it redirects to https://example\.com/: name that one"):
+        get(open_path, "/applications")
+    thread.join()
