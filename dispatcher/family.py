@@ -202,6 +202,7 @@ class Family:
     def _let_go(self, call: Call, runner: Runner, now_ns: int) -> None:
         served = self._served(runner)
         call.wait_in(served)
+        served.note_held(call)
         if now_ns >= call.accepted_ns + runner.max_wait_ns:
             served.refuse(call, "WaitExpired")
         else:

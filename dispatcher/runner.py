@@ -12,7 +12,7 @@ from bus import Failed
 from bus.event import held_bytes
 from bus.outcome import StartKind, Timings
 from dispatcher import outcomes
-from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start
+from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
 from dispatcher.call import Call
 from dispatcher.keys import key_of
 from dispatcher.loads import Loads
@@ -183,6 +183,19 @@ class Runner(Standing):
             self.reasons.add_cause(event.id, event.attempt, Cause("no_room", shortage))
         elif call.behind_key:
             self.reasons.add_cause(event.id, event.attempt, Cause("key", str(self.function.pool.reuse)))
+        elif self.family is not None and self._lacked_turn(call.found, call.begun):
+            self.reasons.add_cause(event.id, event.attempt, Cause("other_version"))
+
+    def _lacked_turn(self, found: Statistics, begun: int) -> bool:
+        """Whether it could have started an instance, if other versions had not had them."""
+        own = found.idle + found.spare + found.busy + found.starting + found.leaving
+        return not begun and own < self.function.pool.max_instances
+
+    def note_held(self, call: Call) -> None:
+        """Keep for `why` that the event had to wait for another version."""
+        event = call.event
+        self.reasons.note(event.id, event.attempt, self._pool.statistics(), self.function.pool, 0)
+        self.reasons.add_cause(event.id, event.attempt, Cause("other_key"))
 
     def _carry_out(self, actions: list[Action[Call, Instance]], start: StartKind = _WARM) -> None:
         """Carry out the pool's decisions and arm its next tick. `start`: what an assigned event waited for."""

@@ -16,7 +16,12 @@ class Cause(Struct, frozen=True):
     - `start_failed`: an earlier start failed; the detail is its error. Set by the dispatcher
     - `no_room`: other functions had all that the machine has; the detail is the limit. Set by the dispatcher
     - `key`: the one instance of its key was busy; the detail is what the key is. Set by the dispatcher
+    - `other_key`: another version of the function had events of its key. Set by the dispatcher
+    - `other_version`: other versions of the function had its instances. Set by the dispatcher
     """
 
-    code: Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed", "no_room", "key"]
+    code: (
+        Literal["new", "ended", "unneeded", "unforkable", "rested", "start_failed", "no_room", "key"]
+        | Literal["other_key", "other_version"]
+    )
     detail: str = ""

@@ -31,6 +31,12 @@ _CAUSES = {
     "start_failed": "a start before that failed: {0.detail}",
     "no_room": "it waited for room on the machine: {0.detail}",
     "key": "before that, the instance of its key ran other events",
+    "other_key": "before that, another version of the function had events of its key",
+    "other_version": "before that, other versions of the function had its instances",
+}
+_OTHERS = {
+    "other_key": "another version of the function had events of its key",
+    "other_version": "other versions of the function had the instances that it may have (max_instances)",
 }
 _WAITS = {
     "throttled_ms": "for its share of the processors (cpu)",
@@ -111,6 +117,8 @@ def _queue(found: Explanation) -> str:
     if _waited_for_key(reason):
         before = f", {reason.waiting} waited before it, of any key" if reason.waiting else ""
         return f"the instance of its key ran another event{before}; {_key_decision(entry)}"
+    if reason.cause is not None and reason.cause.code in _OTHERS:
+        return f"{_OTHERS[reason.cause.code]}; {_key_decision(entry)}"
     told = f"{reason.busy} of at most {reason.max_instances} instances ran other events, none was idle"
     if reason.slots > 1:
         them = "the one instance" if reason.busy == 1 else f"{reason.busy} instances"

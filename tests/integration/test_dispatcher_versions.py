@@ -19,6 +19,7 @@ from forklight.commands.rows import version
 from forklight.observe import metrics
 from forklight.observe.function_status import function_statuses
 from forklight.observe.tally import Tally
+from sandbox.causes import Cause
 from tests.kit.serving import Gate, closed_gate
 from tests.kit.support import Bench, event, failure, until
 from tests.kit.targets import outcome_of
@@ -168,7 +169,7 @@ async def test_both_versions_together_have_no_more_instances_than_one_may(bench:
             await until(lambda: living() and busy(dispatcher) == {"f@2": 1})
             for _ in range(3):
                 begin("f@2")
-            begin("f@1")
+            tg.start_soon(partial(run, dispatcher, "f@1", gate.path, id="late"))
             await until(lambda: dispatcher.statistics()["f"].waiting == 1)
             await anyio.sleep(1.1)
             gate.release()
@@ -176,6 +177,9 @@ async def test_both_versions_together_have_no_more_instances_than_one_may(bench:
             gate.release(4)
             await until(lambda: living() and not busy(dispatcher) and dispatcher.records["f"].outcomes == {"ok": 6})
             assert most == 1
+            reason = dispatcher.runners()["f"].reasons.of("late", 1)
+            assert reason is not None
+            assert reason.cause == Cause("other_version")
 
 
 @pytest.mark.invariant("I10")
@@ -185,14 +189,14 @@ async def test_an_event_waits_for_what_its_key_still_runs_on_another_version(ben
         async with dispatching(bench, functions) as dispatcher, anyio.create_task_group() as tg:
             found: list[tuple[str, Outcome]] = []
 
-            async def go(key: str, gate: Gate) -> None:
-                found.append((key, await run(dispatcher, data={"key": key, "gate": gate.path})))
+            async def go(key: str, gate: Gate, **fields: Any) -> None:
+                found.append((key, await run(dispatcher, data={"key": key, "gate": gate.path}, **fields)))
 
             for _ in range(2):
                 tg.start_soon(go, "a", first)
             await until(lambda: busy(dispatcher) == {"f": 1} and dispatcher.statistics()["f"].waiting == 1)
             dispatcher.split("f", "f@2", 1)
-            tg.start_soon(go, "a", second)
+            tg.start_soon(partial(go, "a", second, id="held"))
             tg.start_soon(go, "b", second)
             await until(lambda: busy(dispatcher) == {"f": 1, "f@2": 1})
             second.release(2)
@@ -203,6 +207,9 @@ async def test_an_event_waits_for_what_its_key_still_runs_on_another_version(ben
             first.release(2)
             await until(lambda: len(found) == 4)
             assert [(key, outcome.release) for key, outcome in found] == [("b", 2), ("a", 1), ("a", 1), ("a", 2)]
+            reason = dispatcher.runners()["f@2"].reasons.of("held", 1)
+            assert reason is not None
+            assert reason.cause == Cause("other_key")
 
 
 async def test_what_waits_for_another_version_is_bounded_in_number_and_in_time(bench: Bench) -> None:

@@ -99,6 +99,16 @@ def test_all_of_one() -> None:
             {"start": "fork"},
             "(it waited for room on the machine: full)",
         ),
+        (
+            replace(FOUND, cause=Cause("other_version")),
+            {"start": "fork"},
+            "other versions of the function had the instances that it may have (max_instances); it waited for that",
+        ),
+        (
+            replace(FOUND, cause=Cause("other_key")),
+            {"outcome": "throttled/WaitExpired", "start": ""},
+            "another version of the function had events of its key; that took too long",
+        ),
         (None, {"waits": Waits(memory_ms=0.9)}, "wrote 2 lines"),
         (
             None,
