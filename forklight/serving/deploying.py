@@ -61,6 +61,8 @@ class Deployer:
         self._reloader = reloader
         self._say = say
         self._warm = Warm(lambda: self._reloader.running)
+        self._left: dict[str, int] = {}
+        """By application, the release that was live before the latest change of that: a rollback may be taken back."""
         self.store: PackageStore = reloader.releases.store
 
     def applications(self) -> tuple[ApplicationStatus, ...]:
@@ -228,10 +230,14 @@ class Deployer:
         waiting = _may_wait(to, application) if may_wait is None else may_wait
         progress.begin(Step(step="loading"))
 
+        was = self._reloader.deployed.applications.get(application, NONE).live
+
         async def commit() -> None:
             progress.begin(Step(step="switching"))
             await anyio.to_thread.run_sync(write_releases, self._reloader.running.state.path, to.applications)
-            self._warm.hold(to.before(), to.base.config.settings.deploy.keep_warm_s)
+            if was is not None and was != to.applications[application].live:
+                self._left[application] = was
+            self._warm.hold(to.before(self._left), to.base.config.settings.deploy.keep_warm_s)
 
         result = await self._reloader.step(
             Change(
