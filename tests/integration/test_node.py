@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bus import Failed, Ok, Outcome
+from bus.event import begin_trace
 from forklight.serving.sealing import copy_of
 from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
@@ -107,6 +108,8 @@ async def test_results_outputs_and_errors(bench: Bench) -> None:
     assert (found.status, found.headers, found.body) == (202, (("Set-Cookie", "a=1"),), b"\x01\x02")
     assert ((found := await ok("fetch")).status, found.body) == (203, b"hi")
     assert json.loads((await ok("event")).body)["body"] == "ImV2ZW50Ig=="
+    traced = await instance.invoke(event(b'"trace"', id="order-17"))
+    assert answer(traced) == begin_trace("order-17")
     sent, spawned = (await ok("outputs")).outputs
     assert (sent.kind, sent.name, sent.body, sent.delay_s, sent.headers) == (
         "send",

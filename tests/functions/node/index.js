@@ -19,6 +19,7 @@ const ways = {
   lambda: () => ({ statusCode: 202, cookies: ['a=1'], body: 'AQI=', isBase64Encoded: true }),
   fetch: () => new Response('hi', { status: 203 }),
   event: (event) => event,
+  trace: (_, context) => context.traceparent,
   outputs: (_, context) => {
     context.send('orders', { n: 1 }, { delay: 2, headers: { a: 'b' }, replyTo: 'r' });
     context.spawn('other', Buffer.from('xy'), { id: 'own' });
