@@ -101,11 +101,15 @@ class Family:
         return sum(one.idle + one.busy for one in now)
 
     def choose(self, event: Event) -> Runner:
-        """Return the version that is to run an event which asks for none."""
+        """Return the version that is to run an event which asks for none.
+
+        While a variant cannot load, the function serves its events, too: a canary must not stop a queue's consumer.
+        """
         split = self._split
-        if split is None:
+        if split is None or not split.takes(self.base.key(event) or event.id):
             return self.base
-        return self._variants[split.variant] if split.takes(self.base.key(event) or event.id) else self.base
+        variant = self._variants[split.variant]
+        return variant if variant.pool.can_serve(time.monotonic_ns()) else self.base
 
     def share(self, runner: Runner) -> float:
         """Return the share of the events that this version gets, from 0 to 1."""
@@ -119,9 +123,9 @@ class Family:
         return [one for one in (self.base, *self._variants.values()) if self.share(one) > 0]
 
     def capacity(self, now_ns: int) -> int:
-        """How many more events could run now. A canary that cannot load must not stop the consumers of queues."""
-        first = self.taking()[0]
-        return first.room(now_ns)
+        """How many more events could run now, on the function rather than on a canary."""
+        able = (one for one in self.taking() if one.pool.can_serve(now_ns))
+        return next(able, self.base).room(now_ns)
 
     def begin(self, call: Call, runner: Runner) -> None:
         """Run the event on this version, after those of its key that another version has."""

@@ -297,10 +297,6 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         most = min(self._reachable(), self._living()) if self._is_put_off else self._reachable()
         return max(0, self._places(most))
 
-    def _reachable(self) -> int:
-        """How many instances it could have now, if other versions of the function gave up what they have idle."""
-        return self.settings.max_instances if self.joint is None else self.joint.reachable_for(self)
-
     def statistics(self) -> Statistics:
         busy = len(self._busy)
         is_one_each = self._slots == 1 and not (self._outdated or self._closed)
@@ -392,6 +388,10 @@ class Pool(Staff[Ticket, Member], Generic[Ticket, Member]):
         if self._bindings is not None:
             return bool(self._spares)
         return bool(self._spares or self._idle or self._serving())
+
+    def can_serve(self, now_ns: int) -> bool:
+        """Whether an event of any key would not fail at once because the function cannot load."""
+        return not self._is_hopeless(now_ns) or self._has_server()
 
     def _is_hopeless(self, now_ns: int) -> bool:
         return self._hopeless and now_ns < self._blocked_ns

@@ -223,7 +223,8 @@ class Runner(Standing):
                 case Refuse(call, code):
                     self.refuse(call, code)
                 case Fail(call):
-                    self._refuse(call, outcomes.not_loaded(self._error))
+                    failed = outcomes.not_loaded(self._error)
+                    self._refuse(call, failed if self._leads else replace(failed, retry_after_s=0.0))
                 case Rest():
                     self._rest()
 

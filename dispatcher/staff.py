@@ -68,6 +68,10 @@ class Staff(Members[Member], Generic[Ticket, Member]):
         """`max_instances`, or what the other versions leave of it."""
         return self.settings.max_instances if self.joint is None else self.joint.left_for(self)
 
+    def _reachable(self) -> int:
+        """How many instances it could have now, if other versions of the function gave up what they have idle."""
+        return self.settings.max_instances if self.joint is None else self.joint.reachable_for(self)
+
     def _needed_now(self) -> int:
         """How many instances more the waiting events could use."""
         if self._bindings is None:

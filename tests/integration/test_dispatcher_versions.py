@@ -240,3 +240,16 @@ async def test_what_waits_for_another_version_is_bounded_in_number_and_in_time(b
             gate.release()
             await until(lambda: dispatcher.records["f"].outcomes["ok"] == 1)
             assert dispatcher.records["f"].outcomes == {"ok": 1, "throttled": 2}
+
+
+async def test_events_of_a_variant_that_cannot_load_run_on_the_version_that_serves(bench: Bench) -> None:
+    functions = pair(bench)
+    broken = replace(functions["f@2"].spec, handler="missing:handler")
+    async with dispatching(bench, functions | {"f@2": replace(functions["f@2"], spec=broken)}) as dispatcher:
+        dispatcher.split("f", "f@2", 1)
+        failed = failure(await run(dispatcher))
+        assert (failed.kind, failed.release) == ("load", 2)
+        assert failed.retry_after_s == 0, "the consumer of a queue goes on at once"
+        assert (await run(dispatcher)).release == 1
+        assert failure(await run(dispatcher, "f@2")).kind == "load", "whoever asks for it is told"
+        assert dispatcher.pool("f").capacity() > 0
