@@ -10,7 +10,8 @@ In reading order:
 - `birth.py`: what an instance does before its first event
 - `frames.py`, `wire.py`, `control.py`: frames of calls, and messages to zygotes and templates; `forks.py`: several
   requests in one message; `bounds.py`: the limits of both
-- `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short
+- `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short;
+  `whereabouts.py` asks for it
 - `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
 - `launch.py`: starts a zygote; `user_filter.py`: which users it can become; `containment.py`, `isolation.py`: what
   contains it
@@ -25,6 +26,7 @@ In reading order:
 - `channels.py`, `folders.py`, `kits.py`, `commons.py`: what connects a process to the server, made ahead for an
   instance, and what all processes share; `errands.py`: work for a thread
 - `sweep.py`: the one timer; `usage.py`: what processes hold and use, summed up by function
+- `kinds.py`: what runtimes of each kind can do; `proving.py`: whether a function loads
 - `spec.py`, `errors.py`: what to run, and why it could not be started
 
 The sandbox contains bugs and ordinary hostility, not a kernel exploit; `sandbox.isolation` lists what is in force.

@@ -11,6 +11,6 @@ The structs, and what is checked across them:
 
 - `functions.py`: what can be set of a function and a runtime; `machine.py`: the budget of all functions
 - `http.py`, `queue.py`, `timer.py`: the triggers; `environment.py`, `envfile.py`: variables and secrets
-- `runtimes.py`, `requirements.py`: interpreters and their environments
+- `runtimes.py`, `requirements.py`: interpreters and their environments; `kinds.py`: what each kind of runtime has
 - `configuration.py`: the whole, `load` and `Config`
 """

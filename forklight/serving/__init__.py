@@ -12,6 +12,7 @@
 - `deploying.py`: deploys, rollbacks and canaries; `deployments.py`: what is deployed, as a value; `loading.py`: from a
   package to that; `warm.py`: templates kept for a rollback; `deployment.py` and `progress.py`: what a deploy reports
 - `installing.py`: environments of runtimes; `installing_deployed.py`: those of deployed applications
+- `sealing.py`: copies of programs that nobody may read
 - `probing.py`: the events that a new release has to do well with
 - `application.py`, `strays.py`, `waiting.py`: sharing brokers, unused queues on them, waiting for them
 - `systemd.py`: sockets and notifications of a service manager; `picture.py`: what SIGUSR1 prints
