@@ -10,6 +10,7 @@ from sandbox.namespaces import missing_namespaces
 from tests.kit.accounts import account
 from tests.kit.broker import Node, running_node
 from tests.kit.rounds import LONG
+from tests.kit.sharing import claimed, claims, in_turn
 
 # A busy machine is no bug: how long an example takes decides no test.
 settings.register_profile("forklight", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,6 +27,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if boxes and missing_namespaces(account()):
         config.hook.pytest_deselected(items=boxes)
         items[:] = [item for item in items if item not in boxes]
+    if claims(config):
+        items[:], others = in_turn(items)
+        config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With a folder of claims, run what nobody else has claimed; else leave it to pytest, which does the same with all.
+
+    Each item's protocol has to know the next one, for the teardown of what they do not share.
+    """
+    folder = claims(session.config)
+    if folder is None or session.testsfailed:
+        return None
+    found = claimed(session.items, folder)
+    item = next(found, None)
+    while item is not None:
+        following = next(found, None)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from sandbox.spec import FunctionSpec
 from tests.kit.dispatchers import HANDLERS
 from tests.kit.levels import contained, levels
 from tests.kit.rounds import rounds
-from tests.kit.support import FUNCTIONS, GUEST, Bench, answer, copy_readable, event, readable_folder, until
+from tests.kit.support import Bench, answer, copy_guest_and_functions, event, readable_folder, until
 
 AS_ROOT = os.getuid() == 0
 ROOT = Path(__file__).parent.parent.parent
@@ -39,8 +39,7 @@ async def test_a_dispatcher_that_is_killed_takes_everything_with_it(level: Level
     """At random moments, also while zygotes and templates start, with functions that hide and resist."""
     drivers, kills_each = 4, rounds(4, 50)
     with readable_folder() as folder:
-        copy_readable(GUEST, folder / "guest")
-        copy_readable(FUNCTIONS, folder / "functions")
+        copy_guest_and_functions(folder)
         folder.chmod(0o755)
         runs = [_kill_dispatchers(folder, kills_each, seed, level) for seed in range(drivers)]
         kills = [kill for run in await asyncio.gather(*runs) for kill in run]

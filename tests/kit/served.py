@@ -1,11 +1,15 @@
 """A running `forklight serve` as a process, and what tests ask it: over HTTP, over its control socket, in its log."""
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
 import re
 import shlex
 import signal
+import subprocess
+import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,13 +17,15 @@ from typing import Any
 
 import aiohttp
 
+from forklight.state.directory import remove_tree
 from tests.kit import installed
 from tests.kit.children import children
 from tests.kit.support import processes_with, until
 
 LIMIT_S = 40.0
 """How long anything may take that has to happen; no test measures time with it."""
-ENVIRON = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+ENVIRON = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SSL_CERT_FILE": "/dev/null"}
+"""aiohttp reads all certificates of the system at import, twice, for 0.1 s; no test connects to where one is needed."""
 
 
 class Server:
@@ -185,6 +191,8 @@ async def serving(
     private folder of an instance.
     """
     listen = () if "--listen" in arguments or variables else ("--listen", "127.0.0.1:0")
+    if "--state" not in arguments:
+        _give_guest(folder / "state")
     line = [*shlex.split(within), str(installed.command()), command, *arguments, *listen]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -193,6 +201,7 @@ async def serving(
     server = Server(process, folder)
     try:
         server.url = (await server.wait_said(r"(http://\S+?:\d+)"))[1]
+        _keep_guest(server.state)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as server.http:
             yield server
     finally:
@@ -208,3 +217,26 @@ async def serving(
     await until(lambda: not processes_with(str(server.state)))
     if process.returncode == 0:
         assert list((server.state / "tmp").iterdir()) == []
+
+
+def _give_guest(state: Path) -> None:
+    """Make a state with the compiled guest of the first server, which all others would make again for 0.3 s each."""
+    if not state.exists() and any(_guests().iterdir()):
+        state.mkdir()
+        _copy(_guests(), state / "guest")
+
+
+def _keep_guest(state: Path) -> None:
+    if (state / "guest").exists() and not any(_guests().iterdir()):
+        _copy(state / "guest", _guests())
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "--archive", "--no-target-directory", str(source), str(target)], check=True)
+
+
+@functools.cache
+def _guests() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="forklight-guests-"))
+    atexit.register(remove_tree, folder)
+    return folder

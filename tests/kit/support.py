@@ -1,10 +1,14 @@
 """What tests start: real trees with real processes, on code and folders that the unprivileged user can read."""
 
 import asyncio
+import atexit
+import compileall
 import contextlib
+import functools
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -45,6 +49,26 @@ def copy_readable(source: Path, target: Path) -> Path:
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
     return target
+
+
+def copy_guest_and_functions(folder: Path) -> None:
+    """Make `guest` and `functions` in this folder, which other users can read."""
+    subprocess.run(["cp", "-r", "--preserve=mode,timestamps", f"{_prepared()}/.", str(folder)], check=True)
+
+
+@functools.cache
+def _prepared() -> Path:
+    """Both, once for all tests; the guest is compiled for our interpreter, as servers have it."""
+    folder = Path(tempfile.mkdtemp(prefix="forklight-prepared-"))
+    atexit.register(shutil.rmtree, folder)
+    guest = copy_readable(GUEST, folder / "guest")
+    compileall.compile_dir(guest, quiet=1)
+    for path in guest.rglob("__pycache__/*"):
+        path.chmod(0o644)
+        path.parent.chmod(0o755)
+    copy_readable(FUNCTIONS, folder / "functions")
+    folder.chmod(0o755)
+    return folder
 
 
 def event(body: bytes = b"{}", **fields: Any) -> Event:
@@ -140,9 +164,8 @@ async def running_tree(
 ) -> AsyncIterator[Bench]:
     """A tree over a copy of `tests/functions`, run by `python` (default: the interpreter of the tests)."""
     with readable_folder() as folder:
-        guest = copy_readable(GUEST, folder / "guest")
-        code = copy_readable(FUNCTIONS, folder / "functions")
-        folders = folder / "folders"
+        copy_guest_and_functions(folder)
+        guest, code, folders = folder / "guest", folder / "functions", folder / "folders"
         folders.mkdir(mode=0o711)
         lines: list[LogLine] = []
         interpreter = python or Path(sys.executable)
