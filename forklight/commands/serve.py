@@ -78,6 +78,7 @@ def serve(
       forklight serve                        the forklight.toml of this directory
       forklight serve hello.py               a single file needs no configuration
       forklight serve app/ --listen 0.0.0.0:80
+      forklight serve --state server         an empty server: forklight deploy brings applications
       PORT=8000 forklight serve --log-format json
     """
     text = log_format == "text" or (log_format is None and sys.stdout.isatty())

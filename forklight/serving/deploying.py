@@ -23,6 +23,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from bus.store import StoreError
 from dispatcher.change import NotLoaded
 from forklight.config.deployed import as_written, name_problem
 from forklight.config.problem import ConfigError, Problem
@@ -324,7 +325,7 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
         return Deployed(ok=False, application=application, error=str(error))
     except NotLoaded as error:
         return Deployed(ok=False, application=application, result=_as_deployed(failed(error)))
-    except OSError as error:
+    except (StoreError, OSError) as error:
         return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
     except Exception as error:  # a bug in a deploy must not end the server
         log.exception("a deploy failed")
