@@ -1,12 +1,17 @@
 """When a canary is aborted by itself."""
 
+from datetime import UTC, datetime
 from math import comb
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from forklight.serving.canary import WINDOW_S, Counts, Pair, Window, chance, must_abort
+from forklight.serving.canary import WINDOW_S, CanaryWatch, Counts, Pair, Window, chance, must_abort
+from forklight.serving.deployment import ApplicationStatus, ReleaseStatus
+from tests.kit.deploying import Recorder
 
 
 def pair(live: tuple[int, int], canary: tuple[int, int]) -> Pair:
@@ -84,3 +89,29 @@ def test_a_window_has_what_was_counted_within_it(steps: list[tuple[int, int, int
 
 def test_counting_that_begins_anew_is_no_negative_number() -> None:
     assert Counts(3, 1).since(Counts(10, 2)) == Counts(3, 1)
+
+
+async def test_a_bad_canary_is_aborted_once_its_window_shows_it(tmp_path: Path) -> None:
+    """What was before a change of its share is not held against it, and the rule can be switched off."""
+    deployer, is_on = Recorder(tmp_path), True
+    counts = {("f", 1): Counts(1000, 0), ("f", 2): Counts(), ("only", 2): Counts(50, 50)}
+    release = ReleaseStatus(
+        number=2, package="0" * 64, at=datetime.now(UTC), by="ci", size_bytes=1, functions={"f": "", "only": ""}
+    )
+    app = ApplicationStatus(name="shop", releases=(release,), live=1, canary=2, canary_percent=10)
+    deployer.status = (app, ApplicationStatus(name="other", releases=(), live=1))
+    watch = CanaryWatch(deployer, lambda name, number: counts.get((name, number)), lambda: is_on)
+
+    await watch.look(0)
+    counts |= {("f", 1): Counts(1180, 0), ("f", 2): Counts(20, 20)}
+    is_on = False
+    await watch.look(1)
+    is_on = True
+    await watch.look(2)
+    deployer.status = (replace(app, canary_percent=20),)
+    await watch.look(3)
+    assert deployer.asked == [], "each of these looks was the first of a window"
+    counts |= {("f", 1): Counts(1360, 1), ("f", 2): Counts(40, 40)}
+    await watch.look(4)
+    told = "f failed 20 of 20 events as version 2, and 1 of 180 as version 1"
+    assert deployer.asked == [("abort", "shop", "", told)]
