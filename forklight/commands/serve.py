@@ -34,7 +34,7 @@ from forklight.serving.picture import ignore_print_signal
 from forklight.serving.reloaded import ReloadResult, lines
 from forklight.serving.systemd import Notifier, inherited_socket, listen_address
 from forklight.state.directory import State, keys_path, open_runtimes, open_state, state_path
-from forklight.state.releases import releases_path
+from forklight.state.releases import ReleaseError, releases_path
 from triggers.http import HttpTriggerError
 from triggers.http.policy.keys import read_keys
 from triggers.http.policy.scopes import missing
@@ -142,7 +142,7 @@ def _serve(
             for warning in file_warnings(config, config.apart | {owned.path}):
                 say(f"warning: {warning}", err=True)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
-        except (OSError, HttpTriggerError, StoreError, ExceptionGroup) as error:
+        except (OSError, HttpTriggerError, StoreError, ReleaseError, ExceptionGroup) as error:
             raise click.ClickException(_reason(error)) from None
     return 0
 
@@ -196,7 +196,7 @@ def _reason(error: Exception) -> str:
     """Return in one line why the server did not run. Raises the error again if it is none that is expected."""
     if isinstance(error, ExceptionGroup):
         return "; ".join(_reason(one) for one in error.exceptions)
-    if isinstance(error, HttpTriggerError | StoreError):
+    if isinstance(error, HttpTriggerError | StoreError | ReleaseError):
         return str(error)
     if isinstance(error, OSError):
         return f"cannot serve: {error}"

@@ -29,7 +29,7 @@ class ReleaseError(ForklightError):
     """A step that cannot be taken, or a file that cannot be used; the message says why, and what to do."""
 
 
-class Release(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Release(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One deployed package. Users call its `number` its version."""
 
     number: Annotated[int, Meta(ge=1)]
@@ -41,14 +41,14 @@ class Release(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why it was aborted as a canary, if it was and never became live."""
 
 
-class Canary(Struct, frozen=True, kw_only=True):
+class Canary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The release that serves a share of the events beside the live one."""
 
     number: int
-    percent: float
+    percent: Annotated[float, Meta(gt=0, lt=100)]
 
 
-class Application(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Application(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is known of one application. Its `releases` are in the order of their numbers, which count up from 1."""
 
     releases: tuple[Release, ...] = ()
@@ -188,13 +188,15 @@ def read_releases(state: Path) -> Applications:
     path = releases_path(state)
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Applications)
-        for app in found.values():
-            _require_consistent(app)
+        for name, app in found.items():
+            _require_consistent(name, app)
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ReleaseError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise ReleaseError(f"{path} cannot be used: {why}; restore it from a backup") from error
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read: {error.strerror}: let the user of the server read it") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, ReleaseError) as error:
+        remedy = "restore it from a backup, or start the later Forklight that wrote it"
+        raise ReleaseError(f"{path} cannot be used: {error}: {remedy}") from error
     return found
 
 
@@ -236,11 +238,18 @@ def _canary(app: Application) -> Canary:
     return app.canary
 
 
-def _require_consistent(app: Application) -> None:
-    """Raises ReleaseError if something names a release that is not there."""
+def _require_consistent(name: str, app: Application) -> None:
+    """Raises ReleaseError if the application cannot have come about by the steps above."""
+    if not _NAME.fullmatch(name):
+        raise ReleaseError(f"{name!r} is not the name of an application")
+    numbers = [release.number for release in app.releases]
     named = [app.live, *app.history, *app.aliases.values(), app.canary.number if app.canary else None]
     for number in named:
-        if number is not None:
-            app.release(number)
-    if any(release.number > app.last for release in app.releases):
-        raise ReleaseError("a version has a higher number than the last one")
+        if number is not None and number not in numbers:
+            raise ReleaseError(f"{name} names version {number}, which is not there")
+    if sorted(set(numbers)) != numbers or max(numbers, default=0) > app.last:
+        raise ReleaseError(f"the versions of {name} do not count up to the last one, {app.last}")
+    if bool(numbers) != (app.live is not None):
+        raise ReleaseError(f"{name} has versions, and none of them is live")
+    if app.canary is not None and app.canary.number == app.live:
+        raise ReleaseError(f"version {app.live} of {name} is live, and a canary beside itself")

@@ -73,15 +73,25 @@ async def test_a_state_directory_has_one_server() -> None:
             assert (await server.post("/echo", 1)).json() == 1
 
 
-async def test_a_store_that_is_damaged_is_one_line_and_the_end() -> None:
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (
+            "the store {}/state/store.db",
+            "cannot be opened: it is not an SQLite database, or its beginning is damaged; put",
+        ),
+        ("{}/state/releases.json", "cannot be used: JSON is malformed: invalid character (byte 0): restore it from a"),
+    ],
+)
+async def test_a_state_that_is_damaged_is_one_line_and_the_end(file: str, reason: str) -> None:
     with application(function("echo")) as folder:
         (folder / "state").mkdir(mode=0o750)
-        (folder / "state/store.db").write_bytes(b"\xa5" * 16384)
+        path = file.format(folder)
+        (folder / "state" / path.rpartition("/")[2]).write_bytes(b"\xa5" * 16384)
         refused = await run("serve", "--listen", "127.0.0.1:0", cwd=folder)
     assert (refused.status, refused.stdout) == (1, "")
     [line] = refused.stderr.splitlines()
-    assert f"the store {folder}/state/store.db cannot be opened: it is not an SQLite database" in line
-    assert "put a backup in its place" in line
+    assert f"{path} {reason}" in line
 
 
 async def test_ps_and_logs_say_when_no_server_runs() -> None:

@@ -141,8 +141,24 @@ def test_the_file_keeps_everything_and_refuses_what_makes_no_sense(tmp_path: Pat
     assert (tmp_path / "releases.json").stat().st_mode & 0o777 == 0o600
     assert releases.packages(apps) == {letter * 64 for letter in "abc"}
     text = (tmp_path / "releases.json").read_text()
-    for damaged in (text[:-9], text.replace('"live": 2', '"live": 9'), text.replace("c" * 64, "../c")):
+    wrong = {
+        "Input data was truncated": text[:-9],
+        "shop names version 9, which is not there": text.replace('"live": 2', '"live": 9'),
+        "`str` matching regex": text.replace("c" * 64, "../c"),
+        "`float` < 100": text.replace('"percent": 10', '"percent": 500'),
+        "version 2 of shop is live, and a canary": text.replace(
+            '"number": 3,\n      "percent"', '"number": 2, "percent"'
+        ),
+        "the versions of shop do not count up to the last one, 2": text.replace('},\n    "last": 3', '}, "last": 2'),
+        "shop has versions, and none of them is live": text.replace('"live": 2,', ""),
+        "'../shop' is not the name": text.replace('"shop"', '"../shop"'),
+        "unknown field `zone`": text.replace('"live": 2', '"live": 2, "zone": 1'),
+    }
+    for why, damaged in wrong.items():
         assert damaged != text
         (tmp_path / "releases.json").write_text(damaged)
-        with pytest.raises(ReleaseError, match=r"releases\.json cannot be used: .*; restore it from a backup"):
+        with pytest.raises(ReleaseError) as refused:
             read_releases(tmp_path)
+        assert "releases.json cannot be used: " in str(refused.value)
+        assert why in str(refused.value)
+        assert str(refused.value).endswith("restore it from a backup, or start the later Forklight that wrote it")
