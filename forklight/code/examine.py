@@ -19,6 +19,8 @@ MOST_MEMBERS = 100_000
 LONGEST_NAME_BYTES = 1024
 LONGEST_PART_BYTES = 255
 """NAME_MAX of Linux."""
+MOST_PARTS = 100
+"""The deepest honest trees, of node_modules, have about thirty folders in folders; a walk through a thousand fails."""
 
 _LONGEST_LINK_BYTES = 4096
 _ENCRYPTED = 0x1
@@ -84,6 +86,8 @@ def name_problem(name: str) -> str | None:
         return "leads out of the zip"
     if "" in parts or "." in parts:
         return "is not a file name"
+    if len(parts) > MOST_PARTS:
+        return f"lies in more than {MOST_PARTS - 1} folders"
     is_long = len(name.encode()) > LONGEST_NAME_BYTES or any(len(one.encode()) > LONGEST_PART_BYTES for one in parts)
     limit = f"{LONGEST_NAME_BYTES} bytes, or {LONGEST_PART_BYTES} between two slashes"
     return f"has a name that is too long: at most {limit}" if is_long else None

@@ -89,12 +89,15 @@ def load_deployed(application: str, folder: Path, server: Config, state: Path, e
     return replace(config, warnings=tuple(sorted(as_written((*config.warnings, *ignored), folder))))
 
 
-def as_written(problems: Iterable[Problem], folder: Path) -> list[Problem]:
-    """Return the problems with paths as whoever deployed knows them: relative to the application's folder."""
-    prefix = f"{folder}/"
-    return [
-        replace(one, file=one.file.removeprefix(prefix), message=one.message.replace(prefix, "")) for one in problems
-    ]
+def as_written(problems: Iterable[Problem], folder: Path, name: str = "") -> list[Problem]:
+    """Return the problems with paths as whoever deployed knows them: relative to the application's folder, with the
+    application's `name` in front for whoever did not deploy it."""
+    known, itself = f"{name}/" * bool(name), re.compile(rf"{re.escape(str(folder))}(?![\w./-])")
+
+    def told(text: str) -> str:
+        return itself.sub("the application", text.replace(f"{folder}/", known))
+
+    return [replace(one, file=told(one.file), message=told(one.message)) for one in problems]
 
 
 def without_servers_own(root: Node) -> tuple[Node, list[Problem]]:
@@ -104,10 +107,15 @@ def without_servers_own(root: Node) -> tuple[Node, list[Problem]]:
     notes = [
         node.problem(f"is ignored: [{table}] is the server's own")
         for table, node in root.value.items()
-        if table in SERVERS_OWN
+        if table in SERVERS_OWN and not (table == "bus" and _has_only_name(node))
     ]
     kept = {table: node for table, node in root.value.items() if table not in SERVERS_OWN}
     return Node(kept, root.file, root.key, root.line), notes
+
+
+def _has_only_name(bus: Node) -> bool:
+    """Whether it says nothing but what the application is called, which `forklight deploy` heeds."""
+    return isinstance(bus.value, dict) and bus.value.keys() == {"name"}
 
 
 def _placed(

@@ -65,6 +65,8 @@ def read_document(path: Path) -> Node:
         raise ConfigError([Problem(file, line, "", f"is not valid UTF-8: byte 0x{data[error.start]:02x}")]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(str(error), file, text)]) from error
+    except RecursionError:
+        raise ConfigError([Problem(file, 0, "", "has values in values in values: flatten them")]) from None
 
 
 def merge(defaults: Node, own: Node) -> Node:

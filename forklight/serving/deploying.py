@@ -12,6 +12,7 @@ pointer, a switch, and forks. After a start, the releases that serve are loaded 
 Deploys, rollbacks and reloads run one after the other, each in a task of the server's.
 """
 
+import errno
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -25,8 +26,8 @@ from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.change import NotLoaded
-from forklight.config.deployed import as_written, name_problem
-from forklight.config.problem import ConfigError, Problem
+from forklight.config.deployed import name_problem
+from forklight.config.problem import ConfigError
 from forklight.config.runtimes import NotInstalled
 from forklight.packages.errors import MissingPackage, PackageError
 from forklight.packages.store import PackageStore
@@ -197,7 +198,7 @@ class Deployer:
                 known = ", ".join(name for name, one in now.applications.items() if one.live is not None)
                 raise ReleaseError(f"there is no application {application!r}: there are {known or 'none'}")
             after = change(app)
-            if after == app:
+            if after == app and all((application, one.number) in now.loaded for one in after.served):
                 return self._done(application, already=True)
             after = releases.pruned(after, now.base.config.settings.deploy.keep_versions)
             to = now.with_application(application, after)
@@ -224,10 +225,7 @@ class Deployer:
     ) -> Deployed:
         """Serve `to`. With `may_wait`, its functions have served before, and need not be loaded to know that they can
         be; else those may wait of which the release says so."""
-        try:
-            together = deployed_together(to, last=application)
-        except ConfigError as error:
-            raise ConfigError(_as_written(error.problems, to, application)) from None
+        together = deployed_together(to, last=application)
         waiting = _may_wait(to, application) if may_wait is None else may_wait
         progress.begin(Step(step="loading"))
 
@@ -325,11 +323,14 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
         return Deployed(ok=False, application=application, error=str(error))
     except NotLoaded as error:
         return Deployed(ok=False, application=application, result=_as_deployed(failed(error)))
-    except (StoreError, OSError) as error:
-        return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
+    except StoreError as error:
+        return Deployed(ok=False, application=application, error=str(error))
+    except OSError as error:
+        return Deployed(ok=False, application=application, error=_of_system(error))
     except Exception as error:  # a bug in a deploy must not end the server
         log.exception("a deploy failed")
-        return Deployed(ok=False, application=application, error=f"nothing was changed: {error}")
+        why = f"{type(error).__name__}: {error}"
+        return Deployed(ok=False, application=application, error=f"a fault of the server, which its log tells: {why}")
 
 
 def _with_package(app: Application, package: str, canary_percent: float, by: str, size_bytes: int) -> Application:
@@ -353,12 +354,10 @@ def _may_wait(to: Deployments, application: str) -> frozenset[str]:
     return frozenset(name for name, one in live.versions.functions.items() if one.may_wait) if live else frozenset()
 
 
-def _as_written(problems: tuple[Problem, ...], to: Deployments, application: str) -> tuple[Problem, ...]:
-    """Return the problems with paths relative to the application's folder."""
-    for (name, _), loaded in to.loaded.items():
-        if name == application:
-            problems = tuple(as_written(problems, loaded.config.path.parent))
-    return problems
+def _of_system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{place}{error.strerror or error}{': free some room on the server, then do it again' * is_full}"
 
 
 def _as_deployed(result: ReloadResult) -> ReloadResult:

@@ -16,6 +16,7 @@ from dispatcher.settings import Function, PoolSettings
 from dispatcher.split import AT, variant_name
 from forklight.config.composed import Part, composed
 from forklight.config.configuration import Config
+from forklight.config.deployed import as_written
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.status import Unserved
 from forklight.serving.deployment import ApplicationStatus, ReleaseStatus
@@ -47,7 +48,6 @@ class Deployments(Struct, frozen=True, kw_only=True):
     applications: Applications = {}
     loaded: dict[Key, Loaded] = {}
     failed: dict[Key, tuple[Problem, ...]] = {}
-
     def live(self, name: str) -> Loaded | None:
         """The live release of an application, if it is loaded."""
         number = self.applications[name].live if name in self.applications else None
@@ -152,7 +152,10 @@ def deployed_together(now: Deployments, last: str = "") -> Together:
         for name, app in now.applications.items()
         if app.canary is not None and now.live(name) and now.canary(name)
     ]
-    config = composed(now.base.config, parts, canaries)
+    try:
+        config = composed(now.base.config, parts, canaries)
+    except ConfigError as error:
+        raise ConfigError(_as_written(error.problems, now, last)) from None
     loaded = [now.base, *(now.loaded[part.application, part.number] for part in parts)]
     functions = {name: function for one in loaded for name, function in one.functions.items()}
     labels = {name: part.number for part in parts for name in part.config.functions}
@@ -173,6 +176,13 @@ def deployed_together(now: Deployments, last: str = "") -> Together:
         labels=labels,
         splits={name: split for name, split in splits.items() if split[0] in variants},
     )
+
+
+def _as_written(problems: Iterable[Problem], now: Deployments, last: str) -> Iterable[Problem]:
+    """Return the problems with paths from the folder of the application `last`, of others from the names of these."""
+    for (name, _), loaded in now.loaded.items():
+        problems = as_written(problems, loaded.config.path.parent, "" if name == last else name)
+    return problems
 
 
 def _part(now: Deployments, name: str, number: int | None) -> Part:

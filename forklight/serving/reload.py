@@ -240,6 +240,7 @@ class Reloader:
         running, triggers, before = self.running, self.running.triggers, self.running.config
         config = step.together.config
         change.add()
+        label_versions(running.dispatcher, step.together, change.added)  # their queues begin before the switch
         await triggers.begin(config.queues)
         try:
             await triggers.timers.replace(config.timers)
@@ -280,10 +281,14 @@ async def attempted(work: Callable[[], Awaitable[ReloadResult]]) -> ReloadResult
 
 def label(dispatcher: Dispatcher, together: Together) -> None:
     """Tell the dispatcher which release each function is of, and which variants get a share of the events."""
-    for name in together.functions:
-        if AT not in name:
-            dispatcher.label(name, together.labels.get(name, 0))
+    label_versions(dispatcher, together, together.functions)
     dispatcher.divide(together.splits)
+
+
+def label_versions(dispatcher: Dispatcher, together: Together, names: Iterable[str]) -> None:
+    """Tell the dispatcher which release each of these functions is of."""
+    for name in _functions(names):
+        dispatcher.label(name, together.labels.get(name, 0))
 
 
 def _functions(names: Iterable[str]) -> tuple[str, ...]:

@@ -27,8 +27,11 @@ handler = "notes:handler"
 http = "GET /notes"
 data = true
 secrets = { PASSWORD = { file = "password" } }
+queue = "noted"
 [http]
 listen = "0.0.0.0:1"
+[bus]
+name = "notes"
 """
 KEEP = """import os, pathlib
 
@@ -80,25 +83,38 @@ async def another_application(server: Server, deploys: Deploys, folder: Path) ->
     place = server.state / "secrets/notes/password"
     assert f"forklight.toml:5 functions.notes.secrets.PASSWORD: needs the file {place} on the" in told(missing)
     put_secret(place)
+    await server.run("send", "noted", "-d", "1")
     done = await deploys.deploy("notes", folder)
     assert [one["message"] for one in done["notes"]] == ["is ignored: [http] is the server's own"]
     assert place.parent.parent.stat().st_mode & 0o777 == 0o700
     assert await body(server, "/notes") == "sesame ['notes']"
     assert (server.state / "applications/notes/data/note").read_text() == "x"
+    [first] = await eventually_entries(server, trigger="queue")
+    assert first["release"] == 1
     clash = await deploys.deploy("third", write(folder.parent / "third", "hello", "mine"))
     assert "the application 'third' has a function 'hello', and so has the application 'shop'" in told(clash)
     assert sorted(await deploys.applications()) == ["notes", "shop"]
 
 
+async def eventually_entries(server: Server, **wanted: Any) -> list[dict[str, Any]]:
+    async def are_there() -> bool:
+        return bool(server.entries(**wanted))
+
+    await eventually(are_there)
+    return server.entries(**wanted)
+
+
 async def rollbacks(server: Server, deploys: Deploys, folder: Path) -> None:
-    """A rollback forks from the template that stayed, and reads nothing."""
+    """A rollback forks from the template that stayed, and reads nothing. So does the way forward again."""
     assert (await deploys.deploy("shop", write(folder, "hello", "two")))["before"] == 1
     assert await body(server, "/hello") == "two"
     back = await deploys.change("shop", "rollback")
     assert (back["version"], set(back["times_ms"])) == (1, {"loading", "switching", "total"})
     reply = await server.get("/hello")
     assert (reply.body, reply.start) in [(b"one", "fork"), (b"one", "warm")]
+    loaded = sorted(server.templates())
     assert (await deploys.change("shop", "rollback?version=2"))["before"] == 1
+    assert sorted(server.templates()) == loaded
     reply = await server.get("/hello")
     assert (reply.body, reply.start) in [(b"two", "fork"), (b"two", "warm")]
 
@@ -113,6 +129,17 @@ async def two_at_once(server: Server, deploys: Deploys, folder: Path) -> str:
     return await body(server, "/hello")
 
 
+async def the_servers_own_functions_come_last(server: Server, deploys: Deploys) -> None:
+    """A reload cannot take the name of what is deployed."""
+    assert json.loads(await deploys.ask("POST", "/reload")) == {"ok": True}
+    file = server.folder / "forklight.toml"
+    own = file.read_text()
+    file.write_text(own + '[functions.hello]\nhandler = "notes.notes:handler"\n')
+    refused = json.loads(await deploys.ask("POST", "/reload"))
+    assert "shop/forklight.toml:1 functions.hello: the application 'shop' has a function 'hello'" in told(refused)
+    file.write_text(own)
+
+
 async def test_an_empty_server_gets_applications() -> None:
     with application(BASE) as folder:
         async with serving(folder) as server:
@@ -122,7 +149,7 @@ async def test_an_empty_server_gets_applications() -> None:
             await rollbacks(server, deploys, folder / "shop")
             serves = await two_at_once(server, deploys, folder)
             assert serves in ("three", "four")
-            assert json.loads(await deploys.ask("POST", "/reload")) == {"ok": True}
+            await the_servers_own_functions_come_last(server, deploys)
             await server.end(signal.SIGKILL)
         secret = server.state / "secrets/notes/password"
         secret.unlink()
@@ -148,6 +175,7 @@ async def one_cannot_be_loaded(server: Server, deploys: Deploys, secret: Path) -
     assert "version 1 of notes does not serve" in (await server.run("ps")).stdout
     assert "needs the file" in (await deploys.applications())["notes"]["problem"]
     assert any("version 1 of notes cannot be loaded" in line for line in server.said)
+    assert "needs the file" in told(await deploys.change("notes", "rollback?version=1"))
     put_secret(secret)
     assert json.loads(await deploys.ask("POST", "/reload"))["added"] == ["notes"]
     assert (await body(server, "/notes")).startswith("sesame")

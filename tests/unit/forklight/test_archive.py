@@ -77,6 +77,7 @@ def test_its_version_is_what_it_holds_and_it_is_unpacked_in_the_snapshot(open_pa
         ("a\\b.py", "is written with a backslash: make the zip with slashes"),
         ("a//b.py", "is not a file name"),
         ("./b.py", "is not a file name"),
+        ("a/" * 500 + "b.py", "lies in more than 99 folders"),
     ],
 )
 def test_a_member_with_a_name_that_is_not_safe(tmp_path: Path, name: str, problem: str) -> None:

@@ -42,6 +42,7 @@ def test_a_node_knows_its_line_and_its_whole_key(tmp_path: Path) -> None:
         ),
         (b"a = 1\nb = [1,\n", "a.toml:2: is not valid TOML: Invalid value at the end of the file"),
         (b"\xef\xbb\xbfa = 1\n", "a.toml:1: begins with a byte order mark: save it as UTF-8 without one"),
+        (b"a = " + b"[" * 100_000, "a.toml: has values in values in values: flatten them"),
         (b"a = 1\nb = '\xe4'\n", "a.toml:2: is not valid UTF-8: byte 0xe4"),
         (
             b"a = 1\rb = 2",
