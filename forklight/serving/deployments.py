@@ -48,6 +48,7 @@ class Deployments(Struct, frozen=True, kw_only=True):
     applications: Applications = {}
     loaded: dict[Key, Loaded] = {}
     failed: dict[Key, tuple[Problem, ...]] = {}
+
     def live(self, name: str) -> Loaded | None:
         """The live release of an application, if it is loaded."""
         number = self.applications[name].live if name in self.applications else None
