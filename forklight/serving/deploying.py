@@ -109,8 +109,8 @@ class Deployer:
         """Load what is kept but not loaded, after a start and after each reload, and remove what nothing needs."""
         while True:
             changed = self._reloader.changed
-            if self._reloader.deployed.missing():
-                await self._reloader.in_turn(self._load_missing)
+            while await self._reloader.in_turn(self._load_missing):
+                pass  # one in each turn: rollbacks come in between
             await self._reloader.in_turn(self._clean)
             with anyio.move_on_after(self._warm.due_s(CLEAN_EVERY_S)):
                 await changed.wait()
@@ -292,15 +292,13 @@ class Deployer:
         runners = running.dispatcher.runners()
         return frozenset(name for name, one in runners.items() if not running.tree.has(one.function.spec))
 
-    async def _load_missing(self) -> None:
-        """Load the releases that are kept, so that a rollback needs no file."""
-        to = self._reloader.deployed
-        try:
-            for name, release in to.missing():
-                to = await anyio.to_thread.run_sync(self._reloader.releases.with_loaded, to, name, release)
-            self._reloader.deployed = to
-        except Exception:
-            log.exception("releases that are kept could not be loaded")
+    async def _load_missing(self) -> bool:
+        """Load a release that is kept, so that a rollback needs no file. Return whether more are to be loaded."""
+        now = self._reloader.deployed
+        for name, release in now.missing()[:1]:
+            now = await anyio.to_thread.run_sync(self._reloader.releases.with_loaded, now, name, release)
+        self._reloader.deployed = now
+        return bool(now.missing())
 
     async def _clean(self) -> None:
         """Remove packages, unpacked folders and snapshots that nothing needs. What cannot be removed now, later can."""

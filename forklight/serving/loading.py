@@ -74,6 +74,9 @@ class Releases(Struct, frozen=True):
         except (ConfigError, PackageError, OSError) as error:
             log.error("version %d of %s cannot be loaded:\n%s", release.number, application, error)
             return now.with_release(key, problems_of(error))
+        except Exception as error:  # a bug that one release brings to light must not keep the others from serving
+            log.exception("version %d of %s cannot be loaded", release.number, application)
+            return now.with_release(key, problems_of(error))
 
 
 def problems_of(error: Exception) -> tuple[Problem, ...]:
@@ -104,7 +107,7 @@ def deployments_at_start(base: Loaded, releases: Releases) -> Deployments:
 def reloaded(
     now: Deployments, base: Loaded, releases: Releases, served: Mapping[str, Served], readings: Readings | None
 ) -> Deployments:
-    """Return the deployments with another base configuration, and with what serves read again for it.
+    """Return the deployments with another base configuration, and with what serves or has an alias read again for it.
 
     Other releases are loaded later. One that serves has to load; one that did not serve may fail again. Raises
     ConfigError and OSError.
@@ -123,6 +126,9 @@ def reloaded(
             except ConfigError as error:
                 raise ConfigError(_of_application(error, name)) from None
             after = after.with_release((name, release.number), loaded)
+        for release in app.releases:  # requests may ask for these
+            if release.number in app.aliases.values() and release not in app.served:
+                after = releases.with_loaded(after, name, release)
     unserved = {name for name in now.applications if not now.live(name)}
     return _without_clashes(after, only=unserved)
 
