@@ -108,8 +108,8 @@ async def test_results_outputs_and_errors(bench: Bench) -> None:
     assert (found.status, found.headers, found.body) == (202, (("Set-Cookie", "a=1"),), b"\x01\x02")
     assert ((found := await ok("fetch")).status, found.body) == (203, b"hi")
     assert json.loads((await ok("event")).body)["body"] == "ImV2ZW50Ig=="
-    traced = await instance.invoke(event(b'"trace"', id="order-17"))
-    assert answer(traced) == begin_trace("order-17")
+    traced = await instance.invoke(event(b'"trace"', id='order]{"17'))
+    assert answer(traced) == begin_trace('order]{"17')
     sent, spawned = (await ok("outputs")).outputs
     assert (sent.kind, sent.name, sent.body, sent.delay_s, sent.headers) == (
         "send",
@@ -148,6 +148,7 @@ async def test_what_it_prints_and_logs_has_its_level_and_its_call(bench: Bench) 
     (printed,) = (line for line in bench.lines if line.text.startswith("RangeError: printed\n"))
     assert printed.level == "error"
     assert lines["unfinished"].level == ""
+    assert [lines[str(n) * 10_000].level for n in range(9)] == ["info"] * 9, "too long for one entry"
     assert json.loads(bytes(lines["sold"].extra)) == {"order": 7}
     assert "TypeError: logged" in lines["broken"].traceback
     assert len({line.invocation for line in bench.lines}) == 2

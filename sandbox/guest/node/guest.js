@@ -42,6 +42,7 @@ const MAX_LISTING_BYTES = 620 * 1024;
 const MAX_SECONDS = 366 * 86400;
 const DECODED_BYTES = 16 * 1024 * 1024;
 const LOG_LINE_BYTES = 64 * 1024;
+const RECORD_BYTES = 60 * 1024;
 const WARM_ROUNDS = 5;
 const TASKS_AT = (256 + 32) * 1024;
 const TASKS_BYTES = 32 * 1024;
@@ -129,7 +130,8 @@ function pipeHandle() {
   try {
     const { Pipe, constants } = process.binding('pipe_wrap');
     const state = process.binding('stream_wrap');
-    const isKnown = state.streamBaseState !== undefined && state.kReadBytesOrError >= 0 && state.kArrayBufferOffset >= 0;
+    const isKnown =
+      state.streamBaseState !== undefined && state.kReadBytesOrError >= 0 && state.kArrayBufferOffset >= 0;
     if (!isKnown || typeof Pipe.prototype.readStart !== 'function') return null;
     return { pipe: new Pipe(constants.SOCKET), ...state };
   } catch {
@@ -137,7 +139,11 @@ function pipeHandle() {
   }
 }
 
-function openHandle({ pipe, streamBaseState, kReadBytesOrError, kArrayBufferOffset, kLastWriteWasAsync, WriteWrap }, onChunk, onEnd) {
+function openHandle(
+  { pipe, streamBaseState, kReadBytesOrError, kArrayBufferOffset, kLastWriteWasAsync, WriteWrap },
+  onChunk,
+  onEnd,
+) {
   pipe.open(told.data);
   pipe.onread = (buffer) => {
     const count = streamBaseState[kReadBytesOrError];
@@ -239,9 +245,18 @@ function record(level, text, traceback, extra) {
     writeAll(2, traceback ? `${text}\n${traceback}\n` : `${text}\n`);
     return;
   }
-  const isPlain = !traceback && !extra && !/[\n\r]|^\x1e/.test(text);
-  const content = isPlain ? text : `${LEVEL_MARK}${JSON.stringify({ text, traceback: traceback || '', extra: extra || {} })}`;
-  writeAll(2, `${mark()}${LEVEL_MARK}${level}${content}\n`);
+  const start = `${mark()}${LEVEL_MARK}${level}`;
+  if (!traceback && !extra && !/[\n\r]|^\x1e/.test(text)) {
+    writeAll(2, `${start}${text}\n`);
+    return;
+  }
+  const content = JSON.stringify({ text, traceback: traceback || '', extra: extra || {} });
+  if (Buffer.byteLength(content) <= RECORD_BYTES) {
+    writeAll(2, `${start}${LEVEL_MARK}${content}\n`);
+    return;
+  }
+  const lines = [text, traceback, extra && JSON.stringify(extra)].filter(Boolean).join('\n').split('\n');
+  writeAll(2, lines.map((line) => `${start}${line}\n`).join('')); // too long for one entry: nothing is lost
 }
 
 /** What prints without a level: `process.stdout` and `process.stderr`, line by line. */
@@ -346,7 +361,8 @@ const log = Object.freeze(
       name,
       (message, extra) => {
         if (level < LEAST_LEVEL) return;
-        const text = typeof message === 'string' ? message : message instanceof Error ? String(message) : util.inspect(message);
+        const text =
+          typeof message === 'string' ? message : message instanceof Error ? String(message) : util.inspect(message);
         const error = message instanceof Error ? message : extra instanceof Error ? extra : null;
         const fields = extra instanceof Error || extra === null || typeof extra !== 'object' ? undefined : plain(extra);
         record(level, text, error && stackOf(error), fields);
@@ -504,7 +520,8 @@ function wideJson(bytes) {
   const [a, b, c, d] = bytes;
   const is32 = (a === 0 && b === 0) || (c === 0 && d === 0 && bytes.length >= 4);
   if (is32) return utf32(bytes, a === 0);
-  if ((a === 0xff && b === 0xfe) || (b === 0 && bytes.length > 1)) return new TextDecoder('utf-16le', { fatal: true }).decode(bytes);
+  if ((a === 0xff && b === 0xfe) || (b === 0 && bytes.length > 1))
+    return new TextDecoder('utf-16le', { fatal: true }).decode(bytes);
   if ((a === 0xfe && b === 0xff) || a === 0) return new TextDecoder('utf-16be', { fatal: true }).decode(bytes);
   return null;
 }
@@ -512,7 +529,8 @@ function wideJson(bytes) {
 function utf32(bytes, isBigEndian) {
   if (bytes.length % 4 !== 0) throw new Error('truncated UTF-32');
   const points = [];
-  for (let at = 0; at < bytes.length; at += 4) points.push(isBigEndian ? bytes.readUInt32BE(at) : bytes.readUInt32LE(at));
+  for (let at = 0; at < bytes.length; at += 4)
+    points.push(isBigEndian ? bytes.readUInt32BE(at) : bytes.readUInt32LE(at));
   if (points[0] === 0xfeff) points.shift();
   return points.map((point) => String.fromCodePoint(point)).join('');
 }
@@ -526,14 +544,18 @@ function unpack(body, coding, mostBytes) {
     const options = { maxOutputLength: mostBytes };
     try {
       if (name === 'gzip') body = zlib.gunzipSync(body, options);
-      else if (name === 'deflate') body = hasZlibHeader(body) ? zlib.inflateSync(body, options) : zlib.inflateRawSync(body, options);
-      else throw new Undecodable(`the body cannot be decoded: its Content-Encoding ${name.slice(0, 40)} is not supported`);
+      else if (name === 'deflate')
+        body = hasZlibHeader(body) ? zlib.inflateSync(body, options) : zlib.inflateRawSync(body, options);
+      else
+        throw new Undecodable(`the body cannot be decoded: its Content-Encoding ${name.slice(0, 40)} is not supported`);
     } catch (error) {
       if (error instanceof Undecodable) throw error;
       if (error.code === 'ERR_BUFFER_TOO_LARGE') {
         throw new BodyTooLarge(`the body cannot be decoded: it is over ${mostBytes} bytes when unpacked`);
       }
-      throw new Undecodable(`the body cannot be decoded: it is not ${name}, as its Content-Encoding says: ${error.message}`);
+      throw new Undecodable(
+        `the body cannot be decoded: it is not ${name}, as its Content-Encoding says: ${error.message}`,
+      );
     }
   }
   return body;
@@ -554,10 +576,14 @@ function urlencoded(body, charset) {
   for (const pair of body.toString('latin1').split('&')) {
     if (!pair) continue;
     const at = pair.indexOf('=');
-    pairs.push(at < 0 ? [unescaped(pair), Buffer.alloc(0)] : [unescaped(pair.slice(0, at)), unescaped(pair.slice(at + 1))]);
+    pairs.push(
+      at < 0 ? [unescaped(pair), Buffer.alloc(0)] : [unescaped(pair.slice(0, at)), unescaped(pair.slice(at + 1))],
+    );
   }
   const named = (field) => {
-    const found = pairs.find(([name, value]) => name.toString('latin1') === field && decoderOf(value.toString('latin1')));
+    const found = pairs.find(
+      ([name, value]) => name.toString('latin1') === field && decoderOf(value.toString('latin1')),
+    );
     return found && found[1].toString('latin1');
   };
   const areUtf8 = () => pairs.every(([name, value]) => isUtf8(name) && isUtf8(value));
@@ -567,7 +593,9 @@ function urlencoded(body, charset) {
 
 /** The bytes of a percent-encoded text, given as latin-1. */
 function unescaped(text) {
-  const bytes = text.replace(/\+/g, ' ').replace(/%([0-9a-fA-F]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
+  const bytes = text
+    .replace(/\+/g, ' ')
+    .replace(/%([0-9a-fA-F]{2})/g, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
   return Buffer.from(bytes, 'latin1');
 }
 
@@ -618,7 +646,8 @@ function* partsOf(body, delimiter) {
   let at = body.subarray(0, delimiter.length).equals(delimiter) ? delimiter.length : after(body, line, 0);
   while (body.toString('latin1', at, at + 2) !== '--') {
     const lineEnd = after(body, '\r\n', at) - 2;
-    if (body.toString('latin1', at, lineEnd).trim()) throw new Error('a line begins with the boundary but is not a delimiter');
+    if (body.toString('latin1', at, lineEnd).trim())
+      throw new Error('a line begins with the boundary but is not a delimiter');
     const nextAt = after(body, line, lineEnd);
     const end = nextAt - line.length;
     const blank = body.indexOf('\r\n\r\n', lineEnd);
@@ -729,17 +758,37 @@ function beginTrace(id) {
 function blake2b128(bytes) {
   const mask = (1n << 64n) - 1n;
   const iv = [
-    0x6a09e667f3bcc908n, 0xbb67ae8584caa73bn, 0x3c6ef372fe94f82bn, 0xa54ff53a5f1d36f1n,
-    0x510e527fade682d1n, 0x9b05688c2b3e6c1fn, 0x1f83d9abfb41bd6bn, 0x5be0cd19137e2179n,
+    0x6a09e667f3bcc908n,
+    0xbb67ae8584caa73bn,
+    0x3c6ef372fe94f82bn,
+    0xa54ff53a5f1d36f1n,
+    0x510e527fade682d1n,
+    0x9b05688c2b3e6c1fn,
+    0x1f83d9abfb41bd6bn,
+    0x5be0cd19137e2179n,
   ];
   const orders = [
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4], [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
-    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13], [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
-    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11], [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
-    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5], [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
+    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
+    [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
+    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
+    [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
+    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
+    [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
+    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
+    [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
   ];
-  const lanes = [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15], [0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]];
+  const lanes = [
+    [0, 4, 8, 12],
+    [1, 5, 9, 13],
+    [2, 6, 10, 14],
+    [3, 7, 11, 15],
+    [0, 5, 10, 15],
+    [1, 6, 11, 12],
+    [2, 7, 8, 13],
+    [3, 4, 9, 14],
+  ];
   const rotated = (x, n) => ((x >> n) | (x << (64n - n))) & mask;
   const h = iv.slice();
   h[0] ^= 0x01010010n;
@@ -788,8 +837,10 @@ function kindName(value) {
 }
 
 function checkText(what, text) {
-  if (typeof text !== 'string' || text === '') throw new TypeError(`${what} must be a non-empty string, not ${kindName(text)}`);
-  if (text.length > MAX_TEXT_CHARS) throw new RangeError(`${what} has ${text.length} characters, over ${MAX_TEXT_CHARS}`);
+  if (typeof text !== 'string' || text === '')
+    throw new TypeError(`${what} must be a non-empty string, not ${kindName(text)}`);
+  if (text.length > MAX_TEXT_CHARS)
+    throw new RangeError(`${what} has ${text.length} characters, over ${MAX_TEXT_CHARS}`);
 }
 
 /** One output as it is listed in a reply; its body follows the result's. Throws before anything is added. */
@@ -799,12 +850,14 @@ function outputOf(kind, name, data, options, known) {
   const unknown = Object.keys(options).find((key) => !known.includes(key));
   if (unknown) throw new TypeError(`${kind}: there is no option '${unknown}', only ${known.join(', ')}`);
   checkText(`${kind}: the name`, name);
-  for (const key of ['id', 'correlationId', 'replyTo']) if (options[key] != null) checkText(`${kind}: ${key}`, options[key]);
+  for (const key of ['id', 'correlationId', 'replyTo'])
+    if (options[key] != null) checkText(`${kind}: ${key}`, options[key]);
   const headers = options.headers ?? {};
   if (typeof headers !== 'object') throw new TypeError(`${kind}: headers must be an object, not ${kindName(headers)}`);
   for (const [key, value] of Object.entries(headers)) {
     checkText(`${kind}: the name of a header`, key);
-    if (typeof value !== 'string') throw new TypeError(`${kind}: the header '${key}' must be a string, not ${kindName(value)}`);
+    if (typeof value !== 'string')
+      throw new TypeError(`${kind}: the header '${key}' must be a string, not ${kindName(value)}`);
   }
   const [type, body] = encodeBody(data);
   const listed = [kind, name, type, body.length, secondsOf(options.delay), options.id ?? null, { ...headers }];
@@ -822,7 +875,8 @@ function encodeBody(value) {
   if (ArrayBuffer.isView(value)) {
     return ['application/octet-stream', Buffer.from(value.buffer, value.byteOffset, value.byteLength)];
   }
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return ['application/octet-stream', Buffer.from(value)];
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer)
+    return ['application/octet-stream', Buffer.from(value)];
   return ['application/json', Buffer.from(encodeJson(value))];
 }
 
@@ -836,7 +890,8 @@ function encodeJson(value) {
     if (error instanceof TypeError) throw new Unencodable(`$: ${error.message.split('\n')[0]}`);
     throw error; // of a `toJSON` of the function's
   }
-  if (text === undefined) throw new Unencodable(`$: ${kindName(value)} cannot be encoded: return an object, text or bytes`);
+  if (text === undefined)
+    throw new Unencodable(`$: ${kindName(value)} cannot be encoded: return an object, text or bytes`);
   return text;
 }
 
@@ -853,7 +908,15 @@ function placeOf(value, is, at = '$', above = []) {
 }
 
 const RESPONSE_KEYS = ['status', 'headers', 'body'];
-const LAMBDA_KEYS = ['statusCode', 'headers', 'multiValueHeaders', 'cookies', 'body', 'isBase64Encoded', 'statusDescription'];
+const LAMBDA_KEYS = [
+  'statusCode',
+  'headers',
+  'multiValueHeaders',
+  'cookies',
+  'body',
+  'isBase64Encoded',
+  'statusDescription',
+];
 
 /** The response for every form of result: {status, type, headers, body}. Throws Unencodable. */
 async function encodeSpecial(value) {
@@ -865,7 +928,9 @@ function encodeResult(value) {
   if (value === undefined || value === null) return { status: 204, type: null, headers: [], body: Buffer.alloc(0) };
   if (typeof value === 'object' && !ArrayBuffer.isView(value)) {
     if (typeof value.next === 'function' && (Symbol.iterator in value || Symbol.asyncIterator in value)) {
-      throw new Unencodable('$: the handler returned a generator, and this version cannot stream: return the whole body');
+      throw new Unencodable(
+        '$: the handler returned a generator, and this version cannot stream: return the whole body',
+      );
     }
     if (typeof value.pipe === 'function' || typeof value.getReader === 'function') {
       throw new Unencodable('$: the handler returned a stream, and this version cannot stream: return the whole body');
@@ -888,7 +953,8 @@ function isResponse(value) {
 
 function lambdaAnswer(value) {
   const unknown = Object.keys(value).find((key) => !LAMBDA_KEYS.includes(key));
-  if (unknown) throw new Unencodable(`$: a response with statusCode cannot have '${unknown}', only ${LAMBDA_KEYS.join(', ')}`);
+  if (unknown)
+    throw new Unencodable(`$: a response with statusCode cannot have '${unknown}', only ${LAMBDA_KEYS.join(', ')}`);
   const status = Number(value.statusCode);
   if (typeof value.statusCode === 'boolean' || !Number.isInteger(status) || status < 100 || status > 599) {
     throw new Unencodable(`$.statusCode: ${String(value.statusCode).slice(0, 40)} is not an integer from 100 to 599`);
@@ -902,7 +968,11 @@ function lambdaAnswer(value) {
   const several = [...pairsOf(value.multiValueHeaders)];
   const known = new Set(several.map(([name, text]) => `${name.toLowerCase()}\n${text}`));
   const alone = [...pairsOf(value.headers)].filter(([name, text]) => !known.has(`${name.toLowerCase()}\n${text}`));
-  return response(body, status, [...alone, ...several, ...(value.cookies || []).map((cookie) => ['Set-Cookie', cookie])]);
+  return response(body, status, [
+    ...alone,
+    ...several,
+    ...(value.cookies || []).map((cookie) => ['Set-Cookie', cookie]),
+  ]);
 }
 
 function response(body, status, given) {
@@ -914,7 +984,8 @@ function response(body, status, given) {
     checkHeader(name, value);
     if (name.toLowerCase() === 'content-type') {
       type = String(value);
-      if (type.length > MAX_TYPE_CHARS) throw new Unencodable(`headers.${name}: longer than ${MAX_TYPE_CHARS} characters`);
+      if (type.length > MAX_TYPE_CHARS)
+        throw new Unencodable(`headers.${name}: longer than ${MAX_TYPE_CHARS} characters`);
     } else {
       headers.push([name, String(value)]);
       chars += name.length + String(value).length;
@@ -928,10 +999,12 @@ function response(body, status, given) {
 /** Name and value of each header: of an object, whose values may be lists, a list of pairs, or a `Headers`. */
 function* pairsOf(headers) {
   if (headers === undefined || headers === null) return;
-  if (typeof headers !== 'object') throw new Unencodable(`headers: ${kindName(headers)} is neither an object nor a list of pairs`);
+  if (typeof headers !== 'object')
+    throw new Unencodable(`headers: ${kindName(headers)} is neither an object nor a list of pairs`);
   const pairs = typeof headers[Symbol.iterator] === 'function' ? headers : Object.entries(headers);
   for (const pair of pairs) {
-    if (!Array.isArray(pair) || pair.length !== 2) throw new Unencodable(`headers: ${kindName(pair)} is not a pair of name and value`);
+    if (!Array.isArray(pair) || pair.length !== 2)
+      throw new Unencodable(`headers: ${kindName(pair)} is not a pair of name and value`);
     const [name, value] = pair;
     if (typeof name !== 'string') throw new Unencodable(`headers: ${kindName(name)} is not the name of a header`);
     for (const one of Array.isArray(value) ? value : [value]) yield [name, one];
@@ -939,7 +1012,8 @@ function* pairsOf(headers) {
 }
 
 function checkHeader(name, value) {
-  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name)) throw new Unencodable(`headers: '${name.slice(0, 40)}' is not the name of a header`);
+  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name))
+    throw new Unencodable(`headers: '${name.slice(0, 40)}' is not the name of a header`);
   if (typeof value !== 'string' && typeof value !== 'number') {
     throw new Unencodable(`headers.${name}: ${kindName(value)} cannot be the value of a header, make it text`);
   }
@@ -1009,10 +1083,16 @@ async function load() {
   let owner;
   for (const part of attribute.split('.')) {
     owner = found;
-    found = found === null || found === undefined ? undefined : found[part] ?? (found === module ? module.default?.[part] : undefined);
+    found =
+      found === null || found === undefined
+        ? undefined
+        : (found[part] ?? (found === module ? module.default?.[part] : undefined));
   }
   if (found === undefined || found === null) {
-    throw new LoadError('HandlerNotFound', `the handler '${told.handler}' does not exist: ${alternatives(module, file)}`);
+    throw new LoadError(
+      'HandlerNotFound',
+      `the handler '${told.handler}' does not exist: ${alternatives(module, file)}`,
+    );
   }
   if (typeof found !== 'function' || /^class\s/.test(Function.prototype.toString.call(found))) {
     const what = typeof found === 'function' ? 'a class' : kindName(found);
@@ -1025,10 +1105,17 @@ const SUFFIXES = ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'];
 
 function fileOf(name) {
   const base = path.join(told.code, name);
-  const tried = [base, ...SUFFIXES.map((suffix) => base + suffix), ...SUFFIXES.map((suffix) => path.join(base, `index${suffix}`))];
+  const tried = [
+    base,
+    ...SUFFIXES.map((suffix) => base + suffix),
+    ...SUFFIXES.map((suffix) => path.join(base, `index${suffix}`)),
+  ];
   const found = tried.find((file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile());
   if (found) return found;
-  throw new LoadError('ImportModuleError', `there is no ${name}.js (nor .mjs, .cjs) in the code, which the handler '${told.handler}' names`);
+  throw new LoadError(
+    'ImportModuleError',
+    `there is no ${name}.js (nor .mjs, .cjs) in the code, which the handler '${told.handler}' names`,
+  );
 }
 
 async function imported(file, name) {
@@ -1047,7 +1134,8 @@ async function imported(file, name) {
 
 function loadError(error, name) {
   const stack = stackOf(error);
-  if (error instanceof SyntaxError) return new LoadError('SyntaxError', `the module '${name}': ${messageOf(error)}`, stack);
+  if (error instanceof SyntaxError)
+    return new LoadError('SyntaxError', `the module '${name}': ${messageOf(error)}`, stack);
   if (error?.code === 'MODULE_NOT_FOUND' || error?.code === 'ERR_MODULE_NOT_FOUND') {
     const message = messageOf(error).split('\n')[0];
     const missing = /'([^'./][^']*)'/.exec(message);
@@ -1064,7 +1152,8 @@ function isEsModule(file) {
     try {
       return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
     } catch (error) {
-      if (error instanceof SyntaxError) throw new LoadError('SyntaxError', `${path.join(folder, 'package.json')}: ${error.message}`);
+      if (error instanceof SyntaxError)
+        throw new LoadError('SyntaxError', `${path.join(folder, 'package.json')}: ${error.message}`);
     }
     if (folder === told.code || folder === path.dirname(folder)) return false;
   }
@@ -1123,7 +1212,8 @@ class Call {
       );
     }
     checkSize(0, this.outputBytes + body.length);
-    if (!this.isOpen) throw new Error(`${kind}('${name}') after the invocation has ended: its outputs went with its result`);
+    if (!this.isOpen)
+      throw new Error(`${kind}('${name}') after the invocation has ended: its outputs went with its result`);
     this.listingBytes = listing;
     this.outputBytes += body.length;
     this.outputs.push([listed, Buffer.from(body)]);
@@ -1160,7 +1250,14 @@ class Call {
   /** With `isLast`, the process is about to end. */
   fail(error, isLast = false) {
     if (!this.isOpen) return;
-    const failure = { t: 'fail', kind: 'error', code: codeOf(error), message: messageOf(error), traceback: '', retry_after_s: null };
+    const failure = {
+      t: 'fail',
+      kind: 'error',
+      code: codeOf(error),
+      message: messageOf(error),
+      traceback: '',
+      retry_after_s: null,
+    };
     if (error instanceof Retry) failure.retry_after_s = error.retryAfter;
     else if (!(error instanceof Rejected)) failure.traceback = error === null ? '' : stackOf(error);
     if (this.isOverdue) {
@@ -1262,7 +1359,8 @@ function cancel(call) {
 /** Runs a call with another handler and without an answer, so that the first event of an instance that was started
  * ahead finds compiled what it needs. */
 async function warmUp() {
-  const text = '[0,0,1,"warm","","",{}]{"type":"forklight.http","datacontenttype":"application/json","http":{"headers":{}}}';
+  const text =
+    '[0,0,1,"warm","","",{}]{"type":"forklight.http","datacontenttype":"application/json","http":{"headers":{}}}';
   const bytes = Buffer.alloc(8 + text.length + 7);
   bytes.writeUInt32BE(text.length, 0);
   bytes.writeUInt32BE(7, 4);
@@ -1311,7 +1409,9 @@ async function main() {
   process.on('uncaughtException', onUncaught);
   if (hasSeveralCalls) storage = new (require('async_hooks').AsyncLocalStorage)();
   try {
-    require('diagnostics_channel').channel('child_process').subscribe(() => (hasChildren = true));
+    require('diagnostics_channel')
+      .channel('child_process')
+      .subscribe(() => (hasChildren = true));
     handler = await load();
   } catch (error) {
     const failure = error instanceof LoadError ? error : loadError(error, told.handler);
@@ -1321,11 +1421,14 @@ async function main() {
   }
   if (told.warm) await warmUp();
   const frames = new Frames();
-  socket = openSocket((chunk) => frames.feed(chunk, take), () => {
-    unsent.length = 0; // nobody reads it
-    isSendingRest = false;
-    leave();
-  });
+  socket = openSocket(
+    (chunk) => frames.feed(chunk, take),
+    () => {
+      unsent.length = 0; // nobody reads it
+      isSendingRest = false;
+      leave();
+    },
+  );
   send('{"t":"ready"}', []);
 }
 

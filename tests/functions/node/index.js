@@ -32,6 +32,7 @@ const ways = {
     process.stdout.write('unfini');
     process.stdout.write('shed');
     context.log.info('sold', { order: 7 });
+    console.log(Array.from({ length: 9 }, (_, n) => String(n).repeat(10000)).join('\n'));
     context.log.error('broken', new TypeError('logged'));
   },
   retry: (_, context) => {
