@@ -19,7 +19,7 @@ ANYWHERE = tuple(f"tests/unit/{name}/" for name in ("bus_rabbitmq", "guest"))
 def claims(config: pytest.Config) -> Path | None:
     """Return the folder, which both may write. Without one, and once more for what failed, a run has all its tests."""
     folder = os.environ.get("FORKLIGHT_TESTS_CLAIMS")
-    return Path(folder) if folder and not config.getoption("lf") and not config.option.collectonly else None
+    return Path(folder) if folder and not config.getoption("lf", False) and not config.option.collectonly else None
 
 
 def is_shared(item: pytest.Item) -> bool:
