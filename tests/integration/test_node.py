@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -242,4 +243,9 @@ async def test_a_process_of_a_sealed_copy_cannot_be_inspected_by_its_own_user(be
     assert answer(await invoke(instance, 1))["got"] == 1
     assert os.stat(f"/proc/{instance.pid}/environ").st_uid == 0, "it belongs to the process's user otherwise"
     assert copy_of(Path(shutil.which("node") or ""), copy) == made
+
+    os.kill(instance.pid, signal.SIGUSR1)
+    await until(lambda: any("inspector" in line.text or "Debugger" in line.text for line in bench.lines))
+    assert not any("ws://" in line.text for line in bench.lines)
+    assert answer(await invoke(instance, 2))["got"] == 2, "it goes on"
     instance.leave()

@@ -18,6 +18,9 @@ _DATA, _MEMORY, _LIFELINE = 3, 4, 5
 _ABOVE = 64
 """From where on copies of descriptors cannot collide with those."""
 _GUESTS = os.path.dirname(os.path.dirname(__file__))
+_NOWHERE = "192.0.2.1:9229"
+"""An address that no machine has (RFC 5737). SIGUSR1 makes Node.js listen for a debugger, to which every process of the
+machine could connect; any process of the same user may send that signal, and no version before 22.14 can refuse it."""
 _NODE = os.path.join(_GUESTS, "node", "guest.js")
 
 
@@ -93,6 +96,10 @@ def _keep(wanted: "tuple[tuple[int, int], ...]") -> None:
 
 
 def _options(env: "dict[str, str]", memory_mib: int) -> "list[str]":
-    """V8 collects garbage before its heap has all the memory that the function may have, unless the author decides."""
+    """V8 collects garbage before its heap has all the memory that the function may have, and SIGUSR1 opens no inspector
+    to others, unless the author decides."""
     chosen = env.get("NODE_OPTIONS", "").replace("_", "-")
-    return [] if "--max-old-space-size" in chosen else [f"--max-old-space-size={max(16, memory_mib * 3 // 4)}"]
+    options = [] if "--inspect" in chosen else [f"--inspect-port={_NOWHERE}"]
+    if "--max-old-space-size" not in chosen:
+        options.append(f"--max-old-space-size={max(16, memory_mib * 3 // 4)}")
+    return options
