@@ -137,7 +137,10 @@ class Deployer:
             return replace(found, times_ms=progress.end())
 
         ending = Deployed(ok=False, application=application, error="the server is shutting down")
-        return await self._reloader.in_turn(attempt, ahead=begin) or ending
+        found = await self._reloader.in_turn(attempt, ahead=begin)
+        if found is None and progress.is_committed:  # the server ends while what was removed finishes
+            return replace(self._done(application), times_ms=progress.end())
+        return found or ending
 
     async def _install(self, application: str, package: str, progress: Progress) -> Deployed:
         """Make the environments that the release needs: rollbacks do not wait for that."""
@@ -234,6 +237,7 @@ class Deployer:
         async def commit() -> None:
             progress.begin(Step(step="switching"))
             await anyio.to_thread.run_sync(write_releases, self._reloader.running.state.path, to.applications)
+            progress.is_committed = True
             if was is not None and was != to.applications[application].live:
                 self._left[application] = was
             self._warm.hold(to.before(self._left), to.base.config.settings.deploy.keep_warm_s)

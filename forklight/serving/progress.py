@@ -18,6 +18,8 @@ class Progress:
         self._begun_s = self._step_s = time.monotonic()
         self._step: Step | None = None
         self.times_ms: dict[str, float] = {}
+        self.is_committed = False
+        """Whether the change has been written down, and so is served after this moment."""
 
     def begin(self, step: Step) -> None:
         """The next step begins; the one before has ended."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.application import application
+from tests.kit.application import Gate, application, at_limits
 from tests.kit.deploys import Deploys, write
 from tests.kit.runtimes import write_wheel
 from tests.kit.served import Server, eventually, serving
@@ -303,3 +303,28 @@ async def test_requirements_are_installed_by_a_deploy() -> None:
             )
             assert "installing" not in {line.get("step") for line in again}
             assert await body(server, "/tiny") == "1.21.2"
+
+
+WAITS = """def handler(event):
+    open({answer!r}).read()
+"""
+
+
+async def test_a_deploy_that_the_end_of_the_server_cuts_short_says_what_serves_from_now_on() -> None:
+    with application(BASE) as folder:
+        async with serving(folder) as server:
+            gate, deploys = Gate(folder), Deploys(server)
+            one, two = (at_limits(CANARY.format(more="").replace('"work"', queues)) for queues in ('"work"', "[]"))
+            await deploys.deploy("app", write(folder / "app", "f", str(gate.path), toml=one, code=WAITS))
+            await server.run("send", "work", "-d", "1")
+            async with gate.held():
+                second = write(folder / "app", "f", "2", toml=two)
+                deploy = asyncio.create_task(deploys.deploy("app", second))
+
+                async def is_switched() -> bool:
+                    return bool((await deploys.applications())["app"]["live"] == 2)
+
+                await eventually(is_switched)
+                server.send(signal.SIGTERM)
+                done = await asyncio.wait_for(deploy, 20)
+            assert (done["ok"], done["version"], done["before"]) == (True, 2, 1)
