@@ -35,7 +35,7 @@ from forklight.config.functions import FunctionSettings, Name, RuntimeSettings, 
 from forklight.config.hint import did_you_mean, near_file
 from forklight.config.http import check_listen, check_static, routes_of
 from forklight.config.isolation import mount_problems
-from forklight.config.kinds import function_problems
+from forklight.config.kinds import function_problems, likely_runtime
 from forklight.config.machine import Needs, machine_problems, user_of
 from forklight.config.probe import probe_of
 from forklight.config.problem import ConfigError, Problem
@@ -309,10 +309,7 @@ def _function(name: Name, reading: Reading) -> Function:
     node = root.at("functions").at(name)
     function = settings.functions[name]
     if function.runtime != DEFAULT_RUNTIME and function.runtime not in settings.runtimes:
-        hint = did_you_mean(function.runtime, settings.runtimes)
-        version = function.runtime.removeprefix("python")
-        if version.replace(".", "").isdecimal():
-            hint = f': write runtime = "app", and python = "{version}" below [runtimes.app]'
+        hint = likely_runtime(function.runtime) or did_you_mean(function.runtime, settings.runtimes)
         message = f"there is no [runtimes.{function.runtime}]{hint}; leave it out for the runtime of Forklight itself"
         reader.problems.append(node.at("runtime").problem(message))
     elif not _is_wrong(function.runtime, reader.problems):  # of a runtime that is, nobody knows what fits it

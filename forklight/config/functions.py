@@ -154,6 +154,8 @@ class FunctionSettings(Struct, frozen=True, kw_only=True):
         **dict.fromkeys(("sandbox", "container"), 'write isolation = "best", or the name of a level'),
         "requirements": 'write runtime = "app", and requirements below [runtimes.app]',
         "python": 'write runtime = "app", and python below [runtimes.app]',
+        **dict.fromkeys(("node", "nodejs"), 'write runtime = "app", and node below [runtimes.app]'),
+        "command": 'write runtime = "app", and command below [runtimes.app]',
     }
     handler: Entry
     """`module:attribute`; of Node.js, `file:export`; of a command, any text, which it finds in `_HANDLER`."""

@@ -1,5 +1,6 @@
 """What a function and its runtime may ask for, by the kind of the runtime: its handler, and the keys that it has."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -46,6 +47,16 @@ def function_problems(function: FunctionSettings, runtime: RuntimeSettings, node
         yield node.at("hooks").problem(_lacks(abilities, _HOOKS))
     if not abilities.imports_ahead and "rehearsal" in node.value:
         yield node.at("rehearsal").problem(_lacks(abilities, _REHEARSAL))
+
+
+def likely_runtime(text: str) -> str:
+    """Return how to write a runtime that is named as elsewhere, such as `python3.12` or `nodejs22.x`; or nothing."""
+    found = re.fullmatch(r"(python|nodejs|node)?([\d.]*?)(?:\.x)?", text)
+    if found is None or not text:
+        return ""
+    key = "node" if (found[1] or "").startswith("node") else "python"
+    version = found[2] or ("node" if key == "node" else "3.12")
+    return f': write runtime = "app", and {key} = "{version}" below [runtimes.app]'
 
 
 def _lacks(abilities: Abilities, why: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from forklight.config.configuration import load
 from forklight.config.functions import NodeHandler
+from forklight.config.kinds import likely_runtime
 from forklight.config.problem import ConfigError
 from sandbox.spec import Runtime
 
@@ -130,3 +131,18 @@ def test_a_handler_of_node_js(text: str) -> None:
 def test_no_handler_of_node_js_says_what_was_likely_meant(text: str, likely: str) -> None:
     with pytest.raises(ValueError, match=f'is not of the form file:export: write "{likely}"$'):
         NodeHandler.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("python3.12", 'python = "3.12"'),
+        ("3.11", 'python = "3.11"'),
+        ("nodejs22.x", 'node = "22"'),
+        ("node", 'node = "node"'),
+        ("node20", 'node = "20"'),
+        ("imaging", ""),
+    ],
+)
+def test_a_runtime_that_is_named_as_elsewhere_is_recognised(text: str, written: str) -> None:
+    assert likely_runtime(text) == (f': write runtime = "app", and {written} below [runtimes.app]' if written else "")
