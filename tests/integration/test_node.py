@@ -63,6 +63,8 @@ UNLOADABLE = {
     "broken/dependency:handler": ("ImportModuleError", "'absent-library'; run npm install absent-library", ""),
     "broken/raises:handler": ("InitFailed", "Error: no database today", "raises.js:2"),
     "broken/exits:handler": ("InitFailed", "did not return: it ended its process with exit code 7", ""),
+    "broken/late:handler": ("InitFailed", "Error: no database later", "late.mjs:2"),
+    "broken/stalls:handler": ("InitFailed", "a top-level await waits for a promise that nothing settles", ""),
     "broken/spins:handler": ("InitTimeout", "took longer than init_timeout, 2 s", "spins.js:2"),
 }
 """By handler: the code and the message of the failure, and what is in its traceback."""
@@ -83,6 +85,7 @@ async def test_modules_of_both_kinds_and_their_dependencies(bench: Bench) -> Non
     assert found.body.startswith(b"hello, you: ")
     assert await bench.answer(spec(bench, "module/app:default")) == "the default"
     assert await bench.answer(spec(bench, "index:called")) == "called back"
+    assert await bench.answer(spec(bench, "whole:default"), 1) == 1
 
 
 async def test_results_outputs_and_errors(bench: Bench) -> None:
@@ -133,6 +136,20 @@ async def test_results_outputs_and_errors(bench: Bench) -> None:
     assert (await failed("large"))[0] == "ResultTooLarge"
     assert await failed("bigint") == ("Unencodable", "$.a[0]: a BigInt cannot be encoded: make it a number or text")
     assert (await failed("ours"))[0] == "app.Undecodable"
+    halved = failure(await invoke(instance, "halved"))
+    assert (halved.code, halved.message) == ("Error", "x" * (8 * 1024 - 1) + "\ufffd")
+    assert "x\ufffd" not in halved.traceback
+    assert "😀 \\ud83d" in halved.traceback
+    (sent,) = (await ok("half_headed")).outputs
+    assert sent.headers == {"\ufffd": "\\ud83d"}
+    assert (await failed("no_response"))[0] == "Unencodable"
+    assert (await failed("body_stream"))[1].startswith("$.body: the handler returned a stream")
+    assert ((found := await ok("empty_response")).status, found.content_type) == (204, None)
+    several = failure(await invoke(instance, "several"))
+    assert several.code == "AggregateError"
+    assert several.traceback.count("of several: Error: ") == 2
+    assert "caused by no stack" in failure(await invoke(instance, "caused")).traceback
+    assert await failed("shows_nothing") == ("Error", "(the error cannot be shown)")
     assert await failed("text_thrown") == ("string", "only text")
     instance.leave()
 
@@ -141,6 +158,7 @@ async def test_what_it_prints_and_logs_has_its_level_and_its_call(bench: Bench) 
     instance, _ = await bench.tree.start(spec(bench, "index:way"))
     await invoke(instance, "child")
     await invoke(instance, "shown")
+    await invoke(instance, "halved")
     instance.leave()
     await until(lambda: any(line.text == "broken" for line in bench.lines))
     lines = {line.text: line for line in bench.lines}
@@ -152,7 +170,8 @@ async def test_what_it_prints_and_logs_has_its_level_and_its_call(bench: Bench) 
     assert [lines[str(n) * 10_000].level for n in range(9)] == ["info"] * 9, "too long for one entry"
     assert json.loads(bytes(lines["sold"].extra)) == {"order": 7}
     assert "TypeError: logged" in lines["broken"].traceback
-    assert len({line.invocation for line in bench.lines}) == 2
+    assert lines["half\n\ufffd"].level == "info"
+    assert len({line.invocation for line in bench.lines}) == 3
     assert None not in {line.invocation for line in bench.lines}
 
 

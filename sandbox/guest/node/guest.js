@@ -171,6 +171,7 @@ let isMuted = false;
 
 /** Sends a frame at once, as far as the socket takes it; the rest leaves in order as the server reads. */
 function send(head, bodies) {
+  head = wellFormed(head);
   const headBytes = Buffer.byteLength(head);
   let bodyBytes = 0;
   for (const body of bodies) bodyBytes += body.length;
@@ -197,6 +198,12 @@ function send(head, bodies) {
     unsent.push(frame);
   }
   sendRest();
+}
+
+/** JSON without halves of surrogate pairs, which no UTF-8 has; a cut makes them. JSON.stringify escapes these alone so. */
+function wellFormed(json) {
+  if (!json.includes('\\ud')) return json;
+  return json.replace(/\\(?:ud[0-9a-f]{3}|.)/g, (escape) => (escape.length > 2 ? '\ufffd' : escape));
 }
 
 function sendRest() {
@@ -250,7 +257,7 @@ function record(level, text, traceback, extra) {
     writeAll(2, `${start}${text}\n`);
     return;
   }
-  const content = JSON.stringify({ text, traceback: traceback || '', extra: extra || {} });
+  const content = wellFormed(JSON.stringify({ text, traceback: traceback || '', extra: extra || {} }));
   if (Buffer.byteLength(content) <= RECORD_BYTES) {
     writeAll(2, `${start}${LEVEL_MARK}${content}\n`);
     return;
@@ -920,8 +927,11 @@ const LAMBDA_KEYS = [
 
 /** The response for every form of result: {status, type, headers, body}. Throws Unencodable. */
 async function encodeSpecial(value) {
-  const body = await value.arrayBuffer(); // a `Response` of the Fetch standard
-  return response(Buffer.from(body), value.status, [...value.headers]);
+  if (value.status === 0) {
+    throw new Unencodable('$: the handler returned Response.error(), which has no status: throw an error');
+  }
+  const body = Buffer.from(await value.arrayBuffer()); // of a `Response` of the Fetch standard
+  return response(value.body === null ? null : body, value.status, [...value.headers]);
 }
 
 function encodeResult(value) {
@@ -932,14 +942,17 @@ function encodeResult(value) {
         '$: the handler returned a generator, and this version cannot stream: return the whole body',
       );
     }
-    if (typeof value.pipe === 'function' || typeof value.getReader === 'function') {
-      throw new Unencodable('$: the handler returned a stream, and this version cannot stream: return the whole body');
-    }
+    refuseStream('$', value);
     if ('statusCode' in value) return lambdaAnswer(value);
     if (isResponse(value)) return response(value.body, value.status ?? null, value.headers);
   }
   const [type, body] = encodeBody(value);
   return { status: 200, type, headers: [], body };
+}
+
+function refuseStream(at, value) {
+  if (typeof value?.pipe !== 'function' && typeof value?.getReader !== 'function') return;
+  throw new Unencodable(`${at}: the handler returned a stream, and this version cannot stream: return the whole body`);
 }
 
 /** `{status, headers, body}` is a response; `{status: "shipped"}` is data, and so is anything with another key. */
@@ -976,6 +989,7 @@ function lambdaAnswer(value) {
 }
 
 function response(body, status, given) {
+  refuseStream('$.body', body);
   status ??= body === undefined || body === null ? 204 : 200;
   let [type, content] = body === undefined || body === null ? [null, Buffer.alloc(0)] : encodeBody(body);
   const headers = [];
@@ -1026,6 +1040,15 @@ function checkHeader(name, value) {
 
 const RESERVED = ['Timeout', 'MemoryError', 'Unroutable', ...OURS.map((one) => one.name)];
 
+/** Whatever the function has thrown, as far as it can be shown: its getters may throw, too. */
+function described(error) {
+  try {
+    return { code: codeOf(error), message: messageOf(error), traceback: stackOf(error) };
+  } catch {
+    return { code: 'Error', message: '(the error cannot be shown)', traceback: '' };
+  }
+}
+
 /** The name of the error's type, or its `code` if it has no type of its own: a metric label and a word in logs. */
 function codeOf(error) {
   if (!(error instanceof Error)) return kindName(error).split(' ').pop().slice(0, MAX_CODE_CHARS) || 'Error';
@@ -1050,9 +1073,12 @@ function messageOf(error) {
 function stackOf(error) {
   if (!(error instanceof Error)) return '';
   const parts = [];
-  for (let one = error; one instanceof Error && parts.length < 10; one = one.cause) {
-    parts.push(withoutGuest(String(one.stack || one)));
+  let one = error;
+  for (; one instanceof Error && parts.length < 10; one = one.cause) {
+    const several = Array.isArray(one.errors) ? one.errors.slice(0, 10) : []; // of an AggregateError
+    parts.push([one, ...several].map((each) => withoutGuest(String(each?.stack || each))).join('\nof several: '));
   }
+  if (parts.length < 10 && one !== undefined && one !== null) parts.push(messageOf(one));
   return parts.join('\ncaused by ').slice(0, MAX_TRACEBACK_CHARS);
 }
 
@@ -1082,6 +1108,8 @@ async function load() {
   let found = module;
   let owner;
   for (const part of attribute.split('.')) {
+    // `module.exports` itself, as an import has it
+    if (part === 'default' && typeof module === 'function' && module.default === undefined) continue;
     owner = found;
     found =
       found === null || found === undefined
@@ -1250,16 +1278,9 @@ class Call {
   /** With `isLast`, the process is about to end. */
   fail(error, isLast = false) {
     if (!this.isOpen) return;
-    const failure = {
-      t: 'fail',
-      kind: 'error',
-      code: codeOf(error),
-      message: messageOf(error),
-      traceback: '',
-      retry_after_s: null,
-    };
+    const failure = { t: 'fail', kind: 'error', ...described(error), retry_after_s: null };
     if (error instanceof Retry) failure.retry_after_s = error.retryAfter;
-    else if (!(error instanceof Rejected)) failure.traceback = error === null ? '' : stackOf(error);
+    if (error instanceof Retry || error instanceof Rejected) failure.traceback = '';
     if (this.isOverdue) {
       const limit = Number(((this.head.deadlineNs - this.startedNs) / 1e9).toPrecision(3));
       Object.assign(failure, { kind: 'timeout', code: 'Timeout', retry_after_s: null });
@@ -1385,9 +1406,23 @@ function afterCall() {
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 
+let isLoaded = false;
+
+function endUnfit({ loadCode: code, message, traceback }) {
+  send(JSON.stringify({ t: 'unfit', code, message: message.slice(0, MAX_MESSAGE_CHARS), traceback }), []);
+  process.exit(1);
+}
+
+/** Nothing is left to do, but the module is still loading. */
+function onStall() {
+  const message = `loading '${told.handler}': a top-level await waits for a promise that nothing settles`;
+  endUnfit(new LoadError('InitFailed', message));
+}
+
 /** An error that nothing has caught. The call that it belongs to fails; the process ends, as its state is unknown. */
 function onUncaught(error) {
   if (process.listenerCount('uncaughtException') > 1) return; // the function handles them itself
+  if (!isLoaded) endUnfit(loadError(error, told.handler.split(':')[0]));
   const call = currentCall() ?? (calls.size === 1 ? [...calls.values()][0] : null);
   if (call) call.fail(error, true);
   else record(3, `an error that nothing caught: ${codeOf(error)}: ${messageOf(error)}`, stackOf(error));
@@ -1407,6 +1442,7 @@ async function main() {
   process.argv = [process.argv[0], path.join(told.code, told.handler.split(':')[0])];
   takeOverOutput();
   process.on('uncaughtException', onUncaught);
+  process.on('beforeExit', onStall);
   if (hasSeveralCalls) storage = new (require('async_hooks').AsyncLocalStorage)();
   try {
     require('diagnostics_channel')
@@ -1414,11 +1450,10 @@ async function main() {
       .subscribe(() => (hasChildren = true));
     handler = await load();
   } catch (error) {
-    const failure = error instanceof LoadError ? error : loadError(error, told.handler);
-    const { loadCode: code, message, traceback } = failure;
-    send(JSON.stringify({ t: 'unfit', code, message: message.slice(0, MAX_MESSAGE_CHARS), traceback }), []);
-    process.exit(1);
+    endUnfit(error instanceof LoadError ? error : loadError(error, told.handler));
   }
+  process.off('beforeExit', onStall);
+  isLoaded = true;
   if (told.warm) await warmUp();
   const frames = new Frames();
   socket = openSocket(

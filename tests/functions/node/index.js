@@ -51,6 +51,23 @@ const ways = {
   ours: () => {
     throw Object.assign(new Error('mine'), { name: 'Undecodable' });
   },
+  halved: () => {
+    console.log('half of 😀\n'.slice(0, 9));
+    console.log('half\n\ud83d');
+    throw new Error(`${'x'.repeat(8 * 1024 - 1)}😀 \\ud83d`);
+  },
+  half_headed: (_, context) => context.send('orders', 1, { headers: { '\ud83d': '\\ud83d' } }),
+  no_response: () => Response.error(),
+  empty_response: () => new Response(null, { status: 204 }),
+  body_stream: () => ({ status: 200, body: require('stream').Readable.from(['x']) }),
+  several: () => Promise.any([Promise.reject(new Error('one')), Promise.reject(new Error('two', { cause: 'text' }))]),
+  caused: () => {
+    throw new Error('outer', { cause: 'no stack' });
+  },
+  shows_nothing: () => {
+    const name = { toString: () => name.missing.text };
+    throw Object.assign(new Error('hidden'), { name });
+  },
   text_thrown: () => {
     throw 'only text';
   },
