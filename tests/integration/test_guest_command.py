@@ -201,6 +201,7 @@ def test_a_command_that_cannot_begin_is_unfit(handler: str, message: str) -> Non
     [
         (b"#!/bin/sh\n", 0o644, "it may not be executed: run `chmod \\+x ./bootstrap`"),
         (b"#!/no/such/shell\n", 0o755, "its interpreter '/no/such/shell' does not exist"),
+        (b"#!/bin/sh\r\n", 0o755, r"its lines end as on Windows: run `sed -i 's/\\r\$//' ./bootstrap`"),
         (b"no program", 0o755, "it is neither a program for"),
         (None, 0, "there is no such file in the function's code"),
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ def spec(bench: Bench, handler: str = "index:handler", **settings: Any) -> Funct
 
 async def invoke(instance: Instance, data: Any) -> Outcome:
     return await instance.invoke(event(json.dumps(data).encode()))
+
+
+async def succeeded(instance: Instance, way: str) -> Ok:
+    found = await invoke(instance, way)
+    assert isinstance(found, Ok), found
+    return found
+
+
+async def refused(instance: Instance, way: str) -> tuple[str, str]:
+    found = failure(await invoke(instance, way))
+    assert found.kind == "error"
+    return found.code, found.message
 
 
 async def test_it_answers_with_its_log_and_is_started_from_one_template(bench: Bench) -> None:
@@ -90,17 +103,7 @@ async def test_modules_of_both_kinds_and_their_dependencies(bench: Bench) -> Non
 
 async def test_results_outputs_and_errors(bench: Bench) -> None:
     instance, _ = await bench.tree.start(spec(bench, "index:way"))
-
-    async def ok(way: str) -> Ok:
-        found = await invoke(instance, way)
-        assert isinstance(found, Ok), found
-        return found
-
-    async def failed(way: str) -> tuple[str, str]:
-        found = failure(await invoke(instance, way))
-        assert found.kind == "error"
-        return found.code, found.message
-
+    ok, failed = partial(succeeded, instance), partial(refused, instance)
     assert ((found := await ok("nothing")).status, found.body, found.content_type) == (204, b"", None)
     assert ((found := await ok("text")).body.decode(), found.content_type) == ("grüße", "text/plain; charset=utf-8")
     assert ((found := await ok("bytes")).body, found.content_type) == (b"\x01\x02", "application/octet-stream")
@@ -136,6 +139,13 @@ async def test_results_outputs_and_errors(bench: Bench) -> None:
     assert (await failed("large"))[0] == "ResultTooLarge"
     assert await failed("bigint") == ("Unencodable", "$.a[0]: a BigInt cannot be encoded: make it a number or text")
     assert (await failed("ours"))[0] == "app.Undecodable"
+    assert await failed("text_thrown") == ("string", "only text")
+    instance.leave()
+
+
+async def test_results_and_errors_of_odd_kinds(bench: Bench) -> None:
+    instance, _ = await bench.tree.start(spec(bench, "index:way"))
+    ok, failed = partial(succeeded, instance), partial(refused, instance)
     halved = failure(await invoke(instance, "halved"))
     assert (halved.code, halved.message) == ("Error", "x" * (8 * 1024 - 1) + "\ufffd")
     assert "x\ufffd" not in halved.traceback
@@ -150,7 +160,6 @@ async def test_results_outputs_and_errors(bench: Bench) -> None:
     assert several.traceback.count("of several: Error: ") == 2
     assert "caused by no stack" in failure(await invoke(instance, "caused")).traceback
     assert await failed("shows_nothing") == ("Error", "(the error cannot be shown)")
-    assert await failed("text_thrown") == ("string", "only text")
     instance.leave()
 
 

@@ -132,7 +132,7 @@ def _why(program: str, error: OSError) -> str:
     if "/" not in program:
         return f"{error.strerror}: {_NO_SUCH_PROGRAM}"
     if error.errno == errno.ENOENT and os.path.exists(program):
-        return f"its interpreter {_interpreter(program)} does not exist, or is not open to the function"
+        return _without_interpreter(program)
     if error.errno == errno.ENOENT and os.path.isabs(program):
         return "there is no such file, or it is not open to the function (mounts)"
     if error.errno == errno.ENOENT:
@@ -144,12 +144,15 @@ def _why(program: str, error: OSError) -> str:
     return str(error.strerror)
 
 
-def _interpreter(program: str) -> str:
+def _without_interpreter(program: str) -> str:
+    what = "the loader that it names"
     with contextlib.suppress(OSError), open(program, "rb") as file:
         line = file.readline(256)
+        if line.startswith(b"#!") and line.endswith(b"\r\n"):
+            return f"its lines end as on Windows: run `sed -i 's/\\r$//' {program}`"
         if line.startswith(b"#!"):
-            return repr(line[2:].decode("utf-8", "replace").strip().partition(" ")[0])
-    return "(the loader that the program names)"
+            what = f"its interpreter {line[2:].decode('utf-8', 'replace').strip().partition(' ')[0]!r}"
+    return f"{what} does not exist, or is not open to the function"
 
 
 def die_like(code: int) -> NoReturn:
