@@ -1162,8 +1162,11 @@ async function imported(file, name) {
 
 function loadError(error, name) {
   const stack = stackOf(error);
-  if (error instanceof SyntaxError)
-    return new LoadError('SyntaxError', `the module '${name}': ${messageOf(error)}`, stack);
+  if (error instanceof SyntaxError) {
+    const failure = new LoadError('SyntaxError', `the module '${name}': ${messageOf(error)}`, stack);
+    if (!stack.includes('\n')) failure.unplaced = error;
+    return failure;
+  }
   if (error?.code === 'MODULE_NOT_FOUND' || error?.code === 'ERR_MODULE_NOT_FOUND') {
     const message = messageOf(error).split('\n')[0];
     const missing = /'([^'./][^']*)'/.exec(message);
@@ -1408,9 +1411,15 @@ function afterCall() {
 
 let isLoaded = false;
 
-function endUnfit({ loadCode: code, message, traceback }) {
+function endUnfit({ loadCode: code, message, traceback, unplaced }) {
+  if (unplaced) traceback += '\n    (its file and line are in the log, where Node.js writes them)';
   send(JSON.stringify({ t: 'unfit', code, message: message.slice(0, MAX_MESSAGE_CHARS), traceback }), []);
-  process.exit(1);
+  if (!unplaced) process.exit(1);
+  // Only Node.js itself knows where an ES module has this error, and tells it of errors that nothing catches.
+  process.removeAllListeners('uncaughtException');
+  process.nextTick(() => {
+    throw unplaced;
+  });
 }
 
 /** Nothing is left to do, but the module is still loading. */
@@ -1422,7 +1431,10 @@ function onStall() {
 /** An error that nothing has caught. The call that it belongs to fails; the process ends, as its state is unknown. */
 function onUncaught(error) {
   if (process.listenerCount('uncaughtException') > 1) return; // the function handles them itself
-  if (!isLoaded) endUnfit(loadError(error, told.handler.split(':')[0]));
+  if (!isLoaded) {
+    endUnfit(loadError(error, told.handler.split(':')[0]));
+    return;
+  }
   const call = currentCall() ?? (calls.size === 1 ? [...calls.values()][0] : null);
   if (call) call.fail(error, true);
   else record(3, `an error that nothing caught: ${codeOf(error)}: ${messageOf(error)}`, stackOf(error));
@@ -1451,6 +1463,7 @@ async function main() {
     handler = await load();
   } catch (error) {
     endUnfit(error instanceof LoadError ? error : loadError(error, told.handler));
+    return;
   }
   process.off('beforeExit', onStall);
   isLoaded = true;

@@ -1,0 +1,3 @@
+import './imported.mjs';
+
+export const handler = () => null;
