@@ -6,6 +6,7 @@ ever import it. Each file is compiled by the interpreters that functions of its 
 
 import json
 import os
+import posixpath
 import subprocess
 from base64 import b64encode
 from collections import defaultdict
@@ -35,6 +36,7 @@ from forklight.state.users import User, as_user
 
 CHECKED_WITHIN_S = 60.0
 _MOST_WARNINGS = 5
+_NODE_SUFFIXES = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
 _HOOKS = ("init", "after_fork", "stop")
 
 
@@ -50,10 +52,11 @@ def code_faults(config: Config, functions: list[Function], found: list[CodeFile]
     """Return what is wrong with functions that have one code folder, in which these files were found."""
     code = Code(found)
     by_runtime: dict[str, list[Function]] = defaultdict(list)
+    of_node = [one for one in functions if config.runtimes[one.settings.runtime].kind == "node"]
     functions = [one for one in functions if config.runtimes[one.settings.runtime].kind == "python"]
     for function in functions:
         by_runtime[function.settings.runtime].append(function)
-    faults: list[CodeFault] = []
+    faults = [*_files_of_node_missing(of_node, {file.name for file in found})]
     broken: set[str] = set()
     for runtime, members in by_runtime.items():
         wrong = _syntax_faults(code.sources(), config.interpreters[runtime], config.user)
@@ -62,6 +65,17 @@ def code_faults(config: Config, functions: list[Function], found: list[CodeFile]
     for function in functions:
         faults += _handler_faults(config, function, code, broken)
     return faults
+
+
+def _files_of_node_missing(functions: list[Function], names: set[str]) -> Iterator[CodeFault]:
+    """Yield the handlers whose file is none of `names`: it has one of these suffixes or is the index of a folder."""
+    for function in functions:
+        name = posixpath.normpath(function.settings.handler.partition(":")[0])
+        ends = ("", *_NODE_SUFFIXES, *(f"/index{suffix}" for suffix in _NODE_SUFFIXES))
+        if not any(name + end in names for end in ends):
+            where = function.code if function.source is None else function.source.shown
+            message = f"there is no {name}.js (nor .mjs, .cjs) in {where}"
+            yield CodeFault(function.node.at("handler").problem(message), "module", frozenset({function.name}))
 
 
 def _syntax_problems(

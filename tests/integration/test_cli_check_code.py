@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,25 @@ def test_the_code_is_checked_without_being_run(tmp_path: Path) -> None:
         *("broken.py", 4, 12),
         "return [1, 2\n       ^",
     )
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_file_of_a_handler_of_node_is_there(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/index.mjs").touch()
+    (tmp_path / "app.ts").touch()
+    toml = '[runtimes.web]\nnode = "node"\n[defaults]\nruntime = "web"\n'
+    for name, handler in (
+        ("a", "app:handler"),
+        ("b", "shop:handler"),
+        ("c", "shop/index:handler"),
+        ("d", "ap:handler"),
+    ):
+        toml += f'[functions.{name}]\nhandler = "{handler}"\n'
+    (tmp_path / "forklight.toml").write_text(toml)
+    found = _run(tmp_path, "check")
+    assert found.returncode == 2
+    assert found.stderr == f"forklight.toml:12 functions.d.handler: there is no ap.js (nor .mjs, .cjs) in {tmp_path}\n"
 
 
 def test_concurrency_is_refused_for_a_sync_handler(tmp_path: Path) -> None:
