@@ -5,8 +5,8 @@ from, and at least 1 MiB. A start is booked before it begins, with the largest c
 have had lately, and the booking becomes the charge of the instance. Four rules cover everything:
 
 1. A start has room while the charges, with its own, fit into the limit, and the instances into `max_instances`. One
-   instance beyond the reserved ones always has room, or a limit that these and the templates exceed would stop all
-   other functions for good.
+   instance beyond the reserved ones, and the first reserved one of a function, always have room, or a limit that these
+   and the templates exceed would stop functions for good.
 2. Few starts are in flight at a time, because more would only take the processors from one another. A function that has
    no template starts one instance first, since all others would wait for the same load. A start that takes longer than
    `STUCK_NS` is waiting for something else than a processor, and does not count.
@@ -295,9 +295,11 @@ class Budget(Generic[Owner, Member]):
         return limit_bytes is None or self.charged_bytes + self._accounts[owner].largest_bytes <= limit_bytes
 
     def _is_least(self, owner: Owner) -> bool:
-        """Whether a start is the only one beyond what is reserved, or the first of all: that exceeds any memory."""
+        """Whether a start is the only one beyond what is reserved, or the first of its function: that exceeds any
+        memory."""
         reserved = sum(min(account.held, account.reserved) for account in self._accounts.values())
-        return self.count == 0 or (self.count == reserved and self._excess(owner) >= 0)
+        is_first = self._accounts[owner].held == 0
+        return self.count == 0 or (self.count == reserved and (is_first or self._excess(owner) >= 0))
 
     def _has_turn(self, owner: Owner, now_ns: int, *, loads: bool) -> bool:
         if self._accounts[owner].is_loading:

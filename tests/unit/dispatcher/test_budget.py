@@ -61,6 +61,15 @@ def test_one_instance_beyond_the_reserved_ones_has_room_whatever_templates_hold(
     assert made.admit("f", NOW_NS, loads=False) is not None, "the first of all"
 
 
+def test_the_first_reserved_one_of_a_function_has_room_whatever_the_others_hold() -> None:
+    made = budget("f", "g", memory_mib=4)
+    made.open("f", 1)
+    made.open("g", 2)
+    start(made, "f1", size_mib=4)
+    start(made, "g1")
+    assert made.admit("g", NOW_NS, loads=False) is None
+
+
 def test_a_start_has_room_while_the_charges_fit() -> None:
     made = budget("f", "g", memory_mib=12)
     made.charge_fixed(6 * MIB)

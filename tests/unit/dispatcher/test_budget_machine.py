@@ -76,7 +76,7 @@ class BudgetMachine(RuleBasedStateMachine):
         assert number not in self.budget.waiting()
         limits = self.limits
         assert limits.max_instances is None or count < limits.max_instances
-        is_least = count == 0 or (count == beyond_none and held >= function.reserved)
+        is_least = count == 0 or (count == beyond_none and (held == 0 or held >= function.reserved))
         assert is_least or limits.memory_bytes is None or charge + booking.size_bytes <= limits.memory_bytes
         assert not any(one.loads for one in function.starting)
         function.starting.append(booking)
