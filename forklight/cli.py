@@ -87,7 +87,7 @@ class _Commands(click.Group):
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """Forklight runs Python functions on events.
+    """Forklight runs functions on events: requests, messages and timers.
 
     \b
     Examples:

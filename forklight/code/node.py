@@ -38,6 +38,8 @@ def find_node(written: str, base: Path, user: User | None) -> NodeProgram:
 
     A relative path starts at `base`. Blocks for up to 30 s. Raises NodeError.
     """
+    if not written:
+        raise NodeError('it is empty: write "node" for the one on PATH, a version such as "20", or a path')
     if _VERSION.fullmatch(written):
         return _of_version(written.removeprefix("v"), user)
     if "/" not in written and (found := shutil.which(written)):

@@ -30,6 +30,8 @@ _TIMEOUT_S = 60.0
 _USED_WRONGLY = (400, 404, 413, 422)
 _NO_SUCH_PATH = "404: Not Found"
 """aiohttp's text for a path that a server does not have."""
+_PROBLEM = "application/problem+json"
+"""Only the listener of `[http]` answers with it."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -133,6 +135,9 @@ def _refuse(place: Place, error: Refused) -> NoReturn:
     if error.status == 404 and line == _NO_SUCH_PATH:
         line = "cannot be deployed to: it is older than this command, or it has no deploy key"
         raise click.ClickException(f"{place} {line} (forklight keys create NAME --deploy)") from None
+    if any(name.lower() == "content-type" and text.startswith(_PROBLEM) for name, text in error.headers.items()):
+        line = "serves requests for functions: name the address of [admin] listen instead"
+        raise click.ClickException(f"{place} {line}") from None
     if error.status == 401:
         line = f"{line}; forklight keys list on the server shows which there are"
     wrongly = error.status in _USED_WRONGLY

@@ -98,6 +98,10 @@ async def test_a_deploy_from_elsewhere() -> None:
         [application] = json.loads((await far.run("versions", "--json")).stdout)
         assert [(one["number"], one["by"]) for one in application["releases"]] == [(2, "ci"), (1, "ci")]
 
+        key = far.server.folder / "key"
+        astray = await run("versions", "--to", far.server.url, "--key-file", str(key), cwd=far.server.folder)
+        assert (astray.status, "name the address of [admin] listen instead" in astray.stderr) == (1, True)
+
         await far.server.run("keys", "revoke", "ci")
 
         async def is_refused() -> bool:

@@ -57,7 +57,7 @@ async def test_what_one_tries_first_is_answered() -> None:
         assert version.status == 0
         assert re.fullmatch(r"forklight \d+\.\d+\.\d+( \(compiled\))?\n", version.stdout)
         commands = (await run("--help", cwd=folder)).stdout.partition("Commands:")[2]
-        assert "  why      Explain where the time of one invocation went.\n" in commands
+        assert re.search(r"^  why +Explain where the time of one invocation went\.$", commands, re.MULTILINE)
         assert "..." not in commands, "no summary is cut"
         misspelt = await run("serv", cwd=folder)
         assert misspelt.status == 2

@@ -284,8 +284,9 @@ class BudgetMachine(RuleBasedStateMachine):
                 function.leaving.discard(member)
                 del self.sizes[member]
                 self.budget.ended(member)
-        for _ in range(sum(len(function.busy) + len(function.closed) for function in self.functions)):
-            self.call_ends(0)
+        running = sum(len(function.busy) + len(function.closed) for function in self.functions)
+        for pick in reversed(range(running)):  # each once: those that leave are behind those to come
+            self.call_ends(pick)
         self.now_ns += PATIENCE_NS
         self.settle()
 

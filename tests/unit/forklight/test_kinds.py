@@ -54,6 +54,7 @@ def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None
         ),
         ('node = "./node"', 'rehearsal = "none"', "is for Python, and this runtime is Node.js: its templates import"),
         ('node = "./absent"', "", "is not found: there is no .*/absent; install Node.js"),
+        ('node = ""', "", "it is empty: write"),
         ('node = "99"', "", "there is no Node.js 99, but .*: install it, or write its path"),
         (
             'node = "./node"\nevents = "lambda"',
