@@ -41,7 +41,7 @@ from forklight.packages.errors import (
     WrongBytes,
     WrongOffset,
 )
-from forklight.state.directory import make_state, remove_tree
+from forklight.state.directory import make_state, remove_tree, sync_folder
 
 GRACE_S = 3600.0
 """How long a package that nothing needs yet is kept: its deploy may be about to begin."""
@@ -139,7 +139,7 @@ class PackageStore:
                 raise
             os.fsync(part)
             self._part(sha256).rename(final)
-            _sync(self.packages)
+            sync_folder(self.packages)
         return final
 
     def unpacked(self, sha256: str) -> Path:
@@ -291,14 +291,6 @@ def _write_all(descriptor: int, chunk: bytes | bytearray | memoryview, offset: i
     while rest:
         written = os.pwrite(descriptor, rest, offset)
         rest, offset = rest[written:], offset + written
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
