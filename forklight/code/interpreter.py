@@ -1,6 +1,5 @@
 """Finds an interpreter and runs it once to ask for its version and paths, as the user that functions will run as."""
 
-import os
 import platform
 import shutil
 import stat
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from forklight.errors import ForklightError
-from forklight.state.users import User, as_user, blocking
+from forklight.state.users import User, blocking, run_as
 
 OLDEST = (3, 10)
 """The guest needs at least this version of Python."""
@@ -104,15 +103,7 @@ def installed(python: Path, module: str, user: User | None) -> bool:
 
 def _run(python: Path, user: User | None, question: str) -> "subprocess.CompletedProcess[bytes]":
     """Raises OSError or SubprocessError."""
-    return subprocess.run(
-        [*as_user(user), str(python), "-I", "-c", question],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd="/",
-        env={"PATH": os.defpath},
-        timeout=ANSWER_WITHIN_S,
-        check=False,
-    )
+    return run_as(user, str(python), "-I", "-c", question, within_s=ANSWER_WITHIN_S)
 
 
 def _ask(python: Path, user: User | None) -> Interpreter:

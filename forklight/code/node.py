@@ -1,6 +1,5 @@
 """Finds Node.js and runs it once to ask for its version, as the user that functions will run as."""
 
-import os
 import re
 import shutil
 import stat
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from forklight.errors import ForklightError
-from forklight.state.users import User, as_user, blocking
+from forklight.state.users import User, blocking, run_as
 
 OLDEST = 18
 """The guest needs at least this version."""
@@ -91,15 +90,7 @@ def _asked(path: Path, user: User | None) -> NodeProgram:
         who = user.who if user else "this user"
         raise NodeError(f"{path} cannot be read by {who} ({place} blocks the way): move it, open it, or take another")
     try:
-        done = subprocess.run(
-            [*as_user(user), str(path), "-p", _QUESTION],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd="/",
-            env={"PATH": os.defpath},
-            timeout=_ANSWER_WITHIN_S,
-            check=False,
-        )
+        done = run_as(user, str(path), "-p", _QUESTION, within_s=_ANSWER_WITHIN_S)
     except subprocess.TimeoutExpired:
         raise NodeError(f"{path} gave no answer in {_ANSWER_WITHIN_S:.0f} s: is it Node.js?") from None
     except OSError as error:

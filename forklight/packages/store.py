@@ -41,7 +41,7 @@ from forklight.packages.errors import (
     WrongBytes,
     WrongOffset,
 )
-from forklight.state.directory import make_state, remove_tree, sync_folder
+from forklight.state.directory import is_at, make_state, remove_tree, sync_folder
 
 GRACE_S = 3600.0
 """How long a package that nothing needs yet is kept: its deploy may be about to begin."""
@@ -252,7 +252,7 @@ class PackageStore:
                     raise MissingPackage(f"of the package {sha256[:12]}, nothing has been received") from None
                 try:
                     fcntl.flock(part, fcntl.LOCK_EX)
-                    if _is_at(part, path):
+                    if is_at(part, path):
                         yield part
                         return
                 finally:
@@ -264,13 +264,6 @@ def _boot() -> str:
         return _BOOT.read_text().strip()
     except OSError:
         return "unknown"
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _is_there(path: Path, crc: int) -> bool:

@@ -6,9 +6,7 @@ for a program that its user may execute and not read, so a server has its functi
 """
 
 import logging
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from hashlib import sha256
@@ -19,7 +17,7 @@ from msgspec.structs import replace
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.state.directory import StateError, open_runtimes, remove_tree
-from forklight.state.users import User, as_user
+from forklight.state.users import User, run_as
 from sandbox.spec import FunctionSpec, Runtime
 
 log = logging.getLogger(__name__)
@@ -80,13 +78,4 @@ def copy_of(program: Path, runtimes: Path) -> Path:
 
 def _runs(copy: Path, user: User | None) -> bool:
     """Whether it finds its libraries: some look for them beside the program."""
-    done = subprocess.run(
-        [*as_user(user), str(copy), "--version"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd="/",
-        env={"PATH": os.defpath},
-        timeout=_ANSWER_WITHIN_S,
-        check=False,
-    )
-    return done.returncode == 0
+    return run_as(user, str(copy), "--version", within_s=_ANSWER_WITHIN_S).returncode == 0

@@ -291,12 +291,12 @@ def _lock(path: Path) -> int:
                 f"the state directory {path.parent} is in use by the process with pid {holder}; "
                 "stop that one, or name another directory with --state"
             ) from None
-        if _is_at(descriptor, path):
+        if is_at(descriptor, path):
             return descriptor
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
     """Return whether the locked file is still the one at `path`. Its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+import subprocess
 from pathlib import Path
 
 from msgspec import Struct
@@ -74,6 +75,19 @@ def as_user(user: User | None) -> list[str]:
         return []
     ids = [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
     return ["setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
+
+
+def run_as(user: User | None, *command: str, within_s: float) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program as this user, with nothing of our environment. Raises OSError and SubprocessError. Blocks."""
+    return subprocess.run(
+        [*as_user(user), *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd="/",
+        env={"PATH": os.defpath},
+        timeout=within_s,
+        check=False,
+    )
 
 
 def blocking(path: Path, user: User | None) -> Path | None:
