@@ -33,6 +33,8 @@ from forklight.admin.server import Admin
 from forklight.admin.tls import renewing_context
 from forklight.config.configuration import Config
 from forklight.config.queue import own_names
+from forklight.deploying.canary import CanaryWatch, counts_from
+from forklight.deploying.deploys import Deployer
 from forklight.observe.journal import Format, Journal
 from forklight.observe.kept.files import KeptFiles, remove_kept
 from forklight.observe.kept.keeper import Keeper
@@ -40,8 +42,6 @@ from forklight.observe.observer import Observer
 from forklight.observe.status import Reloaded, Usage
 from forklight.packages.store import PackageStore
 from forklight.serving.application import application_of
-from forklight.serving.canary import CanaryWatch, counts_from
-from forklight.serving.deploying import Deployer
 from forklight.serving.deployments import Deployments, Loaded, Together, deployed_together
 from forklight.serving.expected_use import expected_use
 from forklight.serving.isolation import account_of

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """What each layer imports of ours besides itself. A layer within another stands alone, as in `triggers.http`."""
 
 FORKLIGHT_ROOMS = (
-    *("plain", "errors", "state", "code", "packages", "config", "observe", "serving", "admin"),
+    *("plain", "errors", "state", "code", "packages", "config", "observe", "serving", "checking", "deploying", "admin"),
     *("app", "commands", "cli", "__main__"),
 )
 """Each imports only from itself and from those before it. `testing` and `types` may be imported by none of them."""

@@ -8,11 +8,11 @@ import anyio
 import click
 import msgspec
 
+from forklight.checking import check as checks
 from forklight.commands.rows import listed, rehearsal_notes
 from forklight.config.configuration import Config
 from forklight.config.problem import ConfigError, Problem
 from forklight.observe.terminal import say, say_json
-from forklight.serving import check as checks
 from forklight.serving.once import Load, load_all
 from forklight.serving.reloaded import some_of
 from forklight.state.directory import state_path

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from forklight.admin.places import NoServer, Session
 from forklight.admin.upload import upload
+from forklight.checking.check import check_code
 from forklight.code.selection import CodeError
 from forklight.commands.progress import Progress
 from forklight.commands.releasing import (
@@ -36,7 +37,6 @@ from forklight.config.source import locate
 from forklight.observe.terminal import say, say_json
 from forklight.packages.errors import PackageError
 from forklight.packages.package import Built, build
-from forklight.serving.check import check_code
 from forklight.serving.deployment import Deployed
 from forklight.serving.reloaded import some_of
 

@@ -10,6 +10,8 @@ import click
 import msgspec
 
 from forklight.admin.client import NoServer, Refused, get
+from forklight.checking.diagnosis import Check, Diagnosis, FunctionFound, MechanismFound, diagnose
+from forklight.checking.packages import PACKAGES, store_check
 from forklight.commands.asking import state_of, state_option
 from forklight.commands.rows import listed
 from forklight.commands.tables import Cell, print_table
@@ -18,9 +20,7 @@ from forklight.config.document import FILE_NAME
 from forklight.config.problem import ConfigError
 from forklight.observe.status import Isolation, Status
 from forklight.observe.terminal import say, say_json
-from forklight.serving.diagnosis import Check, Diagnosis, FunctionFound, MechanismFound, diagnose
 from forklight.serving.isolation import account_of, asked_by, found_for
-from forklight.serving.store_check import PACKAGES, store_check
 from forklight.state.directory import state_path
 from forklight.state.users import User, blocking, name_of, unprivileged_user
 from sandbox import isolation

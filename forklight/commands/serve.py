@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from bus.message import inbox
 from bus.store import StoreError
 from forklight import app
+from forklight.checking.check import file_warnings
 from forklight.commands.rows import told_levels
 from forklight.commands.usage_rows import last_line
 from forklight.config import queue
@@ -27,7 +28,6 @@ from forklight.observe.formats import json_lines, text_lines
 from forklight.observe.status import Usage
 from forklight.observe.terminal import log_to_stderr, say
 from forklight.serving.application import application_name
-from forklight.serving.check import file_warnings
 from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.isolation import containments
 from forklight.serving.picture import ignore_print_signal

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forklight.serving.canary import WINDOW_S, CanaryWatch, Counts, Pair, Window, chance, must_abort
+from forklight.deploying.canary import WINDOW_S, CanaryWatch, Counts, Pair, Window, chance, must_abort
 from forklight.serving.deployment import ApplicationStatus, ReleaseStatus
 from tests.kit.deploying import Recorder
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from forklight.checking.check import check_code
 from forklight.config.configuration import Config, load
 from forklight.config.deployable import load_deployable
 from forklight.config.deployed import load_deployed
 from forklight.config.problem import ConfigError
 from forklight.packages.source import Source
-from forklight.serving.check import check_code
 from forklight.serving.deployments import Deployments, Loaded
 from forklight.serving.versions import Versions
 from forklight.state.releases import NONE, Application, Release

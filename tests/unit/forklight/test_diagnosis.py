@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forklight.serving.diagnosis import Check, diagnose, wants
+from forklight.checking.diagnosis import Check, diagnose, wants
 from sandbox.containment import Endpoint, Level, Mechanism, Mount
 from sandbox.levels import Asked, Found, Missing, mechanisms_of
 

@@ -3,9 +3,9 @@
 from collections.abc import Set
 from pathlib import Path
 
+from forklight.checking.diagnosis import Check
 from forklight.packages.errors import PackageError
 from forklight.packages.store import PackageStore
-from forklight.serving.diagnosis import Check
 from forklight.state.releases import Applications, ReleaseError, packages, read_releases
 
 PACKAGES = "packages"

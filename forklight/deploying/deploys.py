@@ -29,21 +29,21 @@ from dispatcher.change import NotLoaded
 from forklight.config.deployed import name_problem
 from forklight.config.problem import ConfigError
 from forklight.config.runtimes import NotInstalled
+from forklight.deploying.environments import install_deployed
+from forklight.deploying.probing import ProbeFailed, run_probes
+from forklight.deploying.progress import Progress, Report
+from forklight.deploying.warm import Warm
 from forklight.packages.errors import MissingPackage, PackageError
 from forklight.packages.store import PackageStore
 from forklight.serving.change import failed
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
 from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses, told
 from forklight.serving.installing import InstallError
-from forklight.serving.installing_deployed import install_deployed
 from forklight.serving.loading import bounds_of
-from forklight.serving.probing import ProbeFailed, run_probes
-from forklight.serving.progress import Progress, Report
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
 from forklight.serving.reloaded import ReloadResult
 from forklight.serving.reloaded import lines as lines_of
-from forklight.serving.warm import Warm
 from forklight.state import releases
 from forklight.state.releases import NONE, Application, ReleaseError, write_releases
 

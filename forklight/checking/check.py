@@ -7,13 +7,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from forklight.checking.faults import CodeFault, code_faults
 from forklight.code import archive, files
 from forklight.code.databases import databases
 from forklight.code.files import CodeFile, LeftOut
 from forklight.code.selection import IGNORE_FILE, CodeError, select
 from forklight.config.configuration import Config, Function, load
 from forklight.config.problem import ConfigError, Problem
-from forklight.serving.faults import CodeFault, code_faults
 from forklight.serving.isolation import containments
 from forklight.serving.pulling import is_absent, pulled
 from forklight.state.directory import state_path
