@@ -95,6 +95,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 @example(b"\x16\x03\x01" + b"x" * 80 + b"\r\n\r\n", [])
 @example(PARTS[4] + b"hi" + PARTS[0], [])
 @example(PARTS[0] * 3, [len(PARTS[0]) * 2])
+@example((PARTS[1] + b"hello") * 2 + PARTS[0], [2 * len(PARTS[1])])
 @example(PARTS[2] + b"5\r\nhello\r\n5\r\nhello\r\n5\r\nhello\r\nzz", [])
 def test_how_a_stream_is_split_changes_nothing(stream: bytes, places: list[int]) -> None:
     whole = list(served([stream]))
@@ -104,11 +105,15 @@ def test_how_a_stream_is_split_changes_nothing(stream: bytes, places: list[int])
 
 
 @pytest.mark.invariant("I30")
-@given(st.lists(st.sampled_from([PARTS[0], PARTS[1] + b"hello", PARTS[3], PARTS[4] + b"hi", PARTS[5]]), max_size=8))
-def test_a_head_that_comes_again_becomes_the_same_as_alone(requests: list[bytes]) -> None:
+@given(
+    st.lists(st.sampled_from([PARTS[0], PARTS[1] + b"hello", PARTS[3], PARTS[4] + b"hi", PARTS[5]]), max_size=8),
+    st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_a_head_that_comes_again_becomes_the_same_as_alone(requests: list[bytes], places: list[int]) -> None:
     alone = [step for request in requests for step in served([request])]
     assert list(served([b"".join(requests)])) == alone
     assert list(served(requests)) == alone
+    assert list(served(cut(b"".join(requests), places))) == alone
 
 
 def test_a_head_that_comes_again_is_not_parsed_again() -> None:

@@ -141,6 +141,7 @@ class Intake:
         if self._repeats:
             self._repeats = False
             self._at = self._end
+            self._seen = 0  # it may have come in pieces, and what follows may be shorter
             request = self._latest
             request.is_repeated = True
             self._left = request.length
