@@ -1,22 +1,23 @@
 """A probe: a file with an event, which a deploy runs on a new version of a function before that serves. Blocks.
 
-The file is JSON: `data`, and one of `http`, `queue` and `timer` if the function has such a trigger. Else it is a call,
-as `forklight invoke` makes it. The event is made by the trigger's own codec.
+`probe_file.py` has the form of the file. The event is made by the trigger's own codec.
 """
 
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import msgspec
-from msgspec import Raw, Struct
 from msgspec.structs import asdict, replace
 
 from bus.event import CallSection, Event
-from bus.message import Delivery, event_message
+from bus.message import Delivery, event_message, inbox
+from bus.message import Envelope as Properties
+from bus.places import join_place
 from bus.times import rfc3339
 from forklight.config.document import Node
 from forklight.config.functions import FunctionSettings
+from forklight.config.hint import did_you_mean
+from forklight.config.probe_file import Contents, Envelope, ProbeFile, Request, read_probe
 from forklight.config.problem import Problem
 from triggers.http import HttpTriggerError, Route, RouteTable
 from triggers.http.codec import to_event as http_event
@@ -26,27 +27,12 @@ from triggers.http.policy.keys import Holder
 from triggers.http.routes import Match
 from triggers.queue import codec as queue_codec
 from triggers.queue.errors import UnreadableError
-from triggers.queue.settings import trigger_of
+from triggers.queue.settings import QueueTrigger, inbox_of, trigger_of
 from triggers.timer import timers_of
 from triggers.timer.events import to_event_now
 
 SOURCE = "/forklight/probe"
 """The `source` of the event: a handler may tell a probe by it."""
-_JSON = "application/json"
-_EXAMPLE = '{"http": {"method": "POST", "path": "/orders"}, "data": {"n": 1}}'
-
-
-class _Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    path: str
-    method: str = "GET"
-    headers: dict[str, str] = {}
-
-
-class _Written(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    http: _Request | None = None
-    queue: str | None = None
-    timer: str | None = None
-    data: Raw = Raw(b"")
 
 
 def probe_of(function: str, settings: FunctionSettings, place: Node, problems: list[Problem]) -> Event | None:
@@ -61,46 +47,53 @@ def probe_of(function: str, settings: FunctionSettings, place: Node, problems: l
 def probe_event(function: str, settings: FunctionSettings, path: Path) -> Event:
     """Return the event in this file for the function. Raises ValueError, which says what is wrong with it."""
     try:
-        written = msgspec.json.decode(path.read_bytes(), type=_Written)
+        written = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not an event: {error}; write one such as {_EXAMPLE}") from None
-    kinds = [kind for kind in ("http", "queue", "timer") if getattr(written, kind) is not None]
-    if len(kinds) > 1:
-        raise ValueError(f"{path} has {' and '.join(kinds)}: an event has one of them")
     try:
-        event = _event(function, settings, written)
+        return event_of(function, settings, read_probe(written))
     except (RefusedError, HttpTriggerError, UnreadableError) as error:
         raise ValueError(f"{path} is an event that no handler gets: {error}") from None
-    return replace(event, function=function, source=SOURCE, fixed=b"")
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
-def _event(function: str, settings: FunctionSettings, written: _Written) -> Event:
-    body = bytes(written.data)
-    call = Event(
+def event_of(function: str, settings: FunctionSettings, probe: ProbeFile) -> Event:
+    """Return the event that a file stands for.
+
+    Raises ValueError, as the end of a sentence about the file, and the errors of the triggers.
+    """
+    if probe.http is not None:
+        event = _of_request(function, settings, probe.http, probe)
+    elif probe.queue is not None:
+        event = _of_messages(function, settings, probe.queue, probe)
+    elif probe.timer is not None:
+        event = _of_timer(function, settings, probe.timer)
+    else:
+        event = _call(probe)
+    items = None if event.items is None else tuple(replace(one, source=SOURCE, fixed=b"") for one in event.items)
+    return replace(event, function=function, source=SOURCE, items=items, fixed=b"")
+
+
+def _call(probe: Contents) -> Event:
+    return Event(
         source=SOURCE,
         type="forklight.call",
-        datacontenttype=_JSON if body else None,
-        body=body,
+        datacontenttype=probe.media_type(),
+        body=probe.body(),
         call=CallSection(caller="probe"),
     )
-    if written.http is not None:
-        return _of_request(function, settings, written.http, body)
-    if written.queue is not None:
-        return _of_message(function, settings, written.queue, call)
-    if written.timer is not None:
-        return _of_timer(function, settings, written.timer)
-    return call
 
 
-def _of_request(function: str, settings: FunctionSettings, request: _Request, body: bytes) -> Event:
-    sent = {"host": "localhost"} | ({"content-type": _JSON, "content-length": str(len(body))} if body else {})
+def _of_request(function: str, settings: FunctionSettings, request: Request, probe: Contents) -> Event:
+    body, kind = probe.body(), probe.media_type()
+    sent = {"host": "localhost"} | ({"content-type": kind} if kind else {})
     sent |= {name.lower(): value for name, value in request.headers.items()}
+    sent |= {"content-length": str(len(body))} if body else {}
     head = parse_head(request.method, request.path, (1, 1), sent.items())
     found = RouteTable([Route(function=function, **asdict(one)) for one in settings.http]).find(head.method, head.path)
     if not isinstance(found, Match):
-        raise ValueError(f"{request.method} {request.path} is no route of the function")
+        raise ValueError(f"is a request to {request.method} {request.path}, which is no route of the function")
     return http_event(
         head,
         found,
@@ -112,19 +105,71 @@ def _of_request(function: str, settings: FunctionSettings, request: _Request, bo
     )
 
 
-def _of_message(function: str, settings: FunctionSettings, queue: str, call: Event) -> Event:
-    one = next((one for one in settings.queue if one.queue == queue), None)
+def _of_messages(function: str, settings: FunctionSettings, queue: str, probe: ProbeFile) -> Event:
+    trigger = _trigger(function, settings, queue)
+    if probe.batch is None:
+        event = queue_codec.to_event(_delivery(trigger, probe), trigger)
+        return queue_codec.batch_event([event], trigger) if trigger.batch else event
+    if not trigger.batch:
+        raise ValueError(f"has a batch, but the function takes the messages of {queue!r} one by one: leave it out")
+    if len(probe.batch) > trigger.batch:
+        raise ValueError(f"has {len(probe.batch)} messages, and a batch of {queue!r} has at most {trigger.batch}")
+    items = []
+    for place, one in enumerate(probe.batch):
+        try:
+            items.append(queue_codec.to_event(_delivery(trigger, one), trigger))
+        except UnreadableError as error:
+            raise UnreadableError(f"batch[{place}]: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"batch[{place}] {error}") from None
+    return queue_codec.batch_event(items, trigger)
+
+
+def _trigger(function: str, settings: FunctionSettings, queue: str) -> QueueTrigger:
+    """Return the trigger of `orders`, `orders@shop` or the function's inbox. Raises ValueError.
+
+    The broker may be left out if that leaves no doubt.
+    """
+    if queue == inbox(function):
+        return inbox_of(function, slots=1, max_hops=1)
+    places = {join_place(one.queue, one.broker): one for one in settings.queue}
+    named = [one for one in settings.queue if one.queue == queue]
+    one = places.get(queue) or (named[0] if len(named) == 1 else None)
     if one is None:
-        raise ValueError(f"the function does not consume {queue!r}")
-    trigger = trigger_of(one, function, slots=1, max_hops=1)
-    message = event_message(replace(call, type=queue_codec.TYPE, call=None))
-    event = queue_codec.to_event(Delivery(queue=queue, message=message, lease=None, attempt=1), trigger)
-    return queue_codec.batch_event([event], trigger) if one.batch else event
+        raise ValueError(f"is a message of {queue!r}, which the function does not consume{did_you_mean(queue, places)}")
+    return trigger_of(one, function, slots=1, max_hops=1)
+
+
+def _delivery(trigger: QueueTrigger, one: Contents) -> Delivery:
+    message, envelope = event_message(replace(_call(one), type=queue_codec.TYPE, call=None)), one.message or Envelope()
+    return Delivery(
+        queue=trigger.queue,
+        message=replace(
+            message,
+            headers=message.headers | envelope.headers,
+            correlation_id=envelope.correlation_id,
+            reply_to=envelope.reply_to,
+        ),
+        lease=None,
+        exchange=envelope.exchange,
+        routing_key=envelope.routing_key,
+        envelope=Properties(
+            content_encoding=envelope.content_encoding,
+            type=envelope.type,
+            app_id=envelope.app_id,
+            user_id=envelope.user_id,
+            priority=envelope.priority,
+            timestamp_s=envelope.timestamp_s(),
+            expiration=envelope.expiration,
+        ),
+    )
 
 
 def _of_timer(function: str, settings: FunctionSettings, name: str) -> Event:
     timers = timers_of(function, settings.timer)
     timer = next((one for one in timers if name in ("", one.name)), None)
     if timer is None:
-        raise ValueError(f"the function has no timer {name!r}")
+        raise ValueError(
+            f"is a run of the timer {name!r}, which the function has not{did_you_mean(name, [t.name for t in timers])}"
+        )
     return to_event_now(timer, datetime.now(UTC))
