@@ -14,6 +14,9 @@ from sandbox.calls import Calls
 from sandbox.endings import Died, Verdict, ending
 from sandbox.errors import Ended, LoadFailed
 from sandbox.frames import UnfitFrame
+from sandbox.last_words import below, quoted
+from sandbox.load_message import too_slow
+from sandbox.logs import LogPipe
 from sandbox.spec import FunctionSpec
 
 _HOOK = "the hook 'after_fork'"
@@ -38,12 +41,13 @@ class Newborn(Protocol):
 class Birth:
     """The start of one instance: the tree awaits it, the instance reports its progress."""
 
-    def __init__(self, spec: FunctionSpec) -> None:
+    def __init__(self, spec: FunctionSpec, log: LogPipe) -> None:
+        self._spec = spec
+        self._log = log
         self._is_awaited = spec.tells_when_ready
+        log.keep_last_words(keep=self._is_awaited)
         abilities = spec.runtime.abilities
         self._what = _HOOK if abilities.imports_ahead else f"{abilities.loading} {spec.name!r}"
-        self._limit_s = spec.init_timeout_s
-        self._grace_s = spec.grace_s
         self._is_overtime = False
         self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()
         """Why the instance will never serve, or None once it does."""
@@ -55,9 +59,10 @@ class Birth:
         """
         if not self._is_awaited:
             return
-        overtime = asyncio.get_running_loop().call_later(self._limit_s, self._ask_for_stack, newborn)
+        limit_s = self._spec.init_timeout_s
+        overtime = asyncio.get_running_loop().call_later(limit_s, self._ask_for_stack, newborn)
         try:
-            async with asyncio.timeout(self._limit_s + self._grace_s):
+            async with asyncio.timeout(limit_s + self._spec.grace_s):
                 failed = await asyncio.shield(self._ended)  # the instance sets it later, even after a time-out
         except TimeoutError:
             failed = self._too_slow(newborn.last_stack())
@@ -75,27 +80,32 @@ class Birth:
         newborn.ask_for_stack()
 
     def _too_slow(self, stack: str) -> LoadFailed:
-        return LoadFailed("InitTimeout", f"{self._what} took longer than init_timeout, {self._limit_s:g} s", stack)
+        return too_slow(self._what, self._spec, below(stack, self._log.last_words()))
 
     def done(self, unfit: UnfitFrame | None) -> None:
         """It can take events, unless it is `unfit`."""
-        if not self._ended.done():
-            self._ended.set_result(
-                None if unfit is None else LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
-            )
+        if self._ended.done():
+            return
+        if unfit is None:
+            self._ended.set_result(None)
+        else:
+            failed = LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
+            self._ended.set_result(quoted(failed, self._log.last_words(), self._spec))
+        self._log.keep_last_words(keep=False)
 
     def died(self, calls: Calls, died: Died, stack: str) -> None:
         """The process is dead."""
-        if self._ended.done():
-            return
-        condemned = calls.condemned_for
+        if not self._ended.done():
+            self._ended.set_result(self._why(calls, died, stack))
+
+    def _why(self, calls: Calls, died: Died, stack: str) -> LoadFailed | Ended:
         if calls.was_asked_to_leave:
-            self._ended.set_result(Ended("the instance was asked to leave"))
-            return
+            return Ended("the instance was asked to leave")
         if self._is_overtime:  # the question for its stack has ended it
-            self._ended.set_result(self._too_slow(stack))
-            return
+            return self._too_slow(stack)
+        condemned = calls.condemned_for
         how = f"it ended its process with {ending(died.code)}" if died.code is not None else "its process is gone"
         how = died.out_of_memory or how
         why = how if condemned is None else condemned.message
-        self._ended.set_result(LoadFailed("InitFailed", f"{self._what} did not return: {why}", stack))
+        failed = LoadFailed("InitFailed", f"{self._what} did not return: {why}", stack)
+        return quoted(failed, self._log.last_words(), self._spec)

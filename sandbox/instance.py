@@ -103,7 +103,7 @@ class Instance:
         self.checkup = Checkup(body, self.held, spec.limits, now_ns, run=commons.measure, react=self._react)
         self._socket = body.channels.socket
         self._loop = asyncio.get_running_loop()
-        self._birth = Birth(spec)
+        self._birth = Birth(spec, self.log)
         self._watch = commons.sweep.watch(self)
         self._expect = self._watch.expect
         self._loop.add_reader(self._socket, self._readable)

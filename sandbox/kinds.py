@@ -21,6 +21,8 @@ class Abilities(Struct, frozen=True, kw_only=True):
     """How messages name it."""
     loading: str = "the import of"
     """What it does with a function before the first event, for messages."""
+    unready: str = ""
+    """What an instance has not done yet whose start takes too long, for messages."""
     imports_ahead: bool = False
     """Whether templates import the function, so that instances have it by their fork. Otherwise each instance loads it
     and tells so (`ready`, `unfit`), and templates have nothing to rehearse."""
@@ -45,5 +47,7 @@ KINDS: Final[dict[Kind, Abilities]] = {
         title="Python", imports_ahead=True, has_hooks=True, preloads=True, installs=True, concurrency=True
     ),
     "node": Abilities(title="Node.js", concurrency=True, interrupt=signal.SIGINT, aborts_when_full=True),
-    "command": Abilities(title="a command", loading="the start of", needs_loopback=True),
+    "command": Abilities(
+        title="a command", loading="the start of", unready="; it has not asked for an event yet", needs_loopback=True
+    ),
 }

@@ -7,6 +7,7 @@ from sandbox.confinement import Confinement
 from sandbox.containment import Containment, Level
 from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
+from sandbox.last_words import below, quoted
 from sandbox.launch import search_path
 from sandbox.spec import FunctionSpec, Runtime
 
@@ -92,8 +93,11 @@ def too_much_memory(used_kb: int) -> str:
     return f"{_TOO_MUCH_MEMORY}: {used_kb >> 10} MiB at its peak"
 
 
-def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str) -> LoadFailed:
-    """The error of a template that ended while it loaded: too slow, too large, or crashed."""
+def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str, words: list[str]) -> LoadFailed:
+    """The error of a template that ended while it loaded: too slow, too large, or crashed.
+
+    `words`: the last lines that it has printed.
+    """
     limit_mib = spec.limits.template_memory_bytes >> 20
     if reason.startswith(_TOO_MUCH_MEMORY):
         peak = reason.removeprefix(_TOO_MUCH_MEMORY)
@@ -102,7 +106,13 @@ def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str) -> LoadFa
         told = f"the process that loaded {spec.name!r} ended; template_memory is {limit_mib} MiB"
         return LoadFailed("InitFailed", f"{told}: {how.out_of_memory}")
     if reason.startswith("no answer"):
-        message = f"loading {spec.name!r} took longer than init_timeout, {spec.init_timeout_s:g} s"
-        return LoadFailed("InitTimeout", message, stack)
+        return too_slow(f"loading {spec.name!r}", spec, below(stack, words))
     told = reason if how.code is None else ending(how.code)
-    return LoadFailed("InitFailed", f"the process that loaded {spec.name!r} ended: {told}", stack)
+    failed = LoadFailed("InitFailed", f"the process that loaded {spec.name!r} ended: {told}", stack)
+    return quoted(failed, words, spec)
+
+
+def too_slow(what: str, spec: FunctionSpec, told: str) -> LoadFailed:
+    """The error of a start that takes longer than it may. `told`: the stack, and what else is below the message."""
+    message = f"{what} took longer than init_timeout, {spec.init_timeout_s:g} s{spec.runtime.abilities.unready}"
+    return LoadFailed("InitTimeout", message, told)

@@ -17,6 +17,7 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, decode
 
 from sandbox.guest._forklight.wire import LEVEL_MARK, LEVELS
+from sandbox.last_words import LastWords
 from sandbox.log_lines import MARK_BYTES, NO_EXTRA, Cutter, LogLine, Taken
 from sandbox.stacks import FULL_HEAP, Printed
 
@@ -109,6 +110,8 @@ class LogPipe:
         self._turns = turns
         self._cutter = Cutter(limit_bytes, has_marks=has_marks)
         self._printed: Printed | None = None
+        self._last: LastWords | None = None
+        self._is_closed = False
         self.has_full_heap = False
         """Whether the process has said that its heap is full, as V8 does before it aborts."""
         self._loop = asyncio.get_running_loop()
@@ -129,6 +132,19 @@ class LogPipe:
     def await_stack(self) -> None:
         """The process is about to print a stack, which is not part of the log."""
         self._printed = self._printed or Printed()
+
+    def keep_last_words(self, *, keep: bool) -> None:
+        """Keep the last of what the process prints, for `last_words`, from now on or no more."""
+        self._last = LastWords() if keep else None
+
+    def last_words(self) -> list[str]:
+        """The last lines that it has printed, without a stack that it printed for us."""
+        if self._last is None:
+            return []
+        if not self._is_closed:
+            self.drain()
+        printed = Printed()
+        return [_parsed(line)[1].text for line in self._last.lines() if not printed.take(line)]
 
     @property
     def stack(self) -> str:
@@ -154,6 +170,7 @@ class LogPipe:
         self._cutter.close()
         self._turns.schedule(self)
         os.close(self._fd)
+        self._is_closed = True
 
     def drain(self) -> None:
         """Read what the pipe holds. Bounded, because a guest that writes without pause must not block the server."""
@@ -175,33 +192,38 @@ class LogPipe:
         if not data:
             self._loop.remove_reader(self._fd)  # every writer is gone; the owner closes the descriptor
             return 0
+        if FULL_HEAP[1] in data and FULL_HEAP[0] in data:  # here, as the line itself may be over the limit of the log
+            self.has_full_heap = True
         self._cutter.feed(data)
+        if self._last is not None:
+            self._last.feed(data)
         return len(data)
 
     def _emit(self, taken: Taken) -> None:
         line, owner = taken.line, taken.owner
-        if line.startswith(FULL_HEAP[0]) and FULL_HEAP[1] in line:
-            self.has_full_heap = True
         if self._printed is not None and self._printed.take(line):
             return
-        level = _LEVELS.get(line[:MARK_BYTES], "")
-        if level:
-            record = _record_of(line[MARK_BYTES:])
-        else:
-            level = "warning" if taken.is_notice else ""
-            record = _Record(_on_a_terminal(line).decode(errors="backslashreplace"))
+        level, record = _parsed(line)
         emitted = LogLine(
             self._function,
             self._instance,
             owner.invocation,
             record.text,
-            level,
+            "warning" if taken.is_notice else level,
             owner.traceparent,
             record.traceback,
             record.extra,
             self.release,
         )
         self._turns.sink(emitted)
+
+
+def _parsed(line: bytes) -> tuple[str, _Record]:
+    """The level of a line, empty if it has none, and its record."""
+    level = _LEVELS.get(line[:MARK_BYTES], "")
+    if level:
+        return level, _record_of(line[MARK_BYTES:])
+    return "", _Record(_on_a_terminal(line).decode(errors="backslashreplace"))
 
 
 def _on_a_terminal(line: bytes) -> bytes:

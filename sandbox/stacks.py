@@ -12,6 +12,8 @@ FULL_HEAP = b"FATAL ERROR:", b"heap out of memory"
 """The beginning and the end of the line that V8 prints when it ends its process for want of memory."""
 _FRAME = b"    at "
 _MOST_FRAMES = 100
+_NOT_OWN = "/node/guest.js", "/node/start.js", "node:internal"
+"""What is in a frame of our guest or of Node.js itself."""
 
 
 class Printed:
@@ -24,7 +26,7 @@ class Printed:
     @property
     def text(self) -> str:
         """The frames, without those of the guest and of Node.js itself; empty if there are none."""
-        own = [line for line in self._frames if "/node/guest.js" not in line and "node:internal" not in line]
+        own = [line for line in self._frames if not any(part in line for part in _NOT_OWN)]
         return "\n".join(["JavaScript stack (most recent call first):", *own]) if own else ""
 
     def take(self, line: bytes) -> bool:

@@ -31,7 +31,6 @@ from sandbox.kits import Kit, Kits
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
 from sandbox.load_message import load_error, load_message, too_much_memory
-from sandbox.log_lines import LogLine
 from sandbox.logs import LogPipe, LogTurns
 from sandbox.quarters import quarters
 from sandbox.rehearsal import Plan
@@ -135,8 +134,9 @@ class Template:
             self._on(Input.STILLBORN)
             raise
         # What a candidate prints as it loads was logged when the first template did.
-        turns = LogTurns(_drop) if self._is_candidate else self._commons.log_turns
+        turns = LogTurns(lambda _line: None) if self._is_candidate else self._commons.log_turns
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
+        self._log.keep_last_words(keep=True)
         self._control = Control(self._channels.socket, self._reports.take, self._on_control_end)
         self._forks = Forks(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
@@ -178,9 +178,9 @@ class Template:
             if self.zygote.ended is not None:
                 raise Ended(f"its zygote ended: {self.zygote.ended}") from None
             await self.gone.wait()
-            stack = stacks.readable(self._last_stack)
+            stack, words = stacks.readable(self._last_stack), self._log.last_words()
             how = Died(self._exit_code, self.group.why_killed(self._exit_code, self._held.own_kb))
-            raise load_error(spec, str(error), how, stack) from None
+            raise load_error(spec, str(error), how, stack, words) from None
         except BaseException:
             self._control.close("its start was cancelled")
             raise
@@ -192,6 +192,7 @@ class Template:
         if answer.t != "loaded":
             self._control.close("it failed to load")
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
+        self._log.keep_last_words(keep=False)
         self.loaded = answer
         self.rss_kb = processes.memory_kb(self.pid) or 0
         self.anonymous_kb = processes.anonymous_kb(self.pid) or 0
@@ -394,7 +395,3 @@ class Template:
         if unburied:
             await self._bury_orphans(unburied)
         self._on(Input.SWEPT)
-
-
-def _drop(_line: LogLine) -> None:
-    """The sink of lines that were logged before."""

@@ -1,11 +1,11 @@
 """Where the code of one process is: asks the process for its stack, and reads what it wrote.
 
-Python writes its stack at once, into the memory that both sides share, and goes on (faulthandler). A program that only
-tells it as it is interrupted (`Abilities.interrupt`) is asked when it has to end anyway; it prints to its log.
+Python writes its stack at once, into the memory that both sides share, and goes on (faulthandler); the process in front
+of a command writes there what the command does. A program that only tells it as it is interrupted
+(`Abilities.interrupt`) is asked when it has to end anyway; it prints to its log.
 """
 
 import asyncio
-import signal
 from typing import Final
 
 from sandbox import processes, stacks
@@ -66,8 +66,11 @@ class Whereabouts:
         return stacks.readable(self._channels.read_stack())
 
     def full_heap(self, code: int | None, memory_bytes: int) -> str:
-        """Why a program ended itself that aborts when its heap is full, as its log says; else an empty text."""
-        if code != -signal.SIGABRT or not self._aborts_when_full:
+        """Why a program ended itself that aborts when its heap is full, as its log says; else an empty text.
+
+        By SIGABRT, or by another signal: the first process of a box cannot abort, and ends by the trap behind that.
+        """
+        if not self._aborts_when_full or code is None or code >= 0:
             return ""
         self._log.drain()
         if not self._log.has_full_heap:

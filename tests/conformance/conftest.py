@@ -14,6 +14,9 @@ from sandbox.spec import FunctionSpec
 from tests.conformance.runtimes import Subject, subjects
 from tests.kit.support import Bench, event, hosted_tree
 
+FILES = "broken", "never_ready", "missing", "unset"
+"""What is named by a file of its own."""
+
 
 class Runtimes(NamedTuple):
     """A tree, and the runtime under test."""
@@ -23,7 +26,7 @@ class Runtimes(NamedTuple):
 
     def spec(self, name: str, **settings: Any) -> FunctionSpec:
         """The function of this name."""
-        pattern = self.subject.file if name in ("broken", "never_ready", "missing") else self.subject.handler
+        pattern = self.subject.file if name in FILES else self.subject.handler
         runtime = self.subject.runtime(self.bench.runtime.python)
         made = self.bench.spec("conformance", name, **({"env": {"GREETING": "hello"}, "runtime": runtime} | settings))
         return replace(made, handler=pattern.format(name))

@@ -91,9 +91,18 @@ async def test_a_function_that_cannot_begin_fails_to_load(runtime: Runtimes, nam
         assert "broken" in error.traceback
     elif name == "never_ready":
         assert error.code == "InitTimeout"
+        assert "_forklight" not in error.traceback, "no stack of ours"
     else:
         assert error.code in ("ImportModuleError", "HandlerNotFound", "InitFailed")
         assert "missing" in error.message
+
+
+async def test_a_start_that_lacks_a_variable_names_it_and_what_sets_it(runtime: Runtimes) -> None:
+    with pytest.raises(LoadFailed, match=r"DATABASE_URL.* a function gets only the variables of its env") as caught:
+        await runtime.bench.tree.start(runtime.spec("unset"))
+
+    if runtime.subject.name != "python":  # its traceback says all
+        assert "its last output:\n  looking for the database" in caught.value.traceback
 
 
 async def test_an_instance_that_leaves_finishes_its_call(runtime: Runtimes) -> None:

@@ -248,16 +248,34 @@ def test_an_overdue_command_gets_sigterm_and_its_answer_changes_nothing() -> Non
         with commanded("sleeps") as instance:
             ready(instance).begin(event, timeout_s=0.01)
             until_printed(instance, "sleeping")
+            instance.process.send_signal(wire.STACK_SIGNAL)
             instance.send({"t": "cancel", "i": 1})
             header, _ = instance.receive()
 
             assert (header["t"], header["kind"], header["code"]) == ("fail", "timeout", "Timeout")
             assert header["message"].startswith("the command had no answer after ")
             assert instance.process.wait() == 0
-            mark = f"{wire.CALL_MARK}1{wire.CALL_MARK}".encode()
-            what = os.pread(instance.memory, 4096, wire.TASKS_AT)
-            assert what.startswith(mark + b"(no stack: Forklight cannot read that of a program; its threads:)\n  ")
+            what = os.pread(instance.memory, 4096, wire.STACK_AT)
+            assert what.startswith(b"(no stack: Forklight cannot read that of a program; its threads:)\n  ")
             assert b": waiting" in what
+
+
+def test_a_command_that_is_not_ready_tells_what_it_has_asked_for() -> None:
+    for handler, asked in (("never_asks", "none"), ("asks_in_vain", "GET /2018-06-01/runtime/nothing")):
+        with commanded(handler) as instance:
+            until_printed(instance, "not yet")
+            instance.process.send_signal(wire.STACK_SIGNAL)
+            what = until_told(instance)
+            assert what.startswith(f"its last request of the Runtime API: {asked}\n(no stack: ")
+
+
+def until_told(instance: Commanded) -> str:
+    """What the instance writes of its command where stacks are."""
+    end = time.monotonic() + 30
+    while not (told := os.pread(instance.memory, 4096, wire.STACK_AT).rstrip(b"\0")).endswith(b"\n"):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    return told.decode()
 
 
 def until_printed(instance: Commanded, text: str) -> None:

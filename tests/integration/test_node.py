@@ -14,9 +14,11 @@ import pytest
 from bus import Failed, Ok, Outcome
 from bus.event import begin_trace
 from forklight.serving.sealing import copy_of
+from sandbox.containment import Level
 from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Limits, Runtime
+from tests.kit.levels import contained, levels
 from tests.kit.support import Bench, answer, event, failure, until
 
 pytestmark = [
@@ -244,9 +246,11 @@ async def test_an_error_that_nobody_catches_fails_its_call_and_ends_the_process(
     await until(lambda: instance.is_dead)
 
 
-async def test_a_heap_that_is_full_is_too_much_memory(bench: Bench) -> None:
+@pytest.mark.parametrize("level", levels())
+async def test_a_heap_that_is_full_is_too_much_memory(bench: Bench, level: Level) -> None:
+    """In a box, where the first process cannot abort, too."""
     limits = Limits(memory_bytes=96 * 1024 * 1024)
-    found = await bench.failure(spec(bench, "index:fills", limits=limits))
+    found = await bench.failure(spec(bench, "index:fills", limits=limits, containment=contained(level)))
     assert (found.kind, found.code) == ("crash", "MemoryExceeded")
 
 

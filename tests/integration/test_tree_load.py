@@ -41,6 +41,12 @@ async def test_a_function_that_cannot_load_says_why(bench: Bench, handler: str, 
     await until(lambda: not bench.tree.templates())
 
 
+async def test_a_process_that_ends_as_it_loads_is_quoted(bench: Bench) -> None:
+    failed = await refused(bench, bench.spec("broken", "hard_exit:handler"))
+
+    assert failed.traceback.endswith("its last output:\n  no LICENCE")
+
+
 async def test_the_traceback_of_an_import_is_the_authors(bench: Bench) -> None:
     failed = await refused(bench, bench.spec("broken", "raises:handler"))
 

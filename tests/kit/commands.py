@@ -92,6 +92,7 @@ def commanded(
     os.set_blocking(log, False)
     memory = os.memfd_create("shared")
     os.ftruncate(memory, wire.MEMORY_BYTES)
+    os.lseek(memory, wire.STACK_AT, os.SEEK_SET)
     script = _SCRIPT.format(
         guest=str(GUEST),
         argv=argv,

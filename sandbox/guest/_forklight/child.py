@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple, NoReturn
 
 from . import posix
-from .imports import LoadError
+from .imports import LoadError, in_one_folder
 
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _MAX_THREADS_SHOWN = 20
@@ -136,7 +136,7 @@ def _why(program: str, error: OSError) -> str:
     if error.errno == errno.ENOENT and os.path.isabs(program):
         return "there is no such file, or it is not open to the function (mounts)"
     if error.errno == errno.ENOENT:
-        return "there is no such file in the function's code"
+        return f"there is no such file in the function's code{in_one_folder()}"
     if error.errno == errno.EACCES and not os.access(program, os.X_OK):
         return f"it may not be executed: run `chmod +x {program}`"
     if error.errno == errno.ENOEXEC:

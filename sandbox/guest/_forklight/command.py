@@ -49,12 +49,12 @@ _STACK_BYTES = 8 * 1024
 class Proxy:
     """One instance. `run` is its whole life."""
 
-    def __init__(self, command: Command, data: int, log: int, tasks: int, calls: "int | None", **api: Any) -> None:
-        """`tasks`: the file for what the command was doing at its deadline; `calls`: how many it may run."""
+    def __init__(self, command: Command, data: int, log: int, memory: int, calls: "int | None", **api: Any) -> None:
+        """`memory`: the file that the server reads stacks from; `calls`: how many events it may run."""
         self._command = command
         self._data = data
         self._log = log
-        self._tasks = tasks
+        self._memory = memory
         self._left = calls
         self._selector = selectors.DefaultSelector()
         self._frames = wire.Frames()
@@ -66,6 +66,8 @@ class Proxy:
         """whether the server knows that events may come"""
         self._has_asked = False
         """whether the child that runs now has asked for an event"""
+        self._last_request = ""
+        """of a child that has not asked for an event yet"""
         self._is_leaving = self._has_refused = False
         self._end: int | None = None
         """how this process is to end: its exit code, or minus a signal"""
@@ -138,14 +140,17 @@ class Proxy:
                 return
         self._offer()
 
+    def describe(self, _signal: int, _frame: object) -> None:
+        """Tell the server what the command does, where another process has its stack. A handler of STACK_SIGNAL."""
+        if self._child is not None:
+            asked = "" if self._is_ready else f"its last request of the Runtime API: {self._last_request or 'none'}\n"
+            os.write(self._memory, f"{asked}{self._child.described()}".encode(errors="replace")[:_STACK_BYTES])
+
     def _overdue(self, call: Call) -> None:
-        """The deadline has passed: note what the command does, and ask it to end."""
+        """The deadline has passed: ask the command to end."""
         call.is_overdue = True
-        if self._child is None:
-            return
-        told = f"{wire.CALL_MARK}{call.i}{wire.CALL_MARK}{self._child.described()}".encode(errors="replace")
-        os.pwrite(self._tasks, told[:_STACK_BYTES].ljust(_STACK_BYTES, b"\0"), wire.TASKS_AT)
-        self._child.ask_to_end()
+        if self._child is not None:
+            self._child.ask_to_end()
 
     def _leave(self) -> None:
         """There will be no more events. The server kills what has not ended within the grace."""
@@ -198,6 +203,7 @@ class Proxy:
 
     def _handle(self, request: Request, connection: Connection) -> "bytes | None":
         """The answer to a request; None if it comes later."""
+        self._last_request = f"{request.method} {request.path}"
         path = "/" + request.path.partition("?")[0].lstrip("/")  # some clients put a slash behind the address
         if path == f"{_RUNTIME}invocation/next" and request.method == "GET":
             return self._asked(connection)
@@ -370,10 +376,12 @@ class Prepared(Program):
             os._exit(status)
 
 
-def serve(command: Command, data: int, log: int, tasks: int, calls: "int | None") -> int:
+def serve(command: Command, data: int, log: int, memory: int, calls: "int | None") -> int:
     """The life of an instance; returns its exit status, or ends as the command did."""
     signal.signal(signal.SIGTERM, _ignore)  # at a deadline; the `cancel` frame says for which call
-    code = Proxy(command, data, log, tasks, calls).run()
+    proxy = Proxy(command, data, log, memory, calls)
+    signal.signal(wire.STACK_SIGNAL, proxy.describe)  # in place of faulthandler, which would show this process
+    code = proxy.run()
     if code:
         die_like(code)
     return 0

@@ -73,6 +73,14 @@ def did_you_mean(name: str, known: list[str], cutoff: float = 0.6) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def in_one_folder() -> str:
+    """What to do if all of the code is in one folder, as in the zips of code forges; else an empty text."""
+    names = [name for name in os.listdir() if name != "__pycache__"]
+    if len(names) != 1 or not os.path.isdir(names[0]):
+        return ""
+    return f"; all of the code is in the folder {names[0]}/, whose contents have to be the code"
+
+
 def _refuse_taken_names(name: str) -> None:
     """Refuse a name that an import finds elsewhere before it searches the function's directory."""
     top = name.partition(".")[0]
@@ -98,7 +106,8 @@ def _explain(error: ImportError, module: str, runtime: str) -> str:
         return f"{message_of(error)}: the function's own {top!r} has no such module"
     if f"{module}.".startswith(f"{missing}."):
         listed = ", ".join(own) or "no modules"
-        return f"{message_of(error)}: not in the function's code ({listed}), nor in {where}{did_you_mean(top, own)}"
+        near = did_you_mean(top, own) or in_one_folder()
+        return f"{message_of(error)}: not in the function's code ({listed}), nor in {where}{near}"
     import pkgutil
 
     known = sorted(sys.stdlib_module_names | {found.name for found in pkgutil.iter_modules()})

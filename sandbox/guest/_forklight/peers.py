@@ -16,20 +16,35 @@ import struct
 _MAX_PROCESSES = 10_000
 
 
-def is_own(connection: socket.socket) -> bool:
-    """Whether a process below this one holds the other end of a connection by IPv4 through the loopback interface."""
-    inode = _inode_of_peer(connection)
-    return inode is not None and any(_holds(pid, f"socket:[{inode}]") for pid in _below(os.readlink("/proc/self")))
+def is_own(connection: socket.socket) -> "bool | None":
+    """Whether a process below this one holds the other end of a connection by IPv4 through the loopback interface.
+
+    None if nobody holds it any more: a client that is killed, as at a deadline, leaves what it has just opened.
+    """
+    if _is_held_below(connection):
+        return True
+    return None if _end_of_peer(connection) is None else False  # it may have ended while it was looked for
 
 
-def _inode_of_peer(connection: socket.socket) -> "str | None":
-    """The inode of the socket at the other end, if it belongs to this user."""
-    ends = f"{_as_listed(connection.getpeername())} {_as_listed(connection.getsockname())}"
+def _is_held_below(connection: socket.socket) -> bool:
+    held = _end_of_peer(connection)
+    if held is None or held[1] != os.geteuid():
+        return False
+    inode = held[0]
+    return any(_holds(pid, f"socket:[{inode}]") for pid in _below(os.readlink("/proc/self")))
+
+
+def _end_of_peer(connection: socket.socket) -> "tuple[str, int] | None":
+    """The inode and the user of the socket at the other end; None if no process has it any more."""
+    try:
+        ends = f"{_as_listed(connection.getpeername())} {_as_listed(connection.getsockname())}"
+    except OSError:  # it was reset
+        return None
     with open("/proc/net/tcp") as listing:
         for line in listing:
             if ends in line:
                 fields = line.split()
-                return fields[9] if int(fields[7]) == os.geteuid() else None
+                return None if fields[9] == "0" else (fields[9], int(fields[7]))
     return None
 
 

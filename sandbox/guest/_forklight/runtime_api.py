@@ -95,7 +95,7 @@ class Api:
         most_bytes: int,
         handle: "Callable[[Request, Connection], bytes | None]",
         *,
-        is_own: "Callable[[socket.socket], bool]" = peers.is_own,
+        is_own: "Callable[[socket.socket], bool | None]" = peers.is_own,
         refused: "Callable[[str], None]",
     ) -> None:
         """`refused` is told whose connection was refused."""
@@ -143,12 +143,13 @@ class Api:
             own, (host, port) = self._listener.accept()
         except OSError:  # it was reset meanwhile
             return
-        is_own = False
+        is_own: bool | None = False
         with contextlib.suppress(OSError):
             is_own = len(self._connections) < _MOST_CONNECTIONS and self._is_own(own)
         if not is_own:
             own.close()
-            self._refused(f"{host}:{port}")
+            if is_own is not None:  # else nobody is there to be answered
+                self._refused(f"{host}:{port}")
             return
         own.setblocking(False)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

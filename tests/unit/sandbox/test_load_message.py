@@ -39,4 +39,4 @@ def test_processes_are_counted_by_user_only_where_that_is_the_function(
     ],
 )
 def test_a_load_that_ends_over_its_memory_says_so(reason: str, died: Died, told: str) -> None:
-    assert load_error(spec(template_memory_bytes=8 * MIB), reason, died, "").message.endswith(told)
+    assert load_error(spec(template_memory_bytes=8 * MIB), reason, died, "", []).message.endswith(told)

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.log_lines import LINE_BYTES, LINE_OVERHEAD_BYTES, LogLine
 from sandbox.logs import PIPE_LINES, TURN_LINES, LogPipe, LogTurns
+from sandbox.stacks import INTERRUPTED
 
 PIPE_BYTES = 1024 * 1024
 
@@ -139,6 +140,31 @@ async def test_a_record_that_no_guest_of_ours_writes_is_text(forged: bytes) -> N
     [line] = log.lines
     assert (line.level, line.text) == ("info", "\x1e" + forged.decode(errors="backslashreplace"))
     assert (line.traceback, bytes(line.extra)) == ("", b"{}")
+
+
+async def test_the_last_words_are_the_last_lines_as_they_are_logged_without_a_stack_for_us() -> None:
+    with open_log() as log:
+        log.write(b"before\n")
+        log.pipe.keep_last_words(keep=True)
+        log.write(b"\x1e3ERROR shop: no\n\n")
+        log.pipe.await_stack()
+        os.write(log.write_end, b" 50%\r100%\n" + INTERRUPTED + b"\n    at spin (/code/index.js:3:5)\n\nunended")
+        assert log.pipe.last_words() == ["ERROR shop: no", "100%", "unended"]
+        log.pipe.keep_last_words(keep=False)
+        log.write(b"after\n")
+        assert log.pipe.last_words() == []
+        log.pipe.keep_last_words(keep=True)
+        os.write(log.write_end, b"at last\n")
+    assert log.pipe.last_words() == ["at last"], "also when the pipe is closed"
+
+
+async def test_a_heap_that_is_full_is_noticed_behind_more_lines_than_a_turn_or_a_limit_has_room_for() -> None:
+    with open_log(limit_bytes=500) as log:
+        log.pipe.begin(1, "a")
+        log.write(b"x\n" * (PIPE_LINES + 10))
+        assert not log.pipe.has_full_heap
+        log.write(b"\nFATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n")
+        assert log.pipe.has_full_heap
 
 
 async def test_the_pieces_of_a_long_record_all_have_its_level() -> None:

@@ -1,0 +1,67 @@
+"""What a program printed last before its start failed: often the only place that says why.
+
+The lines go below the stack of the error. If one of them is of a variable that is not set, the message says what would
+set it. Pure.
+"""
+
+import re
+
+from msgspec import Struct
+
+from sandbox.errors import LoadFailed
+from sandbox.spec import FunctionSpec
+
+MOST_BYTES = 4096
+MOST_LINES = 20
+_VARIABLE = re.compile(r"(?<!\w)[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?!\w)")
+"""A name that is hardly anything but that of a variable: `DATABASE_URL`."""
+_MISSING = re.compile(
+    r"\b(?:KeyError|not set|unset|unbound|missing|required|not found|not defined|undefined|not present|not specified|"
+    r"must be set|must be defined|must set|empty|environment variable)\b",
+    re.IGNORECASE,
+)
+_BY_SHELL = re.compile(r"\b([A-Za-z_]\w*): (?:unbound variable|parameter (?:null or )?not set)")
+"""What bash and dash say with `set -u`; any name may be in it."""
+_DATA = "FORKLIGHT_DATA"
+
+
+class LastWords(Struct):
+    """The end of what one process has printed."""
+
+    _written: bytes = b""
+
+    def feed(self, data: bytes) -> None:
+        """It has printed `data`."""
+        self._written = (self._written + data)[-MOST_BYTES:]
+
+    def lines(self) -> list[bytes]:
+        """The last lines, without empty ones; the first may have lost its beginning."""
+        return [line for line in self._written.split(b"\n") if line.strip()][-MOST_LINES:]
+
+
+def below(stack: str, words: list[str]) -> str:
+    """The stack, and below it the last lines that the program has printed."""
+    if not words:
+        return stack
+    return "\n".join([*([stack.rstrip("\n")] if stack else []), "its last output:", *(f"  {line}" for line in words)])
+
+
+def quoted(failed: LoadFailed, words: list[str], spec: FunctionSpec) -> LoadFailed:
+    """The error with the last lines below it, and with what sets a variable that they say is missing."""
+    hint = next((found for line in (*reversed(words), failed.message) if (found := _set_in(line, spec))), "")
+    return LoadFailed(failed.code, f"{failed.message}{hint}", below(failed.traceback, words))
+
+
+def _set_in(line: str, spec: FunctionSpec) -> str:
+    """`: …` with what would set the variable that the line says is missing; empty if it says nothing like that."""
+    names = _BY_SHELL.findall(line) or (_VARIABLE.findall(line) if _MISSING.search(line) else [])
+    known = spec.runtime.env.keys() | spec.env.keys() | spec.secrets.keys()
+    name = next((name for name in names if name not in known), "")
+    if not name or line.lstrip().startswith("File "):
+        return ""
+    if name == _DATA:
+        return f": {name} is not set: write data = true in [functions.{spec.name}] of forklight.toml"
+    return (
+        f": {name} is not set: a function gets only the variables of its env, env_file and secrets; "
+        f'write env = {{ {name} = "…" }} in [functions.{spec.name}] of forklight.toml'
+    )

@@ -1,0 +1,4 @@
+import os
+
+print("looking for the database", flush=True)
+address = os.environ["DATABASE_URL"]
