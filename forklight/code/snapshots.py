@@ -37,18 +37,10 @@ class Staged:
 
     def compile(self, interpreter: Interpreter, user: User | None) -> None:
         """Store a .pyc beside each module, compiled by `interpreter`, as `user` unless it is our own."""
-        every = sorted(path for path in self.path.rglob("*.py") if path.is_file())
-        sources = [source for source in every if not self._link_compiled(source, interpreter)]
-        names = [(str(path), str(path.relative_to(self.path))) for path in sources]
-        if interpreter.is_ours:
-            contents: Iterator[bytes] = (bytecode.pyc(Path(name).read_bytes(), shown) for name, shown in names)
-        else:
-            contents = _compiled_by(interpreter, user, names)
-        for source, content in zip(sources, contents, strict=True):
-            if content:
-                target = _compiled(source, interpreter)
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(content)
+        sources = [source for source in _modules(self.path) if not self._link_compiled(source, interpreter)]
+        for target, content in _compile(self.path, sources, interpreter, user):
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(content)
 
     def _link_compiled(self, source: Path, interpreter: Interpreter) -> bool:
         """Return whether `source` is a link to the earlier snapshot, whose .pyc is linked too."""
@@ -73,8 +65,49 @@ class Staged:
             new.rename(final)
 
 
+def compile_more(snapshot: Path, interpreter: Interpreter, user: User | None) -> None:
+    """Store a .pyc beside each module of a snapshot in use that has none for `interpreter` yet. Raises CodeError."""
+    sources = [source for source in _modules(snapshot) if not _compiled(source, interpreter).exists()]
+    for target, content in _compile(snapshot, sources, interpreter, user):
+        with _opened(target.parent.parent):
+            target.parent.mkdir(exist_ok=True)
+        with _opened(target.parent):
+            new = target.with_suffix(".new")
+            new.write_bytes(content)
+            new.chmod(0o444)
+            new.replace(target)  # whoever imports the module meanwhile finds no file, or a whole one
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[None]:
+    """A folder of a snapshot that can be written to."""
+    folder.chmod(0o755)
+    try:
+        yield
+    finally:
+        folder.chmod(0o555)
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if path.is_file())
+
+
 def _compiled(source: Path, interpreter: Interpreter) -> Path:
     return source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc"
+
+
+def _compile(
+    root: Path, sources: list[Path], interpreter: Interpreter, user: User | None
+) -> Iterator[tuple[Path, bytes]]:
+    """Yield the path and the content of each .pyc. Without one for what does not compile."""
+    names = [(str(path), str(path.relative_to(root))) for path in sources]
+    if interpreter.is_ours:
+        contents: Iterator[bytes] = (bytecode.pyc(Path(name).read_bytes(), shown) for name, shown in names)
+    else:
+        contents = _compiled_by(interpreter, user, names)
+    for source, content in zip(sources, contents, strict=True):
+        if content:
+            yield _compiled(source, interpreter), content
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """A change of the configuration while the server runs: what it cannot change, and what its failures are."""
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
-from forklight.code.interpreter import Interpreter
 from forklight.config.configuration import Config
 from forklight.config.document import Node, read_document
 from forklight.config.problem import ConfigError, Problem
@@ -16,28 +15,20 @@ FIXED = ("http", "bus", "brokers", "queues", "admin", "log", "machine")
 """Tables that are only read at the start: listeners, stores and the user. Of `[machine]` these are only the users."""
 
 
-def require_no_restart(old: Config, new: Config, interpreters: Iterable[Interpreter]) -> None:
-    """Raise ConfigError with the place of each table that cannot change while the server runs.
-
-    `interpreters` are those that it has used so far.
-    """
-    problems = list(_restart_problems(old, new, {one.cache_tag for one in interpreters}))
+def require_no_restart(old: Config, new: Config) -> None:
+    """Raise ConfigError with the place of each table that cannot change while the server runs."""
+    problems = list(_restart_problems(old, new))
     if problems:
         raise ConfigError(problems)
 
 
-def _restart_problems(old: Config, new: Config, known: Set[str]) -> Iterator[Problem]:
+def _restart_problems(old: Config, new: Config) -> Iterator[Problem]:
     has_tables = new.path.suffix != ".py" and new.path.exists()
     root = read_document(new.path) if has_tables else Node({}, str(new.path))
     before, after = _fixed(old), _fixed(new)
     for table in FIXED:
         if before[table] != after[table]:
             yield root.at(table).problem(f"{_what(table, old, new)} changed: that needs a restart")
-    for name, interpreter in new.interpreters.items():
-        if interpreter.cache_tag not in known:
-            place = root.at("runtimes").at(name).at("python")
-            was = f"no runtime had Python {interpreter.version} when the server was started"
-            yield place.problem(f"{was}, and its own code is not compiled for that: it needs a restart")
 
 
 def _what(table: str, old: Config, new: Config) -> str:

@@ -37,7 +37,7 @@ from forklight.serving.loading import Releases, reloaded
 from forklight.serving.reloaded import ReloadResult, one_line
 from forklight.serving.renewal import Served
 from forklight.serving.running import Running
-from forklight.serving.versions import Versions, make_versions, remove_unused
+from forklight.serving.versions import Versions, complete_guest, make_versions, new_pythons, remove_unused
 from sandbox import hardware
 from triggers.http import RouteTable
 
@@ -153,6 +153,8 @@ class Reloader:
         """
         running, together = self.running, step.together
         before, warned = running.config, running.config.warnings
+        if pythons := new_pythons(before, together.config):
+            await anyio.to_thread.run_sync(complete_guest, running.guest, together.config, pythons)
         async with open_change(
             running.dispatcher, running.tree, together.functions, may_wait=step.may_wait, loaded=step.loaded
         ) as change:
@@ -230,7 +232,7 @@ class Reloader:
 
     def _prepare(self, served: dict[str, Served], renew_all: bool) -> tuple[Deployments, Together]:
         config, readings = self._load(), None if renew_all else self.running.readings
-        require_no_restart(self.deployed.base.config, config, self.running.config.interpreters.values())
+        require_no_restart(self.deployed.base.config, config)
         state, now = self.releases.state, self.deployed
         base = Loaded(config=config, versions=make_versions(config, state, served, readings, beside=now.specs()))
         to = reloaded(now, base, self.releases, served, readings)

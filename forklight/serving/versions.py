@@ -16,7 +16,7 @@ import sandbox
 from forklight.code.files import Contents
 from forklight.code.interpreter import Interpreter
 from forklight.code.selection import CodeError
-from forklight.code.snapshots import staged
+from forklight.code.snapshots import compile_more, staged
 from forklight.config.configuration import Config, Function
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.isolation import containments
@@ -149,6 +149,21 @@ def make_guest(config: Config, state: State) -> Path:
                 stage.compile(interpreter, config.user)
             stage.publish(final)
     return final
+
+
+def new_pythons(before: Config, after: Config) -> dict[str, Interpreter]:
+    """Return the runtimes of `after` for whose Python the guest may not be compiled. Pure."""
+    known = {interpreter.cache_tag for interpreter in before.interpreters.values()}
+    return {name: one for name, one in after.interpreters.items() if one.cache_tag not in known}
+
+
+def complete_guest(guest: Path, config: Config, runtimes: Mapping[str, Interpreter]) -> None:
+    """Byte-compile the guest's snapshot, which is in use, for these runtimes of `config` too. Raises ConfigError."""
+    for name, interpreter in runtimes.items():
+        try:
+            compile_more(guest, interpreter, config.user)
+        except (CodeError, OSError) as error:
+            raise ConfigError([Problem(str(config.path), 0, f"runtimes.{name}", str(error))]) from None
 
 
 def remove_unused(state: State, keep: set[str]) -> None:

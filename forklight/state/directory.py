@@ -8,7 +8,7 @@
     <state>/versions/<hash>/        snapshots of code, read-only, each for all functions with the same code and Python
     <state>/packages/<hash>.zip     packages, immutable; `incoming/<hash>.part` of those that are being received
     <state>/unpacked/<hash>/        what packages hold; made again at need
-    <state>/guest/<hash>/           snapshots of the guest, read-only
+    <state>/guest/<hash>/           snapshots of the guest, read-only; .pyc files of another Python may come
     <state>/runtimes/<name>-<key>/  environments of runtimes, made by `forklight install`
     <state>/runtimes/sealed-<key>/  copies of Node.js that can be executed and not read
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it

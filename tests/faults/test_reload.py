@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.application import Gate, application, function
+from tests.kit.application import Gate, application, function, open_folder
 from tests.kit.load import Load
 from tests.kit.rounds import rounds
+from tests.kit.runtimes import bare_environment, site_packages
 from tests.kit.served import Server, eventually, serving
 from tests.kit.support import is_gone, until
 
@@ -207,6 +208,28 @@ async def test_functions_and_routes_come_and_go() -> None:
             assert (await server.get("/other")).status == 404
             functions = (await server.ask("/status")).json()["functions"]
             assert [one["name"] for one in functions] == ["echo"]
+
+
+async def test_a_runtime_may_have_another_python() -> None:
+    with open_folder() as elsewhere, application("") as folder:
+        python = bare_environment(elsewhere / "venv")
+        (site_packages(python) / "named.pth").write_text("import sys; sys.implementation.cache_tag = 'other-1'\n")
+        runtime = f'[runtimes.other]\npython = "{python}"\n'
+        write(folder, 1)
+        table = '[functions.pid]\nhandler = "f:pid"\nhttp = "/pid"\n'
+        (folder / "forklight.toml").write_text(table)
+        async with serving(folder) as server:
+            assert await number(server) == 1
+            (folder / "forklight.toml").write_text(f'{table}runtime = "other"\n{runtime}')
+            assert (await server.run("reload")).stdout == "reloaded: pid changed\n"
+            write(folder, 2)
+            assert (await server.run("reload")).stdout == "reloaded: pid changed\n"
+            assert await number(server) == 2
+            [guest] = (server.state / "guest").iterdir()
+            modules = [path.stem for path in (guest / "_forklight").glob("*.py")]
+            compiled = [path.name.partition(".")[0] for path in guest.glob("_forklight/__pycache__/*.other-1.pyc")]
+            assert sorted(compiled) == sorted(modules)
+            assert not [path for path in (guest, *guest.rglob("*")) if path.stat().st_mode & 0o222]
 
 
 async def test_queues_are_consumed_as_they_are_configured() -> None:
