@@ -10,16 +10,15 @@ from msgspec.structs import replace
 from sandbox import processes
 from sandbox.containment import Containment, Level
 from sandbox.errors import StartFailed
-from sandbox.launch import Uids
 from sandbox.spec import MIB, FunctionSpec, Limits, Runtime
+from tests.kit.accounts import OWN_USERS
 from tests.kit.levels import contained, levels
 from tests.kit.runtimes import bare_environment, site_packages
 from tests.kit.support import Bench, answer, copy_readable, event, failure, is_gone, running_tree, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give each function a user")
 
-UIDS = Uids(200_000, 200_099)
-OWN, OTHER = 200_001, 200_002
+OWN, OTHER = OWN_USERS.first + 1, OWN_USERS.first + 2
 REFUSED = "Operation not permitted"
 
 
@@ -34,7 +33,7 @@ def spec_of(
 @pytest.mark.parametrize("level", levels())
 async def test_a_function_runs_as_its_own_user_from_its_first_line_on(level: Level) -> None:
     nobody = pwd.getpwnam("nobody")
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         for uid, gid in ((OWN, OWN), (OTHER, OTHER), (None, nobody.pw_gid)):
             own = nobody.pw_uid if uid is None else uid
             found = await bench.answer(spec_of(bench, "handler", uid, level))
@@ -48,15 +47,15 @@ async def test_a_function_runs_as_its_own_user_from_its_first_line_on(level: Lev
 
 
 async def test_it_cannot_become_another_one() -> None:
-    async with running_tree(uids=UIDS) as bench:
-        for uid in (OTHER, UIDS.first, 0, pwd.getpwnam("nobody").pw_uid):
+    async with running_tree(uids=OWN_USERS) as bench:
+        for uid in (OTHER, OWN_USERS.first, 0, pwd.getpwnam("nobody").pw_uid):
             tried = await bench.answer(spec_of(bench, "change", OWN), uid)
             assert set(tried.values()) == {REFUSED}
         assert await bench.answer(spec_of(bench, "namespace", OWN)) == [REFUSED, "Function not implemented"]
 
 
 async def test_it_can_neither_signal_nor_inspect_the_processes_of_another_or_the_zygote() -> None:
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         victim, _ = await bench.tree.start(spec_of(bench, "handler", OTHER))
         answer(await victim.invoke(event()))
         (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
@@ -70,23 +69,23 @@ async def test_it_can_neither_signal_nor_inspect_the_processes_of_another_or_the
 
 async def test_a_zygote_cannot_become_anybody_but_a_function() -> None:
     """What it preloads has CAP_SETUID, for which every user of the machine would do."""
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         python = await asyncio.to_thread(bare_environment, bench.code.parent / "venv")
         copy_readable(bench.code / "users", site_packages(python) / "users")
-        env = {"GREEDY_FOR": f"0,1,{UIDS.first - 1},{UIDS.last + 1}", "ITS_OWN": str(OWN)}
+        env = {"GREEDY_FOR": f"0,1,{OWN_USERS.first - 1},{OWN_USERS.last + 1}", "ITS_OWN": str(OWN)}
         bench.runtime = Runtime(name="greedy", python=python, preload=("users.greedy",), env=env)
         assert (await bench.answer(spec_of(bench, "handler", OWN)))["uids"] == [OWN] * 3
 
 
 async def test_a_user_that_does_not_exist_here_is_an_error_of_the_start() -> None:
-    async with running_tree(uids=UIDS) as bench:
-        with pytest.raises(StartFailed, match=f"as the user {UIDS.last + 1}"):
-            await bench.tree.start(spec_of(bench, "handler", UIDS.last + 1))
+    async with running_tree(uids=OWN_USERS) as bench:
+        with pytest.raises(StartFailed, match=f"as the user {OWN_USERS.last + 1}"):
+            await bench.tree.start(spec_of(bench, "handler", OWN_USERS.last + 1))
 
 
 async def test_what_a_function_leaves_behind_ends_whoever_it_belongs_to() -> None:
     """The zygote may not signal other users, and so it kills as them."""
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         left = []
         for uid in (OWN, OTHER):
             instance, _ = await bench.tree.start(spec_of(bench, "daemon", uid))
@@ -105,7 +104,7 @@ async def test_what_a_function_leaves_behind_ends_whoever_it_belongs_to() -> Non
 
 
 async def test_time_and_memory_are_still_limited() -> None:
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         overdue = failure(await bench.call(spec_of(bench, "overdue", OWN, timeout_s=0.3)))
         assert overdue.code == "Timeout"
         assert "in overdue" in overdue.traceback
@@ -116,6 +115,6 @@ async def test_time_and_memory_are_still_limited() -> None:
 
 async def test_the_kernel_kills_functions_first_whoever_they_are() -> None:
     own = int(processes.read_proc("/proc/self/oom_score_adj"))
-    async with running_tree(uids=UIDS) as bench:
+    async with running_tree(uids=OWN_USERS) as bench:
         instance, _ = await bench.tree.start(spec_of(bench, "handler", OWN))
         assert int(processes.read_proc(f"/proc/{instance.pid}/oom_score_adj")) == min(1000, max(0, own) + 500)

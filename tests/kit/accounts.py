@@ -5,6 +5,11 @@ import pwd
 
 from sandbox.launch import Account, Uids
 
+_FIRST = 300_000 + os.getpid() % 10_000 * 100
+OWN_USERS = Uids(_FIRST, _FIRST + 99)
+"""For functions that have users of their own. No other run of the tests has these: what ends a user's processes, or
+counts them, would find those of both."""
+
 
 def account(uids: Uids | None = None) -> Account:
     """As root, functions run as `nobody`, or with `uids` as users of their own; otherwise as the user we are."""

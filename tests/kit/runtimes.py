@@ -1,6 +1,7 @@
 """The interpreters and environments that tests run functions in, made where the unprivileged user can read them."""
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import os
@@ -63,18 +64,25 @@ def environment_with(*requirements: str) -> Path:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "forklight" / "test-runtimes"
     key = hashlib.sha256(repr((sys.version, sys.executable, requirements)).encode()).hexdigest()[:16]
     python, done = cache / key / "bin" / "python", cache / key / "done"
-    if not done.exists():
-        print(f"installing {' '.join(requirements)} into {cache / key}", file=sys.__stderr__, flush=True)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(cache / key)
-        bare_environment(cache / key)  # to install pip into it would take longer than the rest
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
-        subprocess.run([*pip, "--disable-pip-version-check", *requirements], check=True)
-        for path in (cache / key).rglob("*"):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        done.touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests may need it just now
+        if not done.exists():
+            _make_environment(cache / key, requirements)
+            done.touch()
     return python
+
+
+def _make_environment(folder: Path, requirements: tuple[str, ...]) -> None:
+    print(f"installing {' '.join(requirements)} into {folder}", file=sys.__stderr__, flush=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    python = bare_environment(folder)  # to install pip into it would take longer than the rest
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
+    subprocess.run([*pip, "--disable-pip-version-check", *requirements], check=True)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
 
 
 def write_wheel(folder: Path, name: str, version: str) -> Path:

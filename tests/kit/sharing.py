@@ -1,8 +1,9 @@
-"""How the two runs of scripts/test, as root and as an ordinary user, share the tests that need only one of them.
+"""How the runs of scripts/test share the tests: two as root, if it has no arguments, and one as an ordinary user.
 
-Both collect these tests in the same order. The ordinary user takes modules from the beginning, and root from the end,
-each once it has run its own; whoever creates a module's file in the folder of claims runs that module. So both runs
-end at about the same time.
+Whoever creates a module's file in the folder of claims runs that module. Tests that need only one user have one file
+for all runs, the others one for each user: `MODULE` and `MODULE.UID`. All collect in the same order. The ordinary user
+takes what is shared from the beginning, and root from the end, each once nothing of its own is left. So all runs end
+at about the same time.
 """
 
 import os
@@ -17,20 +18,20 @@ ANYWHERE = tuple(f"tests/unit/{name}/" for name in ("bus_rabbitmq", "guest"))
 
 
 def claims(config: pytest.Config) -> Path | None:
-    """Return the folder, which both may write. Without one, and once more for what failed, a run has all its tests."""
+    """Return the folder, which all may write. Without one, and once more for what failed, a run has all its tests."""
     folder = os.environ.get("FORKLIGHT_TESTS_CLAIMS")
     return Path(folder) if folder and not config.getoption("lf", False) and not config.option.collectonly else None
 
 
 def is_shared(item: pytest.Item) -> bool:
-    """Whether one of the two runs is enough."""
+    """Whether one of the users is enough."""
     if item.get_closest_marker("any_user") is not None:
         return True
     return item.get_closest_marker("ordinary_user") is None and item.nodeid.startswith(ANYWHERE)
 
 
 def in_turn(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return what this run may run, its own first, and what is the other's."""
+    """Return what this run may run, its user's own first, and what is the other user's."""
     shared = [item for item in items if is_shared(item)]
     others = [item for item in items if not is_shared(item)]
     if IS_ROOT:
@@ -45,13 +46,11 @@ def claimed(items: list[pytest.Item], folder: Path) -> Iterator[pytest.Item]:
     """Yield what this run is to run, and claim each module when its turn comes."""
     answers: dict[str, bool] = {}
     for item in items:
-        if is_shared(item):
-            name = module(item)
-            if name not in answers:
-                answers[name] = _claim(folder / name.replace("/", "."))
-            if not answers[name]:
-                continue
-        yield item
+        name = module(item).replace("/", ".") + ("" if is_shared(item) else f".{os.geteuid()}")
+        if name not in answers:
+            answers[name] = _claim(folder / name)
+        if answers[name]:
+            yield item
 
 
 def module(item: pytest.Item) -> str:

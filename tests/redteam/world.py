@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from msgspec import structs
 
 from sandbox.containment import Containment, Level, Mechanism
-from sandbox.launch import Uids, forbid_inspection
+from sandbox.launch import forbid_inspection
 from sandbox.levels import mechanisms_of
+from tests.kit.accounts import OWN_USERS
 from tests.kit.children import children
 from tests.kit.groups import FOUND
 from tests.kit.levels import contained
 from tests.kit.support import Bench, answer, event, running_tree, until
 
 VARIABLE = "REDTEAM_VARIABLE_OF_THE_SERVER"
-UIDS = Uids(200_000, 200_099)
 World = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Ground(NamedTuple):
 
     def containment(self, number: int = 1, **settings: Any) -> Containment:
         """What contains function `number`; `settings` are fields of it."""
-        uid = UIDS.first + number if self.own_users else None
+        uid = OWN_USERS.first + number if self.own_users else None
         usual = contained(self.level)
         return structs.replace(usual, uid=uid, without=usual.without | self.without, **settings)
 
@@ -56,7 +56,7 @@ async def ground(
     level: Level, *, own_users: bool = False, without: frozenset[Mechanism] = frozenset()
 ) -> AsyncIterator[Ground]:
     """A tree for functions of this level. Only root can give them `own_users`."""
-    async with running_tree(uids=UIDS if own_users else None, cgroups=FOUND) as bench:
+    async with running_tree(uids=OWN_USERS if own_users else None, cgroups=FOUND) as bench:
         yield Ground(bench, level, own_users, without)
 
 
@@ -91,7 +91,7 @@ async def world(ground: Ground) -> AsyncIterator[World]:
                 | things
                 | {
                     "server": os.getpid(),
-                    "uid": UIDS.first + 2,
+                    "uid": OWN_USERS.first + 2,
                     "zygote": bench.tree.zygotes()[0].pid,
                     "victim": victim.pid,
                     "victim_template": template.pid,

@@ -1,4 +1,4 @@
-"""Two runs of the tests share those that need only one of them."""
+"""Runs of the tests at the same time share them: none runs twice as one user, and none is left out."""
 
 from pathlib import Path
 
@@ -9,12 +9,14 @@ from tests.kit.sharing import claimed, is_shared
 pytestmark = pytest.mark.any_user
 
 
-def test_a_module_that_one_run_has_claimed_is_not_run_by_the_other(
-    request: pytest.FixtureRequest, tmp_path: Path
+def test_a_module_that_one_run_has_claimed_is_not_run_by_another_of_its_user(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = request.session.items
     assert is_shared(next(item for item in items if item.name == request.node.name))
     assert list(claimed(items, tmp_path)) == items
+    assert list(claimed(items, tmp_path)) == []
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
     assert list(claimed(items, tmp_path)) == [item for item in items if not is_shared(item)]
 
 
