@@ -1,5 +1,6 @@
 """The command line. Exit status: 0 done, 1 failed, 2 used wrongly (a bad configuration too), 130 interrupted."""
 
+import gc
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> NoReturn:
     except (ConfigError, StateError) as error:
         say(str(error), err=True)
         status = 2 if isinstance(error, ConfigError) else 1
+    gc.freeze()  # or the interpreter looks for garbage in all modules before it ends
     sys.exit(status or 0)
 
 
@@ -65,7 +67,11 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = _MODULES.get(cmd_name, cmd_name)
-        command: click.Command = getattr(import_module(f"forklight.commands.{module}"), cmd_name)
+        gc.disable()  # what imports make is no garbage
+        try:
+            command: click.Command = getattr(import_module(f"forklight.commands.{module}"), cmd_name)
+        finally:
+            gc.enable()
         return command
 
     def resolve_command(
