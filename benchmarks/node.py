@@ -1,7 +1,8 @@
 """`python -m benchmarks.node [NODE]`: functions of Node.js beside bare Node.js, which runs a script of one line.
 
 A start is measured from the request for an instance to its first answer, with an existing template; the bare one from
-the execution of the program to the first byte that its script writes. CPU is that of the main thread.
+the execution of the program to the first byte that its script writes. CPU is that of the main thread. The first start
+of a template, which writes the code cache, is not measured.
 """
 
 import os
@@ -27,15 +28,20 @@ from sandbox.spec import FunctionSpec, Runtime
 STARTS = 15
 CALLS = 2000
 LIMIT_S = 60.0
+MODULES, FUNCTIONS_EACH = 150, 40
 _FUNCTIONS = {
     "hello": "exports.handler = async (event) => ({ hello: event.data.name });\n",
     "with_http": "const { createServer, request } = require('http');\nconst { createHash } = require('crypto');\n"
     "exports.handler = async () => ({ all: Boolean(createServer && request && createHash) });\n",
+    "modules": f"let sum = 0;\nfor (let n = 0; n < {MODULES}; n += 1) sum += require(`./lib/${{n}}`).sum;\n"
+    "exports.handler = async () => ({ sum });\n",
 }
 _BARE = {
-    "hello": "require('fs').writeSync(1, '1')",
-    "with_http": "require('http'); require('crypto'); require('fs').writeSync(1, '1')",
+    "hello": "",
+    "with_http": "require('http'); require('crypto');",
+    "modules": "require('./index');",
 }
+"""What each does beside writing a byte. It runs in the folder of the function."""
 
 
 async def measure(shop: Workshop, node: str) -> list[Row]:
@@ -53,7 +59,7 @@ async def _starts(shop: Workshop, node: str, name: str) -> list[Row]:
     async with shop.tree() as tree:
         await ended((await tree.start(spec))[0])
         for _ in range(STARTS):
-            bare.append(_bare(node, _BARE[name]))
+            bare.append(_bare(node, _BARE[name], spec.code))
             begun = time.perf_counter()
             instance, kind = await tree.start(spec)
             loads_ms.append((time.perf_counter() - begun) * 1e3)
@@ -96,19 +102,43 @@ async def _call_us(instance: Instance) -> float:
     return (time.perf_counter() - begun) * 1e6
 
 
-def _bare(node: str, script: str) -> tuple[float, float]:
+def _bare(node: str, script: str, code: Path) -> tuple[float, float]:
     """Milliseconds until the script has written, and of CPU time. It waits for the end of its input then."""
     begun = time.perf_counter()
-    waiting = f"{script}; process.stdin.resume()"
+    writes = f"{script} require('fs').writeSync(1, '1'); process.stdin.resume()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([node, "-e", waiting], env={"PATH": os.defpath}, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen([node, "-e", writes], cwd=code, env={"PATH": os.defpath}, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.read(1)
         return (time.perf_counter() - begun) * 1e3, cpu_ns(process.pid) / 1e6
 
 
+def _write(code: Path, name: str) -> None:
+    """The function's code, which every user may read."""
+    (code / "lib").mkdir(parents=True, exist_ok=True)
+    (code / "index.js").write_text(_FUNCTIONS[name])
+    for n in range(MODULES if name == "modules" else 0):
+        (code / f"lib/{n}.js").write_text(_module(n))
+    for folder in (code, code / "lib"):
+        folder.chmod(0o755)
+
+
+def _module(n: int) -> str:
+    """The text of a module of some 8 KB, of whose functions half run when it is loaded."""
+    functions = "".join(
+        f"function f{k}(given) {{\n"
+        f"  const found = [];\n"
+        f"  for (const one of given) if (one % {k + 2} === 0) found.push(one + {n}); else found.unshift(one - {k});\n"
+        f"  return found.map((one) => one * {k}).reduce((sum, one) => sum + one, 0);\n"
+        f"}}\n"
+        for k in range(FUNCTIONS_EACH)
+    )
+    run = " + ".join(f"f{k}([1, 2, 3])" for k in range(0, FUNCTIONS_EACH, 2))
+    return f"{functions}exports.sum = {run};\n"
+
+
 def _spec(shop: Workshop, node: str, name: str) -> FunctionSpec:
     code = shop.code(name)
-    (code / "index.js").write_text(_FUNCTIONS[name])
+    _write(code, name)
     runtime = Runtime(name="node", kind="node", python=shop.runtime.python, command=(node,))
     return FunctionSpec(
         name=name,
@@ -129,8 +159,6 @@ def main(arguments: Sequence[str] = ()) -> None:
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{machine()}, Node.js {version}", file=sys.stderr)
     with workshop() as shop:
-        (folder := shop.code("with_http")).mkdir(parents=True, mode=0o755)
-        Path(folder).chmod(0o755)
         print(render(uvloop.run(measure(shop, node))))
 
 

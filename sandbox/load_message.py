@@ -74,6 +74,7 @@ def _program(runtime: Runtime) -> dict[str, object] | None:
         "kind": runtime.kind,
         "command": runtime.command,
         "events": runtime.events,
+        "snapshot": runtime.snapshot,
     }
 
 

@@ -8,7 +8,7 @@ from sandbox.tree import Tree
 async def prove(tree: Tree, spec: FunctionSpec) -> Template:
     """This version's live template, once it is certain that the function loads. Raises LoadFailed and StartFailed."""
     template = await tree.load(spec)
-    if not spec.runtime.abilities.imports_ahead:
+    if not (spec.runtime.abilities.imports_ahead or template.has_borne):
         instance, _ = await tree.start(spec)
         instance.leave()
     return template

@@ -26,6 +26,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """What a command gets."""
     release: str = ""
     """What that program says of its version: another one is another runtime."""
+    snapshot: bool = False
+    """Whether templates load the function into a heap that its instances begin with."""
     prefix: Path | None = None
     """The `sys.prefix` that it must report. A different one means that it could not read its own libraries."""
     preload: tuple[str, ...] = ()

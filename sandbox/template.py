@@ -68,8 +68,8 @@ class Template:
         self.group = Group(commons.groups, self.n)
         self._rehearse = plan.message(spec.rehearsal, tries=is_candidate)
         self._is_candidate = is_candidate
-        self.has_answered = False
-        """Whether it has told how its load ended."""
+        self.has_answered = self.has_borne = False
+        """Whether it has told how its load ended; whether an instance could take events, so that the function loads."""
         self._commons = commons
         self._meter = commons.meters.of(spec.name)
         self._held = Held(self._meter.templates)
@@ -137,7 +137,7 @@ class Template:
         turns = LogTurns(lambda _line: None) if self._is_candidate else self._commons.log_turns
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
         self._log.keep_last_words(keep=True)
-        self._control = Control(self._channels.socket, self._reports.take, self._on_control_end)
+        self._control = Control(self._channels.socket, self._reports.take, partial(self._on, Input.CUT_OFF))
         self._forks = Forks(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.begin(time.monotonic_ns())
@@ -194,11 +194,14 @@ class Template:
             raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
         self._log.keep_last_words(keep=False)
         self.loaded = answer
-        self.rss_kb = processes.memory_kb(self.pid) or 0
+        self._measure()
         self.anonymous_kb = processes.anonymous_kb(self.pid) or 0
-        self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
         self._held.read(self.own_kb + self._quarters.held_kb(), time.monotonic_ns())
         self._on(Input.LOADED)
+
+    def _measure(self) -> None:
+        self.rss_kb = processes.memory_kb(self.pid) or 0
+        self.own_kb = max(0, self.rss_kb - self.zygote.rss_kb)
 
     async def fork(self, *, ahead: bool = False, calls: int | None = None) -> Instance:
         """Start an instance and wait for its `after_fork` hook; it can take an event at once.
@@ -219,6 +222,9 @@ class Template:
         if code is not None:  # not now: the caller must get the instance before its end is reported
             asyncio.get_running_loop().call_soon(instance.buried, code)
         await instance.start()
+        self.has_borne = True
+        if not self.spec.runtime.abilities.imports_ahead:  # it may keep what its instances have written for others
+            self._measure()
         if not (self._life.keeps_newborns or self.must_become):
             instance.leave()
             raise Ended(self.ended)
@@ -359,9 +365,6 @@ class Template:
         for instance in instances:
             if instance in self.instances.values():  # else it was buried meanwhile
                 instance.buried(self._quarters.end_of(instance.pid, instance.pidfd, self._meter))
-
-    def _on_control_end(self, reason: str) -> None:
-        self._on(Input.CUT_OFF, reason)
 
     def tick(self, now_ns: int) -> int:
         """Check the memory while it loads, because no rlimit covers all of it."""

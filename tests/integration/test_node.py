@@ -77,6 +77,7 @@ UNLOADABLE = {
     "broken/syntax:handler": ("SyntaxError", "Unexpected token", "syntax.js:2"),
     "broken/dependency:handler": ("ImportModuleError", "'absent-library'; run npm install absent-library", ""),
     "broken/imports:handler": ("SyntaxError", "the module 'broken/imports': Unexpected token ';'", "in the log"),
+    "broken/absent:handler": ("ImportModuleError", "Cannot find module 'broken/nowhere.mjs' .* broken/absent.mjs$", ""),
     "broken/raises:handler": ("InitFailed", "Error: no database today", "raises.js:2"),
     "broken/exits:handler": ("InitFailed", "did not return: it ended its process with exit code 7", ""),
     "broken/late:handler": ("InitFailed", "Error: no database later", "late.mjs:2"),

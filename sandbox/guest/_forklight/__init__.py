@@ -5,7 +5,8 @@ The processes, in the order in which they start:
 - `zygote.py`: preloads, forks templates, sweeps; `warmup.py`: runs the warm path once, before the first fork
 - `template.py`: imports a function, forks instances, buries them
 - `instance.py`: serves a sync handler; `aio.py`: an async handler; `coroutines.py`: a sync handler that returns a
-  coroutine; `program.py`, `programs.py`: instances that are another program
+  coroutine; `program.py`, `programs.py`: instances that are another program; `node.py`,
+  `code_cache.py`, `snapshot.py`, `memory_file.py`: Node.js
 - `invocation.py`: one call, from its frame to the reply
 - `wire.py`, `control.py`: frames, and messages from and to the server; `posix.py`: system calls that Python lacks;
   `users.py`: a user for each function

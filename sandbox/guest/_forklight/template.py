@@ -176,12 +176,17 @@ class Template:
     def _load(self, message: dict[str, Any]) -> None:
         """Contain this process, then import the code, or hold what another program needs to do so itself."""
         started = time.monotonic()
-        self._contain(message)
-        os.chdir(message["code"])
-        if message["program"] is not None:
-            self._hold(message, started)
-        else:
-            self._import(message, started)
+        try:
+            self._contain(message)
+            os.chdir(message["code"])
+            if message["program"] is not None:
+                self._hold(message, started)
+            else:
+                self._import(message, started)
+        except handler.LoadError as error:
+            logs.flush()
+            control.send(self._connection, _failed(error))
+            raise control.Ended from None
 
     def _import(self, message: dict[str, Any], started: float) -> None:
         """Set logs, variables and `sys.path`, import the code and report the result."""
@@ -193,14 +198,9 @@ class Template:
         before = {fd: link for fd, link in leftovers.open_now().items() if fd not in self._preloaded.descriptors}
         self._orphans.watch()
         chance.run(self._preloaded.generators.reseeds)  # here, because this process may become an instance itself
-        try:
-            with threads.watch_threads() as seen:
-                self._function = _load_function(message)
-                self._function.run_hook("init")
-        except handler.LoadError as error:
-            logs.flush()
-            control.send(self._connection, _failed(error))
-            raise control.Ended from None
+        with threads.watch_threads() as seen:
+            self._function = _load_function(message)
+            self._function.run_hook("init")
         logs.flush()
         gc.collect()  # no instance has to copy the garbage, and a database connection is one until it is collected
         objects = survey.Survey()
@@ -235,6 +235,7 @@ class Template:
         """Hold what instances start with that are another program, which loads the function itself."""
         files, data = limits.of_instance(message["limits"])
         self._program = programs.of(message, self._memory, files, data)
+        self._program.load(self._fork_child)
         loaded = {
             "t": "loaded",
             "n": 0,
@@ -248,7 +249,7 @@ class Template:
         control.send(self._connection, loaded)
 
     def _contain(self, message: dict[str, Any]) -> None:
-        """Limit and confine this process. If the kernel refuses, tell so and raise control.Ended."""
+        """Limit and confine this process. Raises LoadError if the kernel refuses."""
         if "folder" in message:  # in a box
             os.mkdir(message["folder"], 0o700)
         limits.of_template(message["limits"])
@@ -256,8 +257,7 @@ class Template:
             confine.confine(message["confine"])
         except confine.Unconfined as error:
             refused = f"the function cannot be confined: {error}; `forklight doctor` says what this machine has"
-            control.send(self._connection, {"t": "failed", "n": 0, "code": "InitFailed", "message": refused})
-            raise control.Ended from None
+            raise handler.LoadError("InitFailed", refused) from None
 
     def _rehearse(self, message: dict[str, Any], before: dict[int, str], left: leftovers.Leftovers) -> dict[str, Any]:
         """Import what forks would import in their first call; returns fields of the report."""
@@ -305,6 +305,8 @@ class Template:
         try:
             if self._orphans.may_exist:  # here and not in the child, which would have to copy the pages
                 self._orphans.forget()
+            if self._program is not None:
+                self._program.before_fork()
             pid = self._fork_child()
         except OSError as error:
             control.close(own)
@@ -343,6 +345,8 @@ class Template:
             os.close(pidfd)
             _, status = os.waitpid(pid, 0)
             ended.append((n, os.waitstatus_to_exitcode(status)))
+            if self._program is not None:
+                self._program.on_end(ended[-1][1])
             if self._is_in_box:
                 self._remains.add(self._folders.pop(n))
         if not self._is_in_box:  # there the kernel has killed it

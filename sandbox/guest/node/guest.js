@@ -1,29 +1,13 @@
 /* The guest of Node.js: one process that loads one function and serves its calls. No dependency; Node.js 18 or later.
 
-Theory of operation. A template executes Node.js with this file and one argument, JSON that says which descriptor is
-what (_forklight/program.py). The guest loads the function, sends `ready` (or `unfit`, and ends), and then reads frames
-(ARCHITECTURE §8) from the data socket as they come: each `invoke` is a call, which ends with one `ok` or `fail`. The
-event loop keeps reading while handlers run, so a deadline arrives as `cancel` and aborts `context.signal`.
+Theory of operation. A template executes Node.js with start.js, which runs this file, and an argument, JSON that says
+which descriptor is what (_forklight/node.py). The guest loads the function, sends `ready` (or `unfit`, and ends), and
+then reads frames (ARCHITECTURE §8) from the data socket as they come: each `invoke` is a call, which ends with one `ok`
+or `fail`. The event loop keeps reading while handlers run, so a deadline arrives as `cancel` and aborts
+`context.signal`.
 
 Sections: settings, frames, logs, event, bodies, context, results, errors, loading, calls, life. */
 'use strict';
-
-// V8 refuses its code caches, those of Node.js itself included, if a flag differs from when they were made. The limit of
-// the heap is in force from the start, so its flag can be as if it had never been set: `require('http')` takes a third.
-setFlag('--max-old-space-size=0');
-
-/** Sets a flag of V8, without the 10 ms that `require('v8')` takes as long as its code cache is refused. */
-function setFlag(flag) {
-  const { noDeprecation } = process;
-  try {
-    process.noDeprecation = true; // this binding is old, and would say so
-    process.binding('v8').setFlagsFromString(flag);
-  } catch {
-    require('v8').setFlagsFromString(flag);
-  } finally {
-    process.noDeprecation = noDeprecation;
-  }
-}
 
 const fs = require('fs');
 const path = require('path');
@@ -1084,7 +1068,7 @@ function stackOf(error) {
 
 function withoutGuest(stack) {
   const lines = stack.split('\n');
-  const isOurs = (line) => line.includes(__filename);
+  const isOurs = (line) => line.includes(`${__dirname}${path.sep}`);
   const isNodes = (line) => /^\s+at .*\(?node:internal\//.test(line);
   while (lines.length > 1 && (isOurs(lines[lines.length - 1]) || isNodes(lines[lines.length - 1]))) lines.pop();
   return lines.filter((line) => !isOurs(line)).join('\n');
@@ -1142,18 +1126,28 @@ function fileOf(name) {
   if (found) return found;
   throw new LoadError(
     'ImportModuleError',
-    `there is no ${name}.js (nor .mjs, .cjs) in the code, which the handler '${told.handler}' names`,
+    `there is no ${name}.js (nor .mjs, .cjs) in the code, which the handler '${told.handler}' names${inOneFolder()}`,
   );
 }
 
+/** What helps if all of the code is in one folder, as in the zips that code forges make. */
+function inOneFolder() {
+  const entries = fs.readdirSync(told.code, { withFileTypes: true });
+  if (entries.length !== 1 || !entries[0].isDirectory()) return '';
+  const folder = entries[0].name;
+  return `; all of the code is in the folder ${folder}/: write handler = "${folder}/${told.handler}"`;
+}
+
+let importModule = null; // `import` of a file by which it works in every version
+
 async function imported(file, name) {
   try {
-    if (isEsModule(file)) return await import(require('url').pathToFileURL(file));
+    if (isEsModule(file)) return await importModule(require('url').pathToFileURL(file));
     try {
       return require(file);
     } catch (error) {
       if (error?.code !== 'ERR_REQUIRE_ESM' && error?.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
-      return await import(require('url').pathToFileURL(file));
+      return await importModule(require('url').pathToFileURL(file));
     }
   } catch (error) {
     throw loadError(error, name);
@@ -1161,6 +1155,7 @@ async function imported(file, name) {
 }
 
 function loadError(error, name) {
+  if (error instanceof LoadError) return error;
   const stack = stackOf(error);
   if (error instanceof SyntaxError) {
     const failure = new LoadError('SyntaxError', `the module '${name}': ${messageOf(error)}`, stack);
@@ -1171,9 +1166,15 @@ function loadError(error, name) {
     const message = messageOf(error).split('\n')[0];
     const missing = /'([^'./][^']*)'/.exec(message);
     const advice = missing ? `; run npm install ${missing[1]} in the folder of the code` : '';
-    return new LoadError('ImportModuleError', `${message}${advice}`, stack);
+    return new LoadError('ImportModuleError', `${inCode(message)}${advice}`, stack);
   }
-  return new LoadError('InitFailed', `loading the module '${name}': ${codeOf(error)}: ${messageOf(error)}`, stack);
+  const message = `loading the module '${name}': ${codeOf(error)}: ${inCode(messageOf(error))}`;
+  return new LoadError('InitFailed', message, stack);
+}
+
+/** The text with the files of the code as their author knows them. */
+function inCode(text) {
+  return text.replaceAll(`file://${told.code}/`, '').replaceAll(`${told.code}/`, '');
 }
 
 function isEsModule(file) {
@@ -1184,7 +1185,7 @@ function isEsModule(file) {
       return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
     } catch (error) {
       if (error instanceof SyntaxError)
-        throw new LoadError('SyntaxError', `${path.join(folder, 'package.json')}: ${error.message}`);
+        throw new LoadError('SyntaxError', inCode(`${path.join(folder, 'package.json')}: ${error.message}`));
     }
     if (folder === told.code || folder === path.dirname(folder)) return false;
   }
@@ -1450,24 +1451,37 @@ function leave() {
   if (process.listenerCount('beforeExit') === 0) process.exit(0);
 }
 
-async function main() {
+/** Loads the function; `problem` tells what forbids it nevertheless. Returns whether it goes on. */
+async function prepare(importOf, problem = () => null) {
+  importModule = importOf;
   process.argv = [process.argv[0], path.join(told.code, told.handler.split(':')[0])];
   takeOverOutput();
   process.on('uncaughtException', onUncaught);
   process.on('beforeExit', onStall);
-  if (hasSeveralCalls) storage = new (require('async_hooks').AsyncLocalStorage)();
   try {
-    require('diagnostics_channel')
-      .channel('child_process')
-      .subscribe(() => (hasChildren = true));
     handler = await load();
+    if (problem() !== null) throw problem();
   } catch (error) {
-    endUnfit(error instanceof LoadError ? error : loadError(error, told.handler));
-    return;
+    endUnfit(problem() ?? loadError(error, told.handler));
+    return false;
   }
   process.off('beforeExit', onStall);
   isLoaded = true;
-  if (told.warm) await warmUp();
+  return true;
+}
+
+function watch() {
+  if (hasSeveralCalls) storage = new (require('async_hooks').AsyncLocalStorage)();
+  require('diagnostics_channel')
+    .channel('child_process')
+    .subscribe(() => (hasChildren = true));
+}
+
+/** Reads events. `onLoaded` is to be called before; `isWriting` says that what runs until then is kept for others. */
+async function serve(onLoaded, isWriting) {
+  if (told.warm || isWriting) await warmUp();
+  const compiled = onLoaded();
+  if (LEAST_LEVEL === 0 && compiled !== '') record(0, `[forklight] code cache: ${compiled}`);
   const frames = new Frames();
   socket = openSocket(
     (chunk) => frames.feed(chunk, take),
@@ -1480,4 +1494,18 @@ async function main() {
   send('{"t":"ready"}', []);
 }
 
-main();
+async function main(importOf, onLoaded, isWriting) {
+  watch();
+  if (await prepare(importOf)) await serve(onLoaded, isWriting);
+}
+
+/** Goes on from a startup snapshot, which was made after `prepare`. */
+function resume(onLoaded) {
+  Object.assign(told, JSON.parse(process.argv[2]));
+  process.argv = [process.argv[0], path.join(told.code, told.handler.split(':')[0])];
+  left = told.calls ?? Infinity;
+  watch();
+  return serve(onLoaded, false);
+}
+
+module.exports = { main, prepare, resume, LoadError };

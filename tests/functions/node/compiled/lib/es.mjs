@@ -1,0 +1,3 @@
+import plain from './plain.cjs';
+
+export default { plain, line: new Error('of it').stack.split('\n')[1] };

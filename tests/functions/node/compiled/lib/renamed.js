@@ -1,0 +1,2 @@
+module.exports = new Error('named').stack.split('\n')[1];
+//# sourceURL=other-name.js

@@ -1,0 +1,1 @@
+module.exports = { text: 'grüße 😀 \u2028', source: (() => 'ж').toString() };

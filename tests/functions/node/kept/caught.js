@@ -1,0 +1,1 @@
+try { require('./lib/deep'); } catch {} exports.handler = () => 1;
