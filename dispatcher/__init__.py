@@ -15,6 +15,7 @@ In reading order:
   around the budget, and between it and one pool; `machine_state.py`: what `ps` shows of it
 - `standing.py`: a function as triggers and other versions see it
 - `runner.py`: carries out what a pool decides; `capacity.py`: wakes consumers when there is room
+- `renewing.py`: a runner that gets another version, and what that puts off; `afterwards.py`: runs what was put off
 - `retirement.py`: replaces instances that have reached a limit
 - `settings.py`: the settings of a pool
 - `outcomes.py`: outcomes of events that reached no instance

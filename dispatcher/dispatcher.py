@@ -13,11 +13,13 @@ from bus import Event, Outcome
 from bus.in_flight import InFlight
 from dispatcher import outcomes
 from dispatcher.actions import Statistics
+from dispatcher.afterwards import Afterwards
 from dispatcher.budget import UNLIMITED, Limits
 from dispatcher.call import Call
 from dispatcher.family import Family
 from dispatcher.machine import Machine
 from dispatcher.records import Record, Records
+from dispatcher.renewing import Renewing
 from dispatcher.runner import Runner
 from dispatcher.settings import Function
 from dispatcher.split import AT, Split, base_name, variant_name
@@ -46,8 +48,9 @@ class Dispatcher:
         self._tree = tree
         self._tasks = tasks
         self.machine = Machine(limits, tree)
-        self._runners: dict[str, Runner] = {}
-        self._ending: dict[str, Runner] = {}
+        self._afterwards = Afterwards(tasks)
+        self._runners: dict[str, Renewing] = {}
+        self._ending: dict[str, Renewing] = {}
         """Removed functions and variants, by name, that still run accepted events."""
         self._families: dict[str, Family] = {}
         """By name, of the functions that have variants."""
@@ -55,6 +58,8 @@ class Dispatcher:
         """Returns a variant that is not served so far, when an event asks for it by its name; None if there is none."""
         self.number_of: Callable[[str, str], int | None] = lambda function, version: None
         """Returns the number of the release that `7` or an alias means for a function; None if there is none."""
+        self.absence: Callable[[str, int], str] = lambda function, number: ""
+        """Returns why a kept release cannot be summoned for a function now; empty if there is no such reason."""
         self.records = Records()
         for name in sorted(dict.fromkeys((*order, *functions)), key=lambda name: AT in name):
             self.add(name, functions[name])
@@ -126,7 +131,7 @@ class Dispatcher:
         self._ending = {name: runner for name, runner in self._ending.items() if not runner.is_gone}
         runner = self._ending.pop(name, None)
         if runner is None:
-            runner = Runner(function, self._tree, self._tasks, self.machine, name=name)
+            runner = Renewing(function, self._tree, self._tasks, self.machine, self._afterwards, name=name)
         else:
             runner.renew(function, [])
         runner.record = self.records.open(name)
@@ -164,6 +169,8 @@ class Dispatcher:
         number = roles.get(wanted) or (self.number_of(function, wanted) if len(wanted) <= LONGEST_VERSION else None)
         name = variant_name(function, number or 0)
         if number != base.release and name not in self._runners and (number is None or self.summon(name) is None):
+            if number is not None and (why := self.absence(function, number)):
+                raise LookupError(f"{function}: {why}")
             serving = " and ".join(f"{number} ({role})" for role, number in roles.items())
             here = f"{serving} {'serve' if len(roles) > 1 else 'serves'}"
             kept = "forklight versions lists those that are kept, and the aliases"

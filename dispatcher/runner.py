@@ -14,7 +14,6 @@ from bus.outcome import StartKind, Timings
 from dispatcher import outcomes
 from dispatcher.actions import Action, Assign, Fail, Leave, Refuse, Rest, Start, Statistics
 from dispatcher.call import Call
-from dispatcher.keys import key_of
 from dispatcher.loads import Loads
 from dispatcher.machine import Machine
 from dispatcher.reasons import Reasons
@@ -27,7 +26,6 @@ from sandbox.backoff import Backoff
 from sandbox.causes import Cause
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.instance import Instance
-from sandbox.places import template_key
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.tree import Tree
@@ -258,37 +256,10 @@ class Runner(Standing):
         """End a call without a run, in a later turn of the loop: its caller may bring the next event."""
         self._loop.call_soon(call.end, replace(outcome, release=self.release))
 
-    def renew(self, function: Function, fresh: list[Instance]) -> None:
-        """Run new and waiting events on this version, first on `fresh`; old instances end after their calls."""
-        old, self.function = self.function.spec, function
-        self.max_wait_ns = int(function.pool.max_wait_s * 1e9)
-        self._max_invocations = function.pool.max_invocations
-        self._backoff = Backoff()
-        self._ending = self.is_gone = False
-        self._watch.end()
-        self._watch = self._tree.sweep.watch(self)
-        self._tenant.open(function, self._settings(function).reserved)
-        if function.pool.rest == "template":
-            self._tree.keep(function.spec)
-        now_ns = time.monotonic_ns()
-        living = [instance for instance in fresh if not instance.is_dead]
-        for instance in living:
-            self._tenant.place(instance)
-            self._adopt(instance, now_ns)
-        self._key_of = key_of(function.pool.reuse)
-        self._carry_out(self._pool.renew(self._settings(function), living, now_ns, self._key_of_call))
-        if template_key(old) != template_key(function.spec):
-            self._drop(old)
-
     def _drop(self, spec: FunctionSpec) -> None:
         """End the template, unless another version of the function has the same one."""
         if self.family is None or not self.family.shares_template(spec, besides=self):
             self._tree.drop(spec)
-
-    def wind_up(self) -> None:
-        """Run the accepted events, then end the instances and the template."""
-        self._ending = True
-        self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
     def _rest(self) -> None:
         self._loads.note(self.function.spec)

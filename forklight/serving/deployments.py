@@ -114,6 +114,25 @@ class Deployments(Struct, frozen=True, kw_only=True):
                 return _at_rest(one.functions[function]) if one and function in one.config.functions else None
         return None
 
+    def absence(self, function: str, number: int) -> str:
+        """Return why a kept release cannot serve an event of a function that asks for it; empty if it could, or is not
+        kept."""
+        for name, app in self.applications.items():
+            live = self.live(name)
+            if (
+                live is None
+                or function not in live.config.functions
+                or all(one.number != number for one in app.releases)
+            ):
+                continue
+            if (name, number) in self.failed:
+                return f"version {number} is kept, but cannot be loaded: forklight versions tells why"
+            if (one := self.loaded.get((name, number))) is None:
+                return f"version {number} is kept, but not loaded yet: the server does that as soon as it can"
+            if function not in one.config.functions:
+                return f"version {number} of {name} is kept, but has no such function"
+        return ""
+
     def specs(self) -> list[FunctionSpec]:
         """The versions of all functions that are loaded."""
         return [spec for one in (self.base, *self.loaded.values()) for spec in one.versions.specs.values()]

@@ -82,6 +82,7 @@ class Reloader:
         self.running = running
         self.releases = releases
         running.dispatcher.summon, running.dispatcher.number_of = self._variant, self._number_of
+        running.dispatcher.absence = self._absence
         self._load = load
         self._tasks = tasks
         self._report = report
@@ -184,6 +185,9 @@ class Reloader:
 
     def _variant(self, name: str) -> Function | None:
         return self.deployed.variant(name)
+
+    def _absence(self, function: str, number: int) -> str:
+        return self.deployed.absence(function, number)
 
     def _number_of(self, function: str, version: str) -> int | None:
         return self.deployed.number_of(function, version)

@@ -125,8 +125,36 @@ async def test_reserved_instances_are_there_before_the_old_ones_go(bench: Bench)
             assert served.pids() == before, "nothing is switched yet"
             made.switch()
             assert served.ready() == 2
-            assert not before & {one.pid for one in served.instances() if one.is_serving}
         await until(lambda: len(served.instances()) == 2)
+        assert not before & served.pids()
+
+
+async def test_a_switch_and_one_back_before_the_old_has_ended_keep_the_template_that_serves(bench: Bench) -> None:
+    old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    functions = [only(replace(spec, name=old.name), spare=1)["f"] for spec in (new, old)]
+    async with serving(bench.tree, old, spare=1) as served:
+        await served.pid()
+        [template] = bench.tree.templates()
+        await bench.tree.load(functions[0].spec)
+        for function in functions:
+            served.dispatcher.renew("f", function, [])
+
+        assert (await served.call()).version == old.version
+        await until(lambda: bench.tree.templates() == [template])
+        await until(lambda: served.ready() == 2)
+        assert len(served.instances()) == 2, "the starts of the version in between are void"
+
+
+async def test_a_function_that_is_removed_twice_in_between_ends_once(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec) as served:
+        pid = await served.pid()
+        served.dispatcher.remove("f")
+        served.dispatcher.add("f", only(spec)["f"])
+        assert await served.pid() != pid
+        served.dispatcher.remove("f")
+        assert (await served.failure()).kind == "unknown_function"
+        await until(lambda: not bench.tree.templates() and not bench.tree.zygotes())
 
 
 async def test_other_settings_of_the_pool_renew_the_instances_but_not_the_template(bench: Bench) -> None:

@@ -108,6 +108,17 @@ async def test_a_split_sends_an_event_and_its_retries_to_one_version(bench: Benc
         assert (await run(dispatcher, "f@2")).version == "the second", "an event that asks for a version may bring it"
 
 
+async def test_a_kept_version_that_cannot_be_summoned_is_not_called_unknown(bench: Bench) -> None:
+    async with dispatching(bench, pair(bench)) as dispatcher:
+        dispatcher.number_of = lambda function, version: int(version)
+        dispatcher.absence = lambda function, number: "version 3 is kept, but not loaded yet" if number == 3 else ""
+        assert dispatcher.version("f", "2") == "f@2"
+        with pytest.raises(LookupError, match=r"^f: version 3 is kept, but not loaded yet$"):
+            dispatcher.version("f", "3")
+        with pytest.raises(LookupError, match=r"^f has no version '4': 1 \(live\) serves; forklight versions lists"):
+            dispatcher.version("f", "4")
+
+
 async def test_a_promotion_keeps_the_template_of_the_variant(bench: Bench) -> None:
     functions = pair(bench)
     async with dispatching(bench, functions) as dispatcher:
