@@ -16,11 +16,12 @@ from sandbox.tree import BACKGROUND_LOADS, Tree
 
 
 class NotLoaded(Exception):
-    """At least one function cannot load; `errors` has the reason of each, by name."""
+    """At least one function cannot load; `errors` has the reason of each, by name, and `specs` what did not."""
 
-    def __init__(self, errors: dict[str, LoadFailed | StartFailed]) -> None:
+    def __init__(self, errors: dict[str, LoadFailed | StartFailed], specs: Mapping[str, FunctionSpec]) -> None:
         super().__init__("; ".join(f"{name}: {error}" for name, error in errors.items()))
         self.errors = errors
+        self.specs = specs
 
 
 class Change:
@@ -70,9 +71,9 @@ class Change:
     async def prepare(self) -> None:
         """Load every template needed, then start the instances that must be ready. Raises NotLoaded."""
         new = {name: self._functions[name] for name in (*self.added, *self.changed) if name not in self._may_wait}
-        errors = await load_all(self._tree, {name: function.spec for name, function in new.items()}, self._loaded)
-        if errors:
-            raise NotLoaded(errors)
+        specs = {name: function.spec for name, function in new.items()}
+        if errors := await load_all(self._tree, specs, self._loaded):
+            raise NotLoaded(errors, specs)
         for name in (name for name in self.changed if name in new):
             self._fresh[name] = []
             with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again

@@ -23,6 +23,15 @@ ATTEMPTS = 5
 """How often code is listed anew because files vanish while it is copied."""
 
 
+def as_written(text: str, snapshot: Path, folder: Path | None = None) -> str:
+    """Return a message or a traceback that names files of the code, and not those of its snapshot. Pure.
+
+    They are as in `folder`, which its reader edits, or relative to the code.
+    """
+    shown = "" if folder is None else f"{folder}/"
+    return text.replace(f"{snapshot.as_uri()}/", shown).replace(f"{snapshot}/", shown)
+
+
 class Staged:
     """A private, writable copy of some code. `digest` is the hash of its `contents`.
 

@@ -14,7 +14,6 @@ Deploys, rollbacks and reloads run one after the other, each in a task of the se
 
 import errno
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -42,7 +41,6 @@ from forklight.serving.installing import InstallError
 from forklight.serving.loading import bounds_of
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
-from forklight.serving.reloaded import ReloadResult
 from forklight.serving.reloaded import lines as lines_of
 from forklight.state import releases
 from forklight.state.releases import NONE, Application, ReleaseError, write_releases
@@ -51,8 +49,6 @@ log = logging.getLogger(__name__)
 
 CLEAN_EVERY_S = 3600.0
 """How often packages are looked for that nothing needs: those that were just received are spared for as long."""
-
-_SNAPSHOT = re.compile(r"[^\"\s]*/versions/[0-9a-f]{12}/")
 
 
 class Deployer:
@@ -324,7 +320,7 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
     except (ReleaseError, PackageError, InstallError, ProbeFailed) as error:
         return Deployed(ok=False, application=application, error=str(error))
     except NotLoaded as error:
-        return Deployed(ok=False, application=application, result=_as_deployed(failed(error)))
+        return Deployed(ok=False, application=application, result=failed(error))
     except StoreError as error:
         return Deployed(ok=False, application=application, error=str(error))
     except OSError as error:
@@ -360,14 +356,6 @@ def _of_system(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return f"{place}{error.strerror or error}{': free some room on the server, then do it again' * is_full}"
-
-
-def _as_deployed(result: ReloadResult) -> ReloadResult:
-    """Return the result with tracebacks that name the files of the application, not those of its snapshot."""
-    return replace(
-        result,
-        failures=tuple(replace(one, traceback=_SNAPSHOT.sub("", one.traceback)) for one in result.failures),
-    )
 
 
 def _why(failed: Deployed) -> str:

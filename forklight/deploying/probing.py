@@ -4,11 +4,13 @@ What the handler sends, spawns or answers is dropped; what else it does, such as
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import anyio
 
 from bus import Event, Failed, Outcome
 from dispatcher.change import NotLoaded
+from forklight.code.snapshots import as_written
 from forklight.errors import ForklightError
 from sandbox.errors import InstanceGone, LoadFailed, StartFailed
 from sandbox.spec import FunctionSpec
@@ -24,7 +26,7 @@ class ProbeFailed(ForklightError):
 async def run_probes(tree: Tree, probes: Iterable[tuple[FunctionSpec, Event]], done: Callable[[str], None]) -> None:
     """Run one after the other. Raises ProbeFailed, and NotLoaded if an instance cannot be started."""
     for spec, event in probes:
-        if why := _why_bad(await _outcome(tree, spec, event)):
+        if why := _why_bad(await _outcome(tree, spec, event), spec.code):
             raise ProbeFailed(f"the probe of {spec.name} failed: {why}")
         done(spec.name)
 
@@ -44,16 +46,16 @@ async def _outcome(tree: Tree, spec: FunctionSpec, event: Event) -> Outcome:
         finally:
             instance.leave()
     except (LoadFailed, StartFailed) as error:
-        raise NotLoaded({spec.name: error}) from error
+        raise NotLoaded({spec.name: error}, {spec.name: spec}) from error
     except InstanceGone as error:
         raise ProbeFailed(f"the probe of {spec.name} could not run: {error}") from error
     return outcomes[0]
 
 
-def _why_bad(outcome: Outcome) -> str:
-    """Return what is wrong with the outcome of a probe, or nothing."""
+def _why_bad(outcome: Outcome, code: Path) -> str:
+    """Return what is wrong with the outcome of a probe, or nothing. `code` is the snapshot that ran."""
     if isinstance(outcome, Failed):
-        return f"{outcome.kind}/{outcome.code}: {outcome.message}\n{outcome.traceback}".rstrip()
+        return as_written(f"{outcome.kind}/{outcome.code}: {outcome.message}\n{outcome.traceback}".rstrip(), code)
     if outcome.status is not None and outcome.status >= FIRST_BAD_STATUS:
         return f"it answered with status {outcome.status}: {outcome.body[:500].decode(errors='replace')}"
     return ""

@@ -1,10 +1,12 @@
 """A change of the configuration while the server runs: what it cannot change, and what its failures are."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from dispatcher.change import NotLoaded
+from forklight.code.snapshots import as_written
 from forklight.config.configuration import Config
 from forklight.config.document import Node, read_document
 from forklight.config.problem import ConfigError, Problem
@@ -56,10 +58,15 @@ def failed(error: Exception) -> ReloadResult:
 
 
 def failures(error: NotLoaded) -> tuple[Failure, ...]:
-    """The failures of the functions that do not load."""
+    """The failures of the functions that do not load. They name files of the code."""
     return tuple(
-        Failure(function=name, code=one.code, message=one.message, traceback=one.traceback)
+        _failure(name, one, error.specs[name].code)
         if isinstance(one, LoadFailed)
         else Failure(function=name, code="StartFailed", message=str(one))
         for name, one in error.errors.items()
     )
+
+
+def _failure(name: str, error: LoadFailed, snapshot: Path) -> Failure:
+    message, traceback = (as_written(text, snapshot) for text in (error.message, error.traceback))
+    return Failure(function=name, code=error.code, message=message, traceback=traceback)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from bus import Event, Failed, Outcome
 from bus.invocation import Invocation, Reporter
 from forklight.code.deferred import deferred_imports
+from forklight.code.snapshots import as_written
 from forklight.config.configuration import Config
 from forklight.observe.terminal import coloured, say_lines
 from forklight.serving.isolation import account_of
@@ -82,16 +83,26 @@ async def _outcome(config: Config, event: Event, state_path: Path) -> Outcome:
     reads_input = sys.stdin is not None  # else descriptor 0 is closed, or somebody else's
     with _terminal_as_it_was() as has_terminal:
         async with _open_once(alone, state_path, _print, shares_input=reads_input) as (tree, specs):
-            spec = specs[name]
+            spec, code = specs[name], config.functions[name].code
             if has_terminal:
                 spec = replace(spec, timeout_s=UNHURRIED_S, init_timeout_s=UNHURRIED_S)
             try:
                 instance, start = await tree.start(spec)
             except LoadFailed as error:
-                return Failed(kind="load", code=error.code, message=error.message, traceback=error.traceback)
+                message, traceback = (_edited(text, spec, code) for text in (error.message, error.traceback))
+                return Failed(kind="load", code=error.code, message=message, traceback=traceback)
             except StartFailed as error:
                 return Failed(kind="throttled", code="MachineMemory", message=str(error))
-            return await instance.invoke(event, start=start)
+            outcome = await instance.invoke(event, start=start)
+            if isinstance(outcome, Failed):
+                return replace(outcome, traceback=_edited(outcome.traceback, spec, code))
+            return outcome
+
+
+def _edited(text: str, spec: FunctionSpec, code: Path) -> str:
+    """Return the text with the files that its reader edits, to click on; those of a zip are named as in it."""
+    folder = code.parent if code.suffix == ".py" else code
+    return as_written(text, spec.code, folder if folder.is_dir() else None)
 
 
 async def load_all(config: Config, state_path: Path) -> list[Load]:
@@ -110,9 +121,8 @@ async def _load(tree: Tree, spec: FunctionSpec, code: Path) -> Load:
     try:
         loaded = (await prove(tree, spec)).loaded
     except LoadFailed as error:
-        written = code.parent if code.suffix == ".py" else code
-        traceback = error.traceback.replace(str(spec.code), str(written))  # its reader edits that, not the snapshot
-        return Load(function=spec.name, ok=False, code=error.code, message=error.message, traceback=traceback)
+        message, traceback = (_edited(text, spec, code) for text in (error.message, error.traceback))
+        return Load(function=spec.name, ok=False, code=error.code, message=message, traceback=traceback)
     except StartFailed as error:
         return Load(function=spec.name, ok=False, code="MachineMemory", message=str(error))
     finally:

@@ -210,11 +210,9 @@ class Reloader:
 
     async def _probe(self) -> ReloadResult:
         runners = self.running.dispatcher.runners()
-        errors = await load_all(
-            self.running.tree, {name: runner.function.spec for name, runner in runners.items() if AT not in name}
-        )
-        if errors:
-            raise NotLoaded(errors)
+        specs = {name: runner.function.spec for name, runner in runners.items() if AT not in name}
+        if errors := await load_all(self.running.tree, specs):
+            raise NotLoaded(errors, specs)
         return ReloadResult(ok=True)
 
     async def _reload(self, renew_all: bool) -> ReloadResult:

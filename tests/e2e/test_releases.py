@@ -258,6 +258,7 @@ async def test_a_probe_that_does_not_do_well_refuses_a_deploy() -> None:
             (app / "f.json").write_text(json.dumps(probe | {"data": {"n": 2}}))
             refused = await deploys.deploy("app", write(app, "f", "good", toml=toml, code=PROBED))
             assert refused["error"].startswith("the probe of f failed: error/AssertionError:")
+            assert 'File "f.py", line ' in refused["error"]
             assert (await server.post("/f/7", {"n": 1})).body == b"good"
             queues = {one["queue"]: one["ready"] for one in json.loads(await deploys.ask("GET", "/queues"))}
             assert queues["elsewhere"] == 1, "what probes send is dropped"

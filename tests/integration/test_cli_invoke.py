@@ -88,9 +88,10 @@ def test_on_a_terminal_the_result_ends_its_line(folder: Path) -> None:
 
 def test_a_failure_is_told_with_its_traceback(folder: Path) -> None:
     done = _invoke(folder, "fail")
-    first, second, *_, last = done.stderr.decode().splitlines()
+    first, second, third, *_, last = done.stderr.decode().splitlines()
     assert first == "fail: error/RuntimeError: no"
     assert second == "Traceback (most recent call last):"
+    assert third == f'  File "{folder}/f.py", line 7, in fail', "the file that one edits, not that of the snapshot"
     assert last == "RuntimeError: no"
     assert (done.stdout, done.returncode) == (b"", 1)
 

@@ -1,10 +1,37 @@
 """What a reload says, to people and in a header."""
 
+from pathlib import Path
+
+import pytest
+
 from dispatcher.change import NotLoaded
+from forklight.code.snapshots import as_written
 from forklight.config.problem import ConfigError, Problem
 from forklight.serving.change import failed
 from forklight.serving.reloaded import Failure, ReloadResult, lines, one_line
 from sandbox.errors import LoadFailed, StartFailed
+from sandbox.spec import FunctionSpec, Runtime
+
+
+def not_loaded(**errors: LoadFailed | StartFailed) -> NotLoaded:
+    runtime, code = Runtime(name="r", python=Path("/python")), Path("/the state/versions/0123456789ab")
+    spec = FunctionSpec(name="a", version="1", code=code, handler="a:b", runtime=runtime)
+    return NotLoaded(errors, dict.fromkeys(errors, spec))
+
+
+@pytest.mark.parametrize(
+    ("text", "of_code", "in_folder"),
+    [
+        ('File "/my state/versions/ab/x/y.py", line 1', 'File "x/y.py", line 1', 'File "/app/x/y.py", line 1'),
+        ("at f (/my state/versions/ab/x.js:1:2)", "at f (x.js:1:2)", "at f (/app/x.js:1:2)"),
+        ("at file:///my%20state/versions/ab/x.mjs:1", "at x.mjs:1", "at /app/x.mjs:1"),
+        ("/my state/versions/abc/x.py", "/my state/versions/abc/x.py", "/my state/versions/abc/x.py"),
+    ],
+)
+def test_files_of_a_snapshot_are_named_as_those_of_the_code(text: str, of_code: str, in_folder: str) -> None:
+    snapshot = Path("/my state/versions/ab")
+    assert as_written(text, snapshot) == of_code
+    assert as_written(text, snapshot, Path("/app")) == in_folder
 
 
 def test_what_was_switched() -> None:
@@ -27,14 +54,17 @@ def test_every_problem_with_its_place() -> None:
 
 
 def test_what_does_not_load_with_its_traceback() -> None:
-    error = NotLoaded({"a": LoadFailed("InitFailed", "no", "Traceback:\n  x\n"), "b": StartFailed("no room")})
+    trace = "Traceback:\n  in /the state/versions/0123456789ab/a.py\n"
+    error = not_loaded(a=LoadFailed("InitFailed", "no", trace), b=StartFailed("no room"))
     told = failed(error)
-    assert told.failures[0] == Failure(function="a", code="InitFailed", message="no", traceback="Traceback:\n  x\n")
-    assert lines(told) == ["a: load/InitFailed: no", "Traceback:", "  x", "b: load/StartFailed: no room"]
+    assert told.failures[0] == Failure(
+        function="a", code="InitFailed", message="no", traceback="Traceback:\n  in a.py\n"
+    )
+    assert lines(told) == ["a: load/InitFailed: no", "Traceback:", "  in a.py", "b: load/StartFailed: no room"]
 
 
 def test_a_header_has_one_line_of_ascii() -> None:
-    told = failed(NotLoaded({"a": LoadFailed("InitFailed", "nö\r\nSet-Cookie: x=1" + "y" * 1000)}))
+    told = failed(not_loaded(a=LoadFailed("InitFailed", "nö\r\nSet-Cookie: x=1" + "y" * 1000)))
     line = one_line(told)
     assert line.isascii()
     assert line.isprintable()
