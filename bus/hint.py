@@ -1,7 +1,9 @@
-"""The end of a message: the known name that a wrong one is closest to."""
+"""The end of a message: the known name that a wrong one is closest to, or all of them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_MOST_NAMES = 20
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -13,3 +15,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the closest known name, or nothing if none is close."""
     found = closest(name, known)
     return f" (did you mean {found!r}?)" if found is not None else ""
+
+
+def those(plural: str, known: Iterable[str]) -> str:
+    """Return `the functions here are a, b`, of many the first ones, or that there are none. `plural` names them."""
+    names = sorted(known)
+    if not names:
+        return f"there are no {plural} here"
+    more = f" and {len(names) - _MOST_NAMES} more" * (len(names) > _MOST_NAMES)
+    return f"the {plural} here are {', '.join(names[:_MOST_NAMES])}{more}"

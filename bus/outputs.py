@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from bus.errors import BusError
 from bus.event import Event
+from bus.hint import those
 from bus.limits import MAX_NAME_BYTES
 from bus.message import RESERVED, Outgoing, inbox, output_message
 from bus.outcome import Code, Failed, FailureKind, Ok, Output
@@ -53,7 +54,8 @@ def _outgoing(output: Output, event: Event, number: int, known: Known) -> Outgoi
         raise UnroutableError(f"publish to {output.name!r}: this version has no topics; send to a queue or spawn")
     if output.kind == "spawn":
         if output.name not in known.functions:
-            raise UnroutableError(f"spawn of {output.name!r}: there is no such function here")
+            there = those("functions", known.functions)
+            raise UnroutableError(f"spawn of {output.name!r:.100}: there is no such function; {there}")
         return Outgoing(queue=inbox(output.name), message=message, delay_s=output.delay_s)
     queue, broker = split_place(output.name, known.brokers)
     _check_queue(output, queue, broker, known)
@@ -67,10 +69,9 @@ def _check_queue(output: Output, queue: str, broker: str, known: Known) -> None:
         hint = f"names that begin with {RESERVED} are ours; to run a function here use context.spawn"
         raise UnroutableError(f"send to {output.name!r:.100}: {hint}")
     if "@" in queue and not broker and queue not in known.queues:
-        there = ", ".join(sorted(known.brokers)) or "none"
+        there = those("brokers", known.brokers)
         raise UnroutableError(
-            f"send to {output.name!r:.300}: there is no broker {queue.rpartition('@')[2]!r:.100} here; "
-            f"[brokers.NAME] has: {there}"
+            f"send to {output.name!r:.300}: there is no broker {queue.rpartition('@')[2]!r:.100}; {there}"
         )
     _check_name(output, "the queue's name", queue)
 

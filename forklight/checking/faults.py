@@ -37,6 +37,7 @@ from forklight.state.users import User, as_user
 CHECKED_WITHIN_S = 60.0
 _MOST_WARNINGS = 5
 _NODE_SUFFIXES = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
+_NODE_ENDS = ("", *_NODE_SUFFIXES, *(f"/index{suffix}" for suffix in _NODE_SUFFIXES))
 _HOOKS = ("init", "after_fork", "stop")
 
 
@@ -52,11 +53,10 @@ def code_faults(config: Config, functions: list[Function], found: list[CodeFile]
     """Return what is wrong with functions that have one code folder, in which these files were found."""
     code = Code(found)
     by_runtime: dict[str, list[Function]] = defaultdict(list)
-    of_node = [one for one in functions if config.runtimes[one.settings.runtime].kind == "node"]
+    faults = [*_files_missing(config, functions, {file.name for file in found})]
     functions = [one for one in functions if config.runtimes[one.settings.runtime].kind == "python"]
     for function in functions:
         by_runtime[function.settings.runtime].append(function)
-    faults = [*_files_of_node_missing(of_node, {file.name for file in found})]
     broken: set[str] = set()
     for runtime, members in by_runtime.items():
         wrong = _syntax_faults(code.sources(), config.interpreters[runtime], config.user)
@@ -67,15 +67,25 @@ def code_faults(config: Config, functions: list[Function], found: list[CodeFile]
     return faults
 
 
-def _files_of_node_missing(functions: list[Function], names: set[str]) -> Iterator[CodeFault]:
-    """Yield the handlers whose file is none of `names`: it has one of these suffixes or is the index of a folder."""
+def _files_missing(config: Config, functions: list[Function], names: set[str]) -> Iterator[CodeFault]:
+    """Yield the handlers of Node.js, and the programs of commands in a zip, whose file is none of `names`."""
     for function in functions:
-        name = posixpath.normpath(function.settings.handler.partition(":")[0])
-        ends = ("", *_NODE_SUFFIXES, *(f"/index{suffix}" for suffix in _NODE_SUFFIXES))
+        runtime = config.runtimes[function.settings.runtime]
+        if runtime.kind == "node":
+            name = posixpath.normpath(function.settings.handler.partition(":")[0])
+            ends, what, key = _NODE_ENDS, f"{name}.js (nor .mjs, .cjs)", "handler"
+        elif runtime.kind == "command" and runtime.program is None and is_archive(function.code):
+            name = posixpath.normpath(runtime.command[0])
+            ends, what, key = ("",), name, "code"
+        else:
+            continue
         if not any(name + end in names for end in ends):
+            found = (
+                one.removesuffix(f"/{name}{end}") for one in names for end in ends if one.endswith(f"/{name}{end}")
+            )
             where = function.code if function.source is None else function.source.shown
-            message = f"there is no {name}.js (nor .mjs, .cjs) in {where}"
-            yield CodeFault(function.node.at("handler").problem(message), "module", frozenset({function.name}))
+            message = f"there is no {what} in {where}{_nested(function, min(found, default=''))}"
+            yield CodeFault(function.node.at(key).problem(message), "module", frozenset({function.name}))
 
 
 def _syntax_problems(

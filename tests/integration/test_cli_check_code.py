@@ -14,6 +14,7 @@ import pytest
 from forklight.code import syntax
 from tests.kit.runtimes import bare_environment, interpreters
 from tests.kit.support import readable_folder
+from tests.kit.zips import make_zip
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -101,6 +102,33 @@ def test_the_file_of_a_handler_of_node_is_there(tmp_path: Path) -> None:
     found = _run(tmp_path, "check")
     assert found.returncode == 2
     assert found.stderr == f"forklight.toml:12 functions.d.handler: there is no ap.js (nor .mjs, .cjs) in {tmp_path}\n"
+
+
+def test_a_zip_of_one_folder_says_what_to_write_instead(tmp_path: Path) -> None:
+    """As code forges make them, for handlers of each kind."""
+    members = ("shop-1.4/greet.py", "shop-1.4/index.js", "shop-1.4/bootstrap")
+    (tmp_path / "app.zip").write_bytes(make_zip(*((name, b"#!/bin/sh\n", 0o755) for name in members)))
+    toml = '[defaults]\ncode = "app.zip"\n[functions.a]\nhandler = "greet:handler"\n'
+    toml += '[functions.b]\nhandler = "x"\nruntime = "own"\n[runtimes.own]\ncommand = ["./bootstrap"]\n'
+    files = ["module 'greet'", "bootstrap"]
+    if shutil.which("node") is not None:
+        toml += '[functions.c]\nhandler = "index:handler"\nruntime = "web"\n[runtimes.web]\nnode = "node"\n'
+        files.append("index.js (nor .mjs, .cjs)")
+    (tmp_path / "forklight.toml").write_text(toml)
+    found = _run(tmp_path, "check")
+    assert found.returncode == 2
+    advice = f"in {tmp_path}/app.zip: it is in shop-1.4/: zip the contents of that folder, not the folder"
+    told = {line.partition(": ")[2] for line in found.stderr.splitlines()}
+    assert told == {f"there is no {file} {advice}" for file in files}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_file_of_node_in_a_folder_says_what_to_write_instead(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/index.js").touch()
+    toml = '[functions.a]\nhandler = "index:handler"\nruntime = "web"\n[runtimes.web]\nnode = "node"\n'
+    (tmp_path / "forklight.toml").write_text(toml)
+    assert f'in {tmp_path}: it is in shop/: write code = "shop"' in _run(tmp_path, "check").stderr
 
 
 def test_concurrency_is_refused_for_a_sync_handler(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from msgspec import structs
 
 from bus.event import Event
+from bus.hint import those
 from bus.message import Outgoing
 from bus.outcome import Ok, Output
 from bus.outputs import Known, UnroutableError, outgoing
@@ -41,7 +42,7 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
 @pytest.mark.parametrize(
     ("kind", "name", "told"),
     [
-        ("spawn", "nobody", "there is no such function here"),
+        ("spawn", "nobody", "there is no such function; the functions here are report"),
         ("publish", "news", "this version has no topics"),
         ("send", "q" * 256, "the queue's name has 256 bytes, the limit is 255"),
         ("send", "ä" * 128 + "@shop", "256 bytes"),
@@ -49,7 +50,7 @@ def test_only_a_broker_that_exists_is_one(name: str, split: tuple[str, str]) -> 
         ("send", "\ud800", "not valid UTF-8"),
         ("send", "forklight.inbox.report", "names that begin with forklight. are ours"),
         ("send", "forklight.dead.report@shop", "names that begin with forklight. are ours"),
-        ("send", "orders@shpo", r"there is no broker 'shpo' here; \[brokers.NAME\] has: shop"),
+        ("send", "orders@shpo", "there is no broker 'shpo'; the brokers here are shop"),
         ("send", "orders@", "there is no broker ''"),
     ],
 )
@@ -86,3 +87,8 @@ def test_an_output_has_an_id_that_fits_however_long_its_events_is() -> None:
     assert ids[:2] == ids[2:]
     assert ids[0] != ids[1]
     assert len(ids[0]) <= 255
+
+
+def test_of_many_names_that_there_are_some_are_told() -> None:
+    assert those("functions", []) == "there are no functions here"
+    assert those("functions", (f"f{n:04}" for n in range(1000))).endswith(", f0018, f0019 and 980 more")
