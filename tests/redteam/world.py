@@ -141,7 +141,8 @@ def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
 
         udp = open_things.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.bind(("127.0.0.1", 0))
-        threading.Thread(target=_echo, args=[udp], daemon=True).start()
+        echoing = threading.Thread(target=_echo, args=[udp], daemon=True)
+        echoing.start()
         listen(socket.AF_UNIX, str(state / "control.sock"))
         (state / "control.sock").chmod(0o600)
         listen(socket.AF_UNIX, f"\0{mark}")
@@ -160,6 +161,7 @@ def _things_of_the_server(bench: Bench, mark: str) -> Iterator[World]:
             }
         finally:
             udp.sendto(b"", udp.getsockname())
+            echoing.join()  # it may not read from another socket that gets this one's number
             (state / "control.sock").unlink()
             planted.unlink()
 
