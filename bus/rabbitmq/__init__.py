@@ -8,6 +8,7 @@ In reading order:
 - `link.py`: one connection, reopened whenever it is lost
 - `links.py`: the connections that consumers share
 - `topology.py`: uses existing queues and exchanges as they are, and makes missing ones
+- `application.py`: who the broker's names belong to
 - `rights.py`: checks the permissions of the broker's user at start
 - `claim.py`: running nodes hold the application's name
 
@@ -27,10 +28,23 @@ In reading order:
 
 - `looking.py`: reading queues without consuming them
 - `old.py`: queues of version 0.1
+
+The store is imported when it is first asked for: aio-pika takes 35 ms, and most servers have no broker.
 """
 
-from bus.rabbitmq.claim import Application
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bus.rabbitmq.application import Application
 from bus.rabbitmq.names import safe as safe_name
-from bus.rabbitmq.store import RabbitStore, open_rabbitmq, reach
+
+if TYPE_CHECKING:
+    from bus.rabbitmq.store import RabbitStore, open_rabbitmq, reach
 
 __all__ = ["Application", "RabbitStore", "open_rabbitmq", "reach", "safe_name"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("bus.rabbitmq.store"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

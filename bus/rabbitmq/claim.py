@@ -12,10 +12,10 @@ import logging
 
 import anyio
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
-from msgspec import Struct
 from pamqp.common import Arguments
 
 from bus.keeping import keep_doing
+from bus.rabbitmq.application import Application
 from bus.rabbitmq.link import ANSWER_LIMIT_S, Channel, Link, store_errors
 from bus.rabbitmq.names import Names, bounded
 from bus.rabbitmq.topology import Topology
@@ -27,18 +27,6 @@ _TRIES = 5
 """Other nodes may start and stop in the meantime."""
 _AGAIN_S = 2.0
 """Pause between attempts, if another application took the name while this node was not connected."""
-
-
-class Application(Struct, frozen=True):
-    """An application that uses the broker. Nodes with the same `path` or the same `code` belong together."""
-
-    name: str = "app"
-    path: str = ""
-    """The absolute path of its configuration."""
-    code: str = ""
-    """A digest of its code."""
-    adopts: bool = False
-    """Whether queues of version 0.1 with the names of its functions belong to it."""
 
 
 class Claim:

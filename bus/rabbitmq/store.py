@@ -20,7 +20,8 @@ from msgspec.structs import replace
 from bus.declaration import Declaration
 from bus.message import Delivery, Outgoing
 from bus.rabbitmq.address import address
-from bus.rabbitmq.claim import Application, Claim
+from bus.rabbitmq.application import Application
+from bus.rabbitmq.claim import Claim
 from bus.rabbitmq.consumer import RabbitConsumer
 from bus.rabbitmq.letters import Letter, dead_copy, retry_copy, trimmed, unrun_copy
 from bus.rabbitmq.link import PATIENCE_S, Link

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from bus.rabbitmq import Application, open_rabbitmq
+from bus import rabbitmq
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Store
 from forklight.config.functions import Settings
@@ -24,17 +24,17 @@ class Stores(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def open_stores(settings: Settings, state: State, application: Application) -> AsyncIterator[Stores]:
+async def open_stores(settings: Settings, state: State, application: rabbitmq.Application) -> AsyncIterator[Stores]:
     """Open the stores for the time of the block. Raises StoreError, which names the store and the remedy."""
     declared = declarations_of(settings.queues, settings.brokers)
     async with contextlib.AsyncExitStack() as stack:
         embedded = await stack.enter_async_context(open_sqlite(state.path / FILE))
         own: Store = embedded
         if not settings.bus.url.is_embedded:
-            opened = open_rabbitmq(settings.bus.url, application, declarations=declared[""])
+            opened = rabbitmq.open_rabbitmq(settings.bus.url, application, declarations=declared[""])
             own = await stack.enter_async_context(opened)
         brokers: dict[str, Store] = {}
         for name, broker in settings.brokers.items():
-            opened = open_rabbitmq(broker.url, application, declarations=declared[str(name)])
+            opened = rabbitmq.open_rabbitmq(broker.url, application, declarations=declared[str(name)])
             brokers[str(name)] = await stack.enter_async_context(opened)
         yield Stores(own, brokers, embedded)

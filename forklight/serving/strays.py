@@ -10,18 +10,21 @@ consumes their queue now, and keep their attempts.
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 import anyio
 from msgspec import Struct
 
 from bus.bus import Bus
 from bus.message import UNDELIVERED, Outgoing, inbox
-from bus.rabbitmq import RabbitStore
 from bus.sqlite import SqliteStore
-from bus.store import StoreError
+from bus.store import Store, StoreError
 from forklight.observe.queue_status import Place, dead_letter_queues, written
 from forklight.observe.status import QueueStatus
 from triggers.queue.settings import QueueTrigger
+
+if TYPE_CHECKING:
+    from bus.rabbitmq import RabbitStore
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +58,17 @@ class Stray(Struct, frozen=True):
         )
 
 
+def _is_on_broker(store: Store) -> TypeGuard["RabbitStore"]:
+    """Whether it is a broker's; asked so that nothing imports that store in a server without a broker."""
+    return not isinstance(store, SqliteStore)
+
+
 def names_of(bus: Bus, triggers: Sequence[QueueTrigger]) -> dict[Place, str]:
     """Return our queues on brokers for these triggers; the value of a retry queue is the queue it belongs to."""
     found: dict[Place, str] = {}
     for trigger in triggers:
         store = bus.store(trigger.broker)
-        if isinstance(store, RabbitStore):
+        if _is_on_broker(store):
             found[trigger.broker, trigger.dead_letter] = ""
             if trigger.queue == inbox(trigger.function):
                 found[trigger.broker, trigger.queue] = ""
@@ -130,7 +138,7 @@ class Strays:
             if (broker, queue) in mine or heir is None:
                 continue
             store = self._bus.store(broker)
-            assert isinstance(store, RabbitStore)
+            assert _is_on_broker(store)
             to = store.retry_queue(heir.function, heir.queue)
             if (await store.statistics(queue)).ready:
                 into = {one.key: Outgoing(queue=to, message=one.message) for one in await store.browse(queue, _MOVED)}
@@ -142,7 +150,7 @@ class Strays:
     async def _candidates(self, triggers: Sequence[QueueTrigger]) -> list[Place]:
         consumed = {(one.broker, one.queue) for one in triggers} | set(dead_letter_queues(triggers))
         mine = consumed | names_of(self._bus, triggers).keys()
-        brokers = {one.broker for one in triggers if isinstance(self._bus.store(one.broker), RabbitStore)}
+        brokers = {one.broker for one in triggers if _is_on_broker(self._bus.store(one.broker))}
         candidates = {place for place in self._known if place[0] in brokers and place not in mine}
         candidates |= {(broker, UNDELIVERED) for broker in brokers}
         is_bus = self._bus.store() is self._embedded

@@ -5,7 +5,7 @@ from time import monotonic
 
 import anyio
 
-from bus.rabbitmq import reach
+from bus import rabbitmq
 from bus.store import UnreachableError
 from forklight.config.functions import Settings
 
@@ -29,7 +29,7 @@ async def wait_for_brokers(urls: Sequence[str], limit_s: float, report: Callable
     for url in urls:
         while True:
             try:
-                await reach(url)
+                await rabbitmq.reach(url)
                 break
             except UnreachableError as error:
                 now_s = monotonic()
