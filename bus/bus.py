@@ -103,6 +103,10 @@ class Bus:
         """Pass every record from now on to `reporter`, after the earlier subscribers."""
         self._reporters = (*self._reporters, reporter)
 
+    def unsubscribe(self, reporter: Reporter) -> None:
+        """Pass no more records to `reporter`."""
+        self._reporters = tuple([each for each in self._reporters if each != reporter])
+
     def report(self, invocation: Invocation) -> None:
         """Pass a record to the subscribers. One that raises affects neither the event nor the others."""
         for reporter in self._reporters:

@@ -16,8 +16,8 @@ from sandbox.launch import forbid_inspection
 
 _COMMANDS = (
     *("abort", "alias", "backup", "check", "deploy", "dev", "dlq", "doctor", "init", "install", "invoke", "keys"),
-    *("logs", "promote", "ps", "reload", "rollback", "send", "serve", "systemd", "timers", "top", "undeploy"),
-    *("versions", "why"),
+    *("logs", "promote", "ps", "record", "reload", "rollback", "send", "serve", "systemd", "timers", "top"),
+    *("undeploy", "versions", "why"),
 )
 _MODULES = {"dev": "serve"}
 """The modules in `forklight.commands` of commands that are not named like their module."""

@@ -25,6 +25,7 @@ from forklight.admin.backup import Backup
 from forklight.admin.guard import guarded
 from forklight.admin.letters import Letters, number
 from forklight.admin.packages import Packages
+from forklight.admin.recording import Recording
 from forklight.admin.why import Why
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE, text
@@ -105,6 +106,7 @@ class Admin:
             app.router.add_get("/timers", self._timers)
             app.add_routes(Acting(self._current).routes())
             app.add_routes(Letters(self._current).routes())
+            app.add_routes(Recording(self._current).routes())
             app.add_routes(Backup(self._current().stores.embedded).routes())
             app.router.add_post("/reload", self._reloaded)
         return app

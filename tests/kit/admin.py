@@ -69,10 +69,11 @@ class Echo(Awaiting):
 class Asked:
     """The socket, and the parts behind it."""
 
-    def __init__(self, session: aiohttp.ClientSession, store: SqliteStore, journal: Journal, port: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, store: SqliteStore, running: Running, port: int) -> None:
         self.target = Echo()
+        self.running = running
         self.store = store
-        self.journal = journal
+        self.journal = running.observer.journal
         self.port = port
         self.state = store.path.parent
         self._session = session
@@ -160,6 +161,6 @@ async def serving(
         port = await stack.enter_async_context(admin.on_tcp("127.0.0.1", 0, tls))
         connector = aiohttp.UnixConnector(str(folder / "socket"))
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        asked = Asked(session, store, journal, port)
+        asked = Asked(session, store, running, port)
         bus.attach(asked.target)
         yield asked

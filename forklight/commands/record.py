@@ -1,0 +1,68 @@
+"""`forklight record`: writes the next event of a function as a file for `probe`."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from forklight.admin.client import lines
+from forklight.commands.asking import asked, config_option, state_of, state_option
+from forklight.observe.terminal import say, say_bytes
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    probe: str = ""
+    left_out: tuple[str, ...] = ()
+    error: str = "the server ended"
+
+
+@click.command(short_help="Write the next event of a function as a file for probe.")
+@click.argument("name")
+@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Write it to this file.")
+@click.option("--timeout", metavar="DURATION", help="Fail if none comes in this time: 30s, 10m. Default: wait on.")
+@config_option
+@state_option
+def record(*, name: str, to: Path | None, timeout: str | None, path: Path, state: Path | None) -> int:
+    """Wait for the next event of the function NAME (a request, message, timer's run or call), and write it as a probe.
+
+    Its body is written byte for byte, so look at it before you share the file. What else may be secret is left out, and
+    named: cookies, and headers and parameters that are keys, tokens and the like.
+
+    \b
+    Examples:
+      forklight record orders > order.json
+      forklight record orders --to probes/order.json --timeout 10m
+    """
+    if to is not None and (to.is_dir() or not to.absolute().parent.is_dir()):
+        why = "it is a directory" if to.is_dir() else f"there is no directory {to.absolute().parent}"
+        raise click.UsageError(f"{to} cannot be written: {why}")
+    found = _recorded(state_of(path, state), name, timeout)
+    if to is None:
+        say_bytes(found.probe.encode())
+    else:
+        _write(to, found.probe)
+        say(f'recorded in {to}; for [functions.{name}], next to it: probe = "{to.name}"', err=True)
+    if found.left_out:
+        say(f"left out, as it may be secret: {', '.join(found.left_out)}", err=True)
+    return 0
+
+
+def _recorded(state: Path, name: str, timeout: str | None) -> _Answer:
+    found = _Answer()
+    with asked():
+        for line in lines(state, f"/record/{quote(name, safe='')}", **({"timeout": timeout} if timeout else {})):
+            if line.strip():
+                found = msgspec.json.decode(line, type=_Answer)
+            else:
+                say(f"waiting for the next event of {name} …", err=True)
+    if not found.probe:
+        raise click.ClickException(found.error)
+    return found
+
+
+def _write(to: Path, probe: str) -> None:
+    try:
+        to.write_text(probe, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{to} cannot be written: {error.strerror}") from None
