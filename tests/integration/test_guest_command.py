@@ -217,6 +217,16 @@ def test_what_cannot_be_started_says_why(
         Child(command("./bootstrap"), "127.0.0.1:9")
 
 
+def test_a_program_one_folder_too_deep_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the zip of a code forge."""
+    monkeypatch.chdir(tmp_path)
+    Path("shop-1.4").mkdir()
+    with pytest.raises(
+        LoadError, match=r"all of the code is in the folder shop-1\.4/, whose contents have to be the code"
+    ):
+        Child(command("./bootstrap"), "127.0.0.1:9")
+
+
 def test_a_program_that_is_nowhere_says_so() -> None:
     with pytest.raises(LoadError, match="it is neither in the function's code nor on PATH"):
         Child(command("no-such-program"), "127.0.0.1:9")

@@ -41,6 +41,15 @@ async def test_a_function_that_cannot_load_says_why(bench: Bench, handler: str, 
     await until(lambda: not bench.tree.templates())
 
 
+async def test_a_module_one_folder_too_deep_says_so(bench: Bench) -> None:
+    """As in the zip of a code forge."""
+    (bench.code / "zipped/shop-1.4").mkdir(parents=True)
+    (bench.code / "zipped/shop-1.4/greet.py").write_text("def handler(event): ...\n")
+    failed = await refused(bench, bench.spec("zipped", "greet:handler"))
+
+    assert failed.message.endswith("; all of the code is in the folder shop-1.4/, whose contents have to be the code")
+
+
 async def test_a_process_that_ends_as_it_loads_is_quoted(bench: Bench) -> None:
     failed = await refused(bench, bench.spec("broken", "hard_exit:handler"))
 
