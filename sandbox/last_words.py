@@ -22,6 +22,10 @@ _MISSING = re.compile(
 )
 _BY_SHELL = re.compile(r"\b([A-Za-z_]\w*): (?:unbound variable|parameter (?:null or )?not set)")
 """What bash and dash say with `set -u`; any name may be in it."""
+_SECRET = re.compile(
+    r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|DSN|DATABASE|POSTGRES|MYSQL|MONGO|REDIS|AMQP", re.IGNORECASE
+)
+"""Part of the names of variables whose values belong in no file that is shared."""
 _DATA = "FORKLIGHT_DATA"
 
 
@@ -61,7 +65,8 @@ def _set_in(line: str, spec: FunctionSpec) -> str:
         return ""
     if name == _DATA:
         return f": {name} is not set: write data = true in [functions.{spec.name}] of forklight.toml"
+    setting = f'secrets = {{ {name} = {{ file = "…" }} }}' if _SECRET.search(name) else f'env = {{ {name} = "…" }}'
     return (
         f": {name} is not set: a function gets only the variables of its env, env_file and secrets; "
-        f'write env = {{ {name} = "…" }} in [functions.{spec.name}] of forklight.toml'
+        f"write {setting} in [functions.{spec.name}] of forklight.toml"
     )

@@ -57,15 +57,19 @@ def test_a_variable_that_is_missing_is_named_with_what_sets_it(line: str) -> Non
 
     assert failed.message == (
         "it ended: DATABASE_URL is not set: a function gets only the variables of its env, env_file and secrets; "
-        'write env = { DATABASE_URL = "…" } in [functions.f] of forklight.toml'
+        'write secrets = { DATABASE_URL = { file = "…" } } in [functions.f] of forklight.toml'
     )
     assert failed.traceback == f"its last output:\n  before\n  {line}\n  exit status 2"
 
 
 def test_a_variable_of_a_shell_may_have_any_name() -> None:
-    assert (
-        "token is not set" in quoted(LoadFailed("InitFailed", "it ended"), ["x: token: unbound variable"], SHOP).message
-    )
+    failed = quoted(LoadFailed("InitFailed", "it ended"), ["x: token: unbound variable"], SHOP)
+    assert ": token is not set" in failed.message
+
+
+def test_what_is_no_secret_is_set_in_the_open() -> None:
+    failed = quoted(LoadFailed("InitFailed", "it ended"), ["KeyError: 'LOG_FORMAT'"], SHOP)
+    assert failed.message.endswith('; write env = { LOG_FORMAT = "…" } in [functions.f] of forklight.toml')
 
 
 def test_the_data_folder_is_asked_for_by_its_own_setting() -> None:
