@@ -22,20 +22,25 @@ from forklight.serving.watching import look
 from forklight.state.directory import open_here, open_state
 from forklight.state.users import unprivileged_user
 from forklight.testing import ServeError, serving
-from tests.kit.runtimes import bare_environment, write_wheel
+from tests.kit.runtimes import bare_environment, write_uv, write_wheel
 from tests.kit.support import readable_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 CODE = "import tiny\n\ndef handler(event):\n    return [tiny.VERSION, tiny.__file__, tiny.__cached__]\n"
 
 pytestmark = pytest.mark.timeout(120)
 
 
+def _environ(folder: Path) -> dict[str, str]:
+    path = f"{folder}/tools:{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "forklight", *arguments]
     command += [] if "--state" in arguments else ["--state", "state"]
-    return subprocess.Popen(command, cwd=folder, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=_environ(folder), stdout=pipe, stderr=pipe, text=True)
 
 
 def _run(folder: Path, *arguments: str) -> tuple[str, str, int]:
@@ -61,6 +66,7 @@ def _application(folder: Path, **versions: str) -> Path:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with readable_folder() as folder:
+        write_uv(folder / "tools")
         yield folder
 
 
@@ -71,6 +77,7 @@ def _environments(folder: Path) -> list[Path]:
 @pytest.mark.long_form
 @pytest.mark.ordinary_user
 def test_two_versions_of_one_library_run_side_by_side(folder: Path) -> None:
+    (folder / "tools/uv").unlink()
     _application(folder, old="1.0", new="2.0")
     stdout, stderr, status = _run(folder, "install")
     assert [line.partition(" in ")[0] for line in stdout.splitlines()] == ["old: installed", "new: installed"]
@@ -126,6 +133,7 @@ def test_a_change_of_the_requirements_makes_it_stale_and_what_is_old_goes(folder
 
 @pytest.mark.any_user
 def test_an_environment_that_failed_or_is_half_made_is_never_used(folder: Path) -> None:
+    (folder / "tools/uv").unlink()
     _application(folder, app="1.0")
     (folder / "app.txt").write_text(f"--no-index\n--find-links wheels\ntiny==1.0 --hash=sha256:{'0' * 64}\n")
     stdout, stderr, status = _run(folder, "install")
@@ -188,7 +196,8 @@ def test_an_interpreter_is_the_same_by_any_of_its_names(folder: Path) -> None:
     libraries = {"PYTHONPATH": os.pathsep.join([str(ROOT), *(path for path in sys.path if "site-packages" in path)])}
     for python in (*links.values(), other):
         command = [str(python), "-m", "forklight", "install", "--state", "state"]
-        done = subprocess.run(command, cwd=folder, env=ENVIRON | libraries, capture_output=True, text=True, check=False)
+        environ = _environ(folder) | libraries
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert ("installed already" in done.stdout) == (python != links["python"])
     (new,) = _environments(folder)

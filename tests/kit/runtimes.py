@@ -99,3 +99,16 @@ def write_wheel(folder: Path, name: str, version: str) -> Path:
         for file, text in {**files, f"{info}/RECORD": record}.items():
             wheel.writestr(file, text)
     return path
+
+
+def write_uv(folder: Path) -> None:
+    """A `uv` for installs as `forklight install` asks for them. To give each environment its own pip takes seconds."""
+    pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --no-input --python"
+    folder.mkdir()
+    (folder / "uv").write_text(f"""#!/bin/sh
+case $1 in
+    venv) exec "$5" -I -m venv --without-pip "$6" ;;
+    pip) python=$4 && shift 5 && exec {pip} "$python" install --compile --root-user-action=ignore "$@" ;;
+esac
+""")
+    (folder / "uv").chmod(0o755)
