@@ -6,7 +6,6 @@ empty ones, which show that the server still works. Whatever has begun goes on i
 """
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
@@ -17,14 +16,14 @@ import msgspec
 from aiohttp import web
 
 from forklight.admin.answers import Refused, as_json
-from forklight.admin.guard import who
+from forklight.admin.guard import check_may_deploy, may_deploy, who
 from forklight.packages.errors import MissingPackage
 from forklight.packages.store import PackageStore
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
+from forklight.state.directory import application_problem
 
 STILL_THERE_S = 10.0
 """The longest silence in an answer. Proxies give up after a minute, as a rule."""
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _MOST_REASON = 500
 
 Report = Callable[[Step], None]
@@ -68,8 +67,11 @@ class Applications:
             web.delete(f"{one}/aliases/{{alias}}", self._remove_alias),
         ]
 
-    async def _list(self, _request: web.Request) -> web.Response:
-        return as_json(self._deployer.applications())
+    async def _list(self, request: web.Request) -> web.Response:
+        """List those that the client may change. `?for=` is one that it wants to change."""
+        if wanted := request.query.get("for"):
+            check_may_deploy(request, wanted)
+        return as_json([one for one in self._deployer.applications() if may_deploy(request, one.name)])
 
     async def _deploy(self, request: web.Request) -> web.StreamResponse:
         """`?package=` is its SHA-256, `?canary=` the percentage of events that the new version serves, if not all."""
@@ -154,11 +156,11 @@ async def _streamed(request: web.Request, work: Callable[[Report], Awaitable[Dep
 
 
 def _application(request: web.Request) -> str:
-    """Return the name. It becomes part of paths. Raises Refused."""
+    """Return the name, of one that the client may change. Raises Refused."""
     name = request.match_info["name"]
-    if not _NAME.fullmatch(name):
-        rule = "a small letter, then up to 62 small letters, digits, _ and -"
-        raise Refused(400, f"{name[:80]!r} is not a valid name of an application: {rule}")
+    if problem := application_problem(name):
+        raise Refused(400, problem)
+    check_may_deploy(request, name)
     return name
 
 

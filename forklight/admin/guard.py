@@ -16,9 +16,9 @@ from aiohttp.typedefs import Middleware
 from forklight.admin.answers import Handler, Refused
 from forklight.state.users import name_of
 from triggers.http.errors import RefusedError
-from triggers.http.policy.keys import Keys
+from triggers.http.policy.keys import Holder, Keys
 
-_BY = web.RequestKey("by", str)
+_BY = web.RequestKey("by", Holder)
 _CREDENTIALS = struct.Struct("3i")
 """`struct ucred` of unix(7): pid, uid, gid."""
 
@@ -41,7 +41,7 @@ def guarded(keys: Keys, open_paths: Collection[str]) -> Middleware:
 def who(request: web.Request) -> str:
     """Whose request it is: the name of the deploy key, or on the control socket the name of the user."""
     if _BY in request:
-        return request[_BY]
+        return request[_BY].name
     peer = None if request.transport is None else request.transport.get_extra_info("socket")
     if peer is None or peer.family != socket.AF_UNIX:
         return ""
@@ -49,8 +49,21 @@ def who(request: web.Request) -> str:
     return name_of(_CREDENTIALS.unpack(credentials)[1])
 
 
-def _deployer(keys: Keys, request: web.Request) -> str:
-    """Return the name of the deploy key. Raises Refused, and HTTPNotFound to whoever has none."""
+def may_deploy(request: web.Request, application: str) -> bool:
+    """Whether the client may change the application. On the control socket it may change every one."""
+    return _BY not in request or request[_BY].may_deploy(application)
+
+
+def check_may_deploy(request: web.Request, application: str) -> None:
+    """Raises Refused if the client has the key of other applications."""
+    if not may_deploy(request, application):
+        key = request[_BY]
+        told = f"the deploy key {key.name} is for {', '.join(key.applications)}, not for {application[:80]!r}"
+        raise Refused(403, f"{told}: use its own key (forklight keys create NAME --deploy --application …)")
+
+
+def _deployer(keys: Keys, request: web.Request) -> Holder:
+    """Return whose deploy key it is. Raises Refused, and HTTPNotFound to whoever has none."""
     headers = {name: request.headers[name] for name in ("authorization", "x-api-key") if name in request.headers}
     found, why = None, ""
     try:
@@ -64,7 +77,7 @@ def _deployer(keys: Keys, request: web.Request) -> str:
         raise Refused(403, f"a deploy key must not cross a network in the clear: {remedy}")
     if found is None:
         raise Refused(401, why)
-    return found.name
+    return found
 
 
 def names_an_address(host: str) -> bool:

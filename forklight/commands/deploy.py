@@ -30,7 +30,7 @@ from forklight.commands.releasing import (
     target_options,
 )
 from forklight.config.deployable import Deployable, load_deployable
-from forklight.config.deployed import as_written, name_problem
+from forklight.config.deployed import as_written
 from forklight.config.document import FILE_NAME
 from forklight.config.problem import ConfigError, Problem
 from forklight.config.source import locate
@@ -39,6 +39,7 @@ from forklight.packages.errors import PackageError
 from forklight.packages.package import Built, build
 from forklight.serving.deployment import Deployed
 from forklight.serving.reloaded import some_of
+from forklight.state.directory import application_problem
 
 
 class _Percent(click.ParamType[float]):
@@ -116,7 +117,7 @@ def deploy(
         for note in found.notes:
             say(f"warning: {note}", err=True)
     with session_with(target) as session, Progress(as_json=as_json) as progress:
-        applications(session)  # whether it may be deployed there, before anything is packed
+        applications(session, plan.name)  # whether it may be deployed there, before anything is packed
         done = _deployed(plan, session, progress)
     if as_json:
         _say(done)
@@ -142,7 +143,7 @@ def _checked(path: Path) -> Deployable:
 
 def _name(name: str | None, folder: Path) -> str:
     chosen = name or name_in(folder) or ""
-    if problem := name_problem(chosen):
+    if problem := application_problem(chosen):
         raise click.UsageError(f"{problem}; choose one with --name")
     return chosen
 

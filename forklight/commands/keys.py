@@ -43,13 +43,29 @@ def keys() -> None:
 @click.argument("name")
 @scope_option
 @click.option("--deploy", is_flag=True, help="A key for forklight deploy --to URL. It opens no route.")
+@click.option(
+    *("--application", "applications"),
+    multiple=True,
+    metavar="NAME",
+    help="The application that a deploy key is for; repeatable. Default: every one.",
+)
 @config_option
 @state_option
 @json_option
-def create(name: str, path: Path, state: Path | None, *, scopes: tuple[str, ...], deploy: bool, as_json: bool) -> int:
+def create(
+    name: str,
+    path: Path,
+    state: Path | None,
+    *,
+    scopes: tuple[str, ...],
+    deploy: bool,
+    applications: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Make a key and print it. It cannot be shown again: only its hash is stored.
 
-    Whoever has a deploy key can run any code as the functions of the server: keep it like a password.
+    Whoever has a deploy key can run any code as the functions of the server: keep it like a password. One of some
+    applications keeps a team from changing those of others by mistake.
 
     \b
     Examples:
@@ -57,17 +73,21 @@ def create(name: str, path: Path, state: Path | None, *, scopes: tuple[str, ...]
       forklight keys create ci --scope orders:read
       forklight keys create ci --json | jq -r .key
       forklight keys create github --deploy
+      forklight keys create shop-ci --deploy --application shop
     """
+    if applications and not deploy:
+        raise click.UsageError("only a deploy key is for applications: add --deploy, or leave out --application")
     if deploy and scopes:
         raise click.UsageError("a deploy key opens no route, so it has no scopes: leave out --scope or --deploy")
     with _errors():
-        key, entry = make_key(name, scopes, deploy=deploy)
+        key, entry = make_key(name, scopes, deploy=deploy, applications=applications)
     with _changing(state_of(path, state)) as known:
         if name in known:
             raise click.ClickException(f"there is a key {name!r} already: revoke it first, or choose another name")
         known[name] = entry
     if as_json:
-        say_json(msgspec.json.encode({"name": name, "key": key, "scopes": entry.scopes, "deploy": deploy}))
+        more = {"scopes": entry.scopes, "deploy": deploy, "applications": entry.applications}
+        say_json(msgspec.json.encode({"name": name, "key": key, **more}))
     else:
         say(key)
         use = "Set FORKLIGHT_KEY to it for forklight deploy" if deploy else "Send it as  Authorization: Bearer KEY"
@@ -91,7 +111,14 @@ def list_(path: Path, state: Path | None, as_json: bool) -> int:
         known = sorted(read_keys(keys_path(state_of(path, state))).items())
     if as_json:
         rows = [
-            {"name": name, "created": key.created, "scopes": key.scopes, "deploy": key.deploy} for name, key in known
+            {
+                "name": name,
+                "created": key.created,
+                "scopes": key.scopes,
+                "deploy": key.deploy,
+                "applications": key.applications,
+            }
+            for name, key in known
         ]
         say_json(msgspec.json.encode(rows))
         return 0
@@ -157,7 +184,9 @@ def revoke(name: str, path: Path, state: Path | None, as_json: bool) -> int:
 
 
 def _scopes(key: Key) -> str:
-    return "(deploy key)" if key.deploy else " ".join(key.scopes) or "-"
+    if key.deploy:
+        return f"(deploy key of {', '.join(key.applications)})" if key.applications else "(deploy key)"
+    return " ".join(key.scopes) or "-"
 
 
 def _entry(name: str, known: dict[str, Key]) -> Key:

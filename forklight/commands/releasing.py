@@ -144,9 +144,10 @@ def _refuse(place: Place, error: Refused) -> NoReturn:
     raise (click.UsageError if wrongly else click.ClickException)(f"{place} refused it: {line}") from None
 
 
-def applications(session: Session) -> list[ApplicationStatus]:
-    """Return what is deployed there."""
-    with session.answer("GET", "/applications") as response:
+def applications(session: Session, wanted: str | None = None) -> list[ApplicationStatus]:
+    """Return what is deployed there, of what the key is for. It is refused if that is not `wanted`, which is meant."""
+    query = f"?{urlencode({'for': wanted})}" if wanted else ""
+    with session.answer("GET", f"/applications{query}") as response:
         return decoded(response.read(), list[ApplicationStatus], session.place)
 
 
@@ -173,10 +174,10 @@ def name_in(folder: Path) -> str | None:
     return slug(written or Path(os.path.abspath(file)).parent.name)
 
 
-def chosen(name: str | None, folder: Path, known: list[ApplicationStatus]) -> ApplicationStatus:
-    """Return the application that a command means: the one it names, that of the folder, or the only one."""
+def chosen(wanted: str | None, known: list[ApplicationStatus]) -> ApplicationStatus:
+    """Return the application that a command means: `wanted`, or the only one."""
     names = [one.name for one in known]
-    wanted = name or name_in(folder) or (names[0] if len(names) == 1 else None)
+    wanted = wanted or (names[0] if len(names) == 1 else None)
     if wanted is None:
         raise click.UsageError(
             f"say which application: --name {'|'.join(names)}" if names else "nothing is deployed there"
@@ -230,7 +231,8 @@ def changed(
     as_json = options.pop("as_json")
     target = target_of(path, **options)
     with session_with(target) as session:
-        before = chosen(name, path, applications(session))
+        wanted = name or name_in(path)
+        before = chosen(wanted, applications(session, wanted))
         resource = f"/applications/{before.name}/{resource}?{urlencode(query)}"
         with session.answer(method, resource) as response:
             done = decoded(response.read(), Deployed, target.place)

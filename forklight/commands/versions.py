@@ -40,9 +40,9 @@ def versions(
     """
     target = target_of(path, to=to, state=state, key_file=key_file, ca=ca)
     with session_with(target) as session:
-        found = applications(session)
+        found = applications(session, name)
         if name is not None:
-            found = [chosen(name, path, found)]
+            found = [chosen(name, found)]
     if as_json:
         say_json(msgspec.json.encode(found))
         return 0

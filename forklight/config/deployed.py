@@ -33,16 +33,6 @@ AnySecret = TypeVar("AnySecret", Secret, HeaderSettings)
 SERVERS_OWN = ("http", "bus", "brokers", "queues", "admin", "log", "machine", "deploy")
 """The tables that hold for all applications of a server."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-
-
-def name_problem(application: str) -> str:
-    """Return why an application cannot have this name, or nothing."""
-    if _NAME.fullmatch(application):
-        return ""
-    form = "a small letter, then up to 62 small letters, digits, _ and -"
-    return f"{application!r} is not the name of an application: {form}"
-
 
 def load_deployed(application: str, folder: Path, server: Config, state: Path, environ: Mapping[str, str]) -> Config:
     """Return the configuration in `folder` as `server`, the base configuration, allows it. Its warnings say what of it

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.change import NotLoaded
-from forklight.config.deployed import name_problem
 from forklight.config.problem import ConfigError
 from forklight.config.runtimes import NotInstalled
 from forklight.deploying.environments import install_deployed
@@ -43,6 +42,7 @@ from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
 from forklight.serving.reloaded import lines as lines_of
 from forklight.state import releases
+from forklight.state.directory import application_problem
 from forklight.state.releases import NONE, Application, ReleaseError, write_releases
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Deployer:
     async def _install(self, application: str, package: str, progress: Progress) -> Deployed:
         """Make the environments that the release needs: rollbacks do not wait for that."""
         progress.begin(Step(step="checking"))
-        if problem := name_problem(application):
+        if problem := application_problem(application):
             raise ReleaseError(problem)
         reloader, done = self._reloader, Deployed(ok=True, application=application)
         base, state = reloader.deployed.base.config, reloader.running.state

@@ -26,6 +26,7 @@ Started as root, the group is that of the unprivileged user, who can read everyt
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,6 +40,7 @@ from forklight.state.users import User, blocking, name_of
 from sandbox import folders
 
 SYSTEM_STATES = Path("/var/lib/forklight")
+_APPLICATION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class StateError(ForklightError):
@@ -80,6 +82,15 @@ def keys_path(state: Path) -> Path:
 def rehearsals_path(state: Path) -> Path:
     """Return the folder of what calls have imported. It may not exist."""
     return state / "rehearsals"
+
+
+def application_problem(name: str) -> str:
+    """Return why an application cannot have this name, which becomes part of paths; or nothing."""
+    if _APPLICATION.fullmatch(name):
+        return ""
+    return (
+        f"{name[:80]!r} is not the name of an application: a small letter, then up to 62 small letters, digits, _ and -"
+    )
 
 
 def application_data_path(state: Path, application: str) -> Path:

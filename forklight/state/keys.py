@@ -11,21 +11,34 @@ from pathlib import Path
 import msgspec
 
 from bus.times import rfc3339_second
-from forklight.state.directory import keys_path, make_state
+from forklight.state.directory import application_problem, keys_path, make_state
 from triggers.http.policy.keys import Key, digest, new_key, read_keys
 from triggers.http.policy.scopes import check_scopes
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 
 
-def make_key(name: str, scopes: Sequence[str], *, deploy: bool = False) -> tuple[str, Key]:
-    """Return a new key and its entry in the file. Raises ValueError for a malformed name or scope."""
+def make_key(
+    name: str, scopes: Sequence[str], *, deploy: bool = False, applications: Sequence[str] = ()
+) -> tuple[str, Key]:
+    """Return a new key and its entry in the file. `applications` are all that a deploy key may deploy.
+
+    Raises ValueError for a malformed name, scope or application.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a valid name: up to 63 letters, digits, and . _ @ - after the first")
     check_scopes(scopes, of_key=True)
+    if problem := next(filter(None, map(application_problem, applications)), None):
+        raise ValueError(problem)
     key = new_key()
     created = rfc3339_second(int(time.time())) + "Z"
-    return key, Key(sha256=digest(key), created=created, scopes=tuple(dict.fromkeys(scopes)), deploy=deploy)
+    return key, Key(
+        sha256=digest(key),
+        created=created,
+        scopes=tuple(dict.fromkeys(scopes)),
+        deploy=deploy,
+        applications=tuple(dict.fromkeys(applications)),
+    )
 
 
 @contextmanager

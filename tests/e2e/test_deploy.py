@@ -110,6 +110,22 @@ async def test_a_deploy_from_elsewhere() -> None:
         await eventually(is_refused)
 
 
+async def test_a_key_of_one_application_deploys_no_other() -> None:
+    async with there() as far:
+        write(far.server.folder / "shop", "1")
+        write(far.server.folder / "stall", "1")
+        made = await far.server.run("keys", "create", "team", "--deploy", "--application", "stall")
+        (far.server.folder / "key").write_text(made.stdout)
+        done = await far.run("deploy", "shop")
+        assert (done.status, done.stdout) == (1, "")
+        assert "refused it: the deploy key team is for stall, not for 'shop': use its own key" in done.stderr
+        assert "packing" not in done.stderr
+        done = await far.run("rollback", "--name", "shop")
+        assert (done.status, "not for 'shop'" in done.stderr) == (1, True)
+        done = await far.run("deploy", "stall")
+        assert done.stdout.startswith("stall: version 1 serves: added orders"), done.stderr
+
+
 async def test_a_deploy_goes_on_without_its_client() -> None:
     async with there() as far:
         gate = Gate(far.server.folder)

@@ -63,9 +63,9 @@ def work(event, context):
 """
 
 
-def new_key(server: Server, name: str, *scopes: str, deploy: bool = False) -> str:
+def new_key(server: Server, name: str, *scopes: str, deploy: bool = False, of: tuple[str, ...] = ()) -> str:
     with changing_keys(server.state) as keys:
-        key, keys[name] = make_key(name, scopes, deploy=deploy)
+        key, keys[name] = make_key(name, scopes, deploy=deploy, applications=of)
     return key
 
 
@@ -104,6 +104,8 @@ async def choosing(server: Server, deploys: Deploys) -> None:
     assert "no key was sent" in await pinned(server, "2", 401)
     assert "the key is not valid" in await pinned(server, "9", 401, key="fl_wrong")
     assert "the key other may not choose a version" in await pinned(server, "9", 403, key=other)
+    team = new_key(server, "team", deploy=True, of=("shop",))
+    assert "that takes a deploy key of the whole server" in await pinned(server, "2", 403, key=team)
     for version in ("9", "latest", "٣", "1" * 5000):
         detail = await pinned(server, version, 404, key=deploy)
         assert f"app has no version {version[:64]!r}: 1 (live) and 2 (canary) serve;" in detail

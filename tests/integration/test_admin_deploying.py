@@ -39,9 +39,10 @@ def package(size: int = 100_000) -> tuple[str, bytes]:
 
 
 @asynccontextmanager
-async def session(folder: Path, deployer: Recorder) -> AsyncIterator[aiohttp.ClientSession]:
-    """Over TCP with a deploy key."""
-    (folder / "keys").write_bytes(msgspec.json.encode({"ci": Key(sha256=digest(KEY), created="", deploy=True)}))
+async def session(folder: Path, deployer: Recorder, *of: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Over TCP with a deploy key, perhaps of some applications only."""
+    key = Key(sha256=digest(KEY), created="", deploy=True, applications=of)
+    (folder / "keys").write_bytes(msgspec.json.encode({"ci": key}))
     async with serving(folder, deployer=deployer) as asked:
         base, headers = f"http://127.0.0.1:{asked.port}", {"X-Api-Key": KEY}
         async with aiohttp.ClientSession(base, headers=headers) as http:
@@ -187,21 +188,45 @@ async def test_a_deploy_streams_its_steps(tmp_path: Path, monkeypatch: pytest.Mo
                 assert response.status == 400
 
 
+CHANGES = (
+    ("POST", "/rollback"),
+    ("POST", "/rollback?version=3"),
+    ("POST", "/rollback?version=stable"),
+    ("POST", "/promote"),
+    ("POST", "/abort?reason=slow"),
+    ("POST", "/remove"),
+    ("PUT", "/aliases/old?version=4"),
+    ("DELETE", "/aliases/old"),
+)
+
+
+async def test_a_key_of_one_application_changes_no_other(tmp_path: Path) -> None:
+    sha256, content = package()
+    async with session(tmp_path, deployer := Recorder(tmp_path), "shop", "stall") as http:
+        deployer.go.set()
+        deployer.status = tuple(ApplicationStatus(name=name, releases=()) for name in ("shop", "other", "stall"))
+        assert (await put(http, sha256, 0, content, len(content)))[0] == 201
+        told = "the deploy key ci is for shop, stall, not for 'other': use its own key"
+        for method, path in (("POST", f"/deploy?package={sha256}"), *CHANGES):
+            async with http.request(method, f"/applications/other{path}") as response:
+                assert (response.status, (await response.text()).startswith(told)) == (403, True)
+        async with http.get("/applications?for=other") as response:
+            assert (response.status, (await response.text()).startswith(told)) == (403, True)
+        assert deployer.asked == []
+        for query in ("", "?for=shop"):
+            async with http.get(f"/applications{query}") as response:
+                assert [one["name"] for one in await response.json()] == ["shop", "stall"]
+        async with http.post(f"/applications/stall/deploy?package={sha256}") as response:
+            assert json.loads((await response.text()).splitlines()[-1])["ok"]
+        assert deployer.asked == [("deploy", "stall", sha256, "ci", 0)]
+
+
 async def test_what_else_is_asked_of_it(tmp_path: Path) -> None:
     async with session(tmp_path, deployer := Recorder(tmp_path)) as http:
         deployer.status = (ApplicationStatus(name="shop", releases=(), live=6, aliases={"stable": 5}),)
         async with http.get("/applications") as response:
             assert (await response.json())[0]["aliases"] == {"stable": 5}
-        for method, path in (
-            ("POST", "/rollback"),
-            ("POST", "/rollback?version=3"),
-            ("POST", "/rollback?version=stable"),
-            ("POST", "/promote"),
-            ("POST", "/abort?reason=slow"),
-            ("POST", "/remove"),
-            ("PUT", "/aliases/old?version=4"),
-            ("DELETE", "/aliases/old"),
-        ):
+        for method, path in CHANGES:
             async with http.request(method, f"/applications/shop{path}") as response:
                 assert (response.status, json.loads(await response.text())["ok"]) == (200, True)
         assert deployer.asked == [

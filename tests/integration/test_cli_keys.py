@@ -69,9 +69,40 @@ def test_a_deploy_key(tmp_path: Path) -> None:
         )
 
 
+def test_a_deploy_key_of_applications(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "create", "ci", "--deploy")
+    words = ("--application", "shop", "--application", "stall", "--application", "shop")
+    made = run(tmp_path, "keys", "create", "team", "--deploy", *words, "--json")
+    assert json.loads(made.stdout)["applications"] == ["shop", "stall"]
+    known = read_keys(tmp_path / "state" / "keys")
+    assert (known["ci"].applications, known["team"].applications) == ((), ("shop", "stall"))
+    listed = run(tmp_path, "keys", "list").stdout.splitlines()
+    assert listed[1].endswith("  (deploy key)")
+    assert listed[2].endswith("  (deploy key of shop, stall)")
+    assert [one["applications"] for one in json.loads(run(tmp_path, "keys", "list", "--json").stdout)] == [
+        [],
+        ["shop", "stall"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
+        (
+            ("create", "eve", "--application", "shop"),
+            2,
+            "Error: only a deploy key is for applications: add --deploy, or leave out --application\n",
+        ),
+        (
+            ("create", "eve", "--deploy", "--application", "Shop"),
+            2,
+            "Error: 'Shop' is not the name of an application: a small letter, then up to 62 small letters, digits",
+        ),
+        (
+            ("create", "eve", "--deploy", "--application", ""),
+            2,
+            "Error: '' is not the name of an application: a small ",
+        ),
         (("create", "bob"), 1, "Error: there is a key 'bob' already: revoke it first, or choose another name\n"),
         (("revoke", "bop"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
         (("update", "bop", "--scope", "a"), 1, "Error: there is no key 'bop' (did you mean 'bob'?)\n"),
@@ -101,7 +132,9 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path, arguments: tuple[str, ...],
     run(tmp_path, "keys", "create", "bob")
     done = run(tmp_path, "keys", *arguments)
     assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.endswith(said)
+    assert said in done.stderr
+    assert done.stderr.count("Error: ") == 1
+    assert list(read_keys(tmp_path / "state" / "keys")) == ["bob"]
 
 
 def test_a_broken_file_of_keys_is_told(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ SHA-256 is as good as the slow hash that a password needs.
 
     <file>: {"NAME": {"sha256": "<hexadecimal>", "created": "<RFC 3339>", "scopes": ["<scope>", ...]}, ...}
 
-A key without scopes has no `scopes`. A deploy key has `"deploy": true`: it deploys applications, and opens no route.
+A key without scopes has no `scopes`. A deploy key has `"deploy": true`: it deploys applications, those in its
+`"applications": ["NAME", ...]` if it has that, and opens no route.
 """
 
 import hmac
@@ -41,6 +42,7 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     created: str
     scopes: tuple[str, ...] = ()
     deploy: bool = False
+    applications: tuple[str, ...] = ()
 
 
 class Holder(Struct, frozen=True, gc=False):
@@ -49,6 +51,11 @@ class Holder(Struct, frozen=True, gc=False):
     name: str
     scopes: tuple[str, ...] = ()
     deploys: bool = False
+    applications: tuple[str, ...] = ()
+    """those that it may deploy; empty for all of them"""
+
+    def may_deploy(self, application: str) -> bool:
+        return self.deploys and (not self.applications or application in self.applications)
 
 
 def new_key() -> str:
@@ -153,12 +160,15 @@ class Keys:
         try:
             known = read_keys(self._path)
             self._known = {
-                key.sha256[:_INDEX_DIGITS]: (key.sha256.encode(), Holder(name, key.scopes, key.deploy))
-                for name, key in known.items()
+                key.sha256[:_INDEX_DIGITS]: (key.sha256.encode(), _holder(name, key)) for name, key in known.items()
             }
         except KeysError as error:
             self._known = {}
             log.error("no key is accepted: %s", error)
+
+
+def _holder(name: str, key: Key) -> Holder:
+    return Holder(name, key.scopes, key.deploy, key.applications)
 
 
 def without_key(head: Head) -> Head:

@@ -27,10 +27,10 @@ def chooser(keys: Keys, headers: Headers) -> tuple[Holder, str]:
     known: list[Holder] = []
     for name in _KEY_HEADERS:
         holder = keys.known({name: headers[name]}) if name in headers else None
-        if holder is not None and (holder.deploys or SCOPE in holder.scopes or EVERY in holder.scopes):
+        if holder is not None and _may_choose(holder):
             return holder, name
         known += [] if holder is None else [holder]
-    who = f"a deploy key, or a key with the scope {SCOPE}"
+    who = f"a deploy key of the whole server, or a key with the scope {SCOPE}"
     if known:
         detail = f"the key {known[0].name} may not choose a version (X-Forklight-Version): that takes {who}"
         raise RefusedError(403, detail, headers=(("www-authenticate", _CHALLENGE),), last=False)
@@ -38,6 +38,11 @@ def chooser(keys: Keys, headers: Headers) -> tuple[Holder, str]:
     detail = f"to choose a version (X-Forklight-Version), send {who}, as X-Api-Key or Authorization: Bearer: {sent}"
     headers_of_it = (("www-authenticate", 'Bearer realm="forklight"'),)
     raise RefusedError(401, detail, headers=headers_of_it, last=False)
+
+
+def _may_choose(holder: Holder) -> bool:
+    """A deploy key of some applications may not: a route does not know whose it is."""
+    return (holder.deploys and not holder.applications) or SCOPE in holder.scopes or EVERY in holder.scopes
 
 
 def without(head: Head, name: str) -> Head:
