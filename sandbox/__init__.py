@@ -4,7 +4,8 @@ In reading order:
 
 - `tree.py`: starts processes when they are needed and replaces those that die; `places.py`, `backoff.py`, `causes.py`:
   what exists, when to try again, why a start was slow
-- `zygote.py`, `template.py`, `instance.py`: the server's half of each kind of process
+- `zygote.py`, `template.py`, `instance.py`: the server's half of each kind of process; `offspring.py`: the
+  instances of a template
 - `calls.py`: the calls of an instance, by the tables in `call_life.py` and `instance_life.py`; `lives.py`: the life of
   a template; pure state machines that the files above carry out
 - `birth.py`: what an instance does before its first event
@@ -12,7 +13,8 @@ In reading order:
   requests in one message; `bounds.py`: the limits of both
 - `endings.py`, `outcomes.py`, `stacks.py`: how a call ends, its outcome, and the stack of a handler that was cut short;
   `whereabouts.py` asks for it
-- `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines
+- `logs.py`, `log_lines.py`: reads a log pipe, and cuts its bytes into lines; `last_words.py`: what a process printed
+  last before its start failed
 - `launch.py`: starts a zygote; `user_filter.py`: which users it can become; `containment.py`, `isolation.py`: what
   contains it
 - `network.py`: where a box has the places that its function may reach; `forwarding.py`: the process that leads there

@@ -1,4 +1,4 @@
-"""The server's half of a template. `lives.py` decides; this module carries out.
+"""The server's half of a template. `lives.py` decides; this module carries out. `offspring.py` has its instances.
 
 A template is not trusted, because it runs the code that it imported. Its pidfds are verified, its messages have exact
 types and time limits, and any breach kills it. Its instances do not die with it: they finish their calls, and the
@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from socket import SOCK_SEQPACKET
@@ -18,23 +18,21 @@ import anyio
 
 from bus.outcome import ExceptionName
 from sandbox import processes, stacks
-from sandbox.channels import Body, Learnt, close_all
+from sandbox.channels import Learnt, close_all
 from sandbox.commons import Commons
 from sandbox.control import Control, Message
 from sandbox.endings import Died
-from sandbox.errors import Ended, LoadFailed, StartFailed
-from sandbox.forks import Forks
+from sandbox.errors import Ended, LoadFailed
 from sandbox.group import Group
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
-from sandbox.kits import Kit, Kits
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
 from sandbox.load_message import load_error, load_message, too_much_memory
 from sandbox.logs import LogPipe, LogTurns
+from sandbox.offspring import Offspring
 from sandbox.quarters import quarters
 from sandbox.rehearsal import Plan
-from sandbox.reports import Reports
 from sandbox.spec import FunctionSpec
 from sandbox.sweep import WATCH_S
 from sandbox.usage import Held
@@ -48,13 +46,12 @@ class Template:
         self, spec: FunctionSpec, zygote: Zygote, commons: Commons, plan: Plan, *, is_candidate: bool = False
     ) -> None:
         """`plan`: what it imports ahead. A candidate is to take the place of one that has loaded the same code."""
-        self.spec, self._uid = spec, spec.containment.uid
+        self.spec = spec
         self.zygote = zygote
         self.loaded = Message(t="loaded")
         """The template's report after the import: its memory, its threads, whether the handler is async."""
         self.gone = anyio.Event()
         """Set once the process is dead, its orphans are swept and its last instance is buried."""
-        self.instances: dict[int, Instance] = {}
         self.n = commons.number()
         self.pid = 0
         self.rss_kb = self.own_kb = self.anonymous_kb = 0
@@ -68,16 +65,18 @@ class Template:
         self.group = Group(commons.groups, self.n)
         self._rehearse = plan.message(spec.rehearsal, tries=is_candidate)
         self._is_candidate = is_candidate
-        self.has_answered = self.has_borne = False
-        """Whether it has told how its load ended; whether an instance could take events, so that the function loads."""
+        self.has_answered = False
+        """Whether it has told how its load ended."""
+        self.has_borne = False
+        """Whether an instance could take events, so that the function loads."""
         self._commons = commons
         self._meter = commons.meters.of(spec.name)
         self._held = Held(self._meter.templates)
         self._life = Life()
         self._quarters = quarters(spec, zygote, commons)
-        self._kits = Kits(spec, commons, self._quarters)
-        """Prepared for the next instance when another is gone; none once the template forks no more."""
-        self._reports = Reports(self.instances, self.kill)
+        self._offspring = Offspring(self, commons, self._quarters)
+        self.instances: Mapping[int, Instance] = self._offspring.instances
+        """Those that are not buried yet."""
         self._last_stack = ""
         self._exit_code: int | None = None
 
@@ -137,8 +136,8 @@ class Template:
         turns = LogTurns(lambda _line: None) if self._is_candidate else self._commons.log_turns
         self._log = LogPipe(self._channels.log, self.spec.name, f"template-{self.n}", LOG_BYTES, turns)
         self._log.keep_last_words(keep=True)
-        self._control = Control(self._channels.socket, self._reports.take, partial(self._on, Input.CUT_OFF))
-        self._forks = Forks(self._control)
+        self._control = Control(self._channels.socket, self._offspring.reported, partial(self._on, Input.CUT_OFF))
+        self._offspring.connect(self._control)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         self._held.begin(time.monotonic_ns())
         self._on(Input.BORN)
@@ -150,8 +149,8 @@ class Template:
         self._folder = await self._quarters.new_folder()
         try:
             with self._commons.equip(SOCK_SEQPACKET) as self._channels:
-                box = self._quarters.box()
-                pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box, self._uid)
+                box, uid = self._quarters.box(), self.spec.containment.uid
+                pid, self._pidfd = await self.zygote.fork_template(self.n, self._channels, box, uid)
         except BaseException:
             self._quarters.remove_folder(self._folder)
             raise
@@ -215,7 +214,7 @@ class Template:
         else:
             self._on(Input.FORK)
         try:
-            instance, code = await self._make_instance(ahead=ahead, calls=calls)
+            instance, code = await self._offspring.make(self.on_learnt, ahead=ahead, calls=calls)
         except BaseException:
             self._on(Input.LET_GO)
             raise
@@ -230,61 +229,12 @@ class Template:
             raise Ended(self.ended)
         return instance
 
-    async def _make_instance(self, *, ahead: bool, calls: int | None) -> tuple[Instance, int | None]:
-        """A new instance, and its exit code if the template reported its end before its birth."""
-        kit = await self._kits.take()
-        learnt = None if self.must_become else self.on_learnt
-        forking = self._reports.forking
-        forking[kit.n] = None
-        self.group.allow_instances(len(self.instances) + len(forking), self.spec, self.own_kb)
-        request = kit.request(None if learnt is None else self.spec.rehearsal, ahead=ahead, calls=calls)
-        try:
-            with kit.channels:
-                pid, pidfd = await (self._ask_become if self.must_become else self._ask_fork)(kit, request)
-        except BaseException:
-            self._quarters.remove_folder(kit.folder)
-            raise
-        finally:
-            code = forking.pop(kit.n)
-        shares_memory = self.spec.runtime.abilities.imports_ahead  # else it has executed another program
-        body = Body(
-            kit.identity,
-            pid or 0,
-            pidfd,
-            kit.channels,
-            kit.folder,
-            self.rss_kb if shares_memory else None,
-            self.anonymous_kb if shares_memory else 0,
-            self.loaded.asynchronous,
-            loaded_kb=self.own_kb if self.must_become else 0,
-            learnt=learnt,
-        )
-        instance = self.instances[kit.n] = Instance(self.spec, body, self._commons, self)
-        return instance, code
-
-    async def _ask_fork(self, kit: Kit, request: dict[str, object]) -> tuple[int | None, int]:
-        answer, fds = await self._control.request(
-            {"t": "fork", **request}, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S, post=self._forks.post
-        )
-        if answer.t == "error":
-            close_all(fds)
-            why = self.group.why_no_fork(answer.errno, self.spec.containment)
-            raise StartFailed(f"no instance of {self.spec.name!r} could be forked: {why}")
-        try:
-            return self._commons.verified(fds, self.pid, self._uid)
-        except processes.Forged as error:
-            self._control.close(f"it answered with the pidfd of another process: {error}")
-            raise Ended(self.ended) from None
-
-    async def _ask_become(self, kit: Kit, request: dict[str, object]) -> tuple[int | None, int]:
-        _, fds = await self._control.request(
-            {"t": "become", **request}, kit.channels.guest_fds, limit_s=REQUEST_LIMIT_S
-        )
-        close_all(fds)
+    def became(self) -> int:
+        """It is an instance from now on, and all its memory is that of one. Returns another pidfd of it."""
         self._meter.becomes = True
-        self._held.end(time.monotonic_ns())  # from now on all its memory is that of an instance
+        self._held.end(time.monotonic_ns())
         self._on(Input.BECAME)
-        return self.pid, fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
+        return fcntl.fcntl(self._pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def look_kb(self) -> int:
         """What it holds beside its instances: its own memory, and the files that they have written in their box."""
@@ -314,19 +264,17 @@ class Template:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Action.WITHDRAW:
-                self._kits.drop()
+                self._offspring.withdraw()
                 self.on_end(self)
             case Action.DISMISS:
-                for instance in tuple(self.instances.values()):
-                    instance.leave()
+                self._offspring.dismiss()
             case Action.HANG_UP:
                 self._control.close("it was retired")
                 asyncio.get_running_loop().call_later(REQUEST_LIMIT_S, self._on, Input.OVERDUE)
             case Action.KILL:
                 processes.kill(self._pidfd)
             case Action.SWEEP:
-                unburied = [instance for instance in self.instances.values() if instance.is_dead]
-                self._commons.tasks.start_soon(self._settle_estate, unburied)
+                self._commons.tasks.start_soon(self._settle_estate, self._offspring.unburied())
             case Action.RELEASE:
                 self._channels.close()
             case Action.CLOSE:
@@ -348,14 +296,9 @@ class Template:
 
     def forget(self, instance: Instance, folder: Path) -> None:
         """Called when an instance is buried. The last one of a retired template ends the template."""
-        for n in [n for n, other in self.instances.items() if other is instance]:
-            del self.instances[n]
+        self._offspring.forget(instance, folder, keeps_folder=self.ended is None and not self.must_become)
         if self.group.holds_forks and not any(other.is_dead for other in self.instances.values()):
             self.group.release_forks(self.pid, self.spec)
-        if self.ended is None and not self.must_become:
-            self._kits.put_back(folder)
-        else:
-            self._quarters.remove_folder(folder)
         self._on(Input.LET_GO)
 
     async def _bury_orphans(self, instances: list[Instance]) -> None:
@@ -377,7 +320,7 @@ class Template:
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         self._held.end(time.monotonic_ns())
-        self._reports.finish()
+        self._offspring.finish_reports()
         self._last_stack = self._channels.read_stack()
         self._commons.pids.discard(self.pid)
         self._control.close("the process ended")

@@ -172,7 +172,7 @@ async def test_many_starts_and_ends_leave_nothing(bench: Bench) -> None:
     spec = bench.spec("plain")
     await bench.call(spec)
     (zygote,), (template,) = bench.tree.zygotes(), bench.tree.templates()
-    await until(lambda: not template.instances and template._kits._next is not None)
+    await until(lambda: not template.instances and template._offspring._kits._next is not None)
     before, folders = _holdings(bench, zygote.pid, template.pid), _folders(bench)
 
     async def cycle() -> None:
