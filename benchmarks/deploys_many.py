@@ -14,6 +14,8 @@ FUNCTIONS = 40
 ROUNDS = 10
 PAUSE_S = 0.001
 """Between two requests of the other client, which leaves the processor to the server."""
+SETTLE_S = 0.3
+"""After a change, what follows it: old templates end."""
 ROLLBACK = Target(50)
 _TABLE = '[functions.{name}]\nhandler = "{name}:handler"\nhttp = "GET /{name}"\n'
 _PYTHON = "import decimal, email.message\n\ndef handler(event):\n    return {version}\n"
@@ -32,7 +34,7 @@ def _files(changed: int) -> Files:
 
 
 def _node_files(version: int) -> dict[str, str]:
-    toml = f'{_TABLE.format(name="f0")}runtime = "node"\n[runtimes.node]\nkind = "node"\n'
+    toml = f'{_TABLE.format(name="f0")}runtime = "node"\n[runtimes.node]\nnode = "node"\n'
     return {"forklight.toml": toml, "f0.js": _NODE.format(version=version)}
 
 
@@ -86,13 +88,14 @@ def _rollbacks(files: Files) -> Times:
         for _ in range(ROUNDS):
             shop.deploy()
             shop.ask("first after a deploy", "/f0")
+            time.sleep(SETTLE_S)
             shop.change("rollback")
             shop.ask("first", "/f0")
         return shop.times_ms
 
 
 def _noticed() -> list[Row]:
-    """The slowest answers that a client gets while all functions are switched, from just before to 0.2 s after that."""
+    """The slowest answers that a client gets while all functions are switched, and a while after that."""
     found: Times = {"nothing": [], "rollback": [], "promotion": []}
     with open_shop(_files(FUNCTIONS)) as (shop, server):
         other = Other(server)
@@ -114,5 +117,5 @@ def _noticed() -> list[Row]:
 
 def _quiet(other: Other) -> float:
     """Return the slowest answer since the last time, once what follows a switch is over."""
-    time.sleep(0.2)
+    time.sleep(SETTLE_S)
     return other.slowest_ms()

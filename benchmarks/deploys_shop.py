@@ -34,7 +34,7 @@ class Shop:
         self.folder = folder
         self._state = state
         self._files = files
-        self._client = Client(server)
+        self._server = server
         self._versions = itertools.count(1)
         self.times_ms: Times = defaultdict(list)
 
@@ -57,8 +57,9 @@ class Shop:
             self._post(session, change, change, begin_ns)
 
     def ask(self, what: str, path: str) -> None:
-        """A request, and the time until its answer begins."""
-        self.times_ms[what].append(self._client.get(path).taken_ms)
+        """A request on a new connection, and the time until its answer begins."""
+        with closing(Client(self._server)) as client:
+            self.times_ms[what].append(client.get(path).taken_ms)
 
     def _post(self, session: Session, resource: str, what: str, begin_ns: int) -> None:
         with session.answer("POST", f"/applications/{NAME}/{resource}") as answer:

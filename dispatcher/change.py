@@ -10,7 +10,7 @@ from dispatcher.settings import Function
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.instance import Instance
 from sandbox.places import template_key
-from sandbox.proving import prove
+from sandbox.proving import is_proven, prove
 from sandbox.spec import FunctionSpec
 from sandbox.tree import BACKGROUND_LOADS, Tree
 
@@ -129,7 +129,10 @@ async def open_change(
 async def load_all(
     tree: Tree, specs: Mapping[str, FunctionSpec], loaded: Callable[[str, int], None] = lambda name, of: None
 ) -> dict[str, LoadFailed | StartFailed]:
-    """Load each, as far as `prove` does; return the errors of those that cannot load, by the same names."""
+    """Load each that is not proven yet, as far as `prove` does.
+
+    Return the errors of those that cannot load, by the same names.
+    """
     errors: dict[str, LoadFailed | StartFailed] = {}
     at_once = anyio.CapacityLimiter(BACKGROUND_LOADS)
 
@@ -144,5 +147,8 @@ async def load_all(
 
     async with anyio.create_task_group() as loading:
         for name, spec in specs.items():
-            loading.start_soon(load, name, spec)
+            if is_proven(tree, spec):  # as all of them are that a rollback goes back to
+                loaded(name, len(specs))
+            else:
+                loading.start_soon(load, name, spec)
     return dict(sorted(errors.items()))

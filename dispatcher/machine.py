@@ -8,11 +8,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
 
-from dispatcher.budget import LEAST_BYTES, Booking, Budget, Limits
+from dispatcher.budget import LEAST_BYTES, PATIENCE_NS, Booking, Budget, Limits
 from dispatcher.machine_state import MachineState
 from dispatcher.relief import Holder, relieve
 from sandbox import hardware
@@ -96,6 +97,9 @@ class Machine:
         self._spareless: set[Tenant] = set()
         """Functions for whose spares there was no room."""
         self._evictions: Counter[str] = Counter(idle=0, busy=0)
+        self.give_up: Callable[[], bool] = lambda: False
+        """Ends a few processes that nothing served needs, before instances must go. Returns whether there were any."""
+        self._gave_up_ns = 0
         self._watch = tree.sweep.watch(self)
 
     def __repr__(self) -> str:
@@ -208,12 +212,25 @@ class Machine:
         """Give room to those that wait, and make more. Return when to look again."""
         if self._budget.is_awaited:
             self._admit(now_ns)
-        again_ns = self._relieve(now_ns) if self._budget.is_awaited or self._budget.is_over else None
+        again_ns = None
+        if (self._budget.is_awaited or self._budget.is_over) and not self._is_giving_up(now_ns):
+            again_ns = self._relieve(now_ns)
         self._note_shortage()
         if self._budget.is_awaited:
             self._log_shortage(now_ns)
             return min(now_ns + POLL_NS, again_ns or now_ns + POLL_NS)
         return self._look_ns if self._budget.count or self._loads_held or self._spares_held else None
+
+    def _is_giving_up(self, now_ns: int) -> bool:
+        """Whether memory is short, and comes free as processes end that nothing served needs."""
+        if not (self._budget.is_over or self._budget.lack() == "memory"):
+            return False
+        if now_ns >= self._gave_up_ns + PATIENCE_NS:
+            if not self.give_up():
+                return False
+            self._gave_up_ns = now_ns
+        self._charge_templates()
+        return True
 
     def _note_shortage(self) -> None:
         match self._budget.lack():
@@ -277,6 +294,8 @@ class Machine:
         pressure, used = self._pressure or 0.0, self._used()
         hold_spares = _is_over(self._spares_held, (pressure, SPARES_PRESSURE), (used, SPARES_USED))
         hold_loads = _is_over(self._loads_held, (pressure, LOADS_PRESSURE), (used, LOADS_USED))
+        if hold_spares and self.give_up():  # they go before the spares
+            hold_spares = self._spares_held
         if hold_spares != self._spares_held:
             self._spares_held = hold_spares
             for tenant in tuple(self._tenants):

@@ -1,5 +1,6 @@
 """Read-only snapshots of code: staged under a temporary name, byte-compiled, published by one rename. All block."""
 
+import errno
 import json
 import os
 import shutil
@@ -67,11 +68,18 @@ class Staged:
         return True
 
     def publish(self, final: Path) -> None:
-        """Make a read-only copy at `final` in one step. Its files are links to the staged ones."""
+        """Make a read-only copy at `final` in one step. Its files are links to the staged ones.
+
+        Names of snapshots are hashes: where another thread has made one meanwhile, it is the same.
+        """
         with _temporary_folder(final.parent) as new:
             shutil.copytree(self.path, new, copy_function=os.link, dirs_exist_ok=True)
             _seal(new)
-            new.rename(final)
+            try:
+                new.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
 
 def compile_more(snapshot: Path, interpreter: Interpreter, user: User | None) -> None:

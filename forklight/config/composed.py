@@ -125,6 +125,8 @@ def _clashes(part: Part, other: Part, base: Config) -> Iterator[Problem]:
 
 def _clashes_of_routes(part: Part, other: Part, base: Config) -> Iterator[Problem]:
     theirs = other.config.routes
+    if not theirs or not part.config.routes:
+        return
     try:
         RouteTable((*theirs, *part.config.routes))
     except RouteError:

@@ -34,7 +34,8 @@ class DeploySettings(Struct, frozen=True, kw_only=True):
     """How many versions of each application are kept; besides, whatever serves or is next to roll back to, and what an
     alias names."""
     keep_warm_s: Annotated[float, Meta(ge=0)] = 3600.0
-    """How long the version before stays loaded, so that a rollback only forks."""
+    """How long the version before stays loaded, so that a rollback only forks: from the deploy, or from
+    the start of the server. `"0s"`: not at all."""
     abort_canaries: bool = True
     """Whether a canary that fails too often beside the live version is aborted by itself."""
     env: tuple[EnvPattern, ...] = ()

@@ -3,6 +3,6 @@
 - `deploys.py`: deploys, rollbacks and canaries; `progress.py`: their steps, as they are reported
 - `environments.py`: environments of runtimes, for deployed applications
 - `probing.py`: the events that a new release has to do well with
-- `warm.py`: templates kept for a rollback
+- `kept.py`: reads what is kept and does not serve; `warm.py`: templates kept for a rollback
 - `canary.py`: when a canary is aborted by itself
 """

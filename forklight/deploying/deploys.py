@@ -7,7 +7,8 @@ whatever fails or ends the server before leaves the old release, and after that 
 
 What a release takes to be served stays in memory as long as the release is kept (`Deployments`), and the templates of
 the release before stay loaded for `[deploy] keep_warm`. So a rollback reads no file and starts no interpreter: it is a
-pointer, a switch, and forks. After a start, the releases that serve are loaded first, and the others in the background.
+pointer, a switch, and forks. After a start, the releases that serve are loaded first; the others are read in the
+background (`kept.py`), and then the templates of the release before are loaded (`warm.py`).
 
 Deploys, rollbacks and reloads run one after the other, each in a task of the server's.
 """
@@ -25,9 +26,11 @@ from msgspec.structs import replace
 
 from bus.store import StoreError
 from dispatcher.change import NotLoaded
+from dispatcher.settings import Function
 from forklight.config.problem import ConfigError
 from forklight.config.runtimes import NotInstalled
 from forklight.deploying.environments import install_deployed
+from forklight.deploying.kept import read_kept
 from forklight.deploying.probing import ProbeFailed, run_probes
 from forklight.deploying.progress import Progress, Report
 from forklight.deploying.warm import Warm
@@ -47,6 +50,8 @@ from forklight.state.releases import NONE, Application, ReleaseError, write_rele
 
 log = logging.getLogger(__name__)
 
+QUIET_S = 1.0
+"""How long nothing must have changed before what nothing needs is looked for."""
 CLEAN_EVERY_S = 3600.0
 """How often packages are looked for that nothing needs: those that were just received are spared for as long."""
 
@@ -59,6 +64,7 @@ class Deployer:
         self._reloader = reloader
         self._say = say
         self._warm = Warm(lambda: self._reloader.running)
+        reloader.running.dispatcher.machine.give_up = self._warm.give_up
         self._left: dict[str, int] = {}
         """By application, the release that was live before the latest change of that: a rollback may be taken back."""
         self.store: PackageStore = reloader.releases.store
@@ -102,15 +108,21 @@ class Deployer:
         return await self._change(application, releases.removed, f"was removed (by {by})")
 
     async def keep(self) -> None:
-        """Load what is kept but not loaded, after a start and after each reload, and remove what nothing needs."""
-        while True:
-            changed = self._reloader.changed
-            while await self._reloader.in_turn(self._load_missing):
-                pass  # one in each turn: rollbacks come in between
-            await self._reloader.in_turn(self._clean)
-            with anyio.move_on_after(self._warm.due_s(CLEAN_EVERY_S)):
-                await changed.wait()
-            self._warm.tick()
+        """Keep rollbacks fast, after a start too, and remove what nothing needs."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._warm.keep_loaded)
+            while True:
+                changed = self._reloader.changed
+                await read_kept(self._reloader)
+                self._warm.hold(*self._to_hold(self._reloader.deployed))
+                self._warm.tick()
+                if await _is_set(changed, QUIET_S):
+                    continue  # another change may follow at once, and would have to wait for its turn
+                await self._reloader.in_turn(self._clean)
+                await _is_set(changed, self._warm.due_s(CLEAN_EVERY_S))
+
+    def _to_hold(self, now: Deployments) -> tuple[list[Function], float]:
+        return now.before(self._left), now.base.config.settings.deploy.keep_warm_s
 
     async def _in_turn(
         self,
@@ -236,7 +248,7 @@ class Deployer:
             progress.is_committed = True
             if was is not None and was != to.applications[application].live:
                 self._left[application] = was
-            self._warm.hold(to.before(self._left), to.base.config.settings.deploy.keep_warm_s)
+            self._warm.hold(*self._to_hold(to))
 
         result = await self._reloader.step(
             Change(
@@ -292,14 +304,6 @@ class Deployer:
         runners = running.dispatcher.runners()
         return frozenset(name for name, one in runners.items() if not running.tree.has(one.function.spec))
 
-    async def _load_missing(self) -> bool:
-        """Load a release that is kept, so that a rollback needs no file. Return whether more are to be loaded."""
-        now = self._reloader.deployed
-        for name, release in now.missing()[:1]:
-            now = await anyio.to_thread.run_sync(self._reloader.releases.with_loaded, now, name, release)
-        self._reloader.deployed = now
-        return bool(now.missing())
-
     async def _clean(self) -> None:
         """Remove packages, unpacked folders and snapshots that nothing needs. What cannot be removed now, later can."""
         reloader = self._reloader
@@ -309,6 +313,12 @@ class Deployer:
             await reloader.remove_unused()
         except (PackageError, OSError) as error:
             log.warning("what no release needs could not be removed: %s", error)
+
+
+async def _is_set(event: anyio.Event, within_s: float) -> bool:
+    with anyio.move_on_after(within_s):
+        await event.wait()
+    return event.is_set()
 
 
 async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) -> Deployed:

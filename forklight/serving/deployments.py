@@ -137,14 +137,14 @@ class Deployments(Struct, frozen=True, kw_only=True):
         """The versions of all functions that are loaded."""
         return [spec for one in (self.base, *self.loaded.values()) for spec in one.versions.specs.values()]
 
-    def before(self, left: Mapping[str, int]) -> list[FunctionSpec]:
-        """The versions of the releases that a rollback goes back to, and of those that were `left` by the latest."""
+    def before(self, left: Mapping[str, int]) -> list[Function]:
+        """The functions of the releases that a rollback goes back to, and of those that were `left` by the latest."""
         keys = [(name, app.before) for name, app in self.applications.items() if app.before is not None]
         return [
-            spec
-            for key in {*keys, *left.items()}
+            function
+            for key in dict.fromkeys((*keys, *left.items()))
             if key in self.loaded
-            for spec in self.loaded[key].versions.specs.values()
+            for function in self.loaded[key].functions.values()
         ]
 
 

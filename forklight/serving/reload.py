@@ -243,11 +243,14 @@ class Reloader:
     async def _switch(self, step: Step, change: Change) -> None:
         running, triggers, before = self.running, self.running.triggers, self.running.config
         config = step.together.config
+        has_timers = bool(config.timers or before.timers)
+        routes, limits = RouteTable(config.routes, config.settings.http.static), limits_of(config)
         change.add()
         label_versions(running.dispatcher, step.together, change.added)  # their queues begin before the switch
         await triggers.begin(config.queues)
         try:
-            await triggers.timers.replace(config.timers)
+            if has_timers:
+                await triggers.timers.replace(config.timers)
             try:
                 await step.commit()
             except BaseException:
@@ -260,8 +263,8 @@ class Reloader:
             raise
         change.switch()
         label(running.dispatcher, step.together)
-        running.dispatcher.machine.resize(limits_of(config))
-        triggers.http.routes = RouteTable(config.routes, config.settings.http.static)
+        running.dispatcher.machine.resize(limits)
+        triggers.http.routes = routes
         running.bus.functions, running.bus.queues = frozenset(config.functions), own_names(config.queues)
         self.running = replace(  # a drain may have begun meanwhile
             self.running, config=config, versions=step.together.versions, deployments=step.to

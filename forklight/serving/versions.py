@@ -89,7 +89,7 @@ def make_versions(
             problems.append(functions[0].node.at("code").problem(str(error)))
     if problems:
         raise ConfigError(problems)
-    _restrict([*made.specs.values(), *(one.spec for one in served.values()), *beside])
+    restrict_all([*made.specs.values(), *(one.spec for one in served.values()), *beside])
     return made
 
 
@@ -105,7 +105,7 @@ def _with_users(config: Config, contained: dict[str, Containment]) -> dict[str, 
     return {name: replace(one, uid=uids.get(name)) for name, one in contained.items()}
 
 
-def _restrict(specs: Iterable[FunctionSpec]) -> None:
+def restrict_all(specs: Iterable[FunctionSpec]) -> None:
     """Let a snapshot that functions with one user of their own have be read by that user alone, else by all."""
     users: dict[Path, set[int | None]] = defaultdict(set)
     for spec in specs:

@@ -95,6 +95,28 @@ async def test_an_idle_instance_makes_room_at_once(bench: Bench) -> None:
         assert found.cause == Cause("no_room", "[machine] max_instances allows 1, which are taken")
 
 
+async def test_what_nothing_served_needs_makes_room_before_an_idle_instance(bench: Bench) -> None:
+    """As long as `give_up` says that processes end, their room is waited for."""
+    async with sharing(bench, Limits(), {"f": "handler", "g": "handler"}) as dispatcher:
+        machine = dispatcher.machine
+        await call(dispatcher, "f")
+        left = [Limits(memory_bytes=1 << 40)]
+
+        def give_up() -> bool:
+            if left:
+                machine.resize(left.pop())
+                return True
+            return False
+
+        machine.give_up = give_up
+        machine.resize(Limits(memory_bytes=1))
+        assert isinstance(await call(dispatcher, "g"), Ok)
+        assert left == []
+        assert dispatcher.statistics()["f"].idle == 1
+        machine.resize(Limits(memory_bytes=1))
+        await until(lambda: machine.status().evictions["idle"] == 2)
+
+
 async def test_a_busy_function_gives_up_an_instance_after_its_call(bench: Bench) -> None:
     with closed_gate() as gate:
         async with sharing(bench, Limits(max_instances=2), {"f": "held", "g": "held"}) as dispatcher:

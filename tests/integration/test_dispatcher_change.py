@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from bus import Outcome
-from dispatcher.change import NotLoaded, open_change
+from dispatcher.change import NotLoaded, load_all, open_change
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.settings import Function, PoolSettings
-from sandbox.spec import FunctionSpec
+from sandbox.proving import is_proven
+from sandbox.spec import FunctionSpec, Runtime
 from tests.kit.serving import Served, closed_gate, serving
 from tests.kit.support import Bench, answer, event, until
 from tests.kit.targets import outcome_of
@@ -143,6 +144,30 @@ async def test_a_switch_and_one_back_before_the_old_has_ended_keep_the_template_
         await until(lambda: bench.tree.templates() == [template])
         await until(lambda: served.ready() == 2)
         assert len(served.instances()) == 2, "the starts of the version in between are void"
+
+
+async def test_what_has_shown_that_it_loads_is_not_started_again_to_prove_it(bench: Bench) -> None:
+    """A program's template loads nothing: an instance of it has to have been ready."""
+    python = bench.spec("pool_work")
+    runtime = Runtime(
+        name="c", kind="command", python=python.runtime.python, command=("./bootstrap",), events="forklight"
+    )
+    program = replace(bench.spec("conformance", "measure", runtime=runtime), handler="measure")
+    specs = {"f": python, "g": program}
+    await bench.tree.load(program)
+    assert [is_proven(bench.tree, spec) for spec in specs.values()] == [False, False]
+    assert await load_all(bench.tree, specs) == {}
+    assert [is_proven(bench.tree, spec) for spec in specs.values()] == [True, True]
+
+    told: list[tuple[str, int]] = []
+    templates = bench.tree.templates()
+    await until(lambda: not any(template.instances for template in templates))
+    assert await load_all(bench.tree, specs, lambda name, of: told.append((name, of))) == {}
+    assert told == [("f", 2), ("g", 2)]
+    assert bench.tree.templates() == templates
+    assert not any(template.instances for template in templates)
+    bench.tree.drop(python)
+    assert not is_proven(bench.tree, python)
 
 
 async def test_a_function_that_is_removed_twice_in_between_ends_once(bench: Bench) -> None:

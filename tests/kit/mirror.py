@@ -27,6 +27,9 @@ class Mirror:
         self.requests: list[tuple[str, dict[str, str]]] = []
         """Path and headers, with small letters."""
         self.was_asked = threading.Event()
+        self.answers = threading.Event()
+        """Requests wait while it is clear."""
+        self.answers.set()
 
     def ranges(self) -> list[str]:
         return [headers.get("range", "") for _, headers in self.requests]
@@ -64,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         mirror = self.mirror
         mirror.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         mirror.was_asked.set()
+        mirror.answers.wait()
         if mirror.statuses:
             self._end(mirror.statuses.pop(0))
         elif self.path in mirror.redirects:
