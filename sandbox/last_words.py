@@ -16,12 +16,15 @@ MOST_LINES = 20
 _VARIABLE = re.compile(r"(?<!\w)[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?!\w)")
 """A name that is hardly anything but that of a variable: `DATABASE_URL`."""
 _MISSING = re.compile(
-    r"\b(?:KeyError|not set|unset|unbound|missing|required|not found|not defined|undefined|not present|not specified|"
-    r"must be set|must be defined|must set|empty|environment variable)\b",
+    r"\b(?:KeyError|unset|unbound|missing|required|undefined|not found|not present|empty|must set|"
+    r"(?:not|must be|to be) (?:set|defined|provided|given|specified|configured))\b",
     re.IGNORECASE,
 )
-_BY_SHELL = re.compile(r"\b([A-Za-z_]\w*): (?:unbound variable|parameter (?:null or )?not set)")
-"""What bash and dash say with `set -u`; any name may be in it."""
+_NAMED = re.compile(
+    r"\b(?P<set_u>[A-Za-z_]\w*): (?:unbound variable|parameter (?:null or )?not set)"
+    r"|\benv(?:ironment)? var(?:iable)?s?:? [\"'`$]*(?P<said>[A-Z][A-Z0-9_]*)\b"
+)
+"""What bash and dash say with `set -u`, and what people write; any name may be in it."""
 _SECRET = re.compile(
     r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|DSN|DATABASE|POSTGRES|MYSQL|MONGO|REDIS|AMQP", re.IGNORECASE
 )
@@ -58,7 +61,9 @@ def quoted(failed: LoadFailed, words: list[str], spec: FunctionSpec) -> LoadFail
 
 def _set_in(line: str, spec: FunctionSpec) -> str:
     """`: …` with what would set the variable that the line says is missing; empty if it says nothing like that."""
-    names = _BY_SHELL.findall(line) or (_VARIABLE.findall(line) if _MISSING.search(line) else [])
+    names = [one["set_u"] or one["said"] for one in _NAMED.finditer(line)]
+    if not names and _MISSING.search(line):
+        names = _VARIABLE.findall(line)
     known = spec.runtime.env.keys() | spec.env.keys() | spec.secrets.keys()
     name = next((name for name in names if name not in known), "")
     if not name or line.lstrip().startswith("File "):

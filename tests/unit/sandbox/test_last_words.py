@@ -49,6 +49,8 @@ def test_the_words_are_below_the_stack() -> None:
         "Error: Missing required environment variable: DATABASE_URL",
         'main.rb:1:in `fetch\': key not found: "DATABASE_URL" (KeyError)',
         "$DATABASE_URL must be set",
+        'PHP Warning:  Undefined array key "DATABASE_URL" in /app/x.php on line 3',
+        "Error: expected DATABASE_URL to be defined",
         "STRIPE_KEY and DATABASE_URL must be set",
     ],
 )
@@ -65,6 +67,11 @@ def test_a_variable_that_is_missing_is_named_with_what_sets_it(line: str) -> Non
 def test_a_variable_of_a_shell_may_have_any_name() -> None:
     failed = quoted(LoadFailed("InitFailed", "it ended"), ["x: token: unbound variable"], SHOP)
     assert ": token is not set" in failed.message
+
+
+def test_a_variable_that_is_called_one_may_have_any_name_too() -> None:
+    failed = quoted(LoadFailed("InitFailed", "it ended"), ["fatal: no environment variable 'PORT'"], SHOP)
+    assert ": PORT is not set" in failed.message
 
 
 def test_what_is_no_secret_is_set_in_the_open() -> None:
@@ -84,6 +91,7 @@ def test_the_data_folder_is_asked_for_by_its_own_setting() -> None:
         "KeyError: 'order'",
         "KeyError: 'SKU'",
         "connected to DATABASE_URL",
+        "ValueError: MAX_ITEMS must be positive",
         "STRIPE_KEY must not be empty",  # it is set
         "Error: ER_NO_SUCH_TABLE_HERE",
         "UNAUTHORIZED_CLIENT",
