@@ -1,6 +1,7 @@
 """What a function's processes hold and use is counted from their start to their end, however they end."""
 
 import time
+from itertools import count
 
 import pytest
 
@@ -47,14 +48,17 @@ async def test_memory_counts_while_the_processes_live(bench: Bench) -> None:
 
 
 async def test_a_life_too_short_for_a_reading_counts_with_its_peak(bench: Bench) -> None:
-    spec = bench.spec("usage", "hold", name="short")
-    meter = _meter(bench, spec)
-    await bench.tree.load(spec)
-    instance, _ = await bench.tree.start(spec)
-    answer(await instance.invoke(event(b"40")))
+    for number in count():
+        spec = bench.spec("usage", "hold", name=f"short {number}")
+        await bench.tree.load(spec)
+        instance, _ = await bench.tree.start(spec)
+        answer(await instance.invoke(event(b"40")))
+        if instance.held.is_unread:
+            break
+        bench.tree.drop(spec)  # it was not so short, as the machine is busy
     instance.leave()
 
-    now_ns = time.monotonic_ns()
+    meter, now_ns = _meter(bench, spec), time.monotonic_ns()
     held_kb_ns = meter.instances.held_kb.integral(now_ns)
     assert held_kb_ns >= HELD_KB * meter.instances.count.integral(now_ns), "from its start, sweep or not"
     bench.tree.drop(spec)
