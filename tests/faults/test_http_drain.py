@@ -8,6 +8,7 @@ import signal
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.kit.application import Gate, application, function
 from tests.kit.load import Load
@@ -48,10 +49,16 @@ async def _stop_under_load(number: int, *, keep_alive: bool) -> list[str]:
 
 
 async def _drains(server: Server) -> None:
-    """Until it does: the first signal has been obeyed."""
+    """Until it does: the first signal has been obeyed, and every answer from now on is the last of its connection."""
 
     async def is_draining() -> bool:
-        return (await server.ask("/readyz")).status == 503
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", URL(server.url).port)
+        except ConnectionRefusedError:
+            return (await server.ask("/readyz")).status == 503
+        writer.close()
+        await writer.wait_closed()
+        return False
 
     await eventually(is_draining)
 
