@@ -58,6 +58,7 @@ class Packages:
             raise PackageTooLarge(_too_large(length, most))
         if at > length:
             raise Refused(400, f"offset={at} is behind the end, at {length}")
+        await anyio.to_thread.run_sync(self._store.expect, sha256, length)
         async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
             if at + len(chunk) > length:
                 raise PackageRefused(f"there are more bytes than the {length} that {LENGTH} says")

@@ -13,9 +13,9 @@ background (`kept.py`), and then the templates of the release before are loaded 
 Deploys, rollbacks and reloads run one after the other, each in a task of the server's.
 """
 
-import errno
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -35,6 +35,7 @@ from forklight.deploying.probing import ProbeFailed, run_probes
 from forklight.deploying.progress import Progress, Report
 from forklight.deploying.warm import Warm
 from forklight.packages.errors import MissingPackage, PackageError
+from forklight.packages.room import is_full
 from forklight.packages.store import PackageStore
 from forklight.serving.change import failed
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
@@ -79,8 +80,12 @@ class Deployer:
         """Make a release of a package of the store, and serve it: all events, or so many per cent as a canary."""
         progress = Progress(report)
         work = partial(self._deploy, application, package, by, canary_percent, progress)
+        install = partial(self._install, application, package, progress)
         return await self._in_turn(
-            application, progress, work, ahead=partial(self._install, application, package, progress)
+            application,
+            progress,
+            partial(self._or_discard, package, work),
+            ahead=partial(self._or_discard, package, install),
         )
 
     async def rollback(self, application: str, version: int | None, *, by: str) -> Deployed:
@@ -170,6 +175,16 @@ class Deployer:
             await anyio.to_thread.run_sync(install_deployed, [one], base.user, state)
             progress.done(one.runtime, len(environments))
         return done
+
+    async def _or_discard(self, package: str, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
+        """Do a part of a deploy. If the disk is full, remove its package at once, unless something needs it."""
+        try:
+            return await work()
+        except Exception as error:
+            if is_full(error) and package not in self._reloader.deployed.packages():
+                with suppress(PackageError):
+                    await anyio.to_thread.run_sync(self.store.discard, package)
+            raise
 
     async def _deploy(
         self, application: str, package: str, by: str, canary_percent: float, progress: Progress
@@ -364,8 +379,7 @@ def _may_wait(to: Deployments, application: str) -> frozenset[str]:
 
 def _of_system(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"{place}{error.strerror or error}{': free some room on the server, then do it again' * is_full}"
+    return f"{place}{error.strerror or error}{': free some room on the server, then do it again' * is_full(error)}"
 
 
 def _why(failed: Deployed) -> str:

@@ -41,3 +41,7 @@ class PullFailed(PackageError):
 
 class StoreFailed(PackageError):
     """The disk is full, or the store cannot be read or written."""
+
+
+class DiskFull(StoreFailed):
+    """There is no room for it."""

@@ -27,6 +27,7 @@ from forklight.packages.errors import (
     PackageRefused,
     PackageTooLarge,
     PullFailed,
+    StoreFailed,
     WrongBytes,
     WrongOffset,
 )
@@ -101,7 +102,7 @@ class _Pull:
                     what = f"it has the SHA-256 {error.found}, not {sha256}"
                     raise self._failed(f"{what}: correct sha256 or url") from error
                 self._restarts += 1
-            except PackageRefused as error:
+            except (PackageRefused, StoreFailed) as error:
                 raise self._failed(str(error)) from error
             except _MayPass as error:
                 self._again(error, brought=self._store.received(sha256) > before)
@@ -146,6 +147,8 @@ class _Pull:
         whole = None if response.length is None else offset + response.length
         if whole is not None and whole > self._store.bounds.package_bytes:
             raise self._too_large()
+        if whole is not None:
+            self._store.expect(self._source.sha256, whole)
         while chunk := response.read1(_CHUNK_BYTES):
             try:
                 offset = self._store.append(self._source.sha256, offset, chunk)

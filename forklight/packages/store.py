@@ -13,7 +13,6 @@ Parts and packages are locked with flock(2) while they change hands, so that two
 processes, write the same bytes or are told where to go on.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -33,6 +32,7 @@ from forklight.code import archive
 from forklight.code.examine import Bounds
 from forklight.code.selection import CodeError
 from forklight.packages.errors import (
+    DiskFull,
     MissingPackage,
     PackageError,
     PackageRefused,
@@ -41,6 +41,7 @@ from forklight.packages.errors import (
     WrongBytes,
     WrongOffset,
 )
+from forklight.packages.room import check_room, is_full
 from forklight.state.directory import is_at, make_state, remove_tree, sync_folder
 
 GRACE_S = 3600.0
@@ -96,12 +97,20 @@ class PackageStore:
             except FileNotFoundError:
                 return 0
 
+    def expect(self, sha256: str, size_bytes: int) -> None:
+        """Refuse a package of this size if the rest of it does not fit on the disk, and keep nothing of it then.
+
+        Raises DiskFull.
+        """
+        with _failures(), self._dropped_if_full(sha256):
+            check_room(self.incoming, size_bytes - self.received(sha256), f"the package {sha256[:12]}")
+
     def append(self, sha256: str, offset: int, chunk: bytes | bytearray | memoryview) -> int:
         """Add the bytes from `offset` on, and return how many are here now: all of them, or none if it raises.
 
-        Raises WrongOffset, PackageTooLarge and StoreFailed.
+        Raises WrongOffset, PackageTooLarge and StoreFailed; DiskFull after it has dropped what was here.
         """
-        with self._locked_part(sha256, create=True) as part:
+        with self._locked_part(sha256, create=True) as part, self._dropped_if_full(sha256):
             received = os.fstat(part).st_size
             if offset != received:
                 raise WrongOffset(sha256, received)
@@ -124,19 +133,20 @@ class PackageStore:
     def finish(self, sha256: str) -> Path:
         """Check what was received, make it a package, and return its path. That of one which is here already, too.
 
-        Raises PackageRefused if it is not what its name says, or may not be unpacked: its bytes are gone then. Raises
-        MissingPackage if nothing was received.
+        Raises PackageRefused if it is not what its name says, or may not be unpacked, and DiskFull if there is no room
+        for what it holds: its bytes are gone then. Raises MissingPackage if nothing was received.
         """
         final = self.path(sha256)
         if final.exists():
             self.forget(sha256)
             return final
-        with self._locked_part(sha256, create=False) as part:
+        with self._locked_part(sha256, create=False) as part, self._dropped_if_full(sha256):
             try:
-                self._check(part, sha256)
+                unpacked_bytes = self._check(part, sha256)
             except PackageRefused:
                 self._part(sha256).unlink()
                 raise
+            check_room(self.folders, unpacked_bytes, f"what the package {sha256[:12]} holds")
             os.fsync(part)
             self._part(sha256).rename(final)
             sync_folder(self.packages)
@@ -164,6 +174,13 @@ class PackageStore:
             new.rename(final)
         finally:
             remove_tree(new)
+
+    def discard(self, sha256: str) -> None:
+        """Remove a package, and what was unpacked of it, that nothing needs."""
+        with _failures(), self._unpacking:
+            self.path(sha256).unlink(missing_ok=True)
+            (self.folders / f"{sha256}.boot").unlink(missing_ok=True)
+            remove_tree(self.folders / sha256)
 
     def remove_unused(self, keep: Set[str], grace_s: float = GRACE_S) -> int:
         """Remove what is not needed for the packages `keep`, and return how many bytes of packages that were.
@@ -222,13 +239,24 @@ class PackageStore:
             return entry.stat().st_mtime <= before
         return False
 
-    def _check(self, part: int, sha256: str) -> None:
+    @contextmanager
+    def _dropped_if_full(self, sha256: str) -> Iterator[None]:
+        """Keep no part of a package for which the disk has no room."""
+        try:
+            yield
+        except (OSError, DiskFull) as error:
+            if is_full(error):
+                self._part(sha256).unlink(missing_ok=True)
+            raise
+
+    def _check(self, part: int, sha256: str) -> int:
+        """Return how many bytes it holds, unpacked. Raises PackageRefused."""
         with open(part, "rb", closefd=False) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
             raise WrongBytes(sha256, found)
-        with _refusals(), archive.checked(self._part(sha256), self._bounds(), f"the package {sha256[:12]}"):
-            pass
+        with _refusals(), archive.checked(self._part(sha256), self._bounds(), f"the package {sha256[:12]}") as content:
+            return sum(member.file_size for member in content.infolist())
 
     def _bounds(self, *, is_package: bool = False) -> Bounds:
         return Bounds(unpacked_bytes=self.bounds.unpacked_bytes, is_package=is_package)
@@ -306,6 +334,6 @@ def _refusals() -> Iterator[None]:
 
 def _failed(error: OSError) -> StoreFailed:
     place = f"{error.filename}: " if error.filename else ""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "free some room, then do it again" if is_full else "let the user of the server read and write it"
-    return StoreFailed(f"the store of packages cannot be used: {place}{error.strerror}: {advice}")
+    advice = "free some room, then do it again" if is_full(error) else "let the user of the server read and write it"
+    kind = DiskFull if is_full(error) else StoreFailed
+    return kind(f"the store of packages cannot be used: {place}{error.strerror}: {advice}")

@@ -13,6 +13,7 @@
     <state>/runtimes/sealed-<key>/  copies of Node.js that can be executed and not read
     <state>/data/                   what functions with `data = true` keep; nothing here removes any of it
     <state>/releases.json           the releases of deployed applications, if there are any
+    <state>/releases.json.reserve   room for it on a full disk
     <state>/secrets/NAME/           the files of an application's secrets, put there by the operator
     <state>/applications/NAME/data/ what its functions with `data = true` keep; nothing here removes any of it
     <state>/rehearsals/NAME.json    what calls of a function have imported, readable by the owner only

@@ -4,8 +4,10 @@ An `Application` is a value. Each step is a pure function that returns the value
 file is replaced as a whole and synced to the disk before the step counts: after a crash, the old or the new is there.
 """
 
+import errno
 import os
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,8 @@ from forklight.errors import ForklightError
 from forklight.state.directory import sync_folder
 
 FILE = "releases.json"
+RESERVED_BYTES = 1024 * 1024
+"""Kept beside the file, for it to be written on a full disk: many times what it ever has."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ROLES = ("live", "canary", "before")
 """What no alias may be called: the commands use these words."""
@@ -201,7 +205,32 @@ def read_releases(state: Path) -> Applications:
 
 
 def write_releases(state: Path, applications: Applications) -> None:
-    """Replace the file, and return when the disk has it. Raises OSError; then the old one stands. Blocks."""
+    """Replace the file, and return when the disk has it. Raises OSError; then the old one stands. Blocks.
+
+    On a full disk, the room is taken that is kept for it, so that one can roll back and undeploy there.
+    """
+    reserve = state / f"{FILE}.reserve"
+    try:
+        _write(state, applications)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not reserve.exists():
+            raise
+        reserve.unlink()
+        _write(state, applications)
+    with suppress(OSError):
+        _keep_room(reserve)
+
+
+def _keep_room(reserve: Path) -> None:
+    """Have a file of zeros that is as large as it should be. Raises OSError on a full disk."""
+    handle = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, RESERVED_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _write(state: Path, applications: Applications) -> None:
     path = releases_path(state)
     new = path.with_name(f"{FILE}.new")
     new.unlink(missing_ok=True)

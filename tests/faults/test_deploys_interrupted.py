@@ -13,7 +13,7 @@ import pytest
 from forklight.packages.store import PackageStore
 from tests.kit.application import application
 from tests.kit.deploys import Deploys, write
-from tests.kit.disks import small_disk
+from tests.kit.disks import fill, small_disk
 from tests.kit.rounds import rounds
 from tests.kit.served import Server, serving
 
@@ -21,7 +21,6 @@ BASE = "[deploy]\nkeep_versions = 2\n"
 KILLS = rounds(2, 30)
 LONGEST_S = 0.25
 """A deploy of so small an application has ended by then, unless the machine is busy."""
-MIB = 1024 * 1024
 
 
 async def served(server: Server) -> str:
@@ -59,36 +58,33 @@ async def test_a_kill_at_any_moment_of_a_deploy_leaves_the_old_or_the_new() -> N
                     may_serve = await killed_while_deploying(server, folder, f"killed {number}", after_s)
 
 
-def fill(disk: Path) -> Path:
-    """Leave no room at all."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (MIB, 4096, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x" * size)
-    return ballast
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
-async def test_a_full_disk_refuses_a_deploy_and_leaves_what_serves() -> None:
-    with application(BASE) as folder, small_disk(folder / "disk", 24) as disk:
+async def test_a_full_disk_refuses_a_deploy_and_leaves_what_serves_and_the_ways_back() -> None:
+    with application(BASE) as folder, small_disk(folder / "disk", 40) as disk:
         disk.chmod(0o755)
         (folder / "state").symlink_to(disk)
         async with serving(folder) as server:
             deploys = Deploys(server)
+            assert (await deploys.deploy("shop", write(folder / "shop", "hello", "older")))["ok"]
             assert (await deploys.deploy("shop", write(folder / "shop", "hello", "old")))["ok"]
             new = write(folder / "shop", "hello", "new")
-            await deploys.upload(new)
+            sha256 = await deploys.upload(new)
             ballast = fill(disk)
             refused = await deploys.deploy("shop", new)
             assert not refused["ok"]
             assert "No space left on device" in refused["error"]
+            assert not (disk / f"packages/{sha256}.zip").exists(), "nothing needs it"
             assert await served(server) == "old"
-            assert (await deploys.change("shop", "aliases/stable?version=1", "PUT"))["ok"] is False
+            fill(disk)  # what the package had
+            assert (await deploys.change("shop", "aliases/stable?version=1", "PUT"))["ok"]
+            for version, text in ((1, "older"), (2, "old"), (1, "older")):
+                assert (await deploys.change("shop", f"rollback?version={version}"))["version"] == version
+                assert await served(server) == text
             ballast.unlink()
-            assert (await deploys.deploy("shop", new))["version"] == 2
+            assert (await deploys.deploy("shop", new))["version"] == 3
             assert await served(server) == "new"
-            assert (await deploys.applications())["shop"].get("aliases", {}) == {}
+            fill(disk)
+            assert (await deploys.change("shop", "remove"))["ok"]
+            assert (await server.get("/hello")).status == 404
         assert PackageStore(disk).check() == []
         (folder / "state").unlink()

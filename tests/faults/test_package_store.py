@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from forklight.packages import store as store_module
-from forklight.packages.errors import StoreFailed
+from forklight.packages.errors import DiskFull
 from forklight.packages.store import PackageStore
 from sandbox import folders
-from tests.kit.disks import small_disk
+from tests.kit.disks import fill, small_disk
 from tests.kit.rounds import rounds
 from tests.kit.zips import make_zip, name_of, put
 
@@ -87,19 +87,41 @@ def test_killed_at_any_line_it_is_consistent_and_goes_on_where_it_was(tmp_path: 
 def test_a_full_disk_takes_nothing_that_is_there(tmp_path: Path) -> None:
     content = make_zip(("a", os.urandom(300_000)))
     name = name_of(content)
-    with small_disk(tmp_path / "disk", 1) as disk:
-        store, ballast = PackageStore(disk), disk / "ballast"
+    with small_disk(tmp_path / "disk", 20) as disk:
+        store = PackageStore(disk)
         store.append(name, 0, content[:100_000])
-        ballast.write_bytes(bytes(800_000))
-        with pytest.raises(StoreFailed, match="No space left on device: free some room, then do it again"):
+        ballast = fill(disk)
+        with pytest.raises(DiskFull, match="No space left on device: free some room, then do it again"):
             store.append(name, 100_000, content[100_000:])
-        assert store.received(name) == 100_000
-        ballast.write_bytes(bytes(500_000))
-        store.append(name, 100_000, content[100_000:])
+        assert store.received(name) == 0, "a full disk keeps no part"
+        ballast.unlink()
+        store.append(name, 0, content)
         store.finish(name)
-        with pytest.raises(StoreFailed, match="No space left on device"):
+        fill(disk)
+        with pytest.raises(DiskFull, match="No space left on device"):
             store.unpacked(name)
         assert list(store.folders.iterdir()) == []
         assert store.check() == []
         ballast.unlink()
         assert (store.unpacked(name) / "a").stat().st_size == 300_000
+        store.discard(name)
+        assert (list(store.packages.glob("*.zip")), list(store.folders.iterdir())) == ([], [])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+def test_what_does_not_fit_is_refused_before_it_comes(tmp_path: Path) -> None:
+    content = make_zip(("a", bytes(5_000_000)))
+    name = name_of(content)
+    with small_disk(tmp_path / "disk", 20) as disk:
+        store = PackageStore(disk)
+        store.expect(name, 3_000_000)
+        with pytest.raises(DiskFull, match=r"does not fit on the disk of .*: it needs 5\.0 MB, .* MB are missing: "):
+            store.expect(name, 5_000_000)
+        store.append(name, 0, content)
+        with pytest.raises(DiskFull, match=f"what the package {name[:12]} holds does not fit on the disk of "):
+            store.finish(name)
+        assert (store.received(name), store.has(name)) == (0, False)
+        store.append(name, 0, content[:1000])
+        with pytest.raises(DiskFull):
+            store.expect(name, 6_000_000)
+        assert store.received(name) == 0

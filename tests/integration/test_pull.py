@@ -19,6 +19,7 @@ from forklight.packages.store import PackageStore, StoreBounds
 from tests.kit.admin import serving
 from tests.kit.certificates import make_pair
 from tests.kit.deploying import Recorder
+from tests.kit.disks import small_disk
 from tests.kit.mirror import Mirror, running_mirror
 from tests.kit.zips import make_zip, put
 from triggers.http.policy.keys import Key, digest, new_key
@@ -38,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
 def mirror(served: Mirror, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     monkeypatch.setenv("SSL_CERT_FILE", str(served.certificate))
     served.files, served.redirects, served.requests = {"/app.zip": CONTENT}, {}, []
-    served.ignores_ranges, served.has_length = False, True
+    served.ignores_ranges, served.has_length, served.statuses, served.breaks_after = False, True, [], []
     return served
 
 
@@ -192,3 +193,12 @@ async def test_another_forklight_gives_its_packages_to_whoever_has_a_deploy_key(
                 await anyio.to_thread.run_sync(pull, replace(source, headers=wrong), ours, HURRIED)
         await anyio.to_thread.run_sync(pull, source, ours, HURRIED)
     assert ours.path(SHA256).read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+def test_what_does_not_fit_on_the_disk_is_not_pulled(mirror: Mirror, source: Source, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16) as disk:
+        store = PackageStore(disk / "state")
+        told = f"the package {SHA256[:12]} does not fit on the disk of {disk}: it needs 0.1 MB, and 16.8 MB are left to"
+        assert _reason(source, store).startswith(told)
+        assert (len(mirror.requests), store.received(SHA256)) == (1, 0)
