@@ -59,7 +59,7 @@ class Renewing(Runner):
         self.max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
         self._backoff = Backoff()
-        self._ending = self.is_gone = False
+        self._ending = self._is_wound_up = self.is_gone = False
         self._watch.end()
         self._watch = self._tree.sweep.watch(self)
         self._tenant.open(function, self._settings(function).reserved)
@@ -89,10 +89,11 @@ class Renewing(Runner):
     def wind_up(self) -> None:
         """Run the accepted events, then end the instances and the template."""
         self._ending = True
-        self._afterwards.add(self._end)
+        self._afterwards.add(partial(self._end, self.function))
 
-    def _end(self) -> None:
-        if self._ending and not self.is_gone:  # else it is served again, or was removed twice
+    def _end(self, function: Function) -> None:
+        if function is self.function:  # else it was served again, and what followed that comes first
+            self._is_wound_up = True
             self._carry_out(self._pool.wind_up(time.monotonic_ns()))
 
 

@@ -68,7 +68,7 @@ class Runner(Standing):
         self._error = LoadFailed("InitFailed", "it was never loaded")
         self.max_wait_ns = int(function.pool.max_wait_s * 1e9)
         self._max_invocations = function.pool.max_invocations
-        self._stopped = self._ending = False
+        self._stopped = self._ending = self._is_wound_up = False
         self.is_gone = False
         """Whether it has no process any more after `wind_up`."""
         self._watch = tree.sweep.watch(self)
@@ -265,7 +265,7 @@ class Runner(Standing):
         self._loads.note(self.function.spec)
         self._has_rested = self._tree.has(self.function.spec)
         self._drop(self.function.spec)
-        if self._ending:
+        if self._is_wound_up:
             self.is_gone = True
             self._watch.end()
             self._tenant.close()

@@ -182,6 +182,28 @@ async def test_a_function_that_is_removed_twice_in_between_ends_once(bench: Benc
         await until(lambda: not bench.tree.templates() and not bench.tree.zygotes())
 
 
+async def everything_has_followed(served: Served, bench: Bench) -> None:
+    """What follows the changes so far comes before what follows the removal of one more function."""
+    last = replace(bench.spec("hello", "hello:handler"), name="last")
+    served.dispatcher.add("last", Function(spec=last, pool=PoolSettings(rest="none")))
+    await bench.tree.load(last)
+    served.dispatcher.remove("last")
+    await until(lambda: not bench.tree.has(last))
+
+
+async def test_a_function_that_is_removed_twice_before_anything_has_followed_leaves_nothing(bench: Bench) -> None:
+    spec = bench.spec("pool_work")
+    async with serving(bench.tree, spec) as served:
+        await bench.tree.load(spec)
+        served.dispatcher.remove("f")
+        served.dispatcher.add("f", only(spec)["f"])
+        served.dispatcher.remove("f")
+        await everything_has_followed(served, bench)
+
+        assert not bench.tree.has(spec)
+        await until(lambda: not bench.tree.templates() and not bench.tree.zygotes())
+
+
 async def test_other_settings_of_the_pool_renew_the_instances_but_not_the_template(bench: Bench) -> None:
     spec = bench.spec("pool_work")
     async with serving(bench.tree, spec, max_instances=1) as served:
