@@ -74,12 +74,18 @@ class Change:
         specs = {name: function.spec for name, function in new.items()}
         if errors := await load_all(self._tree, specs, self._loaded):
             raise NotLoaded(errors, specs)
-        for name in (name for name in self.changed if name in new):
-            self._fresh[name] = []
-            with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again
+        at_once = anyio.CapacityLimiter(self._dispatcher.machine.limits.forks)
+        async with anyio.create_task_group() as starting:
+            for name in (name for name in self.changed if name in new):
+                self._fresh[name] = []
                 for _ in range(self._ready_at_once(name)):
-                    instance, _ = await self._tree.start(new[name].spec)
-                    self._fresh[name].append(instance)
+                    starting.start_soon(self._start, name, at_once)
+
+    async def _start(self, name: str, at_once: anyio.CapacityLimiter) -> None:
+        async with at_once:
+            with contextlib.suppress(LoadFailed, StartFailed):  # the pool will try again
+                instance, _ = await self._tree.start(self._functions[name].spec)
+                self._fresh[name].append(instance)
 
     def _ready_at_once(self, name: str) -> int:
         """How many instances of the new version must be ready when it is switched to."""

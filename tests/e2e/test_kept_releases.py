@@ -62,6 +62,20 @@ async def test_a_rollback_after_a_restart_forks_from_a_template_that_was_loaded_
             assert len(loads(server)) == 2
 
 
+async def test_a_rollback_loads_again_what_is_not_kept_warm() -> None:
+    with application(f'{BASE}keep_warm = "0s"\n') as folder:
+        async with serving(folder, *LISTEN) as server:
+            deploys = Deploys(server)
+            await deploys.deploy("shop", write(folder / "shop", "shop", "one", code=LOADS))
+            one = set(server.templates())
+            await deploys.deploy("shop", write(folder / "shop", "shop", "two", code=LOADS))
+            await until(lambda: not one & set(server.templates()))
+            assert (await deploys.change("shop", "rollback"))["version"] == 1
+            assert await body(server) == "one"
+            await until(lambda: len(loads(server)) == 3)
+            assert loads(server) == ["one is loaded", "two is loaded", "one is loaded"]
+
+
 async def pinned(server: Server, version: str, key: str) -> tuple[int, Any]:
     reply = await server.get("/shop", headers={"X-Forklight-Version": version, "X-Api-Key": key})
     return reply.status, reply.json() if reply.status == 404 else reply.body.decode()
