@@ -15,6 +15,8 @@ from forklight.state.users import User, blocking, run_as
 
 OLDEST = 18
 """The guest needs at least this version."""
+OLDEST_WITH_SNAPSHOTS = 20
+"""The first version that keeps what the guest and a function need."""
 _ANSWER_WITHIN_S = 30.0
 _QUESTION = "JSON.stringify({ path: process.execPath, version: process.versions.node })"
 _VERSION = re.compile(r"v?(\d+)(\.\d+)?(\.\d+)?")
@@ -30,6 +32,11 @@ class NodeProgram(Struct, frozen=True):
 
     path: Path
     version: str
+
+
+def major(version: str) -> int:
+    """The first number of a version."""
+    return int(version.partition(".")[0])
 
 
 def find_node(written: str, base: Path, user: User | None) -> NodeProgram:
@@ -100,6 +107,6 @@ def _asked(path: Path, user: User | None) -> NodeProgram:
     except msgspec.MsgspecError:
         told = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise NodeError(f"{path} is not Node.js: asked for its version, it says {told[-100:]!r}") from None
-    if int(found.version.partition(".")[0]) < OLDEST:
+    if major(found.version) < OLDEST:
         raise NodeError(f"{path} is Node.js {found.version}: functions need {OLDEST} or later")
     return found

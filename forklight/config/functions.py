@@ -211,6 +211,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
     """Any other program instead of Python, and its arguments: `["./bootstrap"]` in the code, a path, or a name on PATH.
     It speaks AWS Lambda's Runtime API."""
+    snapshot: bool = False
+    """Whether instances of Node.js (20 or later) begin with the heap of the function that was loaded once, instead of
+    loading it. For large functions of CommonJS."""
     events: Form | None = None
     """What a command gets: the events of AWS (`lambda`, the default), or those of a handler as JSON (`forklight`)."""
     requirements: Path | None = None

@@ -30,6 +30,8 @@ def runtime_problems(settings: RuntimeSettings, node: Node) -> Iterator[Problem]
         yield node.at("requirements").problem(_lacks(abilities, f"{why}: leave it out"))
     if settings.events is not None and settings.kind != "command":
         yield node.at("events").problem(f"is for a command, and this runtime is {abilities.title}: leave it out")
+    if settings.snapshot and settings.kind != "node":
+        yield node.at("snapshot").problem(f"is for Node.js, and this runtime is {abilities.title}: leave it out")
 
 
 def function_problems(function: FunctionSettings, runtime: RuntimeSettings, node: Node) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from forklight.code.command import CommandError, find_command
 from forklight.code.interpreter import Interpreter, InterpreterError, ask_interpreter, find_python
-from forklight.code.node import NodeError, find_node
+from forklight.code.node import OLDEST_WITH_SNAPSHOTS, NodeError, find_node, major
 from forklight.config.document import FILE_NAME, Node
 from forklight.config.environment import check_variables
 from forklight.config.functions import RuntimeSettings
@@ -107,8 +107,10 @@ class Finder(Struct, frozen=True):
         for name, settings in wanted.items():
             node = self._node(name)
             check_variables(node.at("env"), settings.env, self.reader.problems)
+            wrong = list(runtime_problems(settings, node))
+            self.reader.problems += wrong
             if settings.kind != "python":  # also beside `python`, which is a problem
-                self._add_program(name, settings, found)
+                self._add_program(name, settings, found, is_wrong=bool(wrong))
                 continue
             if settings.requirements is None:
                 interpreter = self._configured(name, settings)
@@ -122,17 +124,19 @@ class Finder(Struct, frozen=True):
                 found.runtimes[name] = _runtime(name, settings, interpreter)
         return found
 
-    def _add_program(self, name: str, settings: RuntimeSettings, found: Runtimes) -> None:
+    def _add_program(self, name: str, settings: RuntimeSettings, found: Runtimes, *, is_wrong: bool) -> None:
         """Add a runtime whose functions are another program; its zygote and templates are our own interpreter."""
-        wrong = list(runtime_problems(settings, self._node(name)))
-        self.reader.problems += wrong
         own = self._ask(Path(sys.executable), self._node(name))
-        if wrong or own is None:
+        if is_wrong or own is None:
             return
         try:
             command, release = self._program(settings)
         except (NodeError, CommandError) as error:
             self.reader.problems.append(self._node(name).at(settings.kind).problem(str(error)))
+            return
+        if settings.snapshot and major(release) < OLDEST_WITH_SNAPSHOTS:
+            told = f"takes Node.js {OLDEST_WITH_SNAPSHOTS} or later, and {command[0]} is {release}: leave it out"
+            self.reader.problems.append(self._node(name).at("snapshot").problem(f"{told}, or take another"))
             return
         found.interpreters[name] = own
         found.runtimes[name] = Runtime(
@@ -143,6 +147,7 @@ class Finder(Struct, frozen=True):
             command=command,
             release=release,
             events=settings.events or "lambda",
+            snapshot=settings.snapshot,
             env=settings.env,
         )
 

@@ -61,6 +61,8 @@ def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None
             "",
             "events: is for a command, and this runtime is Node.js: leave it out",
         ),
+        ("snapshot = true", "", "web.snapshot: is for Node.js, and this runtime is Python: leave it out"),
+        ('command = ["./node"]\nsnapshot = true', "", "web.snapshot: is for Node.js, and this runtime is a command"),
         ('command = ["./absent"]', "", r'f.runtime: command = \["./absent"\]: there is no .*/absent$'),
         ('command = ["./forklight.toml"]', "", r"may not be executed: run `chmod \+x .*/forklight.toml`"),
         ('command = ["../node"]', "", "web.command: .* leads out of the function's code: write an absolute path"),
@@ -76,6 +78,15 @@ def test_node_is_found_by_its_path_and_tells_its_version(tmp_path: Path) -> None
 )
 def test_what_a_kind_does_not_have_is_refused(tmp_path: Path, runtime: str, function: str, message: str) -> None:
     assert re.search(message, problem(folder(tmp_path, runtime, function)))
+
+
+def test_a_snapshot_takes_node_20(tmp_path: Path) -> None:
+    asked = 'node = "./node"\nsnapshot = true'
+    found = problem(folder(tmp_path, asked, says=SCRIPT.replace("20.11.1", "18.20.4")))
+    wanted = f"web.snapshot: takes Node.js 20 or later, and {tmp_path}/node is 18.20.4: leave it out, or take another"
+    assert wanted in found
+    assert load(folder(tmp_path, asked), os.environ).runtimes["web"].snapshot
+    assert not load(folder(tmp_path, 'node = "./node"'), os.environ).runtimes["web"].snapshot
 
 
 def test_a_command_is_in_the_code_at_a_path_or_on_path(tmp_path: Path) -> None:
