@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import uvloop
@@ -21,10 +22,13 @@ from benchmarks.table import Row, Target, quantiles, render, single
 from benchmarks.tree import machine
 from benchmarks.warm import EVENT
 from benchmarks.workshop import LIMITS, Workshop, ended, workshop
+from forklight.code.node import OLDEST_WITH_SNAPSHOTS, major
 from sandbox.instance import Instance
 from sandbox.processes import memory_kb
 from sandbox.spec import FunctionSpec, Runtime
 
+SNAPSHOT = "modules"
+"""The function that is also started with a startup snapshot."""
 STARTS = 15
 CALLS = 2000
 LIMIT_S = 60.0
@@ -44,22 +48,31 @@ _BARE = {
 """What each does beside writing a byte. It runs in the folder of the function."""
 
 
-async def measure(shop: Workshop, node: str) -> list[Row]:
+class Node(NamedTuple):
+    """A program, and its version."""
+
+    path: str
+    release: str
+
+
+async def measure(shop: Workshop, node: Node) -> list[Row]:
     """All rows. Raises TimeoutError if the machine is too busy."""
     rows: list[Row] = []
     with anyio.fail_after(LIMIT_S):
         for name in _FUNCTIONS:
-            rows += await _starts(shop, node, name)
+            rows += await _starts(shop, _spec(shop, node, name), node)
+        if major(node.release) >= OLDEST_WITH_SNAPSHOTS:
+            rows += await _starts(shop, _spec(shop, node, SNAPSHOT, snapshot=True), node)
         return rows + await _calls(shop, node)
 
 
-async def _starts(shop: Workshop, node: str, name: str) -> list[Row]:
+async def _starts(shop: Workshop, spec: FunctionSpec, node: Node) -> list[Row]:
     ours_ms, loads_ms, ours_cpu_ms, bare = [], [], [], []
-    spec = _spec(shop, node, name)
+    name = f"{spec.name}, snapshot" if spec.runtime.snapshot else spec.name
     async with shop.tree() as tree:
         await ended((await tree.start(spec))[0])
         for _ in range(STARTS):
-            bare.append(_bare(node, _BARE[name], spec.code))
+            bare.append(_bare(node.path, _BARE[spec.name], spec.code))
             begun = time.perf_counter()
             instance, kind = await tree.start(spec)
             loads_ms.append((time.perf_counter() - begun) * 1e3)
@@ -76,7 +89,7 @@ async def _starts(shop: Workshop, node: str, name: str) -> list[Row]:
     ]
 
 
-async def _calls(shop: Workshop, node: str) -> list[Row]:
+async def _calls(shop: Workshop, node: Node) -> list[Row]:
     spec = _spec(shop, node, "hello")
     firsts_ms = []
     async with shop.tree() as tree:
@@ -136,13 +149,16 @@ def _module(n: int) -> str:
     return f"{functions}exports.sum = {run};\n"
 
 
-def _spec(shop: Workshop, node: str, name: str) -> FunctionSpec:
+def _spec(shop: Workshop, node: Node, name: str, *, snapshot: bool = False) -> FunctionSpec:
     code = shop.code(name)
     _write(code, name)
-    runtime = Runtime(name="node", kind="node", python=shop.runtime.python, command=(node,))
+    own = shop.runtime.python
+    runtime = Runtime(
+        name="node", kind="node", python=own, command=(node.path,), release=node.release, snapshot=snapshot
+    )
     return FunctionSpec(
         name=name,
-        version=f"{name}-node",
+        version=f"{name}-node-{snapshot}",
         code=code,
         handler="index:handler",
         runtime=runtime,
@@ -159,7 +175,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{machine()}, Node.js {version}", file=sys.stderr)
     with workshop() as shop:
-        print(render(uvloop.run(measure(shop, node))))
+        print(render(uvloop.run(measure(shop, Node(node, version.removeprefix("v"))))))
 
 
 if __name__ == "__main__":

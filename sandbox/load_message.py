@@ -10,6 +10,7 @@ from sandbox.errors import LoadFailed
 from sandbox.last_words import below, quoted
 from sandbox.launch import search_path
 from sandbox.spec import FunctionSpec, Runtime
+from sandbox.stacks import NONE_OF_A_SNAPSHOT
 
 _COUNTS_IN_BOXES = hardware.kernel() >= (5, 14)
 _TEMPLATE, _HOLDER = 1, 2
@@ -74,6 +75,7 @@ def _program(runtime: Runtime) -> dict[str, object] | None:
         "kind": runtime.kind,
         "command": runtime.command,
         "events": runtime.events,
+        "release": runtime.release,
         "snapshot": runtime.snapshot,
     }
 
@@ -100,6 +102,8 @@ def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str, words: li
     `words`: the last lines that it has printed.
     """
     limit_mib = spec.limits.template_memory_bytes >> 20
+    if spec.runtime.snapshot:
+        stack = NONE_OF_A_SNAPSHOT
     if reason.startswith(_TOO_MUCH_MEMORY):
         peak = reason.removeprefix(_TOO_MUCH_MEMORY)
         return LoadFailed("InitFailed", f"loading {spec.name!r} used more than template_memory, {limit_mib} MiB{peak}")

@@ -54,6 +54,11 @@ def has_children(pid: int) -> bool:
     return bool(_children(pid))
 
 
+def below_kb(pid: int) -> int:
+    """The memory of all processes below it that belongs to no file on disk."""
+    return sum(map(_anonymous_kb, _below(pid)))
+
+
 class Use:
     """The memory of a process and all below it at one moment. `shared_kb` as in `own_kb`."""
 

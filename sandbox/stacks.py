@@ -6,6 +6,7 @@ NOTHING = "(no Python stack: the process could not write one; it may have been s
 
 
 NONE_OF_A_PROGRAM = "(no stack: the process waited for something, or ended before it could write one)"
+NONE_OF_A_SNAPSHOT = "(no stack: Node.js shows none while it builds a startup snapshot; without snapshot it does)"
 INTERRUPTED = b"KEYBOARD_INTERRUPT: Script execution was interrupted by `SIGINT`"
 """What Node.js prints before its stack (--trace-sigint)."""
 FULL_HEAP = b"FATAL ERROR:", b"heap out of memory"

@@ -17,7 +17,7 @@ from socket import SOCK_SEQPACKET
 import anyio
 
 from bus.outcome import ExceptionName
-from sandbox import processes, stacks
+from sandbox import memory, processes, stacks
 from sandbox.channels import Learnt, close_all
 from sandbox.commons import Commons
 from sandbox.control import Control, Message
@@ -26,6 +26,7 @@ from sandbox.errors import Ended, LoadFailed
 from sandbox.group import Group
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
+from sandbox.last_words import quoted
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
 from sandbox.load_message import load_error, load_message, too_much_memory
@@ -190,7 +191,8 @@ class Template:
         self.has_answered = True
         if answer.t != "loaded":
             self._control.close("it failed to load")
-            raise LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
+            failed = LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
+            raise quoted(failed, self._log.last_words(), spec) if spec.runtime.snapshot else failed
         self._log.keep_last_words(keep=False)
         self.loaded = answer
         self._measure()
@@ -312,6 +314,8 @@ class Template:
     def tick(self, now_ns: int) -> int:
         """Check the memory while it loads, because no rlimit covers all of it."""
         used_kb = (processes.memory_kb(self.pid) or 0) - self.zygote.rss_kb
+        if self.spec.runtime.snapshot:
+            used_kb += memory.below_kb(self.pid)  # of what builds it
         self._held.read(used_kb, now_ns)
         if used_kb * 1024 > self.spec.limits.template_memory_bytes:
             self.kill(too_much_memory(used_kb))

@@ -1,11 +1,12 @@
 """The runtimes that functions must behave alike in, and what the table of kinds lets each of them leave out."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from sandbox.spec import Runtime
+from tests.kit.nodes import has_snapshots, node_runtime, release
+from tests.kit.rounds import LONG
 
 
 class Subject(NamedTuple):
@@ -50,15 +51,19 @@ def subjects() -> "list[Subject]":
         has_levels=False,
     )
     found = [python, command]
-    if (node := shutil.which("node")) is not None:
-        found.append(
-            Subject(
-                name="node",
-                runtime=lambda own: Runtime(name="node", kind="node", python=own, command=(node,)),
-                handler="function:{}",
-                file="{}:handler",
-                survives=True,
-                broken_code="InitFailed",
-            )
-        )
+    if release():
+        found.append(_node("node", snapshot=False))
+    if has_snapshots() and LONG:
+        found.append(_node("snapshot", snapshot=True))
     return found
+
+
+def _node(name: str, *, snapshot: bool) -> Subject:
+    return Subject(
+        name=name,
+        runtime=lambda own: node_runtime(own, snapshot=snapshot),
+        handler="function:{}",
+        file="{}:handler",
+        survives=True,
+        broken_code="InitFailed",
+    )

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -11,13 +9,14 @@ import pytest
 from bus import Outcome
 from sandbox.containment import Level
 from sandbox.instance import Instance
-from sandbox.spec import FunctionSpec, Runtime
+from sandbox.spec import FunctionSpec
 from tests.kit.levels import contained, levels
+from tests.kit.nodes import major, node_runtime, release
 from tests.kit.support import Bench, answer, event, failure, until
 
 pytestmark = [
     pytest.mark.any_user,
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed"),
+    pytest.mark.skipif(not release(), reason="Node.js is not installed"),
 ]
 
 WITHOUT = {"NODE_OPTIONS": "--title=policy"}
@@ -30,17 +29,9 @@ STARTS = 4
 
 def spec(bench: Bench, handler: str, **settings: Any) -> FunctionSpec:
     """A function of `tests/functions/node/compiled`, which tells what became of its code cache."""
-    node = shutil.which("node")
-    assert node is not None
-    runtime = Runtime(name="web", kind="node", python=bench.runtime.python, command=(node,))
+    runtime = node_runtime(bench.runtime.python)
     fixed = {"name": handler.replace(":", "-"), "runtime": runtime, "rehearsal": "none", "log_level": "debug"}
     return bench.spec("node/compiled", handler, **(fixed | settings))
-
-
-def release() -> int:
-    """The first number of the version of Node.js."""
-    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
-    return int(told.removeprefix("v").partition(".")[0])
 
 
 def told(bench: Bench) -> list[str]:
@@ -74,6 +65,16 @@ async def test_the_first_instance_writes_what_the_others_take(bench: Bench) -> N
     assert Level.LIMITS in levels()
 
 
+async def test_it_is_memory_of_the_template(bench: Bench) -> None:
+    function = spec(bench, "spoils:handler", log_level="info")
+    (size,) = {answer(one) for one in await outcomes(bench, function, 1)}
+    (template,) = bench.tree.templates()
+    before_kb = template.rss_kb
+    await bench.call(function)
+
+    assert template.rss_kb - before_kb >= size // 1024
+
+
 async def test_modules_see_nothing_of_it(bench: Bench) -> None:
     function = spec(bench, "index:facts")
     plain = seen(await bench.call(spec(bench, "index:facts", env=WITHOUT)))
@@ -89,7 +90,7 @@ async def test_what_imports_is_left_to_nodejs(bench: Bench) -> None:
     function = spec(bench, "index:facts")
     await outcomes(bench, function, 1, 2)
     (line,) = await until(lambda: [text for text in bench.texts() if "compiled before" in text])
-    cached = CACHED | EVALUATING if release() >= 22 else CACHED
+    cached = CACHED | EVALUATING if major() >= 22 else CACHED
     assert line == f"[forklight] code cache: {len(cached)} modules compiled before, 0 refused"
 
 

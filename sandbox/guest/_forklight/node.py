@@ -5,7 +5,6 @@ It speaks the frames of ARCHITECTURE §8, and its first one is `ready` or `unfit
 
 import fcntl
 import json
-import mmap
 import os
 import resource
 import signal
@@ -56,20 +55,19 @@ class Prepared(program.Program):
         self._cache = CodeCache()
         self._way: tuple[str, int] | None = None
         self._wants_snapshot = bool(message["program"]["snapshot"])
-        self._snapshot = -1
-        self._mapped: mmap.mmap | None = None
+        self._release = message["program"]["release"]
+        self._most_bytes: int = message["limits"]["template_memory_bytes"]
+        self._snapshot: snapshot.Snapshot | None = None
 
     def load(self, fork: "Callable[[], int]") -> None:
         """Build the startup snapshot, if the runtime has one. Blocks. Raises LoadError."""
         if self._wants_snapshot:
-            self._snapshot = snapshot.build(fork, self._build)
+            self._snapshot = snapshot.build(fork, self._build, self._most_bytes)
 
     def before_fork(self) -> None:
         """Choose what the next instance shares with the others."""
-        if self._snapshot < 0:
+        if self._snapshot is None:
             self._way = self._cache.next()
-        elif self._mapped is None:  # so it counts as memory of the template
-            self._mapped = mmap.mmap(self._snapshot, 0, mmap.MAP_PRIVATE | mmap.MAP_POPULATE, mmap.PROT_READ)
 
     def on_end(self, exit_code: int) -> None:
         """After a crash, compile anew: V8 trusts the data that it takes, so it may have been because of them."""
@@ -82,9 +80,9 @@ class Prepared(program.Program):
         options: list[str] = ["--trace-sigint"]
         arguments = [_START, json.dumps(told)]
         kept = [(data, _DATA), (self.memory, _MEMORY), (lifeline, _LIFELINE)]
-        if self._snapshot >= 0:
+        if self._snapshot is not None:
             options += _BLOB
-            kept.append((self._snapshot, _SHARED))
+            kept.append((self._snapshot.file, _SHARED))
         elif self._way is not None:
             way, file = self._way
             arguments.append(way)
@@ -97,7 +95,7 @@ class Prepared(program.Program):
         resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
         resource.setrlimit(resource.RLIMIT_DATA, self.data)
         # Node.js cannot keep what it needs to print a stack at SIGINT, and warns of each of its modules that is used.
-        options = ["--no-warnings", *_BLOB, "--build-snapshot"]
+        options = ["--no-warnings", *_commonjs(self._release), *_BLOB, "--build-snapshot"]
         kept = [(data, _DATA), (self.memory, _MEMORY), (blob, _SHARED)]
         self._become(options, [_SNAPSHOT, json.dumps(self._told)], self._env, kept)
 
@@ -123,6 +121,12 @@ def _keep(wanted: "list[tuple[int, int]]") -> None:
     for fd, (_, number) in zip(high, wanted, strict=True):
         os.dup2(fd, number)
     posix.close_all_but({0, 1, 2, *(number for _, number in wanted)})
+
+
+def _commonjs(release: str) -> "list[str]":
+    """What makes `require` take a package's CommonJS, where Node.js prefers its ES modules (`module-sync`)."""
+    major, minor = (int(part) for part in release.split(".")[:2])
+    return ["--no-experimental-require-module"] if major >= 22 or (major == 20 and minor >= 17) else []
 
 
 def _options(env: "dict[str, str]", memory_mib: int) -> "list[str]":

@@ -1451,8 +1451,9 @@ function leave() {
   if (process.listenerCount('beforeExit') === 0) process.exit(0);
 }
 
-/** Loads the function; `problem` tells what forbids it nevertheless. Returns whether it goes on. */
-async function prepare(importOf, problem = () => null) {
+/** Loads the function; `inspect` tells what forbids it nevertheless, given whether it is loaded. Returns whether it goes
+ * on. */
+async function prepare(importOf, inspect = () => null) {
   importModule = importOf;
   process.argv = [process.argv[0], path.join(told.code, told.handler.split(':')[0])];
   takeOverOutput();
@@ -1460,9 +1461,10 @@ async function prepare(importOf, problem = () => null) {
   process.on('beforeExit', onStall);
   try {
     handler = await load();
-    if (problem() !== null) throw problem();
+    const problem = await inspect(true);
+    if (problem !== null) throw problem;
   } catch (error) {
-    endUnfit(problem() ?? loadError(error, told.handler));
+    endUnfit((await inspect(false)) ?? loadError(error, told.handler));
     return false;
   }
   process.off('beforeExit', onStall);
@@ -1508,4 +1510,4 @@ function resume(onLoaded) {
   return serve(onLoaded, false);
 }
 
-module.exports = { main, prepare, resume, LoadError };
+module.exports = { main, prepare, resume, endUnfit, LoadError };

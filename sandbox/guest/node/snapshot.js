@@ -3,8 +3,10 @@
 Theory of operation. A template has it built as it loads, and its instances begin with that heap instead of loading the
 function (_forklight/node.py). Node.js allows only its own modules in a snapshot. The function's are loaded by
 `Module.createRequire`, and compiled here, since Node.js refuses a snapshot after its own `_compile` has run. What it
-cannot keep, it notices as it writes the snapshot, and crashes; so what is known to end like that is refused by name. In
-an instance all is as ever again, but for what top-level code has computed, which all instances have alike. */
+cannot keep, it notices as it writes the snapshot, and crashes, or loses it without a word; so what is known to end like
+that is refused by name: modules as they are loaded, and what top-level code has opened and not closed again, of which
+`async_hooks` tell. In an instance all is as ever again, but for what top-level code has computed, which all instances
+have alike. */
 'use strict';
 
 const NOISE = /user snapshot builder scripts|userland modules|USE_MAIN_CONTEXT_DEFAULT_LOADER/;
@@ -19,6 +21,22 @@ const Module = require('module');
 const FD = 6;
 const PARAMETERS = ['exports', 'require', 'module', '__filename', '__dirname'];
 const UNFIT = /^(?:node:)?_?(?:https?|http2|tls|repl)(?:_\w+)?$/;
+const HELD = {
+  Timeout: 'a timer',
+  TCPSERVERWRAP: 'a server',
+  PIPESERVERWRAP: 'a server',
+  TCPWRAP: 'a connection',
+  PIPEWRAP: 'a connection',
+  UDPWRAP: 'a UDP socket',
+  TTYWRAP: 'a terminal',
+  SIGNALWRAP: 'a listener of a signal',
+  PROCESSWRAP: 'a child process',
+  FSEVENTWRAP: 'a watched file',
+  STATWATCHER: 'a watched file',
+  MESSAGEPORT: 'a MessagePort',
+};
+const STANDARD_STREAM = /\bgetStd(?:in|out|err)\b|is_main_thread/; // Node.js opens them anew
+const DEEP = 100;
 const KEPT_UUIDS = 128;
 const KEPT_INTEGERS = 1024;
 
@@ -31,11 +49,14 @@ let refused = null; // the first of what a snapshot cannot hold; also if the fun
 function refuse(what, module) {
   const file = module?.filename ?? __filename;
   const isWhole = path.dirname(file) === path.dirname(__filename);
-  const remedy = isWhole
-    ? 'write CommonJS'
-    : `${path.relative(process.cwd(), file)} loads it; load it in the handler`;
-  const message = `a startup snapshot cannot hold ${what}: ${remedy}, or leave out snapshot`;
-  refused ??= new guest.LoadError('InitFailed', message);
+  refuseWith(what, isWhole ? 'write CommonJS' : `${path.relative(process.cwd(), file)} loads it; load it in the handler`);
+}
+
+function refuseWith(what, remedy) {
+  refused ??= new guest.LoadError(
+    'InitFailed',
+    `a startup snapshot cannot hold ${what}: ${remedy}, or leave out snapshot`,
+  );
   throw refused;
 }
 
@@ -78,6 +99,93 @@ function replaceLoader() {
   process.dlopen = (module, filename) => refuse(`the addon ${path.basename(filename)}`, module.parent ?? module);
 }
 
+/** Sees what top-level code opens. */
+class Opened {
+  #found = new Map(); // number → [what it is, where it is opened, the object of Node.js]
+  #files = openFiles();
+  #isLate = false;
+  #hook = require('async_hooks').createHook({
+    init: (id, type, _trigger, resource) => {
+      if (type in HELD) this.#add(id, HELD[type], resource);
+    },
+  });
+
+  begin() {
+    this.#hook.enable();
+  }
+
+  #add(id, what, resource) {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = DEEP;
+    const { stack } = new Error('opened here');
+    Error.stackTraceLimit = limit;
+    if (STANDARD_STREAM.test(stack)) return;
+    this.#found.set(id, [what, placeIn(stack), resource]);
+    if (this.#isLate) setImmediate(() => endIf(() => this.check())); // the event loop may never come to an end
+  }
+
+  /** Throws if something but a file is open. What is opened from now on ends the process. */
+  check() {
+    this.#isLate = true;
+    for (const [what, place, resource] of this.#found.values())
+      if (isOpen(resource)) refuseWith(what, `${place} makes it; make it in the handler`);
+  }
+
+  /** Throws if a file is open. Only once nothing is left to do: until then, it may just be read. */
+  checkFiles() {
+    const file = [...openFiles()].find((one) => !this.#files.has(one));
+    if (file !== undefined) {
+      const name = path.relative(process.cwd(), file.slice(file.indexOf('/')));
+      refuseWith(`the open file ${name}`, 'close it, or open it in the handler');
+    }
+  }
+
+  /** From now on, nothing of it is kept. */
+  end() {
+    this.#hook.disable();
+    this.#found.clear();
+  }
+}
+
+/** Ends the process if the check throws. */
+function endIf(check) {
+  try {
+    check();
+  } catch {
+    guest.endUnfit(refused);
+  }
+}
+
+/** The first line of a stack that is in the code of the function. */
+function placeIn(stack) {
+  const code = `${process.cwd()}${path.sep}`;
+  const line = stack.split('\n').find((one) => one.includes(code));
+  return line === undefined ? 'top-level code' : line.slice(line.indexOf(code) + code.length).replace(/(?::\d+)?\)?$/, '');
+}
+
+function isOpen(resource) {
+  if ('_destroyed' in resource) return !resource._destroyed; // a timer
+  return typeof resource.getAsyncId !== 'function' || resource.getAsyncId() > 0;
+}
+
+/** The files of the file system that this process has open, each with its number. */
+function openFiles() {
+  const found = new Set();
+  for (const fd of fs.readdirSync('/proc/self/fd')) {
+    try {
+      const file = fs.readlinkSync(`/proc/self/fd/${fd}`);
+      if (/^\/(?!dev\/|proc\/|memfd:)/.test(file)) found.add(`${fd}${file}`);
+    } catch {} // that of the listing itself
+  }
+  return found;
+}
+
+/** The timers of Node.js remember for when the event loop was to wake them; once all are over, they forget it. */
+async function settle() {
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
 /** What Node.js has drawn ahead would be the same in all instances. */
 function drawAnew() {
   const { randomUUID, randomInt } = require('crypto');
@@ -91,8 +199,18 @@ function quiet(emitWarning) {
   };
 }
 
+/** What runs at the end of an instance is not to run at the end of this process; returns what puts it back. */
+function putAside() {
+  const found = ['beforeExit', 'exit'].map((name) => [name, process.rawListeners(name)]);
+  for (const [name] of found) process.removeAllListeners(name);
+  return () => {
+    for (const [name, listeners] of found) for (const listener of listeners) process.on(name, listener);
+  };
+}
+
 /** An instance begins, with the heap that was kept. */
-function resume(hasDrawn) {
+function resume({ hasDrawn, putBack }) {
+  putBack();
   require('v8').setFlagsFromString('--max-old-space-size=0'); // as start.js says
   if (hasDrawn) drawAnew();
   guest.resume(() => {
@@ -112,14 +230,29 @@ async function build() {
   const hasLimit = 'stackTraceLimit' in Error; // if not, as before version 22, there are no stacks until it has
   if (!hasLimit) Error.stackTraceLimit = 10;
   replaceLoader();
+  const opened = new Opened();
+  opened.begin();
   const importOf = ({ pathname }) => refuse(`the ES module ${path.basename(pathname)}`);
-  if (!(await guest.prepare(importOf, () => refused))) return;
+  const inspect = async (isLoaded) => {
+    if (!isLoaded || refused !== null) return refused;
+    await settle();
+    try {
+      opened.check();
+    } catch {}
+    return refused;
+  };
+  if (!(await guest.prepare(importOf, inspect))) return;
+  const putBack = putAside();
   if (!hasLimit && Error.stackTraceLimit === 10) delete Error.stackTraceLimit;
   Module.prototype._compile = compileOfNode;
   Module._load = loadOfNode;
   process.dlopen = openOfNode;
   const hasDrawn = process.moduleLoadList.includes('NativeModule internal/crypto/random');
-  startupSnapshot.setDeserializeMainFunction(resume, hasDrawn);
+  startupSnapshot.addSerializeCallback(() => {
+    endIf(() => opened.checkFiles());
+    opened.end();
+  });
+  startupSnapshot.setDeserializeMainFunction(resume, { hasDrawn, putBack });
 }
 
 build();

@@ -1,0 +1,2 @@
+const both = require('both');
+exports.handler = () => both;

@@ -1,0 +1,3 @@
+process.on('beforeExit', () => console.log('nothing is left'));
+process.on('exit', () => console.log('exits'));
+exports.handler = () => process.uptime();
