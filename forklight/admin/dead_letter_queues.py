@@ -2,12 +2,12 @@
 decisions are in `dead_letters.py`."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
 from msgspec import Struct
 
 from bus.bus import Bus
-from bus.message import REASON
+from bus.message import REASON, RESERVED, UNDELIVERED, dead_queue
 from bus.store import Store, Stored
 from forklight.admin.dead_letters import DeadLetter, LetterError, Search, Shown, belongs, dead_letter, replayed, shown
 from forklight.config.hint import did_you_mean
@@ -16,7 +16,6 @@ from triggers.queue.settings import QueueTrigger
 
 FIRST_PAGE, LARGEST_PAGE = 1000, 8000
 """Letters read in one step. A broker shows the oldest ones again in each step, so steps grow."""
-OURS = "forklight."
 ROUND = 1000
 ROUND_BYTES = 32 * 1024 * 1024
 """Bounds of one step of a replay or purge. In the embedded store it is a transaction, during which others wait."""
@@ -63,6 +62,7 @@ class DeadLetterQueues:
                 found.append(letter)
             if len(found) == skip + limit:
                 break
+        self._check_known(queue, has_any=bool(found))
         return found[skip:]
 
     async def show(self, name: str, queue: str | None = None) -> Shown:
@@ -95,11 +95,12 @@ class DeadLetterQueues:
             if not replays and queue in (None, written(place)) and place not in self._strays:
                 moved += await self._store(place).take_out(place[1], None)
                 continue
-            count, behind = await self._move(place, lambda one: queue is None or belongs(one, queue), replays=replays)
+            count, behind = await self._move(place, queue, replays=replays)
             moved, left = moved + count, left + behind
+        self._check_known(queue, has_any=moved + left > 0)
         return Moved(moved=moved, left=left)
 
-    async def _move(self, place: Place, is_meant: Callable[[DeadLetter], bool], *, replays: bool) -> tuple[int, int]:
+    async def _move(self, place: Place, queue: str | None, *, replays: bool) -> tuple[int, int]:
         """Move the letters that are there at the start: a replayed one may die again meanwhile, and come back."""
         started_s, moved, passed = time.time(), 0, 0
         while True:
@@ -107,9 +108,9 @@ class DeadLetterQueues:
             meant = [
                 one
                 for one in seen
-                if self._is_letter(*one)
-                and is_meant(letter := dead_letter(*one))
-                and (letter.died_at_s or 0) < started_s
+                if self._is_letter(*one, queue)
+                and (queue is None or belongs(dead_letter(*one), queue))
+                and (dead_letter(*one).died_at_s or 0) < started_s
             ]
             ready = [one for one in meant if not replays or replayed(*one) is not None]
             moved += await self._take_out(ready, replays=replays)
@@ -128,44 +129,58 @@ class DeadLetterQueues:
         return moved
 
     async def _find(self, names: Collection[str], queue: str | None) -> list[tuple[Place, Stored]]:
-        search = Search(names)
-        async for place, stored in self._walk(queue):
+        search, has_any = Search(names), False
+        async for place, stored in self._walk(queue, waiting=True):
             if queue is None or belongs(dead_letter(place, stored), queue):
                 search.look_at(place, stored)
+                has_any = True
+        self._check_known(queue, has_any=has_any)
         return search.found()
 
-    async def _walk(self, queue: str | None) -> AsyncIterator[tuple[Place, Stored]]:
-        """Yield all letters, without bodies, of the places where those of `queue` can lie."""
+    async def _walk(self, queue: str | None, *, waiting: bool = False) -> AsyncIterator[tuple[Place, Stored]]:
+        """Yield all letters, without bodies, of the places where those of `queue` can lie.
+
+        With `waiting` also the messages that wait in our queues for a function which is not here.
+        """
         for place in self._places(queue):
             size, passed = FIRST_PAGE, 0
             while page := await self._store(place).browse(place[1], size, passed):
                 for stored in page:
-                    if self._is_letter(place, stored):
+                    if (waiting and place[1].startswith(RESERVED)) or self._is_letter(place, stored, queue):
                         yield place, stored
                 if len(page) < size:
                     break
                 passed, size = passed + size, min(LARGEST_PAGE, size * 2)
 
-    def _is_letter(self, place: Place, stored: Stored) -> bool:
-        """Of a queue that no function consumes, only messages with a reason count, unless the queue is one of ours."""
-        return place not in self._strays or place[1].startswith(OURS) or REASON in stored.message.headers
+    def _is_letter(self, place: Place, stored: Stored, queue: str | None) -> bool:
+        """Of a queue that no function consumes, only messages with a reason count, unless dead letters lie in it.
+
+        What waits in the inbox of a function that is not here now is no letter, unless `queue` names that inbox.
+        """
+        if place not in self._strays or REASON in stored.message.headers:
+            return True
+        if place[1] == UNDELIVERED or place[1].startswith(dead_queue("")):
+            return True
+        return place[1].startswith(RESERVED) and queue == written(place)
 
     def _places(self, queue: str | None) -> list[Place]:
-        """Return the places where letters of `queue` can lie. Raises LetterError."""
-        if queue is None:
-            return [*dead_letter_queues(self._triggers), *self._strays]
-        names = {written((one.broker, name)) for one in self._triggers for name in (one.queue, one.dead_letter)}
-        if queue not in names and not self._strays:
-            raise LetterError(f"no function here has dead letters of {queue!r}{did_you_mean(queue, names)}")
-        mine = dead_letter_queues(
-            one
-            for one in self._triggers
-            if queue in (written((one.broker, one.queue)), written((one.broker, one.dead_letter)))
-        )
+        """Return the places where letters of `queue` can lie."""
+        mine = dead_letter_queues(one for one in self._triggers if queue is None or queue in _names(one))
         return [*mine, *self._strays]
+
+    def _check_known(self, queue: str | None, *, has_any: bool) -> None:
+        """Raise LetterError if there is nothing of a queue whose name can only be a mistake."""
+        names = {name for one in self._triggers for name in _names(one)} | {written(place) for place in self._strays}
+        if queue is not None and not has_any and queue not in names:
+            raise LetterError(f"no function here has dead letters of {queue!r}{did_you_mean(queue, names)}")
 
     def _store(self, place: Place) -> Store:
         return self._bus.store(place[0])
+
+
+def _names(trigger: QueueTrigger) -> tuple[str, ...]:
+    """The queues by whose names its dead letters are asked for."""
+    return tuple(written((trigger.broker, name)) for name in (trigger.queue, trigger.dead_letter, UNDELIVERED))
 
 
 def _parts(letters: Sequence[tuple[Place, Stored]]) -> Iterator[list[tuple[Place, Stored]]]:

@@ -27,6 +27,7 @@ from forklight.admin.letters import Letters, number
 from forklight.admin.packages import Packages
 from forklight.admin.recording import Recording
 from forklight.admin.why import Why
+from forklight.config.hint import did_you_mean
 from forklight.observe.entry import Entry, Selection
 from forklight.observe.metrics import CONTENT_TYPE, text
 from forklight.observe.timer_status import MOST_UPCOMING
@@ -166,6 +167,11 @@ class Admin:
         `?last=` is the number of remembered entries.
         """
         selection, history = _selection(request), self._current().observer.history
+        function, functions = selection.function, self._current().config.functions
+        is_served = function is None or function in functions
+        if not (is_served or await history.last(Selection(function=function), 1)):  # nor was it before
+            hint = did_you_mean(function or "", functions)
+            raise Refused(404, f"there is no function {function!r} here, and no line of it is kept{hint}")
         last = number(request, "last", 0, most=_MOST_LINES)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)

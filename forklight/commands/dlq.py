@@ -85,6 +85,8 @@ def show(letter: str, queue: str | None, path: Path, state: Path | None, as_json
       forklight dlq show 3f2a
       forklight dlq show order-7 --queue orders --json | jq .headers
     """
+    if not letter:
+        raise click.UsageError("say which: an id, or its beginning")
     query = [("queue", queue)] if queue is not None else []
     with asked():
         answer = get(state_of(path, state), f"/dlq/{quote(letter)}", query, timeout_s=None)

@@ -37,6 +37,16 @@ class _Moment(click.ParamType[float]):
             self.fail(f"{value!r} is neither a duration, such as 10m or 2d, nor a time, such as 2026-11-25T10:00")
 
 
+def _split(name: str | None, release: int | None) -> tuple[str | None, int | None]:
+    """`ship@8`, as `ps` writes a version, is the function `ship` and the version 8."""
+    function, at, number = (name or "").rpartition("@")
+    if not (at and number.isascii() and number.isdecimal() and len(number) < 10):
+        return name, release
+    if release not in (None, int(number)):
+        raise click.UsageError(f"{name} is version {int(number)}, and --version says {release}: leave one out")
+    return function, int(number)
+
+
 @click.command(short_help="Show the latest lines of functions, and follow them.")
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
@@ -71,6 +81,8 @@ def logs(
 ) -> int:
     """Show the latest lines of functions, or only those of the function NAME, also from before a restart.
 
+    NAME@8 is version 8 of it, as --version 8.
+
     If no server runs, they are those that the last one has kept ([log] keep).
 
     \b
@@ -84,6 +96,7 @@ def logs(
       forklight logs --json | jq 'select(.outcome)'
     """
     place = state_of(path, state)
+    name, release = _split(name, release)
     wanted = {"function": name, "level": level, "id": invocation, "last": last, "since": since_s, "version": release}
     query = {key: str(value) for key, value in wanted.items() if value} | ({"follow": "1"} if follow else {})
     with asked():

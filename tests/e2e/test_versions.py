@@ -132,7 +132,10 @@ async def messages_stay(server: Server) -> None:
 
 
 async def logs_tell(server: Server) -> None:
-    lines = (await server.run("logs", "work", "--version", "2", "--json")).stdout.splitlines()
+    lines = (await server.run("logs", "work@2", "--json")).stdout.splitlines()
+    assert lines == (await server.run("logs", "work", "--version", "2", "--json")).stdout.splitlines()
+    both = await server.run("logs", "work@2", "--version", "1")
+    assert (both.status, "work@2 is version 2, and --version says 1" in both.stderr) == (2, True)
     entries = [json.loads(line) for line in lines]
     assert {entry["release"] for entry in entries} == {2}
     assert "INFO work: as two" in [entry.get("text") for entry in entries]

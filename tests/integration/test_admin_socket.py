@@ -78,6 +78,8 @@ async def test_lines_are_selected(tmp_path: Path) -> None:
         }.items():
             found = (await asked.get(f"/logs?{query}"))[1].splitlines()
             assert [msgspec.json.decode(line)["text"] for line in found] == lines, query
+        unknown = "there is no function 'greed' here, and no line of it is kept (did you mean 'greet'?)\n"
+        assert await asked.get("/logs?function=greed&follow=1") == (404, unknown.encode())
         refused = (400, b"level 'loud' is not one of debug, info, warning, error, critical\n")
         assert await asked.get("/logs?level=loud") == refused
 

@@ -13,6 +13,7 @@ from bus.retry import Dead, Retry
 from bus.sqlite import SqliteStore, open_sqlite
 from bus.store import Source, Store
 from forklight.admin.dead_letter_queues import DeadLetterQueues, Moved, Selection
+from forklight.admin.dead_letters import LetterError
 from forklight.serving.strays import Stray, Strays
 from tests.kit.stores import browsed, drain, fill, fresh, ids, settle, take, to
 from triggers.queue.settings import QueueTrigger
@@ -89,9 +90,17 @@ async def test_dead_letters_and_the_inbox_of_a_renamed_function_are_told_and_sho
             (("", inbox(house.ship)), 1),
         ]
         letters = DeadLetterQueues(house.bus, house.after, [stray.place for stray in found])
-        assert {letter.id for letter in await letters.letters()} == {buried, called}
-        assert await letters.replay(Selection(all=True)) == Moved(moved=1, left=1)
+        assert [letter.id for letter in await letters.letters()] == [buried], "a call that waits is no dead letter"
+        assert [letter.id for letter in await letters.letters(inbox(house.ship))] == [called]
+        assert (await letters.show(called)).letter.id == called
+        assert await letters.replay(Selection(all=True)) == Moved(moved=1)
         assert ids(await drain(house.own, house.orders, 1)) == [buried]
+        assert await letters.purge(Selection(all=True)) == Moved(moved=0)
+        with pytest.raises(LetterError, match="no function here has dead letters of 'refunds'"):
+            await letters.letters("refunds")
+        with pytest.raises(LetterError, match="no function here has dead letters of 'refunds'"):
+            await letters.purge(Selection(queue="refunds"))
+        assert await letters.replay(Selection(queue=inbox(house.ship))) == Moved(moved=0, left=1)
         assert await letters.purge(Selection(ids=(called,))) == Moved(moved=1)
         assert await strays.find(house.after) == []
 
