@@ -46,7 +46,7 @@ async def test_without_a_deploy_key_there_are_only_probes(tmp_path: Path) -> Non
             assert await ask(asked, path, key="wrong") == (401, "the key is not valid\n")
             status, line = await ask(asked, path, key=ROUTE)
             assert (status, line.startswith("the key is not a deploy key: ")) == (401, True)
-        for path in ("/status", "/logs", "/dlq", "/nothing"):
+        for path in ("/status", "/logs", "/dlq", "/record/greet", "/nothing"):
             assert await ask(asked, path, key=DEPLOYER) == nothing
 
 
