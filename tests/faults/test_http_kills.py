@@ -20,6 +20,8 @@ pytestmark = pytest.mark.any_user
 
 SECONDS = rounds(3, 300)
 ANSWERS_BETWEEN_KILLS = 100
+MOST_TOO_FEW = 3
+"""Killed instances. One in the middle of a call has to be among them, however slow the machine is."""
 
 
 @pytest.mark.timeout(SECONDS + 120)
@@ -31,7 +33,7 @@ async def test_instances_templates_and_zygotes_are_killed_at_random() -> None:
             async with Load(server.url, "/pid").on(8) as load:
                 end_s = time.monotonic() + SECONDS
                 roots_s = 0.0
-                while time.monotonic() < end_s:
+                while time.monotonic() < end_s or killed["instance"] <= MOST_TOO_FEW or not load.answers[502]:
                     await load.answer(ANSWERS_BETWEEN_KILLS)
                     kinds = ["instance"]
                     if time.monotonic() > roots_s:  # what keeps dying young backs off, and says so to its callers
@@ -47,7 +49,6 @@ async def test_instances_templates_and_zygotes_are_killed_at_random() -> None:
     assert set(load.answers + after) <= {200, 502}
     assert set(outcomes) == {"ok", "crash/Signal"}
     assert outcomes["crash/Signal"] == load.answers[502] + after[502] <= killed["instance"]
-    assert killed["instance"] > 3
     assert killed["template"] + killed["zygote"] >= 1
 
 
