@@ -10,7 +10,7 @@ import anyio.abc
 log = logging.getLogger(__name__)
 
 PAUSE_S = 0.002
-"""Before each piece, so that requests have at least half of the time: what ends a template takes less."""
+"""Before each piece: time for requests."""
 
 
 class Afterwards:

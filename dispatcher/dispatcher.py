@@ -230,6 +230,10 @@ class Dispatcher:
             self._tree.meters.of(name).served.change(-1, time.monotonic_ns())
         runner.wind_up()
 
+    def run_afterwards(self, piece: Callable[[], None]) -> None:
+        """Run this in a later turn of the loop, after what follows the latest switch."""
+        self._afterwards.add(piece)
+
     def pool(self, function: str) -> Runner:
         """Return the pool that triggers of the function may ask. Raises LookupError if the function does not exist."""
         return self._runners[function]

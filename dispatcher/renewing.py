@@ -78,9 +78,9 @@ class Renewing(Runner):
 
     def _settle(self, old: FunctionSpec, function: Function, put_off: list[Action[Call, Instance]]) -> None:
         """Do what the switch from `old` to `function` has put off, as far as it still applies."""
-        if function is not self.function:  # renewed meanwhile: the pool does not expect these starts any more
+        if self._ending or function is not self.function:  # the pool does not expect these starts any more
             put_off = [action for action in put_off if isinstance(action, Leave)]
-        if self.function.pool.rest == "template":
+        if self.function.pool.rest == "template" and not self._ending:
             self._tree.keep(self.function.spec)
         self._carry_out(put_off)
         if template_key(old) != template_key(self.function.spec):

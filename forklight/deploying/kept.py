@@ -4,6 +4,7 @@ That can take long: code is unpacked, compiled, or pulled from elsewhere. So no 
 added between two changes, if it still applies then.
 """
 
+import logging
 from functools import partial
 
 import anyio
@@ -13,6 +14,8 @@ from forklight.serving.deployments import Deployments
 from forklight.serving.deployments import Key as ReleaseKey
 from forklight.serving.reload import Reloader
 from forklight.serving.versions import restrict_all
+
+log = logging.getLogger(__name__)
 
 
 async def read_kept(reloader: Reloader) -> None:
@@ -32,4 +35,7 @@ async def _add(reloader: Reloader, key: ReleaseKey, now: Deployments, then: Depl
         return  # it is read again, or was loaded for a rollback, or is not kept any more
     found = then.loaded.get(key) or then.failed[key]
     reloader.deployed = after = deployed.with_release(key, found)
-    await anyio.to_thread.run_sync(restrict_all, after.specs())
+    try:
+        await anyio.to_thread.run_sync(restrict_all, after.specs())
+    except OSError as error:
+        log.warning("version %d of %s may be out of reach for its functions: %s", key[1], key[0], error)

@@ -12,6 +12,7 @@ takes as long as loading the code. What has ended here, or could not be loaded, 
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import anyio
 from msgspec import Struct
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.25
 """How often it is looked whether everything that is served has been loaded."""
 GIVEN_UP = 4
-"""How many templates end at a time when memory lacks: each takes the event loop about a millisecond."""
+"""How many templates end at a time when memory lacks. One is often enough, and all at once would hold up events."""
 
 
 class _Held(Struct):
@@ -74,8 +75,7 @@ class Warm:
     def tick(self) -> None:
         """End the versions whose time is over, unless they serve."""
         now_s = time.monotonic()
-        over = [key for key, one in self._held.items() if one.until_s is not None and one.until_s <= now_s]
-        self._end(over, self._used())
+        self._end([key for key, one in self._held.items() if one.until_s is not None and one.until_s <= now_s])
 
     def due_s(self, most_s: float) -> float:
         """In how many seconds `tick` is due, at most `most_s`."""
@@ -85,10 +85,15 @@ class Warm:
 
     def give_up(self) -> bool:
         """End a few versions because memory lacks, and load no others. Return whether any process ends for that."""
+        if not self._held:
+            return False
         used = self._used()
-        self._end([key for key, one in self._held.items() if one.until_s is None], used)
-        ending = [key for key in self._held if key not in used][:GIVEN_UP]
-        self._end(ending, used)
+        ending = [key for key, one in self._held.items() if key not in used and one.until_s is not None][:GIVEN_UP]
+        given_up = {key: one.spec for key, one in self._held.items() if key in ending}
+        missing = [key for key, one in self._held.items() if one.until_s is None]
+        self._forget([*missing, *given_up] if ending else self._held)
+        for spec in given_up.values():
+            self._running().tree.drop(spec)
         if ending:
             log.info("memory lacks: %d templates that a rollback would fork from have ended", len(ending))
         return bool(ending)
@@ -112,12 +117,12 @@ class Warm:
             await prove(tree, spec)
         except (LoadFailed, StartFailed) as error:
             log.info("%s: the version %s of a kept release cannot be loaded: %s", spec.name, spec.version, error)
-            self._end([key], self._used())
+            self._end([key])
             return
         if key in self._held:
             self._held[key].until_s = time.monotonic() + self._keep_s
-        elif key not in self._used():  # nothing goes back to it any more
-            tree.drop(spec)
+        else:  # nothing goes back to it any more
+            self._drop(key, spec)
 
     def _is_loading(self) -> bool:
         """Whether a template of what is served is not there yet."""
@@ -126,13 +131,22 @@ class Warm:
         kept = [function.spec for function in functions if function.pool.rest == "template"]
         return any(running.tree.template_of(spec) is None for spec in kept)
 
-    def _end(self, keys: Iterable[Key], used: set[Key]) -> None:
+    def _end(self, keys: Iterable[Key]) -> None:
+        """Hold these no more, and end them, one at a time, unless they serve."""
         ending = {key: self._held[key].spec for key in keys if key in self._held}
-        self._over |= ending.keys() & self._wanted
-        self._change({key: one for key, one in self._held.items() if key not in ending})
+        self._forget(ending)
         for key, spec in ending.items():
-            if key not in used:
-                self._running().tree.drop(spec)
+            self._running().dispatcher.run_afterwards(partial(self._drop, key, spec))
+
+    def _drop(self, key: Key, spec: FunctionSpec) -> None:
+        if key not in self._held and key not in self._used():
+            self._running().tree.drop(spec)
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        """Hold these no more, and load them no more as long as a rollback goes back to them."""
+        gone = frozenset(keys)
+        self._over |= gone & self._wanted
+        self._change({key: one for key, one in self._held.items() if key not in gone})
 
     def _change(self, held: dict[Key, _Held]) -> None:
         self._held = held
