@@ -8,6 +8,7 @@ import msgspec
 
 from forklight.admin.client import lines
 from forklight.commands.asking import asked, config_option, state_of, state_option
+from forklight.config.document import FILE_NAME
 from forklight.observe.terminal import say, say_bytes
 
 
@@ -42,7 +43,7 @@ def record(*, name: str, to: Path | None, timeout: str | None, path: Path, state
         say_bytes(found.probe.encode())
     else:
         _write(to, found.probe)
-        say(f'recorded in {to}; for [functions.{name}], next to it: probe = "{to.name}"', err=True)
+        say(f"recorded in {to}{_use(to.absolute(), name)}", err=True)
     if found.left_out:
         say(f"left out, as it may be secret: {', '.join(found.left_out)}", err=True)
     return 0
@@ -59,6 +60,14 @@ def _recorded(state: Path, name: str, timeout: str | None) -> _Answer:
     if not found.probe:
         raise click.ClickException(found.error)
     return found
+
+
+def _use(to: Path, name: str) -> str:
+    """Return what to write into the configuration that the file belongs to, if it lies beside or below one."""
+    for folder in to.parents:
+        if (folder / FILE_NAME).is_file():
+            return f'; for [functions.{name}] of {folder / FILE_NAME}: probe = "{to.relative_to(folder)}"'
+    return ""
 
 
 def _write(to: Path, probe: str) -> None:

@@ -105,6 +105,7 @@ async def test_what_is_recorded_is_run_by_the_next_deploy(bus_url: str) -> None:
                 (await record(server, name, send, "--to", f"app/{name}.json"))[1]
                 for name, send in zip(PROBES, (request, message, two, fire), strict=True)
             ]
+            assert f'for [functions.web] of {app}/forklight.toml: probe = "web.json"\n' in said[0]
             assert "left out, as it may be secret: the parameter api_key, the header x-token\n" in said[0]
             assert "left out, as it may be secret: the header x-token\n" in said[1]
             assert not any("s3cret" in (app / f"{name}.json").read_text() for name in PROBES)
