@@ -29,6 +29,8 @@ _SECRET = re.compile(
     r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|DSN|DATABASE|POSTGRES|MYSQL|MONGO|REDIS|AMQP", re.IGNORECASE
 )
 """Part of the names of variables whose values belong in no file that is shared."""
+_NATIVE = re.compile(rb"\s*(?:\d+: 0x[0-9a-f]+ |#\s*$)|----- Native stack trace -----")
+"""What Node.js prints when it crashes, of use to its developers only."""
 _DATA = "FORKLIGHT_DATA"
 
 
@@ -42,8 +44,8 @@ class LastWords(Struct):
         self._written = (self._written + data)[-MOST_BYTES:]
 
     def lines(self) -> list[bytes]:
-        """The last lines, without empty ones; the first may have lost its beginning."""
-        return [line for line in self._written.split(b"\n") if line.strip()][-MOST_LINES:]
+        """The last lines, without empty ones and native frames; the first may have lost its beginning."""
+        return [line for line in self._written.split(b"\n") if line.strip() and not _NATIVE.match(line)][-MOST_LINES:]
 
 
 def below(stack: str, words: list[str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from bus import Outcome
 from sandbox.containment import Level
 from sandbox.instance import Instance
+from sandbox.proving import prove
 from sandbox.spec import FunctionSpec
 from tests.kit.levels import contained, levels
 from tests.kit.nodes import major, node_runtime, release
@@ -135,6 +136,14 @@ async def test_after_a_crash_it_is_forgotten(bench: Bench) -> None:
     assert told(bench) == ["N modules for later starts"], "the first crash may have been because of it"
     first, second = [answer(one) for one in await outcomes(bench, function, 1, 2)]
     assert (first["refusals"], second["refusals"]) == (["empty"], ["EPERM"]), "other functions keep theirs"
+
+
+async def test_a_version_that_has_started_is_not_proven_again(bench: Bench) -> None:
+    function = spec(bench, "index:shared")
+    for _ in range(2):
+        await prove(bench.tree, function)
+        await until(lambda: not any(template.instances for template in bench.tree.templates()))
+    assert told(bench) == ["N modules for later starts"], "one instance has started"
 
 
 async def test_instances_that_start_at_once_work(bench: Bench) -> None:

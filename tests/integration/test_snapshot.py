@@ -65,6 +65,7 @@ REFUSED = {
     "http": "a startup snapshot cannot hold the module 'http': http.js loads it; load it in the handler, or leave out",
     "caught": "cannot hold the module 'https': lib/deep.js loads it; load it in the handler, or leave out snapshot",
     "es": "a startup snapshot cannot hold the ES module es.mjs: write CommonJS, or leave out snapshot",
+    "library": "the ES module only-es: library.js loads it; load it in the handler, or leave out snapshot",
     "addon": "cannot hold the addon addon.node: addon.js loads it; load it in the handler, or leave out snapshot",
     "goes_on": "a startup snapshot cannot hold a timer: goes_on.js:1 makes it; make it in the handler, or",
     "ticks": "a startup snapshot cannot hold a timer: ticks.js:1 makes it; make it in the handler, or",

@@ -14,8 +14,9 @@ from .imports import LoadError
 _MOST_BYTES = 1024 * 1024
 """What the process may tell: one frame."""
 _CAUSES = (
-    "its heap was full, or its top-level code keeps what a snapshot cannot hold, such as a hash, a format of Intl, a "
-    "Blob or a Response: raise memory, make that in the handler, or leave out snapshot (the log has what Node.js says)"
+    "its heap was full, or its top-level code keeps what a snapshot cannot hold, such as a hash, a format of Intl, "
+    "a Blob, or in Node.js 22 an Error: raise memory, make that in the handler, or leave out snapshot "
+    "(the log has what Node.js says)"
 )
 
 

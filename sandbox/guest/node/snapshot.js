@@ -37,6 +37,7 @@ const HELD = {
 };
 const STANDARD_STREAM = /\bgetStd(?:in|out|err)\b|is_main_thread/; // Node.js opens them anew
 const DEEP = 100;
+const NOT_COMMONJS = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE']);
 const KEPT_UUIDS = 128;
 const KEPT_INTEGERS = 1024;
 
@@ -94,7 +95,12 @@ function replaceLoader() {
   };
   Module._load = function (request, parent, isMain) {
     if (UNFIT.test(request)) refuse(`the module '${request}'`, parent);
-    return Reflect.apply(loadOfNode, this, [request, parent, isMain]);
+    try {
+      return Reflect.apply(loadOfNode, this, [request, parent, isMain]);
+    } catch (error) {
+      if (!NOT_COMMONJS.has(error?.code)) throw error;
+      return refuse(`the ES module ${path.isAbsolute(request) ? path.relative(process.cwd(), request) : request}`, parent);
+    }
   };
   process.dlopen = (module, filename) => refuse(`the addon ${path.basename(filename)}`, module.parent ?? module);
 }

@@ -31,6 +31,14 @@ def test_only_the_end_is_kept() -> None:
     assert words.lines() == [b"x" * MOST_BYTES]
 
 
+def test_native_frames_are_left_out() -> None:
+    words = LastWords()
+    frames = b" 1: 0xd32b41  [/usr/bin/node]\n10: 0x214a V8_Fatal(char const*, ...) [/usr/bin/node]\n"
+    words.feed(b"#\n# Fatal error in , line 0\n#\n#\n----- Native stack trace -----\n\n" + frames)
+
+    assert words.lines() == [b"# Fatal error in , line 0"]
+
+
 def test_the_words_are_below_the_stack() -> None:
     assert below("in main\n", ["one", "two"]) == "in main\nits last output:\n  one\n  two"
     assert below("", ["one"]) == "its last output:\n  one"
