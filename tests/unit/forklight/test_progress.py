@@ -26,8 +26,10 @@ def test_on_a_terminal_a_step_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(sys, "stderr", stream)
         tell(Progress(as_json=False))
         stream.flush()
-        drawn = os.read(terminal.fileno(), 4096).decode().split("\r\x1b[K")
-    assert drawn == [
+        drawn = b""
+        while drawn.count(b"\n") < 2:  # a terminal hands over what has come so far
+            drawn += os.read(terminal.fileno(), 4096)
+    assert drawn.decode().split("\r\x1b[K") == [
         "",
         f"uploading   [{'.' * 24}] 0.0 kB of 2.0 MB",
         f"uploading   [{'#' * 24}] 2.0 MB\n",
