@@ -1,7 +1,7 @@
 """A change of the served functions: prepared as a whole, then switched, or undone without a trace."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
 
 import anyio
 
@@ -41,18 +41,28 @@ class Change:
         self.removed = sorted(served.keys() - functions.keys())
         self._dispatcher = dispatcher
         self._tree = tree
-        self._served = served
         self._functions = functions
         self._may_wait = may_wait
         self._loaded = loaded
         self._fresh: dict[str, list[Instance]] = {}
         self._is_added = self._is_switched = False
+        self._used = {template_key(function.spec) for function in served.values()}
+        self._hold(self.added + self.changed)
+
+    def _hold(self, names: Iterable[str]) -> None:
+        """Have the process tree keep exactly these of the new versions, which nothing serves yet.
+
+        They may be what an earlier change has replaced, and what follows that would end them.
+        """
+        keys = {template_key(self._functions[name].spec) for name in names}
+        self._tree.held["change"] = frozenset(keys - self._used)
 
     def add(self) -> None:
         """Serve the new functions. The end of the block undoes this, unless `switch` was called."""
         for name in self.added:
             self._dispatcher.add(name, self._functions[name])
         self._is_added = True
+        self._hold(self.changed)
 
     def switch(self) -> None:
         """Run new and waiting events on the changed versions; each old instance ends after its calls.
@@ -62,6 +72,7 @@ class Change:
         for name in self.changed:
             self._dispatcher.renew(name, self._functions[name], self._fresh.pop(name, []))
         self._is_switched = True
+        self._hold(())
 
     def remove(self) -> None:
         """Stop serving the removed functions. Their triggers must have stopped."""
@@ -96,15 +107,15 @@ class Change:
         """End everything that was made for the change, unless it was switched."""
         if self._is_switched:
             return
+        self._hold(())
         for instances in self._fresh.values():
             for instance in instances:
                 instance.leave()
         if self._is_added:
             for name in self.added:
                 self._dispatcher.remove(name)
-        used = {template_key(function.spec) for function in self._served.values()}
         for name in self.changed if self._is_added else (*self.added, *self.changed):
-            if template_key(self._functions[name].spec) not in used:
+            if template_key(self._functions[name].spec) not in self._used:
                 self._tree.drop(self._functions[name].spec)
 
 

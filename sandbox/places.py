@@ -189,6 +189,14 @@ async def again(branch: Branch, make: Callable[[Branch], Awaitable[T]]) -> T:
 Key = tuple[str, str, Limits, Containment, str, int, str, float, float, float]
 
 
+class Holds(dict[str, frozenset[Key]]):
+    """By who holds them: the versions whose templates must not end now, though they may not be current."""
+
+    def has(self, key: Key) -> bool:
+        """Whether anybody holds this version."""
+        return any(key in held for held in self.values())
+
+
 def template_key(spec: FunctionSpec) -> Key:
     """The key by which specs share a template.
 

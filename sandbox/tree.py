@@ -29,7 +29,7 @@ from sandbox.instance import Instance
 from sandbox.launch import Account
 from sandbox.loading import Loader
 from sandbox.logs import LogSink
-from sandbox.places import Branch, Gate, Key, Root, again, template_key
+from sandbox.places import Branch, Gate, Holds, Key, Root, again, template_key
 from sandbox.rehearsal import Plan, Plans
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.sweep import Sweep
@@ -57,7 +57,7 @@ class Tree:
         self._roots: dict[str, Root] = {}
         """By the repr of the whole runtime: the same name with other libraries is another zygote."""
         self._branches: dict[Key, Branch] = {}
-        self.held: frozenset[Key] = frozenset()  # `drop` leaves them alone: they may soon be current again
+        self.held = Holds()  # `drop` leaves them alone: they may soon be current again
         self._templates: set[Template] = set()
         """Templates that live, or whose instances do."""
         self._zygotes: set[Zygote] = set()
@@ -107,7 +107,7 @@ class Tree:
 
     def drop(self, spec: FunctionSpec) -> None:
         """This version is no longer current: its instances finish their calls, then all its processes end."""
-        branch = None if template_key(spec) in self.held else self._branches.pop(template_key(spec), None)
+        branch = None if self.held.has(template_key(spec)) else self._branches.pop(template_key(spec), None)
         if branch is None:
             return
         branch.dropped = True
@@ -195,7 +195,7 @@ class Tree:
     async def close(self) -> None:
         """End everything: idle instances run their `stop` hooks, busy ones are killed, then templates, then zygotes."""
         self.settle()
-        self.held = frozenset()
+        self.held.clear()
         while self._branches:
             self.drop(next(iter(self._branches.values())).spec)
             await checkpoint()

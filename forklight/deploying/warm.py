@@ -150,7 +150,7 @@ class Warm:
 
     def _change(self, held: dict[Key, _Held]) -> None:
         self._held = held
-        self._running().tree.held = frozenset(held)
+        self._running().tree.held["rollback"] = frozenset(held)
         self._missing.set()
         self._missing = anyio.Event()
 

@@ -47,38 +47,53 @@ def plain_json(text: str) -> str:
 def say(text: str = "", *, err: bool = False, colour: str | None = None) -> None:
     """Print lines of text to standard output, or to standard error; in `colour` if it is a terminal."""
     shown = plain_lines(text)
-    click.echo(click.style(shown, fg=colour) if colour else shown, err=err)
+    _echo(click.style(shown, fg=colour) if colour else shown, err=err)
 
 
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print lines that are escaped already and may have colours, such as tables and log lines."""
-    click.echo(text, err=err)
+    _echo(text, err=err)
 
 
 def say_over(text: str) -> None:
     """Replace the last line on standard error, a terminal, which has no end yet."""
-    click.echo(f"\r\x1b[K{plain(text)}", nl=False, err=True)
+    _echo(f"\r\x1b[K{plain(text)}", nl=False, err=True)
 
 
 def say_json(text: bytes | str) -> None:
     """Print JSON to standard output."""
-    click.echo(plain_json(text.decode() if isinstance(text, bytes) else text))
+    _echo(plain_json(text.decode() if isinstance(text, bytes) else text))
 
 
 def say_bytes(body: bytes) -> None:
     """Print a result as it is; on a terminal, escaped and with a final newline."""
     if sys.stdout.isatty():
         text = plain_lines(body.decode(errors="backslashreplace"))
-        click.echo(text, nl=not text.endswith("\n"))
+        _echo(text, nl=not text.endswith("\n"))
     else:
-        click.echo(body, nl=False)
+        _echo(body, nl=False)
 
 
 def show_error(error: click.ClickException) -> None:
     """Print click's message to standard error, escaped, because it may quote an answer of the server."""
     shown = io.StringIO()
     error.show(shown)
-    click.echo(plain_lines(shown.getvalue()), err=True, nl=False)
+    _echo(plain_lines(shown.getvalue()), err=True, nl=False)
+
+
+def _echo(shown: str | bytes, *, err: bool = False, nl: bool = True) -> None:
+    """Raises ClickException if standard output takes nothing, as on a full disk; click ends a command without reader.
+
+    What standard error does not take is lost: a server goes on serving when the disk of its log is full.
+    """
+    try:
+        click.echo(shown, err=err, nl=nl)
+    except OSError as error:
+        if err:
+            return
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
 
 
 OUR_LOGGERS = ("bus", "dispatcher", "forklight", "sandbox", "triggers")

@@ -4,9 +4,12 @@ import ast
 import json
 import logging
 import re
+import sys
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -112,6 +115,21 @@ def test_tables_and_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert obeyed(shown.out, "\n") == []
     assert obeyed(shown.err, "\n") == []
     assert len(shown.out.splitlines()) == 5
+
+
+def test_a_full_disk_is_an_error_of_the_output_and_costs_what_is_said_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server says on standard error what it serves, and goes on serving when the disk of its log is full."""
+    for stream in ("stdout", "stderr"):
+        full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115  its end fails, too
+        monkeypatch.setattr(sys, stream, full)
+    with pytest.raises(click.ClickException, match=r"the output cannot be written: No space left on device"):
+        say("lost")
+    say("lost", err=True)
+    for opened in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            opened.close()
 
 
 def test_what_the_server_itself_logs(capsys: pytest.CaptureFixture[str]) -> None:
