@@ -215,7 +215,7 @@ class Runner(Standing):
                     self._assign(call, instance, start)
                 case Start(ahead, spare):
                     if not self._stopped and (booking := self._tenant.book(spare=spare)) is not None:
-                        self._tasks.start_soon(self._start, ahead, booking)
+                        self._tasks.start_soon(self._start, self.function, ahead, booking)
                 case Leave(instance):  # later, because the answer of its last call must be delivered first
                     self._loop.call_soon(instance.leave)
                 case Refuse(call, code):
@@ -270,8 +270,12 @@ class Runner(Standing):
             self._watch.end()
             self._tenant.close()
 
-    async def _start(self, ahead: bool, booking: Booked) -> None:
-        function, begun_ns = self.function, time.monotonic_ns()
+    async def _start(self, function: Function, ahead: bool, booking: Booked) -> None:
+        """Start an instance of `function`, which was served when the pool decided to."""
+        begun_ns = time.monotonic_ns()
+        if function is not self.function:  # renewed in the same turn of the event loop
+            self._tenant.cancel(booking)
+            return
         try:
             start = self._tree.start(function.spec, ahead=ahead, calls=function.pool.max_invocations)
             instance, kind = await self._tenant.started(booking, start)

@@ -65,6 +65,10 @@ class FunctionTenant:
             self._carry_out(self._pool.put_off_spare(time.monotonic_ns()))
         return booking
 
+    def cancel(self, booking: Booked) -> None:
+        """The start is not begun."""
+        self._machine.failed(booking)
+
     async def started(
         self, booking: Booked, start: Awaitable[tuple[Instance, StartKind]]
     ) -> tuple[Instance, StartKind]:

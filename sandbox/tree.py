@@ -90,6 +90,8 @@ class Tree:
         """This version's live template, started now if there is none. Raises LoadFailed and StartFailed."""
         branch = self._branch(spec)
         await again(branch, self._fill)
+        if branch.dropped:  # just then: its function had been without events for long
+            return await self.load(spec)
         if branch.made is None:
             raise LoadFailed("CrashLoop", f"the template of {spec.name!r} ended as soon as it was loaded")
         return branch.made
@@ -123,9 +125,7 @@ class Tree:
     def template_of(self, spec: FunctionSpec) -> Template | LoadFailed | None:
         """This version's live template, or why it failed, or None if it was not needed so far or is starting."""
         branch = self._branches.get(template_key(spec))
-        if branch is None:
-            return None
-        return branch.births.current or branch.made or branch.current
+        return None if branch is None else branch.births.current or branch.made or branch.current
 
     def problem_of(self, spec: FunctionSpec) -> str:
         """Why the latest start of this version failed; empty if it succeeded."""

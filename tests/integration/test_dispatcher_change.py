@@ -1,6 +1,7 @@
 """Functions are changed, added and removed under load, and no accepted event notices."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -202,6 +203,36 @@ async def test_a_function_that_is_removed_twice_before_anything_has_followed_lea
 
         assert not bench.tree.has(spec)
         await until(lambda: not bench.tree.templates() and not bench.tree.zygotes())
+
+
+async def test_what_a_change_loads_does_not_end_with_what_the_change_before_has_replaced(bench: Bench) -> None:
+    old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    async with serving(bench.tree, old) as served:
+        await served.pid()
+        [template] = bench.tree.templates()
+        served.dispatcher.renew("f", only(replace(new, name=old.name))["f"], [])
+        async with open_change(served.dispatcher, bench.tree, only(old)) as prepared:
+            await everything_has_followed(served, bench)
+            assert template in bench.tree.templates()
+            prepared.undo()
+            await until(lambda: template not in bench.tree.templates())
+
+
+async def test_a_start_of_a_version_that_is_replaced_in_the_same_turn_is_void(bench: Bench) -> None:
+    old, new = bench.spec("pool_work"), bench.spec("pool_work", "held")
+    with closed_gate() as gate:
+        async with serving(bench.tree, old) as served:
+            await bench.tree.load(old)
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            served.dispatcher.begin(event(json.dumps(gate.path).encode(), function="f"), outcome.set_result)
+            assert served.now().starting == 1
+            served.dispatcher.renew("f", only(replace(new, name=old.name))["f"], [])
+            await until(lambda: served.running() == 1)
+            gate.release()
+            assert (await outcome).version == new.version
+
+            await everything_has_followed(served, bench)
+            assert (served.now().starting, len(served.instances())) == (0, 1)
 
 
 async def test_other_settings_of_the_pool_renew_the_instances_but_not_the_template(bench: Bench) -> None:
