@@ -51,6 +51,8 @@ class Birth:
         self._is_overtime = False
         self._ended: asyncio.Future[LoadFailed | Ended | None] = asyncio.get_running_loop().create_future()
         """Why the instance will never serve, or None once it does."""
+        self._unfit: UnfitFrame | None = None
+        """What it has said, if what it prints as it ends tells where."""
 
     async def wait(self, newborn: Newborn) -> None:
         """Wait until it is ready, for as long as a load may take.
@@ -65,7 +67,7 @@ class Birth:
             async with asyncio.timeout(limit_s + self._spec.grace_s):
                 failed = await asyncio.shield(self._ended)  # the instance sets it later, even after a time-out
         except TimeoutError:
-            failed = self._too_slow(newborn.last_stack())
+            failed = self._refused() or self._too_slow(newborn.last_stack())
             newborn.kill(Verdict("crash", "Exit", f"{self._what} took too long"))
         except BaseException:
             newborn.leave()
@@ -86,19 +88,26 @@ class Birth:
         """It can take events, unless it is `unfit`."""
         if self._ended.done():
             return
-        if unfit is None:
-            self._ended.set_result(None)
-        else:
-            failed = LoadFailed(ExceptionName(unfit.code), unfit.message, unfit.traceback)
-            self._ended.set_result(quoted(failed, self._log.last_words(), self._spec))
-        self._log.keep_last_words(keep=False)
+        self._unfit = unfit
+        if unfit is None or unfit.traceback:
+            self._ended.set_result(self._refused())
+            self._log.keep_last_words(keep=False)
 
     def died(self, calls: Calls, died: Died, stack: str) -> None:
         """The process is dead."""
         if not self._ended.done():
             self._ended.set_result(self._why(calls, died, stack))
 
+    def _refused(self) -> LoadFailed | None:
+        """The error that it has told, with what it has printed; None if it has told none."""
+        if self._unfit is None:
+            return None
+        failed = LoadFailed(ExceptionName(self._unfit.code), self._unfit.message, self._unfit.traceback)
+        return quoted(failed, self._log.last_words(), self._spec)
+
     def _why(self, calls: Calls, died: Died, stack: str) -> LoadFailed | Ended:
+        if (refused := self._refused()) is not None:
+            return refused
         if calls.was_asked_to_leave:
             return Ended("the instance was asked to leave")
         if self._is_overtime:  # the question for its stack has ended it

@@ -1413,7 +1413,7 @@ function afterCall() {
 let isLoaded = false;
 
 function endUnfit({ loadCode: code, message, traceback, unplaced }) {
-  if (unplaced) traceback += '\n    (its file and line are in the log, where Node.js writes them)';
+  if (unplaced) traceback = ''; // the server takes what Node.js prints
   send(JSON.stringify({ t: 'unfit', code, message: message.slice(0, MAX_MESSAGE_CHARS), traceback }), []);
   if (!unplaced) process.exit(1);
   // Only Node.js itself knows where an ES module has this error, and tells it of errors that nothing catches.
