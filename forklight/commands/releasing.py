@@ -133,7 +133,7 @@ def session_with(target: Target) -> Iterator[Session]:
 def _refuse(place: Place, error: Refused) -> NoReturn:
     line = str(error)
     if error.status == 404 and line == _NO_SUCH_PATH:
-        line = "cannot be deployed to: it is older than this command, or it has no deploy key"
+        line = "cannot be deployed to: it is older than this command, cannot read its keys, or has no deploy key"
         raise click.ClickException(f"{place} {line} (forklight keys create NAME --deploy)") from None
     if any(name.lower() == "content-type" and text.startswith(_PROBLEM) for name, text in error.headers.items()):
         line = "serves requests for functions: name the address of [admin] listen instead"

@@ -171,7 +171,10 @@ async def test_a_server_without_deploys_and_one_that_has_no_room(tmp_path: Path)
         here.asked.state.joinpath("keys").unlink()
         done = await here.deploy(FORKLIGHT_KEY="another")
         assert done.status == 1
-        assert "cannot be deployed to: it is older than this command, or it has no deploy key" in done.stderr
+        assert (
+            "cannot be deployed to: it is older than this command, cannot read its keys, or has no deploy key"
+            in done.stderr
+        )
 
 
 async def test_what_is_wrong_with_the_application_is_told_before_anything_is_sent(tmp_path: Path) -> None:

@@ -219,6 +219,16 @@ def test_a_missing_or_invalid_file_accepts_no_key(tmp_path: Path, caplog: pytest
         read_keys(path)
 
 
+def test_a_deploy_key_of_no_application_is_not_one_of_every_application(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    entry = {"sha256": digest(new_key()), "created": "2026-01-01T00:00:00Z", "deploy": True}
+    path.write_text(json.dumps({"ci": {**entry, "applications": ["shop"]}}))
+    assert read_keys(path)["ci"].applications == ("shop",)
+    path.write_text(json.dumps({"ci": {**entry, "applications": []}}))
+    with pytest.raises(KeysError, match=r"length >= 1 .*applications.*mend it, or remove it"):
+        read_keys(path)
+
+
 def test_authorization_goes_before_x_api_key() -> None:
     assert sent_key({"authorization": "Bearer a", "x-api-key": "b"}) == "a"
     assert sent_key({"authorization": "Basic a", "x-api-key": "b"}) == "b"

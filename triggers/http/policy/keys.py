@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from bus.event import Headers
@@ -42,7 +43,8 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     created: str
     scopes: tuple[str, ...] = ()
     deploy: bool = False
-    applications: tuple[str, ...] = ()
+    applications: Annotated[tuple[str, ...], Meta(min_length=1)] = ()
+    """an empty list in the file is refused: it reads like none, but would be every one"""
 
 
 class Holder(Struct, frozen=True, gc=False):
@@ -76,7 +78,9 @@ def read_keys(path: Path) -> dict[str, Key]:
     except OSError as error:
         raise KeysError(f"cannot read the keys in {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KeysError(f"{path} is not a valid keys file ({error}): remove it and create the keys again") from error
+        raise KeysError(
+            f"{path} is not a valid keys file ({error}): mend it, or remove it and create the keys again"
+        ) from error
 
 
 class Keys:
