@@ -21,6 +21,7 @@ from forklight.commands.releasing import (
     Target,
     applications,
     decoded,
+    in_json,
     name_in,
     problems_told,
     session_with,
@@ -80,6 +81,7 @@ class _Plan(Struct, frozen=True, kw_only=True):
 @click.option("--name", metavar="NAME", help="The name of the application. Default: [bus] name, else the directory's.")
 @click.option("--canary", type=_Percent(), metavar="10%", help="Serve only this share of the events with it.")
 @target_options
+@in_json
 def deploy(
     path: Path,
     *,
@@ -128,6 +130,9 @@ def deploy(
 
 def _checked(path: Path) -> Deployable:
     """Return what may be deployed. Raises ConfigError for everything that is wrong in any case."""
+    if path.is_dir() and not (path / FILE_NAME).exists():
+        advice = "name a directory that has one; forklight init writes one"
+        raise ConfigError([Problem(str(path), 0, "", f"there is no {FILE_NAME} in it: {advice}")])
     file = locate(path)
     if file.name != FILE_NAME:
         advice = f"deploy a directory with a {FILE_NAME} in it: forklight init writes one"

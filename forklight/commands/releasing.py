@@ -2,6 +2,7 @@
 answer is told. They ask like any client; only `deploy` reads more of a configuration than its name."""
 
 import contextlib
+import functools
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +73,24 @@ def target_options(command: Command) -> Command:
     return command
 
 
-def change_options(command: Command) -> Command:
+def in_json(command: Callable[..., int]) -> Callable[..., int]:
+    """With `--json`, let whatever keeps the command from its result be one: the last line of output is always JSON."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> int:
+        try:
+            return command(*args, **options)
+        except click.ClickException as error:
+            if not options["as_json"]:
+                raise
+            done = Deployed(ok=False, application=options["name"] or "", error=error.format_message())
+            say_json(msgspec.json.encode(done))
+            return error.exit_code
+
+    return run
+
+
+def change_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--name` and `-c`, which say which application is meant, and what `target_options` adds."""
     name = click.option("--name", metavar="NAME", help="The application. Default: that of DIR, or the only one.")
     folder = click.option(
@@ -82,7 +100,7 @@ def change_options(command: Command) -> Command:
         metavar="DIR",
         help="The application's directory. Default: this one.",
     )
-    return name(folder(target_options(command)))
+    return name(folder(target_options(in_json(command))))
 
 
 def target_of(path: Path, *, to: str | None, state: Path | None, key_file: Path | None, ca: Path | None) -> Target:

@@ -171,10 +171,15 @@ async def test_a_server_without_deploys_and_one_that_has_no_room(tmp_path: Path)
         here.asked.state.joinpath("keys").unlink()
         done = await here.deploy(FORKLIGHT_KEY="another")
         assert done.status == 1
-        assert (
-            "cannot be deployed to: it is older than this command, cannot read its keys, or has no deploy key"
-            in done.stderr
-        )
+        why = "it is older than this command, cannot read its keys, or has no deploy key"
+        assert f"cannot be deployed to: {why}" in done.stderr
+        done = await here.deploy("--json", "--name", "other", FORKLIGHT_KEY="another")
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert (done.status, result["ok"], result["application"]) == (1, False, "other")
+        assert why in result["error"]
+
+
+NO_FILE = "there is no forklight.toml in it: name a directory that has one; forklight init writes one"
 
 
 async def test_what_is_wrong_with_the_application_is_told_before_anything_is_sent(tmp_path: Path) -> None:
@@ -194,6 +199,9 @@ async def test_what_is_wrong_with_the_application_is_told_before_anything_is_sen
             assert said in str(line["problems"]), line
         done = await here.run("deploy", str(here.folder / "hello.py"), "--json")
         assert "cannot be deployed alone: deploy a directory with a forklight.toml in it" in done.stdout
+        (tmp_path / "nothing").mkdir()
+        done = await here.run("deploy", str(tmp_path / "nothing"), "--json")
+        assert (done.status, json.loads(done.stdout)["problems"][0]["message"]) == (2, NO_FILE)
         (here.folder / "token.txt").unlink()  # it is the server's
         assert (await here.deploy()).status == 0
         assert len(here.deployer.asked) == 1
