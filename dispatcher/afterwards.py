@@ -10,7 +10,7 @@ import anyio.abc
 log = logging.getLogger(__name__)
 
 PAUSE_S = 0.002
-"""Before each piece: time for requests."""
+"""Before each piece: time for the answer to whoever asked for the switch, and for requests."""
 
 
 class Afterwards:

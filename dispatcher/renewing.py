@@ -70,19 +70,22 @@ class Renewing(Runner):
             self._adopt(instance, now_ns)
         self._key_of = key_of(function.pool.reuse)
         actions = self._pool.renew(self._settings(function), living, now_ns, self._key_of_call)
-        put_off = [action for action in actions if _may_wait(action)]
+        for action in tuple(actions):
+            if isinstance(action, Start) and action.spare:  # an event that comes before it starts an instance itself
+                actions += self._pool.put_off_spare(now_ns)
         self._perform([action for action in actions if not _may_wait(action)])
         self._capacity.look()
         self._watch.expect(now_ns + WATCH_NS)
-        self._afterwards.add(partial(self._settle, old, function, put_off))
+        leaving: list[Action[Call, Instance]] = [action for action in actions if isinstance(action, Leave)]
+        self._afterwards.add(partial(self._settle, old, function, leaving))
 
-    def _settle(self, old: FunctionSpec, function: Function, put_off: list[Action[Call, Instance]]) -> None:
+    def _settle(self, old: FunctionSpec, function: Function, leaving: list[Action[Call, Instance]]) -> None:
         """Do what the switch from `old` to `function` has put off, as far as it still applies."""
-        if self._ending or function is not self.function:  # the pool does not expect these starts any more
-            put_off = [action for action in put_off if isinstance(action, Leave)]
-        if self.function.pool.rest == "template" and not self._ending:
-            self._tree.keep(self.function.spec)
-        self._carry_out(put_off)
+        self._carry_out(leaving)
+        if function is self.function and not self._ending:  # else this is done for what came after it
+            if function.pool.rest == "template":
+                self._tree.keep(function.spec)
+            self._carry_out(self._pool.resume(time.monotonic_ns()))
         if template_key(old) != template_key(self.function.spec):
             self._drop(old)
 

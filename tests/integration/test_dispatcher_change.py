@@ -143,8 +143,25 @@ async def test_a_switch_and_one_back_before_the_old_has_ended_keep_the_template_
 
         assert (await served.call()).version == old.version
         await until(lambda: bench.tree.templates() == [template])
+        await until(lambda: served.ready() == len(served.instances()) == 2)
+
+
+async def test_an_event_right_after_a_switch_waits_for_no_start_that_was_put_off(bench: Bench) -> None:
+    """What follows the switch has not begun when the event comes: it starts an instance itself."""
+    old, new = bench.spec("pool_work", "held"), bench.spec("pool_work")
+    async with serving(bench.tree, old, spare=1) as served:
+        await served.call()
         await until(lambda: served.ready() == 2)
-        assert len(served.instances()) == 2, "the starts of the version in between are void"
+        function = only(replace(new, name=old.name), spare=1)["f"]
+        await bench.tree.load(function.spec)
+        served.dispatcher.renew("f", function, [])
+        assert served.now().starting == 0
+        running = served.begin()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert served.now().starting == 1
+        assert (await running).version == new.version
+        await until(lambda: served.ready() == 2)
 
 
 async def test_what_has_shown_that_it_loads_is_not_started_again_to_prove_it(bench: Bench) -> None:
