@@ -90,6 +90,7 @@ def compile_more(snapshot: Path, interpreter: Interpreter, user: User | None) ->
             target.parent.mkdir(exist_ok=True)
         with _opened(target.parent):
             new = target.with_suffix(".new")
+            new.unlink(missing_ok=True)  # read-only, from a server that was killed just here
             new.write_bytes(content)
             new.chmod(0o444)
             new.replace(target)  # whoever imports the module meanwhile finds no file, or a whole one

@@ -158,11 +158,14 @@ def new_pythons(before: Config, after: Config) -> dict[str, Interpreter]:
 
 
 def complete_guest(guest: Path, config: Config, runtimes: Mapping[str, Interpreter]) -> None:
-    """Byte-compile the guest's snapshot, which is in use, for these runtimes of `config` too. Raises ConfigError."""
+    """Byte-compile the guest's snapshot, which is in use, for these runtimes of `config` too.
+
+    Raises ConfigError, and OSError if the disk takes nothing.
+    """
     for name, interpreter in runtimes.items():
         try:
             compile_more(guest, interpreter, config.user)
-        except (CodeError, OSError) as error:
+        except CodeError as error:
             raise ConfigError([Problem(str(config.path), 0, f"runtimes.{name}", str(error))]) from None
 
 

@@ -17,7 +17,7 @@ from forklight.config.configuration import Config, load
 from forklight.config.problem import ConfigError
 from forklight.serving.isolation import containments
 from forklight.serving.renewal import Served
-from forklight.serving.versions import make_guest, make_versions, remove_unused, version_of
+from forklight.serving.versions import complete_guest, make_guest, make_versions, remove_unused, version_of
 from forklight.state.directory import State, open_state
 from forklight.state.users import as_user, unprivileged_user
 from sandbox.spec import FunctionSpec
@@ -242,6 +242,26 @@ def test_the_guest_is_there_for_the_user(open_path: Path, state: State) -> None:
     assert "__main__.py" in listed.stdout.split()
     assert "__pycache__" in listed.stdout.split()
     assert guest.stat().st_mode & 0o777 == 0o555
+
+
+def test_a_guest_is_completed_after_a_server_that_was_killed_at_it(tmp_path: Path) -> None:
+    config, ours = _config(tmp_path / "app"), own_interpreter()
+    (tmp_path / "guest").mkdir()
+    (tmp_path / "guest" / "a.py").write_text("VALUE = 42\n")
+    cache = tmp_path / "guest" / "__pycache__"
+    cache.write_text("in the way")
+    with pytest.raises(OSError, match="__pycache__"):  # no mistake of the configuration
+        complete_guest(tmp_path / "guest", config, {"ours": ours})
+    cache.parent.chmod(0o755)  # it was sealed
+    cache.unlink()
+    cache.mkdir()
+    half = cache / f"a.{ours.cache_tag}.new"
+    half.write_text("half")
+    half.chmod(0o444)
+    complete_guest(tmp_path / "guest", config, {"ours": ours})
+
+    assert [path.name for path in cache.iterdir()] == [f"a.{ours.cache_tag}.pyc"]
+    assert not [path for path in (cache, *cache.iterdir()) if path.stat().st_mode & 0o222]
 
 
 def test_another_interpreter_compiles_as_the_user_and_writes_nothing_itself(open_path: Path, state: State) -> None:
