@@ -1,5 +1,7 @@
 """`forklight record`: writes the next event of a function as a file for `probe`."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,14 +37,13 @@ def record(*, name: str, to: Path | None, timeout: str | None, path: Path, state
       forklight record orders > order.json
       forklight record orders --to probes/order.json --timeout 10m
     """
-    if to is not None and (to.is_dir() or not to.absolute().parent.is_dir()):
-        why = "it is a directory" if to.is_dir() else f"there is no directory {to.absolute().parent}"
+    if to is not None and (why := _obstacle(to.absolute())):
         raise click.UsageError(f"{to} cannot be written: {why}")
     found = _recorded(state_of(path, state), name, timeout)
     if to is None:
         say_bytes(found.probe.encode())
     else:
-        _write(to, found.probe)
+        write_probe(to, found.probe)
         say(f"recorded in {to}{_use(to.absolute(), name)}", err=True)
     if found.left_out:
         say(f"left out, as it may be secret: {', '.join(found.left_out)}", err=True)
@@ -70,8 +71,32 @@ def _use(to: Path, name: str) -> str:
     return ""
 
 
-def _write(to: Path, probe: str) -> None:
+def _obstacle(to: Path) -> str:
+    """Return what is in the way of the file, before an event is waited for; empty if nothing is known to be."""
+    if to.is_dir():
+        return "it is a directory"
+    if not to.parent.is_dir():
+        return f"there is no directory {to.parent}"
+    if not _is_special(to) and not os.access(to.parent, os.W_OK):
+        return f"{to.parent} is read-only for you"
+    return ""
+
+
+def _is_special(to: Path) -> bool:
+    """Whether it is a device or a pipe, whose place another file must not take."""
+    return to.exists() and not to.is_file()
+
+
+def write_probe(to: Path, probe: str) -> None:
+    """Write all of it or nothing. If the disk is full, what the file was stays, and standard output has the probe."""
+    target = to.resolve()
+    new = target if _is_special(target) else target.with_name(f".{target.name}.new")
     try:
-        to.write_text(probe, encoding="utf-8")
+        new.write_text(probe, encoding="utf-8")
+        new.replace(target)
     except OSError as error:
-        raise click.ClickException(f"{to} cannot be written: {error.strerror}") from None
+        if new != target:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+        say_bytes(probe.encode())
+        raise click.ClickException(f"{to} cannot be written: {error.strerror}; standard output has it") from None

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from msgspec.structs import asdict
 
 from bus.event import CallSection, Event
 from bus.invocation import Invocation, QueueVerdict
 from bus.message import Delivery, Envelope, Message, inbox
+from forklight.commands.record import write_probe
 from forklight.config.functions import FunctionSettings, Handler
 from forklight.config.http import RouteSettings
 from forklight.config.probe import event_of
@@ -252,3 +254,19 @@ async def test_a_recording_ends_when_its_function_does_its_time_or_its_client(tm
         del asked.running.config.functions["greet"]
         assert json.loads((await waiting)[1]) == {"error": "greet was removed while its next event was waited for"}
         assert bus._reporters == reporters
+
+
+def test_a_recording_is_written_as_a_whole_or_told(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    probe = tmp_path / "probe.json"
+    probe.write_text("the one before")
+    held = probe.open(encoding="utf-8")
+    write_probe(probe, "{}")
+    assert (probe.read_text(), held.read()) == ("{}", "the one before"), "nobody reads half of it"
+    held.close()
+    with pytest.raises(click.ClickException, match="No space left on device; standard output has it"):
+        write_probe(Path("/dev/full"), "{}")
+    assert capsysbinary.readouterr().out == b"{}"
+    (tmp_path / ".other.json.new").mkdir()
+    with pytest.raises(click.ClickException, match=r"other.json cannot be written"):
+        write_probe(tmp_path / "other.json", "{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.json.new", "probe.json"]
