@@ -26,6 +26,10 @@ def rollback(version: str | None, **options: Any) -> int:
     done, was = change.done, change.before.live
     if done.already:
         return change.tell(f"version {done.version} serves already")
+    if done.version == was and change.before.canary:
+        promoted = change.command("rollback", str(change.before.canary))
+        ended = f"version {was} serves all events again, the canary was version {change.before.canary}"
+        return change.tell(f"{ended}, {change.took}", f"to serve all events with that: {promoted}")
     again = change.command("rollback", str(was)) if was else ""
     ways = (f"to undo it: {again}",) if again else ()
     return change.tell(f"version {done.version} serves again, before it version {was}, {change.took}", *ways)

@@ -105,8 +105,8 @@ class Deployer:
     async def alias(self, application: str, name: str, version: int | None) -> Deployed:
         """Let a name stand for a version, or remove it."""
         change = partial(releases.aliased, name=name, number=version)
-        what = f"has no alias {name} any more" if version is None else f"has {name} for version {version}"
-        return await self._change(application, change, f"is live; it {what}")
+        what = f"the alias {name} was removed" if version is None else f"{name} is version {version}"
+        return await self._change(application, change, what, is_of_version=False)
 
     async def remove(self, application: str, *, by: str) -> Deployed:
         """Serve the application no more, and keep none of its releases. Its data and secrets stay."""
@@ -213,8 +213,10 @@ class Deployer:
         readings = reloader.running.readings if is_live else None
         return reloader.releases.load(application, package, reloader.deployed, reloader.running.served(), readings)
 
-    async def _change(self, application: str, change: Callable[[Application], Application], told: str) -> Deployed:
-        """Take a step of the application that needs no new release."""
+    async def _change(
+        self, application: str, change: Callable[[Application], Application], told: str, *, is_of_version: bool = True
+    ) -> Deployed:
+        """Take a step of the application that needs no new release. `told`, for the log, is of what serves then."""
         progress = Progress(lambda step: None)
 
         async def work() -> Deployed:
@@ -236,7 +238,7 @@ class Deployer:
             found = await self._step(application, to, progress, may_wait=self._at_rest())
             if found.result is not None:  # why these functions were new in their release says nothing now
                 found = replace(found, result=replace(found.result, because={}))
-            return self._told(found, told)
+            return self._told(found, told, is_of_version=is_of_version)
 
         return await self._in_turn(application, progress, work)
 
@@ -307,10 +309,12 @@ class Deployer:
             already=already,
         )
 
-    def _told(self, done: Deployed, what: str) -> Deployed:
-        self._say(
-            f"{done.application}: version {done.version} {what}" if done.version else f"{done.application} {what}"
-        )
+    def _told(self, done: Deployed, what: str, *, is_of_version: bool = True) -> Deployed:
+        if not is_of_version:
+            self._say(f"{done.application}: {what}")
+        else:
+            version = f": version {done.version}" if done.version else ""
+            self._say(f"{done.application}{version} {what}")
         return done
 
     def _at_rest(self) -> frozenset[str]:

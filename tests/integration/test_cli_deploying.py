@@ -14,6 +14,7 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from forklight.admin.tls import renewing_context
 from forklight.cli import cli
@@ -213,6 +214,7 @@ RELEASES = tuple(
 )
 SHOP = ApplicationStatus(name="shop", releases=RELEASES, live=7, before=6, canary=8)
 AGAIN = "version 6 serves again, before it version 7, after 0 ms"
+ENDED = "version 6 serves all events again, the canary was version 8, after 0 ms"
 CHANGES: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("rollback", AGAIN, ("rollback", "shop", None, "ci")),
     ("rollback 6", AGAIN, ("rollback", "shop", 6, "ci")),
@@ -250,6 +252,10 @@ async def test_the_commands_that_change_what_is_deployed(tmp_path: Path) -> None
                 assert said.endswith(f"to undo it: forklight rollback 7 --name shop --to {here.url}\n")
             status, said = await says(f"{line} --name shopp")
             assert (status, "there is no application 'shopp' on the server (did you mean 'shop'?)" in said) == (2, True)
+        here.deployer.status = (replace(SHOP, live=6, before=7),)
+        status, said = await says("rollback 6")
+        assert said.splitlines()[0] == f"shop: {ENDED}"
+        assert said.endswith(f"to serve all events with that: forklight rollback 8 --name shop --to {here.url}\n")
         status, said = await says("rollback stable")
         assert (status, "'stable' is neither a version nor an alias of shop: it has no aliases" in said) == (2, True)
         status, said = await says("alias stable")
