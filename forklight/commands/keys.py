@@ -12,6 +12,7 @@ from forklight.commands.asking import config_option, state_of, state_option
 from forklight.commands.tables import print_table
 from forklight.config.hint import did_you_mean
 from forklight.observe.terminal import say, say_json
+from forklight.packages.room import refusal
 from forklight.state.directory import keys_path
 from forklight.state.keys import changing_keys, make_key
 from triggers.http import KeysError
@@ -198,8 +199,12 @@ def _entry(name: str, known: dict[str, Key]) -> Key:
 @contextlib.contextmanager
 def _changing(state: Path) -> Iterator[dict[str, Key]]:
     """`changing_keys`, with errors of click."""
-    with _errors(), changing_keys(state) as known:
-        yield known
+    with _errors():
+        try:
+            with changing_keys(state) as known:
+                yield known
+        except OSError as error:
+            raise click.ClickException(f"the keys cannot be changed: {refusal(error, state)}") from None
 
 
 @contextlib.contextmanager
@@ -210,5 +215,3 @@ def _errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from None
     except KeysError as error:
         raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"the keys cannot be changed: {error.filename}: {error.strerror}") from None

@@ -27,6 +27,7 @@ from forklight.config.runtimes import NotInstalled
 from forklight.observe.formats import json_lines, text_lines
 from forklight.observe.status import Usage
 from forklight.observe.terminal import log_to_stderr, say
+from forklight.packages.room import refusal
 from forklight.serving.application import application_name
 from forklight.serving.installing import Holder, remove_unused
 from forklight.serving.isolation import containments
@@ -143,7 +144,7 @@ def _serve(
                 say(f"warning: {warning}", err=True)
             anyio.run(app.serve, config, owned, options, backend_options={"use_uvloop": True})
         except (OSError, HttpTriggerError, StoreError, ReleaseError, ExceptionGroup) as error:
-            raise click.ClickException(_reason(error)) from None
+            raise click.ClickException(_reason(error, owned.path)) from None
     return 0
 
 
@@ -192,14 +193,14 @@ def _given() -> socket | None:
         raise click.ClickException(str(error)) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, state: Path) -> str:
     """Return in one line why the server did not run. Raises the error again if it is none that is expected."""
     if isinstance(error, ExceptionGroup):
-        return "; ".join(_reason(one) for one in error.exceptions)
+        return "; ".join(_reason(one, state) for one in error.exceptions)
     if isinstance(error, HttpTriggerError | StoreError | ReleaseError):
         return str(error)
     if isinstance(error, OSError):
-        return f"cannot serve: {error}"
+        return f"cannot serve: {refusal(error, state)}"
     raise error
 
 

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -35,7 +36,7 @@ from forklight.deploying.probing import ProbeFailed, run_probes
 from forklight.deploying.progress import Progress, Report
 from forklight.deploying.warm import Warm
 from forklight.packages.errors import MissingPackage, PackageError
-from forklight.packages.room import is_full
+from forklight.packages.room import is_full, refusal
 from forklight.packages.store import PackageStore
 from forklight.serving.change import failed
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
@@ -136,15 +137,15 @@ class Deployer:
         work: Callable[[], Awaitable[Deployed]],
         ahead: Callable[[], Awaitable[Deployed]] | None = None,
     ) -> Deployed:
-        begun = Deployed(ok=True, application=application)
+        begun, state = Deployed(ok=True, application=application), self._reloader.running.state.path
 
         async def begin() -> None:
             nonlocal begun
             if ahead is not None:
-                begun = await _attempted(application, ahead)
+                begun = await _attempted(application, state, ahead)
 
         async def attempt() -> Deployed:
-            found = await _attempted(application, work) if begun.ok else begun
+            found = await _attempted(application, state, work) if begun.ok else begun
             if not found.ok:
                 self._say(f"{application}: nothing was changed: {_why(found)}")
             return replace(found, times_ms=progress.end())
@@ -340,8 +341,8 @@ async def _is_set(event: anyio.Event, within_s: float) -> bool:
     return event.is_set()
 
 
-async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
-    """Do the work; what goes wrong becomes its result."""
+async def _attempted(application: str, state: Path, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
+    """Do the work; what goes wrong becomes its result. `state`: the directory that it writes to."""
     try:
         return await work()
     except ConfigError as error:
@@ -353,7 +354,7 @@ async def _attempted(application: str, work: Callable[[], Awaitable[Deployed]]) 
     except StoreError as error:
         return Deployed(ok=False, application=application, error=str(error))
     except OSError as error:
-        return Deployed(ok=False, application=application, error=_of_system(error))
+        return Deployed(ok=False, application=application, error=refusal(error, state))
     except Exception as error:  # a bug in a deploy must not end the server
         log.exception("a deploy failed")
         why = f"{type(error).__name__}: {error}"
@@ -379,11 +380,6 @@ def _may_wait(to: Deployments, application: str) -> frozenset[str]:
     """The functions of the live release that see no change and have no process."""
     live = to.live(application)
     return frozenset(name for name, one in live.versions.functions.items() if one.may_wait) if live else frozenset()
-
-
-def _of_system(error: OSError) -> str:
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}{': free some room on the server, then do it again' * is_full(error)}"
 
 
 def _why(failed: Deployed) -> str:

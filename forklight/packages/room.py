@@ -32,5 +32,12 @@ def is_full(error: BaseException) -> bool:
     return False
 
 
+def refusal(error: OSError, state: Path) -> str:
+    """Return what the system refused, where, and what helps if a disk is full: that of `state`, if none is named."""
+    place = f"{error.filename}: " if error.filename else ""
+    remedy = f": free some room on the disk of {error.filename or state}, then do it again" if is_full(error) else ""
+    return f"{place}{error.strerror or error}{remedy}"
+
+
 def _told(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"

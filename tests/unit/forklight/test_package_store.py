@@ -1,5 +1,6 @@
 """The store of packages: uploads in pieces, refusals by name, what is removed, what the doctor finds."""
 
+import errno
 import os
 import stat
 import struct
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from forklight.code.archive import unpack
 from forklight.code.selection import CodeError
 from forklight.packages.errors import MissingPackage, PackageError, PackageRefused, PackageTooLarge, WrongOffset
+from forklight.packages.room import refusal
 from forklight.packages.store import PackageStore, StoreBounds
 from forklight.state.directory import remove_tree
 from tests.kit.zips import make_zip, name_of, put
@@ -198,3 +200,12 @@ def test_the_check_names_what_is_damaged(tmp_path: Path) -> None:
             f"{store.packages / 'mine.zip'} is not a package: remove it",
         ]
     )
+
+
+def test_what_a_full_disk_refuses_names_the_disk() -> None:
+    state, full = Path("/srv/state"), os.strerror(errno.ENOSPC)
+    remedy = "free some room on the disk of"
+    assert refusal(OSError(errno.ENOSPC, full), state) == f"{full}: {remedy} /srv/state, then do it again"
+    elsewhere = OSError(errno.ENOSPC, full, "/tmp/x")
+    assert refusal(elsewhere, state) == f"/tmp/x: {full}: {remedy} /tmp/x, then do it again"
+    assert refusal(PermissionError(errno.EACCES, "Permission denied", "/a"), state) == "/a: Permission denied"
