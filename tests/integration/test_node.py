@@ -96,6 +96,17 @@ async def test_what_cannot_be_loaded_says_why(bench: Bench) -> None:
         assert where in failed.value.traceback
 
 
+async def test_libraries_that_pnpm_has_linked_are_told_how_to_install_them(bench: Bench) -> None:
+    settings = {"name": "linked", "runtime": spec(bench).runtime, "rehearsal": "none"}
+    function = bench.spec("node/linked", "index:handler", **settings)
+    with pytest.raises(LoadFailed, match=r"'second'; pnpm has made .*: run pnpm install --node-linker=hoisted$"):
+        await bench.tree.start(function)
+
+
+async def test_a_function_may_replace_what_the_guest_calls(bench: Bench) -> None:
+    assert await bench.answer(spec(bench, "mocks:handler", init_timeout_s=5.0)) is True
+
+
 async def test_modules_of_both_kinds_and_their_dependencies(bench: Bench) -> None:
     found = await bench.call(spec(bench, "module/app:orders.handler"), "you")
     assert isinstance(found, Ok), found

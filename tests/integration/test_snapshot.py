@@ -43,6 +43,13 @@ async def test_it_is_loaded_once_and_instances_begin_with_its_heap(bench: Bench)
         assert bench.texts() == ["loads"]
 
 
+async def test_what_top_level_code_changes_of_its_process_is_so_in_instances(bench: Bench) -> None:
+    plain, kept = [await bench.answer(spec(bench, "around:handler", name=f"s{on:d}", snapshot=on)) for on in (0, 1)]
+    assert plain == kept
+    assert (plain["env"], plain["place"]) == (["here", 9, False, None], ["/tmp", 0o27, "around", 0])
+    assert await bench.answer(spec(bench, "around:forks")) == "a child of an instance"
+
+
 async def test_errors_and_timeouts_tell_their_place(bench: Bench) -> None:
     failed = await bench.failure(spec(bench, "index:fails"))
     assert (failed.code, "kept/index.js:" in failed.traceback, "snapshot.js" in failed.traceback) == (
@@ -74,6 +81,8 @@ REFUSED = {
     "server": "a startup snapshot cannot hold a server: .* makes it; make it in the handler, or",
     "child": "a startup snapshot cannot hold a child process: child.js:1 makes it; make it in the handler, or",
     "file": "cannot hold the open file file.js: close it, or open it in the handler, or leave out snapshot",
+    "lacks": "SharedArrayBuffer is not defined .Node.js lacks some features while it makes a startup snapshot, such as",
+    "measures": r"^Node.js could not write a startup snapshot \((SIG\w+|exit code 14)\): its heap was full, or",
     "raises": "^loading the module 'raises': Error: no database today$",
     "exits": "loading it for its startup snapshot did not return: it ended its process with exit code 7$",
     "leaves": "loading it for its startup snapshot did not return: it ended its process with exit code 0$",

@@ -15,9 +15,11 @@ _MOST_BYTES = 1024 * 1024
 """What the process may tell: one frame."""
 _CAUSES = (
     "its heap was full, or its top-level code keeps what a snapshot cannot hold, such as a hash, a format of Intl, "
-    "a Blob, or in Node.js 22 an Error: raise memory, make that in the handler, or leave out snapshot "
-    "(the log has what Node.js says)"
+    "a Blob, a stream of zlib or of the web, a script of vm, an async hook, or in Node.js 22 an Error: raise memory, "
+    "make that in the handler, or leave out snapshot (the log has what Node.js says)"
 )
+_NOT_WRITTEN = 14
+"""The exit code by which Node.js says so."""
 
 
 class Snapshot(NamedTuple):
@@ -44,8 +46,8 @@ def build(fork: Callable[[], int], execute: "Callable[[int, int], NoReturn]", mo
     code = os.waitstatus_to_exitcode(status)
     if unfit is not None:
         raise LoadError(unfit["code"], unfit["message"], unfit["traceback"])
-    if code < 0:
-        by = signal.Signals(-code).name
+    if code < 0 or code == _NOT_WRITTEN:
+        by = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise LoadError("InitFailed", f"Node.js could not write a startup snapshot ({by}): {_CAUSES}")
     if code > 0 or os.fstat(blob).st_size == 0:
         message = f"loading it for its startup snapshot did not return: it ended its process with exit code {code}"

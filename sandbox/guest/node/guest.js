@@ -9,7 +9,7 @@ or `fail`. The event loop keeps reading while handlers run, so a deadline arrive
 Sections: settings, frames, logs, event, bodies, context, results, errors, loading, calls, life. */
 'use strict';
 
-const fs = require('fs');
+const { readFileSync, readSync, readdirSync, statSync, writeSync } = require('fs'); // modules may replace these
 const path = require('path');
 const util = require('util');
 
@@ -172,7 +172,7 @@ function send(head, bodies) {
   if (unsent.length === 0 && !isSendingRest) {
     let sent = 0;
     try {
-      while (sent < frame.length) sent += fs.writeSync(told.data, frame, sent);
+      while (sent < frame.length) sent += writeSync(told.data, frame, sent);
       return;
     } catch (error) {
       if (error.code !== 'EAGAIN') return; // the server is gone, which the next read notices
@@ -215,7 +215,7 @@ function writeAll(fd, text) {
   let rest = Buffer.from(text);
   while (rest.length > 0) {
     try {
-      rest = rest.subarray(fs.writeSync(fd, rest));
+      rest = rest.subarray(writeSync(fd, rest));
     } catch (error) {
       if (error.code !== 'EAGAIN') return;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
@@ -1122,7 +1122,7 @@ function fileOf(name) {
     ...SUFFIXES.map((suffix) => base + suffix),
     ...SUFFIXES.map((suffix) => path.join(base, `index${suffix}`)),
   ];
-  const found = tried.find((file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile());
+  const found = tried.find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
   if (found) return found;
   throw new LoadError(
     'ImportModuleError',
@@ -1132,13 +1132,14 @@ function fileOf(name) {
 
 /** What helps if all of the code is in one folder, as in the zips that code forges make. */
 function inOneFolder() {
-  const entries = fs.readdirSync(told.code, { withFileTypes: true });
+  const entries = readdirSync(told.code, { withFileTypes: true });
   if (entries.length !== 1 || !entries[0].isDirectory()) return '';
   const folder = entries[0].name;
   return `; all of the code is in the folder ${folder}/: write handler = "${folder}/${told.handler}"`;
 }
 
 let importModule = null; // `import` of a file by which it works in every version
+let hintOf = () => ''; // what to say of an error besides what it says itself
 
 async function imported(file, name) {
   try {
@@ -1165,11 +1166,20 @@ function loadError(error, name) {
   if (error?.code === 'MODULE_NOT_FOUND' || error?.code === 'ERR_MODULE_NOT_FOUND') {
     const message = messageOf(error).split('\n')[0];
     const missing = /'([^'./][^']*)'/.exec(message);
-    const advice = missing ? `; run npm install ${missing[1]} in the folder of the code` : '';
+    const advice = missing ? `; ${howToInstall(missing[1])}` : '';
     return new LoadError('ImportModuleError', `${inCode(message)}${advice}`, stack);
   }
-  const message = `loading the module '${name}': ${codeOf(error)}: ${inCode(messageOf(error))}`;
+  const message = `loading the module '${name}': ${codeOf(error)}: ${inCode(messageOf(error))}${hintOf(error)}`;
   return new LoadError('InitFailed', message, stack);
+}
+
+/** Links within the code become copies, but pnpm's libraries find one another by links. */
+function howToInstall(name) {
+  try {
+    const hasLinks = readdirSync(path.join(told.code, 'node_modules', '.pnpm')).some((one) => one.includes('@'));
+    if (hasLinks) return 'pnpm has made node_modules of links, which are not kept: run pnpm install --node-linker=hoisted';
+  } catch {}
+  return `run npm install ${name} in the folder of the code`;
 }
 
 /** The text with the files of the code as their author knows them. */
@@ -1182,7 +1192,7 @@ function isEsModule(file) {
   if (/\.cjs$|\.cts$/.test(file)) return false;
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     try {
-      return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
+      return JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
     } catch (error) {
       if (error instanceof SyntaxError)
         throw new LoadError('SyntaxError', inCode(`${path.join(folder, 'package.json')}: ${error.message}`));
@@ -1356,7 +1366,7 @@ function take(head, body) {
   if (head.t === 'invoke') {
     if (head.shared !== undefined) {
       body = Buffer.allocUnsafeSlow(head.shared);
-      fs.readSync(told.memory, body, 0, head.shared, 0);
+      readSync(told.memory, body, 0, head.shared, 0);
     }
     begin(head, body);
   } else if (head.t === 'cancel') {
@@ -1377,7 +1387,7 @@ function cancel(call) {
   const content = overdue.map((one) => `${CALL_MARK}${one.i}${CALL_MARK}${text}\n`).join('');
   const room = Buffer.alloc(TASKS_BYTES);
   room.write(content.slice(0, TASKS_BYTES - 1));
-  fs.writeSync(told.memory, room, 0, TASKS_BYTES, TASKS_AT);
+  writeSync(told.memory, room, 0, TASKS_BYTES, TASKS_AT);
   call.abort();
 }
 
@@ -1451,10 +1461,11 @@ function leave() {
   if (process.listenerCount('beforeExit') === 0) process.exit(0);
 }
 
-/** Loads the function; `inspect` tells what forbids it nevertheless, given whether it is loaded. Returns whether it goes
- * on. */
-async function prepare(importOf, inspect = () => null) {
+/** Loads the function; `inspect` tells what forbids it nevertheless, given whether it is loaded, and `hint` what to say of
+ * an error of its code. Returns whether it goes on. */
+async function prepare(importOf, inspect = () => null, hint = hintOf) {
   importModule = importOf;
+  hintOf = hint;
   process.argv = [process.argv[0], path.join(told.code, told.handler.split(':')[0])];
   takeOverOutput();
   process.on('uncaughtException', onUncaught);

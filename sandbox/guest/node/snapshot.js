@@ -37,6 +37,8 @@ const HELD = {
 };
 const STANDARD_STREAM = /\bgetStd(?:in|out|err)\b|is_main_thread/; // Node.js opens them anew
 const DEEP = 100;
+const LACKING = /^(?:TypeError|ReferenceError)$/;
+const BUILDING = /^--(?:no-warnings|no-experimental-require-module|snapshot-blob|build-snapshot)$|^\/proc\/self\/fd\/\d+$/;
 const NOT_COMMONJS = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE']);
 const KEPT_UUIDS = 128;
 const KEPT_INTEGERS = 1024;
@@ -142,7 +144,7 @@ class Opened {
     const file = [...openFiles()].find((one) => !this.#files.has(one));
     if (file !== undefined) {
       const name = path.relative(process.cwd(), file.slice(file.indexOf('/')));
-      refuseWith(`the open file ${name}`, 'close it, or open it in the handler');
+      refuseWith(name === '' ? 'the open folder of the code' : `the open file ${name}`, 'close it, or open it in the handler');
     }
   }
 
@@ -209,14 +211,55 @@ function quiet(emitWarning) {
 function putAside() {
   const found = ['beforeExit', 'exit'].map((name) => [name, process.rawListeners(name)]);
   for (const [name] of found) process.removeAllListeners(name);
+  const { exitCode } = process;
+  process.exitCode = undefined;
   return () => {
     for (const [name, listeners] of found) for (const listener of listeners) process.on(name, listener);
+    process.exitCode = exitCode;
   };
 }
 
+/** What of the process is not in its heap, and may be changed by top-level code. */
+function surroundings() {
+  return { env: { ...process.env }, cwd: process.cwd(), umask: process.umask(), title: process.title };
+}
+
+/** Returns what changes an instance as top-level code has changed this process since `before`. */
+function changedSince(before) {
+  const after = surroundings();
+  const names = new Set([...Object.keys(before.env), ...Object.keys(after.env)]);
+  const changed = [...names].filter((name) => before.env[name] !== after.env[name]);
+  return () => {
+    for (const name of changed) {
+      if (before.env[name] === undefined && name in process.env) continue; // it would have found that of the instance
+      if (after.env[name] === undefined) delete process.env[name];
+      else process.env[name] = after.env[name];
+    }
+    if (after.cwd !== before.cwd) process.chdir(after.cwd);
+    if (after.umask !== before.umask) process.umask(after.umask);
+    if (after.title !== before.title) process.title = after.title;
+  };
+}
+
+/** Without the options that make a startup snapshot or begin with one: a child process would do so, too. */
+function withoutOurs(options) {
+  return options.filter((option) => !BUILDING.test(option));
+}
+
+/** What Node.js lacks until the snapshot is made, top-level code may take for granted. */
+function hint(error) {
+  if (!LACKING.test(error?.name) && error?.code !== 'ERR_NOT_SUPPORTED_IN_SNAPSHOT') return '';
+  return (
+    ' (Node.js lacks some features while it makes a startup snapshot, such as WebAssembly, Atomics and fetch: ' +
+    'if it is that, load it in the handler, or leave out snapshot)'
+  );
+}
+
 /** An instance begins, with the heap that was kept. */
-function resume({ hasDrawn, putBack }) {
+function resume({ hasDrawn, putBack, change }) {
+  process.execArgv = withoutOurs(process.execArgv);
   putBack();
+  change();
   require('v8').setFlagsFromString('--max-old-space-size=0'); // as start.js says
   if (hasDrawn) drawAnew();
   guest.resume(() => {
@@ -236,6 +279,9 @@ async function build() {
   const hasLimit = 'stackTraceLimit' in Error; // if not, as before version 22, there are no stacks until it has
   if (!hasLimit) Error.stackTraceLimit = 10;
   replaceLoader();
+  Module.builtinModules ??= Object.keys(process.binding('natives')).filter((name) => Module.isBuiltin(name));
+  process.execArgv = withoutOurs(process.execArgv);
+  const before = surroundings();
   const opened = new Opened();
   opened.begin();
   const importOf = ({ pathname }) => refuse(`the ES module ${path.basename(pathname)}`);
@@ -247,7 +293,8 @@ async function build() {
     } catch {}
     return refused;
   };
-  if (!(await guest.prepare(importOf, inspect))) return;
+  if (!(await guest.prepare(importOf, inspect, hint))) return;
+  const change = changedSince(before);
   const putBack = putAside();
   if (!hasLimit && Error.stackTraceLimit === 10) delete Error.stackTraceLimit;
   Module.prototype._compile = compileOfNode;
@@ -258,7 +305,7 @@ async function build() {
     endIf(() => opened.checkFiles());
     opened.end();
   });
-  startupSnapshot.setDeserializeMainFunction(resume, { hasDrawn, putBack });
+  startupSnapshot.setDeserializeMainFunction(resume, { hasDrawn, putBack, change });
 }
 
 build();

@@ -1,0 +1,3 @@
+const shared = new SharedArrayBuffer(4);
+
+exports.handler = async () => shared.byteLength;

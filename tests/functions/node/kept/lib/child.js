@@ -1,0 +1,2 @@
+process.send('a child of an instance');
+process.disconnect();

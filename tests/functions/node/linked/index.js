@@ -1,0 +1,2 @@
+exports.handler = () => require('first');
+require('first');
