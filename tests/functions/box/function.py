@@ -95,18 +95,28 @@ def daemonizes(event):
 
 def orphans(event):
     """Leave a dead grandchild, and return how many there were before."""
-    before = [pid for pid in os.listdir("/proc") if pid.isdecimal() and _state(pid) == "Z"]
+    before = _dead()
     child = os.fork()
     if child == 0:
         os.fork()
         os._exit(0)
     os.waitpid(child, 0)
-    return len(before)
+    while _dead() == before:  # one that lives is not awaited before the next event
+        time.sleep(0.001)
+    return before
+
+
+def _dead():
+    """How many processes have ended and were not reaped."""
+    return sum(pid.isdecimal() and _state(pid) == "Z" for pid in os.listdir("/proc"))
 
 
 def _state(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # reaped meanwhile
+        return ""
 
 
 def sleeps(event):
