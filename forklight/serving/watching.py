@@ -4,8 +4,9 @@ Theory of operation. The watcher reports changes directly in the folders of the 
 configuration, variables, secrets and requirements, and of the one that `forklight install` writes. A change that
 concerns what is served is a reason to reload.
 Wherever the watcher may have missed one, a look decides instead: it compares what the next reload would read with what
-the last one found. That is so when a watch begins, and when it breaks: because a folder is removed, because a file has
-a name that the watcher cannot report, or because the system allows no more watches. Then `dev` looks every second.
+the last one found. That is so when a watch begins; half a second after changes, because the watcher loses what comes
+while it hands over others; and when a watch breaks: because a folder is removed, because a file has a name that the
+watcher cannot report, or because the system allows no more watches. Then `dev` looks every second.
 After each reload the folders are determined again, and if they have changed the watch begins anew.
 """
 
@@ -213,8 +214,9 @@ class _Watching:
                         continue
                     self._data.files_changed(judged.files)
                 elif is_certain and not (burst.is_on or is_lost or (watched.is_partial and not changed)):
+                    is_certain = not changed
                     continue
-                burst, is_certain = _Burst(), True
+                burst, is_certain = _Burst(), not changed
                 has_reloaded = await self.look()
                 if is_lost or (has_reloaded and (await self._look()).watched != watched):
                     return
