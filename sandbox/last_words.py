@@ -1,7 +1,8 @@
 """What a program printed last before its start failed: often the only place that says why.
 
 The lines go below the stack of the error. If one of them is of a variable that is not set, the message says what would
-set it. Pure.
+set it. Values of secrets are replaced by the names of their variables: more people see errors than logs, such as in the
+output of a pipeline that deploys. Pure.
 """
 
 import re
@@ -32,6 +33,8 @@ _SECRET = re.compile(
 _NATIVE = re.compile(rb"\s*(?:\d+: 0x[0-9a-f]+ |#\s*$)|----- Native stack trace -----")
 """What Node.js prints when it crashes, of use to its developers only."""
 _DATA = "FORKLIGHT_DATA"
+_FEWEST_CHARS = 6
+"""A shorter value is no secret that could be kept, and may be part of any word."""
 
 
 class LastWords(Struct):
@@ -58,7 +61,21 @@ def below(stack: str, words: list[str]) -> str:
 def quoted(failed: LoadFailed, words: list[str], spec: FunctionSpec) -> LoadFailed:
     """The error with the last lines below it, and with what sets a variable that they say is missing."""
     hint = next((found for line in (*reversed(words), failed.message) if (found := _set_in(line, spec))), "")
-    return LoadFailed(failed.code, f"{failed.message}{hint}", below(failed.traceback, words))
+    return hidden(LoadFailed(failed.code, f"{failed.message}{hint}", below(failed.traceback, words)), spec)
+
+
+def hidden(failed: LoadFailed, spec: FunctionSpec) -> LoadFailed:
+    """The error with `<NAME>` for the value of each secret, and for each line of a value that has several."""
+    lines = {line.strip(): name for name, value in spec.secrets.items() for line in value.splitlines()}
+    known = sorted((line for line in lines if len(line) >= _FEWEST_CHARS), key=len, reverse=True)
+    if not known:
+        return failed
+    pattern = re.compile("|".join(map(re.escape, known)))
+
+    def shown(text: str) -> str:
+        return pattern.sub(lambda found: f"<{lines[found[0]]}>", text)
+
+    return LoadFailed(failed.code, shown(failed.message), shown(failed.traceback))
 
 
 def _set_in(line: str, spec: FunctionSpec) -> str:

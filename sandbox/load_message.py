@@ -7,7 +7,7 @@ from sandbox.confinement import Confinement
 from sandbox.containment import Containment, Level
 from sandbox.endings import Died, ending
 from sandbox.errors import LoadFailed
-from sandbox.last_words import below, quoted
+from sandbox.last_words import below, hidden, quoted
 from sandbox.launch import search_path
 from sandbox.spec import FunctionSpec, Runtime
 from sandbox.stacks import NONE_OF_A_SNAPSHOT
@@ -120,4 +120,4 @@ def load_error(spec: FunctionSpec, reason: str, how: Died, stack: str, words: li
 def too_slow(what: str, spec: FunctionSpec, told: str) -> LoadFailed:
     """The error of a start that takes longer than it may. `told`: the stack, and what else is below the message."""
     message = f"{what} took longer than init_timeout, {spec.init_timeout_s:g} s{spec.runtime.abilities.unready}"
-    return LoadFailed("InitTimeout", message, told)
+    return hidden(LoadFailed("InitTimeout", message, told), spec)

@@ -26,7 +26,7 @@ from sandbox.errors import Ended, LoadFailed
 from sandbox.group import Group
 from sandbox.guest._forklight.wire import STACK_SIGNAL
 from sandbox.instance import Instance
-from sandbox.last_words import quoted
+from sandbox.last_words import hidden, quoted
 from sandbox.launch import LOG_BYTES
 from sandbox.lives import Action, Input, Life
 from sandbox.load_message import load_error, load_message, too_much_memory
@@ -192,7 +192,7 @@ class Template:
         if answer.t != "loaded":
             self._control.close("it failed to load")
             failed = LoadFailed(ExceptionName(str(answer.code)), answer.message, answer.traceback)
-            raise quoted(failed, self._log.last_words(), spec) if spec.runtime.snapshot else failed
+            raise quoted(failed, self._log.last_words(), spec) if spec.runtime.snapshot else hidden(failed, spec)
         self._log.keep_last_words(keep=False)
         self.loaded = answer
         self._measure()

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from sandbox.errors import LoadFailed
-from sandbox.last_words import MOST_BYTES, MOST_LINES, LastWords, below, quoted
+from sandbox.last_words import MOST_BYTES, MOST_LINES, LastWords, below, hidden, quoted
 from sandbox.spec import FunctionSpec, Runtime
 
 pytestmark = pytest.mark.any_user
@@ -108,3 +109,20 @@ def test_the_data_folder_is_asked_for_by_its_own_setting() -> None:
 def test_other_words_are_only_quoted(line: str) -> None:
     failed = quoted(LoadFailed("InitFailed", "it ended"), [line], SHOP)
     assert (failed.message, failed.traceback) == ("it ended", f"its last output:\n  {line}")
+
+
+def test_values_of_secrets_are_hidden() -> None:
+    secrets = {
+        "DATABASE_URL": "postgres://shop:pw@db\n",
+        "KEY": "-----BEGIN KEY-----\n  MIIEvQ==\n",
+        "PIN": "12",
+        "PW": "shop:pw",
+    }
+    spec = structs.replace(SHOP, secrets=secrets)
+    told = LoadFailed("InitFailed", "cannot reach postgres://shop:pw@db", "at 12: shop:pw")
+
+    failed = quoted(told, ["MIIEvQ== and a.b", "(postgres://shop:pw@db)"], spec)
+
+    assert failed.message == "cannot reach <DATABASE_URL>"
+    assert failed.traceback == "at 12: <PW>\nits last output:\n  <KEY> and a.b\n  (<DATABASE_URL>)"
+    assert hidden(told, SHOP) is told
