@@ -103,6 +103,12 @@ async def test_libraries_that_pnpm_has_linked_are_told_how_to_install_them(bench
         await bench.tree.start(function)
 
 
+async def test_options_of_node_are_the_functions_own(bench: Bench) -> None:
+    for option in ("--no-deprecation", "--pending-deprecation", "--throw-deprecation"):
+        function = spec(bench, "mocks:handler", name=option.strip("-"), env={"NODE_OPTIONS": option})
+        assert await bench.answer(function) is True
+
+
 async def test_a_function_may_replace_what_the_guest_calls(bench: Bench) -> None:
     assert await bench.answer(spec(bench, "mocks:handler", init_timeout_s=5.0)) is True
 

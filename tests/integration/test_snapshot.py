@@ -102,6 +102,14 @@ async def test_what_it_cannot_hold_is_refused_by_name(bench: Bench) -> None:
         assert file != "raises" or "raises.js:1" in failed.value.traceback
 
 
+async def test_options_that_it_cannot_follow_are_refused(bench: Bench) -> None:
+    for option in ("--require ./lib/lazy.js", "--import=./lib/imported.mjs", "--enable-source-maps"):
+        name = option.replace("=", " ").split()[0]
+        function = spec(bench, "both:handler", name=name.strip("-"), env={"NODE_OPTIONS": f"--no-deprecation {option}"})
+        with pytest.raises(LoadFailed, match=f"cannot hold what {name} in NODE_OPTIONS does: leave that out, or leave"):
+            await bench.tree.load(function)
+
+
 async def test_a_load_that_does_not_end_is_ended(bench: Bench) -> None:
     with pytest.raises(LoadFailed, match="took longer than init_timeout, 1 s") as failed:
         await bench.tree.load(spec(bench, "stuck:handler", init_timeout_s=1.0))

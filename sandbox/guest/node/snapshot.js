@@ -39,6 +39,7 @@ const STANDARD_STREAM = /\bgetStd(?:in|out|err)\b|is_main_thread/; // Node.js op
 const DEEP = 100;
 const LACKING = /^(?:TypeError|ReferenceError)$/;
 const BUILDING = /^--(?:no-warnings|no-experimental-require-module|snapshot-blob|build-snapshot)$|^\/proc\/self\/fd\/\d+$/;
+const BEFORE_LOADING = /(?:^|\s)(-r|--require|--import|--(?:experimental-)?loader|--enable-source-maps|--(?:experimental-)?permission)(?=[\s=]|$)/;
 const NOT_COMMONJS = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE']);
 const KEPT_UUIDS = 128;
 const KEPT_INTEGERS = 1024;
@@ -246,6 +247,12 @@ function withoutOurs(options) {
   return options.filter((option) => !BUILDING.test(option));
 }
 
+/** Throws if options ask for what Node.js does before it loads anything, but not when it makes a snapshot. */
+function checkOptions() {
+  const asked = BEFORE_LOADING.exec((process.env.NODE_OPTIONS ?? '').replace(/_/g, '-'));
+  if (asked !== null) refuseWith(`what ${asked[1]} in NODE_OPTIONS does`, 'leave that out');
+}
+
 /** What Node.js lacks until the snapshot is made, top-level code may take for granted. */
 function hint(error) {
   if (!LACKING.test(error?.name) && error?.code !== 'ERR_NOT_SUPPORTED_IN_SNAPSHOT') return '';
@@ -281,6 +288,7 @@ async function build() {
   replaceLoader();
   Module.builtinModules ??= Object.keys(process.binding('natives')).filter((name) => Module.isBuiltin(name));
   process.execArgv = withoutOurs(process.execArgv);
+  endIf(checkOptions);
   const before = surroundings();
   const opened = new Opened();
   opened.begin();
@@ -289,6 +297,7 @@ async function build() {
     if (!isLoaded || refused !== null) return refused;
     await settle();
     try {
+      if (process.sourceMapsEnabled) refuseWith('source maps', 'leave out process.setSourceMapsEnabled');
       opened.check();
     } catch {}
     return refused;

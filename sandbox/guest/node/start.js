@@ -19,12 +19,12 @@ setFlag('--max-old-space-size=0');
 function setFlag(flag) {
   const { noDeprecation } = process;
   try {
-    process.noDeprecation = true; // this binding is old, and would say so
+    if (!noDeprecation) process.noDeprecation = true; // this binding is old, and would say so
     process.binding('v8').setFlagsFromString(flag);
   } catch {
     require('v8').setFlagsFromString(flag);
   } finally {
-    process.noDeprecation = noDeprecation;
+    if (!noDeprecation) process.noDeprecation = noDeprecation; // else an option has made it read-only
   }
 }
 
