@@ -19,6 +19,7 @@ from sandbox.errors import LoadFailed
 from sandbox.instance import Instance
 from sandbox.spec import FunctionSpec, Limits, Runtime
 from tests.kit.levels import contained, levels
+from tests.kit.nodes import major
 from tests.kit.support import Bench, answer, event, failure, until
 
 pytestmark = [
@@ -104,8 +105,11 @@ async def test_libraries_that_pnpm_has_linked_are_told_how_to_install_them(bench
 
 
 async def test_options_of_node_are_the_functions_own(bench: Bench) -> None:
-    for option in ("--no-deprecation", "--pending-deprecation", "--throw-deprecation"):
-        function = spec(bench, "mocks:handler", name=option.strip("-"), env={"NODE_OPTIONS": option})
+    options = ["--no-deprecation", "--pending-deprecation", "--throw-deprecation"]
+    if 20 <= major() < 23:
+        options.append("--experimental-default-type=module")  # as a package.json above the state directory may say
+    for option in options:
+        function = spec(bench, "mocks:handler", name=option.strip("-").partition("=")[0], env={"NODE_OPTIONS": option})
         assert await bench.answer(function) is True
 
 
