@@ -113,6 +113,11 @@ async def test_options_of_node_are_the_functions_own(bench: Bench) -> None:
         assert await bench.answer(function) is True
 
 
+async def test_node_tells_what_it_loads_if_it_is_asked_to(bench: Bench) -> None:
+    assert await bench.answer(spec(bench, "mocks:handler", env={"NODE_DEBUG": "module"})) is True
+    await until(lambda: any(line.text.startswith("MODULE ") and "mocks.cjs" in line.text for line in bench.lines))
+
+
 async def test_a_function_may_replace_what_the_guest_calls(bench: Bench) -> None:
     assert await bench.answer(spec(bench, "mocks:handler", init_timeout_s=5.0)) is True
 

@@ -292,7 +292,10 @@ function takeOverOutput() {
       configurable: true,
       enumerable: true,
       get() {
-        stream ??= makeStream(at, original);
+        if (stream === undefined) {
+          stream = { write: (text) => printers[at].write(text) }; // what NODE_DEBUG asks for as modules are loaded
+          stream = makeStream(at, original);
+        }
         return stream;
       },
     });
