@@ -10,7 +10,9 @@ the release before stay loaded for `[deploy] keep_warm`. So a rollback reads no 
 pointer, a switch, and forks. After a start, the releases that serve are loaded first; the others are read in the
 background (`kept.py`), and then the templates of the release before are loaded (`warm.py`).
 
-Deploys, rollbacks and reloads run one after the other, each in a task of the server's.
+Deploys, rollbacks and reloads change what is served in turns, one after the other, each in a task of the server's. A
+deploy has two: it reads its release in the first and switches to it in the second. What takes long, loading and
+probing, is between them (`ahead.py`), as a rollback must not wait for it.
 """
 
 import logging
@@ -18,34 +20,30 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from bus.store import StoreError
-from dispatcher.change import NotLoaded
 from dispatcher.settings import Function
 from forklight.config.problem import ConfigError
 from forklight.config.runtimes import NotInstalled
+from forklight.deploying.ahead import Deploy
 from forklight.deploying.environments import install_deployed
 from forklight.deploying.kept import read_kept
-from forklight.deploying.probing import ProbeFailed, run_probes
 from forklight.deploying.progress import Progress, Report
+from forklight.deploying.results import attempted, why
 from forklight.deploying.warm import Warm
 from forklight.packages.errors import MissingPackage, PackageError
-from forklight.packages.room import is_full, refusal
+from forklight.packages.room import is_full
 from forklight.packages.store import PackageStore
-from forklight.serving.change import failed
 from forklight.serving.deployment import ApplicationStatus, Deployed, Step
-from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses, told
-from forklight.serving.installing import InstallError
+from forklight.serving.deployments import Deployments, Loaded, deployed_together, statuses
 from forklight.serving.loading import bounds_of
 from forklight.serving.reload import Reloader
 from forklight.serving.reload import Step as Change
-from forklight.serving.reloaded import lines as lines_of
 from forklight.state import releases
 from forklight.state.directory import application_problem
 from forklight.state.releases import NONE, Application, ReleaseError, write_releases
@@ -56,6 +54,14 @@ QUIET_S = 1.0
 """How long nothing must have changed before what nothing needs is looked for."""
 CLEAN_EVERY_S = 3600.0
 """How often packages are looked for that nothing needs: those that were just received are spared for as long."""
+
+
+class _Release(NamedTuple):
+    """What is to be served, in the application as it will be."""
+
+    app: Application
+    number: int
+    loaded: Loaded
 
 
 class Deployer:
@@ -70,6 +76,8 @@ class Deployer:
         self._left: dict[str, int] = {}
         """By application, the release that was live before the latest change of that: a rollback may be taken back."""
         self.store: PackageStore = reloader.releases.store
+        self._under_way: set[Deploy] = set()
+        reloader.spared = lambda: {name for deploy in self._under_way for name in deploy.snapshots()}
 
     def applications(self) -> tuple[ApplicationStatus, ...]:
         """What is deployed, by name."""
@@ -80,14 +88,34 @@ class Deployer:
     ) -> Deployed:
         """Make a release of a package of the store, and serve it: all events, or so many per cent as a canary."""
         progress = Progress(report)
-        work = partial(self._deploy, application, package, by, canary_percent, progress)
-        install = partial(self._install, application, package, progress)
+        deploy = Deploy(
+            application, package, by=by, canary_percent=canary_percent, progress=progress, reloader=self._reloader
+        )
+
+        async def switch() -> Deployed:
+            try:
+                return await self._deploy(deploy)
+            finally:
+                self._end(deploy)
+
+        async def prepare() -> Deployed:
+            self._under_way.add(deploy)
+            try:
+                return await self._prepare(deploy)
+            except BaseException:
+                self._end(deploy)
+                raise
+
         return await self._in_turn(
             application,
             progress,
-            partial(self._or_discard, package, work),
-            ahead=partial(self._or_discard, package, install),
+            partial(self._or_discard, package, switch),
+            ahead=partial(self._or_discard, package, prepare),
         )
+
+    def _end(self, deploy: Deploy) -> None:
+        deploy.release()
+        self._under_way.discard(deploy)
 
     async def rollback(self, application: str, version: int | None, *, by: str) -> Deployed:
         """Serve a kept release again: this version, or else the one that was live before."""
@@ -142,12 +170,12 @@ class Deployer:
         async def begin() -> None:
             nonlocal begun
             if ahead is not None:
-                begun = await _attempted(application, state, ahead)
+                begun = await attempted(application, state, ahead)
 
         async def attempt() -> Deployed:
-            found = await _attempted(application, state, work) if begun.ok else begun
+            found = await attempted(application, state, work) if begun.ok else begun
             if not found.ok:
-                self._say(f"{application}: nothing was changed: {_why(found)}")
+                self._say(f"{application}: nothing was changed: {why(found)}")
             return replace(found, times_ms=progress.end())
 
         ending = Deployed(ok=False, application=application, error="the server is shutting down")
@@ -156,26 +184,46 @@ class Deployer:
             return replace(self._done(application), times_ms=progress.end())
         return found or ending
 
-    async def _install(self, application: str, package: str, progress: Progress) -> Deployed:
-        """Make the environments that the release needs: rollbacks do not wait for that."""
+    async def _prepare(self, deploy: Deploy) -> Deployed:
+        """Do what a rollback need not wait for: it may change anything meanwhile."""
+        done = Deployed(ok=True, application=deploy.application)
+        await self._install(deploy.application, deploy.package, deploy.progress)
+
+        async def read() -> Loaded | Exception | None:
+            try:
+                if (release := await self._read(deploy)) is None:
+                    return None
+                await deploy.hold(release.loaded)
+            except Exception as error:
+                return error
+            return release.loaded
+
+        found = await self._reloader.in_turn(read)
+        if isinstance(found, Exception):
+            raise found
+        if found is not None:
+            await deploy.load(found)
+        return done
+
+    async def _install(self, application: str, package: str, progress: Progress) -> None:
+        """Make the environments that the release needs."""
         progress.begin(Step(step="checking"))
         if problem := application_problem(application):
             raise ReleaseError(problem)
-        reloader, done = self._reloader, Deployed(ok=True, application=application)
+        reloader = self._reloader
         base, state = reloader.deployed.base.config, reloader.running.state
         try:
             await anyio.to_thread.run_sync(reloader.releases.configuration, application, package, base)
         except NotInstalled as error:
             environments = error.environments
         except (ConfigError, PackageError):  # it will be found in our turn
-            return done
+            return
         else:
-            return done
+            return
         progress.begin(Step(step="installing", of=len(environments)))
         for one in environments:
             await anyio.to_thread.run_sync(install_deployed, [one], base.user, state)
             progress.done(one.runtime, len(environments))
-        return done
 
     async def _or_discard(self, package: str, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
         """Do a part of a deploy. If the disk is full, remove its package at once, unless something needs it."""
@@ -187,27 +235,36 @@ class Deployer:
                     await anyio.to_thread.run_sync(self.store.discard, package)
             raise
 
-    async def _deploy(
-        self, application: str, package: str, by: str, canary_percent: float, progress: Progress
-    ) -> Deployed:
+    async def _deploy(self, deploy: Deploy) -> Deployed:
+        release = await self._read(deploy)
+        if release is None:
+            return self._done(deploy.application, already=True)
+        app, number, loaded = release
+        to = self._reloader.deployed.with_application(deploy.application, app)
+        to = to.with_release((deploy.application, number), loaded)
+        probe = partial(deploy.probe, loaded)
+        found = await self._step(deploy.application, to, deploy.progress, may_wait=None, loaded_all=probe)
+        told = "is live" if number == app.live else f"serves {deploy.canary_percent:g} % as a canary"
+        return self._told(replace(found, notes=loaded.config.warnings), f"{told} (by {deploy.by})")
+
+    async def _read(self, deploy: Deploy) -> _Release | None:
+        """Read the release that comes of a deploy; None if it is served already. Only in one's turn."""
+        application, package = deploy.application, deploy.package
         if not await anyio.to_thread.run_sync(self.store.has, package):
             raise MissingPackage(f"the package {package[:12]} is not here: upload it first")
         now = self._reloader.deployed
         app = now.applications.get(application, NONE)
         size_bytes = (await anyio.to_thread.run_sync(self.store.path(package).stat)).st_size
-        after = _with_package(app, package, canary_percent, by, size_bytes)
+        after = releases.with_package(
+            app, package, deploy.canary_percent, at=datetime.now(UTC), by=deploy.by, size_bytes=size_bytes
+        )
         number = after.served[-1].number
-        if after == app and (application, number) in now.loaded:
-            return self._done(application, already=True)
-        after = releases.pruned(after, now.base.config.settings.deploy.keep_versions)
         loaded = now.loaded.get((application, number))
+        if after == app and loaded is not None:
+            return None
         if loaded is None:
             loaded = await anyio.to_thread.run_sync(self._load, application, package, number == after.live)
-        to = now.with_application(application, after).with_release((application, number), loaded)
-        probe = partial(self._probe, loaded, progress)
-        found = await self._step(application, to, progress, may_wait=None, loaded_all=probe)
-        told = f"is live (by {by})" if number == after.live else f"serves {canary_percent:g} % as a canary (by {by})"
-        return self._told(replace(found, notes=loaded.config.warnings), told)
+        return _Release(releases.pruned(after, now.base.config.settings.deploy.keep_versions), number, loaded)
 
     def _load(self, application: str, package: str, is_live: bool) -> Loaded:
         reloader = self._reloader
@@ -256,8 +313,11 @@ class Deployer:
         be; else those may wait of which the release says so."""
         together = deployed_together(to, last=application)
         waiting = _may_wait(to, application) if may_wait is None else may_wait
-        progress.begin(Step(step="loading"))
-
+        loaded = progress.done
+        if progress.has_begun("loading"):  # ahead: there is hardly anything left
+            loaded = _unreported
+        else:
+            progress.begin(Step(step="loading"))
         was = self._reloader.deployed.applications.get(application, NONE).live
 
         async def commit() -> None:
@@ -273,26 +333,13 @@ class Deployer:
                 to=to,
                 together=together,
                 may_wait=waiting,
-                loaded=progress.done,
+                loaded=loaded,
                 loaded_all=loaded_all,
                 commit=commit,
             )
         )
         self._warm.tick()
         return replace(self._done(application), result=result)
-
-    async def _probe(self, loaded: Loaded, progress: Progress) -> None:
-        """Run the probes of the functions that are not served as they are."""
-        running = self._reloader.running
-        served = running.versions.specs
-        probes = [
-            (spec, function.probe)
-            for name, spec in loaded.versions.specs.items()
-            if (function := loaded.config.functions[name]).probe is not None and served.get(name) != spec
-        ]
-        if probes:
-            progress.begin(Step(step="probing", of=len(probes)))
-            await run_probes(running.tree, probes, lambda name: progress.done(name, len(probes)))
 
     def _done(self, application: str, *, already: bool = False) -> Deployed:
         """Return what is deployed now of this application."""
@@ -341,49 +388,11 @@ async def _is_set(event: anyio.Event, within_s: float) -> bool:
     return event.is_set()
 
 
-async def _attempted(application: str, state: Path, work: Callable[[], Awaitable[Deployed]]) -> Deployed:
-    """Do the work; what goes wrong becomes its result. `state`: the directory that it writes to."""
-    try:
-        return await work()
-    except ConfigError as error:
-        return Deployed(ok=False, application=application, problems=error.problems)
-    except (ReleaseError, PackageError, InstallError, ProbeFailed) as error:
-        return Deployed(ok=False, application=application, error=str(error))
-    except NotLoaded as error:
-        return Deployed(ok=False, application=application, result=failed(error))
-    except StoreError as error:
-        return Deployed(ok=False, application=application, error=str(error))
-    except OSError as error:
-        return Deployed(ok=False, application=application, error=refusal(error, state))
-    except Exception as error:  # a bug in a deploy must not end the server
-        log.exception("a deploy failed")
-        why = f"{type(error).__name__}: {error}"
-        return Deployed(ok=False, application=application, error=f"a fault of the server, which its log tells: {why}")
-
-
-def _with_package(app: Application, package: str, canary_percent: float, by: str, size_bytes: int) -> Application:
-    """Return the application after a deploy of this package. Raises ReleaseError."""
-    at = datetime.now(UTC)
-    has_live = app.live is not None and app.release(app.live).package == package
-    if canary_percent:
-        if has_live:
-            raise ReleaseError(f"version {app.live} is live and has this package already: a canary needs another one")
-        return releases.begun_canary(app, package, canary_percent, at=at, by=by, size_bytes=size_bytes)
-    if has_live:
-        return app if app.canary is None else releases.aborted(app, f"version {app.live} was deployed again")
-    if app.canary is not None and app.release(app.canary.number).package == package:
-        return releases.promoted(app)
-    return releases.deployed(app, package, at=at, by=by, size_bytes=size_bytes)
+def _unreported(function: str, of: int) -> None:
+    """For what has been reported before."""
 
 
 def _may_wait(to: Deployments, application: str) -> frozenset[str]:
     """The functions of the live release that see no change and have no process."""
     live = to.live(application)
     return frozenset(name for name, one in live.versions.functions.items() if one.may_wait) if live else frozenset()
-
-
-def _why(failed: Deployed) -> str:
-    """Why a deploy failed, in as many lines as it has problems."""
-    if failed.result is not None:
-        return "\n".join(lines_of(failed.result))
-    return failed.error or told(failed.problems)

@@ -27,6 +27,10 @@ class Progress:
         self._step, self._step_s = step, time.monotonic()
         self._report(step)
 
+    def has_begun(self, step: str) -> bool:
+        """Whether this step has begun, and may have ended."""
+        return step in self.times_ms or (self._step is not None and self._step.step == step)
+
     def done(self, function: str, of: int) -> None:
         """One function is done with this step."""
         if self._step is not None:

@@ -18,7 +18,7 @@ import anyio
 from msgspec import Struct
 
 from dispatcher.settings import Function
-from dispatcher.split import AT
+from forklight.deploying.ahead import used
 from forklight.serving.running import Running
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.places import Key, template_key
@@ -87,8 +87,8 @@ class Warm:
         """End a few versions because memory lacks, and load no others. Return whether any process ends for that."""
         if not self._held:
             return False
-        used = self._used()
-        ending = [key for key, one in self._held.items() if key not in used and one.until_s is not None][:GIVEN_UP]
+        serving = used(self._running())
+        ending = [key for key, one in self._held.items() if key not in serving and one.until_s is not None][:GIVEN_UP]
         given_up = {key: one.spec for key, one in self._held.items() if key in ending}
         missing = [key for key, one in self._held.items() if one.until_s is None]
         self._forget([*missing, *given_up] if ending else self._held)
@@ -139,7 +139,7 @@ class Warm:
             self._running().dispatcher.run_afterwards(partial(self._drop, key, spec))
 
     def _drop(self, key: Key, spec: FunctionSpec) -> None:
-        if key not in self._held and key not in self._used():
+        if key not in self._held and key not in used(self._running()):
             self._running().tree.drop(spec)
 
     def _forget(self, keys: Iterable[Key]) -> None:
@@ -153,14 +153,6 @@ class Warm:
         self._running().tree.held["rollback"] = frozenset(held)
         self._missing.set()
         self._missing = anyio.Event()
-
-    def _used(self) -> set[Key]:
-        """The versions that serve, or run something for those who ask for them."""
-        return {
-            template_key(runner.function.spec)
-            for name, runner in self._running().dispatcher.runners().items()
-            if AT not in name or runner.function.pool.rest == "template" or runner.instances()
-        }
 
 
 def _loads_ahead(function: Function) -> bool:

@@ -90,6 +90,8 @@ class Reloader:
         self._scopes: set[anyio.CancelScope] = set()
         """One for each of our tasks."""
         self._is_stopped = False
+        self.spared: Callable[[], Set[str]] = frozenset
+        """Gives the names of snapshots that deploys under way need."""
         self.changed = anyio.Event()
         """Set when something else is served; then there is another event for the next time."""
 
@@ -154,8 +156,7 @@ class Reloader:
         """
         running, together = self.running, step.together
         before, warned = running.config, running.config.warnings
-        if pythons := new_pythons(before, together.config):
-            await anyio.to_thread.run_sync(complete_guest, running.guest, together.config, pythons)
+        await self.complete_guest(together.config)
         async with open_change(
             running.dispatcher, running.tree, together.functions, may_wait=step.may_wait, loaded=step.loaded
         ) as change:
@@ -173,6 +174,11 @@ class Reloader:
             warnings=tuple(warning for warning in together.config.warnings if warning not in warned),
         )
 
+    async def complete_guest(self, config: Config) -> None:
+        """Have the guest compiled for every Python of `config`. Only in one's turn. Raises ConfigError and OSError."""
+        if pythons := new_pythons(self.running.config, config):
+            await anyio.to_thread.run_sync(complete_guest, self.running.guest, config, pythons)
+
     async def remove_unused(self) -> None:
         """Remove the snapshots that nothing needs: no process, and no release that is kept."""
         if self.deployed.missing():  # which snapshots these need is only known when they are loaded
@@ -180,7 +186,8 @@ class Reloader:
         running = self.running
         current = {runner.function.spec.code.name for runner in running.dispatcher.runners().values()}
         kept = {spec.code.name for spec in self.deployed.specs()}
-        keep = {running.guest.name, *current, *kept, *(code.name for code in running.tree.snapshots())}
+        loaded = {code.name for code in running.tree.snapshots()}
+        keep = {running.guest.name, *current, *kept, *loaded, *self.spared()}
         await anyio.to_thread.run_sync(remove_unused, running.state, keep)
 
     def _variant(self, name: str) -> Function | None:

@@ -168,6 +168,22 @@ def removed(app: Application) -> Application:
     return Application(last=app.last)
 
 
+def with_package(
+    app: Application, package: str, canary_percent: float, *, at: datetime, by: str, size_bytes: int
+) -> Application:
+    """A deploy of this package: all events get it, or so many per cent."""
+    has_live = app.live is not None and app.release(app.live).package == package
+    if canary_percent:
+        if has_live:
+            raise ReleaseError(f"version {app.live} is live and has this package already: a canary needs another one")
+        return begun_canary(app, package, canary_percent, at=at, by=by, size_bytes=size_bytes)
+    if has_live:
+        return app if app.canary is None else aborted(app, f"version {app.live} was deployed again")
+    if app.canary is not None and app.release(app.canary.number).package == package:
+        return promoted(app)
+    return deployed(app, package, at=at, by=by, size_bytes=size_bytes)
+
+
 def pruned(app: Application, keep_versions: int) -> Application:
     """Keep the newest `keep_versions`, and those that something names: live, before, canary, an alias."""
     named = {app.live, app.before, app.canary.number if app.canary else None, *app.aliases.values()}

@@ -105,7 +105,7 @@ async def test_a_deploy_from_elsewhere() -> None:
         await far.server.run("keys", "revoke", "ci")
 
         async def is_refused() -> bool:
-            return "or it has no deploy key" in (await far.run("versions")).stderr
+            return "or has no deploy key" in (await far.run("versions")).stderr
 
         await eventually(is_refused)
 

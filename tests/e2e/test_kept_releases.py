@@ -1,5 +1,6 @@
 """Releases that are kept and do not serve: they are ready for a rollback after a start too, and hold up nothing."""
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pytest
 
 from forklight.state.keys import changing_keys, make_key
-from tests.kit.application import application
-from tests.kit.deploys import Deploys, write
+from tests.kit.application import Gate, application
+from tests.kit.deploys import CODE, Deploys, write
 from tests.kit.mirror import running_mirror
 from tests.kit.served import Server, eventually, serving
 from tests.kit.support import until
@@ -27,6 +28,12 @@ LARGE = """kept = bytes(range(256)) * {answer}
 
 def handler(event, context):
     return "large"
+"""
+TWO = """[functions.shop]
+handler = "shop:handler"
+http = "GET /shop"
+[functions.late]
+handler = "late:handler"
 """
 PULLED = """[functions.shop]
 handler = "remote:handler"
@@ -80,6 +87,43 @@ async def test_a_rollback_loads_again_what_is_not_kept_warm() -> None:
 async def pinned(server: Server, version: str, key: str) -> tuple[int, Any]:
     reply = await server.get("/shop", headers={"X-Forklight-Version": version, "X-Api-Key": key})
     return reply.status, reply.json() if reply.status == 404 else reply.body.decode()
+
+
+async def test_no_rollback_waits_for_the_code_of_a_deploy() -> None:
+    with application(BASE) as folder:
+        gate = Gate(folder)
+        async with serving(folder, *LISTEN) as server:
+            deploys = Deploys(server)
+            for version in ("one", "two"):
+                await deploys.deploy("shop", write(folder / "shop", "shop", version))
+            code = f"open({str(gate.path)!r}).read()\n{CODE}"
+            slow = write(folder / "shop", "shop", "three", more='isolation = "limits"', code=code)
+            deploy = asyncio.create_task(deploys.lines("shop", slow))
+            async with gate.held():
+                assert (await deploys.change("shop", "rollback"))["version"] == 1
+                assert await body(server) == "one"
+                other = await deploys.deploy("other", write(folder / "other", "other", "else"))
+                assert other["version"] == 1
+                assert (await server.run("reload")).status == 0
+            lines = await deploy
+            assert (lines[-1]["version"], lines[-1]["before"]) == (3, 1)
+            assert [line["step"] for line in lines[:-1] if not line.get("done")] == ["checking", "loading", "switching"]
+            assert await body(server) == "three"
+            assert (await deploys.change("shop", "rollback"))["version"] == 1
+
+
+async def test_what_a_failed_deploy_has_loaded_ends() -> None:
+    with application(BASE) as folder:
+        async with serving(folder, *LISTEN) as server:
+            deploys = Deploys(server)
+            await deploys.deploy("shop", write(folder / "shop", "shop", "one"))
+            before = server.templates()
+            two = write(folder / "shop", "shop", "two", toml=TWO)
+            (two / "late.py").write_text("raise ValueError('not today')\n")
+            assert (await deploys.deploy("shop", two))["ok"] is False
+            await until(lambda: server.templates() == before)
+            (two / "late.py").write_text("def handler(event): return 'late'\n")
+            assert (await deploys.deploy("shop", two))["version"] == 2
 
 
 async def test_no_deploy_waits_until_what_is_kept_has_been_read(tmp_path: Path) -> None:

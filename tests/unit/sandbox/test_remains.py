@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from sandbox.guest._forklight.remains import Remains
 
 
@@ -37,12 +39,13 @@ def test_many_files_take_several_rounds(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
-def test_depth_modes_and_links_do_not_matter(tmp_path: Path) -> None:
+def test_depth_modes_and_links_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").touch()
     at = folder = tmp_path / "one"
     at.mkdir()
+    monkeypatch.chdir(tmp_path)  # which puts back where the other tests are
     for _ in range(100):  # each name is long: together they are longer than a path may be
         os.mkdir("d" * 200, dir_fd=(above := os.open(at if at == folder else ".", os.O_PATH)))
         os.chdir(f"/proc/self/fd/{above}/{'d' * 200}")
