@@ -29,6 +29,7 @@ key() { # key LOCK...: changes with the lock files, the interpreter and where it
 }
 
 make_environment() { # make_environment DIRECTORY LOCK...: with exactly what the lock files name, unless it is there
+    (($# > 1)) && [[ $1 ]] || { echo "make_environment needs a directory and a lock file" >&2 && exit 1; }
     local environment=$1 locks=("${@:2}") lock
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { echo "Forklight needs Python 3.11, $python is $("$python" --version)" >&2 && exit 1; }
@@ -37,7 +38,7 @@ make_environment() { # make_environment DIRECTORY LOCK...: with exactly what the
     mkdir -p "$(dirname "$environment")"
     exec 9<"$(dirname "$environment")" && flock 9 # two runs at once make it once
     [[ -f $environment/key && $(<"$environment/key") == "$(key "${locks[@]}")" ]] && return
-    "$python" -m venv --clear "$environment"
+    "$python" -m venv --clear "$environment" # which would empty the folder we are in, had it no name
     for lock in "${locks[@]}"; do
         install_locked "$lock" "$environment/bin/python"
     done
