@@ -101,6 +101,7 @@ def test_processes_beyond_the_limit_cannot_start() -> None:
             group.release_forks(process.pid, of)
             assert (groups.folders["pids"].folder / "t1/pids.max").read_text() == "6\n"
             assert os.getpriority(os.PRIO_PROCESS, process.pid) == 0
+        group.remove()  # with the children, which would go on forking
 
 
 def test_whatever_is_left_in_a_group_is_killed_with_it() -> None:
