@@ -173,6 +173,19 @@ async def test_a_version_dropped_while_it_loads_ends(bench: Bench) -> None:
     assert bench.tree.templates() == []
 
 
+async def test_whoever_waits_for_a_version_that_is_dropped_meanwhile_gets_it(bench: Bench) -> None:
+    """As a reload does, whose function comes to rest at that moment."""
+    spec = bench.spec("plain")
+    loading = asyncio.create_task(bench.tree.load(spec))
+    (dropped,) = await until(bench.tree.templates)
+    bench.tree.drop(spec)
+    template = await loading
+
+    assert template is not dropped
+    assert bench.tree.template_of(spec) is template
+    await dropped.gone.wait()
+
+
 async def test_a_dropped_version_finishes_what_runs(bench: Bench) -> None:
     spec = bench.spec("plain")
     await bench.tree.start(bench.spec("plain", "parent"))  # another function, which keeps the zygote alive
