@@ -6,6 +6,7 @@ the second turn, whatever has another version by then, since a reload came in be
 """
 
 from collections.abc import Set
+from functools import partial
 
 from dispatcher.change import NotLoaded, load_all
 from dispatcher.split import AT
@@ -81,14 +82,19 @@ class Deploy:
             self._probed |= {template_key(spec) for spec, _ in probes}
 
     def release(self) -> None:
-        """End what serves nothing now: all of it, if the deploy has failed."""
+        """End what serves nothing, one at a time: all of it, if the deploy has failed."""
         running = self._reloader.running
         running.tree.held.pop(self._holder, None)
         served = used(running)
-        for key, spec in self._specs.items():
-            if key not in served:
-                running.tree.drop(spec)
+        for spec in (spec for key, spec in self._specs.items() if key not in served):
+            running.dispatcher.run_afterwards(partial(drop_unused, running, spec))
         self._specs = {}
+
+
+def drop_unused(running: Running, spec: FunctionSpec) -> None:
+    """End this version, unless it serves or somebody holds it."""
+    if template_key(spec) not in used(running):
+        running.tree.drop(spec)
 
 
 def used(running: Running) -> set[Key]:

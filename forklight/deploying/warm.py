@@ -18,7 +18,7 @@ import anyio
 from msgspec import Struct
 
 from dispatcher.settings import Function
-from forklight.deploying.ahead import used
+from forklight.deploying.ahead import drop_unused, used
 from forklight.serving.running import Running
 from sandbox.errors import LoadFailed, StartFailed
 from sandbox.places import Key, template_key
@@ -122,7 +122,7 @@ class Warm:
         if key in self._held:
             self._held[key].until_s = time.monotonic() + self._keep_s
         else:  # nothing goes back to it any more
-            self._drop(key, spec)
+            drop_unused(self._running(), spec)
 
     def _is_loading(self) -> bool:
         """Whether a template of what is served is not there yet."""
@@ -135,12 +135,8 @@ class Warm:
         """Hold these no more, and end them, one at a time, unless they serve."""
         ending = {key: self._held[key].spec for key in keys if key in self._held}
         self._forget(ending)
-        for key, spec in ending.items():
-            self._running().dispatcher.run_afterwards(partial(self._drop, key, spec))
-
-    def _drop(self, key: Key, spec: FunctionSpec) -> None:
-        if key not in self._held and key not in used(self._running()):
-            self._running().tree.drop(spec)
+        for spec in ending.values():
+            self._running().dispatcher.run_afterwards(partial(drop_unused, self._running(), spec))
 
     def _forget(self, keys: Iterable[Key]) -> None:
         """Hold these no more, and load them no more as long as a rollback goes back to them."""
