@@ -1,13 +1,10 @@
 """Rollbacks and promotions of many functions at once, and what another client notices of them."""
 
-import contextlib
 import shutil
-import threading
 import time
-from collections.abc import Iterator
 
+from benchmarks.asking import Asking
 from benchmarks.deploys_shop import Files, Times, open_shop
-from benchmarks.http_servers import Client, Running
 from benchmarks.table import Row, Target, quantiles
 
 FUNCTIONS = 40
@@ -36,35 +33,6 @@ def _files(changed: int) -> Files:
 def _node_files(version: int) -> dict[str, str]:
     toml = f'{_TABLE.format(name="f0")}runtime = "node"\n[runtimes.node]\nnode = "node"\n'
     return {"forklight.toml": toml, "f0.js": _NODE.format(version=version)}
-
-
-class Other:
-    """A client that asks one function again and again, in a thread, and knows the slowest answer."""
-
-    def __init__(self, server: Running) -> None:
-        self._client = Client(server)
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-        self._slowest_ms = 0.0
-
-    def _ask(self) -> None:
-        while not self._ends.wait(PAUSE_S):
-            self._slowest_ms = max(self._slowest_ms, self._client.get("/f0").taken_ms)
-
-    def slowest_ms(self) -> float:
-        """Return how long the slowest answer has taken since it was last asked."""
-        slowest_ms, self._slowest_ms = self._slowest_ms, 0.0
-        return slowest_ms
-
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ends.set()
-            self._thread.join()
-            self._client.close()
 
 
 def measure() -> list[Row]:
@@ -98,7 +66,7 @@ def _noticed() -> list[Row]:
     """The slowest answers that a client gets while all functions are switched, and a while after that."""
     found: Times = {"nothing": [], "rollback": [], "promotion": []}
     with open_shop(_files(FUNCTIONS)) as (shop, server):
-        other = Other(server)
+        other = Asking(server, "/f0", pause_s=PAUSE_S)
         with other.asking():
             for _ in range(ROUNDS):
                 shop.deploy()
@@ -115,7 +83,7 @@ def _noticed() -> list[Row]:
     ]
 
 
-def _quiet(other: Other) -> float:
+def _quiet(other: Asking) -> float:
     """Return the slowest answer since the last time, once what follows a switch is over."""
     time.sleep(SETTLE_S)
     return other.slowest_ms()

@@ -5,13 +5,11 @@ use it. Beside each figure stands that of `forklight reload --all`, which renews
 """
 
 import argparse
-import contextlib
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.asking import Asking
 from benchmarks.http_servers import Client, Running, forklight, running, state_folder
 from benchmarks.table import Quantiles, Row, quantiles, render
 from benchmarks.tree import machine
@@ -29,35 +27,10 @@ FILES = {
 }
 
 
-class Requests:
-    """Asks both functions in turn, without pause, from a thread of its own."""
-
-    def __init__(self, server: Running) -> None:
-        self._client = Client(server)
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-        self.slowest_ms = 0.0
-
-    def _ask(self) -> None:
-        while not self._ends.is_set():
-            for path in ("/heavy", "/light"):
-                self.slowest_ms = max(self.slowest_ms, self._client.get(path).taken_ms)
-
-    @contextlib.contextmanager
-    def asked(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ends.set()
-            self._thread.join()
-            self._client.close()
-
-
 def reload(folder: Path, server: Running, number: int, *, renew_all: bool) -> tuple[float, float]:
     """Save the light function and reload; how long that took, and the slowest request meanwhile, in ms."""
-    requests = Requests(server)
-    with requests.asked():
+    requests = Asking(server, "/heavy", "/light")
+    with requests.asking():
         (folder / "app/light.py").write_text(f"{FILES['light.py']}# {number}\n")
         begin_ns = time.monotonic_ns()
         query = [("all", "1")] if renew_all else []
@@ -65,7 +38,7 @@ def reload(folder: Path, server: Running, number: int, *, renew_all: bool) -> tu
         taken_ms = (time.monotonic_ns() - begin_ns) / 1e6
     if b'"ok":true' not in answer or (b'"heavy"' in answer.partition(b'"kept"')[0]) != renew_all:
         raise RuntimeError(f"not the reload that was meant: {answer!r}")
-    return taken_ms, requests.slowest_ms
+    return taken_ms, requests.slowest_ms()
 
 
 def measure(reloads: int) -> list[Row]:
